@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from factory.errors import Stopped
 from factory.live import LiveJudge
 from factory.progress import Progress
 from factory.sampling.engine import Engine, Request, open_engine
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
 
 MAX_UNJUDGED = 4096
 """Samples that may wait for the judge before the loop waits for it: bounds memory."""
-
-
-class Stopped(Exception):
-    """Ctrl-C: everything finished is sealed, and the same command goes on."""
 
 
 def drive(
@@ -54,10 +51,10 @@ def drive(
         progress.engine_ready()
         budget = recipe.sampling.budget
         clock = _Clock(scheduler, spent, budget.gpus if budget else 1)
-        with _interrupts() as interrupted:
+        with interrupts() as interrupted:
             _Loop(engine, run, prompts, scheduler, first, live, progress, clock).turn(interrupted)
         if interrupted:
-            raise Stopped
+            raise Stopped(run.path)
     finally:
         progress.close()
         if engine is not None:
@@ -172,7 +169,7 @@ class _Loop:
 
 
 @contextmanager
-def _interrupts() -> Iterator[list[int]]:
+def interrupts() -> Iterator[list[int]]:
     """A list that fills on Ctrl-C; the second one ends the process at once."""
     caught: list[int] = []
 

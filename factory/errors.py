@@ -9,7 +9,8 @@
     ├── ModelError               7  a model, tokenizer or chat template is missing or unfit
     ├── MissingDependency        8  an optional package is not installed
     ├── QuotaError               9  the finished corpus breaks a contract the recipe made
-    └── PushError               10  the Hub refused or could not be reached; nothing was published
+    ├── PushError               10  the Hub refused or could not be reached; nothing was published
+    └── TrainError              11  training went wrong (NaN, collapse); its checkpoints are whole
 
 The number is the process's exit code. 0 is success, 130 an interrupt (Ctrl-C). A traceback is
 always a bug in the factory and exits with 1.
@@ -18,6 +19,7 @@ always a bug in the factory and exits with 1.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 
@@ -45,6 +47,9 @@ class RecipeError(FactoryError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = list(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    def __reduce__(self) -> tuple[type[RecipeError], tuple[list[Problem]]]:
+        return type(self), (self.problems,)  # it crosses processes, and its args are a text
 
 
 class EngineError(FactoryError):
@@ -97,3 +102,19 @@ class PushError(FactoryError):
     """The Hub refused, or could not be reached. Nothing of the push is visible."""
 
     exit_code = 10
+
+
+class TrainError(FactoryError):
+    """A training run cannot go on: the loss is no number, a policy collapsed, rollouts died."""
+
+    exit_code = 11
+
+
+class Stopped(Exception):
+    """Ctrl-C: everything finished in `directory` is safe, and the same command goes on."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        super().__init__(
+            f"stopped; everything finished is safe in {directory}. The same command goes on."
+        )

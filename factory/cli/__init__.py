@@ -1,0 +1,70 @@
+"""The command line: parse, call, print. Heavy imports wait inside the commands."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from factory.cli.checking import audit, doctor, verify
+from factory.cli.handing_over import export, push
+from factory.cli.looking import compare, explain, report, review, samples, show, view
+from factory.cli.making import build, filter_command, init, serve, validate
+from factory.cli.training import eval_command, run, train
+from factory.errors import FactoryError, Stopped
+
+SECTIONS = {
+    "Make a corpus": (init, validate, build, filter_command, serve),
+    "Look at it": (show, report, view, review, compare, samples, explain),
+    "Check": (audit, verify, doctor),
+    "Hand it over": (export, push),
+    "Train and evaluate": (train, eval_command, run),
+}
+
+
+class Sections(click.Group):
+    """A group whose help lists its commands by what they are for, in the order of their use."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(len(command.name or "") for command in self.commands.values())
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl(
+                    [(c.name or "", c.get_short_help_str(200)) for c in commands],
+                    col_max=width,
+                )
+
+
+@click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="r1-factory", prog_name="factory")
+def cli() -> None:
+    """From prompts to a verified reasoning corpus, and to the models it teaches.
+
+    Exit codes: 0 done, 2 recipe or flag, 3 engine lost (run again to go on), 4 run directory,
+    5 disk, 6 prompt source, 7 model or tokenizer, 8 missing package, 9 quota, 10 push,
+    11 training, 130 interrupted.
+    """
+
+
+for _commands in SECTIONS.values():
+    for _command in _commands:
+        cli.add_command(_command)
+
+
+def main() -> None:
+    """The `factory` command. Prints a FactoryError without a traceback and exits with its code."""
+    try:
+        cli(standalone_mode=False)
+    except FactoryError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt, Stopped) as stop:
+        click.echo(str(stop) or "interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # `factory samples RUN | head`: the reader has seen enough.
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,5 @@
+"""`python -m factory.cli`, for launchers that want a module."""
+
+from factory.cli import main
+
+main()

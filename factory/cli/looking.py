@@ -1,0 +1,127 @@
+"""Commands that look at a run: show, report, compare, view, review, explain, samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from factory.cli.common import (
+    echo,
+    run_argument,
+    stdout,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+@click.command()
+@run_argument
+@click.option("--json", "as_json", is_flag=True, help="The funnel as JSON.")
+def show(run: Path, as_json: bool) -> None:
+    """Print a run's funnel, acceptance by source and tokens per accepted sample."""
+    from factory.funnel import load_funnel
+    from factory.show import print_funnel, print_outcome
+
+    funnel = load_funnel(run)
+    if as_json:
+        click.echo((run / "funnel.json").read_text(encoding="utf-8"), nl=False)
+        return
+    print_funnel(run.name, funnel, stdout())
+    print_outcome(run, funnel, stdout())
+
+
+@click.command()
+@run_argument
+def report(run: Path) -> None:
+    """Write RUN/report.html and its figures, of a run in whatever state it is."""
+    from factory.report.write import write_report
+
+    click.echo(write_report(run))
+
+
+@click.command()
+@click.argument("run_a", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("run_b", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--html", type=click.Path(dir_okay=False, path_type=Path), help="Also write it as a page."
+)
+def compare(run_a: Path, run_b: Path, html: Path | None) -> None:
+    """Set two runs side by side: funnels, distributions, and the rows that differ."""
+    from factory.compare import compare
+
+    found = compare(run_a, run_b)
+    click.echo(found.text())
+    if html is not None:
+        html.write_text(found.html(), encoding="utf-8")
+
+
+def _served(function: Callable[..., None]) -> Callable[..., None]:
+    options = [
+        run_argument,
+        click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen."),
+        click.option("--port", default=8765, show_default=True, help="Its port."),
+        click.option("--token", envvar="FACTORY_VIEW_TOKEN", help="Wanted from every visitor."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@click.command()
+@_served
+def view(run: Path, host: str, port: int, token: str | None) -> None:
+    """Open a run in a browser: search its samples, move thresholds, see the funnel change.
+
+    Listens on this machine only, unless --host says otherwise: then it wants a --token.
+    """
+    from factory.view.app import serve
+
+    click.echo(f"http://{host}:{port}/  (Ctrl-C ends it)", err=True)
+    serve(run, host, port, token)
+
+
+@click.command()
+@_served
+def review(run: Path, host: str, port: int, token: str | None) -> None:
+    """Review samples by hand: accept, reject or edit, by keyboard; edits are verified at once."""
+    from factory.view.app import serve
+
+    click.echo(f"http://{host}:{port}/review  (Ctrl-C ends it)", err=True)
+    serve(run, host, port, token)
+
+
+@click.command()
+@run_argument
+@click.argument("sample_id")
+def explain(run: Path, sample_id: str) -> None:
+    """Say of one sample what was measured, what decided, and what the model saw and wrote."""
+    from factory.explain import explain
+    from factory.recipe import recipe_of_run
+
+    echo(explain(recipe_of_run(run), run, sample_id))
+
+
+@click.command()
+@run_argument
+@click.option("--reason", help="Only samples with this reason, such as mixed_script.")
+@click.option("--decision", type=click.Choice(["keep", "drop", "undecided"]))
+@click.option("--source", help="Only samples of this source.")
+@click.option("--show", "limit", default=5, show_default=True, help="How many.")
+@click.option("--seed", default=0, show_default=True, help="Of the draw.")
+def samples(
+    run: Path, reason: str | None, decision: str | None, source: str | None, limit: int, seed: int
+) -> None:
+    """Print samples of a run by what became of them."""
+    from factory.samples import find_samples
+
+    found = find_samples(
+        run, reason=reason, decision=decision, source=source, limit=limit, seed=seed
+    )
+    for row in found:
+        verdict = row["decision"] + (f": {row['reason']}" if row["reason"] else "")
+        click.echo(f"=== {row['sample_id']}  {verdict}  {row['n_tokens']} tokens, {row['source']}")
+        click.echo(row["text"])
