@@ -1,24 +1,38 @@
 """Tokens a second of the same requests, driven four ways, on the demo model.
 
-    python benchmarks/sampling.py [--prompts 40] [--samples 8] [--rounds 1]
+    python benchmarks/sampling.py [--prompts 32] [--rounds 2]
 
-(a) `factory build`, embedded; (b) vLLM's own `LLM.generate` over everything at once, with the best
-settings known here, the same that the factory uses; (c) a loop that generates a batch of 128,
-filters it and takes the next, as pipelines do that wait for their longest member; (d) `factory
-build` against one vLLM server of this machine. Lengths are the model's own and vary tenfold. Each
-side is a process of its own, in turn; the rate counts from the first request to the last token,
-loading left out on all sides. Judging is part of (a) and (d) and of no other.
+(a) `factory build`, embedded; (b) vLLM's own `LLM.generate` over everything at once; (c) a loop
+that generates a batch of 128, and then the next, as pipelines do that filter between batches; (d)
+`factory build` against one vLLM server of this machine.
+
+All have the same engine settings, the best known here, with 128 sequences side by side, and the
+same list of lengths: log-normal, as reasoning is, with a median of 48 tokens and a longest of 640.
+Each request generates exactly its number of tokens (`ignore_eos`, no stop strings), so that nobody
+wins by drawing short samples. Judging is part of (a) and (d) and of no other.
+
+Each side is a process of its own, in turn; its rate counts from the first request to the last
+token, loading left out; for (a) and (d) up to the moment when everything is judged and on disk.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+BATCH = 128
+MEDIAN, SPREAD, LONGEST = 48, 1.0, 640
+PORT = 8377
 
 RECIPE = """
 name: throughput
@@ -27,134 +41,160 @@ sources:
   - {{kind: gym, task: chain_sum, config: {{min_terms: 2, max_terms: 4, min_digits: 1,
       max_digits: 3}}, size: {prompts}, verifier: math, domain: math, language: en}}
 prompting: {{template: few_shot, prefill: "<think>\\n"}}
-sampling: {{n: {samples}, temperature: 0.7, top_k: 50, max_tokens: 160}}
+engine: {{args: {{max_num_seqs: {batch}, max_model_len: 2048}}}}
+sampling: {{n: 8, temperature: 0.7, top_k: 50, max_tokens: {longest}}}
 filters: {{format: {{}}, length: {{}}, repetition: {{}}, language: {{}}, readability: {{}},
   correctness: {{}}}}
 """
 
-FACTORY = """
-import json, sys
-from pathlib import Path
-from rich.console import Console
-from factory.build import build
-from factory.recipe import load_recipe
-if __name__ == "__main__":
-    run = Path(sys.argv[2])
-    build(load_recipe(Path(sys.argv[1]), sys.argv[3:]), run, Console(quiet=True))
-    events = [json.loads(line) for line in open(run / "events.jsonl")]
-    started = next(e["at"] for e in events if e["event"] == "engine_started")
-    ended = next(e["at"] for e in events if e["event"] == "engine_stopped")
-    tokens = next(e["tokens"] for e in events if e["event"] == "engine_stopped")
-    print(json.dumps({"tokens": tokens, "seconds": ended - started}))
-"""
 
-PEER = """
-import json, sys, time
-from pathlib import Path
-from factory.recipe import load_recipe
-from factory.loaders.load import load_prompts
-from factory.sampling.vllm import engine_args, hidden, prepare_environment
-prepare_environment()
-recipe = load_recipe(Path(sys.argv[1]))
-prompts = load_prompts(recipe.sources).prompts
-from dataclasses import asdict, fields
-from vllm import LLM, SamplingParams
-args = engine_args(recipe, 1)
-kept = ("dtype", "enforce_eager", "max_num_seqs", "block_size", "enable_prefix_caching", "seed")
-with hidden("llvmlite.binding.ffi"):
-    llm = LLM(args.model, **{name: getattr(args, name) for name in kept})
-texts = []
-for prompt in prompts:
-    rendered = recipe.prompting.render(prompt)
-    texts += [rendered.prompt_text + rendered.prefill] * recipe.sampling.n
-params = SamplingParams(temperature=recipe.sampling.temperature, top_k=recipe.sampling.top_k,
-    max_tokens=recipe.sampling.max_tokens, stop=list(recipe.prompting.stop))
-start = time.time()
-size = int(sys.argv[2]) or len(texts)
-tokens = 0
-for first in range(0, len(texts), size):
-    outputs = llm.generate(texts[first : first + size], params, use_tqdm=False)
-    tokens += sum(len(o.outputs[0].token_ids) for o in outputs)
-seconds = time.time() - start
-print(json.dumps({"tokens": tokens, "seconds": seconds}))
-"""
+def length(sample_id: str) -> int:
+    """How many tokens a sample has, whoever draws it."""
+    spread = random.Random(sample_id).lognormvariate(0, SPREAD)
+    return max(4, min(LONGEST, round(MEDIAN * spread)))
 
 
-def measure(script: str, *arguments: str) -> float:
-    done = subprocess.run(
-        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False
+def build_side(recipe: Path, run: Path, *changes: str) -> dict[str, float]:
+    """The factory, with each request's length set to its own and nothing else changed."""
+    from rich.console import Console
+
+    from factory.build import build
+    from factory.recipe import load_recipe
+    from factory.sampling import openai_wire, vllm
+    from factory.store import engine_seconds, read_lines
+
+    class OwnLengths(vllm.VllmEngine):
+        def submit(self, request: Any) -> None:
+            self._sample_id = request.sample_id
+            super().submit(request)
+
+        def _settings(self, level: int) -> tuple[Any, str]:
+            params, fingerprint = super()._settings(level)
+            own = params.clone()
+            own.max_tokens, own.ignore_eos, own.stop = length(self._sample_id), True, []
+            return own, fingerprint
+
+    class OwnLengthsWire(openai_wire.Wire):
+        def body(self, ask: Any, served: Any, max_tokens: int | None = None) -> dict[str, Any]:
+            body = super().body(ask, served, max_tokens)
+            if max_tokens is None:
+                body |= {"max_tokens": length(ask.sample_id), "ignore_eos": True, "stop": []}
+            return body
+
+    from factory.sampling import server
+
+    vllm.VllmEngine, server.Wire = OwnLengths, OwnLengthsWire  # type: ignore[misc, attr-defined]
+    build(load_recipe(recipe, changes), run, Console(quiet=True))
+    (stopped,) = [e for e in read_lines(run / "events.jsonl") if e["event"] == "engine_stopped"]
+    return {"tokens": stopped["tokens"], "seconds": engine_seconds(run)}
+
+
+def generate_side(recipe_file: Path, size: int) -> dict[str, float]:
+    """`LLM.generate` over batches of `size`; 0: over everything at once."""
+    from factory.loaders.load import load_prompts
+    from factory.recipe import load_recipe
+    from factory.sampling.vllm import engine_args, hidden, prepare_environment
+    from factory.types import sample_id
+
+    prepare_environment()
+    recipe = load_recipe(recipe_file)
+    args = engine_args(recipe, 1)
+    from vllm import LLM, SamplingParams
+
+    kept = ("dtype", "enforce_eager", "max_num_seqs", "max_model_len", "block_size", "seed")
+    with hidden("llvmlite.binding.ffi"):
+        llm = LLM(args.model, enable_prefix_caching=True, **{k: getattr(args, k) for k in kept})
+    sampling = recipe.sampling
+    texts, params = [], []
+    for prompt in load_prompts(recipe.sources).prompts:
+        rendered = recipe.prompting.render(prompt)
+        for index in range(sampling.n):
+            texts.append(rendered.prompt_text + rendered.prefill)
+            params.append(
+                SamplingParams(
+                    temperature=sampling.temperature,
+                    top_k=sampling.top_k,
+                    max_tokens=length(sample_id(prompt.id, index)),
+                    ignore_eos=True,
+                )
+            )
+    started, tokens, step = time.monotonic(), 0, size or len(texts)
+    for first in range(0, len(texts), step):
+        batch = slice(first, first + step)
+        outputs = llm.generate(texts[batch], params[batch], use_tqdm=False)
+        tokens += sum(len(output.outputs[0].token_ids) for output in outputs)
+    return {"tokens": tokens, "seconds": time.monotonic() - started}
+
+
+@contextmanager
+def served(recipe: Path) -> Iterator[str]:
+    """One vLLM server, by `factory serve`; the engine section that reaches it."""
+    command = [str(Path(sys.executable).with_name("factory")), "serve", str(recipe)]
+    process = subprocess.Popen(
+        [*command, "--port", str(PORT)], stdout=subprocess.PIPE, text=True, cwd=recipe.parent
     )
-    if done.returncode:
-        raise SystemExit(f"a side failed:\n{done.stderr[-2000:]}")
-    result = json.loads(done.stdout.splitlines()[-1])
-    return float(result["tokens"] / result["seconds"])
-
-
-SERVER = """
-import sys, time
-from pathlib import Path
-from factory.recipe import load_recipe
-from factory.serve import open_group
-group = open_group(load_recipe(Path(sys.argv[1])), 1, 8377, "127.0.0.1", Path(sys.argv[2]), print)
-try:
-    while not group.ready:
-        group.poll()
-        time.sleep(0.5)
-    print("ready", flush=True)
-    sys.stdin.read()
-finally:
-    group.close()
-"""
-
-
-def through_server(recipe: Path, folder: Path) -> float:
-    """The factory's rate with one vLLM server of this machine as its engine."""
-    server = subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(recipe), str(folder / "serve")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert server.stdout is not None
+    assert process.stdout is not None
     try:
-        if not any(line.strip() == "ready" for line in server.stdout):
-            raise SystemExit("the vLLM server did not start; see its log")
-        engine = "engine={kind: server, server: {urls: ['http://127.0.0.1:8377/v1']}}"
-        return measure(FACTORY, str(recipe), str(folder / "run-server"), engine)
+        for line in process.stdout:
+            if line.startswith("engine:"):
+                yield line.removeprefix("engine:").strip()
+                return
+        raise SystemExit(f"the vLLM server did not start; see {recipe.parent}/runs/serve")
     finally:
-        server.communicate("")
+        process.terminate()
+        process.wait()
 
 
-def claim(name: str, value: float, target: float) -> None:
-    holds = value >= target
-    print(json.dumps({"name": name, "value": round(value, 3), "target": target, "holds": holds}))
+def measure(side: str, *arguments: object) -> dict[str, float]:
+    """Run a side in a process of its own."""
+    command = [sys.executable, __file__, "--side", side, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{side} failed:\n{done.stderr[-2000:]}")
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--prompts", type=int, default=40)
-    parser.add_argument("--samples", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=1)
+    parser = argparse.ArgumentParser(description="Tokens a second, driven four ways.")
+    parser.add_argument("--prompts", type=int, default=32, help="eight samples each")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--side", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.side:
+        side, recipe, *rest = options.side
+        if side == "generate":
+            print(json.dumps(generate_side(Path(recipe), int(rest[0]))))
+        else:
+            print(json.dumps(build_side(Path(recipe), Path(rest[0]), *rest[1:])))
+        return
     rates: dict[str, list[float]] = {}
+
+    def note(name: str, found: dict[str, float]) -> None:
+        rates.setdefault(name, []).append(found["tokens"] / found["seconds"])
+        told = f"{found['tokens']:>9,.0f} tokens{found['seconds']:>7.1f} s"
+        print(f"{name:<22}{told}{rates[name][-1]:>8,.0f} tokens/s", flush=True)
+
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         recipe = folder / "recipe.yaml"
-        recipe.write_text(RECIPE.format(prompts=options.prompts, samples=options.samples))
+        content = RECIPE.format(prompts=options.prompts, batch=BATCH, longest=LONGEST)
+        recipe.write_text(content)
         for number in range(options.rounds):
-            run = str(folder / f"run-{number}")
-            for side, rate in (
-                ("factory", lambda run=run: measure(FACTORY, str(recipe), run)),
-                ("generate", lambda: measure(PEER, str(recipe), "0")),
-                ("batches of 128", lambda: measure(PEER, str(recipe), "128")),
-            ):
-                rates.setdefault(side, []).append(rate())
-                print(f"{side}: {rates[side][-1]:,.0f} tokens/s", flush=True)
-        rates["server"] = [through_server(recipe, folder)]
-        print(f"server: {rates['server'][0]:,.0f} tokens/s")
-    middle = {side: statistics.median(found) for side, found in rates.items()}
-    claim("build_over_generate_tokens_per_s", middle["factory"] / middle["generate"], 0.97)
-    claim("build_over_batches_of_128", middle["factory"] / middle["batches of 128"], 1.1)
+            note("(a) factory build", measure("build", recipe, folder / f"run-{number}"))
+            note("(b) LLM.generate", measure("generate", recipe, 0))
+            note(f"(c) batches of {BATCH}", measure("generate", recipe, BATCH))
+        with served(recipe) as engine:
+            note("(d) one vLLM server", measure("build", recipe, folder / "s", f"engine={engine}"))
+    a, b, c, d = (statistics.median(found) for found in rates.values())
+    for claim, value, target in (
+        ("build_over_generate_tokens_per_s", a / b, 0.97),
+        (f"build_over_batches_of_{BATCH}", a / c, 1.1),
+        (f"server_over_batches_of_{BATCH}", d / c, 1.0),
+    ):
+        holds = value >= target
+        line = {"name": claim, "value": round(value, 3), "target": target, "holds": holds}
+        print(json.dumps(line))
 
 
 if __name__ == "__main__":

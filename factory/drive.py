@@ -8,14 +8,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from factory.errors import Stopped
 from factory.live import LiveJudge
 from factory.progress import Progress
 from factory.sampling.engine import Engine, Request, open_engine
 from factory.sampling.scheduler import Scheduler, Ticket
-from factory.store import RunDir
+from factory.store import RunDir, engine_seconds
 from factory.types import Failure, Prompt, Sample
 
 if TYPE_CHECKING:
@@ -43,10 +43,10 @@ def drive(
     run.save_manifest(engine_starts=start + 1)  # before the engine: its seed must never repeat
     live = LiveJudge(run.path)
     run.on_seal = live.sealed
-    engine = None
+    engine = clock = None
     try:
         engine = open_engine(recipe, run.path, start)
-        spent = run.engine_seconds()
+        spent = engine_seconds(run.path)
         run.event("engine_started", start=start)
         progress.engine_ready()
         budget = recipe.sampling.budget
@@ -63,19 +63,32 @@ def drive(
             run.seal()
         finally:
             live.close()
-            run.event("engine_stopped", samples=progress.samples, tokens=progress.tokens)
+            facts = {"samples": progress.samples, "tokens": progress.tokens}
+            run.event("engine_stopped", **facts, seconds=clock.seconds if clock else 0.0)
 
 
 class _Clock:
-    """Tells the scheduler, which has no clock, the GPU-hours that the run has taken."""
+    """How long this engine has sampled; tells the scheduler, which has no clock, the GPU-hours of
+    the whole run."""
 
     def __init__(self, scheduler: Scheduler, spent_seconds: float, gpus: int) -> None:
         self._scheduler, self._spent, self._gpus = scheduler, spent_seconds, gpus
         self._started = time.monotonic()
 
+    @property
+    def seconds(self) -> float:
+        return round(time.monotonic() - self._started, 3)
+
     def tell(self) -> None:
-        seconds = self._spent + time.monotonic() - self._started
-        self._scheduler.elapsed(self._gpus * seconds / 3600)
+        self._scheduler.elapsed(self._gpus * (self._spent + self.seconds) / 3600)
+
+
+class _Drawn(NamedTuple):
+    """What is kept of a sample until its verdict comes."""
+
+    ticket: Ticket
+    tokens: int
+    finish_reason: str
 
 
 class _Loop:
@@ -94,28 +107,27 @@ class _Loop:
     ) -> None:
         self.clock = clock
         self.engine, self.run, self.prompts = engine, run, prompts
+        self.sources = prompts["source"]
         self.scheduler, self.live, self.progress = scheduler, live, progress
         self.first: Ticket | None = first
         self.in_flight: dict[str, Ticket] = {}
-        self.unjudged: dict[str, Ticket] = {}
-        self.tokens: dict[str, int] = {}  # of the unjudged
+        self.unjudged: dict[str, _Drawn] = {}
         self.told_error = False
 
     def turn(self, interrupted: list[int]) -> None:
         """Until nothing is left to draw or to judge, or a signal came in."""
         while not interrupted:
             self.clock.tell()
-            fed = self.feed()
+            if not (self.feed() or self.in_flight or self.unjudged):
+                return  # asked after feeding: the last verdict may have made another wave due
             self.take()
             self.learn()
             self.progress.tick(self.log)
-            if not (fed or self.in_flight or self.unjudged):
-                return
 
     def log(self, facts: dict[str, float]) -> None:
         """A throughput event; occupancy is the share of the engine's places that are taken."""
         occupancy = round(len(self.in_flight) / max(1, self.engine.capacity), 3)
-        self.run.event("throughput", **facts, occupancy=occupancy)
+        self.run.event("throughput", **facts, occupancy=occupancy, seconds=self.clock.seconds)
 
     def feed(self) -> bool:
         """Fill the engine: requests enter as others end. True if any entered."""
@@ -138,8 +150,8 @@ class _Loop:
             if isinstance(outcome, Sample):
                 self.run.append(outcome)
                 self.live.put(outcome)
-                self.unjudged[outcome.sample_id] = ticket
-                self.tokens[outcome.sample_id] = outcome.n_tokens
+                drawn = _Drawn(ticket, outcome.n_tokens, outcome.finish_reason)
+                self.unjudged[outcome.sample_id] = drawn
                 self.progress.sampled(outcome.n_tokens)
             else:
                 self.give_up(outcome, ticket)
@@ -156,10 +168,10 @@ class _Loop:
         """Then learn: is it enough, is it hopeless, is there one more to draw?"""
         may_wait = not self.in_flight or len(self.unjudged) > MAX_UNJUDGED
         for verdict in self.live.collect(0.2 if may_wait else 0.0):
-            ticket = self.unjudged.pop(verdict.sample_id)
-            tokens = self.tokens.pop(verdict.sample_id)
+            ticket, tokens, finish_reason = self.unjudged.pop(verdict.sample_id)
             self.scheduler.learn(ticket, verdict.decision == "keep", tokens)
-            self.progress.judged(verdict.decision, verdict.reason)
+            source = str(self.sources[ticket.prompt])
+            self.progress.judged(source, verdict.decision, verdict.reason, finish_reason, tokens)
         if self.live.error and not self.told_error:
             self.told_error = True
             self.progress.say(f"judging fails; sampling goes on without it. {self.live.error}")

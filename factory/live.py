@@ -6,13 +6,12 @@ that nothing is measured twice. Whatever it did not get to is measured when samp
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import queue
 import signal
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,11 +19,9 @@ from typing import NamedTuple
 
 import polars as pl
 
-from factory.judging import (
-    all_filters,
+from factory.judging import all_filters, decide, early_filters
+from factory.metrics import (
     base_frame,
-    decide,
-    early_filters,
     input_frame,
     inputs_key,
     measured_frame_of,
@@ -33,6 +30,7 @@ from factory.judging import (
 )
 from factory.recipe import recipe_of_run
 from factory.types import Sample
+from factory.workers import environment
 from filters.contract import Filter
 
 BATCH = 256
@@ -59,7 +57,7 @@ class LiveJudge:
         self._process = context.Process(
             target=_judge_loop, args=(theirs, run), name="judge", daemon=False
         )
-        with _environment(POLARS_MAX_THREADS="1", OMP_NUM_THREADS="1"):
+        with environment(POLARS_MAX_THREADS="1", OMP_NUM_THREADS="1"):
             self._process.start()
         theirs.close()
         self._sealed: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -124,18 +122,6 @@ class LiveJudge:
             self._pipe.send(message)
         except OSError:
             self.error = self.error or "the judging process died"
-
-
-@contextlib.contextmanager
-def _environment(**variables: str) -> Iterator[None]:
-    """Variables for a process that is started inside."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _judge_loop(pipe: Connection, run: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import polars as pl
@@ -16,7 +17,7 @@ from factory.judging import all_filters, judge_run, load_verdicts
 from factory.loaders.load import load_prompts
 from factory.recipe import Recipe
 from factory.references import sound_prompts
-from factory.store import RunDir, read_lines, save_prompts, write_atomic
+from factory.store import RunDir, engine_seconds, save_prompts, write_atomic
 
 SAMPLES = 4
 """Samples of each pilot prompt: enough to tell easy from hard, few enough to be cheap."""
@@ -55,10 +56,9 @@ def run_pilot(recipe: Recipe, run: Path, size: int, console: Console) -> Iterato
     verdicts = load_verdicts(pilot.path).collect()
     if verdicts.is_empty():
         raise SourceError(f"the pilot finished no sample; {pilot.path / 'failures.jsonl'} says why")
-    rates = pilot_rates(recipe, pilot.path)
-    expected = verdicts["n_tokens"].mean()
-    assert isinstance(expected, float)  # there are verdicts
-    tokens = int(expected * recipe.sampling.n * table.height)
+    spent = int(verdicts["n_tokens"].sum())
+    rates = pilot_rates(recipe, spent, engine_seconds(pilot.path))
+    tokens = spent * recipe.sampling.n * table.height // verdicts.height
     policies = alternatives(recipe.sampling, tokens, recipe.select.per_prompt)
     found = forecast(verdicts, table, policies, rates, recipe.select.per_prompt)
     own = found.filter(policy=recipe.sampling.policy, source=ALL)
@@ -70,20 +70,18 @@ def run_pilot(recipe: Recipe, run: Path, size: int, console: Console) -> Iterato
             "high": row["high"],
         }
         for row in own.rows(named=True)
-    } | {"policy": recipe.sampling.policy, "all": found.rows(named=True)}
+    } | {
+        "policy": recipe.sampling.policy,
+        "all": found.rows(named=True),
+        "rates": asdict(rates),
+        "per_prompt": recipe.select.per_prompt,
+    }
     write_atomic(run / "forecast.json", json.dumps(content, indent=1) + "\n")
     yield from forecast_lines(found, recipe.sampling.policy, len(chosen), verdicts.height)
 
 
-def pilot_rates(recipe: Recipe, pilot: Path) -> Rates:
+def pilot_rates(recipe: Recipe, tokens: int, seconds: float) -> Rates:
     """The pilot's speed, over all its sittings, and the prices the recipe names."""
-    tokens = seconds = started = 0.0
-    for event in read_lines(pilot / "events.jsonl"):
-        if event["event"] == "engine_started":
-            started = event["at"]
-        elif event["event"] == "engine_stopped" and started:
-            tokens += event["tokens"]
-            seconds += event["at"] - started
     budget = recipe.sampling.budget
     return Rates(
         tokens_per_second=max(tokens / seconds if seconds else 0.0, 1e-9),

@@ -1,20 +1,27 @@
-"""What a build says while it works: a live line on a terminal, plain lines elsewhere."""
+"""What a build says while it works: a live view on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as RichProgress
+from rich.table import Table
+
+from factory.sampling.accounting import FATES, Ledger, fate_of
 
 PLAIN_SECONDS = 10.0
 """Seconds between two plain lines."""
 
 LOG_SECONDS = 2.0
 """Seconds between two throughput events in the run's log."""
+
+MOST_SOURCES = 12
+"""Sources that the live view lists, those with the most tokens first."""
 
 
 class Progress:
@@ -23,16 +30,16 @@ class Progress:
     def __init__(self, console: Console, total: int | None) -> None:
         self.console, self.total = console, total
         self.samples = self.tokens = self.accepted = 0
+        self.ledger = Ledger()
         self.reasons: Counter[str] = Counter()
         self.started = time.monotonic()
         self._told = self._logged = self.started
-        self._live: RichProgress | None = None
+        self._live: Live | None = None
         if console.is_terminal:
             columns = (TextColumn("sampling"), BarColumn(), MofNCompleteColumn())
-            self._live = RichProgress(
-                *columns, TextColumn("{task.fields[facts]}"), console=console, transient=True
-            )
-            self._task = self._live.add_task("sampling", total=total, facts="starting the engine")
+            self._bar = RichProgress(*columns, TextColumn("{task.fields[facts]}"))
+            self._task = self._bar.add_task("sampling", total=total, facts="starting the engine")
+            self._live = Live(self._bar, console=console, transient=True, refresh_per_second=4)
             self._live.start()
 
     def engine_ready(self) -> None:
@@ -43,32 +50,66 @@ class Progress:
         self.samples += 1
         self.tokens += tokens
 
-    def judged(self, decision: str, reason: str | None) -> None:
+    def judged(
+        self, source: str, decision: str, reason: str | None, finish_reason: str, tokens: int
+    ) -> None:
         self.accepted += decision == "keep"
+        self.ledger.add(source, fate_of(decision, finish_reason), tokens)
         if reason is not None:
             self.reasons[reason] += 1
 
     def tick(self, log: Callable[[dict[str, float]], None]) -> None:
         """Show the state, and tell `log` the throughput, each if it is time to."""
         now = time.monotonic()
-        if self._live is not None:
-            self._live.update(self._task, completed=self.samples, facts=self.facts())
         if now - self._logged >= LOG_SECONDS:
             self._logged = now
             log({"samples": self.samples, "tokens": self.tokens, "accepted": self.accepted})
-        if self._live is None and now - self._told >= PLAIN_SECONDS:
+        if self._live is not None:
+            if now - self._told >= 1 / self._live.refresh_per_second:
+                self._told = now
+                self._bar.update(self._task, completed=self.samples, facts=", ".join(self.facts()))
+                self._live.update(Group(self._bar, self.account()))
+        elif now - self._told >= PLAIN_SECONDS:
             self._told = now
-            self.say(f"{self.samples}/{self.total or '?'} samples, {self.facts()}")
+            told = [f"{self.samples}/{self.total or '?'} samples", *self.facts(), *self.waste()]
+            self.say(", ".join(told))
 
-    def facts(self) -> str:
-        """tokens/s, accepted, the commonest reasons, time left."""
+    def facts(self) -> Iterator[str]:
+        """tokens/s, accepted and what each took, the commonest reasons, time left."""
         seconds = time.monotonic() - self.started
-        facts = [f"{self.tokens / max(seconds, 1e-9):,.0f} tokens/s", f"{self.accepted} accepted"]
-        facts += [f"{reason} {count}" for reason, count in self.reasons.most_common(3)]
+        yield f"{self.tokens / max(seconds, 1e-9):,.0f} tokens/s"
+        accepted = f"{self.accepted} accepted"
+        if self.accepted:
+            tokens, time_each = self.tokens / self.accepted, seconds / self.accepted
+            accepted += f" ({tokens:,.0f} tokens, {time_each:.2g} s each)"
+        yield accepted
+        for reason, count in self.reasons.most_common(3):
+            yield f"{reason} {count}"
         if self.total and self.samples:
             left = seconds * (self.total - self.samples) / self.samples
-            facts.append(f"{left / 60:.0f} min left" if left >= 90 else f"{left:.0f} s left")
-        return ", ".join(facts)
+            yield f"{left / 60:.0f} min left" if left >= 90 else f"{left:.0f} s left"
+
+    def waste(self) -> Iterator[str]:
+        """The share of judged tokens that each other fate took."""
+        _, tokens = self.ledger.whole()
+        for fate in FATES[1:]:
+            if tokens[fate]:
+                yield f"{tokens[fate] / tokens.total():.0%} of tokens {fate.replace('_', ' ')}"
+
+    def account(self) -> Table:
+        """What became of judged tokens, by source, and how many an accepted sample took."""
+        table = Table(box=None, header_style="dim")
+        table.add_column("source")
+        titles = [f"{fate.replace('_', ' ')} tokens" for fate in FATES]
+        for title in ("accepted", *titles, "tokens each"):
+            table.add_column(title, justify="right")
+        samples, tokens = self.ledger.samples, self.ledger.tokens
+        sources = sorted(tokens, key=lambda source: -tokens[source].total())
+        for source in sources[:MOST_SOURCES]:
+            table.add_row(source, *_row(samples[source], tokens[source]))
+        if len(sources) > 1:
+            table.add_row("all", *_row(*self.ledger.whole()), style="bold")
+        return table
 
     def say(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False)
@@ -76,3 +117,10 @@ class Progress:
     def close(self) -> None:
         if self._live is not None:
             self._live.stop()
+
+
+def _row(samples: Counter[str], tokens: Counter[str]) -> Iterator[str]:
+    accepted = samples["accepted"]
+    yield f"{accepted:,}"
+    yield from (f"{tokens[fate]:,}" for fate in FATES)
+    yield f"{tokens.total() / accepted:,.0f}" if accepted else "–"

@@ -8,7 +8,7 @@ filters' own cache keys say which metrics are measured anew. Anything else chang
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -30,6 +30,7 @@ from factory.loaders import LOADERS, loader_class
 from factory.loaders.source import Source
 from factory.prompting import Prompting
 from factory.references import References
+from factory.review_options import ReviewOptions
 from factory.sampling.ray_options import RayOptions
 from factory.sampling.sampling_options import Sampling
 from factory.sampling.server_options import ServerOptions
@@ -74,6 +75,13 @@ class Engine(Strict):
         description="vLLM's own engine arguments (tensor_parallel_size, max_model_len, …), passed "
         "on and checked against the installed vLLM.",
     )
+    replicas: int = Field(
+        1,
+        ge=1,
+        description="`vllm` only: engines on this machine, each a process with its own GPUs "
+        "(tensor_parallel_size times pipeline_parallel_size of them) and its own seed; without "
+        "GPUs, with its share of the cores.",
+    )
     replay: Path | None = Field(
         None, description="`replay` only: a run directory whose samples are played back."
     )
@@ -98,6 +106,8 @@ class Engine(Strict):
             raise ValueError("kind: server and the key server: go together; it needs urls")
         if self.ray is not None and self.kind != "ray":
             raise ValueError("the key ray: needs kind: ray")
+        if self.replicas > 1 and self.kind != "vllm":
+            raise ValueError("replicas needs kind: vllm; a Ray cluster's are engine.ray.replicas")
         return self
 
 
@@ -119,6 +129,7 @@ class Recipe(Strict):
         description="The filters, in order: a sample's reason is that of the first that takes it."
     )
     references: References = Field(default_factory=lambda: References())
+    reviews: ReviewOptions = Field(default_factory=lambda: ReviewOptions())
     select: Select = Field(default_factory=lambda: Select())
     corpus: Corpus = Field(default_factory=lambda: Corpus())
 
@@ -165,7 +176,10 @@ class Recipe(Strict):
 
     def sources_fp(self) -> str:
         """Names what is loaded: the sources, and the local files they read as they are now."""
-        return fingerprint([self.references.bad, [source.identity() for source in self.sources]])
+        parts: list[Any] = [self.references.bad, [source.identity() for source in self.sources]]
+        if self.prompting.cot is not None:
+            parts.append(self.prompting.cot.identity())  # its marks are kept with the prompts
+        return fingerprint(parts)
 
     def fingerprint(self) -> str:
         """Changes whenever the corpus could: everything but how the work is carried out."""
@@ -195,7 +209,7 @@ def filters_by_name(names: Iterable[str]) -> dict[str, Filter]:
     """Filters with their defaults. Raises RecipeError for a name there is none of."""
     data: dict[str, Any] = {name.strip(): {} for name in names}
     problems: list[Problem] = []
-    found: dict[str, Filter] = _parse_filters(data, Document({"filters": data}), problems)
+    found: dict[str, Filter] = parse_filters(data, Document({"filters": data}), problems)
     if problems:
         raise RecipeError(problems)
     return found
@@ -205,20 +219,34 @@ def parse_recipe(document: Document) -> Recipe:
     """Check a document against the schema."""
     data = dict(document.data)
     problems: list[Problem] = []
-    data["sources"] = _parse_sources(data.get("sources"), document, problems)
-    data["filters"] = _parse_filters(data.get("filters"), document, problems)
+    data["sources"] = parse_sources(data.get("sources"), document, problems)
+    data["filters"] = parse_filters(data.get("filters"), document, problems)
     recipe = None
     try:
         recipe = Recipe.model_validate(data)
     except ValidationError as error:
         problems.extend(explain_validation(error, (), Recipe, document))
+    else:
+        problems.extend(_misfits(recipe, document))
     if problems or recipe is None:
         raise RecipeError(sorted(set(problems), key=lambda problem: _line(problem.place)))
     recipe._written = document.data
     return recipe
 
 
-def _parse_sources(raw: Any, document: Document, problems: list[Problem]) -> Any:
+def _misfits(recipe: Recipe, document: Document) -> Iterator[Problem]:
+    """What is right in each section and wrong between two."""
+    if recipe.select.pick == "best" and recipe.select.score is None:
+        what = "is 'best'; name the metric it goes by, such as `score: quality_score`"
+        yield problem_at(document, ("select", "pick"), what)
+    drafts = [source.kind == "drafts" for source in recipe.sources]
+    if recipe.prompting.template == "rewrite" and not all(drafts):
+        place: Loc = ("sources", drafts.index(False), "kind")
+        what = f"is {recipe.sources[drafts.index(False)].kind!r}; `template: rewrite` needs drafts"
+        yield problem_at(document, place, what)
+
+
+def parse_sources(raw: Any, document: Document, problems: list[Problem]) -> Any:
     if not isinstance(raw, list):
         return raw if raw is not None else []
     parsed = []
@@ -226,8 +254,8 @@ def _parse_sources(raw: Any, document: Document, problems: list[Problem]) -> Any
         loc: Loc = ("sources", number)
         kind = item.get("kind") if isinstance(item, dict) else None
         if kind not in LOADERS:
-            what = f"is {kind!r}; it must be one of {', '.join(LOADERS)}{_meant(kind, LOADERS)}"
-            problems.append(_problem(document, (*loc, "kind"), what))
+            what = f"is {kind!r}; it must be one of {', '.join(LOADERS)}{meant(kind, LOADERS)}"
+            problems.append(problem_at(document, (*loc, "kind"), what))
             continue
         source = parse_part(loader_class(kind), item, loc, document, problems)
         if source is not None:
@@ -236,7 +264,7 @@ def _parse_sources(raw: Any, document: Document, problems: list[Problem]) -> Any
     return parsed if parsed or not raw else [Source.model_construct(kind="unreadable")]
 
 
-def _parse_filters(raw: Any, document: Document, problems: list[Problem]) -> Any:
+def parse_filters(raw: Any, document: Document, problems: list[Problem]) -> Any:
     if not isinstance(raw, dict):
         return raw if raw is not None else {}
     parsed = {}
@@ -248,13 +276,13 @@ def _parse_filters(raw: Any, document: Document, problems: list[Problem]) -> Any
             try:
                 kind = own_filter_class(own)
             except FilterClassError as error:
-                problems.append(_problem(document, (*loc, "class"), f"is {own!r}: {error}"))
+                problems.append(problem_at(document, (*loc, "class"), f"is {own!r}: {error}"))
                 continue
         elif name in FILTERS:
             kind = filter_class(name)
         else:
-            what = f"is no filter; the filters are {', '.join(FILTERS)}{_meant(name, FILTERS)}"
-            problems.append(_problem(document, loc, what))
+            what = f"is no filter; the filters are {', '.join(FILTERS)}{meant(name, FILTERS)}"
+            problems.append(problem_at(document, loc, what))
             continue
         found = parse_part(kind, fields or {}, loc, document, problems)
         if found is not None:
@@ -295,7 +323,7 @@ def explain_validation(
     for loc, items in by_place.items():
         # A key that takes a number or a mapping is refused once by each: say the one that fits.
         fitting = [item for item in items if not item["type"].endswith("_type")] or items[:1]
-        problems += [_problem(document, loc, _in_words(item, root)) for item in fitting]
+        problems += [problem_at(document, loc, _in_words(item, root)) for item in fitting]
     return problems
 
 
@@ -314,7 +342,7 @@ def _in_words(item: ErrorDetails, root: type[BaseModel]) -> str:
     if item["type"] == "extra_forbidden":
         keys = _keys_at(root, item["loc"][:-1])
         listing = f"; the keys are {', '.join(keys)}" if keys else ""
-        return f"is not a key here{_meant(item['loc'][-1], keys)}{listing}"
+        return f"is not a key here{meant(item['loc'][-1], keys)}{listing}"
     if item["type"] == "missing":
         return "is missing; add it"
     if item["type"] in _LIMITS:
@@ -341,12 +369,14 @@ def _keys_at(root: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
     return list(part.model_fields)
 
 
-def _meant(word: Any, known: Iterable[str]) -> str:
+def meant(word: Any, known: Iterable[str]) -> str:
+    """A suggestion, in brackets, where a name is close to a known one."""
     close = difflib.get_close_matches(str(word), list(known), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _problem(document: Document, loc: Loc, what: str) -> Problem:
+def problem_at(document: Document, loc: Loc, what: str) -> Problem:
+    """What is wrong at one place of a document, with the file and line it was written at."""
     place = document.place(loc)
     return Problem(f"{place}: {dotted(loc)}" if place else dotted(loc), what)
 

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from factory.errors import EngineError, Problem, RecipeError
+from factory.errors import EngineError, RecipeError
 from factory.models import DEMO, DEMO_NAME, model_path
+from factory.sampling.placement import place, visible_gpus
 from factory.sampling.vllm import CPU_ARGS, check_engine_args, prepare_environment
 from factory.types import fingerprint
 
@@ -191,7 +192,7 @@ def serve(
     port: int = 8000,
     host: str = "127.0.0.1",
     logs: Path = Path("runs/serve"),
-    note: Callable[[str], None] = print,
+    note: Callable[[str], None] = lambda line: print(line, flush=True),
 ) -> None:
     """Serve the recipe's model until Ctrl-C or SIGTERM. A key, if any, is VLLM_API_KEY's."""
     group = open_group(recipe, replicas, port, host, logs, note)
@@ -272,36 +273,6 @@ def flags(arguments: Mapping[str, Any]) -> list[str]:
         else:
             words += [flag, str(value)]
     return words
-
-
-def visible_gpus() -> list[str]:
-    """The accelerators this process may use, by the names that CUDA_VISIBLE_DEVICES takes."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return [name.strip() for name in named.split(",") if name.strip()]
-    found = [path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*")]
-    return sorted(found, key=int)
-
-
-def place(
-    replicas: int, args: Mapping[str, Any], gpus: Sequence[str], cores: int
-) -> list[dict[str, str]]:
-    """Each replica's environment: its own accelerators, or its share of the cores."""
-    if not gpus:
-        return [{"OMP_NUM_THREADS": str(max(1, cores // replicas))}] * replicas
-    sizes = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
-    each = 1
-    for name in sizes:
-        each *= int(args.get(name, 1))
-    if replicas * each > len(gpus):
-        what = (
-            f"is {replicas}, and each takes {each} accelerators (engine.args), but this machine "
-            f"shows {len(gpus)}; at most {len(gpus) // each} fit"
-        )
-        raise RecipeError([Problem("--replicas", what)])
-    return [
-        {"CUDA_VISIBLE_DEVICES": ",".join(gpus[n * each : (n + 1) * each])} for n in range(replicas)
-    ]
 
 
 def _end_with_parent() -> None:

@@ -51,7 +51,7 @@ class RunDir:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.on_seal: Callable[[str], None] | None = None
-        self._lock = _lock(path)
+        self._lock = lock_directory(path)
         self._writer: _Writer | None = None
         try:
             self.manifest = read_manifest(path)
@@ -83,19 +83,7 @@ class RunDir:
 
     def event(self, kind: str, **fields: Any) -> None:
         """One line of the run's log: throughput, restarts, seals."""
-        append_line(
-            self.path / "events.jsonl", {"at": round(time.time(), 3), "event": kind, **fields}
-        )
-
-    def engine_seconds(self) -> float:
-        """Seconds that engines have sampled for this run, killed ones up to their last sign."""
-        total, started, last = 0.0, None, 0.0
-        for event in read_lines(self.path / "events.jsonl"):
-            if event["event"] == "engine_started":
-                total += 0.0 if started is None else last - started
-                started = event["at"]
-            last = event["at"]
-        return total + (0.0 if started is None else last - started)
+        log_event(self.path, kind, **fields)
 
     def drawn(self) -> Iterator[tuple[str, int, int]]:
         """(prompt_id, index, n_tokens) of every sealed sample, without reading any text."""
@@ -325,6 +313,24 @@ def save_prompts(run: Path, prompts: Iterable[Prompt]) -> int:
     return count
 
 
+def log_event(run: Path, kind: str, **fields: Any) -> None:
+    """Append to a run's log; for the one process that holds the run, and what it calls."""
+    append_line(run / "events.jsonl", {"at": round(time.time(), 3), "event": kind, **fields})
+
+
+def engine_seconds(run: Path) -> float:
+    """Seconds that engines have sampled for a run, killed ones up to their last sign.
+
+    Each event counts from its engine's start by the monotonic clock: the time of day may jump.
+    """
+    total = sitting = 0.0
+    for event in read_lines(run / "events.jsonl"):
+        if event["event"] == "engine_started":
+            total, sitting = total + sitting, 0.0
+        sitting = event.get("seconds", sitting)
+    return total + sitting
+
+
 def sample_parts(run: Path) -> list[Path]:
     """The sealed parts of a run, oldest first; reads without the lock."""
     return sorted((run / "samples").glob("part-*.parquet"))
@@ -332,19 +338,27 @@ def sample_parts(run: Path) -> list[Path]:
 
 def read_manifest(run: Path) -> dict[str, Any]:
     """run.json, or an empty mapping for a new run. Raises RunError where it cannot be used."""
-    path = run / "run.json"
+    return read_versioned(
+        run / "run.json",
+        FORMAT,
+        "The samples beside it are untouched: move run.json away and build again to take them up.",
+    )
+
+
+def read_versioned(path: Path, layout: int, remedy: str) -> dict[str, Any]:
+    """A directory's manifest of this layout, or an empty mapping where there is none yet.
+
+    Raises RunError for any other layout, and, with the remedy, where it cannot be read.
+    """
     if not path.exists():
         return {}
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
+        raise RunError(f"{path} is damaged ({error}). {remedy}") from error
+    if manifest.get("format") != layout:
         raise RunError(
-            f"{path} is damaged ({error}). The samples beside it are untouched: move run.json away "
-            "and build again to take them up."
-        ) from error
-    if manifest.get("format") != FORMAT:
-        raise RunError(
-            f"{path} has layout {manifest.get('format')}, this version reads {FORMAT}. Use the "
+            f"{path} has layout {manifest.get('format')}, this version reads {layout}. Use the "
             "version of the factory that made it, or another run directory."
         )
     return manifest
@@ -369,7 +383,7 @@ def _next_number(folder: Path) -> int:
     return max(taken, default=-1) + 1
 
 
-def _lock(path: Path) -> IO[str]:
+def lock_directory(path: Path) -> IO[str]:
     """Hold the directory for this process; the kernel lets go of it however the process ends."""
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from factory.forecast import Rates, against
 from factory.funnel import Count, Funnel, Group, Taken
 from factory.report.snapshot import UNJUDGED, Snapshot, read_json
-from factory.store import read_lines
+from factory.sampling.accounting import token_account
+from factory.store import engine_seconds, read_lines
 from filters.interval import Estimate, wilson
 
 Rows = list[dict[str, Any]]
@@ -39,10 +42,11 @@ def gather(snapshot: Snapshot) -> dict[str, Any]:
         "lengths": _lengths(snapshot, judged),
         "reasons_over_time": _reasons_over_time(judged),
         "throughput": throughput(snapshot),
+        "account": _account(snapshot, judged),
         "cost": _cost(snapshot, judged),
         "verification": _verification(snapshot),
         "audit": _audit(snapshot),
-        "forecast": _forecast(snapshot),
+        "forecast": _forecast(snapshot, judged),
         "languages": _languages(snapshot),
     }
     always = ("run", "missing", "funnel")
@@ -368,24 +372,34 @@ def _audit(snapshot: Snapshot) -> Rows:
     ]
 
 
-def _forecast(snapshot: Snapshot) -> Rows:
-    """What was foretold beside what came: forecast.json maps a quantity to value, low and high."""
-    about, funnel = _about(snapshot), count_funnel(snapshot)
-    actual = {
-        "samples": funnel.drawn.samples,
-        "tokens": funnel.drawn.tokens,
-        "kept": funnel.kept.samples,
-        "rows": funnel.rows.samples if funnel.rows else None,
-        "seconds": about["seconds"],
-    }
-    found = read_json(snapshot.run / "forecast.json") or {}
-    rows = []
-    for name, told in found.items():
-        known = told if isinstance(told, dict) else {"value": told}
-        if isinstance(known.get("value"), int | float):
-            row = {"quantity": name, **{key: known.get(key) for key in ("value", "low", "high")}}
-            rows.append({**row, "actual": actual.get(name)})
-    return rows
+def _account(snapshot: Snapshot, judged: pl.DataFrame) -> Rows:
+    """What became of every token, by source, and what an accepted sample took."""
+    seconds = engine_seconds(snapshot.run) or None
+    plain = judged.with_columns(pl.col("source", "decision", "finish_reason").cast(pl.String))
+    return token_account(plain, seconds).rows(named=True)
+
+
+def _forecast(snapshot: Snapshot, judged: pl.DataFrame) -> Rows:
+    """What a pilot foretold of the run's policy beside what came, as far as the run is done."""
+    told = read_json(snapshot.run / "forecast.json") or {}
+    try:
+        forecasts = pl.DataFrame(told.get("all") or [])
+        rates = Rates(**told["rates"])
+        policy, per_prompt = str(told["policy"]), told["per_prompt"]
+        if snapshot.state != "done":
+            unknown = {"actual": None, "inside": None}
+            return [{**row, **unknown} for row in forecasts.filter(policy=policy).rows(named=True)]
+    except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        if told:
+            snapshot.missing.append(f"forecast.json: {error!r}")
+        return []
+    seconds = engine_seconds(snapshot.run)
+    if seconds:
+        speed = float(judged["n_tokens"].cast(pl.Int64).sum()) / seconds
+        rates = replace(rates, tokens_per_second=max(speed, 1e-9))
+    prompts = snapshot.prompts.select("source", id="prompt_id")
+    outcome = against(forecasts, judged, prompts, policy, rates, per_prompt)
+    return outcome.rows(named=True)
 
 
 def _languages(snapshot: Snapshot) -> Rows:

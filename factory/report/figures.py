@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from factory.report.vega import KEPT, NEUTRAL, PALETTE, REJECTED, UNDECIDED
+from factory.sampling.accounting import FATES
 
 Rows = Sequence[Mapping[str, Any]]
 
 _OUTCOMES = {"domain": ["accepted", "rejected"], "range": [KEPT, REJECTED]}
+_FATES = {
+    "domain": [fate.replace("_", " ") for fate in FATES],
+    "range": [KEPT, REJECTED, UNDECIDED, NEUTRAL, PALETTE[3]],
+}
 _DECISIONS = {
     "domain": ["drawn", "drop", "undecided", "keep"],
     "range": [NEUTRAL, REJECTED, UNDECIDED, KEPT],
@@ -41,6 +46,7 @@ def all_figures(facts: Mapping[str, Any]) -> list[Figure]:
         ("lengths", lengths),
         ("reasons_over_time", reasons_over_time),
         ("throughput", throughput),
+        ("account", account),
         ("cost", cost),
         ("languages", languages),
     )
@@ -150,6 +156,32 @@ def throughput(rows: Rows) -> Figure:
         spec["encoding"]["size"] = _axis("occupancy", "quantitative", "engine occupancy")
         note += " The wider the line, the fuller the engine."
     return Figure("throughput", "Throughput", note, [spec], rows)
+
+
+def account(rows: Rows) -> Figure:
+    """A source's tokens by what became of them."""
+    shown = [
+        {"source": row["source"], "fate": fate.replace("_", " "), "tokens": row[f"{fate}_tokens"]}
+        for row in rows
+        if row["source"] != "all" or len(rows) == 1
+        for fate in FATES
+        if row[f"{fate}_tokens"]
+    ]
+    spec = _chart(
+        shown,
+        "bar",
+        y=_axis("source", "nominal", None),
+        x=_axis("tokens", "quantitative", "generated tokens"),
+        color=_color("fate", _FATES),
+        height=_bars(row["source"] for row in shown),
+    )
+    whole = rows[-1]
+    note = f"{whole['tokens']:,} tokens were generated"
+    if whole["tokens_per_accepted"] is not None:
+        note += f", {whole['tokens_per_accepted']:,.0f} for each accepted sample"
+        if whole.get("seconds_per_accepted") is not None:
+            note += f", which took {whole['seconds_per_accepted']:.2g} s of the engine"
+    return Figure("account", "Where the tokens went", f"{note}.", [spec], rows)
 
 
 def cost(facts: Mapping[str, Any]) -> Figure:

@@ -18,15 +18,8 @@ import yaml
 from pydantic import ValidationError
 
 from factory.errors import RunError
-from factory.judging import (
-    TextHash,
-    decide,
-    input_frame,
-    measured_frame_of,
-    metrics_file,
-    prompt_frame,
-    verdict_column,
-)
+from factory.judging import TextHash, decide, verdict_column
+from factory.metrics import input_frame, measured_frame_of, metrics_file, prompt_frame
 from factory.store import read_lines, read_manifest, sample_parts
 from filters import FILTERS, filter_class
 from filters.contract import BASE_COLUMNS, Filter
@@ -105,7 +98,9 @@ class Snapshot:
             frames.append(
                 wanted.select("sample_id").join(inputs, on="sample_id").join(aside, on="sample_id")
             )
-        return pl.concat(frames) if frames else pl.DataFrame(schema={"sample_id": pl.String})
+        if not frames:
+            return pl.DataFrame(schema={"sample_id": pl.String})
+        return pl.concat(frames, how="vertical_relaxed")  # a journal has wider numbers than a part
 
     def metrics(self, wanted: Mapping[str, Iterable[str] | None]) -> pl.DataFrame:
         """Cached metrics of every judged sample: `sample_id` and the columns asked of each filter.

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+
 import polars as pl
 
 FATES = ("accepted", "rejected", "undecided", "aborted", "early_stopped")
 """What became of a sample. Aborted: superfluous, since its prompt had enough."""
 
+_CUT = {"abort": "aborted", "early_stop": "early_stopped"}
+_DECIDED = {"keep": "accepted", "drop": "rejected"}
+
 
 def fate() -> pl.Expr:
     """The fate of each row of a verdict table (`decision`, `finish_reason`)."""
-    return (
-        pl.when(pl.col("finish_reason") == "abort")
-        .then(pl.lit("aborted"))
-        .when(pl.col("finish_reason") == "early_stop")
-        .then(pl.lit("early_stopped"))
-        .otherwise(
-            pl.col("decision").replace_strict(
-                {"keep": "accepted", "drop": "rejected"}, default="undecided"
-            )
-        )
-    )
+    decided = pl.col("decision").replace_strict(_DECIDED, default="undecided")
+    return pl.coalesce(pl.col("finish_reason").replace_strict(_CUT, default=None), decided)
+
+
+def fate_of(decision: str, finish_reason: str) -> str:
+    """The fate of one sample."""
+    return _CUT.get(finish_reason) or _DECIDED.get(decision, "undecided")
+
+
+class Ledger:
+    """The account of a run in progress: samples and tokens by source and fate."""
+
+    def __init__(self) -> None:
+        self.samples: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.tokens: defaultdict[str, Counter[str]] = defaultdict(Counter)
+
+    def add(self, source: str, fate: str, tokens: int) -> None:
+        self.samples[source][fate] += 1
+        self.tokens[source][fate] += tokens
+
+    def whole(self) -> tuple[Counter[str], Counter[str]]:
+        """Samples and tokens by fate, over all sources."""
+        return sum(self.samples.values(), Counter()), sum(self.tokens.values(), Counter())
 
 
 def token_account(

@@ -247,7 +247,7 @@ class Wire:
 def check_fit(prompting: Prompting, sampling: Sampling, options: ServerOptions) -> None:
     """Raises RecipeError where template, settings and API cannot go together."""
     problems = []
-    if options.api == "chat" and prompting.template != "chat":
+    if options.api == "chat" and not prompting.is_chat:
         what = (
             f"is chat, but prompting.template is {prompting.template}, a plain text that no chat "
             "API takes; set api: completions"
@@ -257,7 +257,7 @@ def check_fit(prompting: Prompting, sampling: Sampling, options: ServerOptions) 
         what = "is false, but sampling.early_stop looks at the stream; leave one of them out"
         problems.append(Problem("engine.server.stream", what))
     others = [step.model for step in sampling.escalate if step.model]
-    if others and options.api == "completions" and prompting.template == "chat":
+    if others and options.api == "completions" and prompting.is_chat:
         what = (
             f"is completions, so that prompts are rendered here with the template of the recipe's "
             f"model, which is not that of {others[0]} (sampling.escalate); set api: chat"

@@ -136,8 +136,9 @@ class ServerEngine:
         if self._asked_for != request.prompt.id:
             prompting = self._recipe.prompting
             if self._options.api == "chat":
-                messages = tuple(prompting.messages_for(request.prompt.messages))
-                self._asked = Ask("", prompting.prefill, messages=messages)
+                messages = tuple(prompting.messages_for(request.prompt))
+                prefill = prompting.prefill_for(request.prompt)
+                self._asked = Ask("", prefill, messages=messages)
             else:
                 text, prefill, special = prompting.render(request.prompt, self._tokenizer)
                 self._asked = Ask("", prefill, text, special)
@@ -267,14 +268,14 @@ def _key(options: ServerOptions) -> str | None:
 
 def _tokenizer(recipe: Recipe, options: ServerOptions) -> Any:
     """The model's tokenizer where the prompt is rendered here, otherwise None."""
-    if options.api == "chat" or recipe.prompting.template != "chat":
+    if options.api == "chat" or not recipe.prompting.is_chat:
         return None
     try:
         from transformers import AutoTokenizer
     except ImportError as error:
         raise MissingDependency(
-            "rendering `template: chat` here needs transformers: install the extra `cpu` or `gpu`, "
-            "or let the server render it with engine.server.api: chat"
+            f"rendering `template: {recipe.prompting.template}` here needs transformers: install "
+            "the extra `cpu` or `gpu`, or let the server render it with engine.server.api: chat"
         ) from error
     model = recipe.model
     try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 from factory.errors import EngineError
 from factory.sampling.engine import Engine, Request
+from factory.store import log_event
 from factory.types import Failure, Sample
 
 
@@ -23,13 +25,14 @@ class Supervisor:
     between them, mean that the engine itself is broken.
     """
 
-    def __init__(self, make: Callable[[int], Engine], max_restarts: int) -> None:
-        self._make, self._max_restarts = make, max_restarts
+    def __init__(self, make: Callable[[int], Engine], max_restarts: int, run: Path) -> None:
+        self._make, self._max_restarts, self._run = make, max_restarts, run
         self._restarts = 0
         self._fruitless = 0  # deaths of a lone request, or of none, since the last sample
         self._in_flight: dict[str, Request] = {}
         self._groups: list[list[Request]] = []  # suspects still to be tried, a stack
         self._waiting: deque[Request] = deque()  # arrived while suspects were tried
+        self._unwanted: set[str] = set()  # aborted, and not ended yet
         self._engine = make(0)
         self.capacity = self._engine.capacity
 
@@ -43,6 +46,7 @@ class Supervisor:
         try:
             for outcome in self._engine.completed():
                 self._in_flight.pop(outcome.sample_id, None)
+                self._unwanted.discard(outcome.sample_id)
                 self._fruitless = 0
                 yield outcome
         except EngineDied as death:
@@ -51,7 +55,9 @@ class Supervisor:
             self._next_group()
 
     def abort(self, sample_ids: Iterable[str]) -> None:
-        self._engine.abort(sample_ids)
+        names = set(sample_ids)
+        self._engine.abort(names)
+        self._unwanted |= names  # one that waits, or is lost with the engine, ends when it is sent
 
     def close(self) -> None:
         self._engine.close()
@@ -59,10 +65,13 @@ class Supervisor:
     def _send(self, request: Request) -> None:
         self._in_flight[request.sample_id] = request
         self._engine.submit(request)
+        if request.sample_id in self._unwanted:
+            self._engine.abort([request.sample_id])
 
     def _restart(self, death: EngineDied) -> Iterator[Failure]:
         suspects = list(self._in_flight.values())
         self._in_flight.clear()
+        log_event(self._run, "engine_died", why=str(death), held=len(suspects))
         self._fruitless += len(suspects) <= 1
         if self._fruitless > self._max_restarts:
             raise EngineError(

@@ -10,7 +10,9 @@ import contextlib
 import dataclasses
 import difflib
 import os
+import queue
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -50,6 +52,8 @@ class VllmEngine:
         self._ended: list[Sample | Failure] = []  # ended without a step: refused or aborted
         with _quiet(run / "engine.log"), hidden("llvmlite.binding.ffi"):
             self._engine = _start(engine_args(recipe, seed), recipe)
+        _wake_at_death(self._engine.engine_core)
+        self._death: Exception | None = None  # met while a request was handed over
         tokenizer = self._engine.get_tokenizer()
         self._tokenizer = tokenizer
         config = self._engine.vllm_config
@@ -58,6 +62,8 @@ class VllmEngine:
         self._levels: dict[int, tuple[Any, str]] = {}
 
     def submit(self, request: Request) -> None:
+        from vllm.v1.engine.exceptions import EngineDeadError
+
         prompt_text, prefill, tokens = self._tokens(request)
         if len(tokens) >= self.max_model_len:
             detail = (
@@ -74,6 +80,9 @@ class VllmEngine:
         except ValueError as error:
             self._ended.append(_refusal(request, "bad_request", str(error)))
             return
+        except EngineDeadError as error:
+            self._death = error
+            return
         self._pending[request.sample_id] = _Pending(
             request,
             prompt_text,
@@ -86,6 +95,8 @@ class VllmEngine:
     def completed(self) -> Iterator[Sample | Failure]:
         yield from self._ended
         self._ended.clear()
+        if self._death is not None:
+            raise EngineDied(str(self._death)) from self._death
         if not self._pending:
             return
         try:
@@ -197,7 +208,11 @@ def _refusal(request: Request, kind: FailureKind, detail: str) -> Failure:
 
 
 def open_engine(recipe: Recipe, run: Path, start: int) -> Engine:
-    """A supervised embedded engine."""
+    """A supervised embedded engine, or several in processes of their own."""
+    if recipe.engine.replicas > 1:
+        from factory.sampling import processes
+
+        return processes.open_engine(recipe, run, start)
     prepare_environment()
 
     def make(restart: int) -> VllmEngine:
@@ -205,7 +220,7 @@ def open_engine(recipe: Recipe, run: Path, start: int) -> Engine:
         seed = int(fingerprint([recipe.sampling.seed, start, restart], 7), 16)
         return VllmEngine(recipe, run, seed)
 
-    return Supervisor(make, recipe.engine.max_restarts)
+    return Supervisor(make, recipe.engine.max_restarts, run)
 
 
 def prepare_environment() -> None:
@@ -313,6 +328,27 @@ def hidden(module: str) -> Iterator[None]:
     finally:
         if known is not None:
             sys.modules[module] = known
+
+
+def _wake_at_death(client: Any) -> None:
+    """End the wait for an engine process that was killed.
+
+    Where vLLM's engine is a process of its own, as with GPUs, its client waits for output for ever:
+    the thread that sees the process die (vLLM 0.32) marks it dead and tells nobody who waits.
+    """
+    if not hasattr(client, "outputs_queue"):
+        return  # the engine is in this process
+    # Not the client itself: held by a thread, it would never be collected, nor its process ended.
+    watched = client.resources, client.outputs_queue
+    threading.Thread(target=_await_death, args=watched, name="engine-death", daemon=True).start()
+
+
+def _await_death(resources: Any, outputs: queue.Queue[Any]) -> None:
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    while not resources.engine_dead:  # set at an ordinary end, too
+        time.sleep(0.5)
+    outputs.put(EngineDeadError())
 
 
 @contextlib.contextmanager

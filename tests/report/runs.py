@@ -97,7 +97,8 @@ def sampled_run(
                     # Every fifth sample was cut short by the engine.
                     run.append(sample(prompt, index, "abort" if index % 5 == 4 else "stop"))
             run.seal()
-            run.event("throughput", samples=part + 1, tokens=1000 * (part + 1), accepted=part)
+            done = {"samples": part + 1, "tokens": 1000 * (part + 1), "accepted": part}
+            run.event("throughput", **done, seconds=float(part + 1))
     return folder
 
 

@@ -77,28 +77,6 @@ def test_expected_acceptance_under_a_cap_is_the_binomials() -> None:
     assert np.allclose(expected, drawn, atol=0.01)
 
 
-AUDIT = {"false_negatives": {"rate": 0.1, "low": 0.05, "high": 0.2, "hits": 2, "n": 20}}
-FORECAST = {"samples": {"value": 30, "low": 20, "high": 40}, "tokens": 900}
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "key"),
-    [("audit.json", AUDIT, "audit"), ("forecast.json", FORECAST, "forecast")],
-)
-def test_optional_files_are_shown_when_there(
-    run: Path, name: str, content: dict[str, object], key: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("factory.report.write.script", lambda: None)  # pictures take seconds
-    assert key not in gather(take_snapshot(run))
-    (run / name).write_text(json.dumps(content))
-    try:
-        rows = gather(take_snapshot(run))[key]
-        assert len(rows) == len(content)
-        assert write_report(run).read_text().count(f'id="{key}"') == 1
-    finally:
-        (run / name).unlink()
-
-
 def test_the_report_is_one_file_that_needs_no_network(run: Path) -> None:
     page = write_report(run).read_text(encoding="utf-8")
     head = unescape(page[: page.index("<body>")])

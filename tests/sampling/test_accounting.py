@@ -1,8 +1,14 @@
 from __future__ import annotations
 
-import polars as pl
+import io
 
-from factory.sampling.accounting import FATES, token_account
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from factory.progress import Progress
+from factory.sampling.accounting import FATES, Ledger, fate_of, token_account
 
 ROWS = [
     ("a", "keep", "stop", 100),
@@ -37,3 +43,42 @@ def test_every_token_has_one_fate() -> None:
 
 def test_nothing_drawn() -> None:
     assert token_account(VERDICTS.clear()).height == 0
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["a", "b"]),
+            st.sampled_from(["keep", "drop", "undecided", "unjudged"]),
+            st.sampled_from(["stop", "length", "abort", "early_stop"]),
+            st.integers(1, 10**6),
+        ),
+        min_size=1,
+    )
+)
+def test_the_live_ledger_is_the_account(rows: list[tuple[str, str, str, int]]) -> None:
+    ledger = Ledger()
+    for source, decision, finish_reason, tokens in rows:
+        ledger.add(source, fate_of(decision, finish_reason), tokens)
+    account = token_account(pl.DataFrame(rows, schema=VERDICTS.schema, orient="row"))
+    whole = account.row(by_predicate=pl.col("source") == "all", named=True)
+    assert ledger.whole() == tuple(
+        {fate: whole[f"{fate}_{what}"] for fate in FATES if whole[f"{fate}_samples"]}
+        for what in ("samples", "tokens")
+    )
+
+
+def test_a_build_tells_what_an_accepted_sample_took() -> None:
+    text = io.StringIO()
+    progress = Progress(Console(file=text, force_terminal=True, width=200), 8)
+    for source, decision, finish_reason, tokens in ROWS:
+        progress.sampled(tokens)
+        progress.judged(source, decision, "wrong", finish_reason, tokens)
+    progress.close()
+    assert "1 accepted (400 tokens" in ", ".join(progress.facts())
+    assert list(progress.waste())[:2] == ["16% of tokens rejected", "50% of tokens undecided"]
+    shown = Console(width=200, file=(table := io.StringIO()))
+    shown.print(progress.account())
+    *_, a, whole = table.getvalue().splitlines()
+    assert a.split() == ["a", "1", "100", "50", "0", "7", "30", "187"]
+    assert whole.split() == ["all", "1", "100", "63", "200", "7", "30", "400"]

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from factory.build import build
 from factory.recipe import load_recipe
-from factory.store import RunDir
+from factory.store import append_line, engine_seconds
 from tests.recorded import prompts, recipe_file, record
 
 BUDGET = "sampling={n: 8, policy: budget, accept: 2, budget: {samples: 60}, temperature: 0.7}"
@@ -34,11 +34,24 @@ def test_until_draws_less_than_fixed(tmp_path: Path) -> None:
     assert funnel.drawn.samples < 4 * len(prompts())
 
 
+def test_the_last_verdict_may_ask_for_another_wave(tmp_path: Path) -> None:
+    """Every fourth recorded sample is right, so the third success is each prompt's ninth sample."""
+    path = recipe_file(tmp_path, record(tmp_path / "recorded", 12), 12)
+    change = "sampling={n: 12, policy: until, accept: 3, wave: 1, temperature: 0.7}"
+    funnel = build(load_recipe(path, [change]), tmp_path / "run", Console(quiet=True))
+    assert funnel.drawn.samples == 9 * len(prompts())
+
+
 def test_engine_seconds_add_up_over_sittings(tmp_path: Path) -> None:
-    events = [("engine_started", 10.0), ("throughput", 14.0), ("engine_started", 100.0)]
-    events += [("engine_stopped", 103.5)]
-    with RunDir(tmp_path) as run:
-        assert run.engine_seconds() == 0
-        lines = [f'{{"at": {at}, "event": "{kind}"}}\n' for kind, at in events]
-        (tmp_path / "events.jsonl").write_text("".join(lines))
-        assert run.engine_seconds() == 7.5
+    """The first was killed. The clock on the wall, which jumps here, has no say."""
+    assert engine_seconds(tmp_path) == 0
+    sittings = [[2.0, 4.0], [], [2.0, 3.5]]
+    for number, sitting in enumerate(sittings):
+        append_line(
+            tmp_path / "events.jsonl", {"at": 9e9 - 1e6 * number, "event": "engine_started"}
+        )
+        for seconds in sitting:
+            told = {"at": 1e9 * seconds, "event": "throughput", "seconds": seconds}
+            append_line(tmp_path / "events.jsonl", told)
+        append_line(tmp_path / "events.jsonl", {"at": 0.0, "event": "failure"})
+    assert engine_seconds(tmp_path) == 7.5

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from factory.errors import EngineError, RecipeError
-from factory.serve import ServerGroup, flags, place, visible_gpus, vllm_command
+from factory.sampling.placement import place, visible_gpus
+from factory.serve import ServerGroup, flags, vllm_command
 from tests.sampling.conftest import make_recipe
 
 HEALTHY = """

@@ -1,0 +1,50 @@
+"""The main job with two embedded engines in processes of their own, one of them killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from factory.store import read_lines, sample_parts
+from tests.e2e.test_main_job import FACTORY, drawn, recipe
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+
+
+def replicas_of(build: int) -> list[int]:
+    """Its children that lead a session of their own."""
+    children = Path(f"/proc/{build}/task/{build}/children").read_text().split()
+    return [int(pid) for pid in children if os.getsid(int(pid)) == int(pid)]
+
+
+def test_a_killed_replica_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
+    path, run = recipe(tmp_path, size=30, n=8), tmp_path / "run"
+    path.write_text(path.read_text().replace("engine: {args", "engine: {replicas: 2, args"))
+    command = [*FACTORY, "build", str(path), "--run", str(run)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 400
+    while process.poll() is None and not any((run / "samples").glob("journal-*")):
+        assert time.monotonic() < deadline, "no sample came"
+        time.sleep(0.1)
+    pids = replicas_of(process.pid)
+    assert len(pids) == 2
+    os.kill(pids[0], signal.SIGKILL)
+    _, said = process.communicate(timeout=600)
+    assert process.returncode == 0, said
+    (death,) = [e for e in read_lines(run / "events.jsonl") if e["event"] == "replica_died"]
+    assert death["held"] > 0
+    assert "status -9" in death["why"]
+    prompts = pq.read_metadata(run / "prompts.parquet").num_rows
+    counts = drawn(run)
+    assert len(counts) == prompts * 8
+    assert set(counts.values()) == {1}
+    texts = [str(text) for part in sample_parts(run) for text in pq.read_table(part)["text"]]
+    # Replicas with equal seeds would have drawn the same texts in pairs.
+    assert len(set(texts)) > len(texts) / 2
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)

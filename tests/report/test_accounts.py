@@ -1,0 +1,111 @@
+"""A pilot, a build and an audit through the real code: the report sets what they say together."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from factory.auditing import audit_run
+from factory.build import build
+from factory.funnel import Funnel, load_funnel
+from factory.pilot import run_pilot
+from factory.recipe import load_recipe
+from factory.report.facts import gather
+from factory.report.figures import all_figures
+from factory.report.snapshot import take_snapshot
+from factory.report.write import write_report
+from factory.sampling.accounting import FATES
+from factory.store import log_event
+from tests.recorded import recipe_file, record
+
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("accounts")
+    recipe = load_recipe(recipe_file(folder, record(folder / "recorded", 8), 8))
+    list(run_pilot(recipe, folder / "run", 24, QUIET))
+    build(recipe, folder / "run", QUIET)
+    audit_run(recipe, folder / "run", None, n=20, seed=0)
+    return folder / "run"
+
+
+@pytest.fixture
+def run(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("factory.report.write.script", lambda: None)  # pictures take seconds
+    return Path(shutil.copytree(whole, tmp_path / "run"))
+
+
+def test_every_token_of_the_run_is_accounted_for(run: Path) -> None:
+    funnel: Funnel = load_funnel(run)
+    facts = gather(take_snapshot(run))
+    *sources, all_of_it = facts["account"]
+    assert all_of_it["source"] == "all"
+    assert {row["source"] for row in sources} == set(funnel.by_source)
+    assert all_of_it["tokens"] == funnel.drawn.tokens
+    assert sum(all_of_it[f"{fate}_tokens"] for fate in FATES) == funnel.drawn.tokens
+    assert all_of_it["accepted_samples"] == funnel.kept.samples
+    each = funnel.drawn.tokens / funnel.kept.samples
+    assert all_of_it["tokens_per_accepted"] == pytest.approx(each)
+    assert all_of_it["seconds_per_accepted"] > 0
+    (figure,) = [one for one in all_figures(facts) if one.name == "account"]
+    drawn = figure.specs[0]["data"]["values"]
+    assert sum(bar["tokens"] for bar in drawn) == funnel.drawn.tokens
+    assert f"{each:,.0f} for each accepted sample" in figure.note
+
+
+def test_the_forecast_stands_beside_what_came(run: Path) -> None:
+    funnel = load_funnel(run)
+    rows = gather(take_snapshot(run))["forecast"]
+    told = {row["quantity"]: row for row in rows if row["source"] == "all"}
+    actual = {name: row["actual"] for name, row in told.items()}
+    assert actual["samples"] == funnel.drawn.samples
+    assert actual["tokens"] == funnel.drawn.tokens
+    assert actual["accepted"] == funnel.kept.samples
+    assert actual["tokens_per_row"] == pytest.approx(funnel.drawn.tokens / actual["rows"])
+    assert all(row["inside"] == (row["low"] <= row["actual"] <= row["high"]) for row in rows)
+    # Each recorded prompt is right once in four: what a pilot of 24 prompts cannot miss.
+    assert told["samples"]["inside"]
+    assert told["accepted"]["low"] < told["accepted"]["middle"] < told["accepted"]["high"]
+    page = write_report(run).read_text()
+    assert page.count('id="forecast"') == 1
+    assert page.count('id="audit"') == 1
+    assert "accounted" not in page
+
+
+def test_an_unfinished_run_has_a_forecast_and_no_outcome(run: Path) -> None:
+    manifest = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**manifest, "state": "running"}))
+    rows = gather(take_snapshot(run))["forecast"]
+    assert rows
+    assert {row["actual"] for row in rows} == {row["inside"] for row in rows} == {None}
+    write_report(run)
+
+
+def test_an_audit_is_shown_with_its_intervals(run: Path) -> None:
+    written = json.loads((run / "audit.json").read_text())
+    rows = {row["what"]: row for row in gather(take_snapshot(run))["audit"]}
+    assert rows["false negatives"]["n"] == written["false_negatives"]["n"] > 0
+    assert rows["false negatives"]["rate"] == 0
+    assert 0 < rows["false negatives"]["high"] < 1
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"policy": "fixed"}', '{"all": [1], "rates": {}}'])
+def test_a_damaged_forecast_is_left_out(run: Path, content: str) -> None:
+    (run / "forecast.json").write_text(content)
+    assert "forecast" not in gather(take_snapshot(run))
+    write_report(run)
+
+
+def test_a_killed_sitting_counts_up_to_its_last_sign(run: Path) -> None:
+    before = gather(take_snapshot(run))["account"][-1]["seconds_per_accepted"]
+    for event in ("engine_started", "throughput"):
+        log_event(run, event, samples=0, tokens=0, seconds=100.0 * (event == "throughput"))
+    after = gather(take_snapshot(run))["account"][-1]
+    gained = (after["seconds_per_accepted"] - before) * after["accepted_samples"]
+    assert gained == pytest.approx(100)

@@ -1,0 +1,172 @@
+"""Several engines as one, over replicas that die: each request ends once, whoever held it."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from factory.errors import EngineError, Problem, RecipeError
+from factory.recipe import Engine
+from factory.sampling import replicas
+from factory.sampling.engine import Request
+from factory.sampling.replicas import Answer, Remote, ReplicaDied, Replicas
+from factory.store import read_lines
+from factory.types import Failure, FinishReason, Sample
+from tests.sampling.conftest import make_recipe, make_requests
+
+REQUESTS = make_requests(40)
+CAPACITY = 8
+
+
+def sample(request: Request, reason: FinishReason = "stop") -> Sample:
+    return Sample(request.prompt.id, request.index, "text", "", reason, 1, 1, "m", "fp", 0)
+
+
+class Mortal:
+    """A replica that finishes three requests a turn and dies of poison among them."""
+
+    def __init__(self, poison: set[str], lifetime: int | None) -> None:
+        self.poison, self.lifetime = poison, lifetime
+        self.held: dict[str, Request] = {}
+        self.aborts: list[str] = []
+        self.loaded = self.ended = False
+        self.most = 0
+
+    def ask(self, requests: list[Request], aborts: list[str]) -> None:
+        self.held |= {request.sample_id: request for request in requests}
+        self.aborts = aborts
+        self.most = max(self.most, len(self.held))
+
+    def answer(self) -> Answer:
+        if not self.loaded:
+            self.loaded = True
+            return CAPACITY
+        dropped = [self.held.pop(name) for name in self.aborts if name in self.held]
+        batch = list(self.held.values())[:3]
+        if self.lifetime is not None:
+            self.lifetime -= 1
+        if self.lifetime == 0 or any(request.sample_id in self.poison for request in batch):
+            raise ReplicaDied("boom")
+        for request in batch:
+            del self.held[request.sample_id]
+        return [*(sample(r, "abort") for r in dropped), *(sample(r) for r in batch)]
+
+    def end(self) -> None:
+        self.ended = True
+
+
+class Room:
+    """A host with room for more replicas as time goes on; `lifetimes` are those of the first."""
+
+    patience_s = 60.0
+
+    def __init__(
+        self, poison: set[str] = frozenset(), lifetimes: Sequence[int] = (), places: int = 2
+    ) -> None:
+        self.poison, self.lifetimes, self.room = poison, list(lifetimes), places
+        self.born: list[Mortal] = []
+        self.seeds: list[int] = []
+        self.closed = False
+
+    def places(self) -> int:
+        return self.room
+
+    def start(self, number: int, seed: int) -> Remote:
+        self.seeds.append(seed)
+        self.born.append(Mortal(self.poison, self.lifetimes.pop(0) if self.lifetimes else None))
+        return self.born[-1]
+
+    def answered(self, asked: Sequence[Remote]) -> Sequence[Remote]:
+        return asked
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def drain(engine: Replicas, turns: int = 400) -> list[Sample | Failure]:
+    return [outcome for _ in range(turns) for outcome in engine.completed()]
+
+
+@given(st.sets(st.integers(0, 39), max_size=2), st.lists(st.integers(1, 6), max_size=4))
+def test_every_request_ends_once_whatever_dies(poisoned: set[int], lifetimes: list[int]) -> None:
+    poison = {REQUESTS[number].sample_id for number in poisoned}
+    room = Room(poison, lifetimes)
+    with TemporaryDirectory() as folder:
+        engine = Replicas(room, make_recipe(engine={"max_restarts": 20}), Path(folder), 0)
+        for request in REQUESTS:
+            engine.submit(request)
+        found = drain(engine)
+        engine.close()
+        events = read_lines(Path(folder) / "events.jsonl")
+    assert [event["event"] for event in events] == ["replica_died"] * (len(room.born) - 2)
+    assert sorted(o.sample_id for o in found) == sorted(r.sample_id for r in REQUESTS)
+    # A replica that dies of itself while it holds a lone suspect may take an innocent with it.
+    lost = {o.sample_id for o in found if isinstance(o, Failure)}
+    assert lost >= poison if lifetimes else lost == poison
+    assert len(set(room.seeds)) == len(room.seeds)
+    assert all(replica.ended for replica in room.born)
+    assert room.closed
+
+
+def test_work_is_shared_evenly_and_never_beyond_a_replicas_capacity(tmp_path: Path) -> None:
+    room = Room()
+    engine = Replicas(room, make_recipe(), tmp_path, 0)
+    assert engine.capacity == 2 * replicas.FIRST_HELPING
+    for request in REQUESTS[:10]:
+        engine.submit(request)
+    list(engine.completed())
+    assert engine.capacity == 2 * CAPACITY
+    assert [replica.most for replica in room.born] == [5, 5]
+    for request in REQUESTS[10:]:
+        engine.submit(request)
+    assert len(drain(engine)) == 40
+    assert max(replica.most for replica in room.born) == CAPACITY
+
+
+def test_an_aborted_request_ends_as_such_even_from_the_queue(tmp_path: Path) -> None:
+    engine = Replicas(Room(), make_recipe(), tmp_path, 0)
+    for request in REQUESTS:
+        engine.submit(request)
+    list(engine.completed())
+    unwanted = {REQUESTS[7].sample_id, REQUESTS[-1].sample_id}
+    engine.abort(unwanted)
+    found = {o.sample_id: o for o in drain(engine) if isinstance(o, Sample)}
+    assert len(found) == 40
+    assert {name for name, o in found.items() if o.finish_reason == "abort"} == unwanted
+
+
+def test_an_engine_that_finishes_nothing_is_given_up(tmp_path: Path) -> None:
+    engine = Replicas(Room({r.sample_id for r in REQUESTS}), make_recipe(), tmp_path, 0)
+    for request in REQUESTS:
+        engine.submit(request)
+    with pytest.raises(EngineError, match="without finishing a sample; the last time: boom"):
+        drain(engine)
+
+
+def test_room_that_comes_up_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replicas, "LOOK_SECONDS", 0.0)
+    room = Room(places=1)
+    engine = Replicas(room, make_recipe(), tmp_path, 0)
+    room.room = 3
+    list(engine.completed())
+    assert len(room.born) == 3
+
+
+def test_a_recipe_error_crosses_processes_whole() -> None:
+    error = RecipeError([Problem("engine.args.x", "is no engine argument")])
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301
+    assert (str(again), again.problems) == (str(error), error.problems)
+
+
+@pytest.mark.parametrize(
+    "kind", [{"kind": "server", "server": {"urls": ["http://a"]}}, {"kind": "ray"}]
+)
+def test_replicas_are_the_embedded_engines(kind: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="replicas needs kind: vllm"):
+        Engine.model_validate({"replicas": 2, **kind})
