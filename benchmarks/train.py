@@ -1,0 +1,180 @@
+"""`factory train` (SFT) against bare TRL: tokens a second and peak memory on the same rows.
+
+    pip install -e ".[cpu,train]"
+    python benchmarks/train.py
+
+Both train the demo model on the same generated sums, with the same settings, in processes of their
+own, in turn. TRL is used as its documentation shows: conversational prompt and completion columns,
+SFTTrainer, the rest left at its defaults. A speed counts the training loop, a process's memory all
+of it, loading and writing included. The losses of both are printed: they must agree for the
+comparison to be one.
+GRPO's step is taken apart by benchmarks/train_grpo.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from factory.store import read_lines
+
+ROUNDS = 2
+ROWS, STEPS, BATCH, MICRO_BATCH = 64, 5, 8, 8
+LEARNING_RATE = 1e-4
+SEED = 11
+TARGET_SPEED, TARGET_MEMORY = 0.98, 1.02
+
+
+class Outcome(NamedTuple):
+    """One training: its loop's tokens a second, the process's peak memory, every step's loss."""
+
+    speed: float
+    memory: float  # GB
+    losses: list[float]
+
+
+def corpus(folder: Path) -> Path:
+    """Sums with reasoning of varying length, as `factory build` writes them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    draw = random.Random(SEED)
+    rows = []
+    for number in range(ROWS):
+        terms = [draw.randrange(10, 99) for _ in range(draw.randrange(2, 7))]
+        partial = [f"Adding {t} gives {sum(terms[: n + 1])}." for n, t in enumerate(terms)]
+        thinking = "\n".join(partial)
+        turn = f"<think>\n{thinking}\n</think>\n\nThe answer is \\boxed{{{sum(terms)}}}."
+        question = f"What is {' + '.join(map(str, terms))}?"
+        talk = [{"role": "user", "content": question}, {"role": "assistant", "content": turn}]
+        rows.append({"id": str(number), "messages": talk})
+    folder.mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), folder / "train-00000-of-00001.parquet")
+    return folder
+
+
+def train_ours(data: Path, out: Path) -> None:
+    """The recipe of the same training."""
+    from rich.console import Console
+
+    from factory.train.load import train
+    from factory.train.sft_options import Sft
+
+    recipe = {
+        "kind": "sft",
+        "name": "bench",
+        "model": "demo",
+        "data": str(data),
+        "steps": STEPS,
+        "batch": BATCH,
+        "micro_batch": MICRO_BATCH,
+        "max_length": 1024,
+        "gradient_checkpointing": False,
+        "optimizer": {"learning_rate": LEARNING_RATE, "schedule": "constant"},
+        "checkpoint": {"every": 1000},
+    }
+    train(Sft.model_validate(recipe), out, Console(quiet=True))
+
+
+def train_trl(data: Path, out: Path) -> None:
+    """TRL as it comes, with the same numbers."""
+    import torch
+    from datasets import load_dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl import SFTConfig, SFTTrainer
+
+    from factory.models import demo_model
+
+    rows = load_dataset("parquet", data_dir=str(data), split="train", cache_dir=str(out / "cache"))
+    rows = rows.map(
+        lambda row: {"prompt": row["messages"][:-1], "completion": row["messages"][-1:]},
+        remove_columns=["id", "messages"],
+    )
+    config = SFTConfig(
+        output_dir=str(out),
+        max_steps=STEPS,
+        per_device_train_batch_size=MICRO_BATCH,
+        gradient_accumulation_steps=BATCH // MICRO_BATCH,
+        learning_rate=LEARNING_RATE,
+        lr_scheduler_type="constant",
+        max_length=1024,
+        gradient_checkpointing=False,
+        bf16=True,
+        use_cpu=not torch.accelerator.is_available(),
+        seed=0,
+        logging_steps=1,
+        report_to="none",
+    )
+    trainer = SFTTrainer(
+        model=AutoModelForCausalLM.from_pretrained(demo_model(), dtype=torch.float32),
+        args=config,
+        train_dataset=rows,
+        processing_class=AutoTokenizer.from_pretrained(demo_model()),
+    )
+    trainer.train()
+    trainer.save_model(str(out / "model"))
+    with open(out / "log.jsonl", "w", encoding="utf-8") as log:
+        log.writelines(json.dumps(row) + "\n" for row in trainer.state.log_history)
+
+
+TRAINERS = {"factory": train_ours, "trl": train_trl}
+
+
+def measure(name: str, data: Path, out: Path) -> Outcome:
+    """Train in a process of its own."""
+    arguments = [sys.executable, str(Path(__file__).resolve()), "--only", name, str(data), str(out)]
+    out.mkdir()
+    silence = (os.POSIX_SPAWN_OPEN, 1, str(out / "stdout"), os.O_WRONLY | os.O_CREAT, 0o644)
+    child = os.posix_spawn(sys.executable, arguments, os.environ, file_actions=[silence])
+    _, status, usage = os.wait4(child, 0)
+    if status:
+        raise SystemExit(f"{name} failed; what it said is above")
+    rows: list[dict[str, Any]] = read_lines(out / "log.jsonl")
+    losses = [row["loss"] for row in rows if "loss" in row]
+    seconds = next(row["train_runtime"] for row in rows if "train_runtime" in row)
+    tokens = max(row.get("tokens", row.get("num_tokens", 0)) for row in rows)
+    return Outcome(tokens / seconds, usage.ru_maxrss / 2**20, losses)
+
+
+def compare() -> None:
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in TRAINERS}
+    with tempfile.TemporaryDirectory() as scratch:
+        data = corpus(Path(scratch) / "corpus")
+        for number in range(ROUNDS):
+            # In turn, and the other first the next time: a machine that grows busy is fair to both.
+            for name in sorted(TRAINERS, reverse=bool(number % 2)):
+                outcome = measure(name, data, Path(scratch) / f"{name}-{number}")
+                outcomes[name].append(outcome)
+                print(
+                    f"{name:8} {outcome.speed:7.1f} tokens/s  {outcome.memory:5.2f} GB  losses "
+                    + " ".join(f"{loss:.4f}" for loss in outcome.losses),
+                    flush=True,
+                )
+    pairs = list(zip(outcomes["factory"], outcomes["trl"], strict=True))
+    speed = median(ours.speed / theirs.speed for ours, theirs in pairs)
+    memory = median(ours.memory / theirs.memory for ours, theirs in pairs)
+    claim("sft_speed_over_trl", speed, TARGET_SPEED, speed >= TARGET_SPEED)
+    claim("sft_memory_over_trl", memory, TARGET_MEMORY, memory <= TARGET_MEMORY)
+
+
+def claim(name: str, value: float, target: float, holds: bool) -> None:
+    print(json.dumps({"name": name, "value": round(value, 3), "target": target, "holds": holds}))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs=3, metavar=("NAME", "DATA", "OUT"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.only:
+        TRAINERS[given.only[0]](Path(given.only[1]), Path(given.only[2]))
+    else:
+        compare()

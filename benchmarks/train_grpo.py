@@ -1,0 +1,113 @@
+"""A GRPO step taken apart: rollout, weight sync, reward, update; and vLLM's rollouts against TRL's
+own (`use_vllm=False`, transformers' generate) on the same model, prompts and lengths.
+
+    pip install -e ".[cpu,train]"
+    python benchmarks/train_grpo.py
+
+The demo model on generated sums, 16 completions of up to 64 tokens a step, in processes of their
+own. The first step is left out: engines, compilers and verifiers start in it. Medians of the rest.
+The rewards are R1's for reasoning RL; the harder the mathematics, the longer verifying takes, but
+answers are then hundreds of times as long as these.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import yaml
+
+from factory.store import read_lines
+
+ROOT = Path(__file__).resolve().parents[1]
+PHASES = ("rollout", "sync", "reward", "update", "step")
+RECIPE: dict[str, Any] = {
+    "kind": "grpo",
+    "name": "bench",
+    "model": "demo",
+    "sources": [
+        {
+            "kind": "gym",
+            "task": "chain_sum",
+            "config": {"min_terms": 2, "max_terms": 4, "min_digits": 1, "max_digits": 3},
+            "size": 80,
+            "seed": 11,
+            "verifier": "math",
+            "language": "en",
+        }
+    ],
+    "prompting": {"template": "chat", "instruction": "boxed", "prefill": "<think>\n"},
+    "rewards": {"accuracy": {"think": "optional"}, "format": {}, "language": {}},
+    "max_length": 256,
+    "samples": 4,
+    "batch": 16,
+    "micro_batch": 16,
+    "beta": 0,
+    "gradient_checkpointing": False,
+    "args": {"vllm_importance_sampling_correction": False},
+}
+RUN = (
+    "import sys\nfrom pathlib import Path\nfrom rich.console import Console\n"
+    "from factory.train.load import load_training, train\n"
+    "train(load_training(Path(sys.argv[1])), Path(sys.argv[2]), Console(quiet=True))\n"
+)
+
+
+def steps_of(folder: Path, kind: str, steps: int) -> dict[str, float]:
+    """The median seconds of each phase of a step, and the tokens of a completion."""
+    recipe = folder / f"{kind}.yaml"
+    changes = {"rollouts": {"kind": kind, "max_tokens": 64, "top_k": 50}, "steps": steps}
+    recipe.write_text(yaml.safe_dump(RECIPE | changes))
+    run = folder / kind
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, recipe, run],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr[-2000:])
+    rows = [row for row in read_lines(run / "log.jsonl") if "loss" in row][1:]
+    found = {phase: median(row[f"time/{phase}"] for row in rows) for phase in PHASES}
+    found["tokens"] = median(row["completions/mean_length"] for row in rows)
+    # A quiet step hides nothing: the share is that of all steps together.
+    whole = sum(row["time/step"] for row in rows)
+    found["reward_share"] = sum(row["time/reward"] for row in rows) / whole
+    return found
+
+
+def claim(name: str, value: float, target: float, holds: bool) -> None:
+    print(json.dumps({"name": name, "value": round(value, 4), "target": target, "holds": holds}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, default=5)
+    steps = parser.parse_args().steps
+    with tempfile.TemporaryDirectory() as name:
+        found = {kind: steps_of(Path(name), kind, steps) for kind in ("colocate", "none")}
+    print(f"{'rollouts by':14}" + "".join(f"{phase:>10}" for phase in (*PHASES, "tokens")))
+    for kind, label in (("colocate", "vLLM"), ("none", "transformers")):
+        row = found[kind]
+        print(f"{label:14}" + "".join(f"{row[phase]:10.2f}" for phase in (*PHASES, "tokens")))
+    share = found["colocate"]["reward_share"]
+    claim("grpo_rewards_share_of_a_step", share, 0.02, share <= 0.02)
+    per_token = {kind: row["rollout"] / row["tokens"] for kind, row in found.items()}
+    faster = per_token["none"] / per_token["colocate"]
+    claim("grpo_rollouts_times_as_fast_as_transformers", faster, 2.0, faster >= 2.0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""A policy's course over its steps: rewards, length (R1's figure 3), entropy, KL, time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from factory.report.figures import Figure
+from factory.report.over_steps import write_over_steps
+from factory.store import read_lines
+
+NAME = "curves"
+
+_PANELS: Sequence[tuple[str, str, str, Mapping[str, str]]] = (
+    ("length", "Length of a completion", "tokens", {"completions/mean_length": "mean"}),
+    ("entropy", "Entropy", "nats a token", {"entropy": "entropy"}),
+    ("kl", "Divergence from the reference model", "nats a token", {"kl": "KL"}),
+    (
+        "shares",
+        "Groups and completions that teach nothing",
+        "share",
+        {
+            "frac_reward_zero_std": "groups without signal",
+            "cut": "completions cut off",
+            "clip_ratio/region_mean": "tokens clipped",
+        },
+    ),
+    (
+        "time",
+        "Where a step's time goes",
+        "seconds",
+        {
+            "time/rollout": "rollout",
+            "time/update": "update",
+            "time/sync": "weight sync",
+            "time/reward": "reward",
+        },
+    ),
+)
+
+
+def write_curves(run: Path) -> Path:
+    """RUN/curves.html, and the figures as JSON and PNG beside it; returns the page."""
+    lines = [line for line in read_lines(run / "log.jsonl") if "loss" in line]
+    return write_over_steps(f"{run.name} · training", curves(lines), run, NAME)
+
+
+def curves(lines: Sequence[Mapping[str, Any]]) -> list[Figure]:
+    """The figures that the log has numbers for."""
+    parts = {
+        key: key.split("/")[1]
+        for line in lines
+        for key in line
+        if key.startswith("rewards/") and key.endswith("/mean")
+    }
+    panels = [("reward", "Reward", "mean", parts | {"reward": "sum, weighted"}), *_PANELS]
+    found = []
+    for name, title, unit, wanted in panels:
+        rows = [
+            {"step": line["step"], "line": label, "value": line[key]}
+            for line in lines
+            for key, label in wanted.items()
+            if isinstance(line.get(key), int | float)
+        ]
+        if rows:
+            found.append(_figure(name, title, unit, rows))
+    return found
+
+
+def _figure(name: str, title: str, unit: str, rows: list[dict[str, Any]]) -> Figure:
+    """Every step as a faint point, and the mean of ten steps as a line."""
+    x = {"field": "step", "type": "quantitative", "title": "step"}
+    color = {"field": "line", "type": "nominal", "legend": {"orient": "top", "title": None}}
+    y = {"type": "quantitative", "title": unit}
+    spec = {
+        "data": {"values": rows},
+        "height": 220,
+        "transform": [
+            {
+                "window": [{"op": "mean", "field": "value", "as": "smooth"}],
+                "frame": [-9, 0],
+                "sort": [{"field": "step"}],
+                "groupby": ["line"],
+            }
+        ],
+        "layer": [
+            {
+                "mark": {"type": "point", "opacity": 0.25, "size": 12, "tooltip": True},
+                "encoding": {"x": x, "y": {**y, "field": "value"}, "color": color},
+            },
+            {
+                "mark": {"type": "line"},
+                "encoding": {"x": x, "y": {**y, "field": "smooth"}, "color": color},
+            },
+        ],
+    }
+    return Figure(name, title, "Points are steps, lines the mean of the last ten.", [spec], rows)

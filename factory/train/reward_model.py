@@ -1,0 +1,108 @@
+"""`kind: reward_model`: preference pairs or labelled answers → a model that scores answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from factory.errors import ModelError
+from factory.models import model_path
+from factory.train.arguments import arguments
+from factory.train.fit import fit
+from factory.train.reward_rows import Tokenized, tokenize
+from factory.train.tokenizer import load_tokenizer
+from factory.train.weights import lora_config, save_causal_lm
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from factory.train.directory import TrainDir
+    from factory.train.reward_options import RewardModel
+
+
+def train_reward_model(recipe: RewardModel, run: TrainDir, console: Console) -> dict[str, Any]:
+    """Train a reward model. Returns the closing metrics, `accuracy` on held-out questions included.
+
+    Raises ModelError for a tokenizer without a chat template, SourceError for unfit data.
+    """
+    tokenizer = load_tokenizer(recipe)
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"the tokenizer of {recipe.model.id!r} has no chat template, which a reward model "
+            "reads conversations by; start from a chat model, or name one in model.tokenizer"
+        )
+    rows = tokenize(recipe, tokenizer)
+    told = f"{len(rows.train):,} rows to learn, {len(rows.validation):,} held out"
+    told += f", {rows.overlong:,} left out (longer than max_length)" if rows.overlong else ""
+    if run.is_main:
+        console.print(told, highlight=False, markup=False)
+    trainer = _trainer(recipe, run, tokenizer, rows)
+    metrics = fit(trainer, run, console)
+    if rows.validation:
+        metrics |= trainer.evaluate()
+    save_causal_lm(trainer, recipe, run, tokenizer)
+    return metrics
+
+
+def _model(recipe: RewardModel, tokenizer: Any) -> Any:
+    import torch
+    from transformers import AutoModelForSequenceClassification, set_seed
+
+    set_seed(recipe.seed)  # the head is new and drawn at random
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(
+            model_path(recipe.model.id),
+            revision=recipe.model.revision,
+            trust_remote_code=recipe.model.trust_remote_code,
+            num_labels=1,
+            dtype=torch.float32,
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"model {recipe.model.id!r} cannot be loaded: {str(error).splitlines()[0]}"
+        ) from error
+    model.config.pad_token_id = tokenizer.pad_token_id
+    if recipe.shape == "pointwise":
+        # With this transformers takes the binary cross entropy of the one output.
+        model.config.problem_type = "multi_label_classification"
+    return model
+
+
+def _trainer(recipe: RewardModel, run: TrainDir, tokenizer: Any, rows: Tokenized) -> Any:
+    from datasets import Dataset
+    from trl import RewardConfig, RewardTrainer
+
+    config = arguments(
+        recipe,
+        RewardConfig,
+        run,
+        max_length=None,  # rows come tokenized, and none is longer
+        per_device_eval_batch_size=recipe.micro_batch,
+        eval_strategy="no",
+    )
+    given: dict[str, Any] = {
+        "model": _model(recipe, tokenizer),
+        "args": config,
+        "train_dataset": Dataset.from_list(rows.train),
+        "eval_dataset": Dataset.from_list(rows.validation) if rows.validation else None,
+        "processing_class": tokenizer,
+    }
+    if recipe.lora is not None:
+        adapters = lora_config(recipe.lora)
+        adapters.task_type = "SEQ_CLS"  # trains the new head too
+        given["peft_config"] = adapters
+    if recipe.shape == "pairwise":
+        return RewardTrainer(**given)
+    from transformers import DataCollatorWithPadding, Trainer
+
+    if adapters := given.pop("peft_config", None):
+        from peft import get_peft_model
+
+        given["model"] = get_peft_model(given["model"], adapters)
+    collator = DataCollatorWithPadding(tokenizer)
+    return Trainer(**given, data_collator=collator, compute_metrics=_label_accuracy)
+
+
+def _label_accuracy(predicted: Any) -> dict[str, float]:
+    """Share of answers whose score is on the side of their label."""
+    scores, labels = predicted.predictions, predicted.label_ids
+    return {"accuracy": float(((scores > 0) == (labels > 0.5)).mean())}

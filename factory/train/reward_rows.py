@@ -1,0 +1,123 @@
+"""What a reward model learns from: rows of pairs or of labelled answers, read and rendered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from factory.errors import SourceError
+from factory.text import split_think
+from factory.train.outside_rewards import Reads
+from factory.train.reward_options import RewardModel
+from factory.types import Message
+
+Row = Mapping[str, Any]
+
+
+class Tokenized(NamedTuple):
+    """Rows as token ids, those of the held-out questions apart."""
+
+    train: list[dict[str, Any]]
+    validation: list[dict[str, Any]]
+    overlong: int
+
+
+def read_rows(data: Path) -> Iterator[tuple[str, Row]]:
+    """Every row and its place. Raises SourceError where there is none or one cannot be read."""
+    if not data.exists():
+        raise SourceError(f"{data} is not there; check the path, or make the data first")
+    files = [data] if data.is_file() else sorted((*data.glob("*.jsonl"), *data.glob("*.parquet")))
+    if not files:
+        raise SourceError(f"{data} holds no .jsonl and no .parquet")
+    for file in files:
+        yield from _parquet(file) if file.suffix == ".parquet" else _lines(file)
+
+
+def _parquet(file: Path) -> Iterator[tuple[str, Row]]:
+    import pyarrow.parquet as pq
+
+    number = 0
+    for batch in pq.ParquetFile(file).iter_batches():
+        for row in batch.to_pylist():
+            number += 1
+            yield f"{file}:{number}", row
+
+
+def _lines(file: Path) -> Iterator[tuple[str, Row]]:
+    with open(file, encoding="utf-8") as stream:
+        for number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise SourceError(f"{file}:{number}: is not JSON: {error}") from error
+            yield f"{file}:{number}", row
+
+
+def tokenize(recipe: RewardModel, tokenizer: Any) -> Tokenized:
+    """The rows of a recipe's data, rendered by the tokenizer's chat template.
+
+    A question is held out whole, so that no answer to it was seen. Raises SourceError for a row
+    that is no pair, or no labelled answer, or where nothing is left.
+    """
+    limit = recipe.max_length or tokenizer.model_max_length
+    train: list[dict[str, Any]] = []
+    validation: list[dict[str, Any]] = []
+    overlong = 0
+    for place, row in read_rows(recipe.data):
+        try:
+            prompt = _messages(row["prompt"])
+            ids = _tokens(recipe, row, prompt, tokenizer)
+        except (KeyError, TypeError, ValueError) as error:
+            wants = "prompt, chosen and rejected"
+            if recipe.shape == "pointwise":
+                wants = "prompt, text and label (true or false)"
+            raise SourceError(f"{place}: {wants} are needed: {error!r}") from error
+        if any(len(value) > limit for value in ids.values() if isinstance(value, list)):
+            overlong += 1
+        else:
+            held_out = _draw(prompt) < recipe.validation
+            (validation if held_out else train).append(ids)
+    if not train:
+        raise SourceError(
+            f"{recipe.data}: nothing to learn from: {overlong} rows are longer than max_length "
+            f"({limit}), {len(validation)} are held out"
+        )
+    return Tokenized(train, validation, overlong)
+
+
+def _tokens(recipe: RewardModel, row: Row, prompt: list[Message], tokenizer: Any) -> dict[str, Any]:
+    def ids(answer: Any) -> list[int]:
+        if not isinstance(answer, str):
+            raise TypeError(f"{answer!r} is no text")
+        turn = Message(role="assistant", content=read_part(answer, recipe.reads))
+        text = tokenizer.apply_chat_template([*prompt, turn], tokenize=False)
+        found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return found
+
+    if recipe.shape == "pairwise":
+        return {"chosen_ids": ids(row["chosen"]), "rejected_ids": ids(row["rejected"])}
+    if not isinstance(row["label"], bool | int) or row["label"] not in (0, 1):
+        raise ValueError(f"label is {row['label']!r}")
+    return {"input_ids": ids(row["text"]), "labels": [float(row["label"])]}
+
+
+def read_part(answer: str, reads: Reads) -> str:
+    """The part of an answer that is judged; an answer that never came is judged as empty."""
+    return (answer if reads == "text" else split_think(answer).response or "").strip()
+
+
+def _messages(prompt: Any) -> list[Message]:
+    if isinstance(prompt, str):
+        return [Message(role="user", content=prompt)]
+    return [Message(role=turn["role"], content=turn["content"]) for turn in prompt]
+
+
+def _draw(prompt: list[Message]) -> float:
+    """A number in [0, 1) that a question always gets."""
+    digest = hashlib.sha256(json.dumps(prompt, ensure_ascii=False).encode("utf-8", "replace"))
+    return int.from_bytes(digest.digest()[:7]) / 2**56

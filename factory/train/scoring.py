@@ -1,0 +1,187 @@
+"""A recipe's rewards over its prompts: one pass a batch, part by part, in the form TRL calls."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from factory.metrics import input_frame
+from factory.prompting import Prompting
+from factory.sampling.vllm import KEPT_STOPS
+from factory.text import join_think
+from factory.train.rewards import Batch, Reward, Values
+from factory.types import Prompt
+
+
+def not_judged(prompting: Prompting) -> list[str]:
+    """The stop strings that end a completion and are no part of it."""
+    return [stop for stop in prompting.stop if stop not in KEPT_STOPS]
+
+
+class Scores(NamedTuple):
+    """What completions earned: every part's values, and how many nothing could decide."""
+
+    parts: dict[str, Values]
+    undecided: int
+    frame: pl.DataFrame
+
+    def totals(self, weights: Mapping[str, float]) -> Values:
+        """The weighted sum a completion earned; None where no part applied."""
+        rows = zip(*self.parts.values(), strict=True)
+        earned = [
+            [weights[name] * value for name, value in zip(self.parts, row, strict=True)
+             if value is not None]
+            for row in rows
+        ]  # fmt: skip
+        return [sum(values) if values else None for values in earned]
+
+
+class Scoring:
+    """The parts of a recipe's reward over a fixed set of prompts.
+
+    `prefill` is what was put into the model's mouth: it belongs to the completion that is judged.
+    A stop string that is no part of an answer (the next turn's opening) does not.
+    """
+
+    def __init__(
+        self,
+        rewards: Mapping[str, Reward],
+        prompts: Sequence[Prompt],
+        *,
+        prefill: str = "",
+        stop: Sequence[str] = (),
+    ) -> None:
+        self.rewards = rewards
+        self._prompts = {prompt.id: prompt for prompt in prompts}
+        columns = ("domain", "source", "language", "verifier")
+        rows = [
+            {"prompt_id": prompt.id, "question": prompt.question}
+            | {name: value for name, value in prompt.to_row().items() if name in columns}
+            for prompt in self._prompts.values()
+        ]
+        schema = dict.fromkeys(("prompt_id", "question", *columns), pl.String)
+        self._table = pl.DataFrame(rows, schema=schema)
+        self._prefill, self._stop = prefill, stop
+
+    @property
+    def weights(self) -> dict[str, float]:
+        return {name: reward.weight for name, reward in self.rewards.items()}
+
+    @property
+    def best(self) -> float | None:
+        """The most a completion can earn in sum; None where a part has no bound."""
+        most = [
+            None if reward.BEST is None else reward.weight * reward.BEST
+            for reward in self.rewards.values()
+        ]
+        bounded = [value for value in most if value is not None]
+        return sum(bounded) if len(bounded) == len(most) else None
+
+    def score(
+        self,
+        prompt_ids: Sequence[str],
+        completions: Sequence[str],
+        n_tokens: Sequence[int],
+        cut: Sequence[bool],
+    ) -> Scores:
+        """What each completion earns, part by part; `cut`: ended by the token limit."""
+        samples = pl.DataFrame(
+            {
+                "prompt_id": list(prompt_ids),
+                "index": range(len(prompt_ids)),  # the place in the batch: makes ids unique
+                "text": [self._prefill + self._ended(text) for text in completions],
+                "finish_reason": ["length" if short else "stop" for short in cut],
+                "n_tokens": list(n_tokens),
+            },
+            schema_overrides={"prompt_id": pl.String, "text": pl.String},
+        )
+        frame = input_frame(samples, self._table)
+        batch = Batch(frame, [self._prompts[name] for name in prompt_ids])
+        parts = {name: reward.applied(batch) for name, reward in self.rewards.items()}
+        undecided = {
+            row for values in parts.values() for row, value in enumerate(values) if _is_nan(value)
+        }
+        parts = {
+            name: [None if row in undecided else value for row, value in enumerate(values)]
+            for name, values in parts.items()
+        }
+        return Scores(parts, len(undecided), frame)
+
+    def _ended(self, text: str) -> str:
+        """A completion up to the stop string that ended it."""
+        ends = [at for stop in self._stop if (at := text.find(stop)) >= 0]
+        return text[: min(ends)] if ends else text
+
+
+def _is_nan(value: float | None) -> bool:
+    return value is not None and math.isnan(value)
+
+
+class Rewarder:
+    """The parts as the functions TRL calls one after the other; the first scores for them all."""
+
+    def __init__(self, scoring: Scoring, max_tokens: int) -> None:
+        self.scoring = scoring
+        self.max_tokens = max_tokens
+        self.last: Scores | None = None
+        self._of: Any = None
+
+    def functions(self) -> list[Callable[..., Values]]:
+        return [self._function(name) for name in self.scoring.rewards]
+
+    def score(
+        self,
+        completions: list[str],
+        completion_ids: list[list[int]],
+        prompt_id: list[str],
+        log_metric: Callable[[str, float], None],
+    ) -> Scores:
+        """The scores of a batch; of the very same list they are not made twice."""
+        if self.last is None or self._of is not completions:
+            n_tokens = [len(ids) for ids in completion_ids]
+            cut = [n >= self.max_tokens for n in n_tokens]
+            self.last = self.scoring.score(prompt_id, completions, n_tokens, cut)
+            self._of = completions
+            log_metric("cut", sum(cut) / len(cut))
+            log_metric("undecided", self.last.undecided)
+        return self.last
+
+    def _function(self, name: str) -> Callable[..., Values]:
+        def reward(
+            completions: list[str],
+            completion_ids: list[list[int]],
+            prompt_id: list[str],
+            log_metric: Callable[[str, float], None],
+            **_: Any,
+        ) -> Values:
+            return self.score(completions, completion_ids, prompt_id, log_metric).parts[name]
+
+        reward.__name__ = name  # TRL logs a part under its function's name
+        return reward
+
+
+PROBED = 64
+"""Questions that rewards are tried on before a training."""
+
+
+def dead_parts(scoring: Scoring, prompts: Sequence[Prompt]) -> list[str]:
+    """The parts that say nothing of any question, tried with an answer a verifier can read.
+
+    Costs no generation. Parts that need a model or a server are not tried.
+    """
+    stride = max(1, len(prompts) // PROBED)
+    tried = prompts[::stride][:PROBED]
+    parts = {
+        name: reward
+        for name, reward in scoring.rewards.items()
+        if reward.kind not in ("model", "server")
+    }
+    probe = Scoring(parts, tried)
+    text = join_think("Let me see.", "\\boxed{1}")
+    scores = probe.score(
+        [prompt.id for prompt in tried], [text] * len(tried), [9] * len(tried), [False] * len(tried)
+    )
+    return [name for name, values in scores.parts.items() if all(v is None for v in values)]

@@ -1,0 +1,83 @@
+"""A GRPO recipe small enough to run in seconds, and the policy it trains."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.export.tokenizers import CHATML, write_tokenizer
+
+RECIPE: dict[str, Any] = {
+    "kind": "grpo",
+    "name": "tiny",
+    "sources": [
+        {
+            "kind": "gym",
+            "task": "chain_sum",
+            "config": {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1},
+            "size": 12,
+            "verifier": "math",
+        }
+    ],
+    "rewards": {
+        "accuracy": {},
+        # Random weights never think; shorter texts give them something to learn from.
+        "short": {
+            "kind": "filter",
+            "filter": {"length": {}},
+            "metric": "length_characters",
+            "zero_at": 16,
+            "one_at": 0,
+        },
+    },
+    "rollouts": {"kind": "none", "max_tokens": 8},
+    "max_length": 200,
+    "samples": 4,
+    "batch": 8,
+    "micro_batch": 8,
+    "steps": 4,
+    "precision": "fp32",
+    "gradient_checkpointing": False,
+    "optimizer": {"learning_rate": 0.01},
+    "log_samples_every": 2,
+    "log_samples": 2,
+}
+
+
+def write_policy(folder: Path, **changes: Any) -> Path:
+    """A recipe file beside the policy it starts from."""
+    model = folder / "policy"
+    if not model.exists():
+        _write_model(model)
+    file = folder / "grpo.yaml"
+    file.write_text(yaml.safe_dump({**RECIPE, "model": str(model), **changes}))
+    return file
+
+
+def _write_model(folder: Path) -> None:
+    """Random weights in the smallest shape that vLLM's attention on a CPU knows: heads of 32."""
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    write_tokenizer(folder, CHATML)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(AutoTokenizer.from_pretrained(folder)),
+        hidden_size=64,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+
+
+def log_of(run: Path) -> list[dict[str, Any]]:
+    """The logged steps."""
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [row for row in rows if "loss" in row]

@@ -1,0 +1,160 @@
+"""Policies trained for real: by vLLM inside the process, killed and gone on with, and failing."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from factory.errors import RecipeError, SourceError, TrainError
+from factory.train.load import load_training, train
+from tests.train.policy import log_of, write_policy
+
+ROOT = Path(__file__).parent.parent.parent
+QUIET = Console(file=io.StringIO())
+RUN = """
+import sys
+from pathlib import Path
+from rich.console import Console
+from factory.train.load import load_training, train
+train(load_training(Path(sys.argv[1])), Path(sys.argv[2]), Console(quiet=True))
+"""
+
+
+def start(recipe: Path, run: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, recipe, run], cwd=ROOT, stderr=subprocess.DEVNULL
+    )
+
+
+def wait_for(file: Path, process: subprocess.Popen[bytes]) -> None:
+    while not file.exists():
+        assert process.poll() is None, "it ended before it was killed"
+        time.sleep(0.01)
+
+
+@pytest.mark.real
+def test_a_killed_training_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    """Steps, optimizer, random state and, once it was replaced, the reference model."""
+    recipe = write_policy(
+        tmp_path,
+        steps=6,
+        beta=0.1,
+        reference_every=2,
+        checkpoint={"every": 2, "retain": True},
+    )
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = start(recipe, killed)
+    try:
+        wait_for(killed / "checkpoints" / "checkpoint-2" / "trainer_state.json", process)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert not (killed / "model").exists()
+    train(load_training(recipe), killed, QUIET)
+    train(load_training(recipe), whole, QUIET)
+    assert (whole / "checkpoints" / "checkpoint-4" / "reference").is_dir()
+    keys = ("step", "loss", "reward", "kl", "completions/mean_length")
+    ours, theirs = ([[row[key] for key in keys] for row in log_of(r)] for r in (killed, whole))
+    assert ours == theirs
+    assert len(ours) == 6
+    samples = (killed / "samples.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in samples] == [1, 1, 3, 3, 5, 5]
+    assert (killed / "model" / "model.safetensors").read_bytes() == (
+        whole / "model" / "model.safetensors"
+    ).read_bytes()
+
+
+@pytest.mark.real
+def test_rollouts_that_die_name_the_checkpoint_to_go_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import LlamaForCausalLM
+
+    calls = []
+    generate = LlamaForCausalLM.generate
+
+    def dies_at_the_third(self: Any, *args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            raise RuntimeError("the worker is gone")
+        return generate(self, *args, **kwargs)
+
+    recipe = load_training(write_policy(tmp_path, checkpoint={"every": 1}))
+    with monkeypatch.context() as patch:
+        patch.setattr(LlamaForCausalLM, "generate", dies_at_the_third)
+        with pytest.raises(TrainError, match=r"step 3: .*worker is gone.*checkpoint-2"):
+            train(recipe, tmp_path / "run", QUIET)
+    assert (train(recipe, tmp_path / "run", QUIET) / "config.json").exists()
+    assert [row["step"] for row in log_of(tmp_path / "run")] == [1, 2, 3, 4]
+
+
+@pytest.mark.real
+def test_a_collapse_stops_the_training(tmp_path: Path) -> None:
+    """Random weights never think: accuracy alone gives them nothing to learn from."""
+    recipe = write_policy(tmp_path, steps=9, rewards={"accuracy": {}}, stop={"no_signal": 3})
+    with pytest.raises(TrainError, match=r"step 3: .*since step 1 .*earns 0.*cold-start"):
+        train(load_training(recipe), tmp_path / "run", QUIET)
+    assert len(log_of(tmp_path / "run")) == 3
+
+
+@pytest.mark.real
+def test_vllm_inside_the_process_follows_the_policy(tmp_path: Path) -> None:
+    """Two steps with rollouts by vLLM on this machine. That the engine has each step's weights
+    shows in its log probabilities, which are those of the policy."""
+    recipe = write_policy(
+        tmp_path,
+        steps=3,
+        rollouts={"kind": "colocate", "max_tokens": 8},
+        optimizer={"learning_rate": 0.05},
+    )
+    run = tmp_path / "run"
+    # An engine lives as long as its process.
+    process = start(recipe, run)
+    assert process.wait() == 0
+    rows = log_of(run)
+    assert len(rows) == 3
+    for row in rows:
+        assert {"reward", "rewards/accuracy/mean", "rewards/short/mean", "entropy"} <= row.keys()
+        assert {"cut", "undecided", "frac_reward_zero_std", "clip_ratio/region_mean"} <= row.keys()
+        parts = [row[f"time/{part}"] for part in ("rollout", "sync", "reward", "update", "save")]
+        assert sum(parts) == pytest.approx(row["time/step"], abs=0.01)
+        assert row["sampling/sampling_logp_difference/mean"] < 0.05
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(run / "model")
+    assert AutoTokenizer.from_pretrained(run / "model").chat_template
+    assert model.config.num_hidden_layers == 2
+    assert {file.name for file in run.glob("curves*")} >= {"curves.html", "curves.json"}
+    sample = json.loads((run / "samples.jsonl").read_text().splitlines()[0])
+    assert sample["rewards"].keys() == {"accuracy", "short"}
+
+
+TOLD_BEFORE: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"max_length": 12}, SourceError, "no room"),
+    ({"batch": 64, "micro_batch": 64}, RecipeError, "takes 16 questions, and there are 12"),
+    (
+        {"rewards": {"accuracy": {"prompts": "unverified"}, "format": {}}},
+        RecipeError,
+        "rewards.accuracy applies to none",
+    ),
+    ({"args": {"beta": 1}}, RecipeError, "set beta instead"),
+]
+
+
+@pytest.mark.parametrize(("changes", "error", "told"), TOLD_BEFORE)
+def test_what_is_wrong_is_told_before_a_model_is_loaded(
+    changes: dict[str, Any], error: type[Exception], told: str, tmp_path: Path
+) -> None:
+    recipe = load_training(write_policy(tmp_path, **changes))
+    with pytest.raises(error, match=told):
+        train(recipe, tmp_path / "run", QUIET)

@@ -1,0 +1,142 @@
+"""What a GRPO recipe may say, and what it is held to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from factory.errors import RecipeError
+from factory.paths import recipe_path
+from factory.train.grpo import in_stages
+from factory.train.grpo_options import Grpo
+from factory.train.load import load_training
+from factory.train.rollouts import check_rollouts, rollout_arguments
+from factory.yaml_places import Document
+from tests.train.policy import RECIPE
+
+MODEL = {"model": "demo"}
+
+
+def parsed(**changes: Any) -> Grpo:
+    return Grpo.parse(Document({**RECIPE, **MODEL, **changes}))
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"batch": 10}, "multiple of samples"),
+    ({"samples": 1}, "at least 2"),
+    ({"beta": 0, "reference_every": 400}, "beta above 0"),
+    ({"lora": True, "reference_every": 400}, "no lora"),
+    ({"rollouts": {"kind": "server"}}, "url go together"),
+    ({"rollouts": {"kind": "none"}, "prompting": {"template": "r1_zero"}}, "stop strings"),
+    ({"steps": None, "unverified_from": 3}, "needs steps"),
+    ({"loss": "ppo"}, "'grpo', 'dr_grpo' or 'dapo'"),
+    ({"sources": [{"kind": "gmy"}]}, "did you mean gym"),
+]
+
+
+@pytest.mark.parametrize(("changes", "told"), REFUSED)
+def test_combinations_that_cannot_be(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(RecipeError, match=told):
+        parsed(**changes)
+
+
+SAME: list[dict[str, Any]] = [
+    {"log_samples": 9},
+    {"rollouts": {"kind": "none", "max_tokens": 16}},  # R1-Zero's outputs grew on the way
+    {"max_length": 400},
+    {"stop": {"no_signal": 3}},
+    {"micro_batch": 4},
+]
+OTHER: list[dict[str, Any]] = [
+    {"rollouts": {"kind": "none", "max_tokens": 8, "temperature": 0.7}},
+    {"rewards": {"accuracy": {"weight": 2}}},
+    {"prompting": {"template": "chat", "instruction": "boxed"}},
+    {"sources": [{**RECIPE["sources"][0], "seed": 7}]},
+    {"epsilon": 10},
+    {"samples": 2},
+]
+
+
+@pytest.mark.parametrize("changes", SAME)
+def test_what_leaves_a_training_the_same(changes: dict[str, Any]) -> None:
+    assert parsed(**changes).identity() == parsed().identity()
+
+
+@pytest.mark.parametrize("changes", OTHER)
+def test_what_makes_it_another(changes: dict[str, Any]) -> None:
+    assert parsed(**changes).identity() != parsed().identity()
+
+
+def test_r1s_published_numbers_stand_in_its_recipes() -> None:
+    """FACTS: arXiv 2501.12948v2, supplement."""
+    zero, reasoning, everything = (
+        load_training(recipe_path(f"r1/{name}.yaml"))
+        for name in ("zero", "reasoning_rl", "all_scenario_rl")
+    )
+    for recipe in (zero, reasoning, everything):
+        assert isinstance(recipe, Grpo)
+        assert recipe.optimizer.learning_rate == 3e-6
+        assert (recipe.beta, recipe.reference_every, recipe.iterations) == (0.001, 400, 1)
+        assert (recipe.samples, recipe.batch) == (16, 512)
+        assert recipe.batch * recipe.rollouts.batches == 8192
+        assert recipe.rollouts.max_tokens == 32768
+    assert isinstance(zero, Grpo)
+    assert isinstance(reasoning, Grpo)
+    assert isinstance(everything, Grpo)
+    assert zero.steps == 10_400
+    assert set(zero.rewards) == {"accuracy", "format"}
+    assert len({part.weight for part in zero.rewards.values()}) == 1
+    assert set(reasoning.rewards) == {"accuracy", "format", "language"}
+    assert (reasoning.epsilon, everything.epsilon) == (10, 10)
+    assert (zero.rollouts.temperature, everything.rollouts.temperature) == (1, 0.7)
+    assert (everything.steps, everything.unverified_from) == (1700, 1301)
+    helpful, harmless = everything.rewards["helpful"], everything.rewards["harmless"]
+    assert (helpful.reads, harmless.reads) == ("response", "text")  # type: ignore[union-attr]
+
+
+def test_stop_strings_reach_the_engine() -> None:
+    recipe = parsed(rollouts={}, prompting={"template": "r1_zero"})
+    assert rollout_arguments(recipe)["generation_kwargs"] == {"stop": ["\nUser:", "</answer>"]}
+    assert rollout_arguments(parsed(rollouts={}))["generation_kwargs"] is None
+
+
+def test_a_server_without_gpus_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("factory.train.rollouts.has_gpu", lambda: False)
+    recipe = parsed(rollouts={"kind": "server", "url": "http://127.0.0.1:8000"})
+    with pytest.raises(RecipeError, match="NCCL"):
+        check_rollouts(recipe)
+
+
+@given(
+    st.lists(st.booleans(), min_size=2, max_size=30).filter(lambda rows: len(set(rows)) == 2),
+    st.integers(1, 40),
+    st.integers(1, 50),
+)
+def test_stages_take_every_question_in_turn(
+    verified: list[bool], steps: int, unverified_from: int
+) -> None:
+    recipe = parsed(steps=steps, unverified_from=unverified_from)
+    rows = list(range(len(verified)))
+    ordered = in_stages(recipe, rows, verified)
+    each = recipe.batch // recipe.samples
+    assert len(ordered) == steps * each
+    first = ordered[: (unverified_from - 1) * each]
+    assert all(verified[row] for row in first)
+    counts = Counter(first)
+    if len(first) >= sum(verified):
+        assert max(counts.values()) - min(counts.values()) <= 1
+    assert ordered == in_stages(recipe, rows, verified)
+
+
+@pytest.mark.parametrize("name", ["zero", "reasoning_rl", "all_scenario_rl"])
+def test_toy_recipes_fit_a_small_machine(name: str) -> None:
+    recipe = load_training(recipe_path(f"r1/mini/{name}.yaml"))
+    assert isinstance(recipe, Grpo)
+    assert recipe.steps is not None
+    assert recipe.batch * recipe.rollouts.max_tokens * recipe.steps < 50_000, "generated tokens"
+    assert Path(recipe.model.id).name.startswith(("demo", "r1-mini"))
