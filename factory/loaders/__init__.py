@@ -16,6 +16,7 @@ LOADERS = {
     "hub": "factory.loaders.hub:Hub",
     "gym": "factory.loaders.gym:Gym",
     "run": "factory.loaders.earlier:EarlierRun",
+    "drafts": "factory.loaders.drafts:Drafts",
     "numina_math": "factory.loaders.math_sets:NuminaMath",
     "deepscaler": "factory.loaders.math_sets:DeepScaler",
     "dapo_math": "factory.loaders.math_sets:DapoMath",
@@ -26,6 +27,8 @@ LOADERS = {
     "taco": "factory.loaders.code_sets:Taco",
     "apps": "factory.loaders.code_sets:Apps",
     "code_contests": "factory.loaders.code_sets:CodeContests",
+    "gpqa": "factory.loaders.eval_sets:Gpqa",
+    "live_code_bench": "factory.loaders.eval_sets:LiveCodeBench",
     "prime_intellect": "factory.loaders.prime_intellect:PrimeIntellect",
 }
 

@@ -56,13 +56,18 @@ def comparison_page(title: str, figures: Sequence[Figure], **content: Any) -> st
     return _page("compare.html.j2", figures, title=title, **content)
 
 
+def training_page(title: str, figures: Sequence[Figure]) -> str:
+    """Figures over training steps."""
+    return _page("training.html.j2", figures, title=title)
+
+
 def _page(template: str, figures: Sequence[Figure], **content: Any) -> str:
     style = (HERE / "report.css").read_text(encoding="utf-8")
     vega = script()
     scripts = [vega, (HERE / "figures.js").read_text(encoding="utf-8")] if vega else []
-    allowed = " ".join(map(_hash, scripts)) or "'none'"
+    allowed = " ".join(map(policy_hash, scripts)) or "'none'"
     policy = (
-        f"default-src 'none'; script-src {allowed}; style-src {_hash(style)}; "
+        f"default-src 'none'; script-src {allowed}; style-src {policy_hash(style)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
     specs = {
@@ -90,6 +95,7 @@ def json_for_page(value: Any) -> Markup:
     return Markup(text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026"))
 
 
-def _hash(code: str) -> str:
+def policy_hash(code: str) -> str:
+    """How a Content-Security-Policy names a script or style that stands in the page."""
     digest = hashlib.sha256(code.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"

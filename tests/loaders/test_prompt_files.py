@@ -10,12 +10,19 @@ from typing import Any
 
 import pytest
 
+from factory.audit import check_references
 from factory.loaders.files import Files
 from factory.loaders.load import load_prompts
+from filters.verify.dispatch import Verifiers
 
 FOLDER = Path(__file__).parents[2] / "data" / "prompts"
 FILES = sorted(FOLDER.glob("*.jsonl"))
-DOMAINS = {"arithmetic": "math"}  # the others are named for theirs
+DOMAINS = {
+    "arithmetic": "math",
+    "functions": "code",
+    "dialogues": "general",
+}
+"""The other files are named for theirs."""
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -29,13 +36,26 @@ def test_file(path: Path) -> None:
         assert (prompt.verifier is None) == (prompt.domain == "general")
 
 
+def test_every_reference_passes_its_own_verifier() -> None:
+    prompts = load_prompts([Files(path=str(FOLDER / "*.jsonl"))]).prompts
+    with Verifiers() as verifiers:
+        assert check_references(prompts, verifiers) == []
+
+
+def test_dialogues_are_kept_whole() -> None:
+    prompts = load_prompts([Files(path=str(FOLDER / "dialogues.jsonl"))]).prompts
+    assert all(len(prompt.messages) > 1 for prompt in prompts)
+    assert all(prompt.messages[-1]["role"] == "user" for prompt in prompts)
+
+
 def solved(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_every_code_prompt_is_solved_by_its_solution() -> None:
+@pytest.mark.parametrize("name", ["code", "functions"])
+def test_every_code_prompt_is_solved_by_its_solution(name: str) -> None:
     """One process for all: what each solution prints, or returns, on each of its tests."""
-    rows = solved(FOLDER / "code.jsonl")
+    rows = solved(FOLDER / f"{name}.jsonl")
     done = subprocess.run(
         [sys.executable, "-I", "-c", SOLVE],
         input=json.dumps(rows),

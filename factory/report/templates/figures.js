@@ -21,7 +21,9 @@
       tooltip: { disableDefaultStyle: true },
     });
     // Vega makes each mark focusable through ARIA roles only; the chart itself is one image.
-    place.querySelector("svg").setAttribute("role", "img");
+    const picture = place.querySelector("svg");
+    picture.setAttribute("role", "img");
+    picture.setAttribute("aria-label", place.closest("section")?.querySelector("h2")?.textContent ?? "");
     return result;
   }
 

@@ -1,0 +1,151 @@
+"""Eval recipe → samples → verdicts → metrics. Kill it anywhere and run it again.
+
+The directory is an ordinary run directory, whose recipe.yaml is what sampled it, with these beside:
+
+    eval.yaml  eval.json  eval.md     the recipe; the result, for programs and for people
+    scores.parquet                    a row a prompt, a column a metric
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from factory.build import begin, refuse_mixing
+from factory.drive import drive
+from factory.errors import RunError
+from factory.evaluation.compare import compare_scores
+from factory.evaluation.held_out import held_out
+from factory.evaluation.recipe import KIND
+from factory.evaluation.result import Evaluation, load_evaluation
+from factory.evaluation.scores import FILE, groups, score_prompts
+from factory.evaluation.table import markdown
+from factory.funnel import measure_funnel
+from factory.judging import ENGINE_STAGE, all_filters, judge_run
+from factory.models import model_path
+from factory.progress import Progress
+from factory.store import RunDir, read_lines, write_atomic, write_parquet
+from factory.types import fingerprint
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from factory.evaluation.recipe import Eval
+
+
+def evaluate(recipe: Eval, directory: Path, console: Console) -> Evaluation:
+    """Carry an evaluation through. Samples only what is missing; the rest is made anew in seconds.
+
+    Raises what `factory.build.build` raises, and RunError where the directory holds something else,
+    or samples of other weights, or where `against` names what is no evaluation.
+    """
+    others = {against: load_evaluation(against.path) for against in recipe.against}
+    weights = _weights(recipe)
+    with RunDir(directory) as run:
+        _refuse_another(recipe, run, weights)
+        begin(recipe.recipe, run)
+        write_atomic(run.path / "eval.yaml", recipe.to_yaml())
+        run.save_manifest(kind=KIND, weights=weights)
+        prompts = held_out(recipe, run, console)
+        _sample(recipe, run, prompts, console)
+        _judge(recipe, run)
+        k_of = {source.label: recipe.k_of(source.label) for source in recipe.sources}
+        scores = score_prompts(run.path, all_filters(recipe.recipe), k_of, recipe.columns)
+        write_parquet(run.path / FILE, scores.to_arrow())
+        resampling = recipe.bootstrap.resampling()
+        found = Evaluation(
+            name=recipe.name,
+            model=recipe.model.id,
+            step=recipe.step,
+            series=recipe.series,
+            k=k_of,
+            settings=recipe.recipe.sample_identity(),
+            bootstrap=recipe.bootstrap.model_dump(),
+            left_out=run.manifest["left_out"],
+            bad_references=len(read_lines(run.path / "bad_references.jsonl")),
+            groups=groups(scores, recipe.columns, resampling),
+            versions=run.manifest["versions"],
+            fingerprint=recipe.fingerprint(),
+        )
+        for against, other in others.items():
+            found.against.append(compare_scores(found, scores, other, against, resampling))
+        found.save(run.path)
+        write_atomic(run.path / "eval.md", markdown(found))
+        run.save_manifest(
+            state="done", recipe=recipe.recipe.fingerprint(), finished_at=int(time.time())
+        )
+    return found
+
+
+def _sample(recipe: Eval, run: RunDir, prompts: pa.Table, console: Console) -> None:
+    """Draw what is missing of each source's k samples a prompt. Starts no engine for nothing."""
+    from factory.sampling.scheduler import Scheduler, Ticket
+
+    asked = prompts.select(["id", "source"]).to_pylist()
+    numbers = {prompt["id"]: number for number, prompt in enumerate(asked)}
+    sampling = recipe.recipe.sampling
+    failed = ((failure.prompt_id, failure.index, 0) for failure in run.failures())
+    held = (
+        (Ticket(numbers[name], index), None, tokens)
+        for name, index, tokens in chain(run.drawn(), failed)
+        if name in numbers
+    )
+    # To the scheduler every prompt gets the largest k; what a source has less of is as if drawn.
+    surplus = (
+        (Ticket(number, index), None, 0)
+        for number, prompt in enumerate(asked)
+        for index in range(recipe.k_of(prompt["source"]), sampling.n)
+    )
+    scheduler = Scheduler(sampling, len(numbers))
+    scheduler.restore(chain(held, surplus))
+    missing = sampling.n * len(numbers) - scheduler.ended
+    first = scheduler.next()
+    if first is not None:
+        drive(recipe.recipe, run, prompts, scheduler, first, Progress(console, missing))
+
+
+def _judge(recipe: Eval, run: RunDir) -> None:
+    """Log → verdicts → funnel: what `build` does, without making a corpus of a test."""
+    failed = run.failures()
+    failures = Counter[str](failure.kind for failure in failed)
+    if not run.parts():
+        first = f" The first: {failed[0].detail}" if failed else ""
+        raise RunError(f"{run.path}: not one sample was drawn {dict(failures)}.{first}")
+    filters = all_filters(recipe.recipe)
+    judge_run(run.path, filters, recipe.recipe.references)
+    measure_funnel(run.path, [ENGINE_STAGE, *filters], dict(failures)).save(run.path)
+
+
+def _weights(recipe: Eval) -> Mapping[str, str] | None:
+    """The weights at a local path as they are now; None where the model is no local folder.
+
+    A model trained again in the same place has the same name: its samples must not be mixed.
+    """
+    if recipe.engine.kind not in ("vllm", "ray"):
+        return None
+    folder = Path(model_path(recipe.model.id))  # a missing model is told before anything is loaded
+    if not folder.is_dir():
+        return None
+    files = [(file.name, file.stat()) for file in sorted(folder.glob("*.safetensors"))]
+    return {
+        "path": str(folder),
+        "files": fingerprint([[name, stat.st_size, stat.st_mtime_ns] for name, stat in files]),
+    }
+
+
+def _refuse_another(recipe: Eval, run: RunDir, weights: Mapping[str, str] | None) -> None:
+    if run.manifest and run.manifest.get("kind") != KIND:
+        raise RunError(f"{run.path} holds a run that is no evaluation; give this one another --run")
+    refuse_mixing(recipe.recipe, run)
+    known = run.manifest.get("weights")
+    if known is not None and weights is not None and known != weights and run.parts():
+        raise RunError(
+            f"{run.path} holds samples of other weights: those at {weights['path']} were changed "
+            "since. Delete the directory, or evaluate in another one: --run DIR."
+        )

@@ -1,0 +1,113 @@
+"""Keeping an evaluation's prompts apart from what a model was trained on.
+
+Prompts are the same where their question is, however their answers are verified: ids would tell a
+question with another verifier apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from factory.build import load
+from factory.errors import Problem, RecipeError, RunError, SourceError
+from factory.loaders.load import load_prompts
+from factory.recipe import parse_sources
+from factory.store import RunDir, write_parquet
+from factory.types import fingerprint
+from factory.yaml_places import load_document
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from factory.evaluation.recipe import Eval
+
+
+def held_out(recipe: Eval, run: RunDir, console: Console) -> pa.Table:
+    """The run's prompts without those that `exclude` names; prompts.parquet holds what is left.
+
+    Raises SourceError where nothing is left, or where a source's answers cannot be verified.
+    """
+    file = run.path / "prompts.parquet"
+    seen = {question for item in recipe.exclude for question in questions(item.path)}
+    key = fingerprint(sorted(seen))
+    before = run.manifest.get("excluded"), run.manifest.get("sources")
+    if before[0] != key:
+        file.unlink(missing_ok=True)
+    prompts = load(recipe.recipe, run, console)
+    kept = [question not in seen for question in asked(prompts)]
+    left_out = kept.count(False)
+    # Filtering again what was filtered before, as a resumed run does, leaves nothing out.
+    if left_out or before != (key, run.manifest["sources"]):
+        run.save_manifest(left_out=left_out)
+    if left_out:
+        console.print(f"{left_out:,} prompts left out, asked elsewhere", highlight=False)
+        prompts = prompts.filter(pa.array(kept))
+        write_parquet(file, prompts)
+    run.save_manifest(excluded=key)
+    if not prompts.num_rows:
+        paths = ", ".join(str(item.path) for item in recipe.exclude)
+        raise SourceError(
+            f"exclude leaves no prompt: all {left_out:,} are asked in {paths} too. Draw more, with "
+            "another seed or other settings"
+        )
+    _require_verifiers(prompts)
+    return prompts
+
+
+def questions(path: Path) -> Iterator[str]:
+    """The questions that a run, a corpus or a recipe asks. Raises RunError for anything else."""
+    if path.suffix in (".yaml", ".yml"):
+        document, problems = load_document(path), list[Problem]()
+        # Of a recipe of any kind only its sources are read.
+        sources = parse_sources(document.data.get("sources"), document, problems)
+        if problems:
+            raise RecipeError(problems)
+        if not sources:
+            raise RunError(f"exclude: {path} has no sources; name the run whose data it takes")
+        yield from (question_of(prompt.messages) for prompt in load_prompts(sources).prompts)
+        return
+    files = _parquet_files(path)
+    if not files:
+        raise RunError(
+            f"exclude: {path} is no run, no corpus and no recipe; build it first, or name the "
+            "recipe (a .yaml file) whose prompts should be left out"
+        )
+    for file in files:
+        try:
+            yield from asked(pq.read_table(file, columns=["messages"]))
+        except (OSError, KeyError, pa.ArrowException) as error:
+            raise RunError(f"exclude: {file} has no readable messages: {error}") from error
+
+
+def _parquet_files(path: Path) -> list[Path]:
+    if (path / "prompts.parquet").is_file():
+        return [path / "prompts.parquet"]
+    return sorted(path.glob("*.parquet")) or sorted(path.glob("corpus/*.parquet"))
+
+
+def asked(table: pa.Table) -> list[str]:
+    """The question of every row that has `messages`."""
+    return [question_of(row["messages"]) for row in table.select(["messages"]).to_pylist()]
+
+
+def question_of(messages: Sequence[Mapping[str, Any]]) -> str:
+    """The last user turn, whatever its spacing and capitals."""
+    last = next((turn["content"] for turn in reversed(messages) if turn["role"] == "user"), "")
+    return " ".join(last.split()).casefold()
+
+
+def _require_verifiers(prompts: pa.Table) -> None:
+    """An evaluation of answers that nothing can verify would say nothing, at full price."""
+    rows = prompts.select(["source", "verifier"]).to_pylist()
+    verified = {row["source"] for row in rows if row["verifier"] is not None}
+    silent = sorted({row["source"] for row in rows} - verified)
+    if silent:
+        raise SourceError(
+            f"no prompt of {', '.join(silent)} has a verifier, so no answer can be scored; give "
+            "the source `verifier: {kind: math}` and name its answer column"
+        )

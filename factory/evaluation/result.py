@@ -1,0 +1,98 @@
+"""What an evaluation found: eval.json, its schema stable from `FORMAT` to `FORMAT`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from factory.errors import RunError
+from factory.evaluation.estimators import Estimate
+from factory.evaluation.scores import Group
+from factory.store import write_atomic
+
+FILE = "eval.json"
+FORMAT = 1
+"""Raised when a key of eval.json changes its meaning; keys may be added without."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """This evaluation less another, on the prompts both have. `groups` as in `Evaluation`.
+
+    `better` and `worse` count prompts by pass@1; `settings` names what else differs, in words.
+    """
+
+    name: str
+    model: str
+    prompts: int
+    only_here: int
+    only_there: int
+    better: int
+    worse: int
+    settings: list[str]
+    groups: dict[str, dict[str, Estimate]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One model's metrics by source. `left_out` and `bad_references` count prompts not asked."""
+
+    name: str
+    model: str
+    step: int | None
+    series: str
+    k: dict[str, int]
+    settings: dict[str, Any]
+    bootstrap: dict[str, Any]
+    left_out: int
+    bad_references: int
+    groups: dict[str, Group]
+    versions: dict[str, str]
+    fingerprint: str
+    against: list[Comparison] = field(default_factory=list)
+
+    @property
+    def columns(self) -> list[str]:
+        """The metrics of any source, in their order."""
+        return list(dict.fromkeys(c for group in self.groups.values() for c in group.metrics))
+
+    def save(self, directory: Path) -> None:
+        document = {"format": FORMAT, **asdict(self)}
+        write_atomic(directory / FILE, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def load_evaluation(directory: Path) -> Evaluation:
+    """The result a directory holds. Raises RunError where there is none."""
+    path = directory / FILE
+    try:
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{directory} holds no finished evaluation ({error}); `factory eval` makes one"
+        ) from error
+    if data.pop("format", None) != FORMAT:
+        raise RunError(f"{path} is of another version of the factory; evaluate again")
+    return Evaluation(
+        **{
+            **data,
+            "groups": {
+                name: Group(**{**group, "metrics": _estimates(group["metrics"])})
+                for name, group in data["groups"].items()
+            },
+            "against": [
+                Comparison(
+                    **{
+                        **item,
+                        "groups": {name: _estimates(m) for name, m in item["groups"].items()},
+                    }
+                )
+                for item in data["against"]
+            ],
+        }
+    )
+
+
+def _estimates(metrics: dict[str, Any]) -> dict[str, Estimate]:
+    return {name: Estimate(**estimate) for name, estimate in metrics.items()}

@@ -1,0 +1,174 @@
+"""A judged run → a row a prompt, a column a metric; and from it, metrics by source with intervals.
+
+pass@1 is the mean over a prompt's decided samples, then over prompts. A sample whose verdict is
+undecided (the verifier timed out, nothing can verify it) is neither right nor wrong: it is left out
+and counted, and the count stands beside every result. A sample that was never drawn likewise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from factory.errors import RunError
+from factory.evaluation.estimators import Estimate, Resampling, Span, Vote, cons_at_k, pass_at_k
+from factory.judging import load_verdicts, verdict_column
+from factory.metrics import metrics_file
+from factory.store import sample_parts
+from filters.contract import Filter
+
+FILE = "scores.parquet"
+ALL = "all"
+"""What the group of every prompt is called."""
+
+SHARE: Span = (0.0, 1.0)
+NO_VOTE = ("code",)
+"""Kinds of verifiers whose answers have no majority: no two programs are written alike."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """One source's result, or that of all prompts together.
+
+    `undecided` counts samples without a verdict, `missing` those that were never drawn; pass@k and
+    cons@k leave out prompts that have too few of the others, and say of how many they are.
+    """
+
+    prompts: int
+    samples: int
+    undecided: int
+    missing: int
+    metrics: dict[str, Estimate]
+
+
+def span_of(metric: str) -> Span | None:
+    """Between what a metric lies; None for counts."""
+    return None if metric == "tokens" else SHARE
+
+
+def score_prompts(
+    run: Path, filters: Mapping[str, Filter], k_of: Mapping[str, int], columns: Sequence[str]
+) -> pl.DataFrame:
+    """prompt_id, source, k, samples, undecided, correct, and `columns`: null where unknown."""
+    asked = pl.read_parquet(run / "prompts.parquet", columns=["id", "source", "verifier"]).select(
+        pl.col("source").replace_strict(k_of, return_dtype=pl.Int64).alias("k"),
+        "source",
+        prompt_id="id",
+        kind=pl.col("verifier").str.json_path_match("$.kind"),
+    )
+    samples = _samples(run, filters).join(asked.select("prompt_id", "k"), on="prompt_id")
+    # A run that once had a larger k holds more.
+    samples = samples.filter(pl.col("index") < pl.col("k")).sort("prompt_id", "index")
+    grouped = samples.group_by("prompt_id", maintain_order=True).agg(
+        samples=pl.len(),
+        undecided=pl.col("right").is_null().sum(),
+        correct=pl.col("right").sum(),
+        tokens=pl.col("n_tokens").mean(),
+        truncated=(pl.col("finish_reason") == "length").mean(),
+        format=pl.col("format").mean(),
+        language=pl.col("language").mean(),
+        votes=pl.struct("extracted", "right"),
+    )
+    counts = ("samples", "undecided", "correct")
+    prompts = asked.join(grouped, on="prompt_id", how="left", maintain_order="left").with_columns(
+        pl.col(counts).fill_null(0)
+    )
+    at_k = [
+        pl.Series(name, _at_k(prompts, name), dtype=pl.Float64).fill_nan(None)
+        for name in columns
+        if "@" in name
+    ]
+    return prompts.with_columns(at_k).select("prompt_id", "source", "k", *counts, *columns)
+
+
+def _samples(run: Path, filters: Mapping[str, Filter]) -> pl.DataFrame:
+    """A row a sample: what was read in it, whether it is right and well formed, its language."""
+    decision = pl.col(verdict_column("correctness")).struct.field("decision")
+    form: pl.Expr = pl.lit(None, dtype=pl.Boolean)
+    if "format" in filters:
+        form = pl.col(verdict_column("format")).struct.field("decision") == "keep"
+    found = load_verdicts(run).select(
+        "sample_id",
+        "prompt_id",
+        "index",
+        "finish_reason",
+        "n_tokens",
+        right=pl.when(decision == "keep").then(True).when(decision == "drop").then(False),
+        format=form,
+    )
+    measured = [("correctness", "correctness_extracted", "extracted")]
+    if "language" in filters:
+        measured.append(("language", "language_consistency", "language"))
+    else:
+        found = found.with_columns(language=pl.lit(None, dtype=pl.Float64))
+    for name, column, alias in measured:
+        files = [metrics_file(run, name, filters[name], part.stem) for part in sample_parts(run)]
+        own = pl.scan_parquet(files).select("sample_id", pl.col(column).alias(alias))
+        found = found.join(own, on="sample_id", how="left")
+    return found.collect()
+
+
+def _at_k(prompts: pl.DataFrame, name: str) -> list[float]:
+    """pass@K or cons@K of every prompt; not a number where it has too few samples for it."""
+    kind, _, text = name.partition("@")
+    k = int(text)
+    rows = prompts.select("k", "samples", "undecided", "correct", "kind", "votes").rows()
+    values = []
+    for own, samples, undecided, correct, verifier, votes in rows:
+        if own < k or (kind == "cons" and verifier in NO_VOTE):
+            values.append(float("nan"))
+        elif kind == "pass":
+            values.append(pass_at_k(samples - undecided, correct, k))
+        else:
+            values.append(cons_at_k([Vote(v["extracted"], v["right"]) for v in votes or ()], k))
+    return values
+
+
+def groups(
+    scores: pl.DataFrame, columns: Sequence[str], resampling: Resampling
+) -> dict[str, Group]:
+    """Each source's result in the order of the prompts, and that of all where there are several.
+
+    What `all` says is the mean over prompts, whatever source they are of. A metric that some source
+    cannot have (its k is smaller) is not given of all.
+    """
+    names = scores["source"].unique(maintain_order=True).to_list()
+    found = {name: _group(scores.filter(source=name), columns, resampling) for name in names}
+    if len(found) > 1:
+        common = [c for c in columns if all(group.metrics[c].prompts for group in found.values())]
+        found[ALL] = _group(scores, common, resampling)
+    return found
+
+
+def _group(scores: pl.DataFrame, columns: Sequence[str], resampling: Resampling) -> Group:
+    estimates = resampling.estimates(matrix(scores, columns), [span_of(c) for c in columns])
+    samples = int(scores["samples"].sum())
+    return Group(
+        prompts=scores.height,
+        samples=samples,
+        undecided=int(scores["undecided"].sum()),
+        missing=int(scores["k"].sum()) - samples,
+        metrics=dict(zip(columns, estimates, strict=True)),
+    )
+
+
+def matrix(scores: pl.DataFrame, columns: Sequence[str]) -> Any:
+    """The metrics as numbers, a row a prompt; null becomes not-a-number."""
+    if not columns:
+        return np.empty((scores.height, 0))
+    return scores.select(pl.col(columns).cast(pl.Float64).fill_null(float("nan"))).to_numpy()
+
+
+def load_scores(directory: Path) -> pl.DataFrame:
+    """The scores an evaluation saved. Raises RunError where there are none."""
+    try:
+        return pl.read_parquet(directory / FILE)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RunError(
+            f"{directory} holds no finished evaluation ({error}); `factory eval` makes one"
+        ) from error
