@@ -70,8 +70,17 @@ class Input:
 
 
 def open_inputs(runs: Sequence[RunSource]) -> list[Input]:
-    """Find every run's corpus. Raises RunError where one will not do."""
-    return [_open(run) for run in runs]
+    """Find every run's corpus. Raises RunError where one will not do, or none holds a row.
+
+    A run that kept nothing gives nothing: that is for the quotas to complain of.
+    """
+    inputs = [_open(run) for run in runs]
+    if not any(given.shards for given in inputs):
+        raise RunError(
+            f"none of the runs kept a row ({', '.join(given.label for given in inputs)}); "
+            "`factory show RUN` says where its samples went"
+        )
+    return inputs
 
 
 def _open(run: RunSource) -> Input:
@@ -81,7 +90,7 @@ def _open(run: RunSource) -> Input:
     if manifest and manifest.get("state") != "done":
         raise RunError(f"{run.path} is not finished; `factory build` it first")
     shards = sorted((run.path / "corpus" if manifest else run.path).glob("*.parquet"))
-    if not shards:
+    if not shards and not manifest:
         raise RunError(
             f"{run.path} is neither a finished run (corpus/*.parquet) nor a corpus (*.parquet)"
         )

@@ -369,6 +369,16 @@ def test_large_strings_of_other_programs_will_do(tmp_path: Path) -> None:
     assert report.rows.samples == 60
 
 
+def test_a_run_that_kept_nothing_gives_nothing(tmp_path: Path) -> None:
+    nothing = run(tmp_path / "nothing", [], {"math": 3})
+    given = [{"path": str(nothing)}, {"path": str(corpus(tmp_path / "some", MATHS))}]
+    report = build_assembly(recipe(tmp_path, given), tmp_path / "out", QUIET)
+    assert report.rows.samples == 60
+    assert report.runs == {"some": 60}
+    with pytest.raises(RunError, match="none of the runs kept a row \\(nothing\\)"):
+        build_assembly(recipe(tmp_path, given[:1]), tmp_path / "other", QUIET)
+
+
 UNFIT = [
     (lambda f: f / "nowhere", "is not there; build that run first"),
     (lambda f: (f / "empty").mkdir() or f / "empty", "is neither a finished run"),

@@ -10,7 +10,7 @@ from factory.cli.checking import audit, doctor, verify
 from factory.cli.handing_over import export, push
 from factory.cli.looking import compare, explain, report, review, samples, show, view
 from factory.cli.making import build, filter_command, init, serve, validate
-from factory.cli.training import eval_command, run, train
+from factory.cli.training import curves, eval_command, run, train
 from factory.errors import FactoryError, Stopped
 
 SECTIONS = {
@@ -18,7 +18,7 @@ SECTIONS = {
     "Look at it": (show, report, view, review, compare, samples, explain),
     "Check": (audit, verify, doctor),
     "Hand it over": (export, push),
-    "Train and evaluate": (train, eval_command, run),
+    "Train and evaluate": (train, eval_command, curves, run),
 }
 
 

@@ -37,12 +37,29 @@ def train(recipe: Path, assignments: tuple[str, ...], run: Path | None) -> None:
 @run_option
 def eval_command(recipe: Path, assignments: tuple[str, ...], run: Path | None) -> None:
     """Evaluate a model by a recipe of kind eval: pass@1, pass@k, cons@k, with intervals."""
-    from factory.eval_recipe import load_eval
-    from factory.eval_table import print_evaluation
-    from factory.evaluate import evaluate
+    from factory.evaluation.evaluate import evaluate
+    from factory.evaluation.recipe import load_eval
+    from factory.evaluation.table import print_evaluation
 
     loaded = load_eval(recipe, assignments)
     print_evaluation(evaluate(loaded, run or RUNS / loaded.name, stderr()), stdout())
+
+
+@click.command()
+@click.argument(
+    "evaluations",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+)
+@click.option(
+    "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Where to."
+)
+def curves(evaluations: tuple[Path, ...], out: Path) -> None:
+    """Draw EVALUATIONS of a model's checkpoints (with `step`) over its training steps."""
+    from factory.evaluation.figure import write_figure
+
+    click.echo(write_figure(evaluations, out))
 
 
 @click.command()
@@ -64,8 +81,13 @@ def run(
 
     Every step goes on where it stopped; a step that is done is not done again.
     """
-    from factory.pipeline import run_pipeline
-    from factory.pipeline_recipe import load_pipeline
+    from factory.pipelines.page import print_pipeline
+    from factory.pipelines.recipe import load_pipeline
+    from factory.pipelines.run import run_pipeline
 
     loaded = load_pipeline(recipe, assignments)
-    run_pipeline(loaded, run or RUNS / loaded.name, stderr(), until=until, redo=redo, dry=dry)
+    directory = run or RUNS / loaded.name
+    done = run_pipeline(loaded, directory, stderr(), until=until, redo=redo, dry=dry)
+    if done is not None:
+        print_pipeline(done.manifest, done.steps, stdout())
+        click.echo(f"page: {done.page}")

@@ -1,0 +1,56 @@
+"""What the key `kind` of a recipe can be: how it is read, carried out, and what comes of it.
+
+A recipe without a `kind` samples and judges; it goes by the name `build` here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Literal, Protocol
+
+SAMPLES = "build"
+"""The kind of a recipe that names none."""
+
+Product = Literal["corpus", "model", "eval.json"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of recipe."""
+
+    loader: str  # "module:function": (path, assignments) -> the recipe, or RecipeError
+    command: Literal["build", "train", "eval"]  # carries it out
+    product: Product  # what is in its directory when it is done
+    remade: bool = False
+    """A pure function of its inputs, cheap beside them: made again whenever one of them changed."""
+
+
+_TRAINING = "factory.train.load:load_training"
+
+KINDS: dict[str, Kind] = {
+    SAMPLES: Kind("factory.recipe:load_recipe", "build", "corpus"),
+    "assembly": Kind("factory.assembly_recipe:load_assembly", "build", "corpus", remade=True),
+    "sft": Kind(_TRAINING, "train", "model"),
+    "grpo": Kind(_TRAINING, "train", "model"),
+    "reward_model": Kind(_TRAINING, "train", "model"),
+    "eval": Kind("factory.evaluation.recipe:load_eval", "eval", "eval.json"),
+}
+
+
+class AnyRecipe(Protocol):
+    """What recipes of every kind have."""
+
+    @property
+    def name(self) -> str: ...
+
+    def to_yaml(self) -> str: ...
+
+
+def load(kind: str, path: Path, assignments: Iterable[str] = ()) -> AnyRecipe:
+    """Read a recipe of this kind. Raises RecipeError that lists everything wrong with it."""
+    module, _, function = KINDS[kind].loader.partition(":")
+    recipe: AnyRecipe = getattr(import_module(module), function)(path, assignments)
+    return recipe

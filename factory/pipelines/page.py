@@ -1,0 +1,206 @@
+"""A pipeline on one page, and as tables on a terminal: what was made of what, and how it went.
+
+The page holds everything it shows, runs no script and asks no network. It stands in the pipeline's
+directory and links to what is in it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from factory.pipelines.facts import EVALUATED, clock, estimate, in_a_line
+from factory.pipelines.recipe import STEPS, PlannedStep
+from factory.report.page import HERE, environment, policy_hash
+from factory.store import write_atomic
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PAGE = "pipeline.html"
+WIDTH, HEIGHT, GAP_X, GAP_Y = 168, 46, 16, 34
+SPARK_WIDTH, SPARK_HEIGHT = 120, 28
+
+Known = Mapping[str, Mapping[str, Any]]
+
+
+def write_page(manifest: Mapping[str, Any], plan: Sequence[PlannedStep], directory: Path) -> Path:
+    """Write DIRECTORY/pipeline.html, of a pipeline in whatever state it is."""
+    known: Known = manifest["steps"]
+    style = (HERE / "report.css").read_text(encoding="utf-8")
+    policy = (
+        f"default-src 'none'; style-src {policy_hash(style)}; base-uri 'none'; form-action 'none'"
+    )
+    text = (
+        environment()
+        .get_template("pipeline.html.j2")
+        .render(
+            policy=policy,
+            style=Markup(style),
+            scripts=[],
+            specs=Markup("{}"),
+            title=f"{manifest['name']} · pipeline",
+            name=manifest["name"],
+            state=manifest["state"],
+            seconds=clock(sum(known.get(step.name, {}).get("seconds", 0.0) for step in plan)),
+            graph=graph(plan, known),
+            steps=[_row(number, step, known) for number, step in enumerate(plan, 1)],
+            evaluations=list(_evaluations(plan, known)),
+            metrics=EVALUATED,
+            trainings=list(_trainings(plan, known)),
+            corpora=list(_corpora(plan, known)),
+        )
+    )
+    page = directory / PAGE
+    write_atomic(page, text)
+    return page
+
+
+def print_pipeline(
+    manifest: Mapping[str, Any], plan: Sequence[PlannedStep], console: Console
+) -> None:
+    """The steps and what each came to; then the evaluations."""
+    from rich.table import Table
+
+    known: Known = manifest["steps"]
+    table = Table(title=manifest["name"], title_justify="left", box=None, pad_edge=False)
+    for column in ("step", "kind", "state", "time", "came to"):
+        table.add_column(column, justify="right" if column == "time" else "left", overflow="fold")
+    for number, step in enumerate(plan, 1):
+        row = _row(number, step, known)
+        table.add_row(step.name, step.kind, row["state"], row["time"], row["came_to"])
+    console.print(table)
+    found = list(_evaluations(plan, known))
+    if found:
+        table = Table(box=None, pad_edge=False)
+        for column in ("evaluation", "of", "source", "prompts", *EVALUATED):
+            table.add_column(column, overflow="fold")
+        for row in found:
+            cells = (row["step"], row["of"], row["source"], f"{row['prompts']:,}")
+            table.add_row(*cells, *(row[name] for name in EVALUATED))
+        console.print(table)
+
+
+def _row(number: int, step: PlannedStep, known: Known) -> dict[str, Any]:
+    state = known.get(step.name, {})
+    found = state.get("facts")
+    links = [(f"{step.name}.yaml", "recipe"), (f"{step.name}.log", "log")] if state else []
+    if found and found["report"]:
+        links.insert(0, (f"{step.name}/{found['report']}", found["report"]))
+    inputs = state.get("inputs", dict.fromkeys(step.inputs))
+    return {
+        "number": number,
+        "name": step.name,
+        "title": step.step.title,
+        "kind": step.kind,
+        "state": state.get("state", "waiting"),
+        "time": clock(state.get("seconds")),
+        "came_to": in_a_line(found) if found else "",
+        "version": state.get("output"),
+        "inputs": [(name, version) for name, version in inputs.items()],
+        "links": [(f"{STEPS}/{target}", text) for target, text in links],
+    }
+
+
+def _evaluations(plan: Sequence[PlannedStep], known: Known) -> Iterator[dict[str, Any]]:
+    """A row for every source of every evaluation."""
+    for step, found in _facts(plan, known, "eval.json"):
+        for source, group in found["groups"].items():
+            yield {
+                "step": step.name,
+                "of": ", ".join(step.inputs) or found["model"],
+                "source": source,
+                "prompts": group["prompts"],
+                **{name: estimate(group, name) for name in EVALUATED},
+            }
+
+
+def _trainings(plan: Sequence[PlannedStep], known: Known) -> Iterator[dict[str, Any]]:
+    """A row for every curve of every training: where it began, where it ended, and the way."""
+    for step, found in _facts(plan, known, "model"):
+        for name, points in found["curves"].items():
+            yield {
+                "step": step.name,
+                "steps": found["steps"],
+                "metric": name,
+                "first": f"{points[0][1]:.4g}",
+                "last": f"{points[-1][1]:.4g}",
+                "line": spark(points),
+                "checkpoints": found["checkpoints"],
+            }
+
+
+def _corpora(plan: Sequence[PlannedStep], known: Known) -> Iterator[dict[str, Any]]:
+    for step, found in _facts(plan, known, "corpus"):
+        numbers = {name: found[name] for name in ("prompts", "samples", "kept", "rows", "tokens")}
+        yield {"step": step.name, **numbers, "version": known[step.name]["output"]}
+
+
+def _facts(
+    plan: Sequence[PlannedStep], known: Known, product: str
+) -> Iterator[tuple[PlannedStep, Mapping[str, Any]]]:
+    for step in plan:
+        found = known.get(step.name, {}).get("facts")
+        if found and found["product"] == product:
+            yield step, found
+
+
+def graph(plan: Sequence[PlannedStep], known: Known) -> dict[str, Any]:
+    """The steps as boxes in layers, each below all it needs, and the lines between them."""
+    layer: dict[str, int] = {}
+    for step in plan:
+        needs = [layer[name] for name in step.needs if name in layer]
+        layer[step.name] = max(needs, default=-1) + 1
+    for step in plan:
+        users = [layer[other.name] for other in plan if step.name in other.needs]
+        if not step.needs and users:  # it waits for nothing: beside the others its user takes of
+            layer[step.name] = min(users) - 1
+    used = {name for step in plan for name in step.needs}
+    rows: dict[int, list[str]] = defaultdict(list)
+    for step in sorted(plan, key=lambda step: step.name not in used):  # dead ends to the right
+        rows[layer[step.name]].append(step.name)
+    place = {
+        name: (column * (WIDTH + GAP_X), row * (HEIGHT + GAP_Y))
+        for row, names in sorted(rows.items())
+        for column, name in enumerate(names)
+    }
+    lines = []
+    for step in plan:
+        x, y = place[step.name][0] + WIDTH // 2, place[step.name][1]
+        for name in step.needs:
+            if name in place:
+                left, top = place[name][0] + WIDTH // 2, place[name][1] + HEIGHT
+                bend = GAP_Y
+                lines.append(f"M{left} {top}C{left} {top + bend} {x} {y - bend} {x} {y}")
+    return {
+        "width": max(map(len, rows.values())) * (WIDTH + GAP_X) - GAP_X,
+        "height": len(rows) * (HEIGHT + GAP_Y) - GAP_Y,
+        "lines": lines,
+        "boxes": [
+            {
+                "name": step.name,
+                "kind": step.kind,
+                "state": known.get(step.name, {}).get("state", "waiting"),
+                "x": place[step.name][0],
+                "y": place[step.name][1],
+            }
+            for step in plan
+        ],
+        "box": (WIDTH, HEIGHT),
+    }
+
+
+def spark(points: Sequence[tuple[int, float]]) -> dict[str, Any]:
+    """A curve as the points of a polyline, from edge to edge of its box."""
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    across, up = max(xs) - min(xs) or 1, max(ys) - min(ys) or 1
+    places = [
+        f"{2 + (x - min(xs)) / across * (SPARK_WIDTH - 4):.1f},"
+        f"{2 + (max(ys) - y) / up * (SPARK_HEIGHT - 4):.1f}"
+        for x, y in points
+    ]
+    return {"width": SPARK_WIDTH, "height": SPARK_HEIGHT, "points": " ".join(places)}

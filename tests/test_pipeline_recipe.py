@@ -1,0 +1,194 @@
+"""Pipelines: what is refused and in which words, the order of steps, what a reference becomes."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from factory.assembly_recipe import Assembly
+from factory.errors import RecipeError
+from factory.paths import recipe_path
+from factory.pipelines.recipe import circle, in_order, load_pipeline
+from factory.recipe import Recipe
+from tests.test_recipe import GOOD, write
+
+PIPELINE = """\
+kind: pipeline
+name: small
+steps:
+  mix:
+    recipe: mix.yaml
+    title: One corpus
+    set:
+      runs: [{path: "@sums"}, {path: "@few/corpus"}]
+  sums:
+    recipe: sums.yaml
+  few:
+    recipe: sums.yaml
+    set: {sampling: {n: 2}, sources.0.size: 3}
+"""
+MIX = "kind: assembly\nname: mix\nruns: [{path: elsewhere}]\n"
+SFT = "kind: sft\nname: taught\nmodel: demo\ndata: elsewhere\n"
+
+
+def pipeline(folder: Path, text: str = PIPELINE) -> Path:
+    for name, content in (("sums.yaml", GOOD), ("mix.yaml", MIX), ("sft.yaml", SFT)):
+        write(folder, content, name)
+    return write(folder, text, "p.yaml")
+
+
+def complaints(path: Path, *assignments: str) -> str:
+    with pytest.raises(RecipeError) as caught:
+        load_pipeline(path, assignments)
+    return str(caught.value)
+
+
+REFUSED = [
+    ("title:", "titel:", "p.yaml:6: steps.mix.titel is not a key here (did you mean title?)"),
+    ('"@sums"', '"@smus"', "p.yaml:8: steps.mix.set.runs.0.path is '@smus': there is no step"),
+    ('"@sums"', '"@smus"', "did you mean sums?"),
+    ('"@sums"', '"@sums/model"', "the step sums (build) makes a corpus, no model"),
+    ("recipe: sums.yaml\n  few", "recipe: sum.yaml\n  few", "p.yaml:10: steps.sums.recipe is"),
+    ("n: 2", "n: 0", "p.yaml:13: steps.few.set.sampling.n is 0; it must be at least 1"),
+    ("n: 2", "m: 2", "p.yaml:13: steps.few.set.sampling.m is not a key here"),
+    ("0.size: 3", "7.size: 3", "p.yaml:13: steps.few.set.sources.7.size names sources.7, which is"),
+    ('"@few/corpus"', '"@few", x: 1', "p.yaml:8: steps.mix.set.runs.1.x is not a key here"),
+    ("  few:\n", "  few:\n    skip: true\n", "the step few is left out (skip)"),
+    (
+        "  few:\n",
+        "  few:\n    after: [mixx]\n",
+        "steps.few.after.0 is 'mixx': there is no such step",
+    ),
+    (
+        "  few:\n",
+        "  few:\n    after: [mix]\n",
+        "p.yaml:3: steps go in a circle: mix needs few needs",
+    ),
+    ("  sums:\n", "  sums:\n    set: {model: '@few'}\n", "(build) makes a corpus, no model"),
+    ("  few:\n", "  a b:\n", "steps.a b is no name for a step"),
+    ("  few:\n", "  few:\n    launch: torchrun\n", "p.yaml:12: steps.few.launch is for trainings"),
+    ("name: small", "nmae: small", "p.yaml:2: nmae is not a key here"),
+    (PIPELINE.partition("  mix")[2], "{}: {}\n", "steps"),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "words"), REFUSED)
+def test_refused_with_file_and_line(before: str, after: str, words: str, tmp_path: Path) -> None:
+    assert before in PIPELINE
+    assert words in complaints(pipeline(tmp_path, PIPELINE.replace(before, after, 1)))
+
+
+def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
+    """Those of the graph, of what is set, and of the recipes that are named."""
+    path = pipeline(tmp_path, PIPELINE.replace("@sums", "@smus").replace("n: 2", "n: 0"))
+    write(tmp_path, MIX + "near_duplicates: 7\n", "mix.yaml")
+    told = complaints(path)
+    assert "p.yaml:8: steps.mix.set.runs.0.path is '@smus'" in told
+    assert "p.yaml:13: steps.few.set.sampling.n is 0" in told
+    assert "mix.yaml:4: near_duplicates is 7" in told
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ("kind: pipeline\nname: x\nsteps: {}\n", "kind is 'pipeline'; a step's recipe is of kind"),
+        ("kind: sftt\n", "sums.yaml:1: kind is 'sftt'"),
+        ("a: [", "sums.yaml:1"),
+    ],
+)
+def test_a_step_is_a_recipe_of_a_known_kind(recipe: str, words: str, tmp_path: Path) -> None:
+    path = pipeline(tmp_path)
+    write(tmp_path, recipe, "sums.yaml")
+    assert words in complaints(path)
+
+
+def test_references_become_the_paths_they_will_have(tmp_path: Path) -> None:
+    few, mix = load_pipeline(pipeline(tmp_path)).plan(tmp_path / "run")[1:]
+    assert isinstance(mix.recipe, Assembly)
+    steps = tmp_path / "run" / "steps"
+    assert [run.path for run in mix.recipe.runs] == [steps / "sums", steps / "few" / "corpus"]
+    assert mix.inputs == {"sums": steps / "sums" / "corpus", "few": steps / "few" / "corpus"}
+    assert isinstance(few.recipe, Recipe)
+    assert (few.recipe.sampling.n, few.recipe.sources[0].model_dump()["size"]) == (2, 3)
+    assert few.folder == steps / "few"
+
+
+def test_set_reaches_a_steps_recipe(tmp_path: Path) -> None:
+    path = pipeline(tmp_path)
+    chosen = [
+        "few.sampling.n=7",
+        "name=larger",
+        "mix.runs=[{path: '@few'}]",
+        "steps.sums.skip=true",
+    ]
+    loaded = load_pipeline(path, chosen)
+    few, mix = loaded.plan(tmp_path)
+    assert loaded.name == "larger"
+    assert isinstance(few.recipe, Recipe)
+    assert few.recipe.sampling.n == 7
+    assert list(mix.inputs) == ["few"]
+    assert "--set few.sampling.n: steps.few.set.sampling.n is 0" in complaints(
+        path, "few.sampling.n=0"
+    )
+
+
+def test_a_reference_needs_no_quotes_on_the_command_line(tmp_path: Path) -> None:
+    text = PIPELINE + "  taught: {recipe: sft.yaml, set: {data: '@mix'}}\n"
+    assert "the step taught (sft) makes a model, no corpus" in complaints(
+        pipeline(tmp_path, text + "  again: {recipe: sft.yaml}\n"), "again.data=@taught"
+    )
+    loaded = load_pipeline(tmp_path / "p.yaml", ["again.data=@sums", "again.model=@taught"])
+    assert loaded.plan(tmp_path)[-1].inputs.keys() == {"sums", "taught"}
+
+
+def test_a_file_is_found_beside_the_pipeline(tmp_path: Path) -> None:
+    """What is no reference is a path like any other: it starts at the file that names it."""
+    text = PIPELINE.replace('"@sums"', "../other").replace(
+        "sources.0.size: 3", "engine.replay: r, engine.kind: replay"
+    )
+    few, mix = load_pipeline(pipeline(tmp_path / "here", text)).plan(tmp_path / "run")[:2]
+    assert isinstance(mix.recipe, Assembly)
+    assert mix.recipe.runs[0].path.resolve() == tmp_path / "other"
+    assert isinstance(few.recipe, Recipe)
+    assert few.recipe.engine.replay == tmp_path / "here" / "r"
+
+
+@pytest.mark.parametrize("name", ["r1/pipeline.yaml", "r1/mini/pipeline.yaml", "r1/mini/data.yaml"])
+def test_what_ships_fits_together(name: str, tmp_path: Path) -> None:
+    """Every recipe of the shipped pipelines, with what is set in it; models are all evaluated."""
+    plan = load_pipeline(recipe_path(name)).plan(tmp_path)
+    evaluated = {other for step in plan if step.kind == "eval" for other in step.inputs}
+    trained = {step.name for step in plan if step.kind in ("sft", "grpo")}
+    assert trained == evaluated
+
+
+names = st.sampled_from("abcdefgh")
+graphs = st.dictionaries(names, st.lists(names, max_size=4), max_size=8)
+
+
+@given(graphs)
+def test_order_and_circles(edges: dict[str, list[str]]) -> None:
+    """Either there is a circle, or each comes after all it needs; and nothing is lost."""
+    ordered = in_order(edges)
+    assert sorted(ordered) == sorted(edges)
+    round_trip = circle(edges)
+    place = {name: number for number, name in enumerate(ordered)}
+    kept = all(place[n] < place[name] for name in edges for n in edges[name] if n in edges)
+    assert kept == (not round_trip)
+    for name, needed in pairwise(round_trip):
+        assert needed in edges[name]
+    if round_trip:
+        assert round_trip[0] == round_trip[-1]
+
+
+@given(st.lists(names, unique=True), st.data())
+def test_what_is_in_order_stays_so(ordered: list[str], data: st.DataObject) -> None:
+    edges = {
+        name: data.draw(st.lists(st.sampled_from(ordered[:number]), max_size=3)) if number else []
+        for number, name in enumerate(ordered)
+    }
+    assert in_order(edges) == ordered
