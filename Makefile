@@ -38,7 +38,7 @@ test: $(VENV)/installed
 	$(BIN)/mypy
 	$(BIN)/pytest
 
-# What is generated from the code: the recipe schema and the references in the README.
+# What is generated from the code: the recipe schema and the references in docs/.
 docs: $(VENV)/installed
 	$(BIN)/python -m factory.docs
 

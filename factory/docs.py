@@ -1,4 +1,4 @@
-"""What is generated from the code: recipes/schema.json and the README's two references.
+"""What is generated from the code: recipes/schema.json and the two references in docs/.
 
 `python -m factory.docs` writes them; a test holds them equal to the code.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import inspect
 import json
-import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,36 +17,50 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from factory.assembly_recipe import KIND, Assembly
-from factory.cli import cli
+from factory import assembly_recipe
+from factory.assembly_recipe import Assembly
+from factory.cli import SECTIONS, cli
+from factory.evaluation.recipe import Eval
 from factory.loaders import LOADERS, loader_class
+from factory.loaders.source import Source
+from factory.pipelines.recipe import Pipeline
 from factory.recipe import Recipe
+from factory.train.load import KINDS as TRAINERS
 from factory.types import Domain
 from filters import FILTERS, filter_class
+from filters.contract import Filter
 
 ROOT = Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
 SCHEMA = ROOT / "recipes" / "schema.json"
 
 
+def kinds() -> dict[str, type[BaseModel]]:
+    """What the key `kind` of a recipe file can be, and the schema it asks for."""
+    training = {kind: _named(options) for kind, (options, _) in TRAINERS.items()}
+    return {assembly_recipe.KIND: Assembly, **training, "eval": Eval, "pipeline": Pipeline}
+
+
+def _named(reference: str) -> type[BaseModel]:
+    module, _, attribute = reference.partition(":")
+    found: type[BaseModel] = getattr(import_module(module), attribute)
+    return found
+
+
 def schema() -> dict[str, Any]:
-    """The JSON schema of a recipe file, for editors: of one that samples, or an assembly."""
+    """The JSON schema of a recipe file of any kind, for editors."""
     definitions: dict[str, Any] = {}
-    assembling = Assembly.model_json_schema(ref_template="#/$defs/{model}")
-    definitions.update(assembling.pop("$defs", {}))
-    assembling["properties"]["extends"] = _EXTENDS
-    quotas = assembling["properties"]["quotas"]
-    for key in ("additionalProperties", "patternProperties", "propertyNames"):
-        quotas.pop(key, None)
-    # A bare number is a number of rows.
-    rows = {"anyOf": [{"type": "integer", "minimum": 0}, {"$ref": "#/$defs/Quota"}]}
-    quotas["properties"] = dict.fromkeys(get_args(Domain), rows)
-    quotas["additionalProperties"] = False
-    # A recipe may get any key from the one it extends.
-    assembling["required"] = []
-    sampling = _sampling_schema(definitions)
-    is_assembly = {"properties": {"kind": {"const": KIND}}, "required": ["kind"]}
-    return {"$defs": definitions, "if": is_assembly, "then": assembling, "else": sampling}
+    # What only `extends` may have its kind from the file it is laid over.
+    untold = {"not": {"anyOf": [{"required": ["kind"]}, {"required": ["extends"]}]}}
+    branches = [{"if": untold, "then": _keys_of(Recipe, definitions)}]
+    branches += [
+        {
+            "if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]},
+            "then": _keys_of(part, definitions),
+        }
+        for kind, part in kinds().items()
+    ]
+    kind = {"properties": {"kind": {"enum": list(kinds())}}}
+    return {"$defs": definitions, **kind, "allOf": branches}
 
 
 _EXTENDS = {
@@ -55,29 +69,45 @@ _EXTENDS = {
 }
 
 
-def _sampling_schema(definitions: dict[str, Any]) -> dict[str, Any]:
-    """A recipe that samples, with every loader's and filter's keys."""
-    schema = Recipe.model_json_schema(ref_template="#/$defs/{model}")
+def _keys_of(part: type[BaseModel], definitions: dict[str, Any]) -> dict[str, Any]:
+    """One kind's keys, with every loader's, filter's and domain's own where it takes them."""
+    schema = part.model_json_schema(ref_template="#/$defs/{model}")
     definitions.update(schema.pop("$defs", {}))
-    sources = [_define(loader_class(kind), kind, definitions) for kind in LOADERS]
-    judges = {name: _define(filter_class(name), None, definitions) for name in FILTERS}
     properties = schema["properties"]
     properties["extends"] = _EXTENDS
-    properties["sources"]["items"] = {"anyOf": sources}
-    properties["filters"] = {
-        "type": "object",
-        "description": properties["filters"]["description"],
-        "properties": judges,
-        # A filter of the user's own, by any name.
-        "additionalProperties": {
-            "type": "object",
-            "properties": {"class": {"type": "string", "description": "path/to/file.py:Class"}},
-            "required": ["class"],
-        },
-    }
-    properties["model"] = {"anyOf": [{"type": "string"}, properties["model"]]}
-    schema["required"] = []
+    if "model" in properties:
+        properties["model"] = {"anyOf": [{"type": "string"}, properties["model"]]}
+    if "sources" in properties:
+        loaders = [_define(loader_class(kind), kind, definitions) for kind in LOADERS]
+        properties["sources"]["items"] = {"anyOf": loaders}
+    if "filters" in properties:
+        properties["filters"] = _filters(properties["filters"], definitions)
+    if "quotas" in properties:
+        properties["quotas"] = _quotas(properties["quotas"])
+    schema["required"] = []  # a recipe may get any key from the one it extends
     return schema
+
+
+def _filters(key: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    own = {"class": {"type": "string", "description": "path/to/file.py:Class"}}
+    return {
+        "type": "object",
+        "description": key.get("description", ""),
+        "properties": {name: _define(filter_class(name), None, definitions) for name in FILTERS},
+        # A filter of the user's own, by any name.
+        "additionalProperties": {"type": "object", "properties": own, "required": ["class"]},
+    }
+
+
+def _quotas(key: dict[str, Any]) -> dict[str, Any]:
+    # A bare number is a number of rows.
+    rows = {"anyOf": [{"type": "integer", "minimum": 0}, {"$ref": "#/$defs/Quota"}]}
+    return {
+        "type": "object",
+        "description": key.get("description", ""),
+        "properties": dict.fromkeys(get_args(Domain), rows),
+        "additionalProperties": False,
+    }
 
 
 def _define(part: type[BaseModel], kind: str | None, definitions: dict[str, Any]) -> dict[str, Any]:
@@ -91,28 +121,49 @@ def _define(part: type[BaseModel], kind: str | None, definitions: dict[str, Any]
 
 
 def recipe_reference() -> str:
-    """Every key of a recipe as Markdown tables."""
-    lines: list[str] = []
+    """Every key of every kind of recipe as Markdown tables."""
+    lines = ["# Recipe reference", "", _MADE, "", _RECIPES]
     for title, part in _parts():
         about = " ".join((inspect.getdoc(part) or "").split())
-        lines += ["", f"#### {title}", "", _cell(about)]
+        lines += ["", f"## {title}", "", _cell(about)]
         lines += ["", "| key | default | meaning |", "|---|---|---|"] if part.model_fields else []
         for name, field in part.model_fields.items():
             if name != "kind":
                 lines.append(f"| `{name}` | {_default(field)} | {_cell(meaning(field))} |")
-    return "\n".join(lines).strip()
+    return "\n".join(lines) + "\n"
+
+
+_MADE = "Made from the code by `make docs`."
+_RECIPES = (
+    "A recipe without `kind` samples a corpus. Unknown keys are refused; `extends`, `--set` and "
+    "`${VARIABLES}` work in every kind."
+)
 
 
 def _parts() -> Iterator[tuple[str, type[BaseModel]]]:
-    yield "The recipe", Recipe
-    for name, field in Recipe.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield f"`{name}`", field.annotation
-    yield "An assembly (`kind: assembly`)", Assembly
+    """Every section once: where two kinds share one, it stands with the first."""
+    seen: set[type[BaseModel]] = set()
+    recipes: list[tuple[str, type[BaseModel]]] = [("The recipe", Recipe)]
+    recipes += [(f"`kind: {kind}`", part) for kind, part in kinds().items()]
+    for title, part in recipes:
+        yield title, part
+        for name, field in part.model_fields.items():
+            for section in _sections(field.annotation):
+                if section not in seen:
+                    seen.add(section)
+                    yield f"`{name}`", section
     for kind in LOADERS:
         yield f"`sources`, `kind: {kind}`", loader_class(kind)
     for name in FILTERS:
         yield f"`filters.{name}`", filter_class(name)
+
+
+def _sections(annotation: Any) -> list[type[BaseModel]]:
+    """The parts of a recipe that a key's type names; sources and filters have tables of theirs."""
+    if isinstance(annotation, type):
+        known = issubclass(annotation, BaseModel) and annotation not in (Source, Filter)
+        return [annotation] if known else []
+    return [section for inner in get_args(annotation) for section in _sections(inner)]
 
 
 def meaning(field: FieldInfo) -> str:
@@ -137,34 +188,29 @@ def _cell(text: str) -> str:
 
 
 def command_reference() -> str:
-    """`--help` of every command."""
-    lines: list[str] = []
-    for name, command in [("", cli), *sorted(cli.commands.items())]:
-        path = f"factory {name}".strip()
+    """`--help` of every command, in the order of their use."""
+    lines = ["# Commands", "", _MADE, ""]
+    commands = [command for section in SECTIONS.values() for command in section]
+    for path, command in [
+        ("factory", cli),
+        *((f"factory {command.name}", command) for command in commands),
+    ]:
         context = click.Context(command, info_name=path, terminal_width=88, max_content_width=88)
         lines += ["```text", f"$ {path} --help", command.get_help(context), "```", ""]
-    return "\n".join(lines).strip()
-
-
-GENERATED = {"recipe reference": recipe_reference, "command reference": command_reference}
-
-
-def render(readme: str) -> str:
-    """The README with its generated sections made anew."""
-    for name, make in GENERATED.items():
-        start, end = f"<!-- generated: {name} -->", f"<!-- end: {name} -->"
-        pattern = re.compile(re.escape(start) + ".*?" + re.escape(end), re.DOTALL)
-        body = f"{start}\n\n{make()}\n\n{end}"
-        readme, found = pattern.subn(lambda _: body, readme)  # noqa: B023 (called at once)
-        if found != 1:
-            raise ValueError(f"README.md must hold the section {name!r} once, not {found} times")
-    return readme
+    return "\n".join(lines)
 
 
 def schema_text() -> str:
     return json.dumps(schema(), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
+GENERATED = {
+    SCHEMA: schema_text,
+    ROOT / "docs" / "recipes.md": recipe_reference,
+    ROOT / "docs" / "commands.md": command_reference,
+}
+
+
 if __name__ == "__main__":
-    SCHEMA.write_text(schema_text(), encoding="utf-8")
-    README.write_text(render(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for file, make in GENERATED.items():
+        file.write_text(make(), encoding="utf-8")
