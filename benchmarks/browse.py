@@ -25,14 +25,8 @@ import polars as pl
 import yaml
 from starlette.testclient import TestClient
 
-from factory.judging import (
-    TextHash,
-    decide,
-    measured_frame_of,
-    metrics_file,
-    prompt_frame,
-    sample_key,
-)
+from factory.judging import TextHash, decide
+from factory.metrics import measured_frame_of, metrics_file, prompt_frame, sample_key
 from factory.store import save_prompts, write_parquet
 from factory.types import Message, Prompt
 from factory.view.app import create_app

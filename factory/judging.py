@@ -6,30 +6,37 @@ and are made anew each time: a changed threshold reads a few narrow columns and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 import xxhash
+from polars import selectors
 
 from factory.errors import RunError
+from factory.metrics import (
+    batches,
+    by_part,
+    measure_parts,
+    measured_frame_of,
+    metrics_folder,
+    narrow_rows,
+    prompt_frame,
+    read_metrics,
+)
 from factory.references import NO_CHANGES, References, settled_states
 from factory.store import sample_parts, write_parquet
-from factory.text import split_think_exprs
-from filters.contract import BASE_COLUMNS, INPUT_COLUMNS, Filter, Rule
+from filters.contract import BASE_COLUMNS, Filter, Rule, decision_exprs
 from filters.correctness import Correctness
 from filters.judge import Ask
+from filters.quality import Quality
 
 if TYPE_CHECKING:
     from factory.recipe import Recipe
 
 ENGINE_STAGE = "engine"
 """The stage before the filters: a generation cut short is not judged as if it had ended."""
-
-_INPUTS = b"factory.inputs"
 
 _CUT_SHORT = {"abort": "aborted", "early_stop": "stopped_early"}
 
@@ -50,135 +57,16 @@ def all_filters(recipe: Recipe) -> dict[str, Filter]:
     return {"text": TextHash(), **recipe.filters}
 
 
-def prompt_frame(run: Path) -> pl.DataFrame:
-    """What judging needs: prompt_id, question, domain, source, language, verifier."""
-    messages = pl.col("messages")
-    last_user = (
-        messages.list.eval(
-            pl.element().struct.field("content").filter(pl.element().struct.field("role") == "user")
-        )
-        .list.last()
-        .fill_null("")
-    )
-    return pl.read_parquet(run / "prompts.parquet").select(
-        "domain", "source", "language", "verifier", prompt_id="id", question=last_user
-    )
-
-
 def early_filters(filters: Mapping[str, Filter]) -> dict[str, Filter]:
-    """The filters as they can judge while the engine samples: it cannot be its own judge then."""
+    """The filters as they can judge while the engine samples: it cannot be its own judge then, and
+    a reward model would take its memory."""
     early = dict(filters)
-    judge = early.get("correctness")
-    if isinstance(judge, Correctness) and judge.judge == "engine":
-        early["correctness"] = judge.model_copy(update={"judge": None, "combine": "rule"})
-    return early
-
-
-def sample_key() -> pl.Expr:
-    return pl.format("{}-{}", "prompt_id", "index").alias("sample_id")
-
-
-def input_frame(samples: pl.DataFrame, prompts: pl.DataFrame) -> pl.DataFrame:
-    """Sampled rows as filters are given them. Samples of prompts no longer asked for drop out."""
-    return (
-        samples.select("prompt_id", "index", "text", "finish_reason", "n_tokens")
-        .join(prompts, on="prompt_id", how="inner", maintain_order="left")
-        .with_columns(sample_key(), **split_think_exprs())
-        .select(INPUT_COLUMNS)
-    )
-
-
-def metrics_file(run: Path, name: str, judge: Filter, part: str) -> Path:
-    """Where the metrics of one filter over one part of the samples are kept."""
-    return run / "metrics" / f"{name}-{judge.cache_key()}" / f"{part}.parquet"
-
-
-def inputs_key(base: pl.DataFrame) -> str:
-    """Names what a part's metrics were measured of: its samples, and their prompts' columns.
-
-    A source that changes its language or gains a prompt makes just the parts it touches stale.
-    """
-    row = pl.concat_str(pl.col("sample_id", "domain", "source", "language"), separator="\t")
-    lines = base.select(row.fill_null("-").sort()).to_series()
-    return xxhash.xxh3_64_hexdigest("\n".join(lines).encode())
-
-
-def save_metrics(
-    run: Path, name: str, judge: Filter, part: str, metrics: pl.DataFrame, inputs: str
-) -> None:
-    table = metrics.to_arrow().replace_schema_metadata({_INPUTS: inputs.encode()})
-    write_parquet(metrics_file(run, name, judge, part), table)
-
-
-def _is_measured(path: Path, inputs: str) -> bool:
-    try:
-        metadata = pq.read_schema(path).metadata or {}
-    except (OSError, pa.ArrowException):
-        return False  # absent or damaged: measured anew
-    return bool(metadata.get(_INPUTS) == inputs.encode())
-
-
-def measure_part(
-    run: Path,
-    part: Path,
-    prompts: pl.DataFrame,
-    filters: Mapping[str, Filter],
-    ask: Ask | None = None,
-) -> list[str]:
-    """Measure what is not yet measured of a part, reading its text once; returns which filters.
-
-    `ask` reaches the run's own engine, for a correctness filter that has it judge.
-    """
-    inputs = inputs_key(base_frame(part, prompts))
-    missing = {
-        name: judge
-        for name, judge in filters.items()
-        if not _is_measured(metrics_file(run, name, judge, part.stem), inputs)
-    }
-    if missing:
-        rows = input_frame(pl.read_parquet(part), prompts)
-        for name, judge in missing.items():
-            if isinstance(judge, Correctness):
-                metrics = judge.measure(rows, ask)
-            else:
-                metrics = judge.measure(rows)
-            save_metrics(run, name, judge, part.stem, metrics, inputs)
-    return list(missing)
-
-
-def base_frame(part: Path, prompts: pl.DataFrame) -> pl.DataFrame:
-    """The narrow columns of a part that rules may read; no text is touched."""
-    narrow = prompts.select("prompt_id", "domain", "source", "language")
-    return (
-        pl.read_parquet(part, columns=["prompt_id", "index", "finish_reason", "n_tokens"])
-        .join(narrow, on="prompt_id", how="inner", maintain_order="left")
-        .with_columns(sample_key())
-        .select(BASE_COLUMNS)
-    )
-
-
-def measured_frame(
-    run: Path, part: Path, prompts: pl.DataFrame, filters: Mapping[str, Filter]
-) -> pl.DataFrame:
-    """A part's base columns and every metric, joined by sample id."""
-    metrics = {}
     for name, judge in filters.items():
-        path = metrics_file(run, name, judge, part.stem)
-        try:
-            metrics[name] = pl.read_parquet(path)
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise RunError(
-                f"{path} cannot be read ({error}); delete it and build again to measure it anew"
-            ) from error
-    return measured_frame_of(base_frame(part, prompts), metrics)
-
-
-def measured_frame_of(base: pl.DataFrame, metrics: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """Base columns and metrics as one frame, joined by sample id."""
-    frame = base.select(BASE_COLUMNS)
-    for measured in metrics.values():
-        frame = frame.join(measured, on="sample_id", how="left", maintain_order="left")
-    return frame
+        if isinstance(judge, Correctness) and judge.judge == "engine":
+            early[name] = judge.model_copy(update={"judge": None, "combine": "rule"})
+        elif isinstance(judge, Quality) and not judge.is_remote:
+            del early[name]
+    return early
 
 
 def verdict_column(stage: str) -> str:
@@ -192,21 +80,18 @@ def decide(measured: pl.DataFrame, filters: Mapping[str, Filter]) -> pl.DataFram
     A drop outranks an undecided; among equals the first filter of the recipe gives the reason.
     """
     cut = pl.col("finish_reason").replace_strict(_CUT_SHORT, default=None)
+    words = {
+        ENGINE_STAGE: (pl.when(cut.is_null()).then(pl.lit("keep")).otherwise(pl.lit("drop")), cut)
+    }
+    words |= {name: decision_exprs(judge.rules()) for name, judge in filters.items()}
     verdicts = measured.select(
         *BASE_COLUMNS,
-        pl.struct(
-            decision=pl.when(cut.is_null()).then(pl.lit("keep")).otherwise(pl.lit("drop")),
-            reason=cut,
-        ).alias(verdict_column(ENGINE_STAGE)),
+        *(
+            pl.struct(decision=decision, reason=reason).alias(verdict_column(stage))
+            for stage, (decision, reason) in words.items()
+        ),
     )
-    for name, judge in filters.items():
-        own = judge.decide(measured)
-        verdicts = verdicts.join(
-            own.select("sample_id", pl.struct("decision", "reason").alias(verdict_column(name))),
-            on="sample_id",
-            how="left",
-        )
-    own_words = [(stage, pl.col(verdict_column(stage))) for stage in [ENGINE_STAGE, *filters]]
+    own_words = [(stage, pl.col(verdict_column(stage))) for stage in words]
 
     def first(decision: str, take: str) -> pl.Expr:
         return pl.coalesce(
@@ -238,12 +123,13 @@ def pass_rates(
     (sample_id, state) that stand in for the measured ones.
     """
     counts = []
-    for part in sample_parts(run):
-        frame = base_frame(part, prompts).filter(~pl.col("finish_reason").is_in(list(_CUT_SHORT)))
+    for some in batches(sample_parts(run)):
+        frame = narrow_rows(some, prompts)
+        frame = frame.filter(~pl.col("finish_reason").is_in(list(_CUT_SHORT)))
         state = pl.lit(None, dtype=pl.String)
         if "correctness" in filters:
-            path = metrics_file(run, "correctness", filters["correctness"], part.stem)
-            metrics = pl.read_parquet(path, columns=["sample_id", "correctness_state"])
+            folder = metrics_folder(run, "correctness", filters["correctness"])
+            metrics = read_metrics(folder, some, pl.col("sample_id", "correctness_state"))
             frame = _with_changes(frame.join(metrics, on="sample_id", how="left"), changes)
             state = pl.col("correctness_state")
         counts.append(
@@ -284,23 +170,18 @@ def judge_run(
     """
     prompts = prompt_frame(run)
     parts = sample_parts(run)
-    measured: dict[str, int] = {}
-    for part in parts:
-        for name in measure_part(run, part, prompts, filters, ask):
-            measured[name] = measured.get(name, 0) + 1
+    measured = measure_parts(run, parts, prompts, filters, ask)
     rates = pass_rates(run, prompts, filters)
     changes = NO_CHANGES
     if "correctness" in filters:
         judge = filters["correctness"]
-        files = {part.stem: metrics_file(run, "correctness", judge, part.stem) for part in parts}
+        folder = metrics_folder(run, "correctness", judge)
+        files = {part.stem: folder / part.name for part in parts}
         changes = settled_states(run, prompts, rates, files, references)
         if changes.height:
             rates = pass_rates(run, prompts, filters, changes)
+    _write_verdicts(run, parts, prompts, filters, rates, changes)
     known = {part.name for part in parts}
-    for part in parts:
-        frame = measured_frame(run, part, prompts, filters)
-        frame = _with_changes(frame, changes).join(rates, on="prompt_id", how="left")
-        write_parquet(run / "verdicts" / part.name, decide(frame, filters).to_arrow())
     for stale in verdict_files(run):
         if stale.name not in known:
             stale.unlink()
@@ -308,9 +189,36 @@ def judge_run(
     return measured
 
 
+def _write_verdicts(
+    run: Path,
+    parts: Sequence[Path],
+    prompts: pl.DataFrame,
+    filters: Mapping[str, Filter],
+    rates: pl.DataFrame,
+    changes: pl.DataFrame,
+) -> None:
+    """Decide every sample, from the few columns that the rules name."""
+    rules = {name: judge.rules() for name, judge in filters.items()}
+    named = {name for own in rules.values() for rule in own for name in rule.when.meta.root_names()}
+    columns = selectors.by_name("sample_id", *named, require_all=False)
+    folders = {
+        name: metrics_folder(run, name, judge) for name, judge in filters.items() if rules[name]
+    }
+    for some in batches(parts):
+        rows = narrow_rows(some, prompts)
+        metrics = {name: read_metrics(folder, some, columns) for name, folder in folders.items()}
+        frame = _with_changes(measured_frame_of(rows, metrics), changes)
+        frame = frame.join(rates, on="prompt_id", how="left", maintain_order="left")
+        verdicts = decide(frame, filters)
+        placed = verdicts.join(rows.select("sample_id", "part"), on="sample_id", how="left")
+        for part, own in by_part(placed, some).items():
+            write_parquet(run / "verdicts" / part.name, own.to_arrow())
+
+
 def text_hashes(run: Path, filters: Mapping[str, Filter]) -> pl.LazyFrame:
     """sample_id and text_hash of every measured sample."""
-    files = [metrics_file(run, "text", filters["text"], part.stem) for part in sample_parts(run)]
+    folder = metrics_folder(run, "text", filters["text"])
+    files = [folder / part.name for part in sample_parts(run)]
     if not files:
         return pl.LazyFrame(schema={"sample_id": pl.String, "text_hash": pl.UInt64})
     return pl.scan_parquet(files)

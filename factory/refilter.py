@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from rich.console import Console
@@ -13,7 +15,8 @@ from rich.console import Console
 from factory.build import assemble, begin, refuse_mixing
 from factory.errors import RunError, SourceError
 from factory.funnel import Funnel, load_funnel
-from factory.judging import decide, load_verdicts, measured_frame_of
+from factory.judging import decide, load_verdicts
+from factory.metrics import measured_frame_of
 from factory.recipe import Recipe
 from factory.store import RunDir, read_manifest, write_parquet
 from factory.text import split_think_exprs
@@ -84,19 +87,20 @@ def filter_file(
     Raises SourceError where the file or its text column cannot be read.
     """
     written: list[pl.DataFrame] = []
-    for rows in _batches(file, columns):
+    for ids, rows in _batches(file, columns):
         metrics = {name: judge.measure(rows) for name, judge in filters.items()}
         measured = measured_frame_of(rows, metrics)
         verdicts = decide(measured, filters).select(
             "sample_id", verdict="decision", reason="reason", filter="filter"
         )
         names = [name for frame in metrics.values() for name in frame.columns[1:]]
-        written.append(
-            verdicts.join(
-                measured.select("sample_id", *names), on="sample_id", maintain_order="left"
-            ).rename({"sample_id": "id"})
+        whole = (
+            ids.join(verdicts, on="sample_id", maintain_order="left")
+            .join(measured.select("sample_id", *names), on="sample_id", maintain_order="left")
+            .drop("sample_id")
         )
-    table = pl.concat(written)
+        written.append(whole)
+    table = pl.concat(written, how="vertical_relaxed")
     if out.suffix == ".jsonl":
         out.write_text(
             "".join(
@@ -109,36 +113,83 @@ def filter_file(
     return dict(table["verdict"].value_counts().iter_rows())
 
 
-def _batches(file: Path, columns: Columns) -> Iterator[pl.DataFrame]:
-    """The file as `INPUT_COLUMNS`, a batch at a time."""
-    try:
-        scan = pl.scan_parquet(file) if file.suffix == ".parquet" else pl.scan_ndjson(file)
-        schema = scan.collect_schema()
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise SourceError(f"{file} cannot be read as Parquet or JSON lines: {error}") from error
-    for option, name in vars(columns).items():
-        if name is not None and name not in schema:
-            known = ", ".join(schema.names())
-            raise SourceError(f"{file} has no column {name!r} (--{option}); it has {known}")
-    total = scan.select(pl.len()).collect().item()
-    if not total:
+def _batches(file: Path, columns: Columns) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """The file as `INPUT_COLUMNS`, a batch at a time, and each row's `sample_id` and own `id`."""
+    named = {option: name for option, name in vars(columns).items() if name is not None}
+    start = 0
+    for rows in (_parquet if file.suffix == ".parquet" else _json_lines)(file, named):
+        # A data set's own ids may repeat; rows are joined by their number.
+        numbered = rows.with_row_index("sample_id", offset=start).cast({"sample_id": pl.String})
+        start += rows.height
+        yield (
+            numbered.select("sample_id", id=columns.id or "sample_id"),
+            _as_input(numbered, columns),
+        )
+    if not start:
         raise SourceError(f"{file} holds no rows")
-    for start in range(0, total, BATCH_ROWS):
-        rows = scan.slice(start, BATCH_ROWS).collect()
-        yield _as_input(rows.with_row_index("_row", offset=start), columns)
+
+
+def _parquet(file: Path, named: Mapping[str, str]) -> Iterator[pl.DataFrame]:
+    try:
+        scan = pl.scan_parquet(file)
+        _check(file, named, scan.collect_schema().names())
+        narrow = scan.select(pl.col(name).cast(pl.String) for name in sorted({*named.values()}))
+        yield from (rows for rows in narrow.collect_batches(chunk_size=BATCH_ROWS) if rows.height)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise SourceError(f"{file} cannot be read as a Parquet file of text: {error}") from error
+
+
+def _json_lines(file: Path, named: Mapping[str, str]) -> Iterator[pl.DataFrame]:
+    """By Python's own reader: it lets lone surrogates through, which others end at."""
+    schema = dict.fromkeys(sorted({*named.values()}), pl.String)
+    try:
+        with file.open("rb") as stream:
+            lines = ((n, line) for n, line in enumerate(stream, 1) if line.strip())
+            for number, batch in enumerate(iter(lambda: [*islice(lines, BATCH_ROWS)], [])):
+                rows = [_object(line, f"{file}:{n}") for n, line in batch]
+                if number == 0:
+                    _check(file, named, sorted({key for row in rows for key in row}))
+                values = [
+                    [_as_text(row.get(name), f"{file}:{n}: {name}") for name in schema]
+                    for (n, _), row in zip(batch, rows, strict=True)
+                ]
+                yield pl.DataFrame(values, schema=schema, orient="row")
+    except OSError as error:
+        raise SourceError(f"{file} cannot be read: {error}") from error
+
+
+def _check(file: Path, named: Mapping[str, str], known: Sequence[str]) -> None:
+    for option, name in named.items():
+        if name not in known:
+            listing = ", ".join(known)
+            raise SourceError(f"{file} has no column {name!r} (--{option}); it has {listing}")
+
+
+def _object(line: bytes, place: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{place} is no JSON ({error}); mend the line or leave it out") from error
+    if not isinstance(row, dict):
+        raise SourceError(f"{place} is {type(row).__name__}, not an object with a key a column")
+    return row
+
+
+def _as_text(value: Any, place: str) -> str | None:
+    if isinstance(value, list | dict):
+        raise SourceError(f"{place} is a {type(value).__name__}; name a column of plain text")
+    # A lone surrogate has no UTF-8 form: "?", as in sampled text.
+    return None if value is None else str(value).encode("utf-8", "replace").decode()
 
 
 def _as_input(rows: pl.DataFrame, columns: Columns) -> pl.DataFrame:
     def named(column: str | None, default: str | None = None) -> pl.Expr:
-        return (
-            pl.lit(default, dtype=pl.String) if column is None else pl.col(column).cast(pl.String)
-        )
+        return pl.lit(default, dtype=pl.String) if column is None else pl.col(column)
 
-    own_id = pl.col("_row").cast(pl.String) if columns.id is None else named(columns.id)
     return (
         rows.select(
-            sample_id=own_id,
-            prompt_id=own_id,
+            "sample_id",
+            prompt_id="sample_id",
             index=pl.lit(0, dtype=pl.Int32),
             text=named(columns.text),
             finish_reason=pl.lit("stop"),
@@ -148,6 +199,7 @@ def _as_input(rows: pl.DataFrame, columns: Columns) -> pl.DataFrame:
             source=pl.lit("file"),
             language=named(columns.language),
             verifier=pl.lit(None, dtype=pl.String),
+            cot=pl.lit(None, dtype=pl.Boolean),
         )
         .with_columns(**split_think_exprs())
         .select(INPUT_COLUMNS)

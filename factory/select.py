@@ -15,7 +15,9 @@ import pyarrow.parquet as pq
 import xxhash
 
 from factory.errors import Problem, RecipeError
-from factory.judging import load_verdicts, metrics_file
+from factory.judging import load_verdicts
+from factory.metrics import metrics_file
+from factory.overlay import REVIEW_STAGE
 from factory.store import sample_parts
 from filters.contract import Filter
 
@@ -41,7 +43,8 @@ def select_rows(
     rows = (
         load_verdicts(run)
         .filter(decision="keep")
-        .select("sample_id", "prompt_id", "index", "n_tokens")
+        .with_columns(reviewed=(pl.col("filter") == REVIEW_STAGE).fill_null(False))
+        .select("sample_id", "prompt_id", "index", "n_tokens", "reviewed")
         .join(rates, on="prompt_id", how="left")
         .filter(in_band(select))
         .drop("pass_rate")
@@ -76,8 +79,9 @@ def in_preference(
 ) -> pl.DataFrame:
     """The rows prompt by prompt, the preferred first, with each one's place there as `nth`.
 
-    Of equals the one that comes first in `rows` is preferred. `sketches` reads the texts of the
-    rows it is given: asked for `pick: diverse` alone, and for no prompt that may keep all it has.
+    What a person accepted comes before all else (the column `reviewed`, where there is one). Of
+    equals the one that comes first in `rows` is preferred. `sketches` reads the texts of the rows
+    it is given: asked for `pick: diverse` alone, and for no prompt that may keep all it has.
     """
     rows = rows.with_columns(turn=pl.int_range(pl.len())).sort("prompt_id", "turn")
     match select.pick:
@@ -93,7 +97,8 @@ def in_preference(
             key = pl.lit(random_order(rows["sample_id"], f"pick-{seed}"))
         case "diverse":
             key = pl.lit(_diverse(rows, select.per_prompt or 1, sketches))
-    ordered = rows.with_columns(key=key).sort("prompt_id", "key", "turn", nulls_last=True)
+    seen = [~pl.col("reviewed")] * ("reviewed" in rows.columns)
+    ordered = rows.with_columns(key=key).sort("prompt_id", *seen, "key", "turn", nulls_last=True)
     nth = pl.int_range(pl.len(), dtype=pl.UInt32).over("prompt_id")
     return ordered.with_columns(nth=nth).drop("key", "turn")
 
@@ -138,8 +143,6 @@ def _scored(
 ) -> pl.DataFrame:
     """The rows with the metric that `select.score` names as `score`, null where it names none."""
     if select.score is None:
-        if select.pick == "best":
-            raise RecipeError([Problem("select.pick", "is 'best'; name the metric as score: too")])
         return rows.with_columns(score=pl.lit(None, dtype=pl.Float64))
     parts = sample_parts(run)
     known: list[str] = []

@@ -26,6 +26,7 @@ FILTERS = {
     "contamination": "filters.contamination:Contamination",
     "safety": "filters.safety:Safety",
     "identity": "filters.identity:Identity",
+    "quality": "filters.quality:Quality",
 }
 
 

@@ -30,6 +30,7 @@ INPUT_COLUMNS = (
     "source",
     "language",  # the prompt's, ISO 639-1, or null
     "verifier",  # JSON, or null
+    "cot",  # whether the prompt was to get a chain of thought; null: no rule said
 )
 """What `measure` is given, one row a sample."""
 

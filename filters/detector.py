@@ -9,7 +9,8 @@ of the stretch's script stand to choose from, which is faster and errs less.
 from __future__ import annotations
 
 import threading
-from functools import cache
+from collections.abc import Mapping
+from functools import cache, lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,8 @@ def warm_up(script: str, implementation: str | None = None) -> None:
         _load(implementation or fastest(), script)
 
 
-def probabilities(text: str, script: str, implementation: str | None = None) -> dict[str, float]:
+@lru_cache(maxsize=1 << 14)  # a text that loops, and a prompt's samples, ask the same again
+def probabilities(text: str, script: str, implementation: str | None = None) -> Mapping[str, float]:
     """Language of `script` → probability, those above 0.1; empty where the text shows nothing.
 
     `script` is one that several languages share: Latin, Cyrillic, Arabic or Devanagari.

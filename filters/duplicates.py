@@ -30,6 +30,7 @@ PERMUTATIONS = 128  # a standard error of 0.035 at a similarity of 0.8
 RECALL = 0.99  # of pairs at the threshold; the bands are chosen for it
 MAX_LEADERS = 8  # rows of a bucket that a later row is compared with: keeps a bucket linear
 SLICE = 64_000_000  # bytes of text sketched at a time
+SKETCHED = 8192  # rows sketched at a time: they come back as Python's numbers, forty bytes each
 SEED = 20_501
 
 Signatures = NDArray[np.uint32]
@@ -83,13 +84,15 @@ def sketch(texts: pl.Series) -> Signatures:
     """The MinHash signature of each text. Deterministic across machines and runs."""
     from rensa import RMinHash
 
-    if texts.is_empty():
-        return np.empty((0, PERMUTATIONS), np.uint32)
-    shingles, offsets = shingle_hashes(*utf8(texts), character_classes(), SHINGLE)
-    matrix = RMinHash.digest_matrix_from_flat_token_hashes(
-        shingles, offsets.astype(np.uint64), PERMUTATIONS, SEED
-    )
-    return np.array(matrix.to_rows(), np.uint32)
+    signatures = np.empty((len(texts), PERMUTATIONS), np.uint32)
+    for start in range(0, len(texts), SKETCHED):
+        some = slice(start, start + SKETCHED)
+        shingles, offsets = shingle_hashes(*utf8(texts[some]), character_classes(), SHINGLE)
+        matrix = RMinHash.digest_matrix_from_flat_token_hashes(
+            shingles, offsets.astype(np.uint64), PERMUTATIONS, SEED
+        )
+        signatures[some] = matrix.to_rows()
+    return signatures
 
 
 def rows_a_band(threshold: float, permutations: int = PERMUTATIONS) -> int:

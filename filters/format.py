@@ -52,19 +52,23 @@ open one, in the middle of the training row. `<s>` and `</s>` are left out: they
 ANSWER_OPEN = "<answer>"
 ANSWER_CLOSE = "</answer>"
 
-Thinking = Literal["required", "optional", "forbidden"]
+Thinking = Literal["as_asked", "required", "optional", "forbidden"]
 
 
 class Format(Filter):
     """Exactly one think section, an answer after it, and no control token in either.
 
-    `thinking: optional` takes a sample without a think section, or with an empty one, as R1 writes
-    answers too simple to reason about; a section that is there must still be well formed.
+    `thinking: as_asked` requires a think section, but forbids it where `prompting.cot` marked the
+    prompt as one to answer without. `optional` takes a sample without a think section, or with an
+    empty one, as R1 writes answers too simple to reason about; one that is there must still be well
+    formed.
     `answer_tags` asks for R1-Zero's template: the response is one `<answer>…</answer>`.
     """
 
     thinking: Thinking | dict[Scope, Thinking] = Field(
-        "required", description="A think section is `required`, `optional` or `forbidden`."
+        "as_asked",
+        description="A think section is `required`, `optional`, `forbidden`, or `as_asked`: by the "
+        "prompt's mark, required where it has none.",
     )
     answer_tags: bool = Field(
         False, description="The response is one `<answer>…</answer>`, as in R1-Zero's template."
@@ -73,12 +77,13 @@ class Format(Filter):
         SPECIAL_TOKENS, description="Control tokens that may not occur as text."
     )
 
+    VERSION = 2
     MEASURED: ClassVar[frozenset[str]] = frozenset({"answer_tags", "special_tokens"})
 
     def expressions(self) -> dict[str, pl.Expr]:
         response = pl.col("response").str.strip_chars()
         answer = response
-        metrics = {"format_shape": pl.col("shape")}
+        metrics = {"format_shape": pl.col("shape"), "format_asked": pl.col("cot")}
         if self.answer_tags:
             metrics["format_answer_tags"] = _answer_tags(response)
             answer = (
@@ -98,6 +103,12 @@ class Format(Filter):
 
     def rules(self) -> Sequence[Rule]:
         shape, thinking = pl.col("format_shape"), by_domain(self.thinking)
+        by_mark = pl.when(pl.col("format_asked").fill_null(True)).then(pl.lit("required"))
+        thinking = (
+            pl.when(thinking == "as_asked")
+            .then(by_mark.otherwise(pl.lit("forbidden")))
+            .otherwise(thinking)
+        )
         forbidden = thinking == "forbidden"
 
         def is_shape(reason: str, value: str, bound: str) -> Rule:

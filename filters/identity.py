@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from factory.paths import data_path
 from factory.types import fingerprint
 from filters.contract import Filter, Rule
+from filters.judge_client import Endpoint
+from filters.second_opinion import Mark, around, judged_rules, settled
 
 # What stands before a claim and makes it someone else's words or a supposition.
 _NOT_A_CLAIM = re.compile(
@@ -66,13 +68,19 @@ def vendors() -> Vendors:
 
 
 class Identity(Filter):
-    """Drop samples whose reasoning or answer claims to be a model of a vendor not in `own`."""
+    """Drop samples whose reasoning or answer claims to be a model of a vendor not in `own`.
+
+    `judge` is an OpenAI-compatible endpoint that is asked about such claims, and may clear them
+    (`judge_undecided` where it gives no clear reply).
+    """
 
     own: tuple[str, ...] = Field(
         (), description="Vendors whose names the model may claim, such as `deepseek`."
     )
 
-    MEASURED: ClassVar[frozenset[str]] = frozenset({"own"})
+    judge: Endpoint | None = Field(None, description="A model to ask about what a rule marked.")
+
+    MEASURED: ClassVar[frozenset[str]] = frozenset({"own", "judge"})
 
     @field_validator("own")
     @classmethod
@@ -96,12 +104,12 @@ class Identity(Filter):
                 in_text.find_many(claims.names),
             ).list.sort()
         )
-        found = [
-            (sample_id, claim)
+        marks = {
+            sample_id: claims.marks(question, _around(text.encode(), places))
             for sample_id, question, text, places in suspects.iter_rows()
-            if (claim := claims.find(question, _around(text.encode(), places)))
-        ]
-        schema = {"sample_id": pl.String, "identity_claim": pl.String}
+        }
+        found = [(name, mark.span, opinion) for name, mark, opinion in settled(marks, self.judge)]
+        schema = dict.fromkeys(("sample_id", "identity_claim", "identity_judge"), pl.String)
         return samples.select("sample_id").join(
             pl.DataFrame(found, schema=schema, orient="row"),
             on="sample_id",
@@ -110,7 +118,7 @@ class Identity(Filter):
         )
 
     def rules(self) -> Sequence[Rule]:
-        return [
+        rules = [
             Rule(
                 "foreign_identity",
                 pl.col("identity_claim").is_not_null(),
@@ -118,6 +126,7 @@ class Identity(Filter):
                 "no claim to be another vendor's model",
             )
         ]
+        return rules if self.judge is None else judged_rules(rules, "identity_judge")
 
     def cache_key(self) -> str:
         return fingerprint([super().cache_key(), vendors().model_dump(mode="json")], 12)
@@ -133,26 +142,30 @@ class Claims(NamedTuple):
     ambiguous: re.Pattern[str]
     company: re.Pattern[str]
 
-    def find(self, question: str, passages: Iterable[str]) -> str | None:
-        """The first claim in the passages, as written."""
+    def marks(self, question: str, passages: Iterable[str]) -> Iterator[Mark]:
+        """The claims in the passages, as written."""
         asked = None
         for text in passages:
             for found in self.sure.finditer(text):
                 if _is_meant(text, found):
-                    return found[0]
+                    yield _mark(question, text, found)
             for found in self.ambiguous.finditer(text):
                 if not _is_meant(text, found):
                     continue
                 if asked is None:
                     asked = self.asks.search(question) is not None
                 if asked or self._speaks_of_ai(found[0] + text[found.end() : found.end() + _AFTER]):
-                    return found[0]
-        return None
+                    yield _mark(question, text, found)
 
     def _speaks_of_ai(self, text: str) -> bool:
         """Whether the sentence that the text begins with does."""
         sentence = _SENTENCE_END.split(text, maxsplit=1)[0]
         return bool(_SPEAKS_OF_AI.search(sentence) or self.company.search(sentence))
+
+
+def _mark(question: str, text: str, claim: re.Match[str]) -> Mark:
+    passage = around(text, *claim.span())
+    return Mark("foreign_identity", "claim", claim[0], question, passage)
 
 
 def _is_meant(text: str, claim: re.Match[str]) -> bool:

@@ -77,13 +77,12 @@ def reference_of(verifier: Mapping[str, Any] | None) -> str | None:
 
 def conversation(asked: Question) -> list[Message]:
     """The messages that put a question to a judge."""
-    system, user = _template()
-    filled = user.substitute(
-        question=_data(asked.question, MAX_QUESTION),
-        reference=_data(asked.reference, MAX_SPAN * 4),
-        extracted=_data(asked.extracted, MAX_SPAN),
+    return filled_in(
+        "judge/equivalence.txt",
+        question=as_data(asked.question, MAX_QUESTION),
+        reference=as_data(asked.reference, MAX_SPAN * 4),
+        extracted=as_data(asked.extracted, MAX_SPAN),
     )
-    return [Message(role="system", content=system), Message(role="user", content=filled)]
 
 
 def read_reply(reply: str) -> Opinion:
@@ -92,15 +91,18 @@ def read_reply(reply: str) -> Opinion:
     >>> read_reply('Both are one half.\\n{"verdict": "correct"}')
     'judge_correct'
     """
+    verdict = said_last(reply, "verdict")
+    return _VERDICTS.get(verdict, "malformed") if isinstance(verdict, str) else "malformed"
+
+
+def said_last(reply: str, key: str) -> Any:
+    """The value in a reply whose last line is a JSON object of just this key, otherwise None."""
     lines = reply.strip().splitlines()
     try:
         last = json.loads(lines[-1]) if lines else None
     except (ValueError, RecursionError):
-        return "malformed"
-    if not isinstance(last, dict) or last.keys() != {"verdict"}:
-        return "malformed"
-    verdict = last["verdict"]
-    return _VERDICTS.get(verdict, "malformed") if isinstance(verdict, str) else "malformed"
+        return None
+    return last[key] if isinstance(last, dict) and last.keys() == {key} else None
 
 
 def judge(questions: Sequence[Question], ask: Ask) -> list[Opinion]:
@@ -146,14 +148,20 @@ def _rotated(items: list[str], by: int) -> list[str]:
     return items[at:] + items[:at]
 
 
-def _data(text: str, limit: int) -> str:
+def as_data(text: str, limit: int) -> str:
     """Text as data inside tags: bounded, and unable to close them."""
     return text[:limit].replace("</", "<\\/")
 
 
+def filled_in(file: str, **fields: str) -> list[Message]:
+    """The messages of a judge's instructions that ship with the project, such as
+    judge/equivalence.txt: the system turn and, below a rule, the form of the user's."""
+    system, user = _template(file)
+    asked = user.substitute(fields)
+    return [Message(role="system", content=system), Message(role="user", content=asked)]
+
+
 @cache
-def _template() -> tuple[str, Template]:
-    """The judge's instructions and the form its question takes."""
-    text = data_path("judge/equivalence.txt").read_text("utf-8")
-    system, _, user = text.partition(_SEPARATOR)
+def _template(file: str) -> tuple[str, Template]:
+    system, _, user = data_path(file).read_text("utf-8").partition(_SEPARATOR)
     return system.strip(), Template(user.strip())

@@ -18,7 +18,7 @@ from factory.types import Message
 if TYPE_CHECKING:
     import httpx
 
-_RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 
 
 class Endpoint(BaseModel):
@@ -43,11 +43,14 @@ class JudgeClient:
     retry cannot mend (a wrong key, URL or model) is an EngineError.
     """
 
-    def __init__(self, endpoint: Endpoint, *, pause_s: float = 0.5) -> None:
+    def __init__(
+        self, endpoint: Endpoint, *, pause_s: float = 0.5, temperature: float = 0.0
+    ) -> None:
         import httpx
 
         self.endpoint = endpoint
         self._pause_s = pause_s
+        self._temperature = temperature
         key = os.environ.get(endpoint.api_key_env)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._lost = httpx.TransportError
@@ -76,7 +79,7 @@ class JudgeClient:
         body = {
             "model": self.endpoint.model,
             "messages": list(conversation),
-            "temperature": 0,
+            "temperature": self._temperature,
             "max_tokens": self.endpoint.max_tokens,
         }
         for attempt in range(self.endpoint.attempts):
@@ -86,8 +89,8 @@ class JudgeClient:
             except self._lost:
                 time.sleep(pause)
                 continue
-            if response.status_code in _RETRIED:
-                time.sleep(_named_pause(response) or pause)
+            if response.status_code in RETRIED:
+                time.sleep(named_pause(response) or pause)
                 continue
             if response.is_error:
                 raise EngineError(
@@ -99,7 +102,7 @@ class JudgeClient:
         return ""
 
 
-def _named_pause(response: httpx.Response) -> float | None:
+def named_pause(response: httpx.Response) -> float | None:
     """The seconds a server asks us to wait, at most a minute."""
     named = response.headers.get("retry-after", "")
     return min(float(named), 60.0) if named.replace(".", "", 1).isdigit() else None

@@ -37,6 +37,14 @@ def compiled(function: F) -> F:
     return jitted
 
 
+def inlined(function: F) -> F:
+    """A step of a kernel, compiled as part of each that calls it. A call that passes some arrays
+    costs as much as reading a word: worth it for what is called for every one.
+    """
+    jitted: F = numba.njit(function, nogil=True, inline="always")
+    return jitted
+
+
 class Column(NamedTuple):
     """A string column as bytes; a null is an empty text."""
 

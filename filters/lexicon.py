@@ -87,6 +87,18 @@ def weight(word: str, home: str) -> int:
     return WEIGHT_FOREIGN if (script, home) == ("Han", "ja") else 0
 
 
+@cache
+def foreign_words(home: str) -> frozenset[str]:
+    """The function words that speak against `home`."""
+    return frozenset(word for word in languages_of_word() if weight(word, home) > 0)
+
+
+@cache
+def home_words(home: str) -> frozenset[str]:
+    """The function words that speak for `home`."""
+    return frozenset(word for word in languages_of_word() if weight(word, home) < 0)
+
+
 def role(script: str, home: str) -> int:
     """What a script is to a language."""
     if script == SCRIPT_OF_LANGUAGE[home]:

@@ -7,7 +7,7 @@ part that needs no model. The rules are data: `data/safety/rules.yaml`, or a fil
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -20,6 +20,8 @@ from factory.errors import SourceError
 from factory.paths import data_path
 from factory.types import fingerprint
 from filters.contract import Filter, Rule
+from filters.judge_client import Endpoint
+from filters.second_opinion import Mark, around, judged_rules, settled
 
 Place = Literal["question", "thinking", "response"]
 REFUSAL_WITHIN = 400  # characters: a refusal comes first; later, "I can't help" is about something
@@ -60,8 +62,8 @@ class RuleList(BaseModel):
         """Whether a response begins with a refusal."""
         return any(refusal.search(response, 0, REFUSAL_WITHIN) for refusal in self.refusals)
 
-    def first_match(self, texts: Mapping[str, str]) -> tuple[str, str, str] | None:
-        """Reason, rule and matched text of the first rule that holds for a sample."""
+    def marks(self, texts: Mapping[str, str]) -> Iterator[Mark]:
+        """What each rule that holds for a sample found there, in the order of the rules."""
         for rule in self.rules:
             for place in rule.places:
                 found = rule.pattern.search(texts[place])
@@ -74,21 +76,25 @@ class RuleList(BaseModel):
                 else:
                     excused = rule.unless.search(texts[place]) is not None
                 if not excused:
-                    return rule.reason, rule.id, found[0]
-        return None
+                    passage = around(texts[place], *found.span())
+                    yield Mark(rule.reason, rule.id, found[0], texts["question"], passage)
+                    break
 
 
 class Safety(Filter):
     """Leaked secrets, personal data, incitement, and harmful requests that were not refused.
 
     The reason codes are the rule file's own. `refusals: drop` also drops every refusal: on prompts
-    that are known to be harmless it is a failure (`refusal`).
+    that are known to be harmless it is a failure (`refusal`). `judge` is an OpenAI-compatible
+    endpoint that is asked about what the rules mark, and may clear it.
     """
 
     rule_file: Path | None = Field(None, description="Rules of your own, in place of the shipped.")
     refusals: Literal["keep", "drop"] = Field("keep", description="What becomes of refusals.")
 
-    MEASURED: ClassVar[frozenset[str]] = frozenset({"rule_file"})
+    judge: Endpoint | None = Field(None, description="A model to ask about what a rule marked.")
+
+    MEASURED: ClassVar[frozenset[str]] = frozenset({"rule_file", "judge"})
 
     def measure(self, samples: pl.DataFrame) -> pl.DataFrame:
         listed = self._listed()
@@ -99,12 +105,12 @@ class Safety(Filter):
         suspects = samples.filter(_mentions(listed)).select(
             "sample_id", pl.col("question", "thinking", "response").fill_null("")
         )
+        marks = {row["sample_id"]: listed.marks(row) for row in suspects.iter_rows(named=True)}
+        columns = ("sample_id", "safety_reason", "safety_rule", "safety_span", "safety_judge")
         found = [
-            (row["sample_id"], *match)
-            for row in suspects.iter_rows(named=True)
-            if (match := listed.first_match(row)) is not None
+            (name, mark.reason, mark.rule, mark.span, opinion)
+            for name, mark, opinion in settled(marks, self.judge)
         ]
-        columns = ("sample_id", "safety_reason", "safety_rule", "safety_span")
         schema = dict.fromkeys(columns, pl.String)
         return samples.select(
             "sample_id", safety_refusal=pl.Series(refused, dtype=pl.Boolean)
@@ -121,6 +127,8 @@ class Safety(Filter):
             Rule(reason, pl.col("safety_reason") == reason, "safety_span", "no match of its rules")
             for reason in reasons
         ]
+        if self.judge is not None:
+            rules = judged_rules(rules, "safety_judge")
         if self.refusals == "drop":
             rules.append(
                 Rule("refusal", pl.col("safety_refusal"), "safety_refusal", "an answer, no refusal")

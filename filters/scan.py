@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from filters.kernels import Bytes, compiled, decode
+from filters.kernels import Bytes, compiled, decode, inlined
 from filters.masking import (
     CLAUSE,
     JOINER,
@@ -108,7 +108,7 @@ def _noted(
     return found
 
 
-@compiled
+@inlined
 def _next_word(
     data: Bytes,
     start: int,
@@ -222,12 +222,13 @@ def _narrowed(
     The part of the largest sum, for every language side by side (Kadane's algorithm).
     """
     languages = likelihoods.shape[1]
-    sums, lead, best = np.zeros(languages, dtype=np.int64), 0, -1
-    begun = np.zeros((languages, 2), dtype=np.int64)
-    first, last = opened.copy(), closed.copy()
+    sums, lead, best = np.zeros(languages, dtype=np.int32), 0, -1
+    # Where each sum began: its byte and half words from here, in one number.
+    begun, start = np.zeros(languages, dtype=np.int64), 0
+    first, last = 0, closed.copy()
     failed[:] = 0
     window, i, to = ord(" "), opened[0], closed[0]
-    word, halves, in_word = opened[0], opened[1], False
+    halves, in_word = 0, False
     named = False
     while i <= to:
         code, j, script = ord(" "), i + 1, 0
@@ -245,31 +246,32 @@ def _narrowed(
             continue
         if script > MARK:
             if not in_word:
-                word = i
+                start = (i - opened[0]) << 32 | halves
                 named = code < ord("a")  # names say nothing of the language around them
             in_word = True
             window = (window << 16 | (code | 0x20 if code < 128 else code)) & WINDOW
         elif in_word:
             window = (window << 16 | ord(" ")) & WINDOW
         if not named and window > 0xFFFFFFFF:
-            slot = (window * TRIGRAM_PRIME >> 40) & TRIGRAM_SLOTS
-            for language in range(languages):
-                if sums[language] <= 0:
-                    sums[language] = 0
-                    begun[language] = (word, halves)
-                sums[language] += likelihoods[slot, language] - likelihoods[slot, home]
+            likely = likelihoods[(window * TRIGRAM_PRIME >> 40) & TRIGRAM_SLOTS]
+            at_home = np.int32(likely[home])
+            for language in range(languages):  # no branches: eight languages at a time
+                ahead = sums[language]
+                begun[language] = start if ahead <= 0 else begun[language]
+                sums[language] = max(ahead, np.int32(0)) + (np.int32(likely[language]) - at_home)
         if script <= MARK and in_word:
             halves += 2
             in_word = False
             window = ord(" ")
             top = int(sums.argmax())
             if sums[top] > lead:
-                lead, best = sums[top], top
-                first[:] = begun[top]
-                last[:] = (i, halves)
+                lead, best = int(sums[top]), top
+                first = begun[top]
+                last[:] = (i, opened[1] + halves)
         i = j
     if best >= 0:
-        opened[:], closed[:] = first, last
+        opened[:] = (opened[0] + (first >> 32), opened[1] + (first & 0xFFFFFFFF))
+        closed[:] = last
     return lead, best
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from filters import detector
 from filters.function_words import NOTATION
-from filters.lexicon import languages_of_word, weight
+from filters.lexicon import foreign_words, home_words, languages_of_word
 from filters.scan import BY_PHRASE, BY_SCRIPT, PHRASE_WORDS
 from filters.scripts import SCRIPT_OF_LANGUAGE, SCRIPTS, UNSPACED, script_table
 
@@ -29,6 +29,7 @@ _QUOTED = re.compile(
     r"|[“„«»‹「『《〈【](?P<curly>[^\n“”„«»‹›「」『』《》〈〉【】]{1,80})[”“»«›」』》〉】]"
 )
 _GLOSS = re.compile(r"[(（\[](?P<gloss>[^\n()（）\[\]]{1,40})[)）\]]")
+_MARK = re.compile(r"[\"'*“„«»‹「『《〈【(（\[]")  # what either begins with
 QUOTED_WORDS, GLOSS_WORDS = 8, 3
 CONTEXT = 100  # characters around a stretch: enough for the marks of a quotation it is part of
 
@@ -68,7 +69,6 @@ class Judge:
     question: Question
     implementation: str | None = None
     confirmed: set[str] = field(default_factory=set)
-    detected: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def label(
         self,
@@ -104,13 +104,10 @@ class Judge:
             return "", ""
         left = _CLAUSE_END.split(before)[-1]
         right = _CLAUSE_END.split(after, maxsplit=1)[0]
-        ends = (word.end() for word in WORD.finditer(left) if self._is_home(word[0]))
-        starts = (word.start() for word in WORD.finditer(right) if self._is_home(word[0]))
-        return left[max(ends, default=0) :], right[: min(starts, default=len(right))]
-
-    def _is_home(self, word: str) -> bool:
-        lowered = word.lower()
-        return lowered in languages_of_word() and weight(lowered, self.home) < 0
+        home = home_words(self.home)
+        ends = (word.end() for word in WORD.finditer(left) if word[0].lower() in home)
+        starts = (word.start() for word in WORD.finditer(right) if word[0].lower() in home)
+        return left[max(ends, default=0) :], right[: next(starts, len(right))]
 
     def _foreign_clause(
         self, core: list[str], words: list[str], guess: tuple[str | None, int]
@@ -138,9 +135,9 @@ class Judge:
         label = max(found, key=found.__getitem__)
         if strength < 2 and found[label] < CERTAIN:
             return None
-        if strength < 3 and self._detected(words).get(self.home, 0.0) >= 0.5:
-            return None
         if strength == 0 and any({label, self.home} <= kin for kin in KIN):
+            return None
+        if strength < 3 and self._detected(words).get(self.home, 0.0) >= 0.5:
             return None
         self.confirmed.add(label)
         return label
@@ -156,33 +153,35 @@ class Judge:
         if not words:
             return None
         voted, strength = self._vote(words)
-        if strength == 1 and len(words) > 1 and not any(is_evidence(w, self.home) for w in words):
+        if strength == 1 and len(words) > 1 and foreign_words(self.home).isdisjoint(words):
             strength = 0  # capitalised: a heading or a name
         plain = sum(word.islower() and len(word) > 1 for word in words)
         if strength == 0 and plain < (TERM_WORDS if guess == "en" else PHRASE_WORDS):
             return None
         return guess if sum(map(len, words)) >= DETECTABLE_LETTERS else voted or guess
 
-    def _detected(self, words: list[str]) -> dict[str, float]:
+    def _detected(self, words: list[str]) -> Mapping[str, float]:
         text = " ".join(words)[:DETECTED_CHARACTERS]
-        if text not in self.detected:  # a sample that loops asks the same again and again
-            script = SCRIPT_OF_LANGUAGE[self.home]
-            self.detected[text] = detector.probabilities(text, script, self.implementation)
-        return self.detected[text]
+        return detector.probabilities(text, SCRIPT_OF_LANGUAGE[self.home], self.implementation)
 
     def _vote(self, words: list[str]) -> tuple[str | None, int]:
         """The language that has most of the foreign function words, and how many."""
-        known = languages_of_word()
         unspaced = script_of_letter(words[0][0]) in UNSPACED
-        units = "".join(words) if unspaced else (word.lower() for word in words)
-        foreign = [unit for unit in units if is_evidence(unit, self.home)]
+        units = "".join(words) if unspaced else map(str.lower, words)
+        foreign = [*filter(foreign_words(self.home).__contains__, units)]
+        if not foreign:
+            return None, 0
+        known = languages_of_word()
         votes = Counter(language for word in foreign for language in sorted(known[word]))
-        return votes.most_common(1)[0] if votes else (None, 0)
+        return votes.most_common(1)[0]
 
 
 def without_mentions(before: str, stretch: str, after: str) -> str:
     """`stretch` without what quotation marks or brackets around it, or in it, set apart."""
-    window = _QUOTED.sub(_blank, before + stretch + after)
+    window = before + stretch + after
+    if _MARK.search(window) is None:
+        return stretch
+    window = _QUOTED.sub(_blank, window)
     window = _GLOSS.sub(_blank, window)
     return window[len(before) : len(before) + len(stretch)]
 
@@ -198,11 +197,6 @@ def _blank(match: re.Match[str]) -> str:
 def is_symbol(word: str) -> bool:
     """Is it a variable or a function's name?"""
     return (len(word) == 1 and word.isascii()) or word in _NOTATION
-
-
-def is_evidence(word: str, home: str) -> bool:
-    """Is it a function word of another language?"""
-    return word in languages_of_word() and weight(word, home) > 0
 
 
 def foreign_script(words: Collection[str]) -> str | None:
@@ -256,6 +250,8 @@ class Question:
         low = [word.casefold() for word in words]
         if script_of_letter(words[0][0]) in UNSPACED or len(words) < 3:
             return [word for word, key in zip(words, low, strict=True) if key not in self.folded]
+        if self.threes.isdisjoint(zip(low, low[1:], low[2:], strict=False)):
+            return words
         covered = [False] * len(low)
         for i, three in enumerate(zip(low, low[1:], low[2:], strict=False)):
             if three in self.threes:

@@ -21,6 +21,7 @@ DEFAULTS: dict[str, tuple[pl.DataType | type[pl.DataType], Any]] = {
     "source": (pl.String, "tests"),
     "language": (pl.String, "en"),
     "verifier": (pl.String, None),
+    "cot": (pl.Boolean, None),
     "pass_rate": (pl.Float64, None),
 }
 
@@ -44,7 +45,7 @@ def find_reasons(judge: Filter, rows: pl.DataFrame) -> list[str | None]:
     """The reason a filter gives each row, in order."""
     metrics = judge.measure(rows)
     assert metrics["sample_id"].to_list() == rows["sample_id"].to_list()
-    measured = rows.drop("text", "thinking", "response", "question", "verifier", "shape")
+    measured = rows.drop("text", "thinking", "response", "question", "verifier", "shape", "cot")
     return judge.decide(measured.join(metrics, on="sample_id"))["reason"].to_list()
 
 
@@ -72,7 +73,7 @@ BAD_INPUT = {
     "null": None,
     "empty": "",
     "blank": " \n\t\n ",
-    "one_letter": "x" * 1_000_000,
+    "one_letter": "x" * 10_000_000,
     "one_word": "word " * 200_000,
     "lines": "a\n" * 100_000,
     "direction_marks": "\u200f\u202e\u2067שלום\u2069\u200e" * 100,

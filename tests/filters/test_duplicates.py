@@ -73,6 +73,11 @@ EXACT = [
     (["", " "], "aa"),
     (["", None], "ab"),
     ([None, ""], "ab"),
+    (["\ta b ", "a\r\n\vb"], "aa"),
+    (["a\u00a0b", "a b"], "ab"),  # white space of ASCII alone
+    (["\u200fa", "a"], "ab"),
+    (["é", "e\u0301"], "ab"),  # not normalised: near, not the same
+    (["x" * 100_000, "x" * 100_000, "x" * 99_999], "aac"),
     ([], ""),
 ]
 

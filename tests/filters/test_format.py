@@ -45,6 +45,26 @@ def test_reasons(reason, text, expected):
 
 
 @pytest.mark.parametrize(
+    ("thinking", "cot", "text", "expected"),
+    [
+        ("as_asked", True, "<think>2+2</think>4", None),
+        ("as_asked", True, "4", "no_think"),
+        ("as_asked", None, "4", "no_think"),
+        ("as_asked", False, "Hello!", None),
+        ("as_asked", False, "<think>2+2</think>4", "unexpected_think"),
+        ("as_asked", False, "<think></think>4", "unexpected_think"),
+        ("as_asked", False, "2+2", None),
+        ("as_asked", False, "", "empty_text"),
+        ("required", False, "Hello!", "no_think"),
+        ("optional", True, "4", None),
+        ({"math": "required", "default": "as_asked"}, False, "Hello!", None),
+    ],
+)
+def test_thinking_goes_by_the_prompts_mark(reason, thinking, cot, text, expected):
+    assert reason(Format(thinking=thinking), text, domain="general", cot=cot) == expected
+
+
+@pytest.mark.parametrize(
     ("thinking", "text", "expected"),
     [
         ("optional", "4", None),

@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-import json
-import threading
-from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -22,6 +18,7 @@ from filters.judge import (
     reference_of,
 )
 from filters.judge_client import Endpoint, JudgeClient
+from tests.json_server import JsonServer, serving, words
 
 YES, NO = '{"verdict": "correct"}', '{"verdict": "incorrect"}'
 
@@ -133,73 +130,30 @@ def test_nothing_counted_says_nothing() -> None:
     assert (wilson(0, 0).low, wilson(0, 0).high) == (0.0, 1.0)
 
 
-class Server(ThreadingHTTPServer):
-    """A chat endpoint whose model echoes; the first message's text tells it how to misbehave."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.seen: Counter[str] = Counter()
-        self.bodies: list[dict[str, Any]] = []
-        self.keys: set[str | None] = set()
-        self.lock = threading.Lock()
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        said = body["messages"][0]["content"]
-        with self.server.lock:
-            self.server.seen[said] += 1
-            self.server.bodies.append(body)
-            self.server.keys.add(self.headers.get("Authorization"))
-            first = self.server.seen[said] == 1
-        if said.startswith("busy") and first:
-            return self.reply(429, {"error": "slow down"}, {"Retry-After": "0.01"})
-        if said.startswith("broken") and first:
-            return self.reply(503, {"error": "starting"})
-        if said.startswith("cut") and first:
-            return self.close_connection_now()
-        if said.startswith("down"):
-            return self.reply(500, {"error": "down"})
-        if said.startswith("forbidden"):
-            return self.reply(401, {"error": "no such key"})
-        if said.startswith("odd"):
-            return self.reply(200, {"choices": []})
-        return self.reply(200, {"choices": [{"message": {"content": f"echo {said}"}}]})
-
-    def close_connection_now(self) -> None:
-        self.close_connection = True
-
-    def reply(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *arguments: Any) -> None:
-        pass
+def echo(path: str, body: Any, times: int) -> tuple[int, Any] | None:
+    """A chat endpoint whose model echoes; the first word tells it how to misbehave."""
+    said, first = words(body), times == 1
+    if said.startswith("cut") and first:
+        return None
+    faults = {"busy": 429 if first else 200, "broken": 503 if first else 200}
+    status = {**faults, "down": 500, "forbidden": 401}.get(said, 200)
+    if status != 200:
+        return status, {"error": said}
+    if said == "odd":
+        return 200, {"choices": []}
+    return 200, {"choices": [{"message": {"content": f"echo {said}"}}]}
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as made:
-        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+def server() -> Iterator[JsonServer]:
+    with serving(echo) as made:
         yield made
-        made.shutdown()
-        thread.join()
 
 
-def client(server: Server, **options: Any) -> JudgeClient:
-    url = f"http://127.0.0.1:{server.server_port}/v1"
-    endpoint = Endpoint(base_url=url, model="m", api_key_env="TEST_JUDGE_KEY", **options)
+def client(server: JsonServer, **options: Any) -> JudgeClient:
+    endpoint = Endpoint(
+        base_url=f"{server.url}/v1", model="m", api_key_env="TEST_JUDGE_KEY", **options
+    )
     return JudgeClient(endpoint, pause_s=0.01)
 
 
@@ -208,7 +162,7 @@ def said(*texts: str) -> list[list[Message]]:
 
 
 def test_replies_come_in_order_and_faults_are_retried(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    server: JsonServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEST_JUDGE_KEY", "k")
     texts = ["a", "busy", "broken", "cut", "odd", "down", "é😀", *map(str, range(30))]
@@ -222,7 +176,7 @@ def test_replies_come_in_order_and_faults_are_retried(
 
 
 def test_what_a_retry_cannot_mend_stops_the_run(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    server: JsonServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TEST_JUDGE_KEY", raising=False)
     with client(server) as ask, pytest.raises(EngineError, match="TEST_JUDGE_KEY"):
@@ -231,7 +185,7 @@ def test_what_a_retry_cannot_mend_stops_the_run(
     assert server.keys == {None}
 
 
-def test_a_dead_server_gives_no_opinion(server: Server) -> None:
+def test_a_dead_server_gives_no_opinion(server: JsonServer) -> None:
     with client(server, attempts=2) as ask:
         server.server_close()
         server.shutdown()

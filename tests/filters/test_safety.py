@@ -77,6 +77,7 @@ def test_the_span_is_shown(rows):
         "safety_reason": "leaked_secret",
         "safety_rule": "service_token",
         "safety_span": TOKEN,
+        "safety_judge": None,
     }
 
 

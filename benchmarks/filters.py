@@ -1,0 +1,36 @@
+"""The text filters against what else is used: language mixing, structure and repetition, linearity.
+
+    python benchmarks/filters.py
+
+Runs language.py, structure.py and linear_time.py one after another, each with its own table, and
+repeats all their claims at the end. Each can be run by itself; the heads of the files say which
+peers want to be installed.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPTS = ("language.py", "structure.py", "linear_time.py")
+
+
+def main() -> None:
+    claims = []
+    for name in SCRIPTS:
+        print(f"== {name}\n", flush=True)
+        command = [sys.executable, str(Path(__file__).with_name(name))]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+            assert running.stdout is not None
+            for line in running.stdout:
+                print(line, end="", flush=True)
+                claims += [line] * line.startswith('{"name"')
+        if running.returncode:
+            raise SystemExit(f"{name} failed")
+        print(flush=True)
+    print("".join(claims), end="")
+
+
+if __name__ == "__main__":
+    main()
