@@ -2,8 +2,8 @@
 
     python docs/screenshots.py RUN [FOLDER]
 
-Writes report.png, report-phone.png, samples.png, sample.png, thresholds.png and review.png. The run
-is copied first: a review is written into the copy alone.
+Writes report.png, report-phone.png, view.png (thresholds), sample.png and review.png.
+The run is copied first: its reviews are written into the copy alone.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 from playwright.sync_api import Page, expect, sync_playwright
 
+from factory.recorder import Recorder
 from factory.report.snapshot import take_snapshot
 from factory.report.write import write_report
 from factory.view.app import serving
@@ -23,42 +25,69 @@ from factory.view.app import serving
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 
 
-def shoot(page: Page, address: str, picture: Path) -> None:
+def shoot(
+    page: Page, address: str, picture: Path, act: Callable[[Page], None] | None = None
+) -> None:
+    """A page as it is once every figure is there and `act` has been done on it."""
     page.goto(address)
-    drawn(page)
+    page.wait_for_load_state()
+    if act is not None:
+        act(page)
+    expect(page.locator(".chart:not(:has(svg))")).to_have_count(0)
+    page.wait_for_timeout(500)  # bars move
     page.screenshot(path=picture)
 
 
-def drawn(page: Page) -> None:
-    """Wait until every figure is there."""
-    expect(page.locator(".chart:not(:has(svg))")).to_have_count(0)
+def move_a_slider(page: Page) -> None:
+    """To where it takes a part of what the quickstart keeps."""
+    page.wait_for_selector("#outcome:not(:empty)")
+    slider = page.locator("[data-field=max_tokens] [type=range]")
+    slider.evaluate("e => { e.value = 54; e.dispatchEvent(new Event('input')); }")
+    page.wait_for_selector(".changed")
+
+
+def break_an_answer(page: Page) -> None:
+    """An edit that the verifier rejects: what the reviewer is told."""
+    page.fill("[name=name]", "ada")
+    page.click("#reviewer button")
+    page.wait_for_selector("#sample-id")
+    page.wait_for_selector("body[data-ready]")
+    page.keyboard.press("e")
+    page.fill("[name=response]", "The answer is \\boxed{42}.")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector("#said:has-text('reject')")
+
+
+def review(run: Path) -> None:
+    """Some decisions of two people, who agree for the most part."""
+    recorder = Recorder(run)
+    kept = take_snapshot(run).samples.filter(pl.col("decision") == "keep")["sample_id"]
+    for number, name in enumerate(kept[-24:]):
+        recorder.record(name, "grace", "reject" if number % 8 == 3 else "accept", reason="other")
+        if number % 2:
+            recorder.record(name, "alan", "reject" if number % 8 > 5 else "accept", reason="wrong")
 
 
 def take(run: Path, folder: Path) -> None:
     """Take every picture."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    kept = take_snapshot(run).samples.filter(pl.col("decision") == "keep").sort("n_tokens")
-    sample = kept["sample_id"][kept.height // 2]
+    samples = take_snapshot(run).samples
+    mixed = samples.filter(
+        (pl.col("decision") == "keep").mean().over("prompt_id").is_between(0.3, 0.8)
+    )
+    kept = mixed.filter(pl.col("decision") == "keep").sort("n_tokens", "sample_id")["sample_id"]
     report = write_report(run).as_uri()
+    review(run)
     with sync_playwright() as started, serving(run, port=0) as address:
         browser = started.chromium.launch(executable_path=chromium, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        shoot(page, report, folder / "report.png")
-        shoot(page, f"{address}/samples?sort=-n_tokens", folder / "samples.png")
-        shoot(page, f"{address}/samples/{sample}", folder / "sample.png")
-        page.goto(f"{address}/thresholds")
-        slider = page.locator("[data-field=max_tokens] [type=range]")
-        slider.evaluate("e => { e.value = e.max / 2; e.dispatchEvent(new Event('input')); }")
-        page.wait_for_selector(".changed")
-        drawn(page)
-        page.wait_for_timeout(500)  # the bars move
-        page.screenshot(path=folder / "thresholds.png")
-        page.goto(f"{address}/review")
-        page.fill("[name=name]", "ada")
-        page.click("#reviewer button")
-        page.wait_for_selector("#sample-id")
-        page.screenshot(path=folder / "review.png")
-        phone = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
+        desktop = browser.new_page(viewport={"width": 1200, "height": 800}, device_scale_factor=1.5)
+        shoot(desktop, report, folder / "report.png")
+        shoot(desktop, f"{address}/samples/{kept[len(kept) // 2]}", folder / "sample.png")
+        shoot(desktop, f"{address}/thresholds", folder / "view.png", move_a_slider)
+        shoot(desktop, f"{address}/review", folder / "review.png", break_an_answer)
+        phone = browser.new_page(
+            viewport={"width": 390, "height": 780}, color_scheme="dark", device_scale_factor=2
+        )
         shoot(phone, report, folder / "report-phone.png")
         browser.close()
 

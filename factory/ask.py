@@ -1,4 +1,7 @@
-"""The run's own engine as a judge: R1 used its own V3 as the generative reward model (§2.3.3)."""
+"""The run's own engine as a judge: R1 used its own V3 as the generative reward model (§2.3.3).
+
+Also who is asked, where a recipe's `prompting.cot` has a judge.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from factory.cot import unmarked
 from factory.prompting import Prompting
 from factory.sampling.engine import Engine, Request, open_engine
 from factory.sampling.sampling_options import Sampling
 from factory.text import split_think
 from factory.types import Message, Prompt, Sample, as_messages
+from filters.contract import Filter
 from filters.correctness import Correctness
+from filters.judge_client import JudgeClient
+from filters.quality import Quality
 
 if TYPE_CHECKING:
     from factory.recipe import Recipe
@@ -62,6 +69,27 @@ class EngineAsk:
 
 
 def asks_engine(recipe: Recipe) -> bool:
-    """True if the recipe's correctness filter wants the run's own engine as its judge."""
-    judge = recipe.filters.get("correctness")
-    return isinstance(judge, Correctness) and judge.judge == "engine"
+    """True if one of the recipe's filters wants the run's own engine as its judge."""
+    return any(judged_by_engine(judge) for judge in recipe.filters.values())
+
+
+def judged_by_engine(judge: Filter) -> bool:
+    return isinstance(judge, Correctness | Quality) and judge.judge == "engine"
+
+
+def marked_prompts(recipe: Recipe, prompts: Sequence[Prompt], run: Path) -> Sequence[Prompt]:
+    """The prompts with their chain-of-thought marks, where the recipe has a rule for them; a mark
+    that an earlier run left on them is not this recipe's."""
+    cot = recipe.prompting.cot
+    if cot is None:
+        return [unmarked(prompt) for prompt in prompts]
+    if cot.judge is None:
+        return cot.mark(prompts)
+    if cot.judge != "engine":
+        with JudgeClient(cot.judge) as client:
+            return cot.mark(prompts, client)
+    ask = EngineAsk(recipe, run)
+    try:
+        return cot.mark(prompts, ask)
+    finally:
+        ask.close()

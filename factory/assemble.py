@@ -18,7 +18,7 @@ import pyarrow as pa
 from factory.assembly_recipe import Assembly
 from factory.candidates import Input, open_inputs, read
 from factory.choose import Choice, choose
-from factory.corpus import DICTIONARY, corpus_schema, in_places
+from factory.corpus import DICTIONARY, corpus_schema, in_form, in_places
 from factory.errors import QuotaError, RunError
 from factory.shards import PLACE, write_shards
 from factory.statistics import AssemblyReport, count, load_report, merge_funnels, shares, tally
@@ -55,7 +55,7 @@ def build_assembly(recipe: Assembly, out: Path, console: Console) -> AssemblyRep
         placed, splits = in_places(choice.rows)
         del choice  # the widest frame there is; the text comes now
         write_shards(
-            _chosen_rows(inputs, placed.select("file", "row", PLACE, id="sample_id")),
+            _chosen_rows(recipe, inputs, placed.select("file", "row", PLACE, id="sample_id")),
             splits,
             out / "corpus",
             corpus_schema(),
@@ -102,10 +102,15 @@ def _identity(recipe: Assembly, inputs: Sequence[Input]) -> str:
     return fingerprint([keys, recipe.contamination.cache_key(), rows])
 
 
-def _chosen_rows(inputs: Sequence[Input], placed: pl.DataFrame) -> Iterator[pa.Table]:
-    """The rows as their runs hold them, under ids that are unique here, with their places."""
+def _chosen_rows(
+    recipe: Assembly, inputs: Sequence[Input], placed: pl.DataFrame
+) -> Iterator[pa.Table]:
+    """The rows as their runs hold them, under ids that are unique here, with their places; with
+    other tags around the reasoning where the recipe says so."""
     position = corpus_schema().get_field_index("id")
     for some, table in read(inputs, placed):
+        if "think" in recipe.corpus.model_fields_set:
+            table = in_form(table, recipe.corpus.tags)
         ids = pa.array(some["id"], pa.string())
         places = pa.array(some[PLACE].to_numpy().astype(np.int64))
         yield table.set_column(position, "id", ids).append_column(PLACE, places)

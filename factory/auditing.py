@@ -10,7 +10,7 @@ import polars as pl
 
 from factory.audit import Audit, SecondMethod, audit, judged_by
 from factory.errors import RunError
-from factory.judging import metrics_file, prompt_frame, sample_key
+from factory.metrics import metrics_file, prompt_frame, sample_key
 from factory.recipe import Recipe
 from factory.references import SUSPECT
 from factory.store import read_lines, sample_parts, write_atomic

@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from factory.ask import EngineAsk, asks_engine
+from factory.ask import EngineAsk, asks_engine, marked_prompts
 from factory.corpus import write_corpus
 from factory.errors import FactoryError, RunError, SourceError
 from factory.funnel import Count, Funnel, load_funnel, measure_funnel
@@ -25,6 +25,7 @@ from factory.judging import (
     text_hashes,
 )
 from factory.models import model_path
+from factory.overlay import REVIEW_STAGE, Overlay
 from factory.progress import Progress
 from factory.references import BAD, sound_prompts
 from factory.select import select_rows
@@ -59,9 +60,11 @@ def build(recipe: Recipe, path: Path, console: Console) -> Funnel:
 
 
 def is_finished(recipe: Recipe, path: Path) -> bool:
-    """True if this very recipe was carried through here."""
+    """True if this very recipe was carried through here, with the reviews there are now."""
     manifest = read_manifest(path)
-    return manifest.get("state") == "done" and manifest.get("recipe") == recipe.fingerprint()
+    if manifest.get("state") != "done" or manifest.get("recipe") != recipe.fingerprint():
+        return False
+    return manifest.get("reviews") == Overlay(path, recipe.reviews, {}).fingerprint
 
 
 def load(recipe: Recipe, run: RunDir, console: Console) -> pa.Table:
@@ -94,7 +97,7 @@ def load(recipe: Recipe, run: RunDir, console: Console) -> pa.Table:
                 f"no prompt has a usable reference; {run.path / BAD} says why of each. Mend the "
                 "source, or set references.bad: sample"
             )
-        save_prompts(run.path, prompts)
+        save_prompts(run.path, marked_prompts(recipe, prompts, run.path))
         run.save_manifest(sources=sources)
     return pq.read_table(file)
 
@@ -135,8 +138,11 @@ def assemble(recipe: Recipe, run: RunDir, console: Console) -> Funnel:
     finally:
         if ask is not None:
             ask.close()
-    funnel = measure_funnel(run.path, [ENGINE_STAGE, *filters], dict(failures))
-    hashes = text_hashes(run.path, filters)
+    overlay = Overlay(run.path, recipe.reviews, filters)
+    for line in overlay.decide():
+        console.print(line, highlight=False, markup=False)
+    funnel = measure_funnel(run.path, [ENGINE_STAGE, *filters, REVIEW_STAGE], dict(failures))
+    hashes = overlay.hashes(text_hashes(run.path, filters))
     selected = select_rows(run.path, recipe.select, recipe.corpus, hashes, filters=filters)
     write_corpus(
         run.path,
@@ -145,11 +151,18 @@ def assemble(recipe: Recipe, run: RunDir, console: Console) -> Funnel:
         run.manifest["params"],
         recipe.corpus.shard_rows,
         shard_bytes=recipe.corpus.shard_bytes,
+        overlay=overlay,
+        tags=recipe.corpus.tags,
     )
     funnel = replace(funnel, rows=Count(selected.height, int(selected["n_tokens"].sum())))
     funnel.save(run.path)
     report(run.path, console)
-    run.save_manifest(state="done", recipe=recipe.fingerprint(), finished_at=int(time.time()))
+    run.save_manifest(
+        state="done",
+        recipe=recipe.fingerprint(),
+        reviews=overlay.fingerprint,
+        finished_at=int(time.time()),
+    )
     return funnel
 
 

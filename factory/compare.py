@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from factory.judging import sample_key
+from factory.metrics import sample_key
 from factory.report.facts import count_funnel, funnel_rows, gather
 from factory.report.snapshot import Snapshot, scan_part, take_snapshot
 

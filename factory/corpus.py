@@ -1,12 +1,13 @@
 """Selected samples → the corpus: its columns, and the rows that a run's samples become.
 
-Rows are made part by part: memory holds one part's text and the prompts' messages.
+Rows are made a part, or some small ones, at a time: memory holds the text of one full part and the
+prompts' messages.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,15 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from factory.judging import metrics_file, verdict_column
+from factory.judging import verdict_column
+from factory.loaders.drafts import without_text
+from factory.metrics import metrics_folder
+from factory.overlay import Overlay
+from factory.prompting import DRAFT
+from factory.select_options import THINK_TAGS
 from factory.shards import PLACE, write_shards
 from factory.store import sample_parts
-from factory.text import THINK_CLOSE, THINK_OPEN, split_think_exprs
+from factory.text import split_think_exprs
 from filters.contract import Filter
 
 
@@ -77,6 +83,10 @@ DICTIONARY = (
 """Columns that repeat themselves; a dictionary of texts that do not would only cost time."""
 
 
+BATCH_BYTES = 16 << 20
+"""Compressed samples read at once: as much as a full part of long texts has."""
+
+
 def write_corpus(
     run: Path,
     selected: pl.DataFrame,
@@ -85,14 +95,17 @@ def write_corpus(
     shard_rows: int,
     *,
     shard_bytes: int | None = None,
+    overlay: Overlay | None = None,
+    tags: tuple[str, str] = THINK_TAGS["think"],
 ) -> list[Path]:
     """Write the selected rows; `params` maps each params_fp to its settings.
 
-    The old corpus stays in place until the new one is whole.
+    `overlay` brings in what reviewers edited; `tags` stand around the reasoning. The old corpus
+    stays in place until the new one is whole.
     """
     placed, splits = in_places(selected)
     return write_shards(
-        _part_rows(run, placed, filters, params),
+        _part_rows(run, placed, filters, params, overlay, tags),
         splits,
         run / "corpus",
         corpus_schema(),
@@ -113,6 +126,8 @@ def _part_rows(
     placed: pl.DataFrame,
     filters: Mapping[str, Filter],
     params: Mapping[str, Mapping[str, Any]],
+    overlay: Overlay | None,
+    tags: tuple[str, str],
 ) -> Iterator[pa.Table]:
     """The corpus rows that each part of the samples holds, with their places."""
     prompts = _prompts(run, placed)
@@ -126,25 +141,46 @@ def _part_rows(
     )
     chosen = placed.select("sample_id", "prompt_id", "index", "score", PLACE)
     schema = corpus_schema().append(pa.field(PLACE, pa.int64()))
-    for part in sample_parts(run):
-        keys = pl.read_parquet(part, columns=["prompt_id", "index"])
-        if keys.join(chosen, on=["prompt_id", "index"], how="semi").is_empty():
+    for parts in _batches(sample_parts(run)):
+        keys = pl.read_parquet(parts, columns=["prompt_id", "index"])
+        own = chosen.join(keys, on=["prompt_id", "index"], how="semi")
+        if own.is_empty():
             continue
         rows = (
-            pl.read_parquet(part)
-            .join(chosen, on=["prompt_id", "index"], maintain_order="left")
-            .join(prompts, on="prompt_id", maintain_order="left")
-            .join(rates, on="prompt_id", how="left", maintain_order="left")
+            pl.read_parquet(parts)
+            .join(own, on=["prompt_id", "index"], maintain_order="left")
+            .join(_of(prompts, own), on="prompt_id", maintain_order="left")
+            .join(_of(rates, own), on="prompt_id", how="left", maintain_order="left")
             .join(settings, on="params_fp", how="left", maintain_order="left")
-            .join(_extracted(run, part, filters), on="sample_id", how="left")
-            .join(_verdicts(run, part, filters), on="sample_id", how="left")
-            .with_columns(**split_think_exprs())
+            .join(_extracted(run, parts, filters), on="sample_id", how="left")
+            .join(_verdicts(run, parts, filters, own), on="sample_id", how="left")
         )
+        rows = overlay.on(rows) if overlay else rows
+        rows = rows.with_columns(**split_think_exprs())
         rows = rows.with_columns(
             id="sample_id",
-            messages=pl.concat_list("messages", pl.concat_list(_assistant_turn())),
+            messages=pl.concat_list("messages", pl.concat_list(_assistant_turn(tags))),
         )
         yield rows.select(schema.names).to_arrow().cast(schema)
+
+
+def _batches(parts: Iterable[Path]) -> Iterator[list[Path]]:
+    """Small parts together, so that many of them cost no more than few; a large one alone."""
+    batch: list[Path] = []
+    size = 0
+    for part in parts:
+        if batch and size + part.stat().st_size > BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(part)
+        size += part.stat().st_size
+    if batch:
+        yield batch
+
+
+def _of(frame: pl.DataFrame, own: pl.DataFrame) -> pl.DataFrame:
+    """The prompts of a part's few rows; a table of all of them would be made for each part."""
+    return frame.join(own, on="prompt_id", how="semi")
 
 
 def _prompts(run: Path, placed: pl.DataFrame) -> pl.DataFrame:
@@ -155,35 +191,55 @@ def _prompts(run: Path, placed: pl.DataFrame) -> pl.DataFrame:
         pl.scan_parquet(run / "prompts.parquet")
         .rename({"id": "prompt_id"})
         .join(placed.lazy().select("prompt_id").unique(), on="prompt_id", how="semi")
-        .with_columns(answer=pl.coalesce(answers))
+        .with_columns(
+            answer=pl.coalesce(answers),
+            meta=pl.when(pl.col("meta").str.contains(f'"{DRAFT}":', literal=True))
+            .then(pl.col("meta").map_elements(without_text, return_dtype=pl.String))
+            .otherwise("meta"),
+        )
         .drop("verifier")
         .collect(engine="streaming")
     )
 
 
-def _assistant_turn() -> pl.Expr:
-    """`factory.text.join_think` for a column."""
+def in_form(rows: pa.Table, tags: tuple[str, str]) -> pa.Table:
+    """Corpus rows with other tags around the reasoning of their last turn."""
+    turns = pl.col("messages")
+    earlier = turns.list.head(turns.list.len() - 1)
+    frame = pl.from_arrow(rows)
+    assert isinstance(frame, pl.DataFrame)
+    written = frame.with_columns(
+        messages=pl.concat_list(earlier, pl.concat_list(_assistant_turn(tags)))
+    )
+    return written.select(rows.column_names).to_arrow().cast(rows.schema)
+
+
+def _assistant_turn(tags: tuple[str, str]) -> pl.Expr:
+    """`factory.text.join_think` for a column, with any tags."""
     thinking, response = (pl.col(name).str.strip_chars() for name in ("thinking", "response"))
-    parts = (pl.lit(f"{THINK_OPEN}\n"), thinking, pl.lit(f"\n{THINK_CLOSE}\n\n"), response)
-    with_think = pl.concat_str(*parts)
+    with_think = pl.concat_str(pl.lit(tags[0]), thinking, pl.lit(tags[1]), response)
     content = pl.when(pl.col("thinking").is_null()).then("response").otherwise(with_think)
     return pl.struct(role=pl.lit("assistant"), content=content)
 
 
-def _extracted(run: Path, part: Path, filters: Mapping[str, Filter]) -> pl.DataFrame:
+def _extracted(run: Path, parts: list[Path], filters: Mapping[str, Filter]) -> pl.DataFrame:
     if "correctness" not in filters:
         return pl.DataFrame(schema={"sample_id": pl.String, "extracted_answer": pl.String})
-    path = metrics_file(run, "correctness", filters["correctness"], part.stem)
-    return pl.read_parquet(path, columns=["sample_id", "correctness_extracted"]).rename(
+    folder = metrics_folder(run, "correctness", filters["correctness"])
+    files = [folder / part.name for part in parts]
+    return pl.read_parquet(files, columns=["sample_id", "correctness_extracted"]).rename(
         {"correctness_extracted": "extracted_answer"}
     )
 
 
-def _verdicts(run: Path, part: Path, filters: Mapping[str, Filter]) -> pl.DataFrame:
+def _verdicts(
+    run: Path, parts: list[Path], filters: Mapping[str, Filter], chosen: pl.DataFrame
+) -> pl.DataFrame:
     stages = [name for name, judge in filters.items() if judge.rules()]
     verdicts = pl.read_parquet(
-        run / "verdicts" / part.name, columns=["sample_id", *map(verdict_column, stages)]
-    )
+        [run / "verdicts" / part.name for part in parts],
+        columns=["sample_id", *map(verdict_column, stages)],
+    ).join(chosen, on="sample_id", how="semi")
     own = [
         pl.struct(
             filter=pl.lit(stage),

@@ -9,14 +9,8 @@ from typing import Any
 import polars as pl
 
 from factory.errors import RunError
-from factory.judging import (
-    all_filters,
-    base_frame,
-    load_verdicts,
-    measured_frame,
-    prompt_frame,
-    verdict_column,
-)
+from factory.judging import all_filters, load_verdicts, verdict_column
+from factory.metrics import base_frame, measured_frame, prompt_frame
 from factory.recipe import Recipe
 from factory.store import sample_parts
 from filters.contract import Filter

@@ -3,6 +3,8 @@
 Actions are only ever appended. A sample's text has a version, the number of its last edit; an
 action names the version its reviewer saw and is refused if somebody has edited since. Decisions are
 each reviewer's own, so that agreement can be measured, and hold for the version they were made of.
+
+`factory.recorder` takes reviews made elsewhere; `factory.overlay` says what a build makes of them.
 """
 
 from __future__ import annotations
@@ -17,8 +19,6 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Literal, NamedTuple
-
-import polars as pl
 
 from factory.errors import FactoryError, RunError
 
@@ -47,18 +47,6 @@ CREATE TABLE IF NOT EXISTS claims (
     until REAL NOT NULL
 );
 """
-
-OVERLAY_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
-    "sample_id": pl.String,
-    "decision": pl.String,
-    "reason": pl.String,
-    "thinking": pl.String,
-    "response": pl.String,
-    "edited": pl.Boolean,
-    "flags": pl.List(pl.String),
-    "reviewer": pl.String,
-    "at": pl.Datetime("ms", "UTC"),
-}
 
 
 class StaleReview(FactoryError):
@@ -291,43 +279,6 @@ def cohens_kappa(pairs: Sequence[tuple[str, str]]) -> float | None:
     first, second = Counter(a for a, _ in pairs), Counter(b for _, b in pairs)
     expected = sum(first[label] * second[label] for label in first) / n**2
     return None if expected == 1 else round((observed - expected) / (1 - expected), 6)
-
-
-def overlay(run: Path) -> pl.DataFrame:
-    """What reviewers made of a run, a row a decided sample; empty where nobody reviewed.
-
-    `decision` is keep, drop or, where they disagree evenly, undecided. `thinking` and `response`
-    are null unless edited. `flags` are the reasons for which the filters would take the edit.
-    """
-    if not (run / FILE).exists():
-        return pl.DataFrame(schema=OVERLAY_SCHEMA)
-    rows = []
-    for standing in Reviews(run).standings():
-        if standing.decision is None:
-            continue
-        votes = sorted(standing.decisions.values(), key=lambda action: action.id)
-        edit = standing.edit
-        reasons = [vote.reason for vote in votes if vote.kind == "reject" and vote.reason]
-        people = dict.fromkeys(
-            [*([edit.reviewer] if edit else []), *(vote.reviewer for vote in votes)]
-        )
-        rows.append(
-            {
-                "sample_id": standing.sample_id,
-                "decision": standing.decision,
-                "reason": "; ".join(reasons) or None,
-                "thinking": edit.thinking if edit else None,
-                "response": edit.response if edit else None,
-                "edited": edit is not None,
-                "flags": list(edit.flags) if edit else [],
-                "reviewer": ", ".join(people),
-                "at": int(votes[-1].at * 1000),
-            }
-        )
-    table = {name: [row[name] for row in rows] for name in OVERLAY_SCHEMA}
-    at = pl.Series("at", table.pop("at"), dtype=pl.Int64).cast(OVERLAY_SCHEMA["at"])
-    schema = {name: kind for name, kind in OVERLAY_SCHEMA.items() if name != "at"}
-    return pl.DataFrame(table, schema=schema).with_columns(at).sort("sample_id")
 
 
 _COLUMNS = "id, sample_id, reviewer, at, kind, base, reason"

@@ -6,7 +6,16 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from factory.text import THINK_CLOSE, THINK_OPEN
+
 Pick = Literal["first", "shortest", "longest", "random", "diverse", "best"]
+
+
+THINK_TAGS = {
+    "think": (f"{THINK_OPEN}\n", f"\n{THINK_CLOSE}\n\n"),  # `factory.text.join_think`
+    "special_token": ("|special_token|", "|special_token|"),
+}
+"""The two forms that R1's reports show (v1 §2.3.1 for the second)."""
 
 
 class _Options(BaseModel):
@@ -57,3 +66,15 @@ class Corpus(_Options):
         0.0, ge=0, lt=1, description="Share of prompts (not rows) in the validation split."
     )
     seed: int = Field(0, ge=0, description="Of the shuffle, the split and every random choice.")
+    think: Literal["think", "special_token"] | tuple[str, str] = Field(
+        "think",
+        description="What stands around the reasoning in `messages`: `think`, the released models' "
+        "`<think>` and `</think>`; `special_token`, the form of R1's cold start, "
+        "`|special_token|reasoning|special_token|summary`; or [before, after], as they are. "
+        "An assembly that sets it writes its runs' rows anew.",
+    )
+
+    @property
+    def tags(self) -> tuple[str, str]:
+        """The texts before and after the reasoning."""
+        return THINK_TAGS[self.think] if isinstance(self.think, str) else self.think

@@ -43,7 +43,7 @@ def _short(text: str) -> str:
 
 def _rendered(recipe: Recipe, prompt: Prompt) -> Iterator[str]:
     tokenizer = None
-    if recipe.prompting.template == "chat":
+    if recipe.prompting.is_chat:
         tokenizer = load_tokenizer(recipe)
     rendered = recipe.prompting.render(prompt, tokenizer)
     yield "the first prompt, as the model sees it:"

@@ -159,7 +159,6 @@ def test_rows_of_a_run(judged: Path, select: Select, indices: set[int]) -> None:
 
 
 SCORELESS = [
-    (Select(per_prompt=1, pick="best"), "select.pick is 'best'; name the metric as score: too"),
     (Select(score="lenght"), "select.score is 'lenght', which no filter measures; the metrics are"),
 ]
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 import ipaddress
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,12 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from factory.view.desk import Desk
+
 DEFAULT_PORT = 8765
+KEEP_ALIVE_SECONDS = 4
+"""A page that follows a run asks every two seconds."""
+FAREWELL_SECONDS = 15.0
 
 
 def create_app(run: Path, token: str | None = None) -> Starlette:
@@ -42,20 +48,23 @@ def create_app(run: Path, token: str | None = None) -> Starlette:
         ) from error
     from factory.view.desk import Desk
     from factory.view.guard import Guard
-    from factory.view.pages import Pages
+    from factory.view.pages import Pages, page
     from factory.view.review import ReviewPages
 
     desk = Desk(run)
     pages, reviews = Pages(desk), ReviewPages(desk)
 
     def explained(request: Request, error: Exception) -> Response:
-        """A user's mistake, in words. Anything else stays a 500."""
+        """A user's mistake, in words: to a script as JSON, to a reader as a page. Anything else
+        stays a 500."""
         assert isinstance(error, FactoryError)
-        return JSONResponse({"error": str(error)}, 422)
+        if request.method == "POST":
+            return JSONResponse({"error": str(error)}, 422)
+        return page("error.html.j2", desk, status_code=422, error=str(error))
 
     here = Path(__file__).parent
     shared = here.parent / "report" / "templates"
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", pages.overview),
             Route("/live", pages.live),
@@ -76,6 +85,8 @@ def create_app(run: Path, token: str | None = None) -> Starlette:
         middleware=[Middleware(Guard, token=token)],
         exception_handlers={FactoryError: explained},
     )
+    app.state.desk = desk
+    return app
 
 
 def serve(
@@ -83,38 +94,54 @@ def serve(
 ) -> None:
     """Serve the app until interrupted. Beyond this machine it is served with a token only."""
     with _listening(host, port, token) as listening:
-        _server(run, token).run([listening])
+        _server(create_app(run, token)).run([listening])
 
 
 @contextmanager
 def serving(
-    run: Path, host: str = "127.0.0.1", port: int = DEFAULT_PORT, token: str | None = None
+    run: Path, host: str = "127.0.0.1", port: int | None = DEFAULT_PORT, token: str | None = None
 ) -> Iterator[str]:
     """The app in a thread of this process while something else goes on; yields its address.
 
-    Port 0 takes a free one. The run may be one that is about to be made.
+    Port 0 takes a free one, None the usual one or else a free one. The run may be one that is about
+    to be made. Where it ends well, pages that are open get a moment to show the end.
     """
     run.mkdir(parents=True, exist_ok=True)
     with _listening(host, port, token) as listening:
-        server = _server(run, token)
+        app = create_app(run, token)
+        server = _server(app)
         thread = threading.Thread(target=server.run, args=([listening],), name="view", daemon=True)
         thread.start()
         try:
             yield f"http://{host}:{listening.getsockname()[1]}"
+            _farewell(server, app.state.desk)
         finally:
             server.should_exit = True
             thread.join(timeout=5)
 
 
-def _server(run: Path, token: str | None) -> uvicorn.Server:
-    app = create_app(run, token)
+def _farewell(server: uvicorn.Server, desk: Desk) -> None:
+    """Let those who look see how it ended. An open page asks again before its connection lapses."""
+    desk.expire()
+    ends = time.monotonic() + FAREWELL_SECONDS
+    while server.server_state.connections and time.monotonic() < ends:
+        time.sleep(0.1)
+
+
+def _server(app: Starlette) -> uvicorn.Server:
     import uvicorn
 
-    return uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    return uvicorn.Server(
+        uvicorn.Config(app, log_level="warning", timeout_keep_alive=KEEP_ALIVE_SECONDS)
+    )
 
 
-def _listening(host: str, port: int, token: str | None) -> socket.socket:
+def _listening(host: str, port: int | None, token: str | None) -> socket.socket:
     """A listening socket. Raises RecipeError that names the flag to change."""
+    if port is None:
+        with suppress(RecipeError):
+            return _listening(host, DEFAULT_PORT, token)
+        port = 0
     if token is None and not is_loopback(host):
         raise RecipeError(
             [Problem(f"--host {host}", "is not this machine alone; give a --token as well")]

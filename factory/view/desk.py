@@ -42,6 +42,11 @@ class Desk:
                 self._cost = self._taken - began
             return self._snapshot
 
+    def expire(self) -> None:
+        """What was read is out of date, whenever that was: the next to ask has it read again."""
+        with self._lock:
+            self._taken = float("-inf")
+
     def facts(self) -> dict[str, Any]:
         """The numbers of the report."""
         with self._lock:

@@ -9,10 +9,10 @@ from typing import Any
 import polars as pl
 import yaml
 
+from factory.rejudge import rejudge
 from factory.report.examples import Example, shown
 from factory.report.facts import throughput
 from factory.report.snapshot import UNJUDGED, Snapshot
-from factory.view.rejudge import rejudge
 from filters.contract import INPUT_COLUMNS
 
 LAST = 3

@@ -14,7 +14,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
-from factory.errors import Problem, RecipeError, RunError
+from factory.errors import Problem, RecipeError
+from factory.rejudge import find_row
 from factory.report.examples import in_short, shown
 from factory.report.facts import funnel_rows
 from factory.report.figures import Figure, all_figures, funnel
@@ -133,21 +134,28 @@ def environment() -> Environment:
     here = Path(__file__).parent / "templates"
     shared = Path(__file__).parent.parent / "report" / "templates"
     made.loader = FileSystemLoader([here, shared])
+    made.filters = {**made.filters, "rows": _rows}
     return made
+
+
+def _rows(text: str) -> int:
+    """How high a box must be to show a text whole, within reason."""
+    return min(24, 2 + text.count("\n") + len(text) // 60)
 
 
 def fragment(template: str, **content: Any) -> str:
     return environment().get_template(template).render(**content)
 
 
-def page(template: str, desk: Desk, **content: Any) -> Response:
+def page(template: str, desk: Desk, status_code: int = 200, **content: Any) -> Response:
     snapshot = desk.snapshot()
     content.setdefault("specs", {})
     content["specs"] = json_for_page(content["specs"])
     return HTMLResponse(
         fragment(
             template, run=snapshot.name, state=snapshot.state, missing=snapshot.missing, **content
-        )
+        ),
+        status_code,
     )
 
 
@@ -199,44 +207,32 @@ def _choices(snapshot: Snapshot) -> dict[str, list[str]]:
     }
 
 
-def find_row(snapshot: Snapshot, sample_id: str) -> pl.DataFrame:
-    """A sample's row of `samples`. Raises RunError where the run holds no such sample."""
-    row = snapshot.samples.filter(pl.col("sample_id") == sample_id)
-    if row.is_empty():
-        raise RunError(f"{snapshot.run} has no sample {sample_id}; ids read 0123456789abcdef-3")
-    return row.head(1)
-
-
-def metric_rows(snapshot: Snapshot, row: pl.DataFrame) -> list[dict[str, Any]]:
-    """Every metric of a sample beside the bound it was held to, and whether it broke it."""
-    measured = snapshot.measured(row).with_columns(
+def metric_rows(snapshot: Snapshot, sample: pl.DataFrame) -> list[dict[str, Any]]:
+    """Every metric of a sample beside the bound it was held to, and the reasons it broke it for."""
+    measured = snapshot.measured(sample).with_columns(
         pl.col("domain", "source", "language", "finish_reason").cast(pl.String)
     )
     rows: list[dict[str, Any]] = []
     for name, judge in snapshot.filters.items():
         if not judge.rules():
             continue
-        shown_metrics = set()
+        held: dict[tuple[str, str], dict[str, Any]] = {}
         for rule in judge.rules():
             if not set(rule.when.meta.root_names()) <= set(measured.columns):
                 continue
-            broke = measured.select(rule.when.fill_null(False)).item()
             value = measured[rule.metric][0] if rule.metric in measured.columns else None
-            shown_metrics.add(rule.metric)
-            rows.append(
-                {
-                    "filter": name,
-                    "metric": rule.metric,
-                    "value": in_short(value),
-                    "bound": rule.bound,
-                    "reason": rule.reason,
-                    "broke": bool(broke),
-                }
-            )
+            fresh: dict[str, Any] = {"filter": name, "metric": rule.metric, "bound": rule.bound}
+            fresh |= {"value": in_short(value), "reasons": [], "broke": []}
+            row = held.setdefault((rule.metric, rule.bound), fresh)
+            row["reasons"].append(rule.reason)
+            if measured.select(rule.when.fill_null(False)).item():
+                row["broke"].append(rule.reason)
+        known = {metric for metric, _ in held}
+        rows += held.values()
         rows += [
-            {"filter": name, "metric": m, "value": in_short(measured[m][0]), "bound": "",
-             "reason": "", "broke": False}
-            for m in measured.columns
-            if m.startswith(f"{name}_") and m not in shown_metrics and not m.endswith("_spans")
-        ]  # fmt: skip
+            {"filter": name, "metric": metric, "value": in_short(measured[metric][0]), "bound": ""}
+            for metric in measured.columns
+            if metric.startswith(f"{name}_") and metric not in known
+            if not metric.endswith("_spans")
+        ]
     return rows

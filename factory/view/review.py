@@ -13,20 +13,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from factory.errors import Problem, RecipeError
+from factory.overlay import REASONS
+from factory.rejudge import find_row, rejudge_edit
 from factory.report.examples import shown
 from factory.report.markup import render
 from factory.reviews import StaleReview, Standing
 from factory.text import split_think
 from factory.view.desk import Desk
-from factory.view.pages import find_row, metric_rows, page, read_object
-from factory.view.rejudge import edited, rejudge
-from filters.contract import INPUT_COLUMNS
+from factory.view.pages import metric_rows, page, read_object
 
 REVIEWER = "factory_reviewer"
 SHARED = 5
 """One sample in so many goes to every reviewer, to measure how far they agree."""
-
-REASONS = ("wrong", "unreadable", "mixed language", "poor summary", "unsafe", "other")
 
 
 class ReviewPages:
@@ -75,15 +73,15 @@ class ReviewPages:
             standing = reviews.standing(sample_id)
             examples = shown(snapshot, row)
             texts = snapshot.texts(row)
-            original = split_think(texts["text"][0]) if texts.height else None
+            original = split_think(texts["text"][0] if texts.height else "")
             edit = standing.edit
             content |= {
                 "row": row.row(0, named=True),
                 "example": examples[0] if examples else None,
                 "standing": standing,
                 "history": reviews.history(sample_id),
-                "thinking": edit.thinking if edit else original and original.thinking,
-                "response": edit.response if edit else original and original.response,
+                "thinking": ((edit or original).thinking or "").strip(),
+                "response": ((edit or original).response or "").strip(),
                 "edited": {
                     "thinking": render(edit.thinking or ""),
                     "response": render(edit.response or ""),
@@ -97,6 +95,7 @@ class ReviewPages:
             self.desk,
             reviewer=reviewer,
             decision=decision,
+            queues=dict(snapshot.samples.group_by("decision").len().iter_rows()),
             reasons=REASONS,
             counts=reviews.counts(),
             agreement=reviews.agreement(),
@@ -127,7 +126,10 @@ class ReviewPages:
         response, thinking = given.get("response"), given.get("thinking")
         if not isinstance(response, str) or not isinstance(thinking, str | None):
             raise RecipeError([Problem("response", "and thinking must be text")])
-        flags, skipped = await run_in_threadpool(self._check, sample_id, thinking, response)
+        thinking = thinking if thinking and thinking.strip() else None
+        snapshot = self.desk.snapshot()
+        found = await run_in_threadpool(rejudge_edit, snapshot, sample_id, thinking, response)
+        flags, skipped = found.flags(), found.skipped
         if flags and given.get("insist") is not True:
             return JSONResponse({"saved": False, "flags": flags, "skipped": skipped})
         base = _version(given)
@@ -136,18 +138,6 @@ class ReviewPages:
             return self.desk.reviews().edit(sample_id, reviewer, base, thinking, response, flags)
 
         return await _stored(act, {"flags": flags, "skipped": skipped})
-
-    def _check(
-        self, sample_id: str, thinking: str | None, response: str
-    ) -> tuple[list[str], dict[str, str]]:
-        """What the run's filters say of an edit."""
-        snapshot = self.desk.snapshot()
-        inputs = snapshot.texts(find_row(snapshot, sample_id))
-        if inputs.is_empty():
-            raise RecipeError([Problem(sample_id, "has a text that cannot be read")])
-        changed = edited(inputs.select(INPUT_COLUMNS), thinking, response)
-        found = rejudge(snapshot, changed, ask_judges=True)
-        return found.flags(), found.skipped
 
 
 async def _stored(act: Callable[[], Standing], facts: dict[str, Any] | None = None) -> Response:

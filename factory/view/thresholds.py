@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from factory.errors import Problem, RecipeError
 from factory.funnel import Count, Funnel, Taken
+from factory.overlay import REVIEW_STAGE
 from factory.report.snapshot import RATE_COLUMNS, UNJUDGED, Snapshot
 from filters.contract import BASE_COLUMNS, Filter, Rule
 
@@ -50,7 +51,7 @@ class Thresholds:
 
     def __init__(self, snapshot: Snapshot) -> None:
         ruled = {name: judge for name, judge in snapshot.filters.items() if judge.rules()}
-        self._stages = ["engine", *ruled]
+        self._stages = ["engine", *ruled, REVIEW_STAGE]
         samples = snapshot.samples.filter(pl.col("decision") != UNJUDGED)
         self.prompts = snapshot.prompts.height
         self.frame = samples.select(*BASE_COLUMNS, *RATE_COLUMNS).with_columns(
@@ -61,7 +62,7 @@ class Thresholds:
         self.fixed: list[str] = []  # filters without metrics by this version: their verdicts stay
         self._moved: dict[tuple[str, str], list[Rule]] = {}
         self._reasons: dict[str, list[str]] = {}
-        codes = [self._recorded("engine", _by_engine(samples))]
+        codes = [self._recorded("engine", _by(samples, "engine"))]
         for name, judge in ruled.items():
             moved = {field: list(_moved_by(judge, field, v)) for field, v in _numbers(judge)}
             recorded = snapshot.own_verdicts(name)
@@ -70,9 +71,10 @@ class Thresholds:
                 continue
             # A knob may bring in a rule that the recipe leaves off, and with it another metric.
             read = _read_by([*judge.rules(), *(rule for rules in moved.values() for rule in rules)])
-            known = snapshot.metrics({name: sorted(read - {*BASE_COLUMNS, *RATE_COLUMNS})})
-            if known.height < self.frame.height:
-                self.fixed.append(name)
+            wanted = read - {*BASE_COLUMNS, *RATE_COLUMNS}
+            known = snapshot.metrics({name: sorted(wanted)})
+            if known.height < self.frame.height or not wanted <= set(known.columns):
+                self.fixed += [name] * bool(self.frame.height)
                 codes.append(self._recorded(name, recorded))
                 continue
             self.filters[name] = judge
@@ -80,6 +82,9 @@ class Thresholds:
             self.frame = self.frame.join(known, on="sample_id", how="left", maintain_order="left")
             codes.append(self.frame.select(self._code(name, judge)).to_series())
         self._codes = pl.DataFrame(codes)
+        by_people = (samples["filter"].cast(pl.String) == REVIEW_STAGE).fill_null(False)
+        word = self._recorded(REVIEW_STAGE, _by(samples, REVIEW_STAGE))
+        self._reviewed = pl.select(pl.when(by_people).then(word)).to_series()
 
     def knobs(self) -> list[Knob]:
         """The numbers that can be moved without measuring anything again."""
@@ -115,7 +120,7 @@ class Thresholds:
         fresh = [self._code(name, judge) for name, judge in changed.items()]
         codes = self._codes.with_columns(self.frame.select(fresh)) if fresh else self._codes
         decided = self.frame.select("prompt_id", "n_tokens").with_columns(
-            codes.select(code=pl.min_horizontal(pl.all())).to_series()
+            codes.select(code=pl.coalesce(self._reviewed, pl.min_horizontal(pl.all()))).to_series()
         )
         counted = (
             decided.group_by("code")
@@ -185,9 +190,10 @@ class Thresholds:
                 yield _ranged(name, field, value, numeric, metrics, moved)
 
 
-def _by_engine(samples: pl.DataFrame) -> pl.DataFrame:
-    """The verdicts of samples that the engine cut short; its word comes before any filter's."""
-    return samples.filter(pl.col("filter") == "engine").select(
+def _by(samples: pl.DataFrame, stage: str) -> pl.DataFrame:
+    """The verdicts of the engine, whose word comes before any filter's, or of reviewers, whose
+    word stands above them all."""
+    return samples.filter(pl.col("filter") == stage).select(
         "sample_id", pl.col("decision", "reason").cast(pl.String)
     )
 
@@ -225,8 +231,9 @@ def _ranged(
     moved: list[Rule],
 ) -> Knob:
     ends = [(float(c.to_numpy().min()), float(c.to_numpy().max())) for c in columns if c.len()]
-    low = min([float(value or 0), *(end[0] for end in ends)])
-    high = max([float(value or 0), *(end[1] for end in ends)])
+    low, high = min(end[0] for end in ends), max(end[1] for end in ends)
+    if low == high:
+        low, high = min(low, 0.0), max(high, float(value or 0), 1.0)
     whole = all(column.dtype.is_integer() for column in columns)
     step = max(1.0, (high - low) // 500) if whole else (high - low) / 500 or 0.01
     reasons = tuple(dict.fromkeys(rule.reason for rule in moved))

@@ -17,8 +17,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from factory.errors import RecipeError, RunError
+from factory.overlay import overlay
 from factory.report.snapshot import take_snapshot
-from factory.reviews import overlay
 from factory.view.app import create_app, is_loopback, serve, serving
 from factory.view.desk import FRESH_SECONDS
 from tests.report.runs import FILTERS, HOSTILE, judged_run, prompts, sampled_run, text_of
@@ -78,8 +78,9 @@ def test_an_unknown_sample_is_an_error_in_words(client: TestClient, path: str) -
     client.cookies.set("factory_reviewer", "ann")
     answer = client.get(path)
     assert answer.status_code == 422
-    assert answer.headers["content-type"] == "application/json"
-    assert "has no sample" in answer.json()["error"]
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "has no sample" in answer.text
+    assert "<script>" not in answer.text
 
 
 def test_the_funnel_follows_a_threshold(client: TestClient) -> None:
@@ -118,8 +119,8 @@ class TestReview:
         assert "Ann Ö; x" in first.text
         assert self.act(client, sample, "decide", choice="accept", base=0).json()["saved"]
         assert client.get("/review").url.path.rpartition("/")[2] != sample
-        assert overlay(run).select("sample_id", "decision", "reviewer").rows() == [
-            (sample, "keep", "Ann Ö; x")
+        assert overlay(run).select("sample_id", "decision", "reviewers").rows() == [
+            (sample, "keep", ["Ann Ö; x"])
         ]
 
     def test_an_edit_that_breaks_the_answer_is_flagged(self, client: TestClient, run: Path) -> None:
@@ -278,6 +279,12 @@ def test_a_run_about_to_be_made_is_served_beside_its_making(tmp_path: Path) -> N
     assert "24 of 24" in later["html"]
     with pytest.raises(httpx.ConnectError):
         httpx.get(address)
+
+
+def test_a_watched_build_takes_another_port_where_its_own_is_taken(tmp_path: Path) -> None:
+    with serving(tmp_path / "a", port=None) as one, serving(tmp_path / "b", port=None) as other:
+        assert one != other
+        assert httpx.get(other).status_code == 200
 
 
 def test_no_run_is_an_error(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import socket
@@ -9,14 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from factory.overlay import overlay
 from factory.report.write import write_report
-from factory.reviews import overlay
+from tests.e2e.test_main_job import FACTORY, recipe
 from tests.report.runs import judged_run
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -205,15 +207,43 @@ def test_a_review_survives_a_reload_and_a_killed_server(
         page.reload()
         assert "rewritten by hand" in page.inner_text("#desk article >> nth=0")
         page.wait_for_selector("body[data-ready]")
-        page.keyboard.press("r")
+        page.keyboard.press("2")
         page.wait_for_url(lambda url: second not in url)
         process.send_signal(signal.SIGKILL)
         process.wait()
     found = {row["sample_id"]: row for row in overlay(copy).to_dicts()}
     assert found[first]["decision"] == "keep"
-    assert found[second]["decision"] == "drop"
+    assert (found[second]["decision"], found[second]["reason"]) == ("drop", "unreadable")
     assert found[second]["response"].strip() == "A \\boxed{7} rewritten by hand."
     with served(copy) as (address, _), opened(browser) as page:
         page.goto(f"{address}/review/{second}")
         assert "rewritten by hand" in page.inner_text("#desk article >> nth=0")
-        assert "ann rejects" in page.inner_text("#decisions")
+        assert "ann rejects (unreadable)" in page.inner_text("#decisions")
+
+
+def test_a_build_is_watched_from_its_first_moment_to_its_end(browser: Any, tmp_path: Path) -> None:
+    """The real engine in the process that serves the page."""
+    run = tmp_path / "run"
+    command = [*FACTORY, "build", str(recipe(tmp_path, size=16)), "--run", str(run), "--watch"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        address = re.search(r"http://[0-9.:]+", process.stderr.readline())
+        assert address is not None
+        with opened(browser) as page:
+            for _ in range(300):  # the address is told a moment before it is listened on
+                with suppress(playwright.Error):
+                    page.goto(address[0])
+                    break
+                time.sleep(0.1)
+            state, drawn = page.locator("#state"), page.locator("progress")
+            playwright.expect(state).to_have_text("running", timeout=60_000)
+            playwright.expect(page.locator(".beside article .keep").first).to_be_visible(
+                timeout=120_000
+            )
+            playwright.expect(page.locator(".beside article .drop").first).to_be_visible()
+            assert 0 < float(drawn.get_attribute("value")) <= float(drawn.get_attribute("max"))
+            playwright.expect(state).to_have_text("done", timeout=120_000)
+            drawn_of_wanted = page.locator(".facts dd").first.inner_text()
+            assert re.fullmatch(r"(\d+) of \1", drawn_of_wanted), drawn_of_wanted
+            assert charts(page).count() >= 8
+        assert process.wait(timeout=60) == 0

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factory.errors import RunError
-from factory.reviews import FILE, OVERLAY_SCHEMA, Reviews, StaleReview, cohens_kappa, overlay
+from factory.overlay import SCHEMA, overlay
+from factory.reviews import FILE, Reviews, StaleReview, cohens_kappa
 
 A, B = "accept", "reject"
 
@@ -157,13 +158,13 @@ def test_the_overlay_says_what_was_decided_and_by_whom(tmp_path: Path) -> None:
     assert rows["dropped-0"]["reason"] == "unreadable"
     assert rows["edited-0"]["thinking"] == "think"
     assert rows["edited-0"]["flags"] == ["correctness: wrong"]
-    assert rows["edited-0"]["reviewer"] == "bob, ann"
+    assert rows["edited-0"]["reviewers"] == ["bob", "ann"]
     assert rows["kept-0"]["response"] is None
 
 
 def test_no_review_is_an_empty_overlay_and_leaves_no_file(tmp_path: Path) -> None:
     frame = overlay(tmp_path)
-    assert frame.schema == pl.Schema(OVERLAY_SCHEMA)
+    assert frame.schema == pl.Schema(SCHEMA)
     assert frame.is_empty()
     assert not list(tmp_path.iterdir())
 

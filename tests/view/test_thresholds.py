@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -14,8 +15,11 @@ from hypothesis import strategies as st
 from factory.errors import RecipeError
 from factory.funnel import Funnel, measure_funnel
 from factory.judging import judge_run
+from factory.overlay import Overlay
 from factory.references import References
 from factory.report.snapshot import take_snapshot
+from factory.review_options import ReviewOptions
+from factory.reviews import Reviews
 from factory.view.thresholds import Thresholds
 from tests.report.runs import FILTERS, judged_run
 
@@ -70,6 +74,19 @@ def test_a_moved_threshold_is_a_build_with_it(
     run: Path, thresholds: Thresholds, tmp_path: Path, changes: dict[str, dict[str, Any]]
 ) -> None:
     assert numbers(thresholds.funnel(changes)) == numbers(built(run, tmp_path / "run", changes))
+
+
+def test_reviewers_stand_above_every_threshold(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    snapshot = take_snapshot(copy)
+    kept = snapshot.samples.filter(pl.col("decision") == "keep")["sample_id"]
+    Reviews(copy).decide(kept[0], "ann", "reject", 0, "unsafe")
+    Reviews(copy).decide(kept[1], "ann", "accept", 0)
+    list(Overlay(copy, ReviewOptions(), snapshot.filters).decide())
+    funnel = Thresholds(take_snapshot(copy)).funnel({"length": {"max_tokens": 0}})
+    assert funnel.kept.samples == 1
+    assert [t.count.samples for t in funnel.taken if t.reason == "reviewer_unsafe"] == [1]
 
 
 def test_knobs_are_the_numbers_that_need_no_measuring(thresholds: Thresholds) -> None:

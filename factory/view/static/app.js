@@ -18,16 +18,19 @@ function drawAll(specs) {
 const pages = {
   overview() {
     const status = document.getElementById("status");
+    const said = document.getElementById("state");
     async function follow() {
-      if (document.body.dataset.state !== "running") return;
+      const before = document.body.dataset.state;
+      if (before === "done") return;
       try {
         const now = await (await fetch("/live")).json();
+        const isNew = Object.keys(now.specs).some((name) => !document.getElementById(`chart-${name}`));
+        if (now.state !== before || isNew) { location.reload(); return; }
         status.innerHTML = now.html; // the server's own template, escaped there
         drawAll(now.specs);
-        document.body.dataset.state = now.state;
-        document.getElementById("state").textContent = now.state;
+        said.textContent = now.state;
       } catch {
-        document.getElementById("state").textContent = "the app is not answering";
+        said.textContent = "the app has ended; this is what it showed last";
       }
       setTimeout(follow, 2000);
     }
@@ -45,6 +48,7 @@ const pages = {
     knobs.forEach((knob) => { knob.before = value(knob); });
 
     let latest = 0;
+    let before; // what the recipe as it is keeps
     async function refresh() {
       const changes = {};
       for (const knob of knobs) {
@@ -59,7 +63,10 @@ const pages = {
       document.getElementById("recipe").textContent = asRecipe(changes);
       if (!found.ok) { outcome.textContent = found.error; return; }
       const kept = found.rows.find((row) => row.stage === "kept");
-      outcome.textContent = `${kept.samples.toLocaleString()} kept, ${(100 * kept.share).toFixed(1)}%`;
+      before ??= kept.samples;
+      const change = kept.samples - before;
+      const told = change ? ` (${change > 0 ? "+" : "−"}${Math.abs(change).toLocaleString()} against the recipe)` : "";
+      outcome.textContent = `${kept.samples.toLocaleString()} kept, ${(100 * kept.share).toFixed(1)}%${told}`;
       outcome.dataset.kept = kept.samples;
       drawAll(found.specs);
       fillNumbers(found.rows);
@@ -101,8 +108,7 @@ const pages = {
     const insist = document.getElementById("insist");
     const next = document.getElementById("next");
 
-    async function decide(choice) {
-      const reason = document.getElementById("reason").value;
+    async function decide(choice, reason) {
       const answer = await post(`${at}/decide`, { choice, reason, base });
       if (answer.saved) location.href = next.href;
       else said.textContent = answer.error;
@@ -113,12 +119,18 @@ const pages = {
       const answer = await post(`${at}/edit`, { ...given, base, insist: insisted });
       if (answer.saved) { location.href = `/review/${encodeURIComponent(sample)}`; return; }
       insist.hidden = !answer.flags;
-      said.textContent = answer.error ?? `This edit would be taken by ${answer.flags.join(", ")}.`;
+      said.textContent = answer.error ?? `Not saved yet: the filters would reject it (${answer.flags.join(", ")}).`;
     }
     function open() { editor.hidden = false; editor.elements.thinking.focus(); }
+    const rejects = [...desk.querySelectorAll("[data-reason]")];
+    const byKey = { r: "other", ...Object.fromEntries(rejects.map((button, at) => [at + 1, button.dataset.reason])) };
 
     document.getElementById("accept").addEventListener("click", () => decide("accept"));
-    document.getElementById("reject").addEventListener("click", () => decide("reject"));
+    for (const button of rejects) {
+      button.addEventListener("click", () => decide("reject", button.dataset.reason));
+    }
+    document.getElementById("back").addEventListener("click", (event) => { event.preventDefault(); history.back(); });
+    document.getElementById("close").addEventListener("click", () => { editor.hidden = true; });
     document.getElementById("change").addEventListener("click", open);
     insist.addEventListener("click", () => save(true));
     editor.addEventListener("submit", (event) => { event.preventDefault(); save(false); });
@@ -127,9 +139,10 @@ const pages = {
       if (event.key === "Enter" && event.ctrlKey && !editor.hidden) { save(false); return; }
       if (event.target.closest("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
       if (event.key === "a") decide("accept");
-      else if (event.key === "r") decide("reject");
+      else if (event.key in byKey) decide("reject", byKey[event.key]);
       else if (event.key === "e") { event.preventDefault(); open(); }
       else if (event.key === "n") location.href = next.href;
+      else if (event.key === "b") history.back();
     });
   },
 };

@@ -7,11 +7,15 @@ from typing import Any
 
 import polars as pl
 
-from factory.errors import FactoryError
-from factory.judging import decide, measured_frame_of, verdict_column
+from factory.errors import FactoryError, RunError
+from factory.judging import decide, verdict_column
+from factory.metrics import measured_frame_of
 from factory.report.snapshot import RATE_COLUMNS, Snapshot
 from factory.text import join_think, split_think
 from filters.contract import BASE_COLUMNS, INPUT_COLUMNS
+
+UNCHECKED = "unchecked"
+"""The reason of a filter that could not be asked: an edit is not taken to pass it."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +28,33 @@ class Rejudged:
     skipped: dict[str, str]
 
     def flags(self) -> list[str]:
-        """ "correctness: wrong" for each filter that would take the first text."""
+        """ "correctness: wrong" for each filter that would take the first text or was not asked."""
         row = self.verdicts.row(0, named=True)
-        own = ((name, row[verdict_column(name)]) for name in self.asked)
-        return [f"{name}: {said['reason']}" for name, said in own if said["reason"]]
+        own = ((name, row[verdict_column(name)]["reason"]) for name in self.asked)
+        unasked = [f"{name}: {UNCHECKED}" for name in self.skipped]
+        return [f"{name}: {reason}" for name, reason in own if reason] + unasked
+
+
+def find_row(snapshot: Snapshot, sample_id: str) -> pl.DataFrame:
+    """A sample's row of `samples`. Raises RunError where the run holds no such sample."""
+    row = snapshot.samples.filter(pl.col("sample_id") == sample_id)
+    if row.is_empty():
+        raise RunError(f"{snapshot.run} has no sample {sample_id}; ids read 0123456789abcdef-3")
+    return row.head(1)
+
+
+def rejudge_edit(
+    snapshot: Snapshot, sample_id: str, thinking: str | None, response: str
+) -> Rejudged:
+    """What the run's filters, judge models among them, say of another text of a sample.
+
+    Raises RunError where there is no such sample or its own text cannot be read.
+    """
+    inputs = snapshot.texts(find_row(snapshot, sample_id))
+    if inputs.is_empty():
+        raise RunError(f"the text of {sample_id} cannot be read, so no edit can be judged")
+    changed = edited(inputs.select(INPUT_COLUMNS), thinking, response)
+    return rejudge(snapshot, changed, ask_judges=True)
 
 
 def rejudge(snapshot: Snapshot, inputs: pl.DataFrame, ask_judges: bool = False) -> Rejudged:

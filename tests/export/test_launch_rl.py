@@ -1,0 +1,163 @@
+"""A GRPO recipe as a launch of verl: the files, and verl's own code reading them."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from factory.errors import RunError, SourceError
+from factory.export.launch_rl import AS_IT_IS, export_rl
+from factory.prompting import R1_ZERO
+from factory.train.grpo_options import Grpo
+from factory.train.load import load_training
+from tests.export.tokenizers import CHATML, write_tokenizer
+
+CHECK = Path(__file__).parent / "in_trainer" / "verl_rl_check.py"
+QUESTION = "What is 3 + 4?"
+
+
+def recipe(folder: Path, **changes: Any) -> Grpo:
+    """Two questions, one of them without a verifier, for a model that is a tokenizer only."""
+    maths, talk = folder / "maths.jsonl", folder / "talk.jsonl"
+    maths.write_text(json.dumps({"question": QUESTION, "answer": "7"}) + "\n")
+    talk.write_text(json.dumps({"question": "Write a line."}) + "\n")
+    model = folder / "model"
+    write_tokenizer(model, CHATML)
+    (model / "config.json").write_text("{}")
+    data: dict[str, Any] = {
+        "kind": "grpo",
+        "name": "handed-over",
+        "model": str(model),
+        "sources": [
+            {"kind": "files", "name": "m", "path": str(maths), "verifier": {"kind": "math"}},
+            {"kind": "files", "name": "t", "path": str(talk)},
+        ],
+        "rewards": {"accuracy": {"prompts": "verified"}, "format": {"weight": 0.5}},
+        "rollouts": {"max_tokens": 64, "batches": 2},
+        "max_length": 2000,
+        "samples": 4,
+        "batch": 8,
+        "steps": 20,
+        "beta": 0.001,
+        "reference_every": 10,
+        "epsilon": 10,
+        **changes,
+    }
+    file = folder / "grpo.yaml"
+    file.write_text(yaml.safe_dump(data))
+    made = load_training(file)
+    assert isinstance(made, Grpo)
+    return made
+
+
+def rows_of(out: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pq.read_table(out / "data" / "train.parquet").to_pylist()
+    return found
+
+
+def test_the_files_hold_what_verl_asks_for(tmp_path: Path) -> None:
+    out = export_rl(recipe(tmp_path), tmp_path / "out")
+    row = rows_of(out)[0]
+    assert row["prompt"] == [{"role": "user", "content": QUESTION}]
+    assert row["ability"] == "math"
+    assert row["reward_model"]["style"] == "rule"
+    assert json.loads(row["reward_model"]["ground_truth"])["answer"] == "7"
+    config = yaml.safe_load((out / "grpo.yaml").read_text())
+    actor = config["actor_rollout_ref"]["actor"]
+    assert config["data"]["train_batch_size"] == 4, "questions of a rollout"
+    assert actor["ppo_mini_batch_size"] == 2, "questions of a step"
+    assert (actor["clip_ratio_high"], actor["kl_loss_coef"]) == (10, 0.001)
+    assert actor["loss_agg_mode"] == "seq-mean-token-mean"
+    assert config["trainer"]["total_training_steps"] == 10, "verl's step is a rollout"
+    assert "is not carried over" in (out / "grpo.yaml").read_text()
+
+
+PROMPTS: list[tuple[dict[str, Any], str]] = [
+    ({"template": "r1_zero"}, R1_ZERO.format(question=QUESTION)),
+    (
+        {"template": "chat", "prefill": "<think>\n"},
+        f"<|im_start|>user\n{QUESTION}<|im_end|>\n<|im_start|>assistant\n<think>\n",
+    ),
+]
+
+
+@pytest.mark.parametrize(("prompting", "expected"), PROMPTS)
+def test_a_rendered_prompt_goes_through_as_it_is(
+    prompting: dict[str, Any], expected: str, tmp_path: Path
+) -> None:
+    out = export_rl(recipe(tmp_path, prompting=prompting), tmp_path / "out")
+    assert rows_of(out)[0]["prompt"][0]["content"] == expected
+    model = yaml.safe_load((out / "grpo.yaml").read_text())["actor_rollout_ref"]["model"]
+    assert model["custom_chat_template"] == AS_IT_IS
+
+
+SCORES: list[tuple[int, str, float]] = [
+    (0, "<think>\nWell.\n</think>\n\n\\boxed{7}", 1.5),
+    (0, "<think>\nWell.\n</think>\n\n\\boxed{8}", 0.5),
+    (0, "\\boxed{7}", 0.0),
+    (1, "<think>\nWell.\n</think>\n\nA line.", 0.5),  # accuracy does not apply
+]
+
+
+def test_the_reward_file_scores_as_a_training_would(tmp_path: Path) -> None:
+    out = export_rl(recipe(tmp_path), tmp_path / "out")
+    compute_score = runpy.run_path(str(out / "compute_score.py"))["compute_score"]
+    rows = rows_of(out)
+    for place, text, expected in SCORES:
+        row = rows[place]
+        result = compute_score(
+            row["data_source"], text, row["reward_model"]["ground_truth"], row["extra_info"]
+        )
+        assert result["score"] == expected
+        assert result.keys() == {"score", "accuracy", "format", "undecided"}
+
+
+def test_stages_are_an_order_of_rows(tmp_path: Path) -> None:
+    out = export_rl(
+        recipe(tmp_path, unverified_from=16, beta=0, reference_every=None), tmp_path / "out"
+    )
+    verified = [bool(row["reward_model"]["ground_truth"]) for row in rows_of(out)]
+    assert len(verified) == 20 * 2
+    assert all(verified[: 15 * 2])
+    assert not all(verified[15 * 2 :])
+    assert yaml.safe_load((out / "grpo.yaml").read_text())["data"]["shuffle"] is False
+
+
+def test_nothing_is_overwritten_and_nothing_half_made_is_left(tmp_path: Path) -> None:
+    made = recipe(tmp_path)
+    export_rl(made, tmp_path / "out")
+    with pytest.raises(RunError, match="holds something"):
+        export_rl(made, tmp_path / "out")
+    with pytest.raises(SourceError):
+        export_rl(recipe(tmp_path, max_length=70), tmp_path / "other")
+    assert sorted(path.name for path in tmp_path.glob("o*")) == ["out"]
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("template", ["chat", "r1_zero"])
+def test_verl_reads_the_launch(template: str, tmp_path: Path) -> None:
+    """Config by Hydra into verl's own dataclasses, its RLHF data set, its reward function."""
+    python = os.environ.get("VERL_PYTHON")
+    if python is None:
+        pytest.skip("VERL_PYTHON is not set")
+    out = export_rl(recipe(tmp_path, prompting={"template": template}), tmp_path / "out")
+    done = subprocess.run(
+        [python, CHECK],
+        cwd=out,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = done.stdout.splitlines()
+    assert lines[-2:] == ["rollouts 4", "rows 2"]
+    scores = [line for line in lines if line.startswith("score")]
+    assert scores in ([], ["score 1.5", "score 0.5"])
