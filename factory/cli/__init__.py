@@ -8,14 +8,25 @@ import click
 
 from factory.cli.checking import audit, doctor, verify
 from factory.cli.handing_over import export, push
-from factory.cli.looking import compare, explain, report, review, samples, show, view
+from factory.cli.looking import (
+    compare,
+    explain,
+    export_tasks,
+    import_annotations,
+    report,
+    review,
+    samples,
+    show,
+    view,
+)
 from factory.cli.making import build, filter_command, init, serve, validate
 from factory.cli.training import curves, eval_command, run, train
 from factory.errors import FactoryError, Stopped
 
 SECTIONS = {
     "Make a corpus": (init, validate, build, filter_command, serve),
-    "Look at it": (show, report, view, review, compare, samples, explain),
+    "Look at it": (show, report, view, compare, samples, explain),
+    "Review by hand": (review, export_tasks, import_annotations),
     "Check": (audit, verify, doctor),
     "Hand it over": (export, push),
     "Train and evaluate": (train, eval_command, curves, run),

@@ -1,10 +1,10 @@
-"""Commands that look at a run: show, report, compare, view, review, explain, samples."""
+"""Commands that look at a run, and those by which people review it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -125,3 +125,39 @@ def samples(
         verdict = row["decision"] + (f": {row['reason']}" if row["reason"] else "")
         click.echo(f"=== {row['sample_id']}  {verdict}  {row['n_tokens']} tokens, {row['source']}")
         click.echo(row["text"])
+
+
+@click.command(name="export-tasks")
+@run_argument
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The tasks, as JSON; the labelling interface is written beside it, as XML.",
+)
+@click.option("--decision", type=click.Choice(["keep", "drop", "undecided"]), default="keep")
+@click.option("--reason", help="Only samples with this reason.")
+@click.option("--source", help="Only samples of this source.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="At most so many, drawn at random.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of the draw.")
+def export_tasks(run: Path, out: Path, **which: Any) -> None:
+    """Write samples as Label Studio tasks, for people to accept, reject and edit."""
+    from factory.label_studio import export_tasks
+
+    click.echo(f"{export_tasks(run, out, **which):,} tasks in {out}")
+
+
+@click.command(name="import-annotations")
+@run_argument
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def import_annotations(run: Path, file: Path) -> None:
+    """Take Label Studio's annotations up as reviews; edits are verified, then build again."""
+    from factory.label_studio import import_annotations
+
+    echo(import_annotations(run, file).lines())

@@ -130,8 +130,15 @@ def _cpu_generation(base: Any, seed: int) -> Any:
             self._llm_weights_sleeping = False
 
         def sync_weights(self) -> None:
+            from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
+
             weights = ((name, tensor.detach()) for name, tensor in self._iter_named_params())
             self._runner.reload_weights(weights_iterator=weights)
+            for layer in self._runner.get_model().modules():
+                if isinstance(layer, ParallelLMHead):
+                    # Tied to the embedding it is not loaded by itself, and keeps its packed copy of
+                    # the first policy's (vLLM 0.32): completions would come from two policies.
+                    layer.quant_method.process_weights_after_loading(layer)
             self.llm.reset_prefix_cache()
 
     return CpuGeneration
