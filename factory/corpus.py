@@ -240,12 +240,16 @@ def _verdicts(
         [run / "verdicts" / part.name for part in parts],
         columns=["sample_id", *map(verdict_column, stages)],
     ).join(chosen, on="sample_id", how="semi")
-    own = [
-        pl.struct(
-            filter=pl.lit(stage),
-            decision=pl.col(verdict_column(stage)).struct.field("decision"),
-            reason=pl.col(verdict_column(stage)).struct.field("reason"),
-        )
+    said = {
+        stage: [pl.col(verdict_column(stage)).struct.field(name) for name in ("decision", "reason")]
         for stage in stages
+    }
+    # Most rows have the same verdicts, and making a list of structs is slow: once for each kind.
+    words = [word.fill_null("") for own in said.values() for word in own]
+    rows = verdicts.with_columns(kind=pl.concat_str(words, separator="\t"))
+    own = [
+        pl.struct(filter=pl.lit(stage), decision=decision, reason=reason)
+        for stage, (decision, reason) in said.items()
     ]
-    return verdicts.select("sample_id", verdicts=pl.concat_list(own))
+    kinds = rows.unique("kind").select("kind", verdicts=pl.concat_list(own))
+    return rows.join(kinds, on="kind", how="left").select("sample_id", "verdicts")

@@ -7,6 +7,7 @@ and are made anew each time: a changed threshold reads a few narrow columns and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 ENGINE_STAGE = "engine"
 """The stage before the filters: a generation cut short is not judged as if it had ended."""
+
+WRITERS = 4
+"""Verdict files written side by side: most of the time they wait for the disk."""
 
 _CUT_SHORT = {"abort": "aborted", "early_stop": "stopped_early"}
 
@@ -204,15 +208,19 @@ def _write_verdicts(
     folders = {
         name: metrics_folder(run, name, judge) for name, judge in filters.items() if rules[name]
     }
-    for some in batches(parts):
-        rows = narrow_rows(some, prompts)
-        metrics = {name: read_metrics(folder, some, columns) for name, folder in folders.items()}
-        frame = _with_changes(measured_frame_of(rows, metrics), changes)
-        frame = frame.join(rates, on="prompt_id", how="left", maintain_order="left")
-        verdicts = decide(frame, filters)
-        placed = verdicts.join(rows.select("sample_id", "part"), on="sample_id", how="left")
-        for part, own in by_part(placed, some).items():
-            write_parquet(run / "verdicts" / part.name, own.to_arrow())
+    with ThreadPoolExecutor(WRITERS) as writers:
+        for some in batches(parts):
+            rows = narrow_rows(some, prompts)
+            metrics = {
+                name: read_metrics(folder, some, columns) for name, folder in folders.items()
+            }
+            frame = _with_changes(measured_frame_of(rows, metrics), changes)
+            frame = frame.join(rates, on="prompt_id", how="left", maintain_order="left")
+            verdicts = decide(frame, filters)
+            placed = verdicts.join(rows.select("sample_id", "part"), on="sample_id", how="left")
+            own = by_part(placed, some)
+            files = [run / "verdicts" / part.name for part in own]
+            list(writers.map(write_parquet, files, [one.to_arrow() for one in own.values()]))
 
 
 def text_hashes(run: Path, filters: Mapping[str, Filter]) -> pl.LazyFrame:

@@ -251,16 +251,14 @@ def measured_frame(
 
 def read_metrics(folder: Path, parts: Sequence[Path], columns: pl.Expr | Selector) -> pl.DataFrame:
     """Some columns of a filter's metrics over some parts."""
-    frames = []
-    for part in parts:
-        try:
-            frames.append(pl.scan_parquet(folder / part.name).select(columns).collect())
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise RunError(
-                f"{folder / part.name} cannot be read ({error}); delete it and build again to "
-                "measure it anew"
-            ) from error
-    return pl.concat(frames, how="vertical_relaxed")
+    scans = [pl.scan_parquet(folder / part.name).select(columns) for part in parts]
+    try:
+        return pl.concat(pl.collect_all(scans), how="vertical_relaxed")
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RunError(
+            f"the metrics in {folder} cannot be read ({error}); delete that folder and build again "
+            "to measure them anew"
+        ) from error
 
 
 def measured_frame_of(base: pl.DataFrame, metrics: Mapping[str, pl.DataFrame]) -> pl.DataFrame:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,11 +51,13 @@ def build(recipe: Path, assignments: tuple[str, ...], run: Path | None, watch: b
     print_outcome(directory, funnel, stdout())
 
 
-def _watching(run: Path) -> AbstractContextManager[str]:
+@contextmanager
+def _watching(run: Path) -> Iterator[None]:
     from factory.view.app import serving
 
-    click.echo("watch at http://127.0.0.1:8765/", err=True)
-    return serving(run)
+    with serving(run, port=None) as address:
+        click.echo(f"watch at {address}/", err=True)
+        yield
 
 
 @click.command()

@@ -135,7 +135,6 @@ def _stage(stage: str, reason: str, decision: str, count: Count, left: Count) ->
 
 def _about(snapshot: Snapshot) -> dict[str, Any]:
     samples, manifest = snapshot.samples, snapshot.manifest
-    started, finished = manifest.get("started_at"), manifest.get("finished_at")
     return {
         "name": snapshot.name,
         "state": snapshot.state,
@@ -144,8 +143,8 @@ def _about(snapshot: Snapshot) -> dict[str, Any]:
         "tokens": int(samples["n_tokens"].cast(pl.Int64).sum()),
         "unjudged": samples.filter(pl.col("decision") == UNJUDGED).height,
         "failures": _failures(snapshot),
-        "started_at": _moment(started),
-        "seconds": finished - started if started and finished else None,
+        "started_at": _moment(manifest.get("started_at")),
+        "engine_seconds": engine_seconds(snapshot.run) or None,
         "versions": manifest.get("versions", {}),
         "models": sorted(
             {str(p.get("model.id")) for p in manifest.get("params", {}).values() if p}

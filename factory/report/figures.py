@@ -145,17 +145,16 @@ def reasons_over_time(rows: Rows) -> Figure:
 
 
 def throughput(rows: Rows) -> Figure:
-    spec = _chart(
-        rows,
-        {"type": "line", "point": True},
-        x=_axis("minute", "quantitative", "minutes"),
-        y=_axis("tokens_per_second", "quantitative", "tokens/s"),
-    )
-    note = "Generated tokens a second, between two entries of the run's log."
+    minute = _axis("minute", "quantitative", "minutes")
+    line = {"type": "line", "point": True}
+    speed = _axis("tokens_per_second", "quantitative", "tokens/s")
+    specs = [_chart(rows, line, x=minute, y=speed)]
+    note = "Generated tokens a second, between two entries of the run's log"
     if any(row["occupancy"] is not None for row in rows):
-        spec["encoding"]["size"] = _axis("occupancy", "quantitative", "engine occupancy")
-        note += " The wider the line, the fuller the engine."
-    return Figure("throughput", "Throughput", note, [spec], rows)
+        share = _axis("occupancy", "quantitative", "of the engine in use", axis={"format": "%"})
+        specs.append(_chart(rows, line, height=110, x=minute, y=share))
+        note += ", and how full the engine was"
+    return Figure("throughput", "Throughput", f"{note}.", specs, rows)
 
 
 def account(rows: Rows) -> Figure:

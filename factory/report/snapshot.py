@@ -21,7 +21,7 @@ from factory.errors import RunError
 from factory.judging import TextHash, decide, verdict_column
 from factory.metrics import input_frame, measured_frame_of, metrics_file, prompt_frame
 from factory.store import read_lines, read_manifest, sample_parts
-from filters import FILTERS, filter_class
+from filters import FILTERS, FilterClassError, filter_class, own_filter_class
 from filters.contract import BASE_COLUMNS, Filter
 
 Kind = pl.DataType | type[pl.DataType]
@@ -241,11 +241,16 @@ def _read_filters(snapshot: Snapshot) -> None:
         snapshot.missing.append(f"recipe.yaml: {_why(error)}")
         return
     for name, fields in given.items():
-        if name not in FILTERS:
+        own = dict(fields or {})
+        reference = own.pop("class", None)
+        if reference is None and name not in FILTERS:
             snapshot.missing.append(f"recipe.yaml: this version has no filter {name}")
             continue
         try:
-            snapshot.filters[name] = filter_class(name).model_validate(fields or {})
+            kind = filter_class(name) if reference is None else own_filter_class(reference)
+            snapshot.filters[name] = kind.model_validate(own)
+        except FilterClassError as error:
+            snapshot.missing.append(f"recipe.yaml: filters.{name}.class: {error}")
         except ValidationError as error:
             first = error.errors()[0]
             at = ".".join(map(str, first["loc"]))
