@@ -20,7 +20,7 @@ from factory.cli.looking import (
     view,
 )
 from factory.cli.making import build, filter_command, init, serve, validate
-from factory.cli.training import curves, eval_command, run, train
+from factory.cli.training import curves, eval_command, pairs, run, train
 from factory.errors import FactoryError, Stopped
 
 SECTIONS = {
@@ -29,7 +29,7 @@ SECTIONS = {
     "Review by hand": (review, export_tasks, import_annotations),
     "Check": (audit, verify, doctor),
     "Hand it over": (export, push),
-    "Train and evaluate": (train, eval_command, curves, run),
+    "Train and evaluate": (train, pairs, eval_command, curves, run),
 }
 
 

@@ -1,30 +1,22 @@
-"""Commands that hand a corpus over: export, push."""
+"""Commands that hand over: a corpus to a trainer or the Hub, a recipe to another trainer."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from factory.cli.common import (
-    run_argument,
-)
+from factory.cli.common import run_argument
 
-if TYPE_CHECKING:
-    pass
+TRAINERS = ("trl", "verl", "llama-factory", "axolotl", "openai")
 
 
 @click.command()
-@run_argument
-@click.option(
-    "--format",
-    "format",
-    type=click.Choice(["trl", "verl", "llama-factory", "axolotl", "openai"]),
-    required=True,
-    help="The trainer.",
-)
-@click.option("--tokenizer", required=True, help="The target's: a folder, a Hub id or `demo`.")
+@click.argument("source", metavar="RUN|RECIPE", type=click.Path(exists=True, path_type=Path))
+@click.option("--format", "format", type=click.Choice(TRAINERS), help="Of a run: the trainer.")
+@click.option("--launch", type=click.Choice(TRAINERS[:4]), help="Of a recipe: the trainer.")
+@click.option("--tokenizer", help="The target's: a folder, a Hub id or `demo`.")
 @click.option(
     "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Where to."
 )
@@ -35,20 +27,48 @@ if TYPE_CHECKING:
 @click.option("--overlong", type=click.Choice(["drop", "fail"]), default="fail", show_default=True)
 @click.option("--max-length", type=click.IntRange(1), help="Tokens; the model's context otherwise.")
 @click.option("--sample-rows", default=1000, show_default=True, help="Rows checked token by token.")
-@click.option("--seed", default=0, show_default=True, help="Of that sample.")
-def export(run: Path, **options: Any) -> None:
+def export(
+    source: Path,
+    format: Any,
+    launch: str | None,
+    tokenizer: str | None,
+    out: Path,
+    **options: Any,
+) -> None:
     """Write a corpus as a trainer wants it, with a config that runs.
+
+    `factory export RUN --format axolotl --tokenizer PATH --out DIR`, or a training recipe with its
+    settings: `factory export RECIPE --launch verl --out DIR` (an sft recipe for any of these
+    trainers, a grpo recipe for verl).
 
     A gate renders rows with the target's own tokenizer first and refuses what would train wrongly:
     reasoning stripped by a chat template, no EOS, an empty loss mask, rows beyond the context.
     """
+    if source.is_file() != (launch is not None):
+        raise click.UsageError("name a run with --format, or a training recipe with --launch")
+    if launch is not None:
+        click.echo(_launch(source, launch, out))
+        return
+    if format is None or tokenizer is None:
+        raise click.UsageError("a run needs --format and --tokenizer")
     from factory.export.export import export_run
 
-    report = export_run(run, **options)
-    click.echo(
-        f"{report.rows:,} rows in layout {report.layout}, longest {report.longest:,} tokens, "
-        f"{report.overlong:,} beyond the context; written to {options['out']}"
-    )
+    click.echo(export_run(source, format, tokenizer, out, **options).told(out))
+
+
+def _launch(recipe: Path, trainer: Any, out: Path) -> str:
+    from factory.export.launch_rl import export_rl
+    from factory.export.launch_sft import export_sft
+    from factory.train.grpo_options import Grpo
+    from factory.train.load import load_training
+    from factory.train.sft_options import Sft
+
+    loaded = load_training(recipe)
+    if isinstance(loaded, Sft):
+        return export_sft(loaded, trainer, out).told(out)
+    if isinstance(loaded, Grpo) and trainer == "verl":
+        return f"written to {export_rl(loaded, out)}"
+    raise click.UsageError(f"a recipe of kind {loaded.kind} has no launch for {trainer}")
 
 
 @click.command()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from factory.cli.common import (
     RUNS,
     recipe_argument,
+    run_argument,
     run_option,
     set_option,
     stderr,
@@ -43,6 +45,39 @@ def eval_command(recipe: Path, assignments: tuple[str, ...], run: Path | None) -
 
     loaded = load_eval(recipe, assignments)
     print_evaluation(evaluate(loaded, run or RUNS / loaded.name, stderr()), stdout())
+
+
+@click.command()
+@run_argument
+@click.option("--judge", required=True, metavar="URL", help="An OpenAI-compatible endpoint.")
+@click.option("--judge-model", required=True, help="The name the endpoint knows the judge by.")
+@click.option(
+    "--judge-key-env",
+    default="JUDGE_API_KEY",
+    show_default=True,
+    help="The environment variable that holds the endpoint's key.",
+)
+@click.option(
+    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="JSON lines."
+)
+@click.option("--per-prompt", default=1, show_default=True, help="Pairs of a prompt's samples.")
+@click.option("--margin", default=1.0, show_default=True, help="Mean difference must exceed it.")
+@click.option("--seed", default=0, show_default=True, help="Of which samples are paired.")
+def pairs(
+    run: Path, judge: str, judge_model: str, judge_key_env: str, out: Path, **pairing: Any
+) -> None:
+    """Make preference pairs of a run's samples: a judge compares each four times, both ways.
+
+    For a recipe of kind reward_model. What was compared is kept beside OUT and not asked again.
+    """
+    from factory.train.preferences import Pairing, make_pairs
+    from filters.judge_client import Endpoint, JudgeClient
+
+    endpoint = Endpoint(base_url=judge, model=judge_model, api_key_env=judge_key_env)
+    with JudgeClient(endpoint, temperature=1.0) as ask:
+        became = make_pairs(run, ask, out, Pairing(**pairing))
+    words = ", ".join(f"{count:,} {what}" for what, count in became.items())
+    click.echo(f"{words}; written to {out}")
 
 
 @click.command()

@@ -21,7 +21,7 @@ from jinja2.exceptions import TemplateError
 from factory.errors import ModelError, RunError
 from factory.export.formats import FORMATS, Format, FormatName
 from factory.export.gate import Gate, GateError
-from factory.export.launch import Launch
+from factory.export.launch import Launch, Settings
 from factory.export.layouts import LayoutName
 from factory.export.target import Target, load_target
 from factory.store import read_manifest, storage_error
@@ -48,6 +48,12 @@ class ExportReport:
     overlong: int  # rows longer than max_length, left out
     longest: tuple[str, int] | None  # the longest of those: its id and its tokens
     files: list[str]  # relative to the export
+
+    def told(self, out: Path) -> str:
+        """The export in a line."""
+        rows = ", ".join(f"{count:,} {split} rows" for split, count in self.rows.items())
+        left = f"; {self.overlong:,} rows left out, too long" if self.overlong else ""
+        return f"{rows} in layout {self.layout}{left}; written to {out}"
 
 
 @dataclass
@@ -76,20 +82,22 @@ def export_run(
     overlong: Overlong = "fail",
     max_length: int | None = None,
     sample_rows: int = 1000,
-    seed: int = 0,
+    settings: Settings | None = None,
 ) -> ExportReport:
     """Export a run's corpus for a trainer.
 
     `tokenizer` is the target's (folder, Hub id, `demo`); `model` what its config should name where
-    that is another. Raises GateError where the target would not learn what the rows hold,
-    ModelError where it does not fit, RunError where there is no corpus or `out` is something else.
+    that is another. The config says `settings`: R1's, unless given. Raises GateError where the
+    target would not learn what the rows hold, ModelError where it does not fit, RunError where
+    there is no corpus or `out` is something else.
     """
+    settings = settings or Settings()
     shards = corpus_shards(run)
     _refuse_to_overwrite(out)
     chosen = FORMATS[format]
     target = load_target(tokenizer, model=model, template=template, eos=eos, max_length=max_length)
     gate = Gate(target, chosen.layout(layout, format), chosen.alternating)
-    checked = _check_sample(shards, gate, sample_rows, seed)
+    checked = _check_sample(shards, gate, sample_rows, settings.seed)
     scratch = out.with_name(f".{out.name}.partial")
     try:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -99,7 +107,7 @@ def export_run(
             _write_shard(shard, gate, chosen, scratch, tally)
         _refuse_overlong(tally, target, overlong)
         name = re.sub(r"\W+", "_", str(read_manifest(run).get("name", run.name)))
-        launch = Launch(name, target, gate.layout.name, tally.files, seed)
+        launch = Launch(name, target, gate.layout.name, tally.files, settings)
         for file, text in chosen.configs(launch).items():
             (scratch / file).write_text(text, encoding="utf-8")
         if launch.tokenizer:

@@ -1,7 +1,7 @@
 """Ready-to-run trainer configs that stand beside the exported data.
 
-R1's settings (v2, supplement): two epochs, cosine from 5e-5 to a tenth, batch 128. The batch is
-spread over eight GPUs. Paths are relative to the export's folder, so that it can move to a cluster.
+The batch is spread over eight GPUs. Paths are relative to the export's folder, so that it can move
+to a cluster.
 """
 
 from __future__ import annotations
@@ -16,11 +16,24 @@ import yaml
 from factory.export.layouts import LayoutName
 from factory.export.target import Target
 
-LEARNING_RATE = 5e-5
-FLOOR = 0.1  # of the learning rate, where the cosine ends
-EPOCHS = 2
-BATCH = 128
 GPUS = 8
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the corpus is trained on. The defaults are R1's for its 800k rows (v2, supplement)."""
+
+    learning_rate: float = 5e-5
+    floor: float = 0.1  # of the learning rate, where the cosine ends
+    epochs: float = 2
+    batch: int = 128
+    packing: bool = True
+    seed: int = 0
+
+    @property
+    def accumulation(self) -> int:
+        """Steps over which each of the GPUs gathers its share of a batch, a sequence each."""
+        return max(1, self.batch // GPUS)
 
 
 @dataclass(frozen=True)
@@ -31,7 +44,7 @@ class Launch:
     target: Target
     layout: LayoutName
     files: Mapping[str, Sequence[str]]  # split → files, relative to the export
-    seed: int = 0
+    settings: Settings
 
     @property
     def validates(self) -> bool:
@@ -54,21 +67,21 @@ def trl(launch: Launch) -> dict[str, str]:
         "dataset_test_split": "validation" if launch.validates else "train",
         "eval_strategy": "epoch" if launch.validates else "no",
         "max_length": launch.target.max_length,
-        "packing": True,
+        "packing": launch.settings.packing,
         "assistant_only_loss" if marked else "completion_only_loss": True,
         "eos_token": launch.target.eos,
-        "num_train_epochs": EPOCHS,
-        "learning_rate": LEARNING_RATE,
+        "num_train_epochs": launch.settings.epochs,
+        "learning_rate": launch.settings.learning_rate,
         "lr_scheduler_type": "cosine_with_min_lr",
-        "lr_scheduler_kwargs": {"min_lr_rate": FLOOR},
+        "lr_scheduler_kwargs": {"min_lr_rate": launch.settings.floor},
         "per_device_train_batch_size": 1,
-        "gradient_accumulation_steps": BATCH // GPUS,
+        "gradient_accumulation_steps": launch.settings.accumulation,
         "gradient_checkpointing": True,
         "bf16": True,
         "logging_steps": 10,
         "save_strategy": "epoch",
         "output_dir": "checkpoints",
-        "seed": launch.seed,
+        "seed": launch.settings.seed,
     }
     if launch.tokenizer and launch.layout != "text":
         config["chat_template_path"] = f"{launch.tokenizer}/chat_template.jinja"
@@ -87,20 +100,24 @@ def verl(launch: Launch) -> dict[str, str]:
             "train_files": list(launch.files["train"]),
             "val_files": list(launch.files["validation"]) if launch.validates else None,
             "messages_key": "messages",
-            "train_batch_size": BATCH,
+            "train_batch_size": launch.settings.batch,
             "max_length": launch.target.max_length,
             "max_token_len_per_gpu": launch.target.max_length,
             "truncation": "error",  # the gate left nothing to truncate
         },
         "model": model,
-        "optim": {"lr": LEARNING_RATE, "lr_scheduler_type": "cosine", "min_lr_ratio": FLOOR},
+        "optim": {
+            "lr": launch.settings.learning_rate,
+            "lr_scheduler_type": "cosine",
+            "min_lr_ratio": launch.settings.floor,
+        },
         "trainer": {
             "project_name": launch.name,
             "experiment_name": "sft",
-            "total_epochs": EPOCHS,
+            "total_epochs": launch.settings.epochs,
             "n_gpus_per_node": GPUS,
             "logger": ["console"],
-            "seed": launch.seed,
+            "seed": launch.settings.seed,
         },
     }
     command = (
@@ -139,19 +156,19 @@ def llama_factory(launch: Launch) -> dict[str, str]:
         "dataset_dir": ".",
         "dataset": f"{launch.name}_train",
         "cutoff_len": launch.target.max_length,
-        "packing": True,
-        "neat_packing": True,  # rows in one sequence do not see each other
-        "num_train_epochs": EPOCHS,
-        "learning_rate": LEARNING_RATE,
+        "packing": launch.settings.packing,
+        "neat_packing": launch.settings.packing,  # rows in one sequence do not see each other
+        "num_train_epochs": launch.settings.epochs,
+        "learning_rate": launch.settings.learning_rate,
         "lr_scheduler_type": "cosine_with_min_lr",
-        "lr_scheduler_kwargs": {"min_lr_rate": FLOOR},
+        "lr_scheduler_kwargs": {"min_lr_rate": launch.settings.floor},
         "per_device_train_batch_size": 1,
-        "gradient_accumulation_steps": BATCH // GPUS,
+        "gradient_accumulation_steps": launch.settings.accumulation,
         "bf16": True,
         "logging_steps": 10,
         "save_strategy": "epoch",
         "output_dir": "checkpoints",
-        "seed": launch.seed,
+        "seed": launch.settings.seed,
     }
     if launch.validates:
         config |= {"eval_dataset": f"{launch.name}_validation", "eval_strategy": "epoch"}
@@ -187,22 +204,22 @@ def axolotl(launch: Launch) -> dict[str, str]:
         "base_model": launch.target.model,
         "datasets": [dataset("train")],
         "sequence_len": launch.target.max_length,
-        "sample_packing": True,
+        "sample_packing": launch.settings.packing,
         "attn_implementation": "flash_attention_2",  # keeps packed rows from seeing each other
         "special_tokens": {"eos_token": launch.target.eos},
-        "num_epochs": EPOCHS,
-        "learning_rate": LEARNING_RATE,
+        "num_epochs": launch.settings.epochs,
+        "learning_rate": launch.settings.learning_rate,
         "lr_scheduler": "cosine",
-        "cosine_min_lr_ratio": FLOOR,
+        "cosine_min_lr_ratio": launch.settings.floor,
         "micro_batch_size": 1,
-        "gradient_accumulation_steps": BATCH // GPUS,
+        "gradient_accumulation_steps": launch.settings.accumulation,
         "gradient_checkpointing": True,
         "optimizer": "adamw_torch_fused",
         "bf16": True,
         "logging_steps": 10,
         "saves_per_epoch": 1,
         "output_dir": "checkpoints",
-        "seed": launch.seed,
+        "seed": launch.settings.seed,
     }
     if launch.validates:
         config["test_datasets"] = [dataset("validation")]
@@ -235,10 +252,10 @@ def openai(launch: Launch) -> dict[str, str]:
         "model": launch.target.model,
         "training_file": launch.files["train"][0],
         "suffix": launch.name[:18],
-        "seed": launch.seed,
+        "seed": launch.settings.seed,
         "method": {
             "type": "supervised",
-            "supervised": {"hyperparameters": {"n_epochs": EPOCHS}},
+            "supervised": {"hyperparameters": {"n_epochs": launch.settings.epochs}},
         },
     }
     if launch.validates:

@@ -25,6 +25,7 @@ from factory.store import storage_error
 from factory.types import Prompt
 
 if TYPE_CHECKING:
+    from factory.train.grpo import Question
     from factory.train.grpo_options import Grpo
 
 GPUS = 8
@@ -69,11 +70,11 @@ def export_rl(recipe: Grpo, out: Path) -> Path:
         with TrainDir(scratch / "questions") as folder:
             questions = load_questions(recipe, folder, tokenizer, Console(quiet=True))
         shutil.rmtree(scratch / "questions")
-        plain = recipe.prompting.template != "chat" or bool(recipe.prompting.prefill)
+        plain = recipe.prompting.template != "chat" or any(one.asked.prefill for one in questions)
         begin = _begin(recipe, tokenizer)
-        rows = [_row(recipe, prompt, begin + text if plain else None) for prompt, text in questions]
+        rows = [_row(recipe, one, begin + one.text if plain else None) for one in questions]
         if recipe.unverified_from is not None:
-            verified = [prompt.verifier is not None for prompt, _ in questions]
+            verified = [one.prompt.verifier is not None for one in questions]
             rows = in_stages(recipe, rows, verified)
         _write_parquet(scratch / "data" / "train.parquet", rows)
         config = verl_config(recipe, plain, _longest(tokenizer, questions))
@@ -94,9 +95,9 @@ def score(recipe: Path, text: str, extra_info: dict[str, Any]) -> dict[str, floa
     a completion that nothing could decide (`undecided`), since verl has no such state."""
     from factory.train.scoring import Scoring
 
-    rewards, prefill, stop = _settings(recipe)
+    rewards, stop = _settings(recipe)
     prompt = Prompt.from_row(json.loads(extra_info["prompt"]))
-    scoring = Scoring(rewards, [prompt], prefill=prefill, stop=stop)
+    scoring = Scoring(rewards, [prompt], prefills={prompt.id: extra_info["prefill"]}, stop=stop)
     scores = scoring.score([prompt.id], [text], [len(text)], [False])
     (total,) = scores.totals(scoring.weights)
     parts = {name: values[0] or 0.0 for name, values in scores.parts.items()}
@@ -104,14 +105,14 @@ def score(recipe: Path, text: str, extra_info: dict[str, Any]) -> dict[str, floa
 
 
 @cache
-def _settings(path: Path) -> tuple[dict[str, Any], str, list[str]]:
+def _settings(path: Path) -> tuple[dict[str, Any], list[str]]:
     from factory.train.grpo_options import Grpo
     from factory.train.load import load_training
     from factory.train.scoring import not_judged
 
     recipe = load_training(path)
     assert isinstance(recipe, Grpo)
-    return dict(recipe.rewards), recipe.prompting.prefill, not_judged(recipe.prompting)
+    return dict(recipe.rewards), not_judged(recipe.prompting)
 
 
 def verl_config(recipe: Grpo, plain: bool, prompt_tokens: int) -> dict[str, Any]:
@@ -185,8 +186,9 @@ def verl_config(recipe: Grpo, plain: bool, prompt_tokens: int) -> dict[str, Any]
     }
 
 
-def _row(recipe: Grpo, prompt: Prompt, text: str | None) -> dict[str, Any]:
+def _row(recipe: Grpo, question: Question, text: str | None) -> dict[str, Any]:
     """`extra_info.prompt` is the whole question: rewards read its language, domain and verifier."""
+    prompt = question.prompt
     messages: list[Any] = [{"role": "user", "content": text}]
     if text is None:
         messages = [dict(turn) for turn in recipe.prompting.messages_for(prompt)]
@@ -196,7 +198,11 @@ def _row(recipe: Grpo, prompt: Prompt, text: str | None) -> dict[str, Any]:
         "prompt": messages,
         "ability": prompt.domain,
         "reward_model": {"style": "rule", "ground_truth": row["verifier"] or ""},
-        "extra_info": {"id": prompt.id, "prompt": json.dumps(row, ensure_ascii=False)},
+        "extra_info": {
+            "id": prompt.id,
+            "prompt": json.dumps(row, ensure_ascii=False),
+            "prefill": question.asked.prefill,
+        },
     }
 
 
@@ -216,8 +222,8 @@ def _begin(recipe: Grpo, tokenizer: Any) -> str:
     return str(tokenizer.bos_token) if first == tokenizer.bos_token_id else ""
 
 
-def _longest(tokenizer: Any, questions: list[tuple[Prompt, str]]) -> int:
-    return max(len(ids) for ids in tokenizer([text for _, text in questions])["input_ids"])
+def _longest(tokenizer: Any, questions: list[Question]) -> int:
+    return max(len(ids) for ids in tokenizer([one.text for one in questions])["input_ids"])
 
 
 def _header(recipe: Grpo) -> str:

@@ -8,10 +8,11 @@ whole training is the same again, with vLLM its course is, its texts are not.
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from factory.errors import Problem, RecipeError, SourceError
 from factory.loaders.load import load_prompts
+from factory.prompting import Rendered
 from factory.references import sound_prompts
 from factory.store import save_prompts
 from factory.train.rollouts import check_rollouts, generation_backend, rollout_arguments
@@ -36,11 +37,11 @@ def train_grpo(recipe: Grpo, run: TrainDir, console: Console) -> dict[str, Any]:
     tokenizer = load_tokenizer(recipe)
     tokenizer.padding_side = "left"
     questions = load_questions(recipe, run, tokenizer, console)
-    prompts = [prompt for prompt, _ in questions]
+    prompts = [question.prompt for question in questions]
     scoring = Scoring(
         recipe.rewards,
         prompts,
-        prefill=recipe.prompting.prefill,
+        prefills={question.prompt.id: question.asked.prefill for question in questions},
         stop=not_judged(recipe.prompting),
     )
     refuse_dead_parts(recipe, scoring, prompts)
@@ -64,10 +65,20 @@ def train_grpo(recipe: Grpo, run: TrainDir, console: Console) -> dict[str, Any]:
     return metrics
 
 
-def load_questions(
-    recipe: Grpo, run: TrainDir, tokenizer: Any, console: Console
-) -> list[tuple[Prompt, str]]:
-    """The prompts and the text the policy continues, without those that leave no room to answer."""
+class Question(NamedTuple):
+    """A prompt, and how it is put to the policy."""
+
+    prompt: Prompt
+    asked: Rendered
+
+    @property
+    def text(self) -> str:
+        """What the policy continues."""
+        return self.asked.prompt_text + self.asked.prefill
+
+
+def load_questions(recipe: Grpo, run: TrainDir, tokenizer: Any, console: Console) -> list[Question]:
+    """The questions, without those that leave no room to answer."""
     from factory.build import describe
 
     loaded = load_prompts(recipe.sources)
@@ -76,17 +87,11 @@ def load_questions(
     prompts = loaded.prompts
     if any(part.kind == "accuracy" for part in recipe.rewards.values()):
         prompts = sound_prompts(prompts, run.path)
-    rendered = []
-    for prompt in prompts:
-        text = recipe.prompting.render(prompt, tokenizer)
-        rendered.append(text.prompt_text + text.prefill)
+    asked = [Question(one, recipe.prompting.render(one, tokenizer)) for one in prompts]
     room = (recipe.max_length or tokenizer.model_max_length) - recipe.rollouts.max_tokens
-    lengths = [len(ids) for ids in tokenizer(rendered)["input_ids"]] if rendered else []
-    fitting = [
-        (prompt, text)
-        for prompt, text, length in zip(prompts, rendered, lengths, strict=True)
-        if length <= room
-    ]
+    texts = [question.text for question in asked]
+    lengths = [len(ids) for ids in tokenizer(texts)["input_ids"]] if texts else []
+    fitting = [one for one, length in zip(asked, lengths, strict=True) if length <= room]
     if not fitting:
         raise SourceError(
             f"not one of {len(loaded.prompts)} questions can be trained on: "
@@ -98,7 +103,7 @@ def load_questions(
         left = f"{len(prompts) - len(fitting):,} questions left out: no room for an answer"
         console.print(left, highlight=False, markup=False)
     if run.is_main:
-        save_prompts(run.path, [prompt for prompt, _ in fitting])
+        save_prompts(run.path, [question.prompt for question in fitting])
     return fitting
 
 
@@ -114,7 +119,7 @@ def make_trainer(
     recipe: Grpo,
     run: TrainDir,
     tokenizer: Any,
-    questions: list[tuple[Prompt, str]],
+    questions: list[Question],
     scoring: Scoring,
 ) -> Any:
     """The trainer with its policy, its reference model and its engine."""
@@ -123,9 +128,9 @@ def make_trainer(
     from factory.train.arguments import accumulation, arguments
     from factory.train.weights import load_causal_lm, lora_config
 
-    rows = [{"prompt": text, "prompt_id": prompt.id} for prompt, text in questions]
+    rows = [{"prompt": one.text, "prompt_id": one.prompt.id} for one in questions]
     if recipe.unverified_from is not None:
-        rows = in_stages(recipe, rows, [prompt.verifier is not None for prompt, _ in questions])
+        rows = in_stages(recipe, rows, [one.prompt.verifier is not None for one in questions])
     per_rollout = recipe.batch // recipe.samples * recipe.rollouts.batches
     if len(rows) < per_rollout:
         what = f"a rollout takes {per_rollout} questions, and there are {len(rows)}"

@@ -42,7 +42,7 @@ class Scores(NamedTuple):
 class Scoring:
     """The parts of a recipe's reward over a fixed set of prompts.
 
-    `prefill` is what was put into the model's mouth: it belongs to the completion that is judged.
+    `prefills` are the words put into the model's mouth, by prompt: they belong to the completion.
     A stop string that is no part of an answer (the next turn's opening) does not.
     """
 
@@ -51,7 +51,7 @@ class Scoring:
         rewards: Mapping[str, Reward],
         prompts: Sequence[Prompt],
         *,
-        prefill: str = "",
+        prefills: Mapping[str, str] | None = None,
         stop: Sequence[str] = (),
     ) -> None:
         self.rewards = rewards
@@ -64,7 +64,7 @@ class Scoring:
         ]
         schema = dict.fromkeys(("prompt_id", "question", *columns), pl.String)
         self._table = pl.DataFrame(rows, schema=schema)
-        self._prefill, self._stop = prefill, stop
+        self._prefills, self._stop = prefills or {}, stop
 
     @property
     def weights(self) -> dict[str, float]:
@@ -92,7 +92,10 @@ class Scoring:
             {
                 "prompt_id": list(prompt_ids),
                 "index": range(len(prompt_ids)),  # the place in the batch: makes ids unique
-                "text": [self._prefill + self._ended(text) for text in completions],
+                "text": [
+                    self._prefills.get(name, "") + self._ended(text)
+                    for name, text in zip(prompt_ids, completions, strict=True)
+                ],
                 "finish_reason": ["length" if short else "stop" for short in cut],
                 "n_tokens": list(n_tokens),
             },

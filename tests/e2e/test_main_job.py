@@ -100,7 +100,7 @@ def test_killed_resumed_and_finished(tmp_path: Path) -> None:
     assert all(row["extracted_answer"] for row in rows.rows(named=True))
 
     log_size = (run / "engine.log").stat().st_size
-    again = factory("build", path, "--run", run, "--set", "filters.length.max_tokens=40")
+    again = factory("build", path, "--run", run, "--set", "filters.length.max_tokens=60")
     assert again.returncode == 0, again.stderr
     assert (run / "engine.log").stat().st_size == log_size  # no engine was started
     explained = factory("explain", run, rows["id"][0])

@@ -191,7 +191,9 @@ def test_what_nothing_could_decide_earns_nothing_at_all() -> None:
 
 
 def test_prefill_counts_and_the_next_turn_does_not() -> None:
-    scoring = Scoring(parts_of(accuracy={}, format={}), [SUM], prefill="<think>\n", stop=["\n***"])
+    scoring = Scoring(
+        parts_of(accuracy={}, format={}), [SUM], prefills={SUM.id: "<think>\n"}, stop=["\n***"]
+    )
     text = RIGHT.removeprefix("<think>\n") + "\n***\n\\boxed{9}"
     scores = scoring.score([SUM.id], [text], [9], [False])
     assert scores.parts == {"accuracy": [1.0], "format": [1.0]}

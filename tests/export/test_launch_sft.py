@@ -1,0 +1,111 @@
+"""`factory export` as a user calls it: a run for a trainer, or a recipe with its settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from factory.cli import cli
+from factory.errors import RecipeError
+from factory.export.launch_sft import export_sft
+from factory.train.load import load_training
+from factory.train.sft_options import Sft
+from tests.export import tokenizers as t
+from tests.export.runs import small_run
+
+RECIPE = """
+kind: sft
+name: taught
+model: {model}
+data: {run}
+epochs: 3
+batch: 64
+max_length: 512
+packing: true
+seed: 7
+optimizer: {{learning_rate: 1e-4, floor: 0.2}}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    # The tokenizer's folder stands for the model's: a launch reads nothing else of it.
+    model = Path(t.write_tokenizer(tmp_path / "model", t.CHATML))
+    (model / "config.json").write_text('{"max_position_embeddings": 2048}')
+    file = tmp_path / "sft.yaml"
+    file.write_text(RECIPE.format(model=model, run=small_run(tmp_path / "run")))
+    return file
+
+
+SETTINGS = {  # trainer → where its config says learning rate, floor, epochs, seed and packing
+    "trl": (
+        "learning_rate",
+        "lr_scheduler_kwargs.min_lr_rate",
+        "num_train_epochs",
+        "seed",
+        "packing",
+    ),
+    "llama-factory": (
+        "learning_rate",
+        "lr_scheduler_kwargs.min_lr_rate",
+        "num_train_epochs",
+        "seed",
+        "packing",
+    ),
+    "axolotl": ("learning_rate", "cosine_min_lr_ratio", "num_epochs", "seed", "sample_packing"),
+    "verl": ("optim.lr", "optim.min_lr_ratio", "trainer.total_epochs", "trainer.seed", None),
+}
+
+
+@pytest.mark.parametrize("trainer", SETTINGS)
+def test_a_recipe_goes_to_a_trainer_with_its_settings(
+    trainer: str, recipe: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    done = CliRunner().invoke(
+        cli, ["export", str(recipe), "--launch", trainer, "--out", str(out)], catch_exceptions=False
+    )
+    assert "12 train rows, 3 validation rows" in done.stdout
+    config = yaml.safe_load((out / "sft.yaml").read_text())
+    for place, value in zip(SETTINGS[trainer], (1e-4, 0.2, 3, 7, True), strict=True):
+        found = config
+        for key in place.split(".") if place else ():
+            found = found[key]
+        assert place is None or found == value, place
+
+
+def test_a_run_goes_to_a_trainer(recipe: Path, tmp_path: Path) -> None:
+    command = ["export", str(tmp_path / "run"), "--format", "trl", "--max-length", "512"]
+    command += ["--tokenizer", str(tmp_path / "model"), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(cli, command, catch_exceptions=False)
+    assert "12 train rows, 3 validation rows in layout" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["RUN", "--launch", "trl"], "training recipe with --launch"),
+        (["RECIPE", "--format", "trl"], "training recipe with --launch"),
+        (["RUN", "--format", "trl"], "--tokenizer"),
+        (["RECIPE"], "training recipe with --launch"),
+    ],
+)
+def test_what_does_not_fit_together_is_said(
+    arguments: list[str], complaint: str, recipe: Path, tmp_path: Path
+) -> None:
+    names = {"RUN": str(tmp_path / "run"), "RECIPE": str(recipe)}
+    command = ["export", *(names.get(word, word) for word in arguments), "--out", "nowhere"]
+    done = CliRunner().invoke(cli, command)
+    assert done.exit_code == 2
+    assert complaint in done.output
+
+
+@pytest.mark.parametrize("unsaid", ["lora={}", "layers=4", "context=4096", "steps=10"])
+def test_what_a_config_cannot_say_is_refused(unsaid: str, recipe: Path, tmp_path: Path) -> None:
+    loaded = load_training(recipe, [unsaid])
+    assert isinstance(loaded, Sft)
+    with pytest.raises(RecipeError, match=unsaid.partition("=")[0]):
+        export_sft(loaded, "trl", tmp_path / "out")
