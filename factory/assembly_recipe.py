@@ -32,7 +32,7 @@ from factory.errors import Problem, RecipeError
 from factory.recipe import Recipe, explain_validation, parse_part, parse_recipe
 from factory.select_options import Corpus, Select
 from factory.types import Domain
-from factory.yaml_places import Document, load_document, override
+from factory.yaml_places import Document, load_document
 from filters.contamination import Contamination
 
 KIND = "assembly"
@@ -195,9 +195,7 @@ def is_assembly(document: Document) -> bool:
 
 def load_build(path: Path, assignments: Iterable[str] = ()) -> Recipe | Assembly:
     """Read a file of either kind. Raises RecipeError that lists everything wrong with it."""
-    document = load_document(path)
-    for assignment in assignments:
-        override(document, assignment)
+    document = load_document(path, assignments)
     if is_assembly(document):
         return parse_assembly(document)
     if "runs" in document.data:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,6 +22,7 @@ from factory.cli import SECTIONS, cli
 from factory.evaluation.recipe import Eval
 from factory.loaders import LOADERS, loader_class
 from factory.loaders.source import Source
+from factory.lookup import look_up
 from factory.pipelines.recipe import Pipeline
 from factory.recipe import Recipe
 from factory.train.load import KINDS as TRAINERS
@@ -36,14 +36,8 @@ SCHEMA = ROOT / "recipes" / "schema.json"
 
 def kinds() -> dict[str, type[BaseModel]]:
     """What the key `kind` of a recipe file can be, and the schema it asks for."""
-    training = {kind: _named(options) for kind, (options, _) in TRAINERS.items()}
+    training = {kind: look_up(options) for kind, (options, _) in TRAINERS.items()}
     return {assembly_recipe.KIND: Assembly, **training, "eval": Eval, "pipeline": Pipeline}
-
-
-def _named(reference: str) -> type[BaseModel]:
-    module, _, attribute = reference.partition(":")
-    found: type[BaseModel] = getattr(import_module(module), attribute)
-    return found
 
 
 def schema() -> dict[str, Any]:

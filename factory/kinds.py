@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Literal, Protocol
+
+from factory.lookup import look_up
 
 SAMPLES = "build"
 """The kind of a recipe that names none."""
@@ -51,6 +52,5 @@ class AnyRecipe(Protocol):
 
 def load(kind: str, path: Path, assignments: Iterable[str] = ()) -> AnyRecipe:
     """Read a recipe of this kind. Raises RecipeError that lists everything wrong with it."""
-    module, _, function = KINDS[kind].loader.partition(":")
-    recipe: AnyRecipe = getattr(import_module(module), function)(path, assignments)
+    recipe: AnyRecipe = look_up(KINDS[kind].loader)(path, assignments)
     return recipe

@@ -36,7 +36,7 @@ from factory.sampling.sampling_options import Sampling
 from factory.sampling.server_options import ServerOptions
 from factory.select_options import Corpus, Select
 from factory.types import fingerprint
-from factory.yaml_places import Document, Loc, dotted, load_document, override
+from factory.yaml_places import Document, Loc, dotted, load_document
 from filters import FILTERS, FilterClassError, filter_class, own_filter_class
 from filters.contract import Filter
 
@@ -191,9 +191,7 @@ class Recipe(Strict):
 
 def load_recipe(path: Path, assignments: Iterable[str] = ()) -> Recipe:
     """Read a recipe file. Raises RecipeError that lists everything wrong with it at once."""
-    document = load_document(path)
-    for assignment in assignments:
-        override(document, assignment)
+    document = load_document(path, assignments)
     return parse_recipe(document)
 
 

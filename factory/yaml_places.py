@@ -47,12 +47,17 @@ class Document:
         return ""
 
 
-def load_document(path: Path) -> Document:
-    """Read a recipe file with everything it `extends`. Raises RecipeError with every problem."""
+def load_document(path: Path, assignments: Iterable[str] = ()) -> Document:
+    """Read a recipe file with everything it `extends`, and what `--set` changes in it.
+
+    Raises RecipeError with every problem.
+    """
     problems: list[Problem] = []
     document = _load(path, problems, ())
     if problems:
         raise RecipeError(problems)
+    for assignment in assignments:
+        override(document, assignment)
     return document
 
 

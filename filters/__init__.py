@@ -6,11 +6,11 @@ Named by path and imported on use, so that asking for one imports one.
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from factory.lookup import look_up
 from factory.types import fingerprint
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ FILTERS = {
 
 def filter_class(name: str) -> type[Filter]:
     """The class behind a filter's name. Raises KeyError for a name not in `FILTERS`."""
-    module, _, attribute = FILTERS[name].partition(":")
-    found: type[Filter] = getattr(import_module(module), attribute)
+    found: type[Filter] = look_up(FILTERS[name])
     return found
 
 

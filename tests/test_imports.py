@@ -11,11 +11,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-BELOW = ["factory.types", "factory.text", "factory.errors", "factory.paths"]
+BELOW = ["factory.types", "factory.text", "factory.errors", "factory.paths", "factory.lookup"]
 """All that `filters` may know of `factory`."""
 
 LEVELS = [  # from the ground up: a module may import its own level and those before it
-    "errors text types paths yaml_places diversity review_options leash kinds",
+    "errors lookup text types paths yaml_places diversity review_options leash kinds",
     "models store shards cot prompting audit references select_options workers reviews loaders",
     "sampling ask forecast progress serve recipe assembly_recipe",
     "metrics judging live funnel overlay select corpus samples",

@@ -35,7 +35,7 @@ from factory.prompting import Prompting
 from factory.recipe import Engine, Model, Recipe, Strict, explain_validation, parse_recipe
 from factory.sampling.sampling_options import Sampling
 from factory.types import fingerprint
-from factory.yaml_places import Document, load_document, override
+from factory.yaml_places import Document, load_document
 from filters.contract import Filter
 from filters.correctness import Correctness
 
@@ -230,9 +230,7 @@ class Eval(Strict):
 
 def load_eval(path: Path, assignments: Iterable[str] = ()) -> Eval:
     """Read an eval recipe. Raises RecipeError that lists what is wrong with it."""
-    document = load_document(path)
-    for assignment in assignments:
-        override(document, assignment)
+    document = load_document(path, assignments)
     return parse_eval(document)
 
 

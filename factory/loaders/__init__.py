@@ -5,8 +5,9 @@ Named by path and imported on use, so that asking for one imports one.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from factory.lookup import look_up
 
 if TYPE_CHECKING:
     from factory.loaders.source import Source
@@ -35,6 +36,5 @@ LOADERS = {
 
 def loader_class(kind: str) -> type[Source]:
     """The class behind a source's kind. Raises KeyError for a kind not in `LOADERS`."""
-    module, _, attribute = LOADERS[kind].partition(":")
-    found: type[Source] = getattr(import_module(module), attribute)
+    found: type[Source] = look_up(LOADERS[kind])
     return found

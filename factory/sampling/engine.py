@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from factory.lookup import look_up
 from factory.types import Failure, Prompt, Sample, sample_id
 
 if TYPE_CHECKING:
@@ -58,6 +58,5 @@ ENGINES = {
 
 def open_engine(recipe: Recipe, run: Path, start: int) -> Engine:
     """The engine a recipe names. `start` counts this run's engine starts: it goes into the seed."""
-    module, _, function = ENGINES[recipe.engine.kind].partition(":")
-    engine: Engine = getattr(import_module(module), function)(recipe, run, start)
+    engine: Engine = look_up(ENGINES[recipe.engine.kind])(recipe, run, start)
     return engine

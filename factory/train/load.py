@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from factory.errors import Problem, RecipeError
+from factory.lookup import look_up
 from factory.train.directory import TrainDir, is_finished
 from factory.train.options import Training
 from factory.train.versions import check_versions
-from factory.yaml_places import load_document, override
+from factory.yaml_places import load_document
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,15 +39,13 @@ KINDS = {
 
 def load_training(path: Path, assignments: Iterable[str] = ()) -> Training:
     """Read a training recipe. Raises RecipeError that lists everything wrong with it at once."""
-    document = load_document(path)
-    for assignment in assignments:
-        override(document, assignment)
+    document = load_document(path, assignments)
     kind = document.data.get("kind")
     if kind not in KINDS:
         place = document.place(("kind",)) or str(path)
         what = f"is {kind!r}; a training's kind is one of {', '.join(KINDS)}"
         raise RecipeError([Problem(f"{place}: kind", what)])
-    recipe_class: type[Training] = _named(KINDS[kind].recipe)
+    recipe_class: type[Training] = look_up(KINDS[kind].recipe)
     return recipe_class.parse(document)
 
 
@@ -63,7 +61,7 @@ def train(recipe: Training, directory: Path, console: Console) -> Path:
     check_versions()
     _quieten()
     carry_out: Callable[[Training, TrainDir, Console], dict[str, Any]]
-    carry_out = _named(KINDS[recipe.kind].train)
+    carry_out = look_up(KINDS[recipe.kind].train)
     with TrainDir(directory) as run:
         run.begin(recipe)
         run.finish(carry_out(recipe, run, console), recipe)
@@ -78,8 +76,3 @@ def _quieten() -> None:
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
-
-
-def _named(place: str) -> Any:
-    module, _, attribute = place.partition(":")
-    return getattr(import_module(module), attribute)

@@ -5,8 +5,9 @@ Named by path and imported on use, so that judging maths imports no sandbox.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from factory.lookup import look_up
 
 if TYPE_CHECKING:
     from filters.verify.contract import Verifier
@@ -24,6 +25,5 @@ VERIFIERS = {
 
 def verifier_class(kind: str) -> type[Verifier]:
     """The class behind a kind. Raises KeyError for a kind not in `VERIFIERS`."""
-    module, _, attribute = VERIFIERS[kind].partition(":")
-    found: type[Verifier] = getattr(import_module(module), attribute)
+    found: type[Verifier] = look_up(VERIFIERS[kind])
     return found

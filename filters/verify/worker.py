@@ -21,8 +21,9 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
+
+from factory.lookup import look_up
 
 FORK, KILL = b"f", b"k"
 MAX_MESSAGE = 256 * 2**20
@@ -64,8 +65,7 @@ def receive(channel: socket.socket) -> tuple[bool, Any]:
 
 def resolve(name: str) -> Callable[[Any], Any]:
     """The function that `module:function` names."""
-    module, _, attribute = name.partition(":")
-    found: Callable[[Any], Any] = getattr(import_module(module), attribute)
+    found: Callable[[Any], Any] = look_up(name)
     return found
 
 
