@@ -224,7 +224,7 @@ def test_a_review_survives_a_reload_and_a_killed_server(
 def test_a_build_is_watched_from_its_first_moment_to_its_end(browser: Any, tmp_path: Path) -> None:
     """The real engine in the process that serves the page."""
     run = tmp_path / "run"
-    command = [*FACTORY, "build", str(recipe(tmp_path, size=16)), "--run", str(run), "--watch"]
+    command = [*FACTORY, "build", str(recipe(tmp_path, size=60)), "--run", str(run), "--watch"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         address = re.search(r"http://[0-9.:]+", process.stderr.readline())
