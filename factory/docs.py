@@ -189,7 +189,9 @@ def command_reference() -> str:
         ("factory", cli),
         *((f"factory {command.name}", command) for command in commands),
     ]:
-        context = click.Context(command, info_name=path, terminal_width=88, max_content_width=88)
+        context = click.Context(
+            command, info_name=path, terminal_width=88, max_content_width=88, **cli.context_settings
+        )
         lines += ["```text", f"$ {path} --help", command.get_help(context), "```", ""]
     return "\n".join(lines)
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 from factory.card import CorpusFacts, SourceUse, measure_corpus, write_card
 from factory.errors import MissingDependency, PushError, RunError
 from factory.export.export import corpus_shards, split_of
-from factory.store import storage_error
+from factory.store import whole_folder
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
@@ -121,9 +121,7 @@ def _write(folder: Folder, target: Path) -> None:
     """Write the folder beside its place and rename, so that it is whole or not there."""
     if target.exists() and not (target / "README.md").is_file() and any(target.iterdir()):
         raise RunError(f"{target} holds something that is no dataset folder; name another")
-    scratch = target.with_name(f".{target.name}.partial")
-    try:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with whole_folder(target) as scratch:
         for name, content in folder.items():
             file = scratch / name
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -131,12 +129,6 @@ def _write(folder: Folder, target: Path) -> None:
                 shutil.copyfile(content, file)
             else:
                 file.write_text(content, encoding="utf-8")
-        shutil.rmtree(target, ignore_errors=True)
-        scratch.rename(target)
-    except OSError as error:
-        raise storage_error(target, error) from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _upload(

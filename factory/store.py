@@ -21,9 +21,11 @@ import fcntl
 import json
 import os
 import queue
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -404,6 +406,25 @@ def lock_directory(path: Path) -> IO[str]:
     stream.write(str(os.getpid()))
     stream.flush()
     return stream
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A folder to write into; it takes the place of `target` whole, or not at all.
+
+    Raises StorageError where it cannot be written.
+    """
+    scratch = target.with_name(f".{target.name}.partial")
+    try:
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        yield scratch
+        shutil.rmtree(target, ignore_errors=True)
+        scratch.rename(target)
+    except OSError as error:
+        raise storage_error(target, error) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:

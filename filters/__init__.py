@@ -5,12 +5,10 @@ Named by path and imported on use, so that asking for one imports one.
 
 from __future__ import annotations
 
-import sys
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from factory.lookup import look_up
+from factory.lookup import look_up, own_module
 from factory.types import fingerprint
 
 if TYPE_CHECKING:
@@ -51,19 +49,10 @@ def own_filter_class(reference: str) -> type[Filter]:
     path = Path(file)
     if not colon or not path.is_file():
         raise FilterClassError("name a Python file and a class in it, as path/to/file.py:Class")
-    name = f"filters_of_{path.stem}_{abs(hash(path.resolve())):x}"
-    module = sys.modules.get(name)
-    if module is None:
-        spec = spec_from_file_location(name, path)
-        assert spec is not None  # every file has a loader
-        assert spec.loader is not None
-        module = module_from_spec(spec)
-        sys.modules[name] = module  # pydantic looks a class's module up while it is being made
-        try:
-            spec.loader.exec_module(module)
-        except Exception as error:  # the user's file may raise anything
-            del sys.modules[name]
-            raise FilterClassError(f"{path} fails: {type(error).__name__}: {error}") from error
+    try:
+        module = own_module(path)
+    except ImportError as error:
+        raise FilterClassError(str(error)) from error
     found = getattr(module, attribute, None)
     if not (isinstance(found, type) and issubclass(found, Filter)):
         raise FilterClassError(f"{path} has no class {attribute} that is a filters.contract.Filter")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -12,13 +10,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from factory.errors import EngineError
 from factory.types import Message
+from filters.patient import FIRST_PAUSE_SECONDS, post
 
 if TYPE_CHECKING:
     import httpx
-
-RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 
 
 class Endpoint(BaseModel):
@@ -44,7 +40,7 @@ class JudgeClient:
     """
 
     def __init__(
-        self, endpoint: Endpoint, *, pause_s: float = 0.5, temperature: float = 0.0
+        self, endpoint: Endpoint, *, pause_s: float = FIRST_PAUSE_SECONDS, temperature: float = 0.0
     ) -> None:
         import httpx
 
@@ -53,7 +49,6 @@ class JudgeClient:
         self._temperature = temperature
         key = os.environ.get(endpoint.api_key_env)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._lost = httpx.TransportError
         self._client = httpx.Client(headers=headers, timeout=endpoint.timeout_s)
         self._url = endpoint.base_url.rstrip("/") + "/chat/completions"
 
@@ -82,30 +77,19 @@ class JudgeClient:
             "temperature": self._temperature,
             "max_tokens": self.endpoint.max_tokens,
         }
-        for attempt in range(self.endpoint.attempts):
-            pause = self._pause_s * 2**attempt * (0.5 + random.random())
-            try:
-                response = self._client.post(self._url, json=body)
-            except self._lost:
-                time.sleep(pause)
-                continue
-            if response.status_code in RETRIED:
-                time.sleep(named_pause(response) or pause)
-                continue
-            if response.is_error:
-                raise EngineError(
-                    f"the judge at {self._url} answered {response.status_code}: "
-                    f"{response.text[:200]!r}; check judge.base_url, judge.model and the key in "
-                    f"the environment variable {self.endpoint.api_key_env}"
-                )
-            return _content(response)
-        return ""
-
-
-def named_pause(response: httpx.Response) -> float | None:
-    """The seconds a server asks us to wait, at most a minute."""
-    named = response.headers.get("retry-after", "")
-    return min(float(named), 60.0) if named.replace(".", "", 1).isdigit() else None
+        what = (
+            "judge.base_url, judge.model and the key in the environment variable "
+            f"{self.endpoint.api_key_env}"
+        )
+        response = post(
+            self._client,
+            self._url,
+            body,
+            attempts=self.endpoint.attempts,
+            blame=("the judge", what),
+            pause_s=self._pause_s,
+        )
+        return "" if response is None else _content(response)
 
 
 def _content(response: httpx.Response) -> str:

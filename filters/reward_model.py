@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import random
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -14,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from factory.errors import EngineError, MissingDependency, ModelError
+from factory.errors import MissingDependency, ModelError
 from factory.types import Message
-from filters.judge_client import RETRIED, named_pause
+from filters.patient import post
 
 if TYPE_CHECKING:
     import httpx
@@ -145,29 +143,13 @@ class RewardServer(BaseModel):
             return list(threads.map(lambda pair: self._score(client, pair), pairs))
 
     def _score(self, client: httpx.Client, pair: Pair) -> float | None:
-        import httpx
-
-        url = self.base_url.rstrip("/") + "/classify"
         # The raw output: a sigmoid would press good answers together near one.
         body = {"model": self.model, "messages": conversation(pair), "use_activation": False}
-        for attempt in range(self.attempts):
-            pause = 0.5 * 2**attempt * (0.5 + random.random())
-            try:
-                response = client.post(url, json=body)
-            except httpx.TransportError:
-                time.sleep(pause)
-                continue
-            if response.status_code in RETRIED:
-                time.sleep(named_pause(response) or pause)
-                continue
-            if response.is_error:
-                raise EngineError(
-                    f"the reward server at {url} answered {response.status_code}: "
-                    f"{response.text[:200]!r}; check quality.reward_server and the key in the "
-                    f"environment variable {self.api_key_env}"
-                )
-            return _score_in(response)
-        return None
+        what = f"quality.reward_server and the key in the environment variable {self.api_key_env}"
+        url = self.base_url.rstrip("/") + "/classify"
+        blame = ("the reward server", what)
+        response = post(client, url, body, attempts=self.attempts, blame=blame)
+        return None if response is None else _score_in(response)
 
 
 def _score_in(response: httpx.Response) -> float | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import random
 import re
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -24,7 +23,7 @@ from factory.export.gate import Gate, GateError
 from factory.export.launch import Launch, Settings
 from factory.export.layouts import LayoutName
 from factory.export.target import Target, load_target
-from factory.store import read_manifest, storage_error
+from factory.store import read_manifest, whole_folder
 from factory.types import Message, as_messages
 
 BATCH_ROWS = 256
@@ -98,10 +97,7 @@ def export_run(
     target = load_target(tokenizer, model=model, template=template, eos=eos, max_length=max_length)
     gate = Gate(target, chosen.layout(layout, format), chosen.alternating)
     checked = _check_sample(shards, gate, sample_rows, settings.seed)
-    scratch = out.with_name(f".{out.name}.partial")
-    try:
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
+    with whole_folder(out) as scratch:
         tally = _Tally()
         for shard in shards:
             _write_shard(shard, gate, chosen, scratch, tally)
@@ -127,12 +123,6 @@ def export_run(
             ),
         )
         (scratch / MANIFEST).write_text(json.dumps(asdict(report), indent=2) + "\n")
-        shutil.rmtree(out, ignore_errors=True)
-        scratch.rename(out)
-    except OSError as error:
-        raise storage_error(out, error) from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return report
 
 

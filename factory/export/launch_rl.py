@@ -21,7 +21,7 @@ import yaml
 
 from factory.errors import RunError
 from factory.models import model_path
-from factory.store import storage_error
+from factory.store import whole_folder
 from factory.types import Prompt
 
 if TYPE_CHECKING:
@@ -64,9 +64,7 @@ def export_rl(recipe: Grpo, out: Path) -> Path:
     if out.exists() and any(out.iterdir()):
         raise RunError(f"{out} holds something already; name another folder")
     tokenizer = load_tokenizer(recipe)
-    scratch = out.with_name(f"{out.name}.partial")
-    try:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with whole_folder(out) as scratch:
         with TrainDir(scratch / "questions") as folder:
             questions = load_questions(recipe, folder, tokenizer, Console(quiet=True))
         shutil.rmtree(scratch / "questions")
@@ -81,12 +79,6 @@ def export_rl(recipe: Grpo, out: Path) -> Path:
         (scratch / "grpo.yaml").write_text(_header(recipe) + _yaml(config), encoding="utf-8")
         (scratch / "compute_score.py").write_text(_COMPUTE_SCORE, encoding="utf-8")
         (scratch / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-        shutil.rmtree(out, ignore_errors=True)
-        scratch.rename(out)
-    except OSError as error:
-        raise storage_error(out, error) from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return out
 
 

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from pydantic import ValidationError
 
 from factory.errors import RunError
 from factory.judging import TextHash, decide, verdict_column
-from factory.metrics import input_frame, measured_frame_of, metrics_file, prompt_frame
+from factory.metrics import input_frame, measured_frame_of, metrics_folder, prompt_frame
 from factory.store import read_lines, read_manifest, sample_parts
 from filters import FILTERS, FilterClassError, filter_class, own_filter_class
 from filters.contract import BASE_COLUMNS, Filter
@@ -73,6 +74,11 @@ class Snapshot:
     @property
     def name(self) -> str:
         return str(self.manifest.get("name") or self.run.name)
+
+    @cached_property
+    def folders(self) -> dict[str, Path]:
+        """Where each filter's metrics are."""
+        return {name: metrics_folder(self.run, name, own) for name, own in self.filters.items()}
 
     @property
     def stages(self) -> list[str]:
@@ -315,7 +321,7 @@ def _read_rates(snapshot: Snapshot) -> pl.DataFrame:
 
 
 def _metrics(snapshot: Snapshot, name: str, part: str) -> Path:
-    return metrics_file(snapshot.run, name, snapshot.filters[name], part)
+    return snapshot.folders[name] / f"{part}.parquet"
 
 
 def _stamp(snapshot: Snapshot, part: Path) -> tuple[Any, ...]:

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 import httpx
@@ -20,6 +19,7 @@ from factory.sampling.lanes import Lanes
 from factory.sampling.openai_wire import Ask, Dialect, Malformed, Reply, Served, Wire
 from factory.sampling.server_options import ServerOptions
 from factory.types import FailureKind
+from filters.patient import named_pause
 
 _PROBE_S = 10.0
 _CANARY_S = 60.0
@@ -214,7 +214,7 @@ class Endpoint:
         if 200 <= status < 300:
             return
         detail = f"HTTP {status}: {self._said(content)}"
-        pause = named_pause(headers)
+        pause = named_pause(headers, _LONGEST_PAUSE_S)
         if status == 429:
             raise Fault("engine", "load", detail, pause)
         if status in (401, 403):
@@ -241,23 +241,6 @@ class Endpoint:
         except (ValueError, AttributeError):
             pass  # not JSON, or not an object: its text will do
         return " ".join(self._lanes.hide(text).split())[:300]
-
-
-def named_pause(headers: httpx.Headers) -> float | None:
-    """The seconds that Retry-After names.
-
-    A date is read against the server's own Date, so that a wrong clock here changes nothing.
-    """
-    named = headers.get("retry-after", "").strip()
-    try:
-        seconds = float(named)
-    except ValueError:
-        try:
-            until, now = (parsedate_to_datetime(t) for t in (named, headers.get("date", "")))
-            seconds = (until - now).total_seconds()
-        except (ValueError, TypeError):
-            return None
-    return min(max(seconds, 0.0), _LONGEST_PAUSE_S) if seconds == seconds else None
 
 
 def backoff(attempt: int) -> float:

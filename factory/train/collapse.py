@@ -6,6 +6,7 @@ the place of a good one. So the training stops, and names the step from which th
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -31,12 +32,17 @@ class Step(NamedTuple):
         """From a line of log.jsonl."""
         return cls(
             row["step"],
-            row.get("reward"),
-            row.get("frac_reward_zero_std") or 0.0,
-            row.get(f"rewards/{format_part}/mean") if format_part else None,
-            row.get("cut") or 0.0,
-            row.get("completions/mean_length") or 0.0,
+            _number(row.get("reward")),
+            _number(row.get("frac_reward_zero_std")) or 0.0,
+            _number(row.get(f"rewards/{format_part}/mean")) if format_part else None,
+            _number(row.get("cut")) or 0.0,
+            _number(row.get("completions/mean_length")) or 0.0,
         )
+
+
+def _number(value: Any) -> float | None:
+    """A mean of nothing is no number; log.jsonl holds it as text."""
+    return value if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 class Collapse(NamedTuple):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from factory.errors import EngineError, TrainError
+from factory.lookup import own_module
 from factory.models import model_path
 from factory.train.rewards import Batch, Reward, Values
 from filters.reward_model import Pair, RewardModel, RewardServer
@@ -140,14 +140,10 @@ class OwnScore(Reward):
 
 def _own_function(reference: str) -> OwnFunction:
     file, _, name = reference.rpartition(":")
-    spec = spec_from_file_location(f"reward_of_{Path(file).stem}", file)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{file} is no Python file")
-    module = module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # the user's file may raise anything
-        raise ValueError(f"{file} fails: {type(error).__name__}: {error}") from error
+        module = own_module(Path(file))
+    except ImportError as error:
+        raise ValueError(str(error)) from error
     function = getattr(module, name, None)
     if not callable(function):
         raise ValueError(f"{file} has no function {name}")

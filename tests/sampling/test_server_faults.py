@@ -157,11 +157,11 @@ def test_throttled_requests_never_run_out_of_retries(connected: Connect) -> None
 
 def test_refused_connections_do_not_count_against_a_request(connected: Connect) -> None:
     with FakeServer(delay_s=0.05) as first, FakeServer(delay_s=0.05) as second:
-        engine = connected(first.url, second.url, max_retries=0)
+        engine = connected(first.url, second.url, max_retries=0, timeout_s=30)
         first.kill()
         outcomes = drive(engine, make_requests(20))
         lost = failures_of(outcomes)  # what a reset caught in flight has had its only attempt
-        assert all("connection broke" in failure.detail for failure in lost)
+        assert not any("cannot be reached" in failure.detail for failure in lost)
         assert len(samples_of(outcomes)) + len(lost) == 20
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -128,3 +129,7 @@ def test_a_logged_line_is_read_by_its_names() -> None:
     }
     assert Step.of(line, "form") == Step(3, 1.5, 0.25, 0.5, 0.1, 31.0)
     assert Step.of(line, None).format is None
+    # A step in which nothing could be decided: a mean of nothing, and how log.jsonl spells it.
+    assert Step.of({**line, "reward": "nan", "rewards/form/mean": math.nan}, "form") == Step(
+        3, None, 0.25, None, 0.1, 31.0
+    )
