@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import MissingDependency, ModelError
-from factory.models import DEMO, model_path
+from factory.models import DEMO, TRAINING, model_path
 from factory.paths import data_path
 from factory.types import Message
 
@@ -99,10 +99,12 @@ def load_target(
 ) -> Target:
     """The target of an export.
 
-    `tokenizer` is a folder, a Hub id or `demo`; `template` a Jinja file or the name of a shipped
-    one; `eos` overrides the tokenizer's. Raises ModelError where any of them does not fit.
+    `tokenizer` is a folder, a training's directory, a Hub id or `demo`; `template` a Jinja file or
+    the name of a shipped one; `eos` overrides the tokenizer's. Raises ModelError where any of them
+    does not fit.
     """
-    loaded = _load_tokenizer(tokenizer)
+    name = _resolved(tokenizer)
+    loaded = _load_tokenizer(name)
     file = None if template is None else template_file(template)
     if file is not None:
         loaded.chat_template = file.read_text(encoding="utf-8")
@@ -119,7 +121,6 @@ def load_target(
             f"tokenizer {tokenizer!r} names no EOS token; a model trained without one never stops. "
             "Name it with --eos, for instance --eos '<|im_end|>'."
         )
-    name = model_path(DEMO) if tokenizer == DEMO else tokenizer
     folder = Path(name).expanduser()
     stop_ids = frozenset({loaded.eos_token_id}) | (frozenset() if eos else _stop_ids(folder))
     return Target(
@@ -142,6 +143,12 @@ def template_file(name: str) -> Path:
     raise ModelError(f"template {name!r} is no file and none of the shipped ones: {known}")
 
 
+def _resolved(name: str) -> str:
+    """The folder behind `demo` or a training; a folder with no more than a tokenizer is one too."""
+    stands_for_one = name == DEMO or (Path(name).expanduser() / TRAINING).is_file()
+    return model_path(name) if stands_for_one else name
+
+
 def _load_tokenizer(name: str) -> Any:
     try:
         from transformers import AutoTokenizer
@@ -150,7 +157,7 @@ def _load_tokenizer(name: str) -> Any:
             f"the export gate needs {error.name}; install the extra `train`, `cpu` or `gpu`"
         ) from error
     try:
-        return AutoTokenizer.from_pretrained(model_path(name) if name == DEMO else name)
+        return AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
             f"tokenizer {name!r} cannot be loaded: {str(error).splitlines()[0]}. Name a folder "

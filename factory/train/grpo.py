@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from factory.cot import unmarked
 from factory.errors import Problem, RecipeError, SourceError
 from factory.loaders.load import load_prompts
 from factory.prompting import Rendered
@@ -87,6 +88,8 @@ def load_questions(recipe: Grpo, run: TrainDir, tokenizer: Any, console: Console
     prompts = loaded.prompts
     if any(part.kind == "accuracy" for part in recipe.rewards.values()):
         prompts = sound_prompts(prompts, run.path)
+    cot = recipe.prompting.cot
+    prompts = cot.mark(prompts) if cot else [unmarked(one) for one in prompts]
     asked = [Question(one, recipe.prompting.render(one, tokenizer)) for one in prompts]
     room = (recipe.max_length or tokenizer.model_max_length) - recipe.rollouts.max_tokens
     texts = [question.text for question in asked]

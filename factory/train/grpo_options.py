@@ -179,6 +179,11 @@ class Grpo(Training):
                 "reference_every needs beta above 0 and no lora: else there is no reference model "
                 "of its own to replace"
             )
+        if self.prompting.cot is not None and self.prompting.cot.rule == "judge":
+            raise ValueError(
+                "prompting.cot.rule: a training's processes must all mark a prompt alike, and a "
+                "judge may not; use list, always or never"
+            )
         if self.rollouts.kind == "none" and self.prompting.stop:
             raise ValueError(
                 f"rollouts of kind none cannot end at the stop strings of prompting.template: "

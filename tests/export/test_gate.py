@@ -161,6 +161,18 @@ def test_a_tokenizer_that_is_not_there(tmp_path: Path) -> None:
         load_target(str(tmp_path / "none"))
 
 
+def test_a_finished_training_stands_for_its_model(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    name = t.write_tokenizer(tmp_path / "model", t.CHATML)
+    (tmp_path / "model" / "config.json").write_text("{}")
+    for state, told in (("running", "not finished"), ("done", None)):
+        (tmp_path / "train.json").write_text(json.dumps({"state": state}))
+        if told:
+            with pytest.raises(ModelError, match=told):
+                load_target(str(tmp_path))
+    assert load_target(str(tmp_path)).model == name
+
+
 @pytest.mark.parametrize(
     ("context", "asked", "length"), [(None, None, 32_768), (512, None, 512), (512, 100, 100)]
 )

@@ -9,14 +9,20 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from factory.cot import COT
 from factory.errors import RecipeError, SourceError, TrainError
+from factory.train.directory import TrainDir
+from factory.train.grpo import load_questions
+from factory.train.grpo_options import Grpo
 from factory.train.load import load_training, train
+from factory.train.tokenizer import load_tokenizer
 from tests.train.policy import log_of, write_policy
 
 ROOT = Path(__file__).parent.parent.parent
@@ -158,3 +164,17 @@ def test_what_is_wrong_is_told_before_a_model_is_loaded(
     recipe = load_training(write_policy(tmp_path, **changes))
     with pytest.raises(error, match=told):
         train(recipe, tmp_path / "run", QUIET)
+
+
+@pytest.mark.parametrize(
+    ("cot", "marks"), [(None, {None}), ({"rule": "never"}, {False}), ({"rule": "always"}, {True})]
+)
+def test_questions_bear_the_recipes_own_marks(
+    cot: dict[str, str] | None, marks: set[bool | None], tmp_path: Path
+) -> None:
+    recipe = load_training(write_policy(tmp_path, prompting={"template": "chat", "cot": cot}))
+    assert isinstance(recipe, Grpo)
+    with closing(TrainDir(tmp_path / "run")) as run:
+        questions = load_questions(recipe, run, load_tokenizer(recipe), QUIET)
+    found = {one.prompt.meta.get(COT, {}).get("asked") for one in questions}
+    assert found == marks

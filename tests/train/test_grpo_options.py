@@ -34,6 +34,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"rollouts": {"kind": "server"}}, "url go together"),
     ({"rollouts": {"kind": "none"}, "prompting": {"template": "r1_zero"}}, "stop strings"),
     ({"steps": None, "unverified_from": 3}, "needs steps"),
+    ({"prompting": {"cot": {"rule": "judge", "judge": "engine"}}}, "a judge may not"),
     ({"loss": "ppo"}, "'grpo', 'dr_grpo' or 'dapo'"),
     ({"sources": [{"kind": "gmy"}]}, "did you mean gym"),
 ]
