@@ -15,6 +15,9 @@ from factory.lookup import look_up
 SAMPLES = "build"
 """The kind of a recipe that names none."""
 
+PIPELINE = "pipeline"
+"""The kind of recipe whose steps are recipes of the others."""
+
 Product = Literal["corpus", "model", "eval.json"]
 
 
@@ -39,6 +42,13 @@ KINDS: dict[str, Kind] = {
     "reward_model": Kind(_TRAINING, "train", "model"),
     "eval": Kind("factory.evaluation.recipe:load_eval", "eval", "eval.json"),
 }
+
+
+def command(kind: object) -> str | None:
+    """The command that carries out recipes of this kind; None where there is no such kind."""
+    if kind == PIPELINE:
+        return "run"
+    return KINDS[kind].command if isinstance(kind, str) and kind in KINDS else None
 
 
 class AnyRecipe(Protocol):

@@ -26,6 +26,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from factory.errors import Problem, RecipeError, RunError
+from factory.kinds import KINDS, PIPELINE, SAMPLES, command
 from factory.loaders import LOADERS, loader_class
 from factory.loaders.source import Source
 from factory.prompting import Prompting
@@ -216,6 +217,8 @@ def filters_by_name(names: Iterable[str]) -> dict[str, Filter]:
 def parse_recipe(document: Document) -> Recipe:
     """Check a document against the schema."""
     data = dict(document.data)
+    if "kind" in data:
+        raise RecipeError([problem_at(document, ("kind",), _another(data["kind"]))])
     problems: list[Problem] = []
     data["sources"] = parse_sources(data.get("sources"), document, problems)
     data["filters"] = parse_filters(data.get("filters"), document, problems)
@@ -230,6 +233,15 @@ def parse_recipe(document: Document) -> Recipe:
         raise RecipeError(sorted(set(problems), key=lambda problem: _line(problem.place)))
     recipe._written = document.data
     return recipe
+
+
+def _another(kind: object) -> str:
+    """What to say of a recipe that is not the kind this command takes."""
+    carried_out = command(kind)
+    if carried_out is None:
+        known = ", ".join((*(name for name in KINDS if name != SAMPLES), PIPELINE))
+        return f"is {kind!r}; it must be one of {known}, or left out: then the recipe samples"
+    return f"is {kind!r}; here a recipe that samples is wanted. `factory {carried_out}` takes it"
 
 
 def _misfits(recipe: Recipe, document: Document) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from factory.build import build
+from factory.paths import recipe_path
 from factory.recipe import load_recipe
 from filters import own_filter_class
 from tests.recorded import prompts, recipe_file, record
@@ -54,6 +55,7 @@ def test_samples_and_explain(run: Path) -> None:
     assert "Question:" in told.stdout
 
 
+GRPO = recipe_path("grpo_quickstart.yaml")
 WRONG = [
     (("samples", "{run}", "--reason", "nonsense"), 4, "its reasons are no_answer, unclosed_think"),
     (("explain", "{run}", "abc-9"), 4, "has no sample 'abc-9'"),
@@ -61,6 +63,12 @@ WRONG = [
     (("explain", "{tmp}", "x-1"), 4, "is no run directory"),
     (("build", "{tmp}/none.yaml"), 2, "cannot be read"),
     (("build",), 2, "Missing argument"),
+    (
+        ("build", str(GRPO)),
+        2,
+        "recipe that samples is wanted. `factory train`",
+    ),
+    (("build", str(GRPO), "--set", "kind=gropo"), 2, "kind is 'gropo'; it must be one of assembly"),
     (("show", "{run}", "--nope"), 2, "No such option"),
     (("filter",), 2, "name either a run directory or --on FILE"),
     (
@@ -80,6 +88,16 @@ def test_mistakes_are_named(
     assert done.returncode == code, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_recipe_of_another_kind_is_validated_too() -> None:
+    told = factory("validate", GRPO, "--set", "steps=7")
+    assert told.returncode == 0, told.stderr
+    assert "steps: 7" in told.stdout
+    assert "`factory train" in told.stdout
+    wrong = factory("validate", GRPO, "--set", "stepps=7")
+    assert wrong.returncode == 2
+    assert "did you mean steps?" in wrong.stderr
 
 
 def test_audit_gives_rates_with_intervals(run: Path) -> None:

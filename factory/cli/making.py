@@ -75,10 +75,18 @@ def validate(
 ) -> None:
     """Check a recipe, load three prompts a source, render one, estimate the work.
 
-    No engine starts, unless --pilot asks for a small real run.
+    No engine starts, unless --pilot asks for a small real run. A recipe of another `kind` is
+    checked and printed with everything it extends.
     """
+    from factory.kinds import KINDS, SAMPLES, load
     from factory.validate import validate
+    from factory.yaml_places import load_document
 
+    kind = load_document(recipe, assignments).data.get("kind", SAMPLES)
+    if kind in KINDS and kind != SAMPLES:
+        click.echo(load(kind, recipe, assignments).to_yaml())
+        click.echo(f"sound; `factory {KINDS[kind].command} {recipe}` carries it out")
+        return
     loaded = read_recipe(recipe, assignments)
     echo(validate(loaded))
     if pilot is not None:
