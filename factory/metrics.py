@@ -158,7 +158,7 @@ def measure_parts(
     """
     measured = Counter[str]()
     missing = unmeasured(run, parts, prompts, filters)
-    textual = {name: judge for name, judge in filters.items() if _is_textual(judge)}
+    textual = {name: judge for name, judge in filters.items() if is_textual(judge)}
     stale = [part for part in parts if missing[part] & textual.keys()]
     if len(stale) > 1 and cores() > 1 and sum(p.stat().st_size for p in stale) >= SPREAD_BYTES:
         for names in spread(_measure, stale, _begin_measuring, run, textual):
@@ -220,7 +220,7 @@ def measure_part(
     return list(missing)
 
 
-def _is_textual(judge: Filter) -> bool:
+def is_textual(judge: Filter) -> bool:
     return not isinstance(judge, Correctness | Quality) and not judge.SOURCE
 
 

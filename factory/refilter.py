@@ -16,10 +16,11 @@ from factory.build import assemble, begin, refuse_mixing
 from factory.errors import RunError, SourceError
 from factory.funnel import Funnel, load_funnel
 from factory.judging import decide, load_verdicts
-from factory.metrics import measured_frame_of
+from factory.metrics import SPREAD_BYTES, is_textual, measured_frame_of
 from factory.recipe import Recipe
 from factory.store import RunDir, read_manifest, write_parquet
 from factory.text import split_think_exprs
+from factory.workers import cores, spread
 from filters.contract import INPUT_COLUMNS, Filter
 
 BATCH_ROWS = 4096
@@ -86,20 +87,7 @@ def filter_file(
     `out` is Parquet unless its name ends in .jsonl. Returns how many rows got each verdict.
     Raises SourceError where the file or its text column cannot be read.
     """
-    written: list[pl.DataFrame] = []
-    for ids, rows in _batches(file, columns):
-        metrics = {name: judge.measure(rows) for name, judge in filters.items()}
-        measured = measured_frame_of(rows, metrics)
-        verdicts = decide(measured, filters).select(
-            "sample_id", verdict="decision", reason="reason", filter="filter"
-        )
-        names = [name for frame in metrics.values() for name in frame.columns[1:]]
-        whole = (
-            ids.join(verdicts, on="sample_id", maintain_order="left")
-            .join(measured.select("sample_id", *names), on="sample_id", maintain_order="left")
-            .drop("sample_id")
-        )
-        written.append(whole)
+    written = list(_judged(file, _batches(file, columns), filters))
     table = pl.concat(written, how="vertical_relaxed")
     if out.suffix == ".jsonl":
         out.write_text(
@@ -113,8 +101,48 @@ def filter_file(
     return dict(table["verdict"].value_counts().iter_rows())
 
 
-def _batches(file: Path, columns: Columns) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    """The file as `INPUT_COLUMNS`, a batch at a time, and each row's `sample_id` and own `id`."""
+Batch = tuple[pl.DataFrame, pl.DataFrame]
+"""Each row's `sample_id` and own `id`; and the rows as `INPUT_COLUMNS`."""
+
+
+def _judged(
+    file: Path, batches: Iterator[Batch], filters: Mapping[str, Filter]
+) -> Iterator[pl.DataFrame]:
+    """Every batch's verdicts and metrics, in order; much text is spread over processes."""
+    textual = all(is_textual(judge) for judge in filters.values())
+    if textual and cores() > 1 and file.stat().st_size >= SPREAD_BYTES:
+        return spread(_judge_elsewhere, batches, _begin, filters)
+    return (_judge(batch, filters) for batch in batches)
+
+
+def _judge(batch: Batch, filters: Mapping[str, Filter]) -> pl.DataFrame:
+    ids, rows = batch
+    metrics = {name: judge.measure(rows) for name, judge in filters.items()}
+    measured = measured_frame_of(rows, metrics)
+    verdicts = decide(measured, filters).select(
+        "sample_id", verdict="decision", reason="reason", filter="filter"
+    )
+    names = [name for frame in metrics.values() for name in frame.columns[1:]]
+    return (
+        ids.join(verdicts, on="sample_id", maintain_order="left")
+        .join(measured.select("sample_id", *names), on="sample_id", maintain_order="left")
+        .drop("sample_id")
+    )
+
+
+_filters: dict[str, Filter] = {}  # of a process that judges batches for another
+
+
+def _begin(filters: Mapping[str, Filter]) -> None:
+    _filters.update(filters)
+
+
+def _judge_elsewhere(batch: Batch) -> pl.DataFrame:
+    return _judge(batch, _filters)
+
+
+def _batches(file: Path, columns: Columns) -> Iterator[Batch]:
+    """The file, a batch at a time."""
     named = {option: name for option, name in vars(columns).items() if name is not None}
     start = 0
     for rows in (_parquet if file.suffix == ".parquet" else _json_lines)(file, named):

@@ -11,8 +11,9 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
@@ -20,6 +21,9 @@ from factory.errors import RunError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+AHEAD = 2
+"""Items a core is given before it asks: it never waits, and few are held."""
 
 
 def cores() -> int:
@@ -29,26 +33,31 @@ def cores() -> int:
 
 def spread(
     work: Callable[[Item], Result],
-    items: Sequence[Item],
+    items: Iterable[Item],
     begin: Callable[..., None],
     *given: Any,
 ) -> Iterator[Result]:
-    """The results of `work` on each item, as they come, from a process a core.
+    """The results of `work` on each item, in order, from a process a core.
 
-    Each process calls `begin(*given)` first. Raises what `work` raises, once the items under way
-    are done with; RunError where a process dies.
+    Each process calls `begin(*given)` first. Items are taken as they are needed, two a core ahead.
+    Raises what `work` raises, once the items under way are done with; RunError where a process
+    dies.
     """
     pool = ProcessPoolExecutor(
-        min(cores(), len(items)),
+        cores(),
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_begin,
         initargs=(begin, given),
     )
+    under_way: deque[Future[Result]] = deque()
     try:
-        with environment(POLARS_MAX_THREADS="1", OMP_NUM_THREADS="1"):
-            futures: list[Future[Result]] = [pool.submit(work, item) for item in items]
-        for future in as_completed(futures):
-            yield future.result()
+        for item in items:
+            with environment(POLARS_MAX_THREADS="1", OMP_NUM_THREADS="1"):
+                under_way.append(pool.submit(work, item))  # starts a process where all are busy
+            if len(under_way) > AHEAD * cores():
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
     except BrokenProcessPool as error:
         raise RunError(
             "a process that measured samples died, most likely for lack of memory; what it had "

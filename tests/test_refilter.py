@@ -57,9 +57,11 @@ def test_every_row_gets_its_verdict(lines: Path) -> None:
     assert found["reason"].to_list() == [reason for _, reason in LINES]
 
 
-def test_the_size_of_a_batch_changes_nothing(lines: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_rows_are_batched_changes_nothing(lines: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = judged(lines)
     monkeypatch.setattr(refilter, "BATCH_ROWS", 4)
+    assert judged(lines).equals(whole)
+    monkeypatch.setattr(refilter, "SPREAD_BYTES", 0)  # over processes
     assert judged(lines).equals(whole)
 
 

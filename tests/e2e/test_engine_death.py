@@ -23,7 +23,7 @@ def engine_processes() -> set[int]:
 
 
 def test_a_killed_engine_is_started_again_and_nothing_is_lost(tmp_path: Path) -> None:
-    path, run = recipe(tmp_path, size=24, n=6), tmp_path / "run"
+    path, run = recipe(tmp_path, size=12, n=4), tmp_path / "run"
     before = engine_processes()
     process = subprocess.Popen(
         [*FACTORY, "build", str(path), "--run", str(run)],
@@ -42,6 +42,6 @@ def test_a_killed_engine_is_started_again_and_nothing_is_lost(tmp_path: Path) ->
     (death,) = [e for e in read_lines(run / "events.jsonl") if e["event"] == "engine_died"]
     assert death["held"] > 0
     counts = drawn(run)
-    assert len(counts) == 6 * pq.read_metadata(run / "prompts.parquet").num_rows
+    assert len(counts) == 4 * pq.read_metadata(run / "prompts.parquet").num_rows
     assert set(counts.values()) == {1}
     assert not engine_processes() - before

@@ -34,7 +34,7 @@ def replicas() -> list[int]:
 
 
 def test_a_killed_replica_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
-    path, run = over_ray(tmp_path, size=30, n=4), tmp_path / "run"
+    path, run = over_ray(tmp_path, size=20, n=4), tmp_path / "run"
     before = set(replicas())
     command = [str(Path(sys.executable).parent / "factory"), "build", str(path), "--run", str(run)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
