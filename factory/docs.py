@@ -85,9 +85,13 @@ def _keys_of(part: type[BaseModel], definitions: dict[str, Any]) -> dict[str, An
 def _filters(key: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
     own = {"class": {"type": "string", "description": "path/to/file.py:Class"}}
     return {
-        "type": "object",
+        "type": ["object", "null"],
         "description": key.get("description", ""),
-        "properties": {name: _define(filter_class(name), None, definitions) for name in FILTERS},
+        "properties": {
+            # null takes away what an extended recipe has.
+            name: {"anyOf": [_define(filter_class(name), None, definitions), {"type": "null"}]}
+            for name in FILTERS
+        },
         # A filter of the user's own, by any name.
         "additionalProperties": {"type": "object", "properties": own, "required": ["class"]},
     }

@@ -110,6 +110,8 @@ def _same_group(reference: Group, answer: Group) -> Truth:
         return False
     if kinds - {"", "()", "[]", "{}"} and "" in kinds:
         return False
+    if _signed(answer) == {True, False} and True not in _signed(reference):
+        return None  # 1% among bare numbers is hardly another way to write 1
     if reference.ends == answer.ends == "{}":
         missing = [_found(item, answer.items) for item in reference.items]
         surplus = [_found(item, reference.items) for item in answer.items]
@@ -119,6 +121,11 @@ def _same_group(reference: Group, answer: Group) -> Truth:
     if kinds <= {"", "{}"} and not _distinctly_named(reference, answer):
         return _matched(reference.items, answer.items, _same)
     return _all([same(a, b) for a, b in zip(reference.items, answer.items, strict=True)])
+
+
+def _signed(group: Group) -> set[bool]:
+    """Whether its numbers are written as percentages: both, where some are."""
+    return {item.percent for item in group.items if isinstance(item, Quantity)}
 
 
 def _distinctly_named(*groups: Group) -> bool:
