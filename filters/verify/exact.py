@@ -110,7 +110,8 @@ def _same_group(reference: Group, answer: Group) -> Truth:
         return False
     if kinds - {"", "()", "[]", "{}"} and "" in kinds:
         return False
-    if _signed(answer) == {True, False} and True not in _signed(reference):
+    signed = (_signed(reference), _signed(answer))
+    if {True, False} in signed and signed[0] != signed[1]:
         return None  # 1% among bare numbers is hardly another way to write 1
     if reference.ends == answer.ends == "{}":
         missing = [_found(item, answer.items) for item in reference.items]

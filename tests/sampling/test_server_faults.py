@@ -167,7 +167,7 @@ def test_refused_connections_do_not_count_against_a_request(connected: Connect) 
 
 def test_a_killed_endpoint_is_replaced_and_used_again_when_back(connected: Connect) -> None:
     with FakeServer(delay_s=0.05) as first, FakeServer(delay_s=0.05) as second:
-        engine = connected(first.url, second.url)
+        engine = connected(first.url, second.url, timeout_s=30)
         state = {"at": 0, "used": 0}
 
         def interfere(outcomes: Any) -> None:
@@ -176,6 +176,7 @@ def test_a_killed_endpoint_is_replaced_and_used_again_when_back(connected: Conne
                 state["at"] = 1
             if len(outcomes) > 120 and state["at"] == 1:
                 first.start()
+                second.delay_s = 0.5  # there is time to find the first again
                 state.update(at=2, used=len(first.bodies))
 
         outcomes = drive(engine, make_requests(500), interfere)
