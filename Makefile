@@ -16,13 +16,14 @@ PYTEST := $(BIN)/pytest -n auto --dist loadgroup
 quickstart: $(VENV)/installed
 	$(BIN)/factory build recipes/quickstart.yaml
 
+# uv leaves Python to compile what it imports: half a minute of an engine's first start.
 install: $(VENV)/installed
 
 $(VENV)/installed: pyproject.toml Makefile
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "uv>=0.7,<1"
-	$(BIN)/uv pip install --quiet --python $(BIN)/python $(TORCH) -e ".[$(EXTRAS)]"
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps $(DEMO)
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(TORCH) -e ".[$(EXTRAS)]"
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps $(DEMO)
 	sh .ci/system
 	touch $@
 

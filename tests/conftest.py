@@ -13,5 +13,6 @@ settings.load_profile("factory")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All that needs a real engine goes to one worker: two engines do not fit a small machine."""
     for item in items:
-        if item.get_closest_marker("real"):
+        mark = item.get_closest_marker("real")
+        if mark and mark.kwargs.get("engine", True):
             item.add_marker(pytest.mark.xdist_group("real"))
