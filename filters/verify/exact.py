@@ -110,8 +110,7 @@ def _same_group(reference: Group, answer: Group) -> Truth:
         return False
     if kinds - {"", "()", "[]", "{}"} and "" in kinds:
         return False
-    signed = (_signed(reference), _signed(answer))
-    if {True, False} in signed and signed[0] != signed[1]:
+    if {True, False} in (_signed(reference), _signed(answer)):
         return None  # 1% among bare numbers is hardly another way to write 1
     if reference.ends == answer.ends == "{}":
         missing = [_found(item, answer.items) for item in reference.items]
