@@ -15,6 +15,7 @@ arithmetic. The policy for rounding, percent and units is this module's:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from filters.verify import algebra
@@ -23,6 +24,7 @@ from filters.verify.forms import Equation, Group, Part, Quantity, Union, Words, 
 from filters.verify.latex import normalise
 from filters.verify.units import UNITS
 
+_HUNDREDTH = algebra.number(Fraction(1, 100))
 MIN_DIGITS = 6
 MIN_ROUNDED = 3
 
@@ -110,8 +112,15 @@ def _same_group(reference: Group, answer: Group) -> Truth:
         return False
     if kinds - {"", "()", "[]", "{}"} and "" in kinds:
         return False
-    if {True, False} in (_signed(reference), _signed(answer)):
+    signed = (_signed(reference), _signed(answer))
+    if {True, False} in signed:
         return None  # 1% among bare numbers is hardly another way to write 1
+    if signed[0] != signed[1] and {True} in signed:
+        # The signs mean one thing throughout: as _same_percent of one number, so of all.
+        read = [
+            _same_group(reading(reference), reading(answer)) for reading in (_bare, _scaled_down)
+        ]
+        return True if True in read else None if None in read else False
     if reference.ends == answer.ends == "{}":
         missing = [_found(item, answer.items) for item in reference.items]
         surplus = [_found(item, reference.items) for item in answer.items]
@@ -126,6 +135,26 @@ def _same_group(reference: Group, answer: Group) -> Truth:
 def _signed(group: Group) -> set[bool]:
     """Whether its numbers are written as percentages: both, where some are."""
     return {item.percent for item in group.items if isinstance(item, Quantity)}
+
+
+def _bare(group: Group) -> Group:
+    """Without its percent signs."""
+    return _unsigned(group, lambda value: value)
+
+
+def _scaled_down(group: Group) -> Group:
+    """With what its percent signs stand for."""
+    return _unsigned(group, lambda value: algebra.multiply(value, _HUNDREDTH))
+
+
+def _unsigned(group: Group, value_of: Callable[[Expression], Expression]) -> Group:
+    items = (
+        replace(item, value=value_of(item.value), percent=False)
+        if isinstance(item, Quantity) and item.percent
+        else item
+        for item in group.items
+    )
+    return replace(group, items=tuple(items))
 
 
 def _distinctly_named(*groups: Group) -> bool:
@@ -192,9 +221,8 @@ def _same_percent(reference: Quantity, answer: Quantity) -> Truth:
     bare = _same_value(reference.value, answer.value)
     if bare is not False:
         return bare
-    hundredth = algebra.number(Fraction(1, 100))
     sides = [
-        algebra.multiply(side.value, hundredth) if side.percent else side.value
+        algebra.multiply(side.value, _HUNDREDTH) if side.percent else side.value
         for side in (reference, answer)
     ]
     return algebra.equal(*sides)
