@@ -24,7 +24,7 @@ def replicas_of(build: int) -> list[int]:
 
 
 def test_a_killed_replica_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
-    path, run = recipe(tmp_path, size=20, n=6), tmp_path / "run"
+    path, run = recipe(tmp_path, size=30, n=8), tmp_path / "run"
     path.write_text(path.read_text().replace("engine: {args", "engine: {replicas: 2, args"))
     command = [*FACTORY, "build", str(path), "--run", str(run)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -42,7 +42,7 @@ def test_a_killed_replica_is_replaced_and_nothing_is_lost(tmp_path: Path) -> Non
     assert "status -9" in death["why"]
     prompts = pq.read_metadata(run / "prompts.parquet").num_rows
     counts = drawn(run)
-    assert len(counts) == prompts * 6
+    assert len(counts) == prompts * 8
     assert set(counts.values()) == {1}
     texts = [str(text) for part in sample_parts(run) for text in pq.read_table(part)["text"]]
     # Replicas with equal seeds would have drawn the same texts in pairs.
