@@ -15,7 +15,7 @@ from factory.errors import RunError
 from factory.funnel import Count
 from factory.quotas import Shortfall, fill, shortfall
 from factory.select import in_band, in_preference, place
-from factory.statistics import Step, count
+from factory.statistics import CONTAMINATED, Step, count
 from filters.duplicates import exact_clusters, near_clusters
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def choose(recipe: Assembly, inputs: Sequence[Input]) -> Choice:
     if recipe.near_duplicates is not None:
         rows = keep(_without_near(rows, asked, recipe.near_duplicates), "near-duplicate prompt")
     if recipe.contamination.against:
-        rows = keep(_without_contaminated(recipe, rows, asked), "prompt in an evaluation set")
+        rows = keep(_without_contaminated(recipe, rows, asked), CONTAMINATED)
     uncapped = rows
     rows = keep(_by_domain(rows, lambda *part: _capped(recipe, inputs, *part)), "rows a prompt")
     if recipe.quotas:
