@@ -230,7 +230,7 @@ def parse_recipe(document: Document) -> Recipe:
     else:
         problems.extend(_misfits(recipe, document))
     if problems or recipe is None:
-        raise RecipeError(sorted(set(problems), key=lambda problem: _line(problem.place)))
+        raise RecipeError(sorted(dict.fromkeys(problems), key=lambda problem: _line(problem.place)))
     recipe._written = document.data
     return recipe
 
@@ -332,19 +332,21 @@ def explain_validation(
     problems = []
     for loc, items in by_place.items():
         # A key that takes a number or a mapping is refused once by each: say the one that fits.
-        fitting = [item for item in items if not item["type"].endswith("_type")] or items[:1]
+        fitting = [item for item in items if not item["type"].endswith("_type")]
+        if not fitting and any(len(loc) < len(at) and at[: len(loc)] == loc for at in by_place):
+            continue
+        fitting = fitting or items[:1]
         problems += [problem_at(document, loc, _in_words(item, root)) for item in fitting]
     return problems
 
 
 def _written(base: Loc, item: ErrorDetails, document: Document) -> Loc:
     """Where an error is in the file: pydantic adds the name of each alternative it tried."""
-    loc: Loc = (*base, *item["loc"])
-    if item["type"] == "missing":
-        return loc
-    while len(loc) > len(base) and loc not in document.places:
-        loc = loc[:-1]
-    return loc
+    loc = base
+    for key in item["loc"]:
+        here = (*loc, key)
+        loc = here if any(known[: len(here)] == here for known in document.places) else loc
+    return (*loc, item["loc"][-1]) if item["type"] == "missing" else loc
 
 
 def _in_words(item: ErrorDetails, root: type[BaseModel]) -> str:

@@ -202,7 +202,7 @@ class _Builder:
             return False
         named = keys[-1] in PATH_KEYS if keys else False
         # These may also be a Hub id or the name of something shipped.
-        local = keys[-1:] in (["model"], ["template"]) and value.startswith((".", "~"))
+        local = keys[-1:] in (["model"], ["template"], ["start"]) and value.startswith((".", "~"))
         evaluation_set = keys[-1:] == ["against"] and value.endswith(EVALUATION_FILES)
         return named or local or evaluation_set
 
