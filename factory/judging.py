@@ -27,6 +27,7 @@ from factory.metrics import (
     prompt_frame,
     read_metrics,
 )
+from factory.recipe import refuse_assembly
 from factory.references import NO_CHANGES, References, settled_states
 from factory.store import sample_parts, write_parquet
 from filters.contract import BASE_COLUMNS, Filter, Rule, decision_exprs
@@ -241,5 +242,6 @@ def load_verdicts(run: Path) -> pl.LazyFrame:
     """All verdicts of a judged run."""
     files = verdict_files(run)
     if not files:
+        refuse_assembly(run)
         raise RunError(f"{run} has no verdicts yet; build it first")
     return pl.scan_parquet(files)

@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from factory.errors import Problem, RecipeError, RunError
-from factory.kinds import KINDS, PIPELINE, SAMPLES, command
+from factory.kinds import ASSEMBLY, KINDS, PIPELINE, SAMPLES, command
 from factory.loaders import LOADERS, loader_class
 from factory.loaders.source import Source
 from factory.prompting import Prompting
@@ -36,6 +36,7 @@ from factory.sampling.ray_options import RayOptions
 from factory.sampling.sampling_options import Sampling
 from factory.sampling.server_options import ServerOptions
 from factory.select_options import Corpus, Select
+from factory.store import read_manifest
 from factory.types import fingerprint
 from factory.yaml_places import Document, Loc, dotted, load_document
 from filters import FILTERS, FilterClassError, filter_class, own_filter_class
@@ -201,7 +202,17 @@ def recipe_of_run(run: Path) -> Recipe:
     path = run / "recipe.yaml"
     if not path.exists():
         raise RunError(f"{run} is no run directory: it has no recipe.yaml")
+    refuse_assembly(run)
     return load_recipe(path)
+
+
+def refuse_assembly(run: Path) -> None:
+    """Raises RunError for a corpus that was mixed out of others: what is asked of is not there."""
+    if read_manifest(run).get("kind") == ASSEMBLY:
+        raise RunError(
+            f"{run} is an assembly, which has no samples of its own; ask the runs it was made of "
+            f"({run / 'recipe.yaml'} lists them)"
+        )
 
 
 def filters_by_name(names: Iterable[str]) -> dict[str, Filter]:

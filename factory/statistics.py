@@ -150,7 +150,7 @@ def print_assembly(report: AssemblyReport, console: Console) -> None:
     steps.add_row("corpus", f"{report.rows.samples:,}", f"{report.rows.tokens:,}")
     console.print(steps)
     table = _table(
-        "mean rounds and tokens a row, beside DeepSeek-R1's (v2, Table 5)",
+        "mean rounds and tokens, beside R1's (v2, Table 5)",
         *("domain", "rows", "rounds", "tokens", "R1: rows", "rounds", "tokens"),
     )
     for name, share in report.domains.items():
