@@ -98,7 +98,8 @@ def _engine(recipe: Recipe) -> Iterator[str]:
     if kind in ("server", "replay"):
         yield f"engine {kind}"
         return
-    from factory.sampling.vllm import check_engine_args, has_gpu
+    from factory.hardware import has_gpu
+    from factory.sampling.vllm import check_engine_args
 
     problems = check_engine_args(recipe.engine.args)
     if problems:

@@ -15,7 +15,7 @@ BELOW = ["factory.types", "factory.text", "factory.errors", "factory.paths", "fa
 """All that `filters` may know of `factory`."""
 
 LEVELS = [  # from the ground up: a module may import its own level and those before it
-    "errors lookup text types paths yaml_places diversity review_options leash kinds",
+    "errors lookup hardware text types paths yaml_places diversity review_options leash kinds",
     "models store shards cot prompting audit references select_options workers reviews loaders",
     "sampling ask forecast progress serve recipe assembly_recipe",
     "metrics judging live funnel overlay select corpus samples",

@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 from factory.errors import Problem, RecipeError
+from factory.hardware import cpu_computes_bf16
 from factory.train.directory import TrainDir
 from factory.train.options import Training
 
@@ -84,7 +85,7 @@ def _common(recipe: Training, run: TrainDir) -> dict[str, Any]:
         "warmup_steps": optimizer.warmup,
         "weight_decay": optimizer.weight_decay,
         "max_grad_norm": optimizer.max_grad_norm,
-        "bf16": recipe.precision == "bf16",
+        "bf16": _computes_bf16() if recipe.precision == "auto" else recipe.precision == "bf16",
         "gradient_checkpointing": recipe.gradient_checkpointing,
         "save_strategy": "steps",
         "save_steps": recipe.checkpoint.every,
@@ -93,6 +94,12 @@ def _common(recipe: Training, run: TrainDir) -> dict[str, Any]:
         "logging_steps": recipe.log_every,
         "logging_nan_inf_filter": False,  # it would log the mean of the steps that were numbers
     }
+
+
+def _computes_bf16() -> bool:
+    import torch
+
+    return torch.cuda.is_bf16_supported(False) if torch.cuda.is_available() else cpu_computes_bf16()
 
 
 def _refuse_sharded_adapters(recipe: Training) -> None:
