@@ -69,6 +69,14 @@ def accumulation(recipe: Training) -> int:
     return recipe.batch // at_once
 
 
+def one_cpu_process() -> bool:
+    """Whether there is neither an accelerator nor a launch of several processes: then losses are
+    computed by factory.train.cpu_loss and cpu_policy, which TRL's kernels for GPUs do not serve."""
+    import torch
+
+    return not torch.accelerator.is_available() and "WORLD_SIZE" not in os.environ
+
+
 def _common(recipe: Training, run: TrainDir) -> dict[str, Any]:
     optimizer = recipe.optimizer
     cosine = optimizer.schedule == "cosine"

@@ -7,14 +7,13 @@ sees the assistant's tokens alone, its reasoning included (factory.train.turns).
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.export.target import Target, load_target
 from factory.models import model_path
-from factory.train.arguments import arguments
+from factory.train.arguments import arguments, one_cpu_process
 from factory.train.data import check_rows, count_rows, find_shards, prepare, refuse_overlong, stream
 from factory.train.directory import TrainDir
 from factory.train.fit import fit
@@ -46,7 +45,11 @@ def train_sft(recipe: Sft, run: TrainDir, console: Console) -> dict[str, Any]:
             for split, files in shards.items()
             if split != "test"
         }
-    trainer = _trainer_class()(
+    if one_cpu_process():
+        from factory.train.cpu_loss import CpuTrainer as Trainer
+    else:
+        from trl import SFTTrainer as Trainer
+    trainer = Trainer(
         model=load_causal_lm(recipe, layers=recipe.layers, context=recipe.context),
         args=config,
         train_dataset=datasets["train"],
@@ -59,18 +62,6 @@ def train_sft(recipe: Sft, run: TrainDir, console: Console) -> dict[str, Any]:
         metrics |= trainer.evaluate()
     save_causal_lm(trainer, recipe, run, target.tokenizer, sorted(target.stop_ids))
     return metrics
-
-
-def _trainer_class() -> Any:
-    import torch
-
-    if torch.accelerator.is_available() or "WORLD_SIZE" in os.environ:
-        from trl import SFTTrainer
-
-        return SFTTrainer
-    from factory.train.cpu_loss import CpuTrainer
-
-    return CpuTrainer
 
 
 def open_target(recipe: Sft) -> Target:
