@@ -93,7 +93,7 @@ def _common(recipe: Training, run: TrainDir) -> dict[str, Any]:
         "warmup_steps": optimizer.warmup,
         "weight_decay": optimizer.weight_decay,
         "max_grad_norm": optimizer.max_grad_norm,
-        "bf16": _computes_bf16() if recipe.precision == "auto" else recipe.precision == "bf16",
+        "bf16": computes_bf16() if recipe.precision == "auto" else recipe.precision == "bf16",
         "gradient_checkpointing": recipe.gradient_checkpointing,
         "save_strategy": "steps",
         "save_steps": recipe.checkpoint.every,
@@ -104,7 +104,8 @@ def _common(recipe: Training, run: TrainDir) -> dict[str, Any]:
     }
 
 
-def _computes_bf16() -> bool:
+def computes_bf16() -> bool:
+    """What `precision: auto` comes to: whether this machine is made for bf16."""
     import torch
 
     return torch.cuda.is_bf16_supported(False) if torch.cuda.is_available() else cpu_computes_bf16()

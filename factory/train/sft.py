@@ -45,11 +45,7 @@ def train_sft(recipe: Sft, run: TrainDir, console: Console) -> dict[str, Any]:
             for split, files in shards.items()
             if split != "test"
         }
-    if one_cpu_process():
-        from factory.train.cpu_loss import CpuTrainer as Trainer
-    else:
-        from trl import SFTTrainer as Trainer
-    trainer = Trainer(
+    trainer = _trainer_class()(
         model=load_causal_lm(recipe, layers=recipe.layers, context=recipe.context),
         args=config,
         train_dataset=datasets["train"],
@@ -62,6 +58,16 @@ def train_sft(recipe: Sft, run: TrainDir, console: Console) -> dict[str, Any]:
         metrics |= trainer.evaluate()
     save_causal_lm(trainer, recipe, run, target.tokenizer, sorted(target.stop_ids))
     return metrics
+
+
+def _trainer_class() -> Any:
+    if one_cpu_process():
+        from factory.train.cpu_loss import CpuTrainer
+
+        return CpuTrainer
+    from trl import SFTTrainer
+
+    return SFTTrainer
 
 
 def open_target(recipe: Sft) -> Target:
