@@ -3,7 +3,8 @@
 TRL's own run every completion with its prompt before it, padded to the longest, and without Triton
 they project every position onto the vocabulary. Here the completions of one question follow their
 prompt in one row, each seeing the prompt and itself; only completion tokens meet the vocabulary;
-and completions that teach nothing (no advantage, no KL) get no backward pass.
+and of completions that teach nothing (no advantage, no KL) one of each question is looked at, for
+the entropy that is logged.
 """
 
 from __future__ import annotations
@@ -39,13 +40,16 @@ class CpuPolicyTrainer(PolicyTrainer):
     """The same loss, for one process without a GPU."""
 
     _teaches: torch.Tensor | None = None  # which completions have a gradient; None: all
+    _before: torch.Tensor | None = None  # what the policy that wrote them thought, where it matters
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
-        self._teaches = None if self.beta else inputs["advantages"] != 0
+        if not self.beta and self.top_entropy_quantile == 1:
+            self._teaches = inputs["advantages"] != 0
+            self._before = inputs.get("old_per_token_logps")
         try:
             return super()._compute_loss(model, inputs)
         finally:
-            self._teaches = None
+            self._teaches = self._before = None
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -76,13 +80,25 @@ class CpuPolicyTrainer(PolicyTrainer):
                 for ids, mask in zip(input_ids, attention_mask, strict=True)]  # fmt: skip
         for places, learns in self._batches(rows):
             prompt, completions = rows[places[0]][0], [rows[place][1] for place in places]
-            with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
-                nll, entropy = self._score(model, branches(prompt, completions), compute_entropy)
             lengths = [len(completion) for completion in completions]
-            logps |= zip(places, (-nll).split(lengths), strict=True)
-            if entropy is not None:
-                entropies |= zip(places, entropy.split(lengths), strict=True)
+            if learns:
+                nll, entropy = self._score(model, branches(prompt, completions), compute_entropy)
+                logps |= zip(places, (-nll).split(lengths), strict=True)
+                if entropy is not None:
+                    entropies |= zip(places, entropy.split(lengths), strict=True)
+                continue
+            with torch.no_grad():
+                first = next((one for one in completions if len(one)), completions[0])
+                _, entropy = self._score(model, branches(prompt, [first]), compute_entropy)
+            for place, length in zip(places, lengths, strict=True):
+                logps[place] = self._unchanged(place, length)
+                if entropy is not None:
+                    entropies[place] = entropy.mean().expand(length)
         return _padded(logps, logits_to_keep), _padded(entropies, logits_to_keep), None
+
+    def _unchanged(self, place: int, length: int) -> torch.Tensor:
+        """Log probabilities that make a completion's ratio 1, whatever they are."""
+        return torch.zeros(length) if self._before is None else self._before[place, :length]
 
     def _fits(self, model: Any) -> bool:
         config = model.config
