@@ -13,6 +13,7 @@ import pytest
 
 from factory.funnel import load_funnel
 from factory.report import facts as facts_module
+from factory.report.cost import expected_capped
 from factory.report.examples import examples
 from factory.report.facts import count_funnel, gather
 from factory.report.figures import all_figures
@@ -72,7 +73,7 @@ def test_examples_are_ten_a_reason_at_most_and_the_same_each_time(run: Path) -> 
 def test_expected_acceptance_under_a_cap_is_the_binomials() -> None:
     rng = np.random.default_rng(0)
     chance = np.array([0.0, 0.1, 0.5, 1.0])
-    expected = facts_module._expected_capped(8, chance, 3)
+    expected = expected_capped(8, chance, 3)
     drawn = np.minimum(rng.binomial(8, chance, size=(200_000, 4)), 3).mean(axis=0)
     assert np.allclose(expected, drawn, atol=0.01)
 
