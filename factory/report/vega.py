@@ -28,6 +28,7 @@ _CONFIG: dict[str, Any] = {
     "view": {"stroke": None},
     **{mark: {"color": NEUTRAL} for mark in ("bar", "line", "point")},
     "axis": {"grid": False, "labelLimit": 180, "titleFontWeight": "normal"},
+    "legend": {"symbolOpacity": 1},
     "title": {"fontSize": 12, "fontWeight": "normal"},
 }
 

@@ -11,7 +11,7 @@
     const labels = { labelColor: text, titleColor: text, labelFontSize: 12, titleFontSize: 12 };
     const axis = { ...spec.config.axis, ...labels, domainColor: line, tickColor: line };
     if (narrow.matches) axis.labelLimit = 120;
-    const legend = { ...labels, columns: narrow.matches ? 2 : 4, layout: { top: { anchor: "start", bounds: "full" } } };
+    const legend = { ...spec.config.legend, ...labels, columns: narrow.matches ? 2 : 4, layout: { top: { anchor: "start", bounds: "full" } } };
     const title = { ...spec.config.title, color: text };
     return { ...spec, config: { ...spec.config, axis, legend, title, text: { color: text } } };
   }
