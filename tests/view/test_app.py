@@ -49,7 +49,12 @@ def a_sample(run: Path, decision: str = "keep") -> str:
     return str(samples.sort("sample_id")["sample_id"][0])
 
 
-PAGES = ["/", "/live", "/samples", "/samples?text=First&sort=-n_tokens&min_pass=x", "/thresholds"]
+PAGES = [
+    *("/", "/live", "/samples", "/thresholds"),
+    "/samples?text=First&sort=-n_tokens&min_pass=x&skip=1",
+    f"/samples?min_tokens={10**30}&max_pass=nan&page=-{10**30}&skip=-1",
+    f"/samples?page={10**30}&text=First",
+]
 
 
 @pytest.mark.parametrize("path", PAGES)
