@@ -22,6 +22,7 @@ from filters.interval import Estimate, wilson
 Rows = list[dict[str, Any]]
 
 BINS = 40
+STRETCH = 20  # samples at least
 
 _TOKENS = pl.col("n_tokens").cast(pl.Int64).sum()
 _KEPT = pl.col("decision") == "keep"
@@ -246,21 +247,24 @@ def _lengths(snapshot: Snapshot, judged: pl.DataFrame) -> Rows:
 
 
 def _reasons_over_time(judged: pl.DataFrame) -> Rows:
-    """Samples by reason in equal stretches of the run, so that a drift shows."""
-    times = judged["created_at"].drop_nulls()
-    if times.is_empty():
-        return []
-    first, last = times.dt.epoch("ms").min(), times.dt.epoch("ms").max()
-    assert isinstance(first, int)
-    assert isinstance(last, int)
-    width = max(1000, (last - first) // BINS + 1)
-    minute = ((pl.col("created_at").dt.epoch("ms") - first) // width * width) / 60_000
-    counted = (
-        judged.filter(pl.col("created_at").is_not_null())
-        .group_by(minute=minute, reason=pl.col("reason").cast(pl.String).fill_null("kept"))
-        .agg(samples=pl.len())
+    """Samples by reason in the order they ended, in stretches of as many each: engines end them in
+    bursts, and the share of a few would say nothing."""
+    timed = judged.filter(pl.col("created_at").is_not_null()).sort("created_at")
+    stretches = max(1, min(BINS, timed.height // STRETCH))
+    ended = pl.col("created_at").dt.epoch("ms")
+    number = pl.int_range(pl.len())
+    placed = timed.select(
+        pl.col("reason").cast(pl.String).fill_null("kept"),
+        number=number,
+        stretch=number * stretches // pl.len(),
+        minute=(ended - ended.min()) / 60_000,
     )
-    return counted.sort("minute", "reason").rows(named=True)
+    spans = placed.group_by("stretch").agg(
+        pl.col("minute").min(), since=pl.col("number").min(), until=pl.col("number").max() + 1
+    )
+    counted = placed.group_by("stretch", "reason").agg(samples=pl.len())
+    rows = counted.join(spans, on="stretch").sort("stretch", "reason")
+    return rows.select("since", "until", "minute", "reason", "samples").rows(named=True)
 
 
 def throughput(snapshot: Snapshot) -> Rows:

@@ -181,14 +181,18 @@ def _closed(rows: Rows) -> list[dict[str, Any]]:
 def reasons_over_time(rows: Rows) -> Figure:
     spec = chart(
         _with_rare_together(rows),
-        {"type": "area", "interpolate": "step-after"},
-        x=axis("minute", "quantitative", "minutes since the first sample"),
+        {"type": "bar", "binSpacing": 0},
+        x=axis("since", "quantitative", "samples, in the order they ended", bin={"binned": True}),
+        x2={"field": "until"},
         y=axis("samples", "quantitative", "share of samples", stack="normalize"),
         color=_reasons(rows),
         order={"field": "rank", "type": "quantitative"},
     )
     spec["encoding"]["y"]["aggregate"] = "sum"
-    note = "A reason that grows while the run goes on points at the engine or the order of prompts."
+    note = (
+        "In stretches of equally many samples. A reason that grows while the run goes on points at "
+        "the engine or the order of prompts."
+    )
     return Figure("reasons_over_time", "Reasons over time", note, [spec], rows)
 
 
@@ -317,7 +321,9 @@ def _common(rows: Rows) -> list[str]:
 
 def _reasons(rows: Rows) -> dict[str, Any]:
     """Kept is green wherever it is shown."""
-    names = [*_common(rows), "other"]
+    names = _common(rows)
+    if any(row["reason"] not in names for row in rows):
+        names.append("other")
     colors = iter(color for color in PALETTE if color not in (KEPT, "#999999"))
     scale = {"kept": KEPT, "other": "#999999"}
     ranged = [scale.get(name) or next(colors) for name in names]
