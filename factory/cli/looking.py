@@ -58,7 +58,13 @@ def _served(function: Callable[..., None]) -> Callable[..., None]:
     options = [
         run_argument,
         click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen."),
-        click.option("--port", default=8765, show_default=True, help="Its port."),
+        click.option(
+            "--port",
+            type=click.IntRange(0, 65535),
+            default=8765,
+            show_default=True,
+            help="Its port; 0 takes a free one.",
+        ),
         click.option("--token", envvar="FACTORY_VIEW_TOKEN", help="Wanted from every visitor."),
     ]
     for option in reversed(options):

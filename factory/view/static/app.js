@@ -23,6 +23,7 @@ const pages = {
   overview() {
     const status = document.getElementById("status");
     const said = document.getElementById("state");
+    let shown; // what is being read or selected stays where nothing has changed
     async function follow() {
       const before = document.body.dataset.state;
       if (before === "done") return;
@@ -30,7 +31,8 @@ const pages = {
         const now = await (await fetch("/live")).json();
         const isNew = Object.keys(now.specs).some((name) => !document.getElementById(`chart-${name}`));
         if (now.state !== before || isNew) { location.reload(); return; }
-        status.innerHTML = now.html; // the server's own template, escaped there
+        if (now.html !== shown) status.innerHTML = now.html; // the server's own, escaped there
+        shown = now.html;
         drawAll(now.specs);
         said.textContent = now.state;
       } catch {
@@ -138,6 +140,8 @@ const pages = {
       insistence.hidden = !answer.flags;
       if (answer.flags) said.textContent = `Not saved yet: the filters would reject it (${answer.flags.join(", ")}).`;
     }
+    // A page the browser kept for going back to may stand as it was before the decision.
+    addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
     addEventListener("beforeunload", (event) => {
       if (!busy && written() !== untouched) event.preventDefault();
     });
@@ -156,7 +160,7 @@ const pages = {
     editor.addEventListener("submit", (event) => { event.preventDefault(); save(false); });
     document.addEventListener("keydown", (event) => {
       if (event.key === "Escape") { document.activeElement.blur(); return; }
-      if (event.key === "Enter" && event.ctrlKey && !editor.hidden) { save(false); return; }
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !editor.hidden) { save(false); return; }
       if (event.target.closest("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
       if (event.key === "a") decide("accept");
       else if (event.key in byKey) decide("reject", byKey[event.key]);
