@@ -92,7 +92,7 @@ class Watch:
 
 
 def _last(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.sort("created_at", descending=True, nulls_last=True).head(LAST)
+    return rows.top_k(LAST, by="created_at").sort("created_at", descending=True)
 
 
 def _wanted(snapshot: Snapshot) -> int | None:
