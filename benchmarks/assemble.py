@@ -32,8 +32,8 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from factory.card import PAPER_TABLE_5
 from factory.corpus import DICTIONARY, corpus_schema
+from factory.statistics import PAPER_TABLE_5
 
 SPARE = 1.8  # candidates for each row wanted: some prompts have more than may be kept
 BYTES_A_TOKEN = 3.5

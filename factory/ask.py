@@ -1,45 +1,46 @@
-"""The run's own engine as a judge: R1 used its own V3 as the generative reward model (§2.3.3).
+"""A model on this machine as a judge: the run's own, as R1 used its V3 (§2.3.3), or another.
 
 Also who is asked, where a recipe's `prompting.cot` has a judge.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from factory.cot import unmarked
 from factory.prompting import Prompting
+from factory.recipe import Engine as EngineOptions
+from factory.recipe import Model, Recipe
 from factory.sampling.engine import Engine, Request, open_engine
 from factory.sampling.sampling_options import Sampling
 from factory.text import split_think
 from factory.types import Message, Prompt, Sample, as_messages
 from filters.contract import Filter
 from filters.correctness import Correctness
-from filters.judge_client import JudgeClient
+from filters.judge_client import Endpoint, JudgeClient, OwnJudge
 from filters.quality import Quality
-
-if TYPE_CHECKING:
-    from factory.recipe import Recipe
 
 MAX_TOKENS = 512
 """A judge analyses briefly and ends with its verdict."""
 
 
 class EngineAsk:
-    """Asks the recipe's model at temperature 0, through its chat template.
+    """Asks a model at temperature 0, through its chat template: the recipe's own or another.
 
     Opens the engine at the first question, so that a run with nothing to judge starts none.
     """
 
-    def __init__(self, recipe: Recipe, run: Path) -> None:
+    def __init__(self, recipe: Recipe, run: Path, judge: OwnJudge | Literal["engine"]) -> None:
+        asked = _in_its_place(recipe, judge) if isinstance(judge, OwnJudge) else {}
         self._recipe = recipe.model_copy(
             update={
                 "prompting": Prompting(template="chat"),
                 "sampling": Sampling(n=1, temperature=0, max_tokens=MAX_TOKENS),
                 "filters": {},
                 "sources": (),
+                **asked,
             }
         )
         self._run = run
@@ -68,13 +69,40 @@ class EngineAsk:
             self._engine = None
 
 
-def asks_engine(recipe: Recipe) -> bool:
-    """True if one of the recipe's filters wants the run's own engine as its judge."""
-    return any(judged_by_engine(judge) for judge in recipe.filters.values())
+def _in_its_place(recipe: Recipe, judge: OwnJudge) -> dict[str, object]:
+    """What a recipe says of its model and engine, changed to a judge's; a Ray cluster stays."""
+    engine = EngineOptions(args=judge.args, replicas=judge.replicas)
+    if recipe.engine.ray is not None:
+        engine = recipe.engine.model_copy(update={"args": judge.args})
+    return {"model": Model(id=judge.start), "engine": engine}
 
 
-def judged_by_engine(judge: Filter) -> bool:
-    return isinstance(judge, Correctness | Quality) and judge.judge == "engine"
+def own_judge(judge: Filter) -> OwnJudge | Literal["engine"] | None:
+    """The model on this machine that a filter asks; None where it asks none, or an endpoint."""
+    asked = judge.judge if isinstance(judge, Correctness | Quality) else None
+    return None if isinstance(asked, Endpoint) else asked
+
+
+def started_judges(recipe: Recipe) -> list[OwnJudge]:
+    """The other models that a build will start."""
+    asked = map(own_judge, recipe.filters.values())
+    return [judge for judge in asked if isinstance(judge, OwnJudge)]
+
+
+def in_turn(recipe: Recipe, run: Path) -> Iterator[tuple[dict[str, Filter], EngineAsk]]:
+    """The recipe's filters that ask a model on this machine, with that model, one after another:
+    each is stopped before the next is started."""
+    left = {name: judge for name, judge in recipe.filters.items() if own_judge(judge)}
+    while left:
+        asked = own_judge(next(iter(left.values())))
+        assert asked is not None
+        own = {name: judge for name, judge in left.items() if own_judge(judge) == asked}
+        ask = EngineAsk(recipe, run, asked)
+        try:
+            yield own, ask
+        finally:
+            ask.close()
+        left = {name: judge for name, judge in left.items() if name not in own}
 
 
 def marked_prompts(recipe: Recipe, prompts: Sequence[Prompt], run: Path) -> Sequence[Prompt]:
@@ -85,10 +113,10 @@ def marked_prompts(recipe: Recipe, prompts: Sequence[Prompt], run: Path) -> Sequ
         return [unmarked(prompt) for prompt in prompts]
     if cot.judge is None:
         return cot.mark(prompts)
-    if cot.judge != "engine":
+    if isinstance(cot.judge, Endpoint):
         with JudgeClient(cot.judge) as client:
             return cot.mark(prompts, client)
-    ask = EngineAsk(recipe, run)
+    ask = EngineAsk(recipe, run, cot.judge)
     try:
         return cot.mark(prompts, ask)
     finally:

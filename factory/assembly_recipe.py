@@ -29,13 +29,12 @@ from pydantic import (
 )
 
 from factory.errors import Problem, RecipeError
+from factory.kinds import ASSEMBLY
 from factory.recipe import Recipe, explain_validation, parse_part, parse_recipe
 from factory.select_options import Corpus, Select
 from factory.types import Domain
 from factory.yaml_places import Document, load_document
 from filters.contamination import Contamination
-
-KIND = "assembly"
 
 
 class _Options(BaseModel):
@@ -124,6 +123,11 @@ class Assembly(_Options):
     runs: tuple[RunSource, ...] = Field(
         min_length=1, description="What is assembled; of duplicates the first listed is kept."
     )
+    models: tuple[str, ...] = Field(
+        (),
+        description="The models whose rows may be mixed: a run that holds another's is refused. "
+        "Without any, all may be, and the report counts them.",
+    )
     select: Select = Field(
         default_factory=lambda: Select(), description="Which of a prompt's rows; all runs together."
     )
@@ -190,7 +194,7 @@ class Assembly(_Options):
 
 def is_assembly(document: Document) -> bool:
     """True for a document that assembles runs; anything else is a recipe that samples."""
-    return document.data.get("kind") == KIND
+    return document.data.get("kind") == ASSEMBLY
 
 
 def load_build(path: Path, assignments: Iterable[str] = ()) -> Recipe | Assembly:
@@ -200,7 +204,7 @@ def load_build(path: Path, assignments: Iterable[str] = ()) -> Recipe | Assembly
         return parse_assembly(document)
     if "runs" in document.data:
         kind = document.data.get("kind")
-        what = f"is {kind!r}; a recipe with `runs` needs kind: {KIND}"
+        what = f"is {kind!r}; a recipe with `runs` needs kind: {ASSEMBLY}"
         raise RecipeError([Problem(f"{document.place(('kind',))}: kind", what)])
     return parse_recipe(document)
 
@@ -210,7 +214,7 @@ def load_assembly(path: Path, assignments: Iterable[str] = ()) -> Assembly:
     loaded = load_build(path, assignments)
     if isinstance(loaded, Assembly):
         return loaded
-    raise RecipeError([Problem(f"{path}: kind", f"is missing; an assembly needs kind: {KIND}")])
+    raise RecipeError([Problem(f"{path}: kind", f"is missing; an assembly needs kind: {ASSEMBLY}")])
 
 
 def parse_assembly(document: Document) -> Assembly:

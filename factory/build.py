@@ -12,13 +12,14 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from factory.ask import EngineAsk, asks_engine, marked_prompts
+from factory.ask import marked_prompts, started_judges
 from factory.corpus import write_corpus
 from factory.errors import FactoryError, RunError, SourceError
 from factory.funnel import Count, Funnel, load_funnel, measure_funnel
 from factory.judging import (
     ENGINE_STAGE,
     all_filters,
+    ask_judges,
     early_filters,
     judge_run,
     load_verdicts,
@@ -49,8 +50,11 @@ def build(recipe: Recipe, path: Path, console: Console) -> Funnel:
     """
     if is_finished(recipe, path):
         return load_funnel(path)
+    # A missing model is told before anything is loaded.
     if recipe.engine.kind in ("vllm", "ray"):
-        model_path(recipe.model.id)  # a missing model is told before anything is loaded
+        model_path(recipe.model.id)
+    for judge in started_judges(recipe):
+        model_path(judge.start)
     with RunDir(path) as run:
         refuse_mixing(recipe, run)
         begin(recipe, run)
@@ -132,12 +136,8 @@ def assemble(recipe: Recipe, run: RunDir, console: Console) -> Funnel:
         why = ", ".join(f"{count:,} {kind}" for kind, count in failures.items()) or "none was asked"
         detail = f" The first: {failed[0].detail}" if failed else ""
         raise RunError(f"{run.path}: not one sample was drawn ({why}).{detail}")
-    ask = EngineAsk(recipe, run.path) if asks_engine(recipe) else None
-    try:
-        judge_run(run.path, filters, recipe.references, ask)
-    finally:
-        if ask is not None:
-            ask.close()
+    ask_judges(recipe, run.path)
+    judge_run(run.path, filters, recipe.references)
     overlay = Overlay(run.path, recipe.reviews, filters)
     for line in overlay.decide():
         console.print(line, highlight=False, markup=False)

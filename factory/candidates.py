@@ -74,7 +74,7 @@ def open_inputs(runs: Sequence[RunSource]) -> list[Input]:
 
     A run that kept nothing gives nothing: that is for the quotas to complain of.
     """
-    inputs = [_open(run) for run in runs]
+    inputs = [open_run(run) for run in runs]
     if not any(given.shards for given in inputs):
         raise RunError(
             f"none of the runs kept a row ({', '.join(given.label for given in inputs)}); "
@@ -83,7 +83,8 @@ def open_inputs(runs: Sequence[RunSource]) -> list[Input]:
     return inputs
 
 
-def _open(run: RunSource) -> Input:
+def open_run(run: RunSource) -> Input:
+    """One run's corpus. Raises RunError where it is not there, not finished or of another kind."""
     if not run.path.is_dir():
         raise RunError(f"{run.path} is not there; build that run first, or mend its path")
     manifest = read_manifest(run.path)

@@ -10,38 +10,14 @@ import html
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import polars as pl
 import yaml
 
-from factory.errors import RunError
-from factory.funnel import Funnel, load_funnel
-from factory.store import read_manifest
-
-PAPER_TABLE_5: Mapping[str, tuple[int, float, float]] = {
-    "math": (395_285, 1.0, 6094.2),
-    "code": (211_129, 1.1, 7435.7),
-    "stem": (10_124, 1.0, 4928.8),
-    "logic": (10_395, 1.0, 2739.0),
-    "general": (177_812, 1.1, 1419.8),
-    "total": (804_745, 1.0, 5355.3),
-}
-"""DeepSeek-R1's SFT corpus (arXiv 2501.12948v2, Table 5): samples, mean rounds, mean tokens."""
-
-_SHARED = re.compile(
-    r"""apache-2\.0|mit|isc|zlib|unlicense|wtfpl|ncsa|ms-pl|bsl-1\.0|artistic-2\.0|openrail
-    |bsd-[23]-clause(-clear)?|mpl-2\.0|epl-2\.0|eupl-1\.[12]|gfdl|[al]?gpl(-[23]\.[01])?
-    |cc0-1\.0|cc-by(-nc)?(-sa)?-[1-4]\.\d|cdla-(permissive|sharing)-[12]\.0|odc-by|odbl|pddl""",
-    re.VERBOSE,
-)
-"""Licences that allow an adapted work to be passed on, by the Hub's ids (SPDX in lower case).
-
-NoDerivatives licences are not among them: a corpus of answers adapts its prompts.
-"""
+from factory.corpus_facts import CorpusFacts
+from factory.statistics import CONTAMINATED, PAPER_TABLE_5
 
 _SIZES = (
     (1_000, "n<1K"),
@@ -50,124 +26,6 @@ _SIZES = (
     (1_000_000, "100K<n<1M"),
     (10_000_000, "1M<n<10M"),
 )
-
-
-@dataclass(frozen=True)
-class SourceUse:
-    """One source's share of the corpus under one licence; None where the source names none."""
-
-    source: str
-    license: str | None
-    rows: int
-
-    @property
-    def hub_license(self) -> str | None:
-        """The licence by the Hub's name for it."""
-        if self.license is None:
-            return None
-        known = re.sub(r"-(only|or-later)$", "", self.license.strip().lower())
-        return re.sub(r"^(odc-by|odbl|pddl)-1\.0$", r"\1", known)
-
-    @property
-    def may_be_shared(self) -> bool:
-        """True only for a licence known to allow it: unknown is not allowed."""
-        return self.hub_license is not None and bool(_SHARED.fullmatch(self.hub_license))
-
-
-@dataclass(frozen=True)
-class Share:
-    """A domain's line of Table 5: rows, and the means of rounds (user turns) and of tokens."""
-
-    samples: int
-    rounds: float
-    tokens: float
-
-
-@dataclass(frozen=True)
-class CorpusFacts:
-    """What a card says, measured on the run."""
-
-    name: str
-    splits: dict[str, int]
-    sources: list[SourceUse]
-    also_in: list[str]  # other sources that hold some of the same prompts
-    languages: dict[str | None, int]
-    domains: dict[str, Share]  # "total" is the last
-    models: dict[str, int]
-    verified: int  # rows whose answer a verifier found correct
-    reasoning: int  # rows with a think section
-    recipe: str
-    funnel: Funnel
-    sampling: dict[str, Any] = field(default_factory=dict)
-    filters: list[str] = field(default_factory=list)
-
-    @property
-    def rows(self) -> int:
-        return sum(self.splits.values())
-
-
-def measure_corpus(run: Path) -> CorpusFacts:
-    """Read a finished run, in bounded memory."""
-    rows = pl.scan_parquet(run / "corpus" / "*.parquet", include_file_paths="file")
-    split = pl.col("file").str.extract(r"([A-Za-z]+)-\d+-of-\d+\.parquet$")
-    rounds = pl.col("messages").list.eval(pl.element().struct["role"] == "user").list.sum()
-    tokens = pl.col("n_tokens").cast(pl.Int64)
-    passed = pl.col("verdicts").list.eval(
-        (pl.element().struct["filter"] == "correctness")
-        & (pl.element().struct["decision"] == "keep")
-    )
-    # A recipe may let unverifiable rows pass the filter; their prompts have no correct sample.
-    correct = passed.list.any() & (pl.col("n_correct") > 0)
-    share = {"samples": pl.len(), "rounds": rounds.mean(), "tokens": tokens.mean()}
-    try:
-        recipe = (run / "recipe.yaml").read_text(encoding="utf-8")
-        written = yaml.safe_load(recipe)
-    except (OSError, yaml.YAMLError) as error:
-        raise RunError(f"{run / 'recipe.yaml'} cannot be read: {error}") from error
-    domains = rows.group_by("domain").agg(**share).collect()
-    total = rows.select(**share, verified=correct.sum(), thinks=_thinks()).collect()
-    params = list(read_manifest(run).get("params", {}).values())
-    filters = list(written.get("filters", {}))
-    order = {name: place for place, name in enumerate(PAPER_TABLE_5)}
-    return CorpusFacts(
-        name=str(written.get("name", run.name)),
-        splits=dict(sorted(_counts(rows.select(split=split), "split"))),
-        sources=[
-            SourceUse(*row)
-            for row in rows.group_by("source", "license")
-            .agg(rows=pl.len())
-            .collect()
-            .sort("rows", "source", "license", descending=[True, False, False])
-            .iter_rows()
-        ],
-        also_in=rows.select(pl.col("also_in").explode().drop_nulls().unique().sort())
-        .collect()["also_in"]
-        .to_list(),
-        languages=dict(_counts(rows, "language")),
-        domains={
-            row["domain"]: Share(row["samples"], row["rounds"], row["tokens"])
-            for row in sorted(
-                domains.rows(named=True), key=lambda row: order.get(row["domain"], len(order))
-            )
-        }
-        | {"total": Share(total["samples"][0], total["rounds"][0], total["tokens"][0])},
-        models=dict(_counts(rows, "model")),
-        verified=int(total["verified"][0]),
-        reasoning=int(total["thinks"][0]),
-        recipe=recipe,
-        funnel=load_funnel(run),
-        sampling=params[-1] if params else {},
-        filters=filters,
-    )
-
-
-def _thinks() -> pl.Expr:
-    return pl.col("thinking").is_not_null().sum()
-
-
-def _counts(rows: pl.LazyFrame, column: str) -> Iterable[tuple[Any, int]]:
-    counted = rows.group_by(column).agg(rows=pl.len()).collect()
-    return counted.sort("rows", column, descending=[True, False]).iter_rows()
 
 
 def write_card(
@@ -250,10 +108,11 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[object]], words: int =
 
 def _summary(facts: CorpusFacts) -> str:
     models = ", ".join(f"{escape(model)} ({rows:,} rows)" for model, rows in facts.models.items())
+    tags = " between `<think>` and `</think>`" if facts.tagged == facts.reasoning else ""
     return (
-        f"{facts.rows:,} conversations, {facts.reasoning:,} of them with a reasoning section "
-        "between `<think>` and `</think>` before the response. The responses were sampled from "
-        f"{models}, judged by the filters below and assembled by R1 Factory."
+        f"{facts.rows:,} conversations, {facts.reasoning:,} of them with a reasoning section{tags} "
+        f"before the response. The responses were sampled from {models}, judged by the filters "
+        "below and assembled by R1 Factory."
     )
 
 
@@ -337,6 +196,9 @@ def _funnel(facts: CorpusFacts) -> str:
             )
         )
     rows.append(("kept", "", f"{funnel.kept.samples:,}", f"{funnel.kept.tokens:,}"))
+    for step in facts.assembly.steps if facts.assembly else ():
+        left = step.left_out
+        rows.append(("assembly", step.name, f"-{left.samples:,}", f"-{left.tokens:,}"))
     if funnel.rows:
         rows.append(
             ("corpus", "after selection", f"{funnel.rows.samples:,}", f"{funnel.rows.tokens:,}")
@@ -346,18 +208,28 @@ def _funnel(facts: CorpusFacts) -> str:
 
 
 def _decontamination(facts: CorpusFacts) -> str:
-    if "contamination" not in facts.filters:
+    judged, told = facts.filters.get("contamination", 0), []
+    if judged:
+        taken = [taken for taken in facts.funnel.taken if taken.filter == "contamination"]
+        counts = ", ".join(f"{escape(t.reason)} {t.count.samples:,}" for t in taken) or "nothing"
+        told.append(
+            f"{_so_many(judged, facts)} passed the contamination filter, which took: {counts}."
+        )
+    if facts.assembly and facts.contamination.get("against"):
+        left = {step.name: step.left_out.samples for step in facts.assembly.steps}
+        told.append(f"Assembling left out {left.get(CONTAMINATED, 0):,} rows that overlap them.")
+    if not told:
         return (
             "## Decontamination\n\nNone was done: evaluation sets may overlap with these prompts."
         )
-    settings = yaml.safe_load(facts.recipe)["filters"]["contamination"] or {}
-    taken = [taken for taken in facts.funnel.taken if taken.filter == "contamination"]
-    counts = ", ".join(f"{escape(t.reason)} {t.count.samples:,}" for t in taken) or "nothing"
-    shown = json.dumps(settings, indent=2, ensure_ascii=False, default=str)
-    return (
-        f"## Decontamination\n\nThe contamination filter took: {counts}. Its settings (defaults "
-        f"apart):\n\n{fenced(shown, 'json')}"
-    )
+    if facts.contamination:
+        shown = json.dumps(facts.contamination, indent=2, ensure_ascii=False, default=str)
+        told.append(f"The settings (defaults apart):\n\n{fenced(shown, 'json')}")
+    return "## Decontamination\n\n" + " ".join(told)
+
+
+def _so_many(judged: int, facts: CorpusFacts) -> str:
+    return "Every row" if judged == facts.rows else f"{judged:,} of {facts.rows:,} rows"
 
 
 def _figures(figures: Sequence[str]) -> str:
@@ -376,10 +248,15 @@ def _limits(facts: CorpusFacts) -> str:
         "checked, and verifiers err.",
         "The text is a model's: it can be wrong, biased or unsafe in ways no filter here measures.",
     ]
-    if "safety" not in facts.filters:
-        limits.append("No safety filter was run.")
-    if "language" not in facts.filters:
-        limits.append("Mixed languages were not looked for.")
+    for name, absent, what in (
+        ("safety", "No safety filter was run.", "were judged by a safety filter"),
+        ("language", "Mixed languages were not looked for.", "were searched for mixed languages"),
+    ):
+        judged = facts.filters.get(name, 0)
+        if not judged:
+            limits.append(absent)
+        elif judged < facts.rows:
+            limits.append(f"Only {judged:,} of {facts.rows:,} rows {what}.")
     unknown = sum(use.rows for use in facts.sources if use.license is None)
     if unknown:
         limits.append(f"The licence of {unknown:,} rows' prompts is unknown.")

@@ -15,7 +15,7 @@ from factory.errors import RunError
 from factory.funnel import Count
 from factory.quotas import Shortfall, fill, shortfall
 from factory.select import in_band, in_preference, place
-from factory.statistics import Step, count
+from factory.statistics import CONTAMINATED, Step, count
 from filters.duplicates import exact_clusters, near_clusters
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Choice:
 def choose(recipe: Assembly, inputs: Sequence[Input]) -> Choice:
     """Pass-rate bands, duplicates, decontamination, rows a prompt, quotas, split and shuffle."""
     rows = scan(inputs)
+    refuse_other_models(recipe, inputs, rows)
     offered, steps = count(rows), list[Step]()
 
     def keep(kept: pl.DataFrame, left_out_as: str) -> pl.DataFrame:
@@ -52,7 +53,7 @@ def choose(recipe: Assembly, inputs: Sequence[Input]) -> Choice:
     if recipe.near_duplicates is not None:
         rows = keep(_without_near(rows, asked, recipe.near_duplicates), "near-duplicate prompt")
     if recipe.contamination.against:
-        rows = keep(_without_contaminated(recipe, rows, asked), "prompt in an evaluation set")
+        rows = keep(_without_contaminated(recipe, rows, asked), CONTAMINATED)
     uncapped = rows
     rows = keep(_by_domain(rows, lambda *part: _capped(recipe, inputs, *part)), "rows a prompt")
     if recipe.quotas:
@@ -77,6 +78,26 @@ def choose(recipe: Assembly, inputs: Sequence[Input]) -> Choice:
     groups = exact_clusters(asked, key="prompt_id", text="question").rename({"cluster": "group"})
     rows = rows.join(groups, on="prompt_id", how="left", maintain_order="left")
     return Choice(place(rows, recipe.corpus, "group"), offered, steps, shortfalls)
+
+
+def refuse_other_models(recipe: Assembly, inputs: Sequence[Input], rows: pl.DataFrame) -> None:
+    """Rows of a model that the recipe does not name are there by mistake: say whose and how many.
+
+    R1 mixed its own rows with V3's on purpose; nothing in a row tells purpose from accident.
+    """
+    if not recipe.models:
+        return
+    found = rows.group_by("run", pl.col("model").cast(pl.String)).len().sort("run", "model")
+    other = found.filter(~pl.col("model").is_in(recipe.models))
+    if other.height:
+        listing = "\n".join(
+            f"  {inputs[run].label}: {count:,} rows of {model}"
+            for run, model, count in other.rows()
+        )
+        raise RunError(
+            f"`models` does not name all whose rows these runs hold:\n{listing}\n"
+            "Add them to it, or leave those runs out."
+        )
 
 
 def _by_domain(

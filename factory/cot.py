@@ -30,7 +30,7 @@ from factory.errors import SourceError
 from factory.paths import data_path
 from factory.types import Message, Prompt
 from filters.judge import Ask, as_data, filled_in, said_last
-from filters.judge_client import Endpoint
+from filters.judge_client import Judge
 
 COT = "cot"
 """The key of a prompt's meta that holds its mark: {"asked": true, "why": "reasoning_words"}."""
@@ -96,8 +96,10 @@ class Cot(BaseModel):
     rules: Path | None = Field(
         None, description="A YAML rule list. Default: the one that ships, data/cot/rules.yaml."
     )
-    judge: Endpoint | Literal["engine"] | None = Field(
-        None, description="`judge` only: an OpenAI-compatible endpoint, or the run's own `engine`."
+    judge: Judge | None = Field(
+        None,
+        description="`judge` only: an OpenAI-compatible endpoint, a model to `start` here, or the "
+        "run's own `engine`.",
     )
 
     @model_validator(mode="after")

@@ -16,10 +16,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from factory import assembly_recipe
 from factory.assembly_recipe import Assembly
 from factory.cli import SECTIONS, cli
 from factory.evaluation.recipe import Eval
+from factory.kinds import ASSEMBLY
 from factory.loaders import LOADERS, loader_class
 from factory.loaders.source import Source
 from factory.lookup import look_up
@@ -37,7 +37,7 @@ SCHEMA = ROOT / "recipes" / "schema.json"
 def kinds() -> dict[str, type[BaseModel]]:
     """What the key `kind` of a recipe file can be, and the schema it asks for."""
     training = {kind: look_up(options) for kind, (options, _) in TRAINERS.items()}
-    return {assembly_recipe.KIND: Assembly, **training, "eval": Eval, "pipeline": Pipeline}
+    return {ASSEMBLY: Assembly, **training, "eval": Eval, "pipeline": Pipeline}
 
 
 def schema() -> dict[str, Any]:

@@ -15,6 +15,7 @@ import polars as pl
 import xxhash
 from polars import selectors
 
+from factory.ask import in_turn, own_judge
 from factory.errors import RunError
 from factory.metrics import (
     batches,
@@ -26,11 +27,11 @@ from factory.metrics import (
     prompt_frame,
     read_metrics,
 )
+from factory.recipe import refuse_assembly
 from factory.references import NO_CHANGES, References, settled_states
 from factory.store import sample_parts, write_parquet
 from filters.contract import BASE_COLUMNS, Filter, Rule, decision_exprs
 from filters.correctness import Correctness
-from filters.judge import Ask
 from filters.quality import Quality
 
 if TYPE_CHECKING:
@@ -63,10 +64,10 @@ def all_filters(recipe: Recipe) -> dict[str, Filter]:
 
 def early_filters(filters: Mapping[str, Filter]) -> dict[str, Filter]:
     """The filters as they can judge while the engine samples: it cannot be its own judge then, and
-    a reward model would take its memory."""
+    another model would take its memory."""
     early = dict(filters)
     for name, judge in filters.items():
-        if isinstance(judge, Correctness) and judge.judge == "engine":
+        if isinstance(judge, Correctness) and own_judge(judge):
             early[name] = judge.model_copy(update={"judge": None, "combine": "rule"})
         elif isinstance(judge, Quality) and not judge.is_remote:
             del early[name]
@@ -165,16 +166,21 @@ def _with_changes(frame: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def judge_run(
-    run: Path, filters: Mapping[str, Filter], references: References, ask: Ask | None = None
-) -> dict[str, int]:
+def ask_judges(recipe: Recipe, run: Path) -> None:
+    """Measure what models on this machine judge, one model after another; `judge_run` then finds
+    that done."""
+    for filters, ask in in_turn(recipe, run):
+        measure_parts(run, sample_parts(run), prompt_frame(run), filters, ask)
+
+
+def judge_run(run: Path, filters: Mapping[str, Filter], references: References) -> dict[str, int]:
     """Measure what is missing, decide everything, write verdicts/.
 
-    Returns how many parts each filter had to measure. `ask` is as in `measure_part`.
+    Returns how many parts each filter had to measure.
     """
     prompts = prompt_frame(run)
     parts = sample_parts(run)
-    measured = measure_parts(run, parts, prompts, filters, ask)
+    measured = measure_parts(run, parts, prompts, filters)
     rates = pass_rates(run, prompts, filters)
     changes = NO_CHANGES
     if "correctness" in filters:
@@ -236,5 +242,6 @@ def load_verdicts(run: Path) -> pl.LazyFrame:
     """All verdicts of a judged run."""
     files = verdict_files(run)
     if not files:
+        refuse_assembly(run)
         raise RunError(f"{run} has no verdicts yet; build it first")
     return pl.scan_parquet(files)

@@ -15,6 +15,9 @@ from factory.lookup import look_up
 SAMPLES = "build"
 """The kind of a recipe that names none."""
 
+ASSEMBLY = "assembly"
+"""The kind of recipe that mixes the corpora of finished runs."""
+
 PIPELINE = "pipeline"
 """The kind of recipe whose steps are recipes of the others."""
 
@@ -36,7 +39,7 @@ _TRAINING = "factory.train.load:load_training"
 
 KINDS: dict[str, Kind] = {
     SAMPLES: Kind("factory.recipe:load_recipe", "build", "corpus"),
-    "assembly": Kind("factory.assembly_recipe:load_assembly", "build", "corpus", remade=True),
+    ASSEMBLY: Kind("factory.assembly_recipe:load_assembly", "build", "corpus", remade=True),
     "sft": Kind(_TRAINING, "train", "model"),
     "grpo": Kind(_TRAINING, "train", "model"),
     "reward_model": Kind(_TRAINING, "train", "model"),

@@ -13,7 +13,7 @@ from rich.console import Console
 from factory.build import begin, sample
 from factory.errors import SourceError
 from factory.forecast import ALL, Rates, alternatives, choose_pilot, forecast
-from factory.judging import all_filters, judge_run, load_verdicts
+from factory.judging import all_filters, ask_judges, judge_run, load_verdicts
 from factory.loaders.load import load_prompts
 from factory.recipe import Recipe
 from factory.references import sound_prompts
@@ -52,6 +52,7 @@ def run_pilot(recipe: Recipe, run: Path, size: int, console: Console) -> Iterato
         begin(small, pilot)
         save_prompts(pilot.path, [prompt for prompt in prompts if prompt.id in chosen])
         sample(small, pilot, pq.read_table(pilot.path / "prompts.parquet"), console)
+        ask_judges(small, pilot.path)
         judge_run(pilot.path, all_filters(small), small.references)
     verdicts = load_verdicts(pilot.path).collect()
     if verdicts.is_empty():

@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from factory.card import CorpusFacts, SourceUse, measure_corpus, write_card
+from factory.card import write_card
+from factory.corpus_facts import CorpusFacts, SourceUse, measure_corpus
 from factory.errors import MissingDependency, PushError, RunError
 from factory.export.export import corpus_shards, split_of
+from factory.statistics import FILE as STATISTICS
 from factory.store import whole_folder
 
 if TYPE_CHECKING:
@@ -44,6 +46,11 @@ class PushReport:
     rows: dict[str, int]
     url: str | None  # of the commit; None for a dry run
     folder: Path | None  # of a dry run
+
+    def told(self) -> str:
+        """The push in a line."""
+        splits = ", ".join(f"{rows:,} {split} rows" for split, rows in self.rows.items())
+        return f"{splits} in {len(self.files)} files: {self.url or self.folder}"
 
 
 def push_run(
@@ -94,12 +101,24 @@ def dataset_folder(
     files: dict[str, Content] = {f"data/{shard.name}": shard for shard in shards}
     if with_prompts:
         configs["prompts"] = {"train": "prompts/train-*"}
-        files["prompts/train-00000-of-00001.parquet"] = run / "prompts.parquet"
+        files["prompts/train-00000-of-00001.parquet"] = _prompts(run)
     figures = {f"figures/{file.name}": file for file in sorted((run / "report").glob("*.png"))}
     files |= figures
-    files["recipe.yaml"] = run / "recipe.yaml"
+    files["recipe.yaml"] = facts.recipe
     files["funnel.json"] = run / "funnel.json"
+    if facts.assembly:
+        files[STATISTICS] = run / STATISTICS
     return {"README.md": write_card(facts, repo, configs, list(figures)), **files}
+
+
+def _prompts(run: Path) -> Path:
+    file = run / "prompts.parquet"
+    if not file.exists():
+        raise RunError(
+            f"{run} has no prompts of its own, an assembly's are its runs'; push without "
+            "--with-prompts"
+        )
+    return file
 
 
 def licence_trouble(sources: Sequence[SourceUse]) -> str:
@@ -265,10 +284,12 @@ def is_passing(error: BaseException) -> bool:
 
 
 def retry_after(error: BaseException) -> float | None:
-    """The wait in seconds that the Hub asked for."""
+    """The wait in seconds that the Hub asked for, in either of its ways: `Retry-After: 55`, or the
+    time to its window's end in `RateLimit: "api";r=0;t=55`."""
     for cause in _causes(error):
         headers = getattr(getattr(cause, "response", None), "headers", {})
-        seconds = headers.get("retry-after", "")
+        window = re.search(r"\bt\s*=\s*(\d+)", headers.get("ratelimit", ""))
+        seconds = window[1] if window else headers.get("retry-after", "")
         if seconds.isdigit():
             return float(seconds)
     return None

@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from factory.errors import Problem, RecipeError, RunError
-from factory.kinds import KINDS, PIPELINE, SAMPLES, command
+from factory.kinds import ASSEMBLY, KINDS, PIPELINE, SAMPLES, command
 from factory.loaders import LOADERS, loader_class
 from factory.loaders.source import Source
 from factory.prompting import Prompting
@@ -36,6 +36,7 @@ from factory.sampling.ray_options import RayOptions
 from factory.sampling.sampling_options import Sampling
 from factory.sampling.server_options import ServerOptions
 from factory.select_options import Corpus, Select
+from factory.store import read_manifest
 from factory.types import fingerprint
 from factory.yaml_places import Document, Loc, dotted, load_document
 from filters import FILTERS, FilterClassError, filter_class, own_filter_class
@@ -201,7 +202,17 @@ def recipe_of_run(run: Path) -> Recipe:
     path = run / "recipe.yaml"
     if not path.exists():
         raise RunError(f"{run} is no run directory: it has no recipe.yaml")
+    refuse_assembly(run)
     return load_recipe(path)
+
+
+def refuse_assembly(run: Path) -> None:
+    """Raises RunError for a corpus that was mixed out of others: what is asked of is not there."""
+    if read_manifest(run).get("kind") == ASSEMBLY:
+        raise RunError(
+            f"{run} is an assembly, which has no samples of its own; ask the runs it was made of "
+            f"({run / 'recipe.yaml'} lists them)"
+        )
 
 
 def filters_by_name(names: Iterable[str]) -> dict[str, Filter]:
@@ -230,7 +241,7 @@ def parse_recipe(document: Document) -> Recipe:
     else:
         problems.extend(_misfits(recipe, document))
     if problems or recipe is None:
-        raise RecipeError(sorted(set(problems), key=lambda problem: _line(problem.place)))
+        raise RecipeError(sorted(dict.fromkeys(problems), key=lambda problem: _line(problem.place)))
     recipe._written = document.data
     return recipe
 
@@ -332,19 +343,21 @@ def explain_validation(
     problems = []
     for loc, items in by_place.items():
         # A key that takes a number or a mapping is refused once by each: say the one that fits.
-        fitting = [item for item in items if not item["type"].endswith("_type")] or items[:1]
+        fitting = [item for item in items if not item["type"].endswith("_type")]
+        if not fitting and any(len(loc) < len(at) and at[: len(loc)] == loc for at in by_place):
+            continue
+        fitting = fitting or items[:1]
         problems += [problem_at(document, loc, _in_words(item, root)) for item in fitting]
     return problems
 
 
 def _written(base: Loc, item: ErrorDetails, document: Document) -> Loc:
     """Where an error is in the file: pydantic adds the name of each alternative it tried."""
-    loc: Loc = (*base, *item["loc"])
-    if item["type"] == "missing":
-        return loc
-    while len(loc) > len(base) and loc not in document.places:
-        loc = loc[:-1]
-    return loc
+    loc = base
+    for key in item["loc"]:
+        here = (*loc, key)
+        loc = here if any(known[: len(here)] == here for known in document.places) else loc
+    return (*loc, item["loc"][-1]) if item["type"] == "missing" else loc
 
 
 def _in_words(item: ErrorDetails, root: type[BaseModel]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -13,7 +13,6 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from factory.card import PAPER_TABLE_5, Share
 from factory.errors import RunError
 from factory.funnel import Count, Funnel, Group, Taken
 from factory.quotas import Shortfall
@@ -21,6 +20,28 @@ from factory.store import write_atomic
 from factory.types import Domain
 
 FILE = "statistics.json"
+
+CONTAMINATED = "prompt in an evaluation set"
+"""The step that leaves out what overlaps an evaluation set."""
+
+PAPER_TABLE_5: Mapping[str, tuple[int, float, float]] = {
+    "math": (395_285, 1.0, 6094.2),
+    "code": (211_129, 1.1, 7435.7),
+    "stem": (10_124, 1.0, 4928.8),
+    "logic": (10_395, 1.0, 2739.0),
+    "general": (177_812, 1.1, 1419.8),
+    "total": (804_745, 1.0, 5355.3),
+}
+"""DeepSeek-R1's SFT corpus (arXiv 2501.12948v2, Table 5): samples, mean rounds, mean tokens."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """A domain's line of Table 5: rows, and the means of rounds (user turns) and of tokens."""
+
+    samples: int
+    rounds: float
+    tokens: float
 
 
 @dataclass(frozen=True)
@@ -129,7 +150,7 @@ def print_assembly(report: AssemblyReport, console: Console) -> None:
     steps.add_row("corpus", f"{report.rows.samples:,}", f"{report.rows.tokens:,}")
     console.print(steps)
     table = _table(
-        "mean rounds and tokens a row, beside DeepSeek-R1's (v2, Table 5)",
+        "mean rounds and tokens, beside R1's (v2, Table 5)",
         *("domain", "rows", "rounds", "tokens", "R1: rows", "rounds", "tokens"),
     )
     for name, share in report.domains.items():

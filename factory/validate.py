@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from factory.ask import started_judges
 from factory.errors import FactoryError, ModelError
 from factory.loaders.load import preview
 from factory.models import model_path
@@ -34,6 +35,7 @@ def validate(recipe: Recipe) -> Iterator[str]:
     yield from _rendered(recipe, first)
     yield from _estimate(recipe)
     yield from _engine(recipe)
+    yield from _judges(recipe)
 
 
 def _short(text: str) -> str:
@@ -99,17 +101,29 @@ def _engine(recipe: Recipe) -> Iterator[str]:
         yield f"engine {kind}"
         return
     from factory.hardware import has_gpu
-    from factory.sampling.vllm import check_engine_args
 
-    problems = check_engine_args(recipe.engine.args)
-    if problems:
-        raise FactoryError("\n".join(map(str, problems)))
+    _check_engine_args(recipe.engine.args)
     if not has_gpu() and recipe.sampling.top_p < 1:
         yield (
             "warning: sampling.top_p halves vLLM's speed on a CPU (1,260 to 530 tokens/s measured, "
             "SmolLM2-135M, two cores); top_k costs nothing"
         )
     yield f"engine {kind}, {'on a GPU' if has_gpu() else 'on the CPU'}"
+
+
+def _judges(recipe: Recipe) -> Iterator[str]:
+    for judge in started_judges(recipe):
+        model_path(judge.start)
+        _check_engine_args(judge.args)
+        yield f"judge {judge.start}, started when sampling has ended"
+
+
+def _check_engine_args(args: dict[str, Any]) -> None:
+    from factory.sampling.vllm import check_engine_args
+
+    problems = check_engine_args(args)
+    if problems:
+        raise FactoryError("\n".join(map(str, problems)))
 
 
 def starter_recipe(path: Path) -> None:

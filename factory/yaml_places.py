@@ -18,6 +18,9 @@ Loc = tuple[str | int, ...]
 PATH_KEYS = frozenset({"path", "exemplars", "replay", "recipe", "class", "data", "request"})
 """Keys whose values are files or folders: relative ones start at the file that names them."""
 
+EVALUATION_FILES = (".txt", ".jsonl", ".parquet", ".npz")
+"""What marks a plain string among a contamination filter's `against` as a file, not a Hub id."""
+
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
@@ -199,8 +202,9 @@ class _Builder:
             return False
         named = keys[-1] in PATH_KEYS if keys else False
         # These may also be a Hub id or the name of something shipped.
-        local = keys[-1:] in (["model"], ["template"]) and value.startswith((".", "~"))
-        return named or local
+        local = keys[-1:] in (["model"], ["template"], ["start"]) and value.startswith((".", "~"))
+        evaluation_set = keys[-1:] == ["against"] and value.endswith(EVALUATION_FILES)
+        return named or local or evaluation_set
 
     def _place(self, node: yaml.Node) -> str:
         return f"{_short(self.path)}:{node.start_mark.line + 1}"

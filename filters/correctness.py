@@ -17,7 +17,7 @@ from factory.errors import EngineError
 from factory.types import fingerprint
 from filters.contract import Filter, Rule
 from filters.judge import Ask, Opinion, Question, canaries, judge, judgeable, reference_of
-from filters.judge_client import Endpoint, JudgeClient
+from filters.judge_client import Endpoint, Judge, JudgeClient
 from filters.verify.contract import Verification
 from filters.verify.dispatch import Item, read_verifier, shared, versions
 
@@ -50,7 +50,8 @@ class Correctness(Filter):
     `think`: whether an answer counts only after a closed think section.
     `combine`: the rule alone; the judge alone (the rule where it cannot be asked); either one's yes
     (OpenR1-Math kept most and trained best so); or both.
-    `judge`: an OpenAI-compatible endpoint, or `engine` for the run's own sampling engine.
+    `judge`: an OpenAI-compatible endpoint; `{start: MODEL, args: {…}}` for another model that is
+    started here once sampling has ended; or `engine` for the run's own.
     `unverifiable`: what becomes of prompts that nothing can verify (R1's non-reasoning rows have no
     reference): `undecided` holds them back, `keep` lets them pass, `drop` takes them out.
     `deadline_s`: the seconds that algebra or a puzzle's scorer may take on one answer; more where
@@ -65,7 +66,7 @@ class Correctness(Filter):
 
     think: Literal["required", "optional"] = "required"
     combine: Combine = "rule"
-    judge: Endpoint | Literal["engine"] | None = None
+    judge: Judge | None = None
     canaries: float = Field(
         default=0.02,
         ge=0,
@@ -87,7 +88,7 @@ class Correctness(Filter):
         return self
 
     def measure(self, samples: pl.DataFrame, ask: Ask | None = None) -> pl.DataFrame:
-        """The verdicts. `ask` reaches the judge where `judge` is `engine`."""
+        """The verdicts. `ask` reaches a judge that is no endpoint."""
         verifiers = shared(
             require_think=self.think == "required",
             deadline_s=self.deadline_s,
@@ -137,7 +138,7 @@ class Correctness(Filter):
             with JudgeClient(self.judge) as client:
                 return self._ask(asked, client)
         if ask is None:
-            raise EngineError("correctness.judge is engine, and no engine is running")
+            raise EngineError("correctness.judge is a model on this machine, and none is running")
         return self._ask(asked, ask)
 
     def _ask(self, asked: Mapping[str, Question], ask: Ask) -> dict[str, _Opinions]:

@@ -1,4 +1,4 @@
-"""A judge behind any OpenAI-compatible endpoint."""
+"""Where a judge model is: behind an OpenAI-compatible endpoint, or on this machine."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from factory.types import Message
 from filters.patient import FIRST_PAUSE_SECONDS, post
@@ -29,6 +29,36 @@ class Endpoint(BaseModel):
     timeout_s: float = Field(default=120.0, gt=0)
     attempts: int = Field(default=5, ge=1)
     max_tokens: int = Field(default=512, ge=16)
+
+
+class OwnJudge(BaseModel):
+    """Another model, started here when it has something to judge and stopped when it has done so:
+    never beside the engine that samples, nor beside another judge."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    start: str = Field(description="A Hub id, a local folder, or a training's directory.")
+    args: dict[str, Any] = Field(
+        default_factory=dict, description="vLLM's engine arguments for it, as `engine.args`."
+    )
+    replicas: int = Field(1, ge=1, description="Engines on this machine, as `engine.replicas`.")
+
+
+def _meant(judge: Any) -> str:
+    """Which of the three a recipe means, so that only its own keys are asked for."""
+    if isinstance(judge, str):
+        return "engine"
+    begins = isinstance(judge, OwnJudge) or (isinstance(judge, dict) and "base_url" not in judge)
+    return "own" if begins else "endpoint"
+
+
+Judge = Annotated[
+    Annotated[Endpoint, Tag("endpoint")]
+    | Annotated[OwnJudge, Tag("own")]
+    | Annotated[Literal["engine"], Tag("engine")],
+    Discriminator(_meant),
+]
+"""Who is asked; `engine` is the run's own model."""
 
 
 class JudgeClient:

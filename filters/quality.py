@@ -17,7 +17,7 @@ from factory.errors import EngineError
 from factory.types import Message
 from filters.contract import Filter, Rule
 from filters.judge import Ask, as_data, filled_in, said_last
-from filters.judge_client import Endpoint, JudgeClient
+from filters.judge_client import Endpoint, Judge, JudgeClient
 from filters.reward_model import RewardModel, RewardServer
 
 MAX_QUESTION = 6_000
@@ -27,12 +27,13 @@ MAX_ANSWER = 24_000
 class Quality(Filter):
     """A score, higher is better, by a judge (1 to 10) or a reward model (its own scale).
 
-    Just one of three gives it. `judge`: an OpenAI-compatible endpoint, or `engine` for the run's
-    own sampling engine. `reward_model`: a sequence classifier with one output, a folder or Hub id.
-    `reward_server`: such a model behind a server that speaks vLLM's `/classify`.
+    Just one of three gives it. `judge`: an OpenAI-compatible endpoint; `{start: MODEL, args: {…}}`
+    for another model that is started here once sampling has ended; or `engine` for the run's own.
+    `reward_model`: a sequence classifier with one output, a folder or Hub id. `reward_server`: such
+    a model behind a server that speaks vLLM's `/classify`.
     """
 
-    judge: Endpoint | Literal["engine"] | None = None
+    judge: Judge | None = None
     reward_model: RewardModel | None = None
     reward_server: RewardServer | None = None
     part: Literal["response", "whole"] = Field(
@@ -54,11 +55,11 @@ class Quality(Filter):
     @property
     def is_remote(self) -> bool:
         """Whether another server scores, so that it can while the engine samples."""
-        return self.judge != "engine" and self.reward_model is None
+        return isinstance(self.judge, Endpoint) or self.reward_server is not None
 
     def measure(self, samples: pl.DataFrame, ask: Ask | None = None) -> pl.DataFrame:
-        """The scores; null where there is nothing to score or no clear reply. `ask` reaches the
-        judge where `judge` is `engine`."""
+        """The scores; null where there is nothing to score or no clear reply. `ask` reaches a
+        judge that is no endpoint."""
         text = pl.col("response" if self.part == "response" else "text")
         scored = samples.select("sample_id", "question", answer=text.str.strip_chars()).filter(
             pl.col("answer") != ""
@@ -89,7 +90,7 @@ class Quality(Filter):
             with JudgeClient(self.judge) as client:
                 return grades(pairs, client)
         if ask is None:
-            raise EngineError("quality.judge is engine, and no engine is running")
+            raise EngineError("quality.judge is a model on this machine, and none is running")
         return grades(pairs, ask)
 
 

@@ -50,7 +50,7 @@ def test_what_samples_is_an_ordinary_recipe(tmp_path: Path) -> None:
 REFUSED = [
     ("kind: eval", "kind: evil", "e.yaml:1: kind is 'evil'; an evaluation needs kind: eval"),
     ("k: {sums: 4, gcd: 2}", "k: 0", "e.yaml:7: k is 0; it must be at least 1"),
-    ("gcd: 2}", "gcd: 0}", "e.yaml:7: k is 0; it must be at least 1"),
+    ("gcd: 2}", "gcd: 0}", "e.yaml:7: k.gcd is 0; it must be at least 1"),
     ("gcd: 2}", "gdc: 2}", "k names gdc, sums; it must name each source: gcd, sums"),
     ("k: {", "kk: {", "e.yaml:7: kk is not a key here (did you mean k?)"),
     ("max_tokens", "max_tokns", "e.yaml:8: sampling.max_tokns is not a key here"),
@@ -98,7 +98,7 @@ def test_problems_of_both_halves_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(RecipeError) as caught:
         load_eval(write(tmp_path, text))
     keys = {problem.place.rpartition(": ")[2] for problem in caught.value.problems}
-    assert keys == {"k", "sources.1.tsk", "sources.1.task"}
+    assert keys == {"k.gcd", "sources.1.tsk", "sources.1.task"}
 
 
 SETTINGS = [

@@ -117,6 +117,13 @@ def test_paths_start_at_the_file_that_names_them(tmp_path: Path) -> None:
     assert recipe.sources[0].model_dump()["path"] == str(tmp_path / "deep" / "prompts.jsonl")
 
 
+def test_an_evaluation_set_is_a_path_where_it_ends_like_one(tmp_path: Path) -> None:
+    text = GOOD.replace("filters:\n", "filters:\n  contamination: {against: [own.jsonl, a/b]}\n", 1)
+    loaded = load_recipe(write(tmp_path, text, "deep/recipe.yaml")).filters["contamination"]
+    own, published = loaded.model_dump()["against"]
+    assert (own["path"], published["hub"]) == (tmp_path / "deep" / "own.jsonl", "a/b")
+
+
 def test_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_MODEL", "some/model")
     text = GOOD.replace("demo", "${MY_MODEL}").replace("good", "${MY_NAME:-fallback}")

@@ -87,5 +87,4 @@ def push(run: Path, repo: str, **options: Any) -> None:
     """Push a corpus with its dataset card to the Hugging Face Hub, in one commit."""
     from factory.push import push_run
 
-    report = push_run(run, repo, **options, note=lambda line: click.echo(line, err=True))
-    click.echo(f"{report.rows:,} rows in {len(report.files)} files: {report.url or report.folder}")
+    click.echo(push_run(run, repo, **options, note=lambda line: click.echo(line, err=True)).told())

@@ -15,15 +15,21 @@ from factory.cli.common import echo, run_argument, stdout
 @run_argument
 @click.option("--json", "as_json", is_flag=True, help="The funnel as JSON.")
 def show(run: Path, as_json: bool) -> None:
-    """Print a run's funnel, acceptance by source and tokens per accepted sample."""
+    """Print a run's funnel, acceptance by source and tokens per accepted sample.
+
+    Of an assembly also what every step left out, and its Table 5.
+    """
     from factory.funnel import load_funnel
     from factory.show import print_funnel, print_outcome
+    from factory.statistics import FILE, load_report, print_assembly
 
     funnel = load_funnel(run)
     if as_json:
         click.echo((run / "funnel.json").read_text(encoding="utf-8"), nl=False)
         return
     print_funnel(run.name, funnel, stdout())
+    if (run / FILE).exists():
+        print_assembly(load_report(run), stdout())
     print_outcome(run, funnel, stdout())
 
 
@@ -108,9 +114,13 @@ def _serve(run: Path, host: str, port: int, token: str | None, path: str) -> Non
 def explain(run: Path, sample_id: str) -> None:
     """Say of one sample what was measured, what decided, and what the model saw and wrote."""
     from factory.explain import explain
+    from factory.origin import origin
     from factory.recipe import recipe_of_run
 
-    echo(explain(recipe_of_run(run), run, sample_id))
+    drawn_in, own_id = origin(run, sample_id)
+    if drawn_in != run:
+        click.echo(f"run       {drawn_in}")
+    echo(explain(recipe_of_run(drawn_in), drawn_in, own_id))
 
 
 @click.command()

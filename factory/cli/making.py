@@ -76,15 +76,20 @@ def validate(
     """Check a recipe, load three prompts a source, render one, estimate the work.
 
     No engine starts, unless --pilot asks for a small real run. A recipe of another `kind` is
-    checked and printed with everything it extends.
+    checked and printed with everything it extends; an assembly also with what its runs offer.
     """
+    from factory.assembly_recipe import Assembly
     from factory.kinds import KINDS, SAMPLES, load
+    from factory.offers import offers
     from factory.validate import validate
     from factory.yaml_places import load_document
 
     kind = load_document(recipe, assignments).data.get("kind", SAMPLES)
     if kind in KINDS and kind != SAMPLES:
-        click.echo(load(kind, recipe, assignments).to_yaml())
+        other = load(kind, recipe, assignments)
+        click.echo(other.to_yaml())
+        if isinstance(other, Assembly):
+            echo(offers(other))
         click.echo(f"sound; `factory {KINDS[kind].command} {recipe}` carries it out")
         return
     loaded = read_recipe(recipe, assignments)
@@ -143,6 +148,7 @@ def filter_command(
     `factory filter --on FILE --filters language,repetition --out OUT` writes id, metrics, verdict
     and reason a row.
     """
+    from factory.recipe import refuse_assembly
     from factory.refilter import Columns, filter_file, filter_run
     from factory.show import print_funnel
 
@@ -159,6 +165,7 @@ def filter_command(
         click.echo(f"{words}; written to {out}")
         return
     assert run is not None
+    refuse_assembly(run)
     change = filter_run(read_recipe(recipe or run / "recipe.yaml", assignments), run, stderr())
     if diff:
         echo(change.lines())

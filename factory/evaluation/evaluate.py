@@ -27,7 +27,7 @@ from factory.evaluation.result import Evaluation, load_evaluation
 from factory.evaluation.scores import FILE, groups, score_prompts
 from factory.evaluation.table import markdown
 from factory.funnel import measure_funnel
-from factory.judging import ENGINE_STAGE, all_filters, judge_run
+from factory.judging import ENGINE_STAGE, all_filters, ask_judges, judge_run
 from factory.models import model_path
 from factory.progress import Progress
 from factory.store import RunDir, read_lines, write_atomic, write_parquet
@@ -118,6 +118,7 @@ def _judge(recipe: Eval, run: RunDir) -> None:
         first = f" The first: {failed[0].detail}" if failed else ""
         raise RunError(f"{run.path}: not one sample was drawn {dict(failures)}.{first}")
     filters = all_filters(recipe.recipe)
+    ask_judges(recipe.recipe, run.path)
     judge_run(run.path, filters, recipe.recipe.references)
     measure_funnel(run.path, [ENGINE_STAGE, *filters], dict(failures)).save(run.path)
 

@@ -165,7 +165,7 @@ class Eval(Strict):
         if judge.judge == "engine":
             raise ValueError(
                 "filters.correctness.judge is engine: a model would mark its own work; name an "
-                "endpoint"
+                "endpoint, or another model to start"
             )
         if judge.unverifiable != "undecided":
             raise ValueError(

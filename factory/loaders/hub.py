@@ -55,6 +55,7 @@ class HubSource(Source):
             yield f"{place}:{number}", row
 
     def _open(self) -> Iterable[Row]:
+        import httpx
         from datasets import load_dataset
 
         options: dict[str, Any] = {"columns": list(self.COLUMNS)} if self.COLUMNS else {}
@@ -77,7 +78,7 @@ class HubSource(Source):
                     streaming=True,
                     **options,
                 )
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, httpx.TransportError) as error:
             raise SourceError(self._why(error)) from error
         if self.shuffle:  # the shards' order too: a buffer alone never leaves the first ones
             stream = stream.shuffle(seed=self.seed, buffer_size=1)
@@ -91,6 +92,7 @@ class HubSource(Source):
 
     def _why(self, error: Exception) -> str:
         """What opening the set failed at, and the remedy."""
+        import httpx
         from datasets.exceptions import DatasetNotFoundError
 
         place, said = f"{self.kind}: {self.dataset}", str(error).partition("\n")[0]
@@ -103,7 +105,7 @@ class HubSource(Source):
             )
         if isinstance(error, FileNotFoundError) or "data_files are invalid" in said:
             return f"{place}: no data files; check dataset, revision and files ({said})"
-        if isinstance(error, OSError):
+        if isinstance(error, OSError | httpx.TransportError):
             return (
                 f"{place}: the Hub cannot be reached; go online, use a set that was downloaded "
                 f"before with HF_HUB_OFFLINE=1, or give a local directory as `dataset:` ({said})"

@@ -105,9 +105,10 @@ def test_a_budget_is_spent_where_it_pays_and_more_of_it_goes_on(tmp_path: Path) 
     assert barren is None or fruitful > barren
 
 
-def test_the_runs_own_engine_judges_after_sampling(tmp_path: Path) -> None:
+@pytest.mark.parametrize("judge", ["engine", "{start: demo, args: {max_model_len: 2048}}"])
+def test_a_model_on_this_machine_judges_after_sampling(tmp_path: Path, judge: str) -> None:
     """A second engine in the same process; a model this small has no opinion worth counting."""
-    judge = "filters.correctness={combine: rule_or_judge, judge: engine}"
+    judge = f"filters.correctness={{combine: rule_or_judge, judge: {judge}}}"
     _, funnel = built(tmp_path, 3, 2, judge, "sampling.max_tokens=60")
     reasons = {item.reason for item in funnel.taken}
     assert reasons <= {"judge_undecided", "judge_wrong", "unclosed_think", "truncated", "loop"}

@@ -93,6 +93,13 @@ def test_every_failure_has_its_remedy(error: Exception, remedy: str) -> None:
     assert remedy in said
 
 
+def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sets that are read by their files meet httpx's own error, no OSError."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(SourceError, match="taco: BAAI/TACO: the Hub cannot be reached; go online"):
+        preview(loader_class("taco")())  # type: ignore[call-arg]
+
+
 def test_a_shard_that_breaks_midway_is_named(tmp_path: Path) -> None:
     write(tmp_path / "train-0.parquet", [{"question": "q"}])
     (tmp_path / "train-1.parquet").write_bytes(b"PAR1 not really")

@@ -11,16 +11,14 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
-from factory.card import (
-    PAPER_TABLE_5,
-    SourceUse,
-    escape,
-    fenced,
-    measure_corpus,
-    size_category,
-    write_card,
-)
+from factory.assemble import build_assembly
+from factory.assembly_recipe import load_assembly
+from factory.card import escape, fenced, size_category, write_card
+from factory.corpus_facts import SourceUse, measure_corpus
+from factory.statistics import PAPER_TABLE_5
+from tests import corpora
 from tests.export.runs import RECIPE, conversation, row, small_run, write_run
 
 CONFIGS = {"default": {"train": "data/train-*", "validation": "data/validation-*"}}
@@ -103,12 +101,66 @@ def test_what_was_not_done_is_said(tmp_path: Path) -> None:
     assert "No safety filter was run." in card
 
 
+def judged_by(*filters: str) -> list[dict[str, str | None]]:
+    return [{"filter": name, "decision": "keep", "reason": None} for name in filters]
+
+
 def test_the_decontamination_report(tmp_path: Path) -> None:
     recipe = RECIPE.replace("format: {}", "contamination: {ngram: 10}")
-    rows = {"train-00000-of-00001.parquet": [row(1, conversation(1))]}
-    card = card_of(write_run(tmp_path / "run", rows, recipe))
+    rows = [row(1, conversation(1), verdicts=judged_by("contamination"))]
+    card = card_of(write_run(tmp_path / "run", {"train-00000-of-00001.parquet": rows}, recipe))
     assert '"ngram": 10' in card
-    assert "The contamination filter took: nothing." in card
+    assert "Every row passed the contamination filter, which took: nothing." in card
+
+
+def test_the_card_of_an_assembly_says_what_its_runs_did(tmp_path: Path) -> None:
+    asked = "one two three four five six seven eight nine ten eleven twelve"
+    (tmp_path / "eval.txt").write_text(asked + "\n")
+    every = judged_by("format", "safety", "contamination")
+    maths = [corpora.row(f"m{n}", i, verdicts=every) for n in range(9) for i in range(2)]
+    chat = [corpora.row(f"g{n}", domain="general", verdicts=every[:1]) for n in range(4)]
+    runs = [
+        corpora.run(tmp_path / "maths", [*maths, corpora.row("x", question=asked)], {"math": 20}),
+        corpora.run(tmp_path / "chat", chat, {"general": 6}),
+    ]
+    file = tmp_path / "corpus.yaml"
+    keys = {"contamination": {"against": ["eval.txt"]}, "quotas": {"math": 10, "general": 9}}
+    given = [{"path": str(path)} for path in runs]
+    file.write_text(yaml.safe_dump({"kind": "assembly", "name": "mix", "runs": given, **keys}))
+    build_assembly(load_assembly(file), tmp_path / "out", Console(quiet=True))
+    card = card_of(tmp_path / "out")
+    assert "10 of 14 rows passed the contamination filter, which took: nothing. " in card
+    assert "Assembling left out 1 rows that overlap them." in card
+    assert "Only 10 of 14 rows were judged by a safety filter." in card
+    assert "Mixed languages were not looked for." in card
+    assert "| assembly | over its quota | -8 | -" in card
+    assert "path: …/maths" in card
+    assert str(tmp_path) not in card
+
+
+TOLD = [
+    ("/elsewhere/of/mine/sums.jsonl", "…/sums.jsonl"),
+    (str(Path.cwd() / "runs" / "x"), "runs/x"),
+    (
+        "/elsewhere/of/mine/sums.jsonl\nis what I like",
+        "/elsewhere/of/mine/sums.jsonl\nis what I like",
+    ),
+    ("relative/sums.jsonl", "relative/sums.jsonl"),
+]
+
+
+@pytest.mark.parametrize(("written", "told"), TOLD)
+def test_the_paths_of_this_machine_stay_here(written: str, told: str, tmp_path: Path) -> None:
+    recipe = yaml.safe_load(RECIPE) | {"sources": [{"kind": "files", "path": written}]}
+    rows = {"train-00000-of-00001.parquet": [row(1, conversation(1))]}
+    run = write_run(tmp_path / "run", rows, yaml.safe_dump(recipe))
+    assert yaml.safe_load(measure_corpus(run).recipe)["sources"][0]["path"] == told
+
+
+def test_other_tags_than_think_are_not_called_think(tmp_path: Path) -> None:
+    rows = [row(1, [*conversation(1)[:1], {"role": "assistant", "content": "|s|a|s|b"}])]
+    card = card_of(write_run(tmp_path / "run", {"train-00000-of-00001.parquet": rows}))
+    assert "1 of them with a reasoning section before the response" in card
 
 
 HOSTILE = [

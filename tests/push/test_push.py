@@ -6,12 +6,15 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
+from click.testing import CliRunner
 from datasets import load_dataset
 
 from factory import push
+from factory.cli import cli
 from factory.errors import PushError, RunError
-from factory.push import push_run
+from factory.push import push_run, retry_after
 from tests.export.runs import RECIPE, conversation, row, small_run, write_run
 from tests.push.hub import Fault, Hub, running_hub
 
@@ -106,6 +109,44 @@ def test_a_wait_that_the_hub_asks_for_is_kept(
     push_run(run, REPO)
     assert len(waits) == 1
     assert waits[0] >= 17
+
+
+WAITS = [
+    ({"retry-after": "17"}, 17),
+    ({"ratelimit": '"api";r=0;t=55', "retry-after": "17"}, 55),
+    ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
+    ({}, None),
+]
+
+
+@pytest.mark.parametrize(("headers", "wait"), WAITS)
+def test_both_ways_in_which_the_hub_asks_for_a_wait(
+    headers: dict[str, str], wait: float | None
+) -> None:
+    error = httpx.HTTPStatusError(
+        "", request=httpx.Request("GET", "http://h"), response=httpx.Response(429, headers=headers)
+    )
+    wrapped = RuntimeError("upload failed")
+    assert retry_after(wrapped) is None
+    wrapped.__cause__ = error
+    assert retry_after(wrapped) == wait
+
+
+def test_the_command_says_what_went_where(run: Path, hub: Hub, tmp_path: Path) -> None:
+    told = CliRunner().invoke(cli, ["push", str(run), "--repo", REPO])
+    assert told.exception is None
+    assert told.stdout == (
+        f"12 train rows, 3 validation rows in 6 files: {hub.url}/datasets/{REPO}/commit/{hub.sha}\n"
+    )
+    dry = tmp_path / "dry"
+    told = CliRunner().invoke(cli, ["push", str(run), "--repo", REPO, "--dry-run", str(dry)])
+    assert told.stdout == f"12 train rows, 3 validation rows in 6 files: {dry}\n"
+
+
+def test_an_assembly_has_no_prompts_to_publish(run: Path) -> None:
+    (run / "prompts.parquet").unlink()
+    with pytest.raises(RunError, match="push without --with-prompts"):
+        push_run(run, REPO, with_prompts=True)
 
 
 def test_an_interrupted_push_publishes_nothing_and_goes_on(
