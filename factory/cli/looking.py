@@ -130,19 +130,16 @@ def explain(run: Path, sample_id: str) -> None:
 @click.option("--source", help="Only samples of this source.")
 @click.option("--show", "limit", default=5, show_default=True, help="How many.")
 @click.option("--seed", default=0, show_default=True, help="Of the draw.")
-def samples(
-    run: Path, reason: str | None, decision: str | None, source: str | None, limit: int, seed: int
-) -> None:
-    """Print samples of a run by what became of them."""
-    from factory.samples import find_samples
+@click.option("--full", is_flag=True, help="Whole texts; else long ones are cut between offences.")
+def samples(run: Path, full: bool, **which: Any) -> None:
+    """Print samples of a run by what became of them, with what the filters found marked."""
+    from factory.judging import all_filters
+    from factory.recipe import recipe_of_run
+    from factory.samples import find_samples, told
 
-    found = find_samples(
-        run, reason=reason, decision=decision, source=source, limit=limit, seed=seed
-    )
-    for row in found:
-        verdict = row["decision"] + (f": {row['reason']}" if row["reason"] else "")
-        click.echo(f"=== {row['sample_id']}  {verdict}  {row['n_tokens']} tokens, {row['source']}")
-        click.echo(row["text"])
+    filters = all_filters(recipe_of_run(run))
+    for row in find_samples(run, filters, **which):
+        echo(told(row, filters, full=full))
 
 
 @click.command(name="export-tasks")
