@@ -15,7 +15,7 @@ from factory.forecast import Rates, against
 from factory.funnel import Count, Funnel, Group, Taken
 from factory.report.cost import cost_of
 from factory.report.snapshot import UNJUDGED, Snapshot, read_json
-from factory.sampling.accounting import token_account
+from factory.sampling.accounting import token_account, worker_account
 from factory.store import engine_seconds, read_lines
 from filters.interval import Estimate, wilson
 
@@ -45,6 +45,7 @@ def gather(snapshot: Snapshot) -> dict[str, Any]:
         "lengths": _lengths(snapshot, judged),
         "reasons_over_time": _reasons_over_time(judged),
         "throughput": throughput(snapshot),
+        "workers": worker_account(read_lines(snapshot.run / "events.jsonl")),
         "account": _account(snapshot, judged),
         "cost": cost_of(snapshot, judged),
         "verification": _verification(snapshot),
@@ -285,6 +286,7 @@ def throughput(snapshot: Snapshot) -> Rows:
                     "minute": (event["at"] - began) / 60,
                     "tokens_per_second": max(0.0, (event["tokens"] - before["tokens"]) / seconds),
                     "samples": event["samples"],
+                    "tokens": event["tokens"],
                     "accepted": event.get("accepted"),
                     "occupancy": event.get("occupancy"),
                 }

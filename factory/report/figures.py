@@ -36,6 +36,7 @@ def all_figures(facts: Mapping[str, Any]) -> list[Figure]:
         ("lengths", lengths),
         ("reasons_over_time", reasons_over_time),
         ("throughput", throughput),
+        ("workers", workers),
         ("account", account),
         ("cost", cost),
         ("languages", languages),
@@ -207,6 +208,22 @@ def throughput(rows: Rows) -> Figure:
         specs.append(chart(rows, line, height=110, x=minute, y=share))
         note += ", and how full the engine was"
     return Figure("throughput", "Throughput", f"{note}.", specs, rows)
+
+
+def workers(rows: Rows) -> Figure:
+    """The speed of each endpoint or replica."""
+    spec = _chart(
+        rows,
+        "bar",
+        y=_axis("name", "nominal", None),
+        x=_axis("tokens_per_second", "quantitative", "tokens/s"),
+        height=_bars(row["name"] for row in rows),
+    )
+    spec["encoding"]["tooltip"] = _tips("name", "samples", "tokens", "faults")
+    note = "Tokens a second of each, from its first request to its last answer"
+    faults = sum(row["faults"] for row in rows)
+    note += f"; {faults:,} requests or replicas failed and were tried again." if faults else "."
+    return Figure("workers", "Endpoints and replicas", note, [spec], rows)
 
 
 def account(rows: Rows) -> Figure:

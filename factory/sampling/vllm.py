@@ -22,7 +22,7 @@ from factory.errors import EngineError, MissingDependency, ModelError, Problem, 
 from factory.hardware import cpu_computes_bf16, has_gpu
 from factory.models import DEMO, DEMO_NAME, model_path
 from factory.sampling.early_stop import Watch, watch_for
-from factory.sampling.engine import Engine, Request
+from factory.sampling.engine import Engine, Request, Worker
 from factory.sampling.supervise import EngineDied, Supervisor
 from factory.types import Failure, FailureKind, FinishReason, Sample, fingerprint
 
@@ -80,9 +80,7 @@ class VllmEngine:
             return
         params, params_fp = self._settings(request.level)
         try:
-            self._engine.add_request(
-                request.sample_id, {"prompt_token_ids": tokens}, params.clone()
-            )
+            self._engine.add_request(request.sample_id, {"prompt_token_ids": tokens}, params)
         except ValueError as error:
             self._ended.append(_refusal(request, "bad_request", str(error)))
             return
@@ -133,11 +131,14 @@ class VllmEngine:
         self._engine.abort_request(running)
         self._ended.extend(self._finish(name, "abort") for name in running)
 
+    def workers(self) -> list[Worker]:
+        return []
+
     def close(self) -> None:
         import gc
 
         self._pending.clear()
-        del self._engine
+        self._engine = None  # its processes and memory go with it; a second close finds nothing
         gc.collect()
 
     def _tokens(self, request: Request) -> tuple[str, str, list[int]]:
