@@ -212,14 +212,14 @@ def throughput(rows: Rows) -> Figure:
 
 def workers(rows: Rows) -> Figure:
     """The speed of each endpoint or replica."""
-    spec = _chart(
+    spec = chart(
         rows,
         "bar",
-        y=_axis("name", "nominal", None),
-        x=_axis("tokens_per_second", "quantitative", "tokens/s"),
-        height=_bars(row["name"] for row in rows),
+        y=axis("name", "nominal", None),
+        x=axis("tokens_per_second", "quantitative", "tokens/s"),
+        height=bars(row["name"] for row in rows),
     )
-    spec["encoding"]["tooltip"] = _tips("name", "samples", "tokens", "faults")
+    spec["encoding"]["tooltip"] = tips("name", "samples", "tokens", "faults")
     note = "Tokens a second of each, from its first request to its last answer"
     faults = sum(row["faults"] for row in rows)
     note += f"; {faults:,} requests or replicas failed and were tried again." if faults else "."
