@@ -14,7 +14,7 @@ from factory.store import read_lines, sample_parts
 from tests.e2e.processes import descendants, first_replica, first_sample, is_alive, wait_until
 from tests.e2e.test_main_job import FACTORY, drawn, recipe
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.real
 
 
 def test_a_killed_replica_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from factory.sampling.server_options import ServerOptions
 from factory.serve import ServerGroup, open_group
 from factory.types import Failure, Message, Prompt, Sample
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.real
 
 PATIENCE_S = 400.0  # a loaded machine takes minutes to start a server; a quiet one half of one
 
