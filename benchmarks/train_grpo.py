@@ -54,7 +54,6 @@ RECIPE: dict[str, Any] = {
     "micro_batch": 16,
     "beta": 0,
     "gradient_checkpointing": False,
-    "args": {"vllm_importance_sampling_correction": False},
 }
 RUN = """
 import sys
@@ -87,7 +86,8 @@ def steps_of(folder: Path, way: Way, steps: int) -> dict[str, float]:
     """The median seconds of each phase of a step, and the tokens of a completion."""
     run = folder / f"{way.rollouts}-{way.update}"
     recipe = run.with_suffix(".yaml")
-    changes = {"rollouts": {"kind": way.rollouts, "max_tokens": 64, "top_k": 50}, "steps": steps}
+    rollouts = {"kind": way.rollouts, "max_tokens": 64, "top_k": 50, "correction": "none"}
+    changes = {"rollouts": rollouts, "steps": steps}
     recipe.write_text(yaml.safe_dump(RECIPE | changes))
     done = subprocess.run(
         [sys.executable, "-c", RUN, recipe, run, way.update],

@@ -4,8 +4,8 @@ verl and the factory pin different versions of the same packages, so what is han
 Its reward workers import the factory, without torch or vLLM of its own: install it beside verl with
 `pip install --no-deps r1-factory polars math-verify numba …` or put it on PYTHONPATH.
 
-Two things do not carry over, and the config says so: verl keeps the first policy as reference model
-(no `reference_every`), and knows no stop strings (a text is judged up to the first of them).
+Not carried over: `reference_every` (verl keeps the first policy as reference model; the config says
+so), stop strings (a text is judged up to the first of them) and `rollouts.correction`.
 """
 
 from __future__ import annotations

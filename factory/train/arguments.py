@@ -29,6 +29,8 @@ ELSEWHERE = {
     "save_total_limit": "checkpoint.keep",
     "logging_steps": "log_every",
     "output_dir": "name (or --run)",
+    "vllm_importance_sampling_correction": "rollouts.correction",
+    "vllm_importance_sampling_mode": "rollouts.correction",
 }
 """TRL's key → the recipe's own, for those whose names differ."""
 

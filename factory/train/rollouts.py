@@ -75,6 +75,9 @@ def rollout_arguments(recipe: Grpo) -> dict[str, Any]:
     stop = list(recipe.prompting.stop)
     found["generation_kwargs"] = {"stop": stop} if stop else None
     found["vllm_mode"] = rollouts.kind
+    found["vllm_importance_sampling_correction"] = rollouts.correction != "none"
+    by = "sequence_mask" if rollouts.correction == "sequence" else "token_truncate"
+    found["vllm_importance_sampling_mode"] = by
     if rollouts.kind == "server":
         found["vllm_server_base_url"] = rollouts.url
     else:
