@@ -15,6 +15,7 @@ from factory.errors import Stopped
 from factory.live import LiveJudge
 from factory.progress import Progress
 from factory.sampling.engine import Engine, Request, open_engine
+from factory.sampling.placement import gpus_of
 from factory.sampling.scheduler import Scheduler, Ticket
 from factory.store import RunDir, engine_seconds
 from factory.types import Failure, Prompt, Sample
@@ -53,8 +54,7 @@ def drive(
         spent = engine_seconds(run.path)
         run.event("engine_started", start=start)
         progress.engine_ready()
-        budget = recipe.sampling.budget
-        clock = _Clock(scheduler, spent, budget.gpus if budget else 1)
+        clock = _Clock(scheduler, spent, gpus_of(recipe))
         with interrupts() as interrupted:
             _Loop(engine, run, prompts, scheduler, first, live, progress, clock).turn(interrupted)
         if interrupted:

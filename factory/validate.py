@@ -89,10 +89,6 @@ def _estimate(recipe: Recipe) -> Iterator[str]:
 
 def _engine(recipe: Recipe) -> Iterator[str]:
     kind = recipe.engine.kind
-    if kind != "server" and any(level.model for level in recipe.sampling.escalate):
-        raise FactoryError(
-            "sampling.escalate: another `model` needs engine.kind: server, which can hold several"
-        )
     if recipe.engine.server is not None:
         from factory.sampling.openai_wire import check_fit
 

@@ -6,9 +6,12 @@ import os
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from factory.errors import Problem, RecipeError
+
+if TYPE_CHECKING:
+    from factory.recipe import Recipe
 
 
 def visible_gpus() -> list[str]:
@@ -24,6 +27,13 @@ def accelerators(args: Mapping[str, Any]) -> int:
     """How many accelerators an engine with these arguments takes."""
     sizes = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
     return prod(int(args.get(name, 1)) for name in sizes)
+
+
+def gpus_of(recipe: Recipe) -> int:
+    """GPUs that GPU-hours are counted for: as many as the recipe says, or as its engines take."""
+    engine = recipe.engine
+    replicas = (engine.ray and engine.ray.replicas) or engine.replicas
+    return recipe.sampling.prices.gpus or replicas * accelerators(engine.args)
 
 
 def place(

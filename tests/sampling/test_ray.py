@@ -19,7 +19,7 @@ from tests.sampling.conftest import make_recipe
 
 ray = pytest.importorskip("ray")
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_a_model_that_is_not_there_is_told_at_once(way: str, cluster: Any) -> No
     with host(getattr(cluster, way), gpus=0) as opened:
         remote = opened.start(0, 1)
         wait_for(lambda: opened.answered([remote]))
-        with pytest.raises(ModelError, match=r"there is no config\.json in nowhere"):
+        with pytest.raises(ModelError, match="there is no config"):
             remote.answer()
         remote.end()
 
