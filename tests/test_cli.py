@@ -79,6 +79,16 @@ WRONG = [
         "did you mean language?",
     ),
     (("filter", "{run}", "--set", "sampling.temperature=0.1"), 4, "drawn with other settings"),
+    (
+        ("filter", "--on", "{run}/run.json", "--filters", "format", "--out", "{run}/run.json"),
+        2,
+        "is the file that --on reads",
+    ),
+    (
+        ("filter", "--on", "{run}/run.json", "--filters", "format", "--out", "{tmp}/out.csv"),
+        2,
+        "must end in .parquet or .jsonl",
+    ),
 ]
 
 
