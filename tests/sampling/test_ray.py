@@ -19,7 +19,7 @@ from tests.sampling.conftest import make_recipe
 
 ray = pytest.importorskip("ray")
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.real
 
 
 @pytest.fixture(scope="module")
