@@ -138,8 +138,8 @@ def _funnels(first: Snapshot, second: Snapshot) -> Rows:
     ]
     last = [key for key in sides[0] | sides[1] if key[0] in ("kept", "corpus")]
     keys = [key for key in sides[0] | sides[1] if key not in last] + last
-    nothing = {"samples": 0, "share": 0.0}
-    both = [(key, *(side.get(key, nothing) for side in sides)) for key in keys]
+    nothing: dict[str, Any] = {"samples": 0, "share": 0.0}
+    both = [(key, sides[0].get(key, nothing), sides[1].get(key, nothing)) for key in keys]
     return [
         {
             "stage": stage,
