@@ -22,6 +22,7 @@ from tests.e2e.test_main_job import FACTORY, recipe
 from tests.report.runs import judged_run
 
 playwright = pytest.importorskip("playwright.sync_api")
+playwright.expect.set_options(timeout=60_000)  # a busy machine is not a broken page
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -265,7 +266,7 @@ def test_a_build_is_watched_from_its_first_moment_to_its_end(browser: Any, tmp_p
                     break
                 time.sleep(0.1)
             state, drawn = page.locator("#state"), page.locator("progress")
-            playwright.expect(state).to_have_text("running", timeout=60_000)
+            playwright.expect(state).to_have_text("running")
             playwright.expect(page.locator(".beside article .keep").first).to_be_visible(
                 timeout=120_000
             )
