@@ -1,14 +1,19 @@
 """DeepSeek-R1's 804,745 rows assembled from generated runs, against the same with `datasets`.
 
-    python benchmarks/assemble.py [--fraction 0.02] [--folder DIR]
+    python benchmarks/assemble.py [--fraction 1 --peer-fraction 0.1] [--folder DIR]
 
-Candidates: five domains by Table 5 of the paper, nearly twice the rows of the quotas, two or
-three a prompt, lengths log-normal around the paper's means (about 3.5 bytes a token), words drawn
-by Zipf's law so that they compress as text does. Both sides filter by pass rate, keep the shortest
-two of a prompt, fill the quotas, shuffle and write zstd Parquet. Each runs in a process of its own;
-memory is that process's peak. Time is extrapolated in proportion, which the run at half the
-fraction checks. Memory is not: it has two causes, long texts and many rows, and what `--fraction`
-leaves out of the second is made up by a run of all 804,745 rows with texts of a fiftieth.
+Candidates: five domains by Table 5 of the paper, over twice the rows of the quotas, two or three a
+prompt, lengths log-normal around the paper's means (about 3.5 bytes a token), words drawn by Zipf's
+law so that they compress as text does. Both sides filter by pass rate, keep the shortest two of a
+prompt, fill the quotas, shuffle and write zstd Parquet, at `--peer-fraction` of the rows. Then the
+factory alone, near-duplicates sought too, at `--peer-fraction` and twice at `--fraction`: whether
+time grows with the rows, what memory does, whether the bytes are the same. Each runs in a process
+of its own; memory is that process's peak. Below `--fraction 1` the time for all rows is
+extrapolated in proportion; memory is not: it has two causes, long texts and many rows, and what is
+left out of the second is made up by a run of all 804,745 rows with texts of a fiftieth.
+
+Disk: about 45 GB a unit of `--fraction`, 130 GB a unit of `--peer-fraction` (`datasets` keeps its
+tables uncompressed).
 """
 
 from __future__ import annotations
@@ -40,6 +45,8 @@ BYTES_A_TOKEN = 3.5
 DOMAINS = ("math", "code", "stem", "logic", "general")
 BAND = (0.1, 0.9)
 PER_PROMPT = 2
+ALL = PAPER_TABLE_5["total"][0]
+NEAR = 0.8
 MEMORY = 3.0  # GB, the target
 SHORT = 0.02
 
@@ -226,56 +233,65 @@ def digest(out: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fraction", type=float, default=0.02, help="of the 804,745 rows")
+    parser.add_argument("--peer-fraction", type=float, help="half of --fraction unless given")
     parser.add_argument("--folder", type=Path, help="for the data; a temporary one unless given")
     parser.add_argument("--no-peer", action="store_true", help="leave `datasets` out")
     options = parser.parse_args()
+    fraction, smaller = options.fraction, options.peer_fraction or options.fraction / 2
+    if not 0 < smaller < fraction <= 1:
+        parser.error("wanted: 0 < --peer-fraction < --fraction <= 1")
     if options.folder:
         options.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         os.environ["HF_HOME"] = str(Path(name) / "hf")
-        report(Path(name), options.fraction, not options.no_peer)
+        report(Path(name), fraction, smaller, not options.no_peer)
 
 
-def report(folder: Path, fraction: float, peer: bool) -> None:
+def report(folder: Path, fraction: float, smaller: float, peer: bool) -> None:
     runs: list[Measured] = []
 
-    def run(
-        title: str, work: Work, part: float, near: float | None = None, data: str = ""
-    ) -> Measured:
+    def run(title: str, work: Work, part: float, near: float | None, data: str) -> Measured:
         out = folder / "out"
-        seconds, peak = measured(work, folder / (data or str(part)), out, part, near)
+        seconds, peak = measured(work, folder / data, out, part, near)
         rows = sum(pq.read_metadata(file).num_rows for file in (out / "corpus").glob("*.parquet"))
         assert rows == sum(wanted(part).values()), f"{title}: {rows} rows"
         runs.append(Measured(title, rows, seconds, peak, digest(out)))
         shutil.rmtree(out)
         return runs[-1]
 
-    for part in (fraction / 2, fraction):
-        generate(folder / str(part), part)
-    size = sum(f.stat().st_size for f in (folder / str(fraction)).rglob("*.parquet")) / 1e9
-    half = run("factory", ours, fraction / 2)
-    full, again = (run(title, ours, fraction) for title in ("factory", "factory again"))
-    near = run("factory, near-duplicates too", ours, fraction, 0.8)
-    theirs_too = run("datasets", theirs, fraction) if peer else None
-    generate(folder / "short", 1.0, SHORT)
-    every = run("all rows, near-d., short texts", ours, 1.0, 0.8, "short")
+    generate(folder / "small", smaller)
+    ours_bare = run("factory", ours, smaller, None, "small")
+    peers = run("datasets", theirs, smaller, None, "small") if peer else None
+    small = run("factory, near-duplicates too", ours, smaller, NEAR, "small")
+    shutil.rmtree(folder / "small")
+    generate(folder / "large", fraction)
+    size = sum(f.stat().st_size for f in (folder / "large").rglob("*.parquet")) / 1e9
+    large = run("the same, larger", ours, fraction, NEAR, "large")
+    again = run("and again", ours, fraction, NEAR, "large")
+    shutil.rmtree(folder / "large")
+    most = [large, again]
+    if fraction < 1:
+        generate(folder / "short", 1.0, SHORT)
+        most.append(run("all rows, short texts", ours, 1.0, NEAR, "short"))
     table = Table(title=f"{size:.2f} GB of candidates at fraction {fraction}", box=None)
-    for column in ("", "rows", "seconds", "rows/s", "peak GB", "804,745 rows"):
+    for column in ("", "rows", "seconds", "rows/s", "peak GB"):
         table.add_column(column, justify="right" if column else "left")
     for one in runs:
-        whole = f"{one.seconds * 804_745 / one.rows / 60:.1f} min"
         cells = (f"{one.rows:,}", f"{one.seconds:.1f}", f"{one.rows / one.seconds:,.0f}")
-        table.add_row(one.title, *cells, f"{one.peak:.2f}", whole)
+        table.add_row(one.title, *cells, f"{one.peak:.2f}")
     Console().print(table)
-    best = min(full.seconds, again.seconds)
-    long_texts = max(full.peak, near.peak)
-    claim("peak memory, long texts, GB", long_texts, MEMORY, long_texts < MEMORY)
-    claim("peak memory, all 804,745 rows, GB", every.peak, MEMORY, every.peak < MEMORY)
-    claim("time for twice the rows, times", best / half.seconds, 2.2, best / half.seconds < 2.2)
-    same = full.digest == again.digest
+    best = min(large.seconds, again.seconds)
+    peak = max(one.peak for one in most)
+    growth = (best / large.rows) / (small.seconds / small.rows)
+    claim("rows assembled at full length", large.rows, ALL, large.rows >= ALL)
+    minutes = best * ALL / large.rows / 60
+    claim("minutes for all 804,745 rows, in proportion", minutes, 60, minutes < 60)
+    claim("peak memory, GB", peak, MEMORY, peak < MEMORY)
+    claim(f"time a row with {fraction / smaller:.3g} times the rows", growth, 1.2, growth < 1.2)
+    same = large.digest == again.digest
     claim("twice the same bytes", float(same), 1.0, same)
-    if theirs_too:
-        faster = theirs_too.seconds / best
+    if peers:
+        faster = peers.seconds / ours_bare.seconds
         claim("times faster than datasets", faster, 1.0, faster > 1)
 
 

@@ -208,39 +208,3 @@ def read(
                     start += batch.num_rows
                     if high > low:
                         yield rows[int(low) : int(high)], taken.cast(schema)
-
-
-def questions(inputs: Sequence[Input], rows: pl.DataFrame) -> pl.DataFrame:
-    """prompt_id and question (all user turns) of each prompt in `rows`, in the order of `rows`.
-
-    From the runs' own prompts; only where there are none is a corpus's text decoded for it.
-    """
-    prompts = rows.select("prompt_id").unique(maintain_order=True)
-    known = _no_questions()
-    for file in (given.prompts for given in inputs if given.prompts):
-        left = prompts.join(known, on="prompt_id", how="anti").lazy()
-        asked = pl.scan_parquet(file).rename({"id": "prompt_id"})
-        found = asked.join(left, on="prompt_id", how="semi").select(
-            "prompt_id", question=_user_turns(pl.col("messages"))
-        )
-        known = known.vstack(found.collect(engine="streaming"))
-    missing = rows.join(known, on="prompt_id", how="anti").unique("prompt_id", keep="first")
-    texts = [known]
-    for some, table in read(inputs, missing.select("file", "row", "prompt_id"), ["messages"]):
-        frame = pl.from_arrow(table)
-        assert isinstance(frame, pl.DataFrame)
-        texts.append(
-            frame.select(prompt_id=some["prompt_id"], question=_user_turns(pl.col("messages")))
-        )
-    return prompts.join(pl.concat(texts), on="prompt_id", how="left", maintain_order="left")
-
-
-def _no_questions() -> pl.DataFrame:
-    return pl.DataFrame(schema={"prompt_id": pl.String, "question": pl.String})
-
-
-def _user_turns(messages: pl.Expr) -> pl.Expr:
-    turn = pl.element().struct.field("content")
-    return messages.list.eval(turn.filter(pl.element().struct.field("role") == "user")).list.join(
-        "\n"
-    )

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import polars as pl
 import xxhash
 
+from factory.asked import Asked, read_questions, unread
 from factory.assembly_recipe import Assembly
-from factory.candidates import Input, questions, read, scan
+from factory.candidates import Input, read, scan
 from factory.errors import RunError
 from factory.funnel import Count
 from factory.quotas import Shortfall, fill, shortfall
 from factory.select import in_band, in_preference, place
 from factory.statistics import CONTAMINATED, Step, count
-from filters.duplicates import exact_clusters, near_clusters
 
 if TYPE_CHECKING:
     from factory.diversity import Sketches
@@ -49,11 +49,14 @@ def choose(recipe: Assembly, inputs: Sequence[Input]) -> Choice:
     banded = _by_domain(rows, lambda domain, part: part.filter(in_band(recipe.select_of(domain))))
     rows = keep(banded, "pass rate outside the band")
     rows = keep(_without_copies(recipe, inputs, rows), "same text as another sample")
-    asked = _questions(recipe, inputs, rows)
+    asked = _asked(recipe, inputs, rows)
     if recipe.near_duplicates is not None:
-        rows = keep(_without_near(rows, asked, recipe.near_duplicates), "near-duplicate prompt")
+        rows = keep(_of(asked.first_of_kind(recipe.near_duplicates), rows), "near-duplicate prompt")
     if recipe.contamination.against:
-        rows = keep(_without_contaminated(recipe, rows, asked), CONTAMINATED)
+        clean = pl.col("share") <= recipe.contamination.max_share
+        rows = keep(_of(asked.prompts.filter(clean), rows), CONTAMINATED)
+    groups = asked.groups()
+    del asked  # the sketches take more than all the rows
     uncapped = rows
     rows = keep(_by_domain(rows, lambda *part: _capped(recipe, inputs, *part)), "rows a prompt")
     if recipe.quotas:
@@ -75,7 +78,6 @@ def choose(recipe: Assembly, inputs: Sequence[Input]) -> Choice:
     if not rows.height:
         listing = ", ".join(f"{step.name} {step.left_out.samples:,}" for step in steps)
         raise RunError(f"nothing is left of {offered.samples:,} rows: {listing or 'none offered'}")
-    groups = exact_clusters(asked, key="prompt_id", text="question").rename({"cluster": "group"})
     rows = rows.join(groups, on="prompt_id", how="left", maintain_order="left")
     return Choice(place(rows, recipe.corpus, "group"), offered, steps, shortfalls)
 
@@ -135,38 +137,17 @@ def _without_copies(recipe: Assembly, inputs: Sequence[Input], rows: pl.DataFram
     return rows.join(copies, on="sample_id", how="anti", maintain_order="left")
 
 
-def _questions(recipe: Assembly, inputs: Sequence[Input], rows: pl.DataFrame) -> pl.DataFrame:
-    """prompt_id, question and answer; questions only where something looks at them."""
-    answers = rows.select("prompt_id", "answer").unique("prompt_id", keep="first")
-    asked = rows.select("prompt_id").unique(maintain_order=True)
-    if recipe.near_duplicates or recipe.contamination.against or recipe.corpus.validation:
-        asked = questions(inputs, rows)
-    else:
-        asked = asked.with_columns(question=pl.lit(None, dtype=pl.String))
-    return asked.join(answers, on="prompt_id", maintain_order="left")
+def _asked(recipe: Assembly, inputs: Sequence[Input], rows: pl.DataFrame) -> Asked:
+    """What is to be known of the rows' prompts; their questions are read only for a reason."""
+    near = recipe.near_duplicates is not None
+    if near or recipe.contamination.against or recipe.corpus.validation:
+        return read_questions(inputs, rows, recipe.contamination, near=near)
+    return unread(rows)
 
 
-def _without_near(rows: pl.DataFrame, asked: pl.DataFrame, threshold: float) -> pl.DataFrame:
-    """Rows of prompts that are the first of their kind.
-
-    Only prompts with the same answer can be one: puzzles made by a program differ in a number or
-    two, and in their answers.
-    """
-    clusters = near_clusters(
-        asked, key="prompt_id", text="question", within="answer", threshold=threshold
-    )
-    first = clusters.filter(pl.col("cluster") == pl.col("prompt_id"))
-    return rows.join(first, on="prompt_id", how="semi", maintain_order="left")
-
-
-def _without_contaminated(
-    recipe: Assembly, rows: pl.DataFrame, asked: pl.DataFrame
-) -> pl.DataFrame:
-    contamination = recipe.contamination
-    known = asked.join(rows, on="prompt_id", how="semi", maintain_order="left")
-    share = contamination.index().find(known["question"])["share"]
-    clean = known.filter(share <= contamination.max_share)
-    return rows.join(clean, on="prompt_id", how="semi", maintain_order="left")
+def _of(prompts: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows of these prompts."""
+    return rows.join(prompts, on="prompt_id", how="semi", maintain_order="left")
 
 
 def _capped(

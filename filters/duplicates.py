@@ -1,14 +1,12 @@
 """Which texts are the same, exactly or nearly: clusters, for the group-level selection to use.
 
 Exact: equal once white space is ignored. Near: MinHash (Broder 1997) over word 5-grams, banded and
-then checked, as GPT-3 and later corpora were de-duplicated; sketched by `rensa`. Rows come best
-first: a cluster is named by its first row, the one to keep. Memory is 4 bytes a permutation and
-row, whatever the texts' length.
+then checked, as GPT-3 and later corpora were de-duplicated; sketched by `rensa`. Texts may be read
+and forgotten batch by batch: what is kept of one is a hash, and a sketch of 4 bytes a permutation.
+Rows come best first: a cluster is its first row, the one to keep.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
@@ -29,55 +27,15 @@ SHINGLE = 5  # words, as Lee et al. (arXiv 2107.06499) and datatrove take
 PERMUTATIONS = 128  # a standard error of 0.035 at a similarity of 0.8
 RECALL = 0.99  # of pairs at the threshold; the bands are chosen for it
 MAX_LEADERS = 8  # rows of a bucket that a later row is compared with: keeps a bucket linear
-SLICE = 64_000_000  # bytes of text sketched at a time
 SKETCHED = 8192  # rows sketched at a time: they come back as Python's numbers, forty bytes each
 SEED = 20_501
 
 Signatures = NDArray[np.uint32]
 
 
-def exact_clusters(
-    rows: pl.DataFrame,
-    *,
-    key: str = "sample_id",
-    text: str = "text",
-    within: str | None = None,
-) -> pl.DataFrame:
-    """The cluster of each row: the `key` of the first row with the same text (and `within`).
-
-    A row of its own, and a null text, is its own cluster.
-    """
-    content = pl.Series("content", _contents(*utf8(rows[text])))
-    same = [content.name, within] if within else [content.name]
-    absent = pl.col(text).is_null()
-    first = pl.first(key).over([absent, *same])
-    cluster = pl.when(absent).then(pl.col(key)).otherwise(first)
-    return rows.with_columns(content).select(key, cluster=cluster)
-
-
-def near_clusters(
-    rows: pl.DataFrame,
-    *,
-    key: str = "sample_id",
-    text: str = "text",
-    within: str | None = None,
-    threshold: float = 0.8,
-) -> pl.DataFrame:
-    """The cluster of each row, and its estimated Jaccard similarity to the cluster's first row.
-
-    Two rows are linked at `threshold` or above, and clusters are what is linked together; with
-    `within`, only rows of one group (one prompt, say) are. 0.8 is GPT-3's and the field's value.
-    """
-    groups = np.zeros(rows.height, np.uint64)
-    if within:
-        groups = rows.select(pl.col(within).hash()).to_series().to_numpy()
-    signatures = np.empty((rows.height, PERMUTATIONS), np.uint32)
-    for start, stop in _slices(rows[text]):
-        signatures[start:stop] = sketch(rows[text][start:stop])
-    present = rows[text].is_not_null().to_numpy()
-    roots = _cluster(signatures, groups, present, threshold)
-    similarity = pl.Series(_equal(signatures, roots) / PERMUTATIONS, dtype=pl.Float32)
-    return rows.select(key, cluster=rows[key].gather(roots), similarity=similarity)
+def contents(texts: pl.Series) -> pl.Series:
+    """A hash of each text, the same for texts that are equal once white space is ignored."""
+    return pl.Series("content", _contents(*utf8(texts)))
 
 
 def sketch(texts: pl.Series) -> Signatures:
@@ -95,6 +53,24 @@ def sketch(texts: pl.Series) -> Signatures:
     return signatures
 
 
+def near_roots(
+    signatures: Signatures, groups: NDArray[np.uint64], threshold: float
+) -> NDArray[np.int64]:
+    """The first row of each row's cluster, by union-find over the bands of the signatures.
+
+    Two rows of one group are linked at `threshold` (estimated Jaccard similarity) or above, and
+    clusters are what is linked together. 0.8 is GPT-3's and the field's value.
+    """
+    width = rows_a_band(threshold, signatures.shape[1])
+    needed = int(np.ceil(threshold * signatures.shape[1]))
+    parents = np.arange(len(signatures))
+    for first in range(0, signatures.shape[1] - width + 1, width):
+        keys = _band_keys(signatures[:, first : first + width], groups)
+        order = np.argsort(keys, kind="stable")
+        _link(keys[order], order, signatures, groups, parents, needed)
+    return _roots(parents)
+
+
 def rows_a_band(threshold: float, permutations: int = PERMUTATIONS) -> int:
     """The widest band that still makes RECALL of the pairs at `threshold` candidates.
 
@@ -105,17 +81,6 @@ def rows_a_band(threshold: float, permutations: int = PERMUTATIONS) -> int:
         if 1 - (1 - threshold**rows) ** (permutations // rows) >= RECALL:
             return rows
     return 1
-
-
-def _slices(texts: pl.Series) -> Iterator[tuple[int, int]]:
-    """Ranges of rows of about SLICE bytes of text."""
-    ends = texts.str.len_bytes().fill_null(0).cast(pl.Int64).cum_sum()
-    start = 0
-    while start < len(texts):
-        before = ends[start - 1] if start else 0
-        stop = max(start + 1, ends.search_sorted(before + SLICE, side="right"))
-        yield start, stop
-        start = stop
 
 
 @compiled
@@ -133,24 +98,6 @@ def _contents(offsets: Offsets, data: Bytes) -> NDArray[np.uint64]:
             value = (value ^ np.uint64(byte)) * FNV_PRIME
         hashes[row] = value
     return hashes
-
-
-def _cluster(
-    signatures: Signatures,
-    groups: NDArray[np.uint64],
-    present: NDArray[np.bool_],
-    threshold: float,
-) -> NDArray[np.int64]:
-    """The first row of each row's cluster, by union-find over the bands."""
-    width = rows_a_band(threshold, signatures.shape[1])
-    needed = int(np.ceil(threshold * signatures.shape[1]))
-    parents = np.arange(len(signatures))
-    rows = np.flatnonzero(present)
-    for first in range(0, signatures.shape[1] - width + 1, width):
-        keys = _band_keys(signatures[:, first : first + width], groups)[rows]
-        order = rows[np.argsort(keys, kind="stable")]
-        _link(np.sort(keys), order, signatures, groups, parents, needed)
-    return _roots(parents)
 
 
 @compiled
@@ -211,12 +158,3 @@ def _roots(parents: NDArray[np.int64]) -> NDArray[np.int64]:
     for row in range(parents.size):
         roots[row] = _root(parents, row)
     return roots
-
-
-@compiled
-def _equal(signatures: Signatures, roots: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many permutations each row has in common with its cluster's first row."""
-    equal = np.empty(roots.size, np.int64)
-    for row in range(roots.size):
-        equal[row] = np.sum(signatures[row] == signatures[roots[row]])
-    return equal

@@ -19,7 +19,7 @@ LEVELS = [  # from the ground up: a module may import its own level and those be
     "models store shards cot prompting audit references select_options workers reviews loaders",
     "sampling ask forecast progress serve recipe assembly_recipe",
     "metrics judging live funnel overlay select corpus offences samples",
-    "candidates quotas statistics choose assemble corpus_facts offers origin",
+    "candidates asked quotas statistics choose assemble corpus_facts offers origin",
     "report show explain validate auditing card",
     "drive build",
     "refilter pilot compare rejudge recorder view push export label_studio",
