@@ -54,7 +54,8 @@ class Run:
         return sum(self.steps[step]["seconds"] for step in steps)
 
     def less(self, one: str, other: str, metric: str) -> Estimate:
-        """One evaluation's metric less another's, on the same prompts."""
+        """One evaluation's metric less another's, on the same prompts; told, with what else differs
+        between the two than the model."""
         here, there = self.folder(one), self.folder(other)
         compared = compare_scores(
             load_evaluation(here),
@@ -63,7 +64,11 @@ class Run:
             Against(path=there),
             Resampling(),
         )
-        return compared.groups[SOURCE][metric]
+        found = compared.groups[SOURCE][metric]
+        print(f"{one} less {other}, {metric}: {told(found)}")
+        for setting in compared.settings:
+            print(f"    {setting}")
+        return found
 
     def rewards(self, training: str) -> list[float]:
         """The mean reward of each window of steps, by its last step."""
@@ -97,7 +102,6 @@ def table(run: Run) -> None:
 
 def surely_more(run: Run, name: str, one: str, other: str, metric: str = "pass@1") -> Claim:
     found = run.less(one, other, metric)
-    print(f"{name}: {one} less {other}, {metric}: {told(found)}")
     value, low = found.value or 0.0, found.low if found.low is not None else -1.0
     return Claim(name, value, 0.0, low > 0)
 
@@ -117,7 +121,6 @@ def sooner(run: Run) -> Claim:
 def claims(run: Run) -> list[Claim]:
     cost = run.less("with-language-eval", "without-language-eval", "pass@1")
     lost = cost.value or 0.0
-    print(f"language_reward_costs_little: pass@1 {told(cost)}")
     spent = run.seconds("teachings", "distilled") / run.seconds("zero")
     print(
         f"distilling_costs_no_more_than_rl: {spent:.2f} of its seconds, the teacher's not counted"

@@ -6,8 +6,8 @@
 A corpus takes at most k accepted samples a prompt (`select.per_prompt`). All policies face the same
 outcomes: sample j of prompt i is right or wrong, long or short, whoever draws it. `fixed` with
 n = 16 sets the mark; the other policies' tokens count once they have as many rows and as many
-prompts covered. What can be saved depends on k: at k = 16 every accepted sample is a row, `until`
-draws what `fixed` draws, and nothing can be saved.
+prompts covered. What can be saved depends on n / k, and other n are shown for `until`; at k = n
+every accepted sample is a row, `until` draws what `fixed` draws, and nothing can be saved.
 
 The prompts are of three sources, a third each. Their pass rates are mixtures of Beta distributions
 in three published shapes; the weights are ours, set so that the figure named comes out:
@@ -47,7 +47,11 @@ from factory.sampling.scheduler import Ticket
 from factory.sampling.simulate import Simulated, simulate
 
 PROMPTS, N, MOST = 3000, 16, 20
+FIRST_ROWS = (18.0, 12.0, 8.0, 25.0)
+"""What `budget` may hold a prompt's first row to be worth: rows and coverage are to be met at once,
+and the more rows a prompt may have, the more of them cover no further prompt."""
 ROWS_A_PROMPT = (1, 2, 4, 8)
+MARKS = (4, 8, 16, 32)
 CLAIMED = (1, 2, 4)
 """Values of k that the claims are about; the table shows where the saving ends."""
 
@@ -64,6 +68,7 @@ class World(NamedTuple):
     sources: list[int]
     hits: NDArray[np.bool_]
     lengths: NDArray[np.int64]
+    rates: NDArray[np.float64] | None = None  # what nobody would know
 
     @property
     def most(self) -> int:
@@ -81,7 +86,7 @@ class World(NamedTuple):
         return simulate(Sampling.model_validate(settings), len(hits), outcome, self.sources)
 
 
-def world(wrong_length: float, seed: int = 0) -> World:
+def world(wrong_length: float, most: int = MOST, seed: int = 0) -> World:
     """The simulated prompts; wrong answers are `wrong_length` times as long as right ones."""
     rng = np.random.default_rng(seed)
     sources = [number % len(SHAPES) for number in range(PROMPTS)]
@@ -91,35 +96,46 @@ def world(wrong_length: float, seed: int = 0) -> World:
         own = np.flatnonzero(np.array(sources) == number)
         part = rng.choice(len(weights), len(own), p=weights)
         rates[own] = rng.beta(alphas[part], betas[part])
-    hits = rng.random((PROMPTS, MOST)) < rates[:, None]
-    spread = rng.lognormal(0, 0.4, (PROMPTS, 1)) * rng.lognormal(0, 0.4, (PROMPTS, MOST))
+    hits = rng.random((PROMPTS, most)) < rates[:, None]
+    spread = rng.lognormal(0, 0.4, (PROMPTS, 1)) * rng.lognormal(0, 0.4, (PROMPTS, most))
     right = 6094 / np.exp(0.16)  # the mean of the product of the two is exp(0.16)
     lengths = right * spread * np.where(hits, 1.0, wrong_length)
+    return World(sources, hits, np.clip(lengths, 64, 16384).astype(np.int64), rates)
+
+
+def describe(known: World) -> None:
+    """The shapes as they came out, to be held against the published figures."""
+    assert known.rates is not None
     for number, shape in enumerate(SHAPES):
-        own = rates[np.array(sources) == number]
+        own = known.rates[np.array(known.sources) == number]
         print(
             f"  {shape:<8} mean pass rate {own.mean():.2f}, right in 1 of 2 "
             f"{(1 - (1 - own) ** 2).mean():.0%}, none of 8 {((1 - own) ** 8).mean():.0%}, "
             f"all of 8 {(own**8).mean():.0%}"
         )
-    return World(sources, hits, np.clip(lengths, 64, 16384).astype(np.int64))
 
 
 def least_budget(known: World, k: int, fixed: Simulated) -> Simulated | None:
     """The run on the smallest token budget, to 1%, with the rows and the coverage of `fixed`."""
     best = None
-    for diminishing in (0.5, 0.35):
+    for first_row in FIRST_ROWS if k > 1 else (1.0,):
         low, high = 0.3 * fixed.tokens.sum(), 1.2 * fixed.tokens.sum()
+        if best is not None:  # is it any better? Then by how much.
+            high = middle = 0.99 * best.tokens.sum()
+        else:
+            middle = (low + high) / 2
         while high - low > 0.01 * high:
-            middle = int(low + high) // 2
-            limits = {"tokens": middle, "diminishing": diminishing}
-            tried = known.run({"policy": "budget", "n": known.most, "accept": k, "budget": limits})
+            limits = {"tokens": int(middle), "first_row": first_row}
+            settings = {"policy": "budget", "n": known.most, "accept": k, "budget": limits}
+            tried = known.run(settings)
             if tried.rows(k) >= fixed.rows(k) and tried.covered >= fixed.covered:
+                best = min(best or tried, tried, key=lambda run: int(run.tokens.sum()))
                 high = middle
-                if best is None or tried.tokens.sum() < best.tokens.sum():
-                    best = tried
+            elif middle == high:
+                break
             else:
                 low = middle
+            middle = (low + high) / 2
     return best
 
 
@@ -173,9 +189,26 @@ def simulated() -> list[dict[str, object]]:
     for wrong_length in (1.0, 1.6):
         print(f"\nwrong answers {wrong_length} times as long as right ones")
         known = world(wrong_length)
+        describe(known)
+        by_mark(wrong_length)
         claims += compared(known, N, ROWS_A_PROMPT, f"wrong_x{wrong_length}")
         claims += at_equal_tokens(known, wrong_length)
     return claims
+
+
+def by_mark(wrong_length: float) -> None:
+    """What `until` saves against other marks: it is the samples for each row taken that counts."""
+    known = world(wrong_length, most=max(MARKS))
+    print("saved by until" + "".join(f"{f'n = {n}':>9}" for n in MARKS))
+    for k in ROWS_A_PROMPT:
+        saved = []
+        for n in MARKS:
+            fixed, until = (
+                known.run({"n": n, **more}).tokens.sum()
+                for more in ({}, {"policy": "until", "accept": min(k, n), "wave": 8})
+            )
+            saved.append(1 - until / fixed)
+        print(f"  k = {k:<8}" + "".join(f"{share:>9.0%}" for share in saved))
 
 
 def at_equal_tokens(known: World, wrong_length: float) -> list[dict[str, object]]:

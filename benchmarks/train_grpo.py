@@ -1,5 +1,6 @@
-"""A GRPO step taken apart: rollout, weight sync, reward, update; and vLLM's rollouts against TRL's
-own (`use_vllm=False`, transformers' generate) on the same model, prompts and lengths.
+"""A GRPO step taken apart: rollout, weight sync, reward, update; vLLM's rollouts against TRL's own
+(`use_vllm=False`, transformers' generate); and, on a CPU, the update against TRL's own, which runs
+every completion with its prompt. The same model, prompts and lengths.
 
     pip install -e ".[cpu,train]"
     python benchmarks/train_grpo.py
@@ -20,7 +21,7 @@ import sys
 import tempfile
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -53,23 +54,43 @@ RECIPE: dict[str, Any] = {
     "micro_batch": 16,
     "beta": 0,
     "gradient_checkpointing": False,
-    "args": {"vllm_importance_sampling_correction": False},
 }
-RUN = (
-    "import sys\nfrom pathlib import Path\nfrom rich.console import Console\n"
-    "from factory.train.load import load_training, train\n"
-    "train(load_training(Path(sys.argv[1])), Path(sys.argv[2]), Console(quiet=True))\n"
+RUN = """
+import sys
+from pathlib import Path
+from rich.console import Console
+from factory.train.load import load_training, train
+if sys.argv[3] == "trl":
+    from factory.train import cpu_policy
+    cpu_policy.SHARING = frozenset()
+train(load_training(Path(sys.argv[1])), Path(sys.argv[2]), Console(quiet=True))
+"""
+
+
+class Way(NamedTuple):
+    """How a step is carried out."""
+
+    label: str
+    rollouts: str  # rollouts.kind of the recipe
+    update: str  # ours | trl
+
+
+WAYS = (
+    Way("vLLM", "colocate", "ours"),
+    Way("vLLM, TRL's update", "colocate", "trl"),
+    Way("transformers", "none", "ours"),
 )
 
 
-def steps_of(folder: Path, kind: str, steps: int) -> dict[str, float]:
+def steps_of(folder: Path, way: Way, steps: int) -> dict[str, float]:
     """The median seconds of each phase of a step, and the tokens of a completion."""
-    recipe = folder / f"{kind}.yaml"
-    changes = {"rollouts": {"kind": kind, "max_tokens": 64, "top_k": 50}, "steps": steps}
+    run = folder / f"{way.rollouts}-{way.update}"
+    recipe = run.with_suffix(".yaml")
+    rollouts = {"kind": way.rollouts, "max_tokens": 64, "top_k": 50, "correction": "none"}
+    changes = {"rollouts": rollouts, "steps": steps}
     recipe.write_text(yaml.safe_dump(RECIPE | changes))
-    run = folder / kind
     done = subprocess.run(
-        [sys.executable, "-c", RUN, recipe, run],
+        [sys.executable, "-c", RUN, recipe, run, way.update],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -97,16 +118,22 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5)
     steps = parser.parse_args().steps
     with tempfile.TemporaryDirectory() as name:
-        found = {kind: steps_of(Path(name), kind, steps) for kind in ("colocate", "none")}
-    print(f"{'rollouts by':14}" + "".join(f"{phase:>10}" for phase in (*PHASES, "tokens")))
-    for kind, label in (("colocate", "vLLM"), ("none", "transformers")):
-        row = found[kind]
-        print(f"{label:14}" + "".join(f"{row[phase]:10.2f}" for phase in (*PHASES, "tokens")))
-    share = found["colocate"]["reward_share"]
+        found = [steps_of(Path(name), way, steps) for way in WAYS]
+    print(f"{'rollouts by':20}" + "".join(f"{phase:>10}" for phase in (*PHASES, "tokens")))
+    for way, row in zip(WAYS, found, strict=True):
+        print(f"{way.label:20}" + "".join(f"{row[phase]:10.2f}" for phase in (*PHASES, "tokens")))
+    ours, trl, transformers = found
+    share = ours["reward_share"]
     claim("grpo_rewards_share_of_a_step", share, 0.02, share <= 0.02)
-    per_token = {kind: row["rollout"] / row["tokens"] for kind, row in found.items()}
-    faster = per_token["none"] / per_token["colocate"]
+    faster = per_token(transformers, "rollout") / per_token(ours, "rollout")
     claim("grpo_rollouts_times_as_fast_as_transformers", faster, 2.0, faster >= 2.0)
+    quicker = per_token(trl, "update") / per_token(ours, "update")
+    claim("grpo_update_times_as_fast_as_trl", quicker, 1.15, quicker >= 1.15)
+
+
+def per_token(row: dict[str, float], phase: str) -> float:
+    """Lengths differ from draw to draw."""
+    return row[phase] / row["tokens"]
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ Rows = list[dict[str, Any]]
 
 EXAMPLES = 50
 SHOWN = 8  # of them, on a terminal
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+QUANTILES = {"5%": 0.05, "25%": 0.25, "50%": 0.5, "75%": 0.75, "95%": 0.95}
+QUESTION = 160  # characters of one that are shown
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,11 @@ class Comparison:
     first: str
     second: str
     missing: list[str]
-    funnel: Rows  # stage, reason, samples and share of each
-    distributions: Rows  # measure, quantile, value of each
+    funnel: Rows  # stage, reason, samples and share of each, change
+    distributions: Rows  # measure, run, and a column a quantile
     same_samples: int
-    changed: Rows  # before, after, samples
-    changed_samples: Rows  # sample_id, before, after
+    changed: Rows  # before, after, samples: first those that were kept, or are
+    changed_samples: Rows  # sample_id, before, after: in the same order
     prompts: Rows  # prompt_id, question, kept share of each: the largest differences
     only_first: int  # corpus rows
     only_second: int
@@ -61,18 +62,15 @@ class Comparison:
         yield ""
         yield f"{'stage':<14} {'reason':<26} {'first':>10} {'second':>10} {'change':>10}"
         for row in self.funnel:
-            change = row["second"] - row["first"]
             yield (
                 f"{row['stage']:<14} {row['reason']:<26} {row['first']:>10,} "
-                f"{row['second']:>10,} {change:>+10,}"
+                f"{row['second']:>10,} {row['change']:>+10,}"
             )
         yield ""
-        yield f"{'measure':<22} {'quantile':>8} {'first':>10} {'second':>10}"
+        yield f"{'quantiles':<22} {'':<6}" + "".join(f" {name:>9}" for name in QUANTILES)
         for row in self.distributions:
-            yield (
-                f"{row['measure']:<22} {row['quantile']:>8.0%} {_number(row['first']):>10} "
-                f"{_number(row['second']):>10}"
-            )
+            values = "".join(f" {_number(row[name]):>9}" for name in QUANTILES)
+            yield f"{row['measure']:<22} {row['run']:<6}{values}"
         yield ""
         if self.same_samples:
             yield f"{self.same_samples:,} samples are in both; verdicts that changed:"
@@ -96,8 +94,9 @@ def compare(run_a: Path, run_b: Path) -> Comparison:
     """Compare two runs as far as both can be read. Raises RunError where one is no run."""
     first, second = take_snapshot(run_a), take_snapshot(run_b)
     same = _same_samples(first, second)
-    moved = same.filter(pl.col("before") != pl.col("after"))
-    changed = moved.group_by("before", "after").agg(samples=pl.len())
+    kept = (pl.col("before") == "keep") | (pl.col("after") == "keep")
+    moved = same.filter(pl.col("before") != pl.col("after")).with_columns(other=~kept)
+    changed = moved.group_by("other", "before", "after").agg(samples=pl.len())
     names = _names(first, second)
     rows_a, rows_b = _corpus_ids(first), _corpus_ids(second)
     return Comparison(
@@ -112,9 +111,11 @@ def compare(run_a: Path, run_b: Path) -> Comparison:
         distributions=_distributions(first, second),
         same_samples=same.height,
         changed=changed.sort(
-            "samples", "before", "after", descending=[True, False, False]
-        ).to_dicts(),
-        changed_samples=moved.sort("sample_id").head(EXAMPLES).to_dicts(),
+            "other", "samples", "before", "after", descending=[False, True, False, False]
+        )
+        .drop("other")
+        .to_dicts(),
+        changed_samples=moved.sort("other", "sample_id").drop("other").head(EXAMPLES).to_dicts(),
         prompts=_prompts(first, second),
         only_first=len(rows_a - rows_b),
         only_second=len(rows_b - rows_a),
@@ -137,35 +138,33 @@ def _funnels(first: Snapshot, second: Snapshot) -> Rows:
     ]
     last = [key for key in sides[0] | sides[1] if key[0] in ("kept", "corpus")]
     keys = [key for key in sides[0] | sides[1] if key not in last] + last
+    nothing: dict[str, Any] = {"samples": 0, "share": 0.0}
+    both = [(key, sides[0].get(key, nothing), sides[1].get(key, nothing)) for key in keys]
     return [
         {
             "stage": stage,
             "reason": reason,
-            "first": _of(sides[0], (stage, reason), "samples"),
-            "second": _of(sides[1], (stage, reason), "samples"),
-            "first_share": _of(sides[0], (stage, reason), "share"),
-            "second_share": _of(sides[1], (stage, reason), "share"),
+            "first": one["samples"],
+            "second": other["samples"],
+            "first_share": one["share"],
+            "second_share": other["share"],
+            "change": other["samples"] - one["samples"],
         }
-        for stage, reason in keys
+        for (stage, reason), one, other in both
     ]
 
 
-def _of(rows: dict[tuple[str, str], dict[str, Any]], key: tuple[str, str], field: str) -> Any:
-    return rows.get(key, {}).get(field, 0)
-
-
 def _distributions(first: Snapshot, second: Snapshot) -> Rows:
-    sides = (_measures(first), _measures(second))
+    sides = {"first": _measures(first), "second": _measures(second)}
     return [
         {
-            "measure": m,
-            "quantile": q,
-            "first": values.quantile(q),
-            "second": sides[1][m].quantile(q),
+            "measure": measure,
+            "run": run,
+            **{name: sides[run][measure].quantile(share) for name, share in QUANTILES.items()},
         }
-        for m, values in sides[0].items()
-        for q in QUANTILES
-        if values.len() or sides[1][m].len()
+        for measure in sides["first"]
+        for run in sides
+        if any(side[measure].len() for side in sides.values())
     ]
 
 
@@ -214,7 +213,10 @@ def _prompts(first: Snapshot, second: Snapshot) -> Rows:
     ]
     difference = (pl.col("first") - pl.col("second")).abs()
     both = sides[0].join(sides[1], on="prompt_id").filter(difference > 0)
-    questions = first.prompts.select("prompt_id", pl.col("question").str.slice(0, 160))
+    text = pl.col("question")
+    long = text.str.len_chars() > QUESTION
+    short = pl.when(long).then(text.str.slice(0, QUESTION) + "…").otherwise(text)
+    questions = first.prompts.select("prompt_id", short.alias("question"))
     ranked = both.sort(difference, "prompt_id", descending=[True, False]).head(EXAMPLES)
     return ranked.join(questions, on="prompt_id", how="left", maintain_order="left").to_dicts()
 

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from factory.hardware import cpu_computes_bf16
 from factory.paths import cache_dir
 
 
@@ -64,7 +65,10 @@ def _accelerator() -> Finding:
     if Path("/dev/kfd").exists():
         return Finding("accelerator", "AMD (ROCm)")
     cores = len(os.sched_getaffinity(0))
-    return Finding("accelerator", f"none; vLLM runs on {cores} CPU cores (avoid top_p there)")
+    computing = "bfloat16" if cpu_computes_bf16() else "float32, for lack of AVX-512"
+    return Finding(
+        "accelerator", f"none; vLLM runs on {cores} CPU cores in {computing} (avoid top_p there)"
+    )
 
 
 def _torch() -> Finding:

@@ -6,7 +6,8 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,6 +15,7 @@ from factory.errors import Stopped
 from factory.live import LiveJudge
 from factory.progress import Progress
 from factory.sampling.engine import Engine, Request, open_engine
+from factory.sampling.placement import gpus_of
 from factory.sampling.scheduler import Scheduler, Ticket
 from factory.store import RunDir, engine_seconds
 from factory.types import Failure, Prompt, Sample
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 MAX_UNJUDGED = 4096
 """Samples that may wait for the judge before the loop waits for it: bounds memory."""
+
+WORKERS_SECONDS = 30.0
+"""Between two entries of the log on what each endpoint or replica has done."""
 
 
 def drive(
@@ -49,22 +54,35 @@ def drive(
         spent = engine_seconds(run.path)
         run.event("engine_started", start=start)
         progress.engine_ready()
-        budget = recipe.sampling.budget
-        clock = _Clock(scheduler, spent, budget.gpus if budget else 1)
+        clock = _Clock(scheduler, spent, gpus_of(recipe))
         with interrupts() as interrupted:
             _Loop(engine, run, prompts, scheduler, first, live, progress, clock).turn(interrupted)
         if interrupted:
             raise Stopped(run.path)
     finally:
         progress.close()
-        if engine is not None:
-            engine.close()
-        try:
-            run.seal()
-        finally:
-            live.close()
-            facts = {"samples": progress.samples, "tokens": progress.tokens}
-            run.event("engine_stopped", **facts, seconds=clock.seconds if clock else 0.0)
+        with ExitStack() as ending:  # each is done whatever the one before it raises; last first
+            ending.callback(_log_end, run, progress, clock, engine)
+            ending.callback(live.close)
+            ending.callback(run.seal)
+            if engine is not None:
+                ending.callback(_let_go, engine, run, progress)
+
+
+def _let_go(engine: Engine, run: RunDir, progress: Progress) -> None:
+    try:
+        engine.close()
+    except Exception as error:
+        # A lost engine may well fail once more here, which must not hide what it was lost of.
+        run.event("engine_not_closed", why=f"{type(error).__name__}: {error}")
+        progress.say(f"the engine did not close: {error}")
+
+
+def _log_end(run: RunDir, progress: Progress, clock: _Clock | None, engine: Engine | None) -> None:
+    facts = {"samples": progress.samples, "tokens": progress.tokens}
+    seconds = clock.seconds if clock else 0.0
+    workers = [asdict(worker) for worker in engine.workers()] if engine else []
+    run.event("engine_stopped", **facts, seconds=seconds, workers=workers)
 
 
 class _Clock:
@@ -107,12 +125,14 @@ class _Loop:
     ) -> None:
         self.clock = clock
         self.engine, self.run, self.prompts = engine, run, prompts
-        self.sources = prompts["source"]
+        self.sources = prompts["source"].combine_chunks()
+        self.at_hand: tuple[int, Prompt] | None = None
         self.scheduler, self.live, self.progress = scheduler, live, progress
         self.first: Ticket | None = first
         self.in_flight: dict[str, Ticket] = {}
         self.unjudged: dict[str, _Drawn] = {}
         self.told_error = False
+        self.told_workers = 0.0
 
     def turn(self, interrupted: list[int]) -> None:
         """Until nothing is left to draw or to judge, or a signal came in."""
@@ -122,10 +142,18 @@ class _Loop:
                 return  # asked after feeding: the last verdict may have made another wave due
             self.take()
             self.learn()
-            self.progress.tick(self.log)
+            self.progress.tick(self.log, self.engine.workers)
 
     def log(self, facts: dict[str, float]) -> None:
-        """A throughput event; occupancy is the share of the engine's places that are taken."""
+        """A throughput event; occupancy is the share of the engine's places that are taken.
+
+        What each worker did is a longer line, and told less often: a killed build has it too.
+        """
+        if self.clock.seconds - self.told_workers >= WORKERS_SECONDS:
+            self.told_workers = self.clock.seconds
+            workers = [asdict(worker) for worker in self.engine.workers()]
+            if workers:
+                self.run.event("workers", workers=workers)
         occupancy = round(len(self.in_flight) / max(1, self.engine.capacity), 3)
         self.run.event("throughput", **facts, occupancy=occupancy, seconds=self.clock.seconds)
 
@@ -136,12 +164,19 @@ class _Loop:
             ticket, self.first = self.first or self.scheduler.next(), None
             if ticket is None:
                 break
-            row = self.prompts.slice(ticket.prompt, 1).to_pylist()[0]
-            request = Request(Prompt.from_row(row), ticket.index, ticket.level)
+            request = Request(self.prompt(ticket.prompt), ticket.index, ticket.level)
             self.in_flight[request.sample_id] = ticket
             self.engine.submit(request)
             fed = True
         return fed
+
+    def prompt(self, number: int) -> Prompt:
+        """A prompt by its number. Its samples come in a row, and reading one takes a millisecond,
+        or far longer where it brings its tests: so the last is kept."""
+        if self.at_hand is None or self.at_hand[0] != number:
+            (row,) = self.prompts.slice(number, 1).to_pylist()
+            self.at_hand = number, Prompt.from_row(row)
+        return self.at_hand[1]
 
     def take(self) -> None:
         """Take in what has finished: durable first."""

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import click
 import polars as pl
 
 from factory.errors import RunError
 from factory.judging import all_filters, load_verdicts, verdict_column
-from factory.metrics import base_frame, measured_frame, prompt_frame
+from factory.metrics import base_frame, prompt_frame
+from factory.offences import listed, marked, offences, visible
 from factory.recipe import Recipe
+from factory.samples import broken_rules, in_short, rule_frame
 from factory.store import sample_parts
 from filters.contract import Filter
 
@@ -38,21 +41,24 @@ def explain(recipe: Recipe, run: Path, sample_id: str) -> list[str]:
     own = pl.col("sample_id") == sample_id
     if base_frame(part, prompts).filter(own).is_empty():
         raise RunError(f"the prompt of {sample_id} is no longer among the recipe's sources")
-    measured = measured_frame(run, part, prompts, filters).filter(own)
+    measured = rule_frame(run, part, prompts, filters).filter(own)
+    row = measured.row(0, named=True)
     verdict = load_verdicts(run).filter(own).collect().row(0, named=True)
+    found = offences(sample["text"], row)
     lines = [
         f"sample    {sample_id}",
         f"model     {sample['model']}",
-        f"verdict   {_word(verdict)}",
-    ]
-    lines += [
+        f"verdict   {click.style(_word(verdict), bold=True)}",
         f"drawn     {sample['created_at']:%Y-%m-%d %H:%M:%S} UTC, {sample['n_tokens']} tokens "
-        f"after {sample['n_prompt_tokens']} of prompt, finished by {sample['finish_reason']}"
+        f"after {sample['n_prompt_tokens']} of prompt, finished by {sample['finish_reason']}",
+        f"prompt    {row['n_correct']} of {row['n_judged']} judged samples are correct",
     ]
     for name, judge in filters.items():
         lines += _filter_lines(name, judge, measured, verdict)
-    lines += ["", "--- prompt, as the model saw it", sample["prompt_text"]]
-    lines += ["--- sample", sample["text"]]
+    if found:
+        lines += ["", "offending", *(f"  {line}" for line in listed(sample["text"], found))]
+    lines += ["", "--- prompt, as the model saw it", visible(sample["prompt_text"])]
+    lines += ["--- sample", marked(sample["text"], found)]
     return lines
 
 
@@ -65,19 +71,24 @@ def _word(verdict: Mapping[str, Any]) -> str:
 def _filter_lines(
     name: str, judge: Filter, measured: pl.DataFrame, verdict: Mapping[str, Any]
 ) -> list[str]:
+    """Every metric of a filter beside its bounds; a cross marks those that it broke."""
     own = verdict[verdict_column(name)]
     rules = judge.rules()
     if not rules:
         return []
-    lines = ["", f"{name}: {own['reason'] or own['decision']}"]
+    broken = {(rule.metric, rule.reason) for rule in broken_rules(rules, measured)}
     bounds: dict[str, list[str]] = {}
-    for rule in rules:
+    for rule in sorted(rules, key=lambda rule: (rule.metric, rule.reason) not in broken):
         bounds.setdefault(rule.metric, []).append(f"{rule.reason} unless {rule.bound}")
+    culprits = {metric for metric, _ in broken}
     row = measured.row(0, named=True)
+    lines = ["", f"{name}: {own['reason'] or own['decision']}"]
     for column in sorted(set(bounds) | {c for c in row if c.startswith(f"{name}_")}):
-        value = row.get(column)
-        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-        lines.append(
-            f"  {column:<34} {shown[:60]:<12} {'; '.join(bounds.get(column, []))}".rstrip()
-        )
+        if isinstance(measured.schema.get(column), pl.List):
+            continue  # places in the text: marked there
+        first, *others = bounds.get(column, [""])
+        mark = "✗" if column in culprits else " "
+        line = f"{mark} {column:<34} {in_short(row.get(column)):<12} {first}".rstrip()
+        lines.append(click.style(line, fg="red") if column in culprits else line)
+        lines += [f"{'':<50}{other}" for other in others]
     return lines

@@ -311,9 +311,9 @@ def _scaled(sampling: Sampling, share: float, rates: Rates) -> Sampling:
     """A budget for a part of the prompts, in tokens or samples: a simulation has no clock."""
     if sampling.budget is None:
         return sampling
-    budget = sampling.budget
-    limits = [budget.token_limit()]
-    limits.append(budget.gpu_hour_limit() * 3600 * rates.tokens_per_second / rates.gpus)
+    budget, prices = sampling.budget, sampling.prices
+    limits = [budget.token_limit(prices)]
+    limits.append(budget.gpu_hour_limit(prices) * 3600 * rates.tokens_per_second / rates.gpus)
     tokens, samples = min(limits), budget.samples
     parts = {
         "tokens": max(1, int(tokens * share)) if tokens != float("inf") else None,

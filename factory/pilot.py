@@ -17,12 +17,24 @@ from factory.judging import all_filters, ask_judges, judge_run, load_verdicts
 from factory.loaders.load import load_prompts
 from factory.recipe import Recipe
 from factory.references import sound_prompts
+from factory.sampling.placement import gpus_of
 from factory.store import RunDir, engine_seconds, save_prompts, write_atomic
 
 SAMPLES = 4
 """Samples of each pilot prompt: enough to tell easy from hard, few enough to be cheap."""
 
-SHOWN = ("yield", "rows", "covered", "tokens", "tokens_per_row", "gpu_hours", "money")
+SHOWN = {
+    "yield": "yield",
+    "rows": "rows",
+    "covered": "prompts with a row",
+    "tokens": "tokens",
+    "tokens_per_row": "  a row",
+    "gpu_hours": "GPU-hours",
+    "gpu_hours_per_row": "  a row",
+    "money": "money",
+    "money_per_row": "  a row",
+}
+"""The quantities that are told, in this order, and what they are called."""
 
 
 def run_pilot(recipe: Recipe, run: Path, size: int, console: Console) -> Iterator[str]:
@@ -83,12 +95,12 @@ def run_pilot(recipe: Recipe, run: Path, size: int, console: Console) -> Iterato
 
 def pilot_rates(recipe: Recipe, tokens: int, seconds: float) -> Rates:
     """The pilot's speed, over all its sittings, and the prices the recipe names."""
-    budget = recipe.sampling.budget
+    prices = recipe.sampling.prices
     return Rates(
         tokens_per_second=max(tokens / seconds if seconds else 0.0, 1e-9),
-        gpus=budget.gpus if budget else 1,
-        per_gpu_hour=budget.price_per_gpu_hour if budget else None,
-        per_million_tokens=budget.price_per_million_tokens if budget else None,
+        gpus=gpus_of(recipe),
+        per_gpu_hour=prices.per_gpu_hour,
+        per_million_tokens=prices.per_million_tokens,
     )
 
 
@@ -106,10 +118,11 @@ def forecast_lines(found: pl.DataFrame, policy: str, prompts: int, samples: int)
 
 
 def _quantities(rows: pl.DataFrame) -> Iterator[str]:
-    for row in rows.rows(named=True):
-        if row["quantity"] in SHOWN:
-            low, middle, high = (_number(row[key]) for key in ("low", "middle", "high"))
-            yield f"  {row['quantity']:<16} {middle:>12}   {low} to {high}"
+    told = {row["quantity"]: row for row in rows.rows(named=True)}
+    for quantity, name in SHOWN.items():
+        if quantity in told:
+            low, middle, high = (_number(told[quantity][key]) for key in ("low", "middle", "high"))
+            yield f"  {name:<18} {middle:>12}   {low} to {high}"
 
 
 def _number(value: float) -> str:

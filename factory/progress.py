@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,6 +13,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from factory.sampling.accounting import FATES, Ledger, fate_of
+from factory.sampling.engine import Worker
 
 PLAIN_SECONDS = 10.0
 """Seconds between two plain lines."""
@@ -20,8 +21,8 @@ PLAIN_SECONDS = 10.0
 LOG_SECONDS = 2.0
 """Seconds between two throughput events in the run's log."""
 
-MOST_SOURCES = 12
-"""Sources that the live view lists, those with the most tokens first."""
+MOST_SOURCES = MOST_WORKERS = 12
+"""Lines of a table in the live view: sources with the most tokens, workers that do worst."""
 
 
 class Progress:
@@ -58,7 +59,9 @@ class Progress:
         if reason is not None:
             self.reasons[reason] += 1
 
-    def tick(self, log: Callable[[dict[str, float]], None]) -> None:
+    def tick(
+        self, log: Callable[[dict[str, float]], None], workers: Callable[[], list[Worker]]
+    ) -> None:
         """Show the state, and tell `log` the throughput, each if it is time to."""
         now = time.monotonic()
         if now - self._logged >= LOG_SECONDS:
@@ -68,11 +71,11 @@ class Progress:
             if now - self._told >= 1 / self._live.refresh_per_second:
                 self._told = now
                 self._bar.update(self._task, completed=self.samples, facts=", ".join(self.facts()))
-                self._live.update(Group(self._bar, self.account()))
+                self._live.update(Group(self._bar, self.account(), *workers_table(workers())))
         elif now - self._told >= PLAIN_SECONDS:
             self._told = now
             told = [f"{self.samples}/{self.total or '?'} samples", *self.facts(), *self.waste()]
-            self.say(", ".join(told))
+            self.say(", ".join([*told, *workers_line(workers())]))
 
     def facts(self) -> Iterator[str]:
         """tokens/s, accepted and what each took, the commonest reasons, time left."""
@@ -117,6 +120,31 @@ class Progress:
     def close(self) -> None:
         if self._live is not None:
             self._live.stop()
+
+
+def workers_table(workers: Sequence[Worker]) -> Iterator[Table]:
+    """How each endpoint or replica does; those that are down first, then the slowest."""
+    if not workers:
+        return
+    table = Table(box=None, header_style="dim")
+    table.add_column("endpoint or replica")
+    for title in ("tokens/s", "in flight", "of", "samples", "faults"):
+        table.add_column(title, justify="right")
+    for worker in sorted(workers, key=lambda w: (w.up, w.tokens_per_s))[:MOST_WORKERS]:
+        speed = f"{worker.tokens_per_s:,.0f}" if worker.up else "down"
+        faults = ", ".join(f"{count} {kind}" for kind, count in worker.faults.items())
+        counts = (str(worker.in_flight), str(worker.limit), f"{worker.samples:,}")
+        table.add_row(worker.name, speed, *counts, faults)
+    if len(workers) > MOST_WORKERS:
+        table.add_row(f"and {len(workers) - MOST_WORKERS} more", style="dim")
+    yield table
+
+
+def workers_line(workers: Sequence[Worker]) -> Iterator[str]:
+    """The same in a few words: speeds from least to most, and how many are down."""
+    speeds = sorted(worker.tokens_per_s for worker in workers if worker.up)
+    if len(workers) > 1 and speeds:
+        yield f"{len(speeds)} of {len(workers)} up at {speeds[0]:,.0f}-{speeds[-1]:,.0f} tokens/s"
 
 
 def _row(samples: Counter[str], tokens: Counter[str]) -> Iterator[str]:

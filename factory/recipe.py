@@ -186,6 +186,7 @@ class Recipe(Strict):
     def fingerprint(self) -> str:
         """Changes whenever the corpus could: everything but how the work is carried out."""
         dump = self.model_dump(mode="json", exclude={"engine", "sources"})
+        del dump["sampling"]["prices"]
         dump["prompting"] = self.prompting.identity()
         dump["filters"] = [[name, value] for name, value in dump["filters"].items()]
         return fingerprint([dump, self.sources_fp(), self.params_fp()])
@@ -260,6 +261,13 @@ def _misfits(recipe: Recipe, document: Document) -> Iterator[Problem]:
     if recipe.select.pick == "best" and recipe.select.score is None:
         what = "is 'best'; name the metric it goes by, such as `score: quality_score`"
         yield problem_at(document, ("select", "pick"), what)
+    if recipe.engine.kind in ("vllm", "ray"):
+        for level, step in enumerate(recipe.sampling.escalate):
+            if step.model is not None:
+                what = (
+                    f"is {step.model!r}, but an embedded engine holds one model; it needs `server`"
+                )
+                yield problem_at(document, ("sampling", "escalate", level, "model"), what)
     drafts = [source.kind == "drafts" for source in recipe.sources]
     if recipe.prompting.template == "rewrite" and not all(drafts):
         place: Loc = ("sources", drafts.index(False), "kind")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,7 @@ from factory.funnel import Funnel, load_funnel
 from factory.judging import decide, load_verdicts
 from factory.metrics import SPREAD_BYTES, is_textual, measured_frame_of
 from factory.recipe import Recipe
-from factory.store import RunDir, read_manifest, write_parquet
+from factory.store import RunDir, read_manifest, write_atomic, write_parquet
 from factory.text import split_think_exprs
 from factory.workers import cores, spread
 from filters.contract import INPUT_COLUMNS, Filter
@@ -90,12 +90,8 @@ def filter_file(
     written = list(_judged(file, _batches(file, columns), filters))
     table = pl.concat(written, how="vertical_relaxed")
     if out.suffix == ".jsonl":
-        out.write_text(
-            "".join(
-                json.dumps(row, ensure_ascii=False) + "\n" for row in table.iter_rows(named=True)
-            ),
-            encoding="utf-8",
-        )
+        rows = table.iter_rows(named=True)
+        write_atomic(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     else:
         write_parquet(out, table.to_arrow())
     return dict(table["verdict"].value_counts().iter_rows())
@@ -145,7 +141,10 @@ def _batches(file: Path, columns: Columns) -> Iterator[Batch]:
     """The file, a batch at a time."""
     named = {option: name for option, name in vars(columns).items() if name is not None}
     start = 0
-    for rows in (_parquet if file.suffix == ".parquet" else _json_lines)(file, named):
+    reader = READERS.get(file.suffix)
+    if reader is None:
+        raise SourceError(f"{file} is neither .parquet nor .jsonl; convert it to one of them")
+    for rows in reader(file, named):
         # A data set's own ids may repeat; rows are joined by their number.
         numbered = rows.with_row_index("sample_id", offset=start).cast({"sample_id": pl.String})
         start += rows.height
@@ -160,11 +159,17 @@ def _batches(file: Path, columns: Columns) -> Iterator[Batch]:
 def _parquet(file: Path, named: Mapping[str, str]) -> Iterator[pl.DataFrame]:
     try:
         scan = pl.scan_parquet(file)
-        _check(file, named, scan.collect_schema().names())
+        schema = scan.collect_schema()
+        _check(file, named, schema.names())
+        for option, name in named.items():
+            kind = schema[name]
+            if kind.is_nested() or kind == pl.Binary:
+                problem = f"column {name!r} (--{option}) is {kind}; name one of plain text"
+                raise SourceError(f"{file}: {problem}")
         narrow = scan.select(pl.col(name).cast(pl.String) for name in sorted({*named.values()}))
         yield from (rows for rows in narrow.collect_batches(chunk_size=BATCH_ROWS) if rows.height)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise SourceError(f"{file} cannot be read as a Parquet file of text: {error}") from error
+        raise SourceError(f"{file} cannot be read as a Parquet file: {error}") from error
 
 
 def _json_lines(file: Path, named: Mapping[str, str]) -> Iterator[pl.DataFrame]:
@@ -186,6 +191,14 @@ def _json_lines(file: Path, named: Mapping[str, str]) -> Iterator[pl.DataFrame]:
         raise SourceError(f"{file} cannot be read: {error}") from error
 
 
+Reader = Callable[[Path, Mapping[str, str]], Iterator[pl.DataFrame]]
+READERS: dict[str, Reader] = {
+    ".parquet": _parquet,
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), _json_lines),
+}
+"""By the file's ending. What is called .json is JSON Lines in most data sets."""
+
+
 def _check(file: Path, named: Mapping[str, str], known: Sequence[str]) -> None:
     for option, name in named.items():
         if name not in known:
@@ -197,7 +210,9 @@ def _object(line: bytes, place: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise SourceError(f"{place} is no JSON ({error}); mend the line or leave it out") from error
+        raise SourceError(
+            f"{place} is no JSON ({error}); each line must be an object: mend it or leave it out"
+        ) from error
     if not isinstance(row, dict):
         raise SourceError(f"{place} is {type(row).__name__}, not an object with a key a column")
     return row

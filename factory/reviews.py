@@ -155,11 +155,8 @@ class Reviews:
 
     def standings(self) -> list[Standing]:
         """Every sample that somebody has touched."""
-        by_sample: dict[str, list[Action]] = {}
         with self._connection() as connection:
-            for action in _actions(connection):
-                by_sample.setdefault(action.sample_id, []).append(action)
-        return [_standing(sample_id, actions) for sample_id, actions in by_sample.items()]
+            return _standings(_actions(connection))
 
     def next(
         self, queue: Iterable[str], reviewer: str, shared: Callable[[str], bool]
@@ -217,8 +214,10 @@ class Reviews:
 
     def counts(self) -> dict[str, int]:
         """Decided samples by reviewer."""
+        with self._connection() as connection:
+            actions = _actions(connection, light=True)
         counts: Counter[str] = Counter()
-        for standing in self.standings():
+        for standing in _standings(actions):
             counts.update(standing.decisions.keys())
         return dict(counts)
 
@@ -294,6 +293,13 @@ def _actions(
         f"SELECT {_COLUMNS}, {texts} FROM actions {where} ORDER BY id", values
     )
     return [Action._make((*row[:-1], tuple(json.loads(row[-1])))) for row in found]
+
+
+def _standings(actions: Iterable[Action]) -> list[Standing]:
+    by_sample: dict[str, list[Action]] = {}
+    for action in actions:
+        by_sample.setdefault(action.sample_id, []).append(action)
+    return [_standing(sample_id, own) for sample_id, own in by_sample.items()]
 
 
 def _standing(sample_id: str, actions: Sequence[Action]) -> Standing:

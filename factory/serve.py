@@ -21,7 +21,7 @@ import httpx
 from factory.errors import EngineError, RecipeError
 from factory.models import DEMO, DEMO_NAME, model_path
 from factory.sampling.placement import place, visible_gpus
-from factory.sampling.vllm import CPU_ARGS, check_engine_args, prepare_environment
+from factory.sampling.vllm import check_engine_args, cpu_args, prepare_environment
 from factory.types import fingerprint
 
 if TYPE_CHECKING:
@@ -247,7 +247,7 @@ def vllm_command(recipe: Recipe, host: str, cpu: bool) -> Command:
         "generation_config": "vllm",  # the recipe's settings and no others
         "uvicorn_log_level": "warning",
         "enable_prefix_caching": True,
-        **(CPU_ARGS if cpu else {}),
+        **(cpu_args() if cpu else {}),
         **recipe.engine.args,
     }
 

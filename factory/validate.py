@@ -89,10 +89,6 @@ def _estimate(recipe: Recipe) -> Iterator[str]:
 
 def _engine(recipe: Recipe) -> Iterator[str]:
     kind = recipe.engine.kind
-    if kind != "server" and any(level.model for level in recipe.sampling.escalate):
-        raise FactoryError(
-            "sampling.escalate: another `model` needs engine.kind: server, which can hold several"
-        )
     if recipe.engine.server is not None:
         from factory.sampling.openai_wire import check_fit
 
@@ -100,7 +96,7 @@ def _engine(recipe: Recipe) -> Iterator[str]:
     if kind in ("server", "replay"):
         yield f"engine {kind}"
         return
-    from factory.sampling.vllm import has_gpu
+    from factory.hardware import has_gpu
 
     _check_engine_args(recipe.engine.args)
     if not has_gpu() and recipe.sampling.top_p < 1:

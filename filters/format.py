@@ -6,6 +6,7 @@ distilled models keep it. `format_reward` is the same judgement for one text, as
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
@@ -16,38 +17,21 @@ from factory.text import split_think
 from filters.bounds import Scope, by_domain
 from filters.contract import Filter, Rule
 
-SPECIAL_TOKENS = (
-    # ChatML: Qwen, SmolLM, Yi, Phi
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|endoftext|>",
-    # DeepSeek (its bars and underscores are not ASCII)
-    "<｜User｜>",
-    "<｜Assistant｜>",
-    "<｜begin▁of▁sentence｜>",
-    "<｜end▁of▁sentence｜>",
-    # Llama 3
-    "<|begin_of_text|>",
-    "<|end_of_text|>",
-    "<|start_header_id|>",
-    "<|end_header_id|>",
-    "<|eot_id|>",
-    # Gemma, Mistral, gpt-oss, Phi and GLM
-    "<start_of_turn>",
-    "<end_of_turn>",
-    "[INST]",
-    "[/INST]",
-    "<|start|>",
-    "<|message|>",
-    "<|channel|>",
-    "<|return|>",
-    "<|system|>",
-    "<|user|>",
-    "<|assistant|>",
-)
-"""Control tokens of the common chat templates. As text inside a sample they would end a turn, or
-open one, in the middle of the training row. `<s>` and `</s>` are left out: they are HTML too.
+CONTROL_TOKEN = r"<[|｜][\w▁-]{3,40}[|｜]>"
+"""How most chat templates write their control tokens: `<|im_start|>`, `<|eot_id|>`, DeepSeek's with
+bars that are not ASCII. As text inside a sample they would end a turn, or open one, in the middle
+of the training row.
 """
+
+SPECIAL_TOKENS = (
+    "<start_of_turn>",  # Gemma
+    "<end_of_turn>",
+    "<end_of_utterance>",  # SmolVLM
+    "[INST]",  # Mistral, Llama 2
+    "[/INST]",
+    "[gMASK]",  # GLM
+)
+"""Control tokens of another form. `<s>` and `</s>` are left out: they are HTML too."""
 
 ANSWER_OPEN = "<answer>"
 ANSWER_CLOSE = "</answer>"
@@ -74,10 +58,12 @@ class Format(Filter):
         False, description="The response is one `<answer>…</answer>`, as in R1-Zero's template."
     )
     special_tokens: tuple[str, ...] = Field(
-        SPECIAL_TOKENS, description="Control tokens that may not occur as text."
+        SPECIAL_TOKENS,
+        description="Control tokens that may not occur as text, beside all of the form `<|…|>`; "
+        "an empty list allows any.",
     )
 
-    VERSION = 2
+    VERSION = 3
     MEASURED: ClassVar[frozenset[str]] = frozenset({"answer_tags", "special_tokens"})
 
     def expressions(self) -> dict[str, pl.Expr]:
@@ -93,7 +79,7 @@ class Format(Filter):
             )
         special: pl.Expr = pl.lit(None, dtype=pl.String)
         if self.special_tokens:
-            special = pl.col("text").str.extract_many(list(self.special_tokens)).list.first()
+            special = pl.col("text").str.extract(_control_pattern(self.special_tokens), 0)
         return metrics | {
             "format_empty_text": pl.col("text").fill_null("").str.strip_chars() == "",
             "format_empty_reasoning": pl.col("thinking").str.strip_chars() == "",
@@ -184,6 +170,10 @@ def _answer_tags(response: pl.Expr) -> pl.Expr:
     )
 
 
+def _control_pattern(tokens: Sequence[str]) -> str:
+    return "|".join([*map(re.escape, tokens), CONTROL_TOKEN])
+
+
 def format_reward(
     text: str,
     *,
@@ -205,4 +195,5 @@ def format_reward(
         if not (answer.startswith(ANSWER_OPEN) and answer.endswith(ANSWER_CLOSE)):
             return 0.0
         answer = answer.removeprefix(ANSWER_OPEN).removesuffix(ANSWER_CLOSE).strip()
-    return float(bool(answer) and not any(token in text for token in special_tokens))
+    controlled = special_tokens and re.search(_control_pattern(special_tokens), text)
+    return float(bool(answer) and not controlled)

@@ -38,7 +38,7 @@ class Language(Filter):
     language_consistency       R1's: words of the language over all words, in the reasoning
     """
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
 
     # R1 gives no threshold. One stray letter is a mix.
     max_foreign_script: float = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -21,13 +22,12 @@ from filters.scan import (
     SPACED,
     SYMBOL,
     TOLERATED,
-    TRIGRAM_SLOTS,
     WEIGHT_FOREIGN,
     WEIGHT_HOME,
-    trigram_slot,
     word_hash,
 )
 from filters.scripts import SCRIPT_OF_LANGUAGE, SCRIPTS, UNSPACED, script_table
+from filters.trigrams import TRIGRAM_SLOTS, likelihoods_of, trigram_slots
 
 LANGUAGES = tuple(SCRIPT_OF_LANGUAGE)
 NUMBER = {language: number for number, language in enumerate(LANGUAGES)}
@@ -83,7 +83,8 @@ def weight(word: str, home: str) -> int:
         # Without a list of its own words to weigh against, only English can be told apart.
         return WEIGHT_FOREIGN if home in FUNCTION_WORDS or "en" in languages else 0
     if script == "Latin":
-        return 0 if word in _TERM_WORDS else WEIGHT_FOREIGN
+        english = "en" not in languages and word in _homographs("en")  # "era", "mit": terms too
+        return 0 if english or word in _TERM_WORDS else WEIGHT_FOREIGN
     return WEIGHT_FOREIGN if (script, home) == ("Han", "ja") else 0
 
 
@@ -123,18 +124,37 @@ RARE_TRIGRAM = 5e-5  # langdetect's own smoothing: alpha 0.5 over 10,000
 
 
 @cache
-def _profile(language: str) -> dict[str, float]:
-    """How often three letters follow each other, from the detector's own data."""
+def _profile(language: str, size: int) -> dict[str, float]:
+    """How often so many letters follow each other, from the detector's own data."""
     text = detector.profile(language)
     if text is None:
         return {}
     profile = json.loads(text)
     shares: dict[str, float] = {}
     for gram, count in profile["freq"].items():
-        if len(gram) == 3:
-            lowered = gram.lower()
-            shares[lowered] = shares.get(lowered, 0.0) + count / profile["n_words"][2]
+        if len(gram) == len(lowered := gram.lower()) == size:
+            shares[lowered] = shares.get(lowered, 0.0) + count / profile["n_words"][size - 1]
     return shares
+
+
+OWN_LETTER, ALIEN_LETTER = 1e-3, 2e-5  # how often a language's letters are there, and others
+
+
+@cache
+def alien_letters(home: str) -> dict[str, frozenset[str]]:
+    """Letters that tell a near neighbour by themselves: і in Russian, پ in Arabic, ळ in Hindi.
+
+    None in the Latin script, where names and borrowed words keep their accents.
+    """
+    if (script := SCRIPT_OF_LANGUAGE[home]) == "Latin" or not _profile(home, 1):
+        return {}
+    found: dict[str, set[str]] = {}
+    for language in LANGUAGES:
+        if SCRIPT_OF_LANGUAGE[language] == script:
+            for letter, share in _profile(language, 1).items():
+                if share > OWN_LETTER and _profile(home, 1).get(letter, 0.0) < ALIEN_LETTER:
+                    found.setdefault(letter, set()).add(language)
+    return {letter: frozenset(languages) for letter, languages in found.items()}
 
 
 def trigram_tables() -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int8]]:
@@ -147,10 +167,10 @@ def trigram_tables() -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int8]]:
     strange = np.zeros((len(LANGUAGES), TRIGRAM_SLOTS + 1), dtype=np.int8)
     likely = np.zeros((TRIGRAM_SLOTS + 1, len(LANGUAGES)), dtype=np.int8)
     for script in sorted(set(SCRIPT_OF_LANGUAGE.values()) - set(UNSPACED)):
-        kin = [name for name in LANGUAGES if SCRIPT_OF_LANGUAGE[name] == script and _profile(name)]
-        grams = sorted({gram for name in kin for gram in _profile(name)})
-        slots = np.array([trigram_slot(gram) for gram in grams])
-        shares = np.array([[_profile(name).get(gram, 0.0) for gram in grams] for name in kin])
+        kin = [n for n in LANGUAGES if SCRIPT_OF_LANGUAGE[n] == script and _profile(n, 3)]
+        grams = sorted({gram for name in kin for gram in _profile(name, 3)})
+        slots = trigram_slots("".join(grams))[::3]
+        shares = np.array([[_profile(name, 3).get(gram, 0.0) for gram in grams] for name in kin])
         wide = np.array([name in _WIDESPREAD for name in kin])
         for row, name in enumerate(kin if len(kin) > 1 else ()):
             others = np.arange(len(kin)) != row
@@ -161,6 +181,28 @@ def trigram_tables() -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int8]]:
             strange[NUMBER[name], slots] = np.clip(np.rint(8 * ratio), -32, 32)
             likely[slots, NUMBER[name]] = np.rint(8 * np.log(shares[row] / RARE_TRIGRAM + 1))
     return strange, likely
+
+
+@cache
+def _others(home: str) -> list[int]:
+    """The numbers of the other languages of a language's script."""
+    script = SCRIPT_OF_LANGUAGE[home]
+    kin = (name for name in LANGUAGES if SCRIPT_OF_LANGUAGE[name] == script)
+    return [NUMBER[name] for name in kin if name != home]
+
+
+def likeliest(words: Iterable[str], home: str) -> tuple[str | None, int]:
+    """The other language that words are likeliest in, and how far it is ahead of `home`.
+
+    In eighths of a nat. Names say nothing of the language around them.
+    """
+    common = " ".join(w for w in words if not (w[0].isascii() and w[0].isupper())).lower()
+    codes = np.frombuffer(f" {common} ".encode("utf-16-le"), np.uint16)
+    sums = likelihoods_of(codes, tables().likelihoods).tolist()
+    best = max(_others(home), key=sums.__getitem__, default=None)
+    if best is None:
+        return None, 0
+    return LANGUAGES[best], sums[best] - sums[NUMBER[home]]
 
 
 @cache

@@ -13,7 +13,6 @@ import polars as pl
 
 from filters.kernels import Bytes, utf8
 from filters.lexicon import LANGUAGES, NUMBER, tables
-from filters.masking import mask
 from filters.scan import BY_WORDS, scan
 from filters.suspects import CONTEXT, WORD, Judge, Question
 
@@ -74,7 +73,7 @@ def mixing(
     """Scan every text in one pass, then judge the stretches that stood out."""
     offsets, data = utf8(texts)
     numbers = np.array([-1 if home is None else NUMBER[home] for home in homes], dtype=np.int64)
-    totals, found = scan(data, offsets, numbers, **vars(tables()))
+    totals, found, masked = scan(data, offsets, numbers, **vars(tables()))
     result = Mixing(
         judged=(numbers >= 0) & texts.is_not_null().to_numpy(),
         worded=totals[:, 0] > 0,
@@ -99,7 +98,8 @@ def mixing(
             for _, kind, start, end, halves, language, lead in rows
         ]
         judge = Judge(home, Question(questions[text] or ""), implementation)
-        accepted = judged(raw, candidates, judge)
+        prose = masked[offsets[text] : offsets[text + 1]].tobytes()
+        accepted = judged(prose, candidates, judge)
         if accepted:
             # Candidates that were counted but not kept are foreign in the proportion of the rest.
             scale = 1.0 + totals[text, 1] / sum(candidate.halves for candidate in candidates)
@@ -108,9 +108,8 @@ def mixing(
     return result
 
 
-def judged(raw: Bytes, candidates: list[Candidate], judge: Judge) -> list[tuple[Candidate, str]]:
+def judged(masked: bytes, candidates: list[Candidate], judge: Judge) -> list[tuple[Candidate, str]]:
     """The candidates of one text that are foreign, in order, with their language or script."""
-    masked = mask(raw, tables().classes).tobytes()
     accepted: list[tuple[Candidate, str]] = []
     candidates = sorted(candidates, key=lambda candidate: candidate.start)
     next_starts = [*(candidate.start for candidate in candidates[1:]), len(masked)]

@@ -7,7 +7,6 @@ stream): function words of another language raise it, those of the home language
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from filters.kernels import Bytes, compiled, decode, inlined
 from filters.masking import (
@@ -19,8 +18,8 @@ from filters.masking import (
     Integers,
     masked_end,
 )
-
-Weights = npt.NDArray[np.int8]
+from filters.scripts import HAN, LATIN, MARK
+from filters.trigrams import TRIGRAM_PRIME, TRIGRAM_SLOTS, WINDOW, Weights, narrowed
 
 # What a script is to the home language.
 HOME, TOLERATED, NEUTRAL, FOREIGN, SYMBOL = range(5)
@@ -46,20 +45,9 @@ MAX_CANDIDATES = 256
 # Fewer Greek letters in a row are a symbol.
 GREEK_WORD = 3
 
-MARK, LATIN, HAN = 1, 2, 20  # places in filters.scripts.SCRIPTS
 APOSTROPHE = 0x2019  # the one punctuation mark beyond ASCII that stands within a clause
 
 _HASH_START, _HASH_PRIME = 0x4BF29CE484222325, 0x100000001B3
-# Three letters, 16 bits each, are hashed to a slot.
-WINDOW, TRIGRAM_PRIME, TRIGRAM_SLOTS = 2**48 - 1, 0x1E3779B97F4A7C15, 2**16 - 1
-
-
-def trigram_slot(trigram: str) -> int:
-    """Where the kernel looks up three letters."""
-    window = 0
-    for letter in trigram:
-        window = window << 16 | ord(letter)
-    return (window * TRIGRAM_PRIME % 2**64 >> 40) & TRIGRAM_SLOTS
 
 
 def word_hash(word: bytes) -> int:
@@ -111,6 +99,7 @@ def _noted(
 @inlined
 def _next_word(
     data: Bytes,
+    masked: Bytes,
     start: int,
     i: int,
     end: int,
@@ -136,6 +125,7 @@ def _next_word(
             if kind == SPECIAL:
                 j = masked_end(data, start, i, end, failed)
                 if j > i:
+                    masked[i:j] = ord(" ")
                     i = j
                     continue
             broken |= kind == CLAUSE or byte == ord(":")
@@ -200,79 +190,10 @@ def _next_word(
             window = (window << 16 | ord(" ")) & WINDOW
             strangeness += trigrams[(window * TRIGRAM_PRIME >> 40) & TRIGRAM_SLOTS]
             plain = capitals == 0 and joiners == 0 and letters > 1
+            if capitals == letters:
+                hashed = 0  # "IT", "OS", "ES": an acronym is no function word
             return at, i, script, letters, hashed, strangeness, plain, broken
     return end, end, 0, 0, 0, 0, False, True
-
-
-@compiled
-def _narrowed(
-    data: Bytes,
-    opened: Integers,
-    closed: Integers,
-    home: int,
-    failed: Integers,
-    classes: Bytes,
-    script_of: Bytes,
-    likelihoods: Weights,
-) -> tuple[int, int]:
-    """Narrow a candidate to where one other language is furthest ahead of `home`.
-
-    How far it is, and which one.
-
-    The part of the largest sum, for every language side by side (Kadane's algorithm).
-    """
-    languages = likelihoods.shape[1]
-    sums, lead, best = np.zeros(languages, dtype=np.int32), 0, -1
-    # Where each sum began: its byte and half words from here, in one number.
-    begun, start = np.zeros(languages, dtype=np.int64), 0
-    first, last = 0, closed.copy()
-    failed[:] = 0
-    window, i, to = ord(" "), opened[0], closed[0]
-    halves, in_word = 0, False
-    named = False
-    while i <= to:
-        code, j, script = ord(" "), i + 1, 0
-        if i < to:
-            if data[i] < 128 and classes[data[i]] == SPECIAL:
-                i = max(i, masked_end(data, opened[0], i, to, failed) - 1)
-                j = i + 1
-            elif data[i] < 128:
-                code = int(data[i])
-            else:
-                code, j = decode(data, i)
-            script = script_of[code] if code < 0x10000 else 0
-        if script == MARK:
-            i = j
-            continue
-        if script > MARK:
-            if not in_word:
-                start = (i - opened[0]) << 32 | halves
-                named = code < ord("a")  # names say nothing of the language around them
-            in_word = True
-            window = (window << 16 | (code | 0x20 if code < 128 else code)) & WINDOW
-        elif in_word:
-            window = (window << 16 | ord(" ")) & WINDOW
-        if not named and window > 0xFFFFFFFF:
-            likely = likelihoods[(window * TRIGRAM_PRIME >> 40) & TRIGRAM_SLOTS]
-            at_home = np.int32(likely[home])
-            for language in range(languages):  # no branches: eight languages at a time
-                ahead = sums[language]
-                begun[language] = start if ahead <= 0 else begun[language]
-                sums[language] = max(ahead, np.int32(0)) + (np.int32(likely[language]) - at_home)
-        if script <= MARK and in_word:
-            halves += 2
-            in_word = False
-            window = ord(" ")
-            top = int(sums.argmax())
-            if sums[top] > lead:
-                lead, best = int(sums[top]), top
-                first = begun[top]
-                last[:] = (i, opened[1] + halves)
-        i = j
-    if best >= 0:
-        opened[:] = (opened[0] + (first >> 32), opened[1] + (first & 0xFFFFFFFF))
-        closed[:] = last
-    return lead, best
 
 
 @compiled
@@ -288,8 +209,8 @@ def scan(
     weights: Weights,
     strangeness: Weights,
     likelihoods: Weights,
-) -> tuple[Integers, Integers]:
-    """Totals of every text, and the stretches of it to look at.
+) -> tuple[Integers, Integers, Bytes]:
+    """Totals of every text, the stretches of it to look at, and all of it masked.
 
     `homes` numbers each text's language (a negative one is skipped). `spacing`, `roles`, `weights`
     and `strangeness` have a row a language: how each script is read and what it is to it, what
@@ -299,8 +220,10 @@ def scan(
     Totals: half words, and those in candidates beyond MAX_CANDIDATES.
     Candidates: text, what (BY_SCRIPT, …), first byte, last byte + 1, half words, the likeliest
     language and how far it is ahead of the home language.
+    Masked: `data` with mathematics, code, tags and URLs blanked, as by `filters.masking.mask`.
     """
     texts = len(offsets) - 1
+    masked = data.copy()
     totals = np.zeros((texts, 2), dtype=np.int64)
     found = np.empty((texts + 64, 7), dtype=np.int64)
     count = 0
@@ -324,6 +247,7 @@ def scan(
         while True:
             at, i, script, n_letters, hashed, moved, plain, broken = _next_word(
                 data,
+                masked,
                 start,
                 i,
                 end,
@@ -383,7 +307,7 @@ def scan(
                         worth = peak >= ALARM
                         strange, peak = 0, 0
                     if worth and (kind == BY_PHRASE or spaced):
-                        lead, language = _narrowed(
+                        lead, language = narrowed(
                             data, place, to, home, looked, classes, script_of, likelihoods
                         )
                         worth = kind == BY_PHRASE or lead >= AHEAD
@@ -423,4 +347,4 @@ def scan(
                     peak = strange
                     closed[BY_WORDS] = (i, halves)
         totals[text, 0] = halves
-    return totals, found[:count]
+    return totals, found[:count], masked

@@ -36,6 +36,7 @@ SCRIPTS = (
 """The script classes. They follow Unicode's, except that Han is split: 这 is no kanji."""
 
 SCRIPT = {name: number for number, name in enumerate(SCRIPTS)}
+MARK, LATIN, HAN = 1, 2, 20  # as numbers, for the kernels
 
 UNSPACED = ("Kana", "Han", "Simplified", "Thai")
 """Written without spaces: every letter is looked up by itself and counts as half a word."""

@@ -7,10 +7,17 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 
 from filters import detector
 from filters.function_words import NOTATION
-from filters.lexicon import foreign_words, home_words, languages_of_word
+from filters.lexicon import (
+    alien_letters,
+    foreign_words,
+    home_words,
+    languages_of_word,
+    likeliest,
+)
 from filters.scan import BY_PHRASE, BY_SCRIPT, PHRASE_WORDS
 from filters.scripts import SCRIPT_OF_LANGUAGE, SCRIPTS, UNSPACED, script_table
 
@@ -37,6 +44,9 @@ CONTEXT = 100  # characters around a stretch: enough for the marks of a quotatio
 # words; fewer are a term ("on the fly").
 CLAUSE_WORDS = (6, 4, 4, 3)
 
+# Shorter words by themselves are commands and abbreviations ("su", "po"), unless they are English.
+LONE_WORD = 4
+
 # In a text of another script, an English term may have up to five plain words.
 TERM_WORDS = 6
 
@@ -55,8 +65,8 @@ KIN = (
 DETECTABLE_LETTERS = 15
 DETECTED_CHARACTERS = 1000
 # So far ahead, in eighths of a nat, and with function words to match, the detector always agrees:
-# the likelihoods are its own.
-SURE = 160
+# the likelihoods are its own. Twice as far, no function word is needed, not even among kin.
+SURE, BEYOND_DOUBT = 160, 320
 # What it must say where function words say little.
 CERTAIN = 0.9
 
@@ -83,9 +93,11 @@ class Judge:
         `stretch` is masked; `before` and `after` are the characters around it; `guess` is the
         language that the scan finds likeliest and how far it is ahead of the home language.
         """
-        stretch = without_mentions(before, stretch, after)
+        spoken = without_mentions(before, stretch, after)
+        if spoken != stretch:
+            stretch, guess = spoken, (None, 0)
         words = [word for word in WORD.findall(stretch) if not is_symbol(word)]
-        if words:
+        if words and self.question.folded:
             unquoted = self.question.unquoted(words, stretch)
             if len(unquoted) < len(words):
                 words, guess = unquoted, (None, 0)
@@ -112,8 +124,9 @@ class Judge:
     def _foreign_clause(
         self, core: list[str], words: list[str], guess: tuple[str | None, int]
     ) -> str | None:
-        """Words that look like another language's of the same script: does the detector agree?
+        """Words that look like another language's of the same script: are they?
 
+        Most is settled by the likelihoods; the detector is asked about what they leave open.
         `core` is where they look most like it, `words` the clause around.
         """
         voted, strength = self._vote(words)
@@ -124,18 +137,34 @@ class Judge:
         content = [w for w in words if w.lower() not in languages_of_word()]
         if strength <= 2 and content and all(w[0].isupper() for w in content):
             return None  # "de la Vallée Poussin", "The Art of Computer Programming"
-        label, lead = guess
+        label, lead = guess if guess[0] else likeliest(core, self.home)
+        if lead >= BEYOND_DOUBT:
+            return label
         if strength > 1 and (lead >= SURE or (strength > 2 and label in self.confirmed)):
             return label
-        if sum(map(len, core)) < DETECTABLE_LETTERS:
-            return voted if strength > 2 else None
+        if _letters(core) < DETECTABLE_LETTERS:
+            if strength > 2:
+                return voted
+            core = words
+        if _letters(core) < DETECTABLE_LETTERS:
+            return None
+        if strength < 3:
+            _, around = likeliest(words, self.home)
+            if around < 0:
+                return None  # taken as a whole it is the home language
+            if strength > 0 and min(lead, around) >= SURE:
+                return label
+            if strength == 0 and around < SURE and any({label, self.home} <= kin for kin in KIN):
+                return None
+        return self._confirmed(core, words, strength)
+
+    def _confirmed(self, core: list[str], words: list[str], strength: int) -> str | None:
+        """What the detector says of a clause that function words and likelihoods leave open."""
         found = self._detected(core)
         if not found or found.get(self.home, 0.0) >= 0.5:
             return None
         label = max(found, key=found.__getitem__)
         if strength < 2 and found[label] < CERTAIN:
-            return None
-        if strength == 0 and any({label, self.home} <= kin for kin in KIN):
             return None
         if strength < 3 and self._detected(words).get(self.home, 0.0) >= 0.5:
             return None
@@ -147,7 +176,7 @@ class Judge:
 
         Whichever it is, it is foreign, so its likeliest language will do for a name.
         """
-        if len(_CODE.findall(stretch)) * 8 > sum(map(len, words)):
+        if len(_CODE.findall(stretch)) * 8 > _letters(words):
             return None
         words = WORD.findall(_COMPOUND.sub(" ", stretch)) if _COMPOUND.search(stretch) else words
         if not words:
@@ -155,25 +184,37 @@ class Judge:
         voted, strength = self._vote(words)
         if strength == 1 and len(words) > 1 and foreign_words(self.home).isdisjoint(words):
             strength = 0  # capitalised: a heading or a name
+        if strength == len(words) == 1 and len(words[0]) < LONE_WORD and voted != "en":
+            strength = 0
         plain = sum(word.islower() and len(word) > 1 for word in words)
         if strength == 0 and plain < (TERM_WORDS if guess == "en" else PHRASE_WORDS):
             return None
-        return guess if sum(map(len, words)) >= DETECTABLE_LETTERS else voted or guess
+        return guess if _letters(words) >= DETECTABLE_LETTERS else voted or guess
 
     def _detected(self, words: list[str]) -> Mapping[str, float]:
         text = " ".join(words)[:DETECTED_CHARACTERS]
         return detector.probabilities(text, SCRIPT_OF_LANGUAGE[self.home], self.implementation)
 
     def _vote(self, words: list[str]) -> tuple[str | None, int]:
-        """The language that has most of the foreign function words, and how many."""
-        unspaced = script_of_letter(words[0][0]) in UNSPACED
-        units = "".join(words) if unspaced else map(str.lower, words)
-        foreign = [*filter(foreign_words(self.home).__contains__, units)]
-        if not foreign:
+        """The language that has most of the foreign function words and letters, and how many."""
+        foreign, alien = foreign_words(self.home), alien_letters(self.home)
+        if script_of_letter(words[0][0]) in UNSPACED:
+            units = [*"".join(words)]
+        else:
+            units = [word.lower() for word in words if not word.isupper()]
+        told = [languages_of_word()[unit] for unit in units if unit in foreign]
+        told += [
+            next(alien[letter] for letter in unit if letter in alien)
+            for unit in (units if alien else ())
+            if unit not in foreign and not alien.keys().isdisjoint(unit)
+        ]
+        if not told:
             return None, 0
-        known = languages_of_word()
-        votes = Counter(language for word in foreign for language in sorted(known[word]))
-        return votes.most_common(1)[0]
+        return Counter(chain.from_iterable(map(sorted, told))).most_common(1)[0]
+
+
+def _letters(words: Collection[str]) -> int:
+    return sum(map(len, words))
 
 
 def without_mentions(before: str, stretch: str, after: str) -> str:

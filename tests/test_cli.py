@@ -51,6 +51,8 @@ def test_samples_and_explain(run: Path) -> None:
     told = factory("explain", run, name)
     assert told.returncode == 0, told.stderr
     assert "verdict   drop: wrong (by correctness)" in told.stdout
+    assert "✗ correctness_state                  wrong        wrong unless correct" in told.stdout
+    assert "correctness_state is wrong, wanted: correct" in found.stdout
     assert "987654321" in told.stdout
     assert "Question:" in told.stdout
 
@@ -77,6 +79,16 @@ WRONG = [
         "did you mean language?",
     ),
     (("filter", "{run}", "--set", "sampling.temperature=0.1"), 4, "drawn with other settings"),
+    (
+        ("filter", "--on", "{run}/run.json", "--filters", "format", "--out", "{run}/run.json"),
+        2,
+        "is the file that --on reads",
+    ),
+    (
+        ("filter", "--on", "{run}/run.json", "--filters", "format", "--out", "{tmp}/out.csv"),
+        2,
+        "must end in .parquet or .jsonl",
+    ),
 ]
 
 

@@ -15,10 +15,10 @@ BELOW = ["factory.types", "factory.text", "factory.errors", "factory.paths", "fa
 """All that `filters` may know of `factory`."""
 
 LEVELS = [  # from the ground up: a module may import its own level and those before it
-    "errors lookup text types paths yaml_places diversity review_options leash kinds",
+    "errors lookup hardware text types paths yaml_places diversity review_options leash kinds",
     "models store shards cot prompting audit references select_options workers reviews loaders",
     "sampling ask forecast progress serve recipe assembly_recipe",
-    "metrics judging live funnel overlay select corpus samples",
+    "metrics judging live funnel overlay select corpus offences samples",
     "candidates asked quotas statistics choose assemble corpus_facts offers origin",
     "report show explain validate auditing card",
     "drive build",

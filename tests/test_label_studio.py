@@ -231,7 +231,6 @@ def program(tmp_path: Path) -> Iterator[httpx.Client]:
 
 
 @pytest.mark.real
-@pytest.mark.timeout(400)
 def test_through_the_real_program(
     run: Path, tasks: list[dict[str, Any]], program: httpx.Client, tmp_path: Path
 ) -> None:

@@ -65,6 +65,12 @@ REFUSED = [
     ("model: demo", "model: demo\nengine: {kind: replay}", "go together"),
     (
         "model: demo",
+        "model: demo\nsampling: {policy: until, n: 8, accept: 1, give_up_after: 4, escalate: "
+        "[{temperature: 1}, {model: larger}]}",
+        "r.yaml:3: sampling.escalate.1.model is 'larger', but an embedded engine holds one model",
+    ),
+    (
+        "model: demo",
         "model: demo\nselect: {pick: best}",
         "r.yaml:3: select.pick is 'best'; name the metric it goes by",
     ),
@@ -168,6 +174,7 @@ CHANGES = [  # assignment, changes a sample, changes the corpus
     ("corpus.seed=3", False, True),
     ("engine.args.max_num_seqs=8", False, False),
     ("engine.max_in_flight=8", False, False),
+    ("sampling.prices.per_gpu_hour=2.5", False, False),
 ]
 
 

@@ -81,6 +81,7 @@ BROKEN = {
     "nested too deep": (b'{"text": ' + b"[" * 100_000, ":1 is no JSON"),
     "no such column": (b'{"txt": "a"}\n', r"no column 'text' \(--text\); it has txt"),
     "empty": (b"", "holds no rows"),
+    "one array": (b'[\n {"text": "a"}\n]\n', ":1 is no JSON .*each line must be an object"),
 }
 
 
@@ -94,8 +95,46 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
     assert str(file) in str(error.value)
 
 
-def test_a_column_that_is_no_text_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("values", [[[{"role": "user"}]], [{"role": "user"}], [b"\xff"]])
+def test_a_column_that_is_no_text_is_named(tmp_path: Path, values: list[object]) -> None:
     file = tmp_path / "in.parquet"
-    pl.DataFrame({"text": [[{"role": "user"}]]}).write_parquet(file)
-    with pytest.raises(SourceError, match="cannot be read as a Parquet file of text"):
+    pl.DataFrame({"text": values}).write_parquet(file)
+    with pytest.raises(
+        SourceError, match=r"column 'text' \(--text\) is .*; name one of plain text"
+    ):
         judged(file)
+
+
+COLUMNS = [
+    # values of a column of text, their verdicts
+    (pl.Series([GOOD, None], dtype=pl.Categorical), [None, "empty_text"]),
+    (pl.Series([4, None]), ["no_think", "empty_text"]),
+    (pl.Series([True]), ["no_think"]),
+    (pl.Series([None], dtype=pl.Null), ["empty_text"]),
+]
+
+
+@pytest.mark.parametrize(("values", "reasons"), COLUMNS)
+def test_plain_values_are_read_as_text(
+    tmp_path: Path, values: pl.Series, reasons: list[str | None]
+) -> None:
+    file = tmp_path / "in.parquet"
+    pl.DataFrame({"text": values}).write_parquet(file)
+    assert judged(file)["reason"].to_list() == reasons
+
+
+def test_files_of_another_kind_are_named(tmp_path: Path) -> None:
+    for name, message in (
+        ("in.csv", "neither .parquet nor .jsonl"),
+        ("in.parquet", "as a Parquet file"),
+    ):
+        (tmp_path / name).write_text("text\nhello\n")
+        with pytest.raises(SourceError, match=message):
+            judged(tmp_path / name)
+
+
+def test_json_lines_are_written_too(lines: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "out.jsonl"
+    filter_file(lines, out, FILTERS, Columns())
+    written = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [row["reason"] for row in written] == [reason for _, reason in LINES]

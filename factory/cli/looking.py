@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from factory.cli.common import (
-    echo,
-    run_argument,
-    stdout,
-)
-
-if TYPE_CHECKING:
-    pass
+from factory.cli.common import echo, run_argument, stdout
 
 
 @click.command()
@@ -58,18 +51,26 @@ def report(run: Path) -> None:
 def compare(run_a: Path, run_b: Path, html: Path | None) -> None:
     """Set two runs side by side: funnels, distributions, and the rows that differ."""
     from factory.compare import compare
+    from factory.store import write_atomic
 
     found = compare(run_a, run_b)
     click.echo(found.text())
     if html is not None:
-        html.write_text(found.html(), encoding="utf-8")
+        write_atomic(html, found.html())
+        click.echo(f"written to {html}", err=True)
 
 
 def _served(function: Callable[..., None]) -> Callable[..., None]:
     options = [
         run_argument,
         click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen."),
-        click.option("--port", default=8765, show_default=True, help="Its port."),
+        click.option(
+            "--port",
+            type=click.IntRange(0, 65535),
+            default=8765,
+            show_default=True,
+            help="Its port; 0 takes a free one.",
+        ),
         click.option("--token", envvar="FACTORY_VIEW_TOKEN", help="Wanted from every visitor."),
     ]
     for option in reversed(options):
@@ -84,20 +85,27 @@ def view(run: Path, host: str, port: int, token: str | None) -> None:
 
     Listens on this machine only, unless --host says otherwise: then it wants a --token.
     """
-    from factory.view.app import serve
-
-    click.echo(f"http://{host}:{port}/  (Ctrl-C ends it)", err=True)
-    serve(run, host, port, token)
+    _serve(run, host, port, token, "/")
 
 
 @click.command()
 @_served
 def review(run: Path, host: str, port: int, token: str | None) -> None:
     """Review samples by hand: accept, reject or edit, by keyboard; edits are verified at once."""
+    _serve(run, host, port, token, "/review")
+
+
+def _serve(run: Path, host: str, port: int, token: str | None, path: str) -> None:
     from factory.view.app import serve
 
-    click.echo(f"http://{host}:{port}/review  (Ctrl-C ends it)", err=True)
-    serve(run, host, port, token)
+    wanted = "?token=…, with your token," if token else ""
+    serve(
+        run,
+        host,
+        port,
+        token,
+        announce=lambda at: click.echo(f"{at}{path}{wanted} (Ctrl-C ends it)", err=True),
+    )
 
 
 @click.command()
@@ -122,19 +130,16 @@ def explain(run: Path, sample_id: str) -> None:
 @click.option("--source", help="Only samples of this source.")
 @click.option("--show", "limit", default=5, show_default=True, help="How many.")
 @click.option("--seed", default=0, show_default=True, help="Of the draw.")
-def samples(
-    run: Path, reason: str | None, decision: str | None, source: str | None, limit: int, seed: int
-) -> None:
-    """Print samples of a run by what became of them."""
-    from factory.samples import find_samples
+@click.option("--full", is_flag=True, help="Whole texts; else long ones are cut between offences.")
+def samples(run: Path, full: bool, **which: Any) -> None:
+    """Print samples of a run by what became of them, with what the filters found marked."""
+    from factory.judging import all_filters
+    from factory.recipe import recipe_of_run
+    from factory.samples import find_samples, told
 
-    found = find_samples(
-        run, reason=reason, decision=decision, source=source, limit=limit, seed=seed
-    )
-    for row in found:
-        verdict = row["decision"] + (f": {row['reason']}" if row["reason"] else "")
-        click.echo(f"=== {row['sample_id']}  {verdict}  {row['n_tokens']} tokens, {row['source']}")
-        click.echo(row["text"])
+    filters = all_filters(recipe_of_run(run))
+    for row in find_samples(run, filters, **which):
+        echo(told(row, filters, full=full))
 
 
 @click.command(name="export-tasks")

@@ -123,7 +123,11 @@ def init(path: Path) -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Judge a Parquet or JSONL file of any origin instead of a run.",
 )
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="With --on: result.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="With --on: the result, .parquet or .jsonl.",
+)
 @click.option("--filters", "names", help="With --on: filters by name, with their defaults.")
 @click.option("--text", default="text", show_default=True, help="With --on: the text's column.")
 @click.option("--prompt", help="With --on: the prompt's column.")
@@ -157,6 +161,10 @@ def filter_command(
     if file is not None:
         if out is None:
             raise click.UsageError("--on needs --out")
+        if out.exists() and out.samefile(file):
+            raise click.UsageError(f"--out {out} is the file that --on reads; name another")
+        if out.suffix not in ("", ".parquet", ".jsonl"):
+            raise click.UsageError(f"--out {out} must end in .parquet or .jsonl")
         if (recipe is None) == (names is None):
             raise click.UsageError("--on needs either --filters or --recipe")
         judges = _filters(names) if recipe is None else read_recipe(recipe, assignments).filters

@@ -9,7 +9,7 @@ from typing import Any
 from factory.errors import RunError
 from factory.evaluation.result import Evaluation, load_evaluation
 from factory.evaluation.scores import ALL, span_of
-from factory.report.figures import Figure, Rows
+from factory.report.chart import Figure, Rows
 from factory.report.over_steps import write_over_steps
 
 NAME = "training"

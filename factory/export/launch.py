@@ -7,6 +7,7 @@ to a cluster.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,11 @@ class Settings:
     learning_rate: float = 5e-5
     floor: float = 0.1  # of the learning rate, where the cosine ends
     epochs: float = 2
+    steps: int | None = None  # in place of epochs
     batch: int = 128
+    warmup: float = 0.0  # steps; below 1 a share of all
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
     packing: bool = True
     seed: int = 0
 
@@ -34,6 +39,13 @@ class Settings:
     def accumulation(self) -> int:
         """Steps over which each of the GPUs gathers its share of a batch, a sequence each."""
         return max(1, self.batch // GPUS)
+
+    @property
+    def warming(self) -> dict[str, float]:
+        """The warm-up by the names that LLaMA-Factory and Axolotl share."""
+        if self.warmup < 1:
+            return {"warmup_ratio": self.warmup}
+        return {"warmup_steps": int(self.warmup)}
 
 
 @dataclass(frozen=True)
@@ -71,9 +83,13 @@ def trl(launch: Launch) -> dict[str, str]:
         "assistant_only_loss" if marked else "completion_only_loss": True,
         "eos_token": launch.target.eos,
         "num_train_epochs": launch.settings.epochs,
+        "max_steps": launch.settings.steps or -1,
         "learning_rate": launch.settings.learning_rate,
         "lr_scheduler_type": "cosine_with_min_lr",
         "lr_scheduler_kwargs": {"min_lr_rate": launch.settings.floor},
+        "warmup_steps": launch.settings.warmup,
+        "weight_decay": launch.settings.weight_decay,
+        "max_grad_norm": launch.settings.max_grad_norm,
         "per_device_train_batch_size": 1,
         "gradient_accumulation_steps": launch.settings.accumulation,
         "gradient_checkpointing": True,
@@ -90,7 +106,7 @@ def trl(launch: Launch) -> dict[str, str]:
 
 def verl(launch: Launch) -> dict[str, str]:
     """verl's SFT trainer: a Hydra config over its own defaults."""
-    model = {"path": launch.target.model}
+    model, steps = {"path": launch.target.model}, launch.settings.steps
     if launch.tokenizer:
         model["tokenizer_path"] = launch.tokenizer
     config = {
@@ -110,11 +126,15 @@ def verl(launch: Launch) -> dict[str, str]:
             "lr": launch.settings.learning_rate,
             "lr_scheduler_type": "cosine",
             "min_lr_ratio": launch.settings.floor,
+            **verl_warmup(launch.settings.warmup),
+            "weight_decay": launch.settings.weight_decay,
+            "clip_grad": launch.settings.max_grad_norm,
         },
         "trainer": {
             "project_name": launch.name,
             "experiment_name": "sft",
-            "total_epochs": launch.settings.epochs,
+            "total_epochs": math.ceil(launch.settings.epochs) if steps is None else 10**6,
+            "total_training_steps": steps,
             "n_gpus_per_node": GPUS,
             "logger": ["console"],
             "seed": launch.settings.seed,
@@ -125,6 +145,13 @@ def verl(launch: Launch) -> dict[str, str]:
         '--config-path "$PWD" --config-name sft'
     )
     return {"sft.yaml": _yaml(command, config)}
+
+
+def verl_warmup(warmup: float) -> dict[str, float]:
+    """A warm-up by verl's names: steps, or below 1 a share of all."""
+    if warmup < 1:
+        return {"lr_warmup_steps_ratio": warmup}
+    return {"lr_warmup_steps": int(warmup)}
 
 
 def llama_factory(launch: Launch) -> dict[str, str]:
@@ -159,9 +186,13 @@ def llama_factory(launch: Launch) -> dict[str, str]:
         "packing": launch.settings.packing,
         "neat_packing": launch.settings.packing,  # rows in one sequence do not see each other
         "num_train_epochs": launch.settings.epochs,
+        "max_steps": launch.settings.steps or -1,
         "learning_rate": launch.settings.learning_rate,
         "lr_scheduler_type": "cosine_with_min_lr",
         "lr_scheduler_kwargs": {"min_lr_rate": launch.settings.floor},
+        **launch.settings.warming,
+        "weight_decay": launch.settings.weight_decay,
+        "max_grad_norm": launch.settings.max_grad_norm,
         "per_device_train_batch_size": 1,
         "gradient_accumulation_steps": launch.settings.accumulation,
         "bf16": True,
@@ -211,6 +242,9 @@ def axolotl(launch: Launch) -> dict[str, str]:
         "learning_rate": launch.settings.learning_rate,
         "lr_scheduler": "cosine",
         "cosine_min_lr_ratio": launch.settings.floor,
+        **launch.settings.warming,
+        "weight_decay": launch.settings.weight_decay,
+        "max_grad_norm": launch.settings.max_grad_norm,
         "micro_batch_size": 1,
         "gradient_accumulation_steps": launch.settings.accumulation,
         "gradient_checkpointing": True,
@@ -221,6 +255,8 @@ def axolotl(launch: Launch) -> dict[str, str]:
         "output_dir": "checkpoints",
         "seed": launch.settings.seed,
     }
+    if launch.settings.steps is not None:
+        config["max_steps"] = launch.settings.steps
     if launch.validates:
         config["test_datasets"] = [dataset("validation")]
         config["evals_per_epoch"] = 1
@@ -255,7 +291,7 @@ def openai(launch: Launch) -> dict[str, str]:
         "seed": launch.settings.seed,
         "method": {
             "type": "supervised",
-            "supervised": {"hyperparameters": {"n_epochs": launch.settings.epochs}},
+            "supervised": {"hyperparameters": {"n_epochs": math.ceil(launch.settings.epochs)}},
         },
     }
     if launch.validates:

@@ -4,8 +4,8 @@ verl and the factory pin different versions of the same packages, so what is han
 Its reward workers import the factory, without torch or vLLM of its own: install it beside verl with
 `pip install --no-deps r1-factory polars math-verify numba …` or put it on PYTHONPATH.
 
-Two things do not carry over, and the config says so: verl keeps the first policy as reference model
-(no `reference_every`), and knows no stop strings (a text is judged up to the first of them).
+Not carried over: `reference_every` (verl keeps the first policy as reference model; the config says
+so), stop strings (a text is judged up to the first of them) and `rollouts.correction`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from factory.errors import RunError
+from factory.errors import Problem, RecipeError, RunError
+from factory.export.launch import GPUS, verl_warmup
 from factory.models import model_path
 from factory.store import whole_folder
 from factory.types import Prompt
@@ -27,8 +28,11 @@ from factory.types import Prompt
 if TYPE_CHECKING:
     from factory.train.grpo import Question
     from factory.train.grpo_options import Grpo
+    from factory.train.options import Lora
 
-GPUS = 8
+NO_CLIP = 1e9
+"""verl clips a bad completion's ratio a second time, at 3 unless told; R1's range ends at 11."""
+
 AS_IT_IS = "{{ messages[0]['content'] }}"
 """A chat template for prompts that are rendered already."""
 
@@ -53,7 +57,8 @@ def compute_score(data_source, solution_str, ground_truth, extra_info=None, **_)
 def export_rl(recipe: Grpo, out: Path) -> Path:
     """Write OUT: data/train.parquet, grpo.yaml, compute_score.py, recipe.yaml. Returns OUT.
 
-    Raises RunError where OUT holds something, SourceError and ModelError as a training would.
+    Raises RunError where OUT holds something, RecipeError for what verl has no setting for,
+    SourceError and ModelError as a training would.
     """
     from rich.console import Console
 
@@ -63,6 +68,9 @@ def export_rl(recipe: Grpo, out: Path) -> Path:
 
     if out.exists() and any(out.iterdir()):
         raise RunError(f"{out} holds something already; name another folder")
+    if recipe.scale_rewards == "batch":
+        what = "is batch, which verl does not have; use group or none, or train it here"
+        raise RecipeError([Problem("scale_rewards", what)])
     tokenizer = load_tokenizer(recipe)
     with whole_folder(out) as scratch:
         with TrainDir(scratch / "questions") as folder:
@@ -111,7 +119,7 @@ def verl_config(recipe: Grpo, plain: bool, prompt_tokens: int) -> dict[str, Any]
     """verl's PPO trainer with GRPO's advantages; a batch of its own counts questions."""
     questions = recipe.batch // recipe.samples
     micro = {"log_prob_micro_batch_size_per_gpu": recipe.micro_batch}
-    rollouts = recipe.rollouts
+    rollouts, optimizer = recipe.rollouts, recipe.optimizer
     return {
         "hydra": {"searchpath": ["pkg://verl.trainer.config"]},
         "defaults": ["ppo_trainer", "_self_"],
@@ -134,6 +142,7 @@ def verl_config(recipe: Grpo, plain: bool, prompt_tokens: int) -> dict[str, Any]
                 "path": model_path(recipe.model.id),
                 "custom_chat_template": AS_IT_IS if plain else None,
                 "enable_gradient_checkpointing": recipe.gradient_checkpointing,
+                **(_adapters(recipe.lora) if recipe.lora else {}),
             },
             "actor": {
                 "ppo_mini_batch_size": questions,
@@ -143,11 +152,17 @@ def verl_config(recipe: Grpo, plain: bool, prompt_tokens: int) -> dict[str, Any]
                 "clip_ratio": recipe.epsilon,
                 "clip_ratio_low": recipe.epsilon,
                 "clip_ratio_high": recipe.epsilon_high or recipe.epsilon,
+                "clip_ratio_c": NO_CLIP,
                 "use_kl_loss": recipe.beta > 0,
                 "kl_loss_coef": recipe.beta,
+                "grad_clip": optimizer.max_grad_norm,
                 "optim": {
-                    "lr": recipe.optimizer.learning_rate,
-                    "weight_decay": recipe.optimizer.weight_decay,
+                    "lr": optimizer.learning_rate,
+                    "lr_scheduler_type": optimizer.schedule,
+                    "min_lr_ratio": optimizer.floor,
+                    **verl_warmup(optimizer.warmup),
+                    "weight_decay": optimizer.weight_decay,
+                    "clip_grad": optimizer.max_grad_norm,
                 },
             },
             "ref": dict(micro),
@@ -176,6 +191,11 @@ def verl_config(recipe: Grpo, plain: bool, prompt_tokens: int) -> dict[str, Any]
             "logger": ["console"],
         },
     }
+
+
+def _adapters(lora: Lora) -> dict[str, Any]:
+    targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
+    return {"lora_rank": lora.rank, "lora_alpha": lora.alpha, "target_modules": targets}
 
 
 def _row(recipe: Grpo, question: Question, text: str | None) -> dict[str, Any]:

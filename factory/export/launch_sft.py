@@ -14,27 +14,30 @@ from factory.models import model_path
 if TYPE_CHECKING:
     from factory.train.sft_options import Sft
 
-
-_UNSAID = ("lora", "layers", "context", "steps")
+_UNSAID = ("lora", "layers", "context")
+"""Keys that change the training in a way that no trainer's config is given."""
 
 
 def export_sft(recipe: Sft, format: FormatName, out: Path) -> ExportReport:
     """Write OUT: the recipe's corpus behind the gate, and the trainer's own config.
 
-    Raises what `export_run` raises, and RecipeError for what a config cannot say: adapters, a model
-    that is cut or stretched before training, and steps in place of epochs.
+    Raises what `export_run` raises, and RecipeError for what a config is not given: adapters, and a
+    model that is cut or stretched before training.
     """
-    unsaid = [
-        key for key in ("lora", "layers", "context", "steps") if getattr(recipe, key) is not None
-    ]
+    unsaid = [key for key in _UNSAID if getattr(recipe, key) is not None]
     if unsaid:
         what = "is something an exported config does not carry; train it here, or take it out"
         raise RecipeError([Problem(key, what) for key in unsaid])
+    optimizer = recipe.optimizer
     settings = Settings(
-        learning_rate=recipe.optimizer.learning_rate,
-        floor=recipe.optimizer.floor if recipe.optimizer.schedule == "cosine" else 1.0,
+        learning_rate=optimizer.learning_rate,
+        floor=optimizer.floor if optimizer.schedule == "cosine" else 1.0,
         epochs=recipe.epochs,
+        steps=recipe.steps,
         batch=recipe.batch,
+        warmup=optimizer.warmup,
+        weight_decay=optimizer.weight_decay,
+        max_grad_norm=optimizer.max_grad_norm,
         packing=recipe.packing,
         seed=recipe.seed,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from math import ceil, isfinite
 from typing import Any
 
 import numpy as np
@@ -12,22 +13,24 @@ import polars as pl
 
 from factory.forecast import Rates, against
 from factory.funnel import Count, Funnel, Group, Taken
+from factory.report.cost import cost_of
 from factory.report.snapshot import UNJUDGED, Snapshot, read_json
-from factory.sampling.accounting import token_account
+from factory.sampling.accounting import token_account, worker_account
 from factory.store import engine_seconds, read_lines
 from filters.interval import Estimate, wilson
 
 Rows = list[dict[str, Any]]
 
 BINS = 40
-FIXED_N = (1, 2, 4, 8, 16, 32, 64)
+STRETCH = 20  # samples at least
 
 _TOKENS = pl.col("n_tokens").cast(pl.Int64).sum()
 _KEPT = pl.col("decision") == "keep"
 
 
 def gather(snapshot: Snapshot) -> dict[str, Any]:
-    """Everything a report shows, by figure; most are absent where a run has no data."""
+    """Everything a report shows, by figure; most are absent where a run has no data. As JSON knows
+    it: a number that is none, such as tokens a row of no rows, is null."""
     samples = snapshot.samples
     judged = samples.filter(pl.col("decision") != UNJUDGED)
     facts: dict[str, Any] = {
@@ -42,15 +45,24 @@ def gather(snapshot: Snapshot) -> dict[str, Any]:
         "lengths": _lengths(snapshot, judged),
         "reasons_over_time": _reasons_over_time(judged),
         "throughput": throughput(snapshot),
+        "workers": worker_account(read_lines(snapshot.run / "events.jsonl")),
         "account": _account(snapshot, judged),
-        "cost": _cost(snapshot, judged),
+        "cost": cost_of(snapshot, judged),
         "verification": _verification(snapshot),
         "audit": _audit(snapshot),
         "forecast": _forecast(snapshot, judged),
         "languages": _languages(snapshot),
     }
     always = ("run", "missing", "funnel")
-    return {key: value for key, value in facts.items() if value or key in always}
+    return {key: _finite(value) for key, value in facts.items() if value or key in always}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(own) for key, own in value.items()}
+    if isinstance(value, list):
+        return [_finite(own) for own in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def count_funnel(snapshot: Snapshot) -> Funnel:
@@ -167,6 +179,7 @@ def _groups(judged: pl.DataFrame, key: str) -> Rows:
             kept=_KEPT.sum(),
             kept_tokens=pl.col("n_tokens").cast(pl.Int64).filter(_KEPT).sum(),
         )
+        .with_columns(kept_share=pl.col("kept") / pl.col("samples"))
         .sort("samples", descending=True)
     )
     return [{"by": key, "group": row[key], **row} for row in counted.rows(named=True)]
@@ -213,10 +226,13 @@ def _lengths(snapshot: Snapshot, judged: pl.DataFrame) -> Rows:
         if values.is_empty():
             continue
         # The longest hundredth would flatten all the rest; it is counted in the last bin.
-        top = float(values[column].quantile(0.99) or 1) or 1.0
+        # Bins are whole numbers wide, or some would hold more of them than others.
+        long = max(1.0, values[column].quantile(0.99) or 1.0)
+        width = ceil(long / BINS)
+        edges = np.arange(0, ceil(long / width) + 1) * width
         for kept in (True, False):
             own = values.filter(_KEPT if kept else ~_KEPT)[column].to_numpy()
-            counts, edges = np.histogram(np.minimum(own, top), bins=BINS, range=(0, top))
+            counts, _ = np.histogram(np.minimum(own, edges[-1]), bins=edges)
             rows += [
                 {
                     "part": part,
@@ -232,21 +248,24 @@ def _lengths(snapshot: Snapshot, judged: pl.DataFrame) -> Rows:
 
 
 def _reasons_over_time(judged: pl.DataFrame) -> Rows:
-    """Samples by reason in equal stretches of the run, so that a drift shows."""
-    times = judged["created_at"].drop_nulls()
-    if times.is_empty():
-        return []
-    first, last = times.dt.epoch("ms").min(), times.dt.epoch("ms").max()
-    assert isinstance(first, int)
-    assert isinstance(last, int)
-    width = max(1000, (last - first) // BINS + 1)
-    minute = ((pl.col("created_at").dt.epoch("ms") - first) // width * width) / 60_000
-    counted = (
-        judged.filter(pl.col("created_at").is_not_null())
-        .group_by(minute=minute, reason=pl.col("reason").cast(pl.String).fill_null("kept"))
-        .agg(samples=pl.len())
+    """Samples by reason in the order they ended, in stretches of as many each: engines end them in
+    bursts, and the share of a few would say nothing."""
+    timed = judged.filter(pl.col("created_at").is_not_null()).sort("created_at")
+    stretches = max(1, min(BINS, timed.height // STRETCH))
+    ended = pl.col("created_at").dt.epoch("ms")
+    number = pl.int_range(pl.len())
+    placed = timed.select(
+        pl.col("reason").cast(pl.String).fill_null("kept"),
+        number=number,
+        stretch=number * stretches // pl.len(),
+        minute=(ended - ended.min()) / 60_000,
     )
-    return counted.sort("minute", "reason").rows(named=True)
+    spans = placed.group_by("stretch").agg(
+        pl.col("minute").min(), since=pl.col("number").min(), until=pl.col("number").max() + 1
+    )
+    counted = placed.group_by("stretch", "reason").agg(samples=pl.len())
+    rows = counted.join(spans, on="stretch").sort("stretch", "reason")
+    return rows.select("since", "until", "minute", "reason", "samples").rows(named=True)
 
 
 def throughput(snapshot: Snapshot) -> Rows:
@@ -267,70 +286,13 @@ def throughput(snapshot: Snapshot) -> Rows:
                     "minute": (event["at"] - began) / 60,
                     "tokens_per_second": max(0.0, (event["tokens"] - before["tokens"]) / seconds),
                     "samples": event["samples"],
+                    "tokens": event["tokens"],
                     "accepted": event.get("accepted"),
                     "occupancy": event.get("occupancy"),
                 }
             )
         before = event
     return rows
-
-
-def _cost(snapshot: Snapshot, judged: pl.DataFrame) -> dict[str, Any] | None:
-    """Generated tokens for each useful accepted sample, and what fixed n would have cost.
-
-    Useful: at most `cap` a prompt, the recipe's `select.per_prompt` or `sampling.accept`. The
-    counterfactual takes each prompt's observed acceptance as its chance, and its mean length.
-    """
-    by_prompt = judged.group_by("prompt_id").agg(
-        drawn=pl.len(), kept=_KEPT.sum(), mean=pl.col("n_tokens").mean(), tokens=_TOKENS
-    )
-    if by_prompt.is_empty() or not by_prompt["kept"].sum():
-        return None
-    cap = _cap(snapshot)
-    drawn, kept = by_prompt["drawn"].to_numpy(), by_prompt["kept"].to_numpy()
-    mean, chance = by_prompt["mean"].to_numpy(), kept / drawn
-    tokens = int(by_prompt["tokens"].sum())
-    useful = kept if cap is None else np.minimum(kept, cap)
-    fixed = []
-    for n in FIXED_N:
-        expected = n * chance if cap is None else _expected_capped(n, chance, cap)
-        fixed.append(
-            {
-                "n": n,
-                "tokens_per_accepted": float(n * mean.sum() / expected.sum()),
-                "accepted": float(expected.sum()),
-            }
-        )
-    return {
-        "cap": cap,
-        "drawn_per_prompt": float(drawn.mean()),
-        "tokens_per_accepted": tokens / int(useful.sum()),
-        "accepted": int(useful.sum()),
-        "fixed_n": fixed,
-    }
-
-
-def _cap(snapshot: Snapshot) -> int | None:
-    import yaml
-
-    try:
-        recipe = yaml.safe_load((snapshot.run / "recipe.yaml").read_text(encoding="utf-8"))
-        caps = [recipe.get("select", {}).get("per_prompt"), recipe["sampling"].get("accept")]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError):
-        return None
-    return min((cap for cap in caps if isinstance(cap, int)), default=None)
-
-
-def _expected_capped(n: int, chance: np.ndarray[Any, Any], cap: int) -> np.ndarray[Any, Any]:
-    """E[min(X, cap)] for X binomial(n, chance): the sum of P(X > j) for j below the cap."""
-    states = np.zeros((chance.size, cap + 1))
-    states[:, 0] = 1.0
-    for _ in range(n):
-        step = states[:, :-1] * chance[:, None]
-        states[:, :-1] -= step
-        states[:, 1:] += step
-    expected: np.ndarray[Any, Any] = states @ np.arange(cap + 1)
-    return expected
 
 
 def _verification(snapshot: Snapshot) -> dict[str, Any] | None:

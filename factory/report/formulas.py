@@ -35,6 +35,14 @@ _ATTRIBUTES = frozenset(
 )
 _VALUE = re.compile(r"[\w.+\-% ]*", re.ASCII)
 _ENTITY = re.compile(r"&#x[0-9A-Fa-f]{1,6};")
+_ENVIRONMENT = re.compile(r"(\\(?:begin|end))\{([a-z]+)\*?\}")
+_KNOWN_AS = {
+    **dict.fromkeys(("align", "aligned", "split", "eqnarray"), "align*"),
+    **dict.fromkeys(("gather", "gathered", "multline"), "matrix"),
+    "equation": "equation*",
+    "dcases": "cases",
+}
+"""Environments by a name of the same shape: those the converter does not know it runs together."""
 
 
 @lru_cache(maxsize=8192)
@@ -47,11 +55,17 @@ def mathml(latex: str, display: bool = False) -> Markup | None:
     from latex2mathml.converter import convert_to_element
 
     try:
-        tree = convert_to_element(latex, display="block" if display else "inline")
+        known = _ENVIRONMENT.sub(_known, latex)
+        tree = convert_to_element(known, display="block" if display else "inline")
     except Exception:  # its errors share no base, and malformed LaTeX raises others besides
         return None
     _clean(tree)
     return Markup(tostring(tree, encoding="unicode"))
+
+
+def _known(found: re.Match[str]) -> str:
+    name = _KNOWN_AS.get(found[2])
+    return found[0] if name is None else f"{found[1]}{{{name}}}"
 
 
 def _clean(tree: Element) -> None:

@@ -21,9 +21,12 @@ MAX_FORMULAS = 400
 HEAD, TAIL, AROUND = 2500, 1500, 200
 """Characters shown of a text that is too long: its ends, and what is around each stretch."""
 
-_OPENERS = re.compile(r"```|\\\[|\\\(|\$\$|\$|\\boxed\{")
+_OPENERS = re.compile(
+    r"```|\\\[|\\\(|\$\$|\$|\\boxed\{|\\begin\{(?:align|equation|gather|multline)\*?\}"
+)
 _CLOSERS = {"\\[": "\\]", "\\(": "\\)", "$$": "$$"}
 _LANGUAGE = re.compile(r"[A-Za-z0-9_+#-]{0,20}")
+_END_OF_LINE = re.compile(r"[ \t]*\n?")
 
 
 class Stretch(NamedTuple):
@@ -102,12 +105,22 @@ def _pieces(text: str, start: int, end: int) -> Iterator[_Piece]:
         at = opener.end()
         piece = _piece(text, opener[0], opener.start(), end)
         if piece is not None:
+            if piece.kind in ("display", "code"):
+                piece = _on_its_own_lines(piece, text, plain, end)
             if piece.start > plain:
                 yield _Piece(plain, piece.start, "text", "")
             yield piece
             plain = at = piece.end
     if plain < end:
         yield _Piece(plain, end, "text", "")
+
+
+def _on_its_own_lines(piece: _Piece, text: str, low: int, high: int) -> _Piece:
+    """With the line breaks around it, which a block makes of itself."""
+    start, after = piece.start, _END_OF_LINE.match(text, piece.end, high)
+    if start > low and text[start - 1] == "\n":
+        start -= 1
+    return piece._replace(start=start, end=after.end() if after else piece.end)
 
 
 def _piece(text: str, opener: str, start: int, end: int) -> _Piece | None:
@@ -119,6 +132,11 @@ def _piece(text: str, opener: str, start: int, end: int) -> _Piece | None:
     if opener == "\\boxed{":
         close = _brace(text, inner, limit)
         return None if close < 0 else _Piece(start, close + 1, "inline", text[start : close + 1])
+    if opener.startswith("\\begin"):
+        closer = opener.replace("begin", "end")
+        close = text.find(closer, inner, limit)
+        after = close + len(closer)
+        return None if close < 0 else _Piece(start, after, "display", text[start:after])
     if opener == "$":
         return _dollars(text, start, inner, min(end, inner + 300))
     close = text.find(_CLOSERS[opener], inner, limit)
@@ -179,4 +197,4 @@ def _code(inner: str) -> Markup:
         lexer = get_lexer_by_name(name or "text", stripnl=False)
     except ClassNotFound:
         lexer, body = get_lexer_by_name("text", stripnl=False), inner
-    return Markup(highlight(body, lexer, HtmlFormatter(cssclass="code")))
+    return Markup(highlight(body, lexer, HtmlFormatter(cssclass="code")).removesuffix("\n"))

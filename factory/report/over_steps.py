@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from factory.report.figures import Figure
+from factory.report.chart import Figure
 from factory.report.page import training_page
 from factory.report.vega import png, script
 from factory.store import storage_error, write_atomic

@@ -17,8 +17,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from factory.report.chart import Figure
 from factory.report.examples import Example, in_short
-from factory.report.figures import Figure
 from factory.report.vega import for_page, script
 
 HERE = Path(__file__).parent / "templates"

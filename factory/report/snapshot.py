@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -149,20 +150,27 @@ class Snapshot:
         frame = rows.select(*BASE_COLUMNS, *RATE_COLUMNS)
         for name in self.filters:
             found = [
-                metrics.join(rows.select("sample_id"), on="sample_id", how="semi")
-                for part in rows["part"].unique(maintain_order=True)
-                if (metrics := self._read_metrics(name, str(part), None)) is not None
+                metrics
+                for (part,), own in rows.group_by("part", maintain_order=True)
+                if (metrics := self._read_metrics(name, str(part), None, own)) is not None
             ]
             if found:
                 frame = frame.join(pl.concat(found), on="sample_id", how="left")
         return frame
 
     def _read_metrics(
-        self, name: str, part: str, columns: Iterable[str] | None
+        self,
+        name: str,
+        part: str,
+        columns: Iterable[str] | None,
+        rows: pl.DataFrame | None = None,
     ) -> pl.DataFrame | None:
+        """A filter's metrics of a part, or of some `rows` of it."""
         try:
-            frame = pl.read_parquet(_metrics(self, name, Path(part).stem))
-            return frame if columns is None else frame.select("sample_id", *columns)
+            found = pl.scan_parquet(_metrics(self, name, Path(part).stem))
+            if rows is not None:
+                found = found.filter(pl.col("sample_id").is_in(rows["sample_id"].implode()))
+            return (found if columns is None else found.select("sample_id", *columns)).collect()
         except _DAMAGE:
             return None
 
@@ -227,14 +235,29 @@ def _read_manifest(snapshot: Snapshot) -> None:
 
 def _is_held(run: Path) -> bool:
     """Whether the process that locked the run is alive. Trying the lock could refuse a build."""
+    lock = run / "run.lock"
     try:
-        holder = int((run / "run.lock").read_text())
+        holder = int(lock.read_text())
         os.kill(holder, 0)
     except PermissionError:
         return True
     except (OSError, ValueError, OverflowError):
         return False
-    return holder > 0
+    return holder > 0 and _has_open(holder, lock)
+
+
+def _has_open(process: int, file: Path) -> bool:
+    """Whether a process has a file open. A dead holder's number is soon given to another, most of
+    all in a container. True where that cannot be told."""
+    try:
+        descriptors = list(Path(f"/proc/{process}/fd").iterdir())
+    except OSError:
+        return True
+    for descriptor in descriptors:
+        with suppress(OSError):  # it may be closed by now
+            if descriptor.samefile(file):
+                return True
+    return False
 
 
 def _read_filters(snapshot: Snapshot) -> None:

@@ -26,8 +26,10 @@ _CONFIG: dict[str, Any] = {
     "font": "system-ui, sans-serif",
     "range": {"category": PALETTE, "heatmap": {"scheme": "viridis"}},
     "view": {"stroke": None},
-    "bar": {"color": NEUTRAL},
-    "axis": {"grid": False, "labelLimit": 180},
+    **{mark: {"color": NEUTRAL} for mark in ("bar", "line", "point")},
+    "axis": {"grid": False, "labelLimit": 180, "titleFontWeight": "normal"},
+    "legend": {"symbolOpacity": 1},
+    "title": {"fontSize": 12, "fontWeight": "normal"},
 }
 
 

@@ -1,8 +1,11 @@
-"""Where the tokens went: accepted, rejected, undecided, aborted, stopped early; by source."""
+"""Where tokens came from, by endpoint or replica, and where they went: accepted, rejected,
+undecided, aborted, stopped early; by source."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import polars as pl
 
@@ -67,3 +70,26 @@ def token_account(
         share = pl.col("tokens") / whole
         account = account.with_columns(seconds_per_accepted=seconds * share / accepted)
     return account.sort(pl.col("source") == "all", "source").collect()
+
+
+def worker_account(events: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What each endpoint or replica did, from a run's log: one row each, over all sittings.
+
+    Within a sitting each entry tells the whole so far, so the last counts.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    sitting: list[Mapping[str, Any]] = []
+    for event in [*events, {"event": "engine_started"}]:
+        if event["event"] != "engine_started":
+            sitting = event.get("workers", sitting)
+            continue
+        for told in sitting:
+            empty = {"name": told["name"], "samples": 0, "tokens": 0, "seconds": 0.0, "faults": 0}
+            row = rows.setdefault(told["name"], empty)
+            for key in ("samples", "tokens", "seconds"):
+                row[key] += told[key]
+            row["faults"] += sum(told["faults"].values())
+        sitting = []
+    for row in rows.values():
+        row["tokens_per_second"] = row["tokens"] / row["seconds"] if row["seconds"] else 0.0
+    return list(rows.values())

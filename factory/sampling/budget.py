@@ -36,6 +36,9 @@ RECORD_WEIGHT = 20.0
 OPTIMISM = 0.5
 """Standard deviations that are added to a rate."""
 
+FAR_MORE = 1e6
+"""What a first row is worth under `covered`: further rows come after every prompt without one."""
+
 RANK_EVERY = 32
 """Verdicts after which all records are ranked anew, or four times the number of records: a ranking
 must not cost more than the choices it serves. At first, when each verdict says much, sooner."""
@@ -81,8 +84,10 @@ class Bandit:
         if self._budget.objective == "covered" and options.accept is None:
             self._enough = 1
         self._by_tokens = bool(self._budget.tokens or self._budget.gpu_hours or self._budget.money)
-        self._token_limit = self._budget.token_limit()
-        self._hour_limit = self._budget.gpu_hour_limit()
+        self._token_limit = self._budget.token_limit(options.prices)
+        self._hour_limit = self._budget.gpu_hour_limit(options.prices)
+        covering = self._budget.objective == "covered"
+        self._first_row = FAR_MORE if covering else self._budget.first_row
         self._sources: dict[int, _Source] = {}
         self._records: dict[tuple[int, int, int], _Record] = {}
         self._where: list[_Record | None] = [None] * book.prompts
@@ -222,11 +227,7 @@ class Bandit:
         weight = RECORD_WEIGHT + record.draws
         rate = (RECORD_WEIGHT * posterior + record.hits) / weight
         rate += OPTIMISM * sqrt(rate * (1 - rate) / weight)
-        if self._budget.objective == "covered":
-            # Further rows come after every prompt that has none.
-            worth = 1e-6 if record.accepted else 1.0
-        else:
-            worth = self._budget.diminishing**record.accepted
+        worth = 1.0 if record.accepted else self._first_row
         if not self._by_tokens:
             return worth * rate
         overall = self.tokens / self._timed if self._timed else 1.0

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import httpx
 
 from factory.sampling.concurrency import Concurrency
+from factory.sampling.engine import Worker
 from factory.sampling.lanes import Lanes
 from factory.sampling.openai_wire import Ask, Dialect, Malformed, Reply, Served, Wire
 from factory.sampling.server_options import ServerOptions
@@ -66,9 +67,9 @@ class Stats:
         self.ended = now
 
     @property
-    def tokens_per_s(self) -> float:
-        """Generated tokens a second, from the first request to the last reply."""
-        return self.tokens / (self.ended - self.began) if self.began and self.tokens else 0.0
+    def seconds(self) -> float:
+        """From the first request to the last reply."""
+        return self.ended - self.began if self.began and self.samples else 0.0
 
 
 class Endpoint:
@@ -100,6 +101,11 @@ class Endpoint:
 
     async def close(self) -> None:
         await self._lanes.close()
+
+    def as_worker(self) -> Worker:
+        stats, limit = self.stats, self.concurrency.limit
+        done = stats.samples, stats.tokens, round(stats.seconds, 3)
+        return Worker(self.url, self.up, limit, self.in_flight, *done, dict(stats.faults))
 
     def takes(self, model: str | None, now: float) -> bool:
         """Can it be given a request for a model (None: the recipe's own) now?"""

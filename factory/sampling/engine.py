@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,6 +27,24 @@ class Request:
         return sample_id(self.prompt.id, self.index)
 
 
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One of an engine's endpoints or replicas: how it does, and what it has done so far."""
+
+    name: str
+    up: bool
+    limit: int  # requests it is given at once, at most
+    in_flight: int
+    samples: int
+    tokens: int
+    seconds: float  # from its first request to its last answer
+    faults: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def tokens_per_s(self) -> float:
+        return self.tokens / self.seconds if self.seconds else 0.0
+
+
 class Engine(Protocol):
     """A source of samples. A bad request is a Failure; a dead engine raises EngineError."""
 
@@ -43,8 +61,11 @@ class Engine(Protocol):
     def abort(self, sample_ids: Iterable[str]) -> None:
         """Stop these; each still comes back as a Sample with `finish_reason` abort."""
 
+    def workers(self) -> list[Worker]:
+        """Its endpoints or replicas; none where it is one engine in this process."""
+
     def close(self) -> None:
-        """Give back every process and byte the engine took."""
+        """Give back every process and byte the engine took. May be called again."""
 
 
 ENGINES = {

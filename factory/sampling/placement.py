@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from factory.errors import Problem, RecipeError
+
+if TYPE_CHECKING:
+    from factory.recipe import Recipe
 
 
 def visible_gpus() -> list[str]:
@@ -19,6 +23,19 @@ def visible_gpus() -> list[str]:
     return sorted(found, key=int)
 
 
+def accelerators(args: Mapping[str, Any]) -> int:
+    """How many accelerators an engine with these arguments takes."""
+    sizes = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
+    return prod(int(args.get(name, 1)) for name in sizes)
+
+
+def gpus_of(recipe: Recipe) -> int:
+    """GPUs that GPU-hours are counted for: as many as the recipe says, or as its engines take."""
+    engine = recipe.engine
+    replicas = (engine.ray and engine.ray.replicas) or engine.replicas
+    return recipe.sampling.prices.gpus or replicas * accelerators(engine.args)
+
+
 def place(
     replicas: int, args: Mapping[str, Any], gpus: Sequence[str], cores: int, key: str = "--replicas"
 ) -> list[dict[str, str]]:
@@ -28,10 +45,7 @@ def place(
     """
     if not gpus:
         return [{"OMP_NUM_THREADS": str(max(1, cores // replicas))}] * replicas
-    sizes = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
-    each = 1
-    for name in sizes:
-        each *= int(args.get(name, 1))
+    each = accelerators(args)
     if replicas * each > len(gpus):
         what = (
             f"is {replicas}, and each takes {each} accelerators (engine.args), but this machine "

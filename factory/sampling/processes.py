@@ -128,7 +128,7 @@ def _live(
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
             replica = Replica(recipe, run, seed)
-            pipe.send(replica.capacity())
+            pipe.send(replica.ready())
             while True:
                 pipe.send(replica.turn(*pipe.recv()))
         except FactoryError as error:

@@ -8,21 +8,25 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import EngineError, FactoryError, MissingDependency
 from factory.sampling.engine import Engine, Request
+from factory.sampling.placement import accelerators
 from factory.sampling.ray_options import RayOptions
 from factory.sampling.replicas import (
     Answer,
+    Ready,
     Remote,
     Replica,
     ReplicaDied,
     Replicas,
     without_judging,
 )
+from factory.types import Failure, Sample
 
 if TYPE_CHECKING:
     from factory.recipe import Recipe
@@ -30,20 +34,28 @@ if TYPE_CHECKING:
 WAIT_SECONDS = 0.05
 
 
-class ReplicaActor(Replica):
+class ReplicaActor:
     """What runs in the actor. Its node has no run directory, so its log is thrown away."""
 
     def __init__(self, recipe: Recipe, seed: int) -> None:
+        # Nothing is loaded yet: what fails here reaches the driver as a death, whatever it was.
+        self._recipe, self._seed = recipe, seed
         self._scratch = tempfile.TemporaryDirectory(prefix="factory-replica-")
-        super().__init__(recipe, Path(self._scratch.name), seed)
+
+    def ready(self) -> Ready:
+        self._replica = Replica(self._recipe, Path(self._scratch.name), self._seed)
+        return self._replica.ready()
+
+    def turn(self, requests: list[Request], aborts: list[str]) -> list[Sample | Failure]:
+        return self._replica.turn(requests, aborts)
 
 
 class _Actor:
-    """A replica as the driver sees it: a handle and the call under way."""
+    """A replica as the driver sees it: a handle, the call under way, and the place it holds."""
 
-    def __init__(self, ray: Any, actor: Any) -> None:
-        self._ray, self._actor = ray, actor
-        self.call: Any = actor.capacity.remote()
+    def __init__(self, ray: Any, actor: Any, group: Any) -> None:
+        self._ray, self._actor, self._group = ray, actor, group
+        self.call: Any = actor.ready.remote()
 
     def ask(self, requests: list[Request], aborts: list[str]) -> None:
         self.call = self._actor.turn.remote(requests, aborts)
@@ -64,6 +76,11 @@ class _Actor:
 
     def end(self) -> None:
         self._ray.kill(self._actor)
+        if self._group is not None:
+            # It outlives its actor, and its GPUs would be lost to the one that comes next.
+            from ray.util.placement_group import remove_placement_group
+
+            remove_placement_group(self._group)
 
 
 class RayHost:
@@ -74,18 +91,19 @@ class RayHost:
         self._ray = _connected(self._options)
         self._recipe = without_judging(recipe)
         self.patience_s = self._options.patience_s
+        try:
+            self._await_room()
+        except BaseException:
+            self.close()
+            raise
 
     def places(self) -> int:
-        if self._options.replicas is not None:
-            return self._options.replicas
-        held = self._ray.cluster_resources()
-        places = int(held.get("CPU", 0) // self._options.cpus)
-        gpus = self._gpus()
-        return min(places, int(held.get("GPU", 0) // gpus)) if gpus else places
+        return self._options.replicas or self._room()
 
     def start(self, number: int, seed: int) -> Remote:
-        actor = self._ray.remote(ReplicaActor).options(**self._resources())
-        return _Actor(self._ray, actor.remote(self._recipe, seed))
+        options, group = self._resources()
+        actor = self._ray.remote(ReplicaActor).options(**options)
+        return _Actor(self._ray, actor.remote(self._recipe, seed), group)
 
     def answered(self, asked: Sequence[Remote]) -> Sequence[Remote]:
         calls = {remote.call: remote for remote in asked if isinstance(remote, _Actor)}
@@ -99,33 +117,50 @@ class RayHost:
     def close(self) -> None:
         self._ray.shutdown()
 
-    def _resources(self) -> dict[str, Any]:
-        gpus = self._gpus()
-        options: dict[str, Any] = {"num_cpus": self._options.cpus, "num_gpus": gpus}
+    def _room(self) -> int:
+        """How many replicas the cluster as it is could hold."""
+        held, gpus = self._ray.cluster_resources(), self._gpus()
+        room = int(held.get("CPU", 0) // self._options.cpus)
+        return min(room, int(held.get("GPU", 0) // gpus)) if gpus else room
+
+    def _await_room(self) -> None:
+        """Nodes may still be joining; but an actor that fits nowhere waits for ever in silence."""
+        deadline = time.monotonic() + self.patience_s
+        while not self._room():
+            if time.monotonic() > deadline:
+                held = self._ray.cluster_resources()
+                raise EngineError(
+                    f"the Ray cluster has {held.get('CPU', 0):g} CPUs and {held.get('GPU', 0):g} "
+                    f"GPUs, and one replica takes {self._options.cpus} and {self._gpus()}. Add "
+                    "nodes, or mend engine.ray.cpus, engine.ray.gpus or tensor_parallel_size."
+                )
+            time.sleep(0.5)
+
+    def _resources(self) -> tuple[dict[str, Any], Any]:
+        """An actor's options, and the placement group it is to have for itself, if any."""
+        cpus, gpus = self._options.cpus, self._gpus()
+        options: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus}
         if not gpus:
-            threads = str(self._options.cpus)
-            options["runtime_env"] = {"env_vars": {"OMP_NUM_THREADS": threads}}
-        if self._recipe.engine.args.get("distributed_executor_backend") == "ray":
-            # vLLM places its own workers in the bundles; the actor itself computes nothing.
+            options["runtime_env"] = {"env_vars": {"OMP_NUM_THREADS": str(cpus)}}
+        elif self._recipe.engine.args.get("distributed_executor_backend") == "ray":
+            # vLLM places its own workers, a GPU each; the actor itself computes nothing.
             from ray.util.placement_group import placement_group
             from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-            group = placement_group([{"GPU": 1, "CPU": 1}] * max(gpus, 1), strategy="PACK")
-            options |= {
-                "num_gpus": 0,
-                "scheduling_strategy": PlacementGroupSchedulingStrategy(
-                    group, placement_group_capture_child_tasks=True
-                ),
-            }
-        return options
+            bundles = [{"CPU": cpus, "GPU": 1}, *([{"GPU": 1}] * (gpus - 1))]
+            group = placement_group(bundles, strategy="PACK")
+            strategy = PlacementGroupSchedulingStrategy(
+                group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
+            )
+            return options | {"num_gpus": 0, "scheduling_strategy": strategy}, group
+        return options, None
 
     def _gpus(self) -> int:
         if self._options.gpus is not None:
             return self._options.gpus
         if not self._ray.cluster_resources().get("GPU"):
             return 0
-        args = self._recipe.engine.args
-        return int(args.get("tensor_parallel_size", 1) * args.get("pipeline_parallel_size", 1))
+        return accelerators(self._recipe.engine.args)
 
 
 def _last_line(error: Exception) -> str:

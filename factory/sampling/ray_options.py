@@ -24,12 +24,12 @@ class RayOptions(BaseModel):
     gpus: int | None = Field(
         None,
         ge=0,
-        description="GPUs a replica. Default: tensor_parallel_size times pipeline_parallel_size "
-        "where the cluster has GPUs, else none.",
+        description="GPUs a replica. Default: what tensor, pipeline and data parallelism in "
+        "engine.args come to where the cluster has GPUs, else none.",
     )
     cpus: int = Field(
         1, ge=1, description="CPUs a replica; its OpenMP threads where it has no GPU."
     )
     patience_s: float = Field(
-        60.0, gt=0, description="Seconds without any live replica until the run stops."
+        45.0, gt=0, description="Seconds without any live replica until the run stops; exit code 3."
     )

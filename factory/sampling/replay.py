@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.errors import EngineError
-from factory.sampling.engine import Engine, Request
+from factory.sampling.engine import Engine, Request, Worker
 from factory.store import sample_parts
 from factory.types import Failure, Sample
 
@@ -55,6 +55,9 @@ class Replay:
 
     def abort(self, sample_ids: Iterable[str]) -> None:
         """Nothing is generating: what was asked for is already there."""
+
+    def workers(self) -> list[Worker]:
+        return []
 
     def close(self) -> None:
         self._tables.clear()

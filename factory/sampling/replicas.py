@@ -9,14 +9,17 @@ then on: if it kills once more, it is a Failure and not the run's end.
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from factory.errors import EngineError
-from factory.sampling.engine import Request
+from factory.sampling.engine import Request, Worker
 from factory.store import log_event
 from factory.types import Failure, Sample, fingerprint
 
@@ -35,8 +38,17 @@ FIRST_HELPING = 64
 SUSPECT, POISON = 2, 3
 """Deaths a request was held at: from the first number on it runs alone, at the second it fails."""
 
-Answer = int | list[Sample | Failure]
-"""The first of a replica is its capacity, told once it has loaded; each further one a turn's."""
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a replica says once it has loaded."""
+
+    capacity: int
+    where: str  # its process and machine
+
+
+Answer = Ready | list[Sample | Failure]
+"""The first of a replica says that it is ready; each further one is a turn's."""
 
 
 class Replica:
@@ -49,8 +61,9 @@ class Replica:
         self._engine = VllmEngine(recipe, folder, seed)
         self._held = 0
 
-    def capacity(self) -> int:
-        return self._engine.capacity
+    def ready(self) -> Ready:
+        where = f"process {os.getpid()} on {socket.gethostname()}"
+        return Ready(self._engine.capacity, where)
 
     def turn(self, requests: list[Request], aborts: list[str]) -> list[Sample | Failure]:
         """Take these in, drop those, and work until the turn is over or nothing is left."""
@@ -71,7 +84,7 @@ class ReplicaDied(Exception):
 
 
 class Remote(Protocol):
-    """A replica as its host reaches it. It is born with a question open: its capacity."""
+    """A replica as its host reaches it. It is born with a question open: whether it is ready."""
 
     def ask(self, requests: list[Request], aborts: list[str]) -> None:
         """Begin a turn."""
@@ -102,12 +115,33 @@ class Host(Protocol):
         """Called once every replica has ended."""
 
 
+@dataclass(slots=True)
+class _Tally:
+    """What all replicas of a place have done so far."""
+
+    samples: int = 0
+    tokens: int = 0
+    deaths: int = 0
+    began: float | None = None
+    ended: float = 0.0
+
+    def count(self, outcome: Sample | Failure) -> None:
+        if isinstance(outcome, Sample):
+            self.samples += 1
+            self.tokens += outcome.n_tokens
+        self.ended = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return round(self.ended - self.began, 3) if self.began and self.samples else 0.0
+
+
 class _Seat:
     """A place and the replica in it: what it holds, and whether a question is open."""
 
-    def __init__(self, remote: Remote) -> None:
-        self.remote = remote
-        self.capacity: int | None = None  # None: still loading
+    def __init__(self, remote: Remote, tally: _Tally) -> None:
+        self.remote, self.tally = remote, tally
+        self.ready: Ready | None = None  # None: still loading
         self.asked = True
         self.held: dict[str, Request] = {}
         self.inbox: list[Request] = []
@@ -115,6 +149,7 @@ class _Seat:
 
     def begin_turn(self) -> None:
         self.asked = True
+        self.tally.began = self.tally.began or time.monotonic()
         inbox, self.inbox = self.inbox, []
         aborts, self.aborts = self.aborts, []
         self.remote.ask(inbox, aborts)
@@ -143,7 +178,7 @@ class Replicas:
     @property
     def capacity(self) -> int:
         """What the loaded replicas hold, and a first helping for those still loading."""
-        return sum(seat.capacity or FIRST_HELPING for seat in self._seats)
+        return sum(seat.ready.capacity if seat.ready else FIRST_HELPING for seat in self._seats)
 
     def submit(self, request: Request) -> None:
         self._queue.append(request)
@@ -162,7 +197,7 @@ class Replicas:
             yield from self._take(asked[id(remote)])
         for seat in list(self._seats):
             yield from self._give(seat)
-        if any(seat.capacity is not None for seat in self._seats):
+        if any(seat.ready for seat in self._seats):
             self._alive_at = time.monotonic()
             return
         some_died, patience = self._born > len(self._seats), self._host.patience_s
@@ -171,6 +206,9 @@ class Replicas:
                 f"no replica has been alive for {patience:.0f} s. Everything sampled is safe; look "
                 "at the cluster (`ray status`) and run the same command again."
             )
+
+    def workers(self) -> list[Worker]:
+        return [_worker(place, seat) for place, seat in enumerate(self._seats)]
 
     def close(self) -> None:
         for seat in self._seats:
@@ -185,10 +223,12 @@ class Replicas:
             yield from self._replace(seat, death)
             return
         seat.asked = False
-        if isinstance(answer, int):
-            seat.capacity = answer
+        if isinstance(answer, Ready):
+            seat.ready = answer
+            log_event(self._run, "replica_ready", **self._named(seat), capacity=answer.capacity)
             return
         for outcome in answer:
+            seat.tally.count(outcome)
             seat.held.pop(outcome.sample_id, None)
             self._deaths.pop(outcome.sample_id, None)
             self._unwanted.discard(outcome.sample_id)
@@ -197,17 +237,17 @@ class Replicas:
 
     def _give(self, seat: _Seat) -> Iterator[Failure]:
         """Hand a replica that is at rest what it has room for, and start its next turn."""
-        if seat.capacity is None or seat.asked:
+        if seat.ready is None or seat.asked:
             return
         alone = any(self._deaths[name] >= SUSPECT for name in seat.held)
         if self._alone and not seat.held:
             self._hand_over(seat, self._alone)
         elif not alone and not self._alone:
             # An even share: the last requests of a run end sooner on many replicas than on one.
-            loaded = sum(other.capacity is not None for other in self._seats)
+            loaded = sum(other.ready is not None for other in self._seats)
             in_replicas = sum(len(other.held) for other in self._seats)
             share = -(-(len(self._queue) + in_replicas) // loaded)
-            while self._queue and len(seat.held) < min(seat.capacity, share):
+            while self._queue and len(seat.held) < min(seat.ready.capacity, share):
                 self._hand_over(seat, self._queue)
         if seat.held:
             try:
@@ -224,7 +264,9 @@ class Replicas:
 
     def _replace(self, seat: _Seat, death: ReplicaDied) -> Iterator[Failure]:
         self._fruitless += 1
-        log_event(self._run, "replica_died", why=str(death), held=len(seat.held))
+        seat.tally.deaths += 1
+        facts = {**self._named(seat), "why": str(death), "held": len(seat.held)}
+        log_event(self._run, "replica_died", **facts)
         if self._fruitless > self._max_restarts * len(self._seats) + SUSPECT:
             raise EngineError(
                 f"replicas died {self._fruitless} times without finishing a sample; the last time: "
@@ -242,17 +284,21 @@ class Replicas:
                 self._queue.appendleft(request)
         seat.remote.end()
         place = self._seats.index(seat)
-        self._seats[place] = self._seat(place)
+        self._seats[place] = self._seat(place, seat.tally)
 
-    def _seat(self, place: int) -> _Seat:
+    def _named(self, seat: _Seat) -> dict[str, object]:
+        where = seat.ready.where if seat.ready else "still loading"
+        return {"replica": self._seats.index(seat), "where": where}
+
+    def _seat(self, place: int, tally: _Tally) -> _Seat:
         """A new replica, with a seed that none of this run had: equal seeds draw equal samples."""
         parts = ["replica", self._sampling_seed, self._start, self._born]
         self._born += 1
-        return _Seat(self._host.start(place, int(fingerprint(parts, 7), 16)))
+        return _Seat(self._host.start(place, int(fingerprint(parts, 7), 16)), tally)
 
     def _fill(self, places: int) -> None:
         for place in range(len(self._seats), places):
-            self._seats.append(self._seat(place))
+            self._seats.append(self._seat(place, _Tally()))
 
     def _look_around(self) -> None:
         """Use room that came up since the last look."""
@@ -260,6 +306,13 @@ class Replicas:
             return
         self._looked = time.monotonic()
         self._fill(self._host.places())
+
+
+def _worker(place: int, seat: _Seat) -> Worker:
+    tally, limit = seat.tally, seat.ready.capacity if seat.ready else 0
+    done = tally.samples, tally.tokens, tally.seconds
+    died = {"died": tally.deaths} if tally.deaths else {}
+    return Worker(f"replica {place}", limit > 0, limit, len(seat.held), *done, died)
 
 
 def without_judging(recipe: Recipe) -> Recipe:

@@ -8,8 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Policy = Literal["fixed", "until", "budget", "difficulty"]
 
-_SCHEDULING = {"policy", "n", "accept", "wave", "seed", "give_up_after", "escalate", "budget"}
-"""Keys that decide how many samples are drawn, and change none of them."""
+_SCHEDULING = {
+    "policy", "n", "accept", "wave", "seed", "give_up_after", "escalate", "budget", "prices"
+}  # fmt: skip
+"""Keys that decide how many samples are drawn, or what they cost, and change none of them."""
 
 
 class _Options(BaseModel):
@@ -39,51 +41,58 @@ class Escalation(_Options):
         return self.model_dump(exclude_none=True, exclude={"model"})
 
 
+class Prices(_Options):
+    """What sampling costs, for forecasts, reports and a budget of money. Changes no sample."""
+
+    gpus: int | None = Field(
+        None,
+        ge=1,
+        description="GPUs that sample, for GPU-hours. Default: those of the embedded engines by "
+        "`engine.args` and `engine.replicas`; servers' are unknown, and count as one.",
+    )
+    per_gpu_hour: float | None = Field(None, gt=0, description="What a GPU costs an hour.")
+    per_million_tokens: float | None = Field(
+        None, gt=0, description="What a hosted API charges for a million generated tokens."
+    )
+
+
 class Budget(_Options):
     """What may be spent in all, earlier sessions of the same run included."""
 
     tokens: int | None = Field(None, ge=1, description="Generated tokens.")
     samples: int | None = Field(None, ge=1, description="Samples drawn.")
-    gpu_hours: float | None = Field(None, gt=0, description="Hours of sampling times `gpus`.")
-    money: float | None = Field(
-        None, gt=0, description="In the currency of the price; needs one of the two prices."
+    gpu_hours: float | None = Field(
+        None, gt=0, description="Hours of sampling times `sampling.prices.gpus`."
     )
-    gpus: int = Field(1, ge=1, description="GPUs the engine uses, for GPU-hours.")
-    price_per_gpu_hour: float | None = Field(None, gt=0, description="What a GPU costs an hour.")
-    price_per_million_tokens: float | None = Field(
-        None, gt=0, description="What a hosted API charges for a million generated tokens."
-    )
+    money: float | None = Field(None, gt=0, description="In the currency of `sampling.prices`.")
     objective: Literal["accepted", "covered"] = Field(
         "accepted", description="`accepted`: the most rows. `covered`: the most prompts with one."
     )
-    diminishing: float = Field(
+    first_row: float = Field(
         1.0,
-        gt=0,
-        le=1,
-        description="`accepted`: what each further row of a prompt is worth beside the one before. "
-        "Below 1, rows spread over more prompts.",
+        ge=1,
+        description="`accepted`: what a prompt's first row is worth, counted in further rows. "
+        "Above 1, rows spread over more prompts.",
     )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if not any((self.tokens, self.samples, self.gpu_hours, self.money)):
             raise ValueError("set at least one of tokens, samples, gpu_hours and money")
-        if self.money and not (self.price_per_gpu_hour or self.price_per_million_tokens):
-            raise ValueError("money needs price_per_gpu_hour or price_per_million_tokens")
         return self
 
-    def token_limit(self) -> float:
+    def token_limit(self, prices: Prices) -> float:
         """The tokens that `tokens` and `money` leave."""
         limits = [float(self.tokens)] if self.tokens else []
-        if self.money and self.price_per_million_tokens:
-            limits.append(1e6 * self.money / self.price_per_million_tokens)
+        if self.money and prices.per_million_tokens:
+            limits.append(1e6 * self.money / prices.per_million_tokens)
         return min(limits, default=float("inf"))
 
-    def gpu_hour_limit(self) -> float:
+    def gpu_hour_limit(self, prices: Prices) -> float:
         """The GPU-hours that `gpu_hours` and `money` leave."""
         limits = [self.gpu_hours] if self.gpu_hours else []
-        if self.money and self.price_per_gpu_hour:
-            limits.append(self.money / self.price_per_gpu_hour)
+        if self.money and prices.per_gpu_hour:
+            limits.append(self.money / prices.per_gpu_hour)
         return min(limits, default=float("inf"))
 
 
@@ -127,6 +136,9 @@ class Sampling(_Options):
         "`give_up_after` samples. `n` remains the limit over all.",
     )
     budget: Budget | None = Field(None, description="`budget` only: how much, and what for.")
+    prices: Prices = Field(
+        default_factory=Prices, description="What sampling costs. Changes no sample."
+    )
     early_stop: EarlyStop | None = Field(
         None, description="End hopeless generations early. `{}` turns it on with its defaults."
     )
@@ -156,6 +168,9 @@ class Sampling(_Options):
             raise ValueError(f"accept is {self.accept} but n is {self.n}; n must be as large")
         if (self.policy == "budget") != (self.budget is not None):
             raise ValueError("policy: budget and the key budget: {...} go together")
+        priced = self.prices.per_gpu_hour or self.prices.per_million_tokens
+        if self.budget and self.budget.money and not priced:
+            raise ValueError("budget.money needs prices.per_gpu_hour or prices.per_million_tokens")
         if self.give_up_after is not None and self.policy == "fixed":
             raise ValueError("give_up_after needs another policy than `fixed`")
         if self.escalate and (self.policy != "until" or self.give_up_after is None):

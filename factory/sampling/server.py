@@ -30,7 +30,7 @@ from factory.models import DEMO, DEMO_NAME, model_path
 from factory.paths import cache_dir
 from factory.sampling.early_stop import watch_for
 from factory.sampling.endpoints import Endpoint
-from factory.sampling.engine import Engine, Request
+from factory.sampling.engine import Engine, Request, Worker
 from factory.sampling.fleet import Fleet, Job, Refusal
 from factory.sampling.lanes import Lanes
 from factory.sampling.openai_wire import Ask, Reply, Wire, check_fit
@@ -103,21 +103,8 @@ class ServerEngine:
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()
 
-    def stats(self) -> list[dict[str, Any]]:
-        """What each endpoint has done, for the progress line and the report."""
-        return [
-            {
-                "url": endpoint.url,
-                "up": endpoint.up,
-                "limit": endpoint.concurrency.limit,
-                "in_flight": endpoint.in_flight,
-                "samples": endpoint.stats.samples,
-                "tokens": endpoint.stats.tokens,
-                "tokens_per_s": round(endpoint.stats.tokens_per_s, 1),
-                "faults": dict(endpoint.stats.faults),
-            }
-            for endpoint in self._fleet.endpoints
-        ]
+    def workers(self) -> list[Worker]:
+        return [endpoint.as_worker() for endpoint in self._fleet.endpoints]
 
     def wait_ready(self) -> None:
         """Block until one endpoint has generated a token. Raises what keeps all of them from it."""
@@ -173,7 +160,6 @@ class ServerEngine:
         self._fleet.start()
         await self._stop.wait()
         await self._fleet.close()
-        self._note("endpoints", stats=self.stats())
 
     def _done(self, job: Job, outcome: Reply | Refusal | None) -> None:
         if isinstance(outcome, Refusal):

@@ -66,7 +66,7 @@ class ServerOptions(BaseModel):
         15, gt=0, description="An endpoint that finished nothing for so long is asked if it lives."
     )
     lost_after_s: float = Field(
-        60, gt=0, description="With every endpoint down for so long, the run stops; exit code 3."
+        45, gt=0, description="With every endpoint down for so long, the run stops; exit code 3."
     )
 
     @field_validator("urls")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from factory.errors import EngineError
-from factory.sampling.engine import Engine, Request
+from factory.sampling.engine import Engine, Request, Worker
 from factory.store import log_event
 from factory.types import Failure, Sample
 
@@ -58,6 +58,9 @@ class Supervisor:
         names = set(sample_ids)
         self._engine.abort(names)
         self._unwanted |= names  # one that waits, or is lost with the engine, ends when it is sent
+
+    def workers(self) -> list[Worker]:
+        return self._engine.workers()
 
     def close(self) -> None:
         self._engine.close()

@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 from factory.errors import Problem, RecipeError
+from factory.hardware import cpu_computes_bf16
 from factory.train.directory import TrainDir
 from factory.train.options import Training
 
@@ -28,6 +29,8 @@ ELSEWHERE = {
     "save_total_limit": "checkpoint.keep",
     "logging_steps": "log_every",
     "output_dir": "name (or --run)",
+    "vllm_importance_sampling_correction": "rollouts.correction",
+    "vllm_importance_sampling_mode": "rollouts.correction",
 }
 """TRL's key → the recipe's own, for those whose names differ."""
 
@@ -68,6 +71,14 @@ def accumulation(recipe: Training) -> int:
     return recipe.batch // at_once
 
 
+def one_cpu_process() -> bool:
+    """Whether there is neither an accelerator nor a launch of several processes: then losses are
+    computed by factory.train.cpu_loss and cpu_policy, which TRL's kernels for GPUs do not serve."""
+    import torch
+
+    return not torch.accelerator.is_available() and "WORLD_SIZE" not in os.environ
+
+
 def _common(recipe: Training, run: TrainDir) -> dict[str, Any]:
     optimizer = recipe.optimizer
     cosine = optimizer.schedule == "cosine"
@@ -84,7 +95,7 @@ def _common(recipe: Training, run: TrainDir) -> dict[str, Any]:
         "warmup_steps": optimizer.warmup,
         "weight_decay": optimizer.weight_decay,
         "max_grad_norm": optimizer.max_grad_norm,
-        "bf16": recipe.precision == "bf16",
+        "bf16": computes_bf16() if recipe.precision == "auto" else recipe.precision == "bf16",
         "gradient_checkpointing": recipe.gradient_checkpointing,
         "save_strategy": "steps",
         "save_steps": recipe.checkpoint.every,
@@ -93,6 +104,13 @@ def _common(recipe: Training, run: TrainDir) -> dict[str, Any]:
         "logging_steps": recipe.log_every,
         "logging_nan_inf_filter": False,  # it would log the mean of the steps that were numbers
     }
+
+
+def computes_bf16() -> bool:
+    """What `precision: auto` comes to: whether this machine is made for bf16."""
+    import torch
+
+    return torch.cuda.is_bf16_supported(False) if torch.cuda.is_available() else cpu_computes_bf16()
 
 
 def _refuse_sharded_adapters(recipe: Training) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from factory.report.figures import Figure
+from factory.report.chart import Figure
 from factory.report.over_steps import write_over_steps
 from factory.store import read_lines
 

@@ -128,7 +128,7 @@ def make_trainer(
     """The trainer with its policy, its reference model and its engine."""
     from datasets import Dataset
 
-    from factory.train.arguments import accumulation, arguments
+    from factory.train.arguments import accumulation, arguments, one_cpu_process
     from factory.train.weights import load_causal_lm, lora_config
 
     rows = [{"prompt": one.text, "prompt_id": one.prompt.id} for one in questions]
@@ -157,12 +157,14 @@ def make_trainer(
     }
     config = arguments(recipe, GRPOConfig, run, **own)
     model = load_causal_lm(recipe)
-    from factory.train.policy_trainer import PolicyTrainer
-
+    if one_cpu_process():
+        from factory.train.cpu_policy import CpuPolicyTrainer as Trainer
+    else:
+        from factory.train.policy_trainer import PolicyTrainer as Trainer
     # An engine that starts again with its old seed draws its old tokens again.
     seed = int(fingerprint([recipe.seed, str(run.newest_checkpoint())], 7), 16)
     with generation_backend(recipe, seed):
-        return PolicyTrainer(
+        return Trainer(
             recipe,
             run,
             Rewarder(scoring, recipe.rollouts.max_tokens),

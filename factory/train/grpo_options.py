@@ -53,6 +53,13 @@ class Rollouts(Strict):
         ge=1,
         description="Optimizer steps that one rollout feeds. R1: 16 (8,192 outputs at once).",
     )
+    correction: Literal["token", "sequence", "none"] = Field(
+        "token",
+        description="What is done about vLLM's probabilities not being quite the trainer's. "
+        "`token`: each token is weighted by the ratio, up to 3. `sequence` (TRL's default): "
+        "completions whose ratio as a whole is above 3 are left out; the longer, the likelier. "
+        "`none`: nothing, one forward pass less.",
+    )
     url: str | None = Field(
         None, pattern=r"^https?://", description="`server` only: where the vLLM server is."
     )

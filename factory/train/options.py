@@ -21,6 +21,7 @@ from factory.types import fingerprint
 from factory.yaml_places import Document
 
 Precision = Literal["bf16", "fp32"]
+Computing = Literal["auto", "bf16", "fp32"]
 
 CARRYING = frozenset(
     {"name", "micro_batch", "gradient_checkpointing", "checkpoint", "log_every", "evaluate_every"}
@@ -91,8 +92,10 @@ class Training(Strict):
         None, ge=1, description="Tokens of a sequence. Default: the model's context, at most 32768."
     )
     optimizer: Optimizer = Field(default_factory=lambda: Optimizer())
-    precision: Precision = Field(
-        "bf16", description="What is computed in. Weights and optimizer are always held in fp32."
+    precision: Computing = Field(
+        "auto",
+        description="What is computed in; `auto` is bf16 wherever the hardware has it, which is "
+        "not on every CPU. Weights and optimizer are always held in fp32.",
     )
     output_precision: Precision = Field(
         "bf16", description="What the resulting model is written in."

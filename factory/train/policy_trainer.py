@@ -150,7 +150,9 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
         scores = self.rewarder.last
         if scores is None or not self.recipe.log_samples:
             return
-        advantages = list(self._logs["advantages"])[-len(inputs) :]
+        # All processes' advantages, those of the main one first.
+        everyone = len(inputs) * self.accelerator.num_processes
+        advantages = list(self._logs["advantages"])[-everyone:]
         rows = scores.frame.select("prompt_id", "question", "text", "n_tokens", "finish_reason")
         stride = max(1, len(inputs) // self.recipe.log_samples)
         for place in range(0, len(inputs), stride)[: self.recipe.log_samples]:

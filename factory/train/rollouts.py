@@ -14,7 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import MissingDependency, Problem, RecipeError
-from factory.sampling.vllm import CPU_ARGS, has_gpu, hidden, prepare_environment
+from factory.hardware import has_gpu
+from factory.sampling.vllm import cpu_args, hidden, prepare_environment
 from factory.train.versions import release
 
 if TYPE_CHECKING:
@@ -74,6 +75,9 @@ def rollout_arguments(recipe: Grpo) -> dict[str, Any]:
     stop = list(recipe.prompting.stop)
     found["generation_kwargs"] = {"stop": stop} if stop else None
     found["vllm_mode"] = rollouts.kind
+    found["vllm_importance_sampling_correction"] = rollouts.correction != "none"
+    by = "sequence_mask" if rollouts.correction == "sequence" else "token_truncate"
+    found["vllm_importance_sampling_mode"] = by
     if rollouts.kind == "server":
         found["vllm_server_base_url"] = rollouts.url
     else:
@@ -117,7 +121,7 @@ def _cpu_generation(base: Any, seed: int) -> Any:
                     logprobs_mode="processed_logprobs",  # what importance ratios compare with
                     seed=seed,
                     disable_log_stats=True,
-                    **CPU_ARGS | {"max_num_seqs": self.max_num_seqs},
+                    **cpu_args() | {"max_num_seqs": self.max_num_seqs},
                 )
             runner = self.llm.llm_engine.model_executor.driver_worker.model_runner
             if not hasattr(runner, "reload_weights"):

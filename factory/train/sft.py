@@ -7,14 +7,13 @@ sees the assistant's tokens alone, its reasoning included (factory.train.turns).
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.export.target import Target, load_target
 from factory.models import model_path
-from factory.train.arguments import arguments
+from factory.train.arguments import arguments, one_cpu_process
 from factory.train.data import check_rows, count_rows, find_shards, prepare, refuse_overlong, stream
 from factory.train.directory import TrainDir
 from factory.train.fit import fit
@@ -62,15 +61,13 @@ def train_sft(recipe: Sft, run: TrainDir, console: Console) -> dict[str, Any]:
 
 
 def _trainer_class() -> Any:
-    import torch
+    if one_cpu_process():
+        from factory.train.cpu_loss import CpuTrainer
 
-    if torch.accelerator.is_available() or "WORLD_SIZE" in os.environ:
-        from trl import SFTTrainer
+        return CpuTrainer
+    from trl import SFTTrainer
 
-        return SFTTrainer
-    from factory.train.cpu_loss import CpuTrainer
-
-    return CpuTrainer
+    return SFTTrainer
 
 
 def open_target(recipe: Sft) -> Target:

@@ -1,7 +1,7 @@
 """The web app: look at a run, move its thresholds, review its samples, watch it being built.
 
     create_app(run, token)            the ASGI app
-    serve(run, host, port, token)     serves it until interrupted
+    serve(run, host, port, token)     serves it until interrupted, once `announce` has its address
     serving(run, host, port, token)   serves it while the caller goes on, as `build --watch` does
 
 Pages come from the server as HTML; a little script draws figures, moves sliders and takes keys.
@@ -62,6 +62,10 @@ def create_app(run: Path, token: str | None = None) -> Starlette:
             return JSONResponse({"error": str(error)}, 422)
         return page("error.html.j2", desk, status_code=422, error=str(error))
 
+    def unknown(request: Request, error: Exception) -> Response:
+        what = f"there is no page {request.url.path}"
+        return page("error.html.j2", desk, status_code=404, error=what)
+
     here = Path(__file__).parent
     shared = here.parent / "report" / "templates"
     app = Starlette(
@@ -82,19 +86,25 @@ def create_app(run: Path, token: str | None = None) -> Starlette:
             Route("/static/report.css", _file(shared / "report.css", "text/css")),
             Mount("/static", StaticFiles(directory=here / "static")),
         ],
-        middleware=[Middleware(Guard, token=token)],
-        exception_handlers={FactoryError: explained},
+        middleware=[Middleware(Guard, token=token or None)],
+        exception_handlers={FactoryError: explained, 404: unknown},
     )
     app.state.desk = desk
     return app
 
 
 def serve(
-    run: Path, host: str = "127.0.0.1", port: int = DEFAULT_PORT, token: str | None = None
+    run: Path,
+    host: str = "127.0.0.1",
+    port: int = DEFAULT_PORT,
+    token: str | None = None,
+    announce: Callable[[str], None] = lambda address: None,
 ) -> None:
     """Serve the app until interrupted. Beyond this machine it is served with a token only."""
     with _listening(host, port, token) as listening:
-        _server(create_app(run, token)).run([listening])
+        server = _server(create_app(run, token))
+        announce(_address(host, listening))
+        server.run([listening])
 
 
 @contextmanager
@@ -113,7 +123,7 @@ def serving(
         thread = threading.Thread(target=server.run, args=([listening],), name="view", daemon=True)
         thread.start()
         try:
-            yield f"http://{host}:{listening.getsockname()[1]}"
+            yield _address(host, listening)
             _farewell(server, app.state.desk)
         finally:
             server.should_exit = True
@@ -136,13 +146,18 @@ def _server(app: Starlette) -> uvicorn.Server:
     )
 
 
+def _address(host: str, listening: socket.socket) -> str:
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{listening.getsockname()[1]}"
+
+
 def _listening(host: str, port: int | None, token: str | None) -> socket.socket:
     """A listening socket. Raises RecipeError that names the flag to change."""
     if port is None:
         with suppress(RecipeError):
             return _listening(host, DEFAULT_PORT, token)
         port = 0
-    if token is None and not is_loopback(host):
+    if not token and not is_loopback(host):
         raise RecipeError(
             [Problem(f"--host {host}", "is not this machine alone; give a --token as well")]
         )

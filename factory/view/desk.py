@@ -20,7 +20,8 @@ class Desk:
 
     def __init__(self, run: Path) -> None:
         self.run = run
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
+        self._making = threading.Lock()  # of what takes seconds at a million samples: pages go on
         self._signature = signature(run) if run.is_dir() else ()
         self._snapshot = take_snapshot(run)
         self._taken, self._cost = time.monotonic(), 0.0
@@ -30,7 +31,8 @@ class Desk:
 
     def snapshot(self) -> Snapshot:
         """The run as it is now, or was a moment ago. Unchanged parts are not read again, and a run
-        that takes long to read is read less often, so that looking never slows a build much."""
+        that takes long to read and to count is read less often, so that looking never slows a
+        build much."""
         with self._lock:
             began = time.monotonic()
             if began - self._taken > max(FRESH_SECONDS, 5 * self._cost):
@@ -49,14 +51,16 @@ class Desk:
 
     def facts(self) -> dict[str, Any]:
         """The numbers of the report."""
-        with self._lock:
+        with self._making:
             snapshot = self.snapshot()
             if self._facts is None or self._facts[0] is not snapshot:
+                began = time.monotonic()
                 self._facts = (snapshot, gather(snapshot))
+                self._cost += time.monotonic() - began
             return self._facts[1]
 
     def thresholds(self) -> Thresholds:
-        with self._lock:
+        with self._making:
             snapshot = self.snapshot()
             if self._thresholds is None or self._thresholds[0] is not snapshot:
                 self._thresholds = (snapshot, Thresholds(snapshot))

@@ -1,22 +1,26 @@
 """Who may talk to the app: this machine alone, unless a token was set.
 
 Model text is shown here, so every answer forbids scripts but the app's own. A page elsewhere on the
-web can neither read answers (no CORS, the Host is checked) nor act (only JSON is taken, which other
-origins cannot send without asking first; the cookie is SameSite=Strict).
+web can neither read answers (no CORS, the Host is checked) nor act: browsers say where a request
+comes from, only JSON is taken, which other origins cannot send without asking first, and the cookie
+is SameSite=Strict.
 """
 
 from __future__ import annotations
 
 import secrets
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from factory.view.app import is_loopback
+
 COOKIE = "factory_token"
-LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
+OUR_OWN = (None, "same-origin", "none")
+"""What Sec-Fetch-Site says of a request by a program, by the app's own page, by hand."""
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -51,13 +55,15 @@ class Guard:
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
         if self.token is None:
-            if _hostname(headers.get("host", "")) not in LOOPBACK:
+            if not is_loopback(_hostname(headers.get("host", ""))):
                 return PlainTextResponse("addressed to another host", 403)
         elif not self._is_known(headers):
             return self._entry(scope)
-        if scope["method"] not in ("GET", "HEAD") and not headers.get(
-            "content-type", ""
-        ).startswith("application/json"):
+        if scope["method"] in ("GET", "HEAD"):
+            return None
+        if headers.get("sec-fetch-site") not in OUR_OWN:
+            return PlainTextResponse("sent by a page of another site", 403)
+        if headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             return PlainTextResponse("only JSON is taken", 415)
         return None
 
@@ -67,7 +73,7 @@ class Guard:
             cookies.load(headers.get("cookie", ""))
         except CookieError:
             return False
-        shown = [cookies[COOKIE].value] if COOKIE in cookies else []
+        shown = [unquote(cookies[COOKIE].value)] if COOKIE in cookies else []
         shown.append(headers.get("authorization", "").removeprefix("Bearer "))
         return any(self._matches(value) for value in shown)
 
@@ -75,11 +81,11 @@ class Guard:
         """The first visit brings the token in the address; from then on a cookie does."""
         query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
         if scope["method"] != "GET" or not self._matches(query.pop("token", "")):
-            return PlainTextResponse("open the address that `factory view` printed", 401)
+            return PlainTextResponse("a token is wanted: open this address with ?token=…", 401)
         path = "/" + scope["path"].lstrip("/")  # `//host` would lead elsewhere
         answer = RedirectResponse(f"{path}?{urlencode(query)}" if query else path, 303)
         assert self.token is not None
-        answer.set_cookie(COOKIE, self.token, httponly=True, samesite="strict")
+        answer.set_cookie(COOKIE, quote(self.token), httponly=True, samesite="strict")
         return answer
 
     def _matches(self, value: str) -> bool:

@@ -32,6 +32,7 @@ class Status:
     rejected: int
     unjudged: int
     tokens_per_second: float | None
+    tokens_per_accepted: float | None
     accepted: list[Example] = field(default_factory=list)
     refused: list[Example] = field(default_factory=list)
 
@@ -46,6 +47,8 @@ class Watch:
         samples = self._with_newest(snapshot)
         counted = dict(samples.group_by("decision").len().iter_rows())
         speeds = throughput(snapshot)[-3:]
+        *_, latest = [{}, *speeds]  # its verdicts are the build's own, ahead of the sealed ones
+        accepted = latest.get("accepted")
         seconds = [row["tokens_per_second"] for row in speeds]
         kept = samples.filter(pl.col("decision") == "keep")
         taken = samples.filter(pl.col("decision").is_in(["drop", "undecided"]))
@@ -58,6 +61,7 @@ class Watch:
             rejected=taken.height,
             unjudged=counted.get(UNJUDGED, 0),
             tokens_per_second=sum(seconds) / len(seconds) if seconds else None,
+            tokens_per_accepted=latest["tokens"] / accepted if accepted else None,
             accepted=shown(snapshot, _last(kept), excerpt=True),
             refused=shown(snapshot, _last(taken), excerpt=True),
         )
@@ -92,7 +96,7 @@ class Watch:
 
 
 def _last(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.sort("created_at", descending=True, nulls_last=True).head(LAST)
+    return rows.top_k(LAST, by="created_at").sort("created_at", descending=True)
 
 
 def _wanted(snapshot: Snapshot) -> int | None:

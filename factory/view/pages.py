@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, fields, replace
 from functools import cache
 from pathlib import Path
@@ -10,15 +11,17 @@ from urllib.parse import urlencode
 
 import polars as pl
 from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
 from factory.errors import Problem, RecipeError
 from factory.rejudge import find_row
+from factory.report.chart import Figure
 from factory.report.examples import in_short, shown
 from factory.report.facts import funnel_rows
-from factory.report.figures import Figure, all_figures, funnel
+from factory.report.figures import all_figures, funnel
 from factory.report.page import environment as report_environment
 from factory.report.page import json_for_page
 from factory.report.snapshot import Snapshot
@@ -26,6 +29,7 @@ from factory.report.vega import for_page, script
 from factory.view.desk import Desk
 from factory.view.live import Watch
 from factory.view.search import PAGE, Query, search
+from filters.judge import reference_of
 
 MAX_SIBLINGS = 64
 
@@ -93,7 +97,7 @@ class Pages:
             example=whole[0] if whole else None,
             prompt=prompt.row(0, named=True) if prompt.height else None,
             prompt_text=texts["prompt_text"][0] if texts.height else None,
-            metrics=metric_rows(snapshot, row),
+            examined=examine(snapshot, row, prompt),
             siblings=siblings.rows(named=True),
             beside=shown(snapshot, others.head(MAX_SIBLINGS), excerpt=True),
         )
@@ -118,7 +122,9 @@ class Pages:
             raise RecipeError([Problem("the request", "must map filters to their fields")])
         counted = await run_in_threadpool(lambda: self.desk.thresholds().funnel(changes))
         rows = funnel_rows(counted)
-        return JSONResponse({"rows": rows, "specs": specs([funnel(rows)])})
+        figure = funnel(rows)
+        html = fragment("numbers.html.j2", figure=figure)
+        return JSONResponse({"rows": rows, "table": html, "specs": specs([figure])})
 
     def vega(self, request: Request) -> Response:
         code = script()
@@ -134,8 +140,13 @@ def environment() -> Environment:
     here = Path(__file__).parent / "templates"
     shared = Path(__file__).parent.parent / "report" / "templates"
     made.loader = FileSystemLoader([here, shared])
-    made.filters = {**made.filters, "rows": _rows}
+    made.filters = {**made.filters, "rows": _rows, "breakable": _breakable}
     return made
+
+
+def _breakable(name: str) -> Markup:
+    """A name that may be broken after its underscores."""
+    return Markup("_<wbr>").join(name.split("_"))  # escapes the parts
 
 
 def _rows(text: str) -> int:
@@ -207,32 +218,50 @@ def _choices(snapshot: Snapshot) -> dict[str, list[str]]:
     }
 
 
-def metric_rows(snapshot: Snapshot, sample: pl.DataFrame) -> list[dict[str, Any]]:
-    """Every metric of a sample beside the bound it was held to, and the reasons it broke it for."""
+def examine(snapshot: Snapshot, sample: pl.DataFrame, prompt: pl.DataFrame) -> dict[str, Any]:
+    """What a verdict on a sample can be checked by: its metrics beside their bounds, the reference
+    answer, and the answer that the verifier read."""
     measured = snapshot.measured(sample).with_columns(
         pl.col("domain", "source", "language", "finish_reason").cast(pl.String)
     )
-    rows: list[dict[str, Any]] = []
+    verifier = prompt["verifier"][0] if prompt.height else None
+    extracted = "correctness_extracted"
+    return {
+        "metrics": _metrics(snapshot, measured),
+        "reference": reference_of(json.loads(verifier) if verifier else None),
+        "extracted": measured[extracted][0] if extracted in measured.columns else None,
+    }
+
+
+def _metrics(snapshot: Snapshot, measured: pl.DataFrame) -> dict[str, Any]:
+    """Every metric of a sample: those `held` to a bound, by filter, with the reasons it broke it
+    for, and those that are `free`."""
+    held: dict[str, list[dict[str, Any]]] = {}
+    free: list[dict[str, Any]] = []
     for name, judge in snapshot.filters.items():
         if not judge.rules():
             continue
-        held: dict[tuple[str, str], dict[str, Any]] = {}
+        rows: dict[tuple[str, str], dict[str, Any]] = {}
+        before = ""
         for rule in judge.rules():
             if not set(rule.when.meta.root_names()) <= set(measured.columns):
                 continue
-            value = measured[rule.metric][0] if rule.metric in measured.columns else None
-            fresh: dict[str, Any] = {"filter": name, "metric": rule.metric, "bound": rule.bound}
-            fresh |= {"value": in_short(value), "reasons": [], "broke": []}
-            row = held.setdefault((rule.metric, rule.bound), fresh)
+            told = {"metric": "", "value": ""}
+            if rule.metric != before:  # several rules may hold one metric
+                value = measured[rule.metric][0] if rule.metric in measured.columns else None
+                told = {"metric": rule.metric.removeprefix(f"{name}_"), "value": in_short(value)}
+            before = rule.metric
+            fresh: dict[str, Any] = {**told, "bound": rule.bound, "reasons": [], "broke": []}
+            row = rows.setdefault((rule.metric, rule.bound), fresh)
             row["reasons"].append(rule.reason)
             if measured.select(rule.when.fill_null(False)).item():
                 row["broke"].append(rule.reason)
-        known = {metric for metric, _ in held}
-        rows += held.values()
-        rows += [
-            {"filter": name, "metric": metric, "value": in_short(measured[metric][0]), "bound": ""}
+        known = {metric for metric, _ in rows}
+        held |= {name: list(rows.values())} if rows else {}
+        free += [
+            {"metric": metric, "value": in_short(measured[metric][0])}
             for metric in measured.columns
             if metric.startswith(f"{name}_") and metric not in known
             if not metric.endswith("_spans")
         ]
-    return rows
+    return {"held": held, "free": free}

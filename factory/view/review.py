@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any
 from urllib.parse import quote, unquote
 
+import polars as pl
 import xxhash
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -20,7 +21,7 @@ from factory.report.markup import render
 from factory.reviews import StaleReview, Standing
 from factory.text import split_think
 from factory.view.desk import Desk
-from factory.view.pages import metric_rows, page, read_object
+from factory.view.pages import examine, page, read_object
 
 REVIEWER = "factory_reviewer"
 SHARED = 5
@@ -75,6 +76,10 @@ class ReviewPages:
             texts = snapshot.texts(row)
             original = split_think(texts["text"][0] if texts.height else "")
             edit = standing.edit
+            prompt = snapshot.prompts.filter(pl.col("prompt_id") == row["prompt_id"][0])
+            examined = examine(snapshot, row, prompt)
+            if edit is not None:
+                examined["extracted"] = None  # it was read in the model's own text
             content |= {
                 "row": row.row(0, named=True),
                 "example": examples[0] if examples else None,
@@ -88,7 +93,7 @@ class ReviewPages:
                 }
                 if edit
                 else None,
-                "metrics": metric_rows(snapshot, row),
+                "examined": examined,
             }
         return page(
             "review.html.j2",

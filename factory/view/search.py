@@ -38,13 +38,15 @@ class Query:
     max_tokens: int | None = None
     min_pass: float | None = None
     max_pass: float | None = None
+    skip: int = 0  # parts that a text search has been through already
     sort: str = ""  # one of SORTABLE, with a minus for the largest first
     page: int = 1
 
 
 @dataclass(frozen=True)
 class Page:
-    """Some of the rows found. With a text search `total` counts what has been found so far."""
+    """Some of the rows found. With a text search `total` counts what was found up to the part that
+    `searched` numbers."""
 
     rows: pl.DataFrame
     total: int
@@ -69,7 +71,9 @@ def search(snapshot: Snapshot, query: Query, seconds: float = SEARCH_SECONDS) ->
         ranked = _ranked(keys, query.sort, last)[first:]
         return Page(snapshot.samples[ranked], keys.height)
     found = rows.select("row", "part", "prompt_id", "index", *SORTABLE)
-    hits, searched, parts = _search_texts(snapshot, found.collect(), query.text, seconds)
+    hits, searched, parts = _search_texts(
+        snapshot, found.collect(), query.text, max(0, query.skip), seconds
+    )
     ranked = _ranked(hits.sort("row"), query.sort, last)[first:]
     return Page(snapshot.samples[ranked], hits.height, searched, parts)
 
@@ -118,14 +122,15 @@ def _contains(column: str, words: str) -> pl.Expr:
 
 
 def _search_texts(
-    snapshot: Snapshot, rows: pl.DataFrame, words: str, seconds: float
+    snapshot: Snapshot, rows: pl.DataFrame, words: str, skip: int, seconds: float
 ) -> tuple[pl.DataFrame, int, int]:
-    """The rows whose text holds the words; how many parts were read, and how many hold rows."""
+    """The rows whose text holds the words, from the part after `skip` on; how many parts the search
+    is through, and how many hold rows."""
     ends = time.monotonic() + seconds
     parts = rows.partition_by("part", maintain_order=True)
-    hits, searched = [rows.clear()], 0
-    for own in parts:
-        if searched and time.monotonic() > ends:
+    hits, searched = [rows.clear()], min(skip, len(parts))
+    for own in parts[skip:]:
+        if searched > skip and time.monotonic() > ends:
             break
         try:
             texts = scan_part(snapshot.run / "samples" / own["part"][0]).filter(

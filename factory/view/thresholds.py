@@ -41,7 +41,7 @@ class Knob:
     def start(self) -> float:
         """Where the slider stands: at the end that takes nothing where the threshold is off."""
         if self.value is not None:
-            return self.value
+            return int(self.value) if self.value == int(self.value) else self.value
         end = self.low if self.field.startswith("min") else self.high
         return int(end) if end.is_integer() else float(f"{end:.4g}")
 

@@ -11,7 +11,7 @@ import pytest
 from factory.evaluation.result import load_evaluation
 from factory.paths import recipe_path
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.real
 
 
 def test_an_untrained_model_scores_nothing_and_the_interval_says_how_surely(tmp_path: Path) -> None:

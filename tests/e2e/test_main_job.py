@@ -17,7 +17,7 @@ import pytest
 
 from factory.store import sample_parts
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.real
 
 FACTORY = [str(Path(sys.executable).parent / "factory")]
 

@@ -20,7 +20,7 @@ from factory.sampling.policies import WAVE_POLICIES
 from factory.store import sample_parts
 from tests.e2e.test_main_job import recipe
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.real
 
 SHORT = "sampling.max_tokens=80"
 

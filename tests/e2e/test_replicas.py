@@ -5,22 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from factory.store import read_lines, sample_parts
+from tests.e2e.processes import descendants, first_replica, first_sample, is_alive, wait_until
 from tests.e2e.test_main_job import FACTORY, drawn, recipe
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
-
-
-def replicas_of(build: int) -> list[int]:
-    """Its children that lead a session of their own."""
-    children = Path(f"/proc/{build}/task/{build}/children").read_text().split()
-    return [int(pid) for pid in children if os.getsid(int(pid)) == int(pid)]
+pytestmark = pytest.mark.real
 
 
 def test_a_killed_replica_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
@@ -28,13 +22,9 @@ def test_a_killed_replica_is_replaced_and_nothing_is_lost(tmp_path: Path) -> Non
     path.write_text(path.read_text().replace("engine: {args", "engine: {replicas: 2, args"))
     command = [*FACTORY, "build", str(path), "--run", str(run)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 400
-    while process.poll() is None and not any((run / "samples").glob("journal-*")):
-        assert time.monotonic() < deadline, "no sample came"
-        time.sleep(0.1)
-    pids = replicas_of(process.pid)
-    assert len(pids) == 2
-    os.kill(pids[0], signal.SIGKILL)
+    first_sample(process, run)
+    started = descendants(process.pid)
+    os.kill(first_replica(run), signal.SIGKILL)
     _, said = process.communicate(timeout=600)
     assert process.returncode == 0, said
     (death,) = [e for e in read_lines(run / "events.jsonl") if e["event"] == "replica_died"]
@@ -47,4 +37,4 @@ def test_a_killed_replica_is_replaced_and_nothing_is_lost(tmp_path: Path) -> Non
     texts = [str(text) for part in sample_parts(run) for text in pq.read_table(part)["text"]]
     # Replicas with equal seeds would have drawn the same texts in pairs.
     assert len(set(texts)) > len(texts) / 2
-    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    wait_until(lambda: not any(map(is_alive, started)), "the replicas to end")

@@ -47,7 +47,6 @@ def served(path: Path, port: int, folder: Path) -> Iterator[str]:
 
 
 @pytest.mark.real
-@pytest.mark.timeout(900)
 def test_a_build_against_factory_serve(tmp_path: Path) -> None:
     """Two commands, as a user types them: what serve prints is what build takes."""
     path, run = recipe(tmp_path, size=16, n=6), tmp_path / "run"

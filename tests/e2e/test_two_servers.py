@@ -19,7 +19,7 @@ from factory.sampling.server_options import ServerOptions
 from factory.serve import ServerGroup, open_group
 from factory.types import Failure, Message, Prompt, Sample
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.real
 
 PATIENCE_S = 400.0  # a loaded machine takes minutes to start a server; a quiet one half of one
 
@@ -71,10 +71,10 @@ def test_one_of_two_servers_is_killed_and_comes_back(
         try:
             deadline = time.monotonic() + PATIENCE_S
             while True:
-                assert time.monotonic() < deadline, f"standstill: {engine.stats()}, {lines}"
+                assert time.monotonic() < deadline, f"standstill: {engine.workers()}, {lines}"
                 group.poll()
-                first = engine.stats()[0]
-                is_back = killed_at and first["up"] and first["samples"] > killed_at + 4
+                first = engine.workers()[0]
+                is_back = killed_at and first.up and first.samples > killed_at + 4
                 while not is_back and len(asked) - len(outcomes) < engine.capacity:
                     number = len(asked)
                     question = f"What is {number // 8} + {number // 8 % 7}?"
@@ -85,13 +85,13 @@ def test_one_of_two_servers_is_killed_and_comes_back(
                 for outcome in engine.completed():
                     assert outcome.sample_id not in outcomes
                     outcomes[outcome.sample_id] = outcome
-                if not killed_at and first["samples"] >= 16:
-                    (pid, _), killed_at = group.pids, first["samples"]
+                if not killed_at and first.samples >= 16:
+                    (pid, _), killed_at = group.pids, first.samples
                     assert pid is not None
                     os.kill(pid, signal.SIGKILL)
                 if is_back and len(outcomes) == len(asked):
                     break
-            stats = engine.stats()
+            workers = engine.workers()
         finally:
             engine.close()
     finally:
@@ -101,5 +101,5 @@ def test_one_of_two_servers_is_killed_and_comes_back(
     drawn = [outcome for outcome in outcomes.values() if isinstance(outcome, Sample)]
     assert len(drawn) == len(asked)
     assert all(sample.text.startswith("<think>\n") and sample.n_tokens for sample in drawn)
-    assert sum(state["samples"] for state in stats) == len(asked)
+    assert sum(worker.samples for worker in workers) == len(asked)
     assert sum("ready" in line for line in lines) == 3

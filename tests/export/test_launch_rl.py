@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from factory.errors import RunError, SourceError
+from factory.errors import RecipeError, RunError, SourceError
 from factory.export.launch_rl import AS_IT_IS, export_rl
 from factory.prompting import R1_ZERO
 from factory.train.grpo_options import Grpo
@@ -49,6 +49,7 @@ def recipe(folder: Path, **changes: Any) -> Grpo:
         "beta": 0.001,
         "reference_every": 10,
         "epsilon": 10,
+        "optimizer": {"warmup": 5, "max_grad_norm": 0.5},
         **changes,
     }
     file = folder / "grpo.yaml"
@@ -75,7 +76,11 @@ def test_the_files_hold_what_verl_asks_for(tmp_path: Path) -> None:
     assert config["data"]["train_batch_size"] == 4, "questions of a rollout"
     assert actor["ppo_mini_batch_size"] == 2, "questions of a step"
     assert (actor["clip_ratio_high"], actor["kl_loss_coef"]) == (10, 0.001)
+    assert actor["clip_ratio_c"] > 11, "nothing clips before R1's range does"
     assert actor["loss_agg_mode"] == "seq-mean-token-mean"
+    optimizer = {"lr": 3e-6, "lr_scheduler_type": "constant", "lr_warmup_steps": 5}
+    assert actor["optim"].items() >= optimizer.items()
+    assert actor["grad_clip"] == actor["optim"]["clip_grad"] == 0.5
     assert config["trainer"]["total_training_steps"] == 10, "verl's step is a rollout"
     assert "is not carried over" in (out / "grpo.yaml").read_text()
 
@@ -129,6 +134,19 @@ def test_stages_are_an_order_of_rows(tmp_path: Path) -> None:
     assert all(verified[: 15 * 2])
     assert not all(verified[15 * 2 :])
     assert yaml.safe_load((out / "grpo.yaml").read_text())["data"]["shuffle"] is False
+
+
+def test_adapters_go_along_and_what_verl_lacks_is_refused(tmp_path: Path) -> None:
+    lora = {"rank": 8, "targets": ["q_proj"]}
+    made = recipe(tmp_path, lora=lora, reference_every=None)
+    export_rl(made, tmp_path / "out")
+    model = yaml.safe_load((tmp_path / "out" / "grpo.yaml").read_text())["actor_rollout_ref"][
+        "model"
+    ]
+    assert model["lora_rank"] == 8
+    assert model["target_modules"] == ["q_proj"]
+    with pytest.raises(RecipeError, match="scale_rewards is batch"):
+        export_rl(recipe(tmp_path, scale_rewards="batch"), tmp_path / "other")
 
 
 def test_nothing_is_overwritten_and_nothing_half_made_is_left(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 
 from factory.cli import cli
 from factory.errors import RecipeError
+from factory.export.formats import FormatName
 from factory.export.launch_sft import export_sft
 from factory.train.load import load_training
 from factory.train.sft_options import Sft
@@ -26,7 +28,7 @@ batch: 64
 max_length: 512
 packing: true
 seed: 7
-optimizer: {{learning_rate: 1e-4, floor: 0.2}}
+optimizer: {{learning_rate: 1e-4, floor: 0.2, warmup: 0.05, weight_decay: 0.1, max_grad_norm: 0.5}}
 """
 
 
@@ -40,27 +42,65 @@ def recipe(tmp_path: Path) -> Path:
     return file
 
 
-SETTINGS = {  # trainer → where its config says learning rate, floor, epochs, seed and packing
-    "trl": (
-        "learning_rate",
-        "lr_scheduler_kwargs.min_lr_rate",
-        "num_train_epochs",
-        "seed",
-        "packing",
-    ),
-    "llama-factory": (
-        "learning_rate",
-        "lr_scheduler_kwargs.min_lr_rate",
-        "num_train_epochs",
-        "seed",
-        "packing",
-    ),
-    "axolotl": ("learning_rate", "cosine_min_lr_ratio", "num_epochs", "seed", "sample_packing"),
-    "verl": ("optim.lr", "optim.min_lr_ratio", "trainer.total_epochs", "trainer.seed", None),
+SAID = {  # what the recipe says, by the place where a trainer's config says it
+    "trl": {
+        "learning_rate": 1e-4,
+        "lr_scheduler_kwargs.min_lr_rate": 0.2,
+        "warmup_steps": 0.05,
+        "weight_decay": 0.1,
+        "max_grad_norm": 0.5,
+        "num_train_epochs": 3,
+        "max_steps": -1,
+        "gradient_accumulation_steps": 8,
+        "seed": 7,
+        "packing": True,
+    },
+    "llama-factory": {
+        "learning_rate": 1e-4,
+        "lr_scheduler_kwargs.min_lr_rate": 0.2,
+        "warmup_ratio": 0.05,
+        "weight_decay": 0.1,
+        "max_grad_norm": 0.5,
+        "num_train_epochs": 3,
+        "max_steps": -1,
+        "gradient_accumulation_steps": 8,
+        "seed": 7,
+        "packing": True,
+    },
+    "axolotl": {
+        "learning_rate": 1e-4,
+        "cosine_min_lr_ratio": 0.2,
+        "warmup_ratio": 0.05,
+        "weight_decay": 0.1,
+        "max_grad_norm": 0.5,
+        "num_epochs": 3,
+        "gradient_accumulation_steps": 8,
+        "seed": 7,
+        "sample_packing": True,
+    },
+    "verl": {
+        "optim.lr": 1e-4,
+        "optim.min_lr_ratio": 0.2,
+        "optim.lr_warmup_steps_ratio": 0.05,
+        "optim.weight_decay": 0.1,
+        "optim.clip_grad": 0.5,
+        "trainer.total_epochs": 3,
+        "trainer.total_training_steps": None,
+        "data.train_batch_size": 64,
+        "trainer.seed": 7,
+    },
 }
+STEPS = {"trl": "max_steps", "llama-factory": "max_steps", "axolotl": "max_steps"}
+STEPS |= {"verl": "trainer.total_training_steps"}
 
 
-@pytest.mark.parametrize("trainer", SETTINGS)
+def at(config: Any, place: str) -> Any:
+    for key in place.split("."):
+        config = config[key]
+    return config
+
+
+@pytest.mark.parametrize("trainer", SAID)
 def test_a_recipe_goes_to_a_trainer_with_its_settings(
     trainer: str, recipe: Path, tmp_path: Path
 ) -> None:
@@ -70,11 +110,18 @@ def test_a_recipe_goes_to_a_trainer_with_its_settings(
     )
     assert "12 train rows, 3 validation rows" in done.stdout
     config = yaml.safe_load((out / "sft.yaml").read_text())
-    for place, value in zip(SETTINGS[trainer], (1e-4, 0.2, 3, 7, True), strict=True):
-        found = config
-        for key in place.split(".") if place else ():
-            found = found[key]
-        assert place is None or found == value, place
+    assert {place: at(config, place) for place in SAID[trainer]} == SAID[trainer]
+
+
+@pytest.mark.parametrize("trainer", SAID)
+def test_steps_take_the_place_of_epochs(trainer: FormatName, recipe: Path, tmp_path: Path) -> None:
+    loaded = load_training(recipe, ["steps=10", "optimizer.warmup=4"])
+    assert isinstance(loaded, Sft)
+    export_sft(loaded, trainer, tmp_path / "out")
+    config = yaml.safe_load((tmp_path / "out" / "sft.yaml").read_text())
+    assert at(config, STEPS[trainer]) == 10
+    warmup = "optim.lr_warmup_steps" if trainer == "verl" else "warmup_steps"
+    assert at(config, warmup) == 4
 
 
 def test_a_run_goes_to_a_trainer(recipe: Path, tmp_path: Path) -> None:
@@ -103,7 +150,7 @@ def test_what_does_not_fit_together_is_said(
     assert complaint in done.output
 
 
-@pytest.mark.parametrize("unsaid", ["lora={}", "layers=4", "context=4096", "steps=10"])
+@pytest.mark.parametrize("unsaid", ["lora={}", "layers=4", "context=4096"])
 def test_what_a_config_cannot_say_is_refused(unsaid: str, recipe: Path, tmp_path: Path) -> None:
     loaded = load_training(recipe, [unsaid])
     assert isinstance(loaded, Sft)

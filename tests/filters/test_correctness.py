@@ -31,6 +31,12 @@ TEXTS = [
     ('{"kind": "poetry"}', "<think>t</think>Hello", "unverifiable"),
     (WORDS, "<think>t</think><answer>Nile</answer>", None),
     (WORDS, "<think>t</think><answer>Congo</answer>", "wrong"),
+    (FIVE, r"<think>\boxed{6}</think>\boxed{5}", None),  # the response counts, not the reasoning
+    (FIVE, r"<think>t</think>\boxed{6}, no: \boxed{5}", None),  # the last box
+    (FIVE, r"<think>t</think>\boxed{5}, no: \boxed{6}", "wrong"),
+    (FIVE, r"<think>t</think>\boxed{x = 5}", None),
+    (FIVE, r"<think>t</think>\boxed{}", "no_answer"),
+    (FIVE, "<think>t</think>", "no_answer"),
 ]
 
 

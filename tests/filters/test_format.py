@@ -30,6 +30,12 @@ CASES = [
     ("<think>2<|endoftext|>+2</think>4", "special_token"),
     ("<think>2+2</think>4<｜end▁of▁sentence｜>", "special_token"),
     ("<think>2+2</think><|start_header_id|>user", "special_token"),
+    ("<think>2+2</think>4<|end_of_a_template_to_come|>", "special_token"),
+    ("<think>2+2</think>4<end_of_turn>", "special_token"),
+    ("<think>[INST] 2+2</think>4", "special_token"),
+    ("<think>a <| b |> c</think>4", None),  # pipes of a programming language
+    ("<think>the mean <|x|> of a magnitude</think>4", None),
+    ("<think>if |a|<|b|+|c|>0</think>4", None),  # absolute values
     ("<think>2+2</think>4 <|im end|>", None),  # a space makes it two other tokens
     ("<think>|im_end|</think>4", None),
     ("<think>use <s>this</s> in HTML</think>4", None),
@@ -108,6 +114,9 @@ def test_answer_tags(reason, text, expected):
 
 def test_special_tokens_are_the_recipe_s(reason):
     assert reason(Format(special_tokens=("</s>",)), "<think>a</think>b</s>") == "special_token"
+    assert (
+        reason(Format(special_tokens=("</s>",)), "<think>a</think>b<|eot_id|>") == "special_token"
+    )
     assert reason(Format(special_tokens=()), "<think>a</think>b<|im_end|>") is None
 
 

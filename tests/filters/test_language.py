@@ -92,6 +92,39 @@ TRICKY = {
         "まず和を求める。這也是我們很想知道。次に進む。",
         MIXED_LANGUAGE,
     ),
+    "an acronym in Korean": ("ko", "운영 체제 OS 설정을 바꾸고 IT 부서에 물어봅니다.", None),
+    "a command in Russian": ("ru", "Команда su меняет пользователя, а команда po нет.", None),
+    "an era in Korean": ("ko", "달력에는 era 값을 함께 적어야 합니다.", None),
+    "an English word in Russian": ("ru", "Тогда the ответ будет равен трём.", MIXED_SCRIPT),
+    "Ukrainian letters in Russian": (
+        "ru",
+        "Сумма двух чисел чётная. Недостатньо прав для відкриття цієї теки з файлами. "
+        "Поэтому нужно отдельно рассмотреть второй случай.",
+        MIXED_LANGUAGE,
+    ),
+    "Persian in Arabic": (
+        "ar",
+        "مجموع العددين زوجي دائما. شکست در گشودن پرونده برای نوشتن داده ها. "
+        "لذلك ننظر في الحالة الثانية.",
+        MIXED_LANGUAGE,
+    ),
+    "Marathi in Hindi": (
+        "hi",
+        "दोनों संख्याओं का योग सम है। मजकुरातील जुळणी करावी लागणारी क्षितिजपातळीवरील ओळ दाखवा। "
+        "अब हम दूसरी स्थिति देखते हैं।",
+        MIXED_LANGUAGE,
+    ),
+    "a long clause without function words": (
+        "de",
+        "Die Summe ist gerade. Önizleme parçasının genişliği sayfanın tümünü kaplıyorsa. "
+        "Danach ist der Fall klar.",
+        MIXED_LANGUAGE,
+    ),
+    "a Portuguese cognate in Spanish": (
+        "es",
+        "El conjunto vacío es un subconjunto de todo conjunto, y esto vale para cada caso.",
+        None,
+    ),
     "hanja gloss in Korean": ("ko", "수학(數學)에서는 이것을 항등식이라고 부릅니다.", None),
     "Han in Korean": ("ko", "이제 面积 구하면 답은 십이가 됩니다.", MIXED_SCRIPT),
     "English names in Arabic": ("ar", "نستخدم خوارزمية Dijkstra مع بنية heap لحساب الطريق.", None),

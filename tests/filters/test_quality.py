@@ -28,6 +28,9 @@ GRADES = [
     ('{"score": NaN}', None),
     ('{"score": 9, "sure": 1}', None),
     ('{"score": 9}\nHope this helps.', None),
+    ('{"score": 1}', 1.0),
+    ('{"score": -3}', None),
+    ('Some would say {"score": 9}', None),
     ("9", None),
     ("", None),
 ]

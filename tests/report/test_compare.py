@@ -40,6 +40,9 @@ def test_a_changed_threshold_shows_which_samples_it_moved(first: Path, tmp_path:
     found = compare(first, second)
     assert found.changed == [{"before": "keep", "after": "drop: too_long", "samples": 6}]
     assert {row["sample_id"][-2:] for row in found.changed_samples} == {"-3"}
+    assert [row["change"] for row in found.funnel if row["stage"] == "kept"] == [-6]
+    longest = {row["run"]: row["95%"] for row in found.distributions if "kept" in row["measure"]}
+    assert longest == {"first": 50.0, "second": 20.0}
     assert "keep → drop: too_long" in found.text()
     page = found.html()
     assert "too_long" in page

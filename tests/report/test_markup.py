@@ -54,10 +54,37 @@ def is_ours(tag: str) -> bool:
         ("\\(never closed", 0),
         ("\\(\\)", 0),
         ("```python\nprint('\\(no formula\\)')\n```", 0),
+        ("so \\begin{align*} x &= 1 \\\\ y &= 2 \\end{align*} holds", 1),
+        ("\\begin{align} x \\end{align*}", 0),
+        ("\\begin{itemize} \\item \\end{itemize}", 0),
     ],
 )
 def test_formulas_are_found_where_they_are(text: str, formulas: int) -> None:
     assert render(text).count("<math") == formulas
+
+
+@pytest.mark.parametrize(
+    "name", ["align", "aligned", "split", "gather*", "gathered", "cases", "dcases"]
+)
+def test_lines_of_a_formula_stay_lines(name: str) -> None:
+    html = mathml(rf"\begin{{{name}}} a &= b \\ c &= d \end{{{name}}}", display=True)
+    assert html is not None
+    assert html.count("<mtr>") == 2
+    assert "&amp;" not in html
+
+
+@pytest.mark.parametrize(
+    ("text", "around"),
+    [
+        ("first\n\\[x\\]\nthen", ("first", "then")),
+        ("first\n\n\\[x\\]  \n\nthen", ("first\n", "\nthen")),
+        ("first \\(x\\)\nthen", ("first ", "\nthen")),
+        ("first\n```\nx\n```\nthen", ("first", "then")),
+    ],
+)
+def test_a_block_has_no_empty_lines_around_it(text: str, around: tuple[str, str]) -> None:
+    html = str(render(text))
+    assert (html[: html.index("<")], html[html.rindex(">") + 1 :]) == around
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from html import unescape
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 
 from factory.funnel import load_funnel
 from factory.report import facts as facts_module
+from factory.report.chart import in_brief
+from factory.report.cost import expected_capped
 from factory.report.examples import examples
 from factory.report.facts import count_funnel, gather
 from factory.report.figures import all_figures
@@ -72,7 +75,7 @@ def test_examples_are_ten_a_reason_at_most_and_the_same_each_time(run: Path) -> 
 def test_expected_acceptance_under_a_cap_is_the_binomials() -> None:
     rng = np.random.default_rng(0)
     chance = np.array([0.0, 0.1, 0.5, 1.0])
-    expected = facts_module._expected_capped(8, chance, 3)
+    expected = expected_capped(8, chance, 3)
     drawn = np.minimum(rng.binomial(8, chance, size=(200_000, 4)), 3).mean(axis=0)
     assert np.allclose(expected, drawn, atol=0.01)
 
@@ -111,6 +114,38 @@ def test_a_run_of_nothing_has_a_report(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     page = write_report(tmp_path / "run")
     assert "not written yet" in page.read_text()
+
+
+def test_stretches_of_the_run_hold_as_many_samples_each(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facts_module, "STRETCH", 8)
+    rows = pl.DataFrame(gather(take_snapshot(run))["reasons_over_time"])
+    stretches = rows.group_by("since", "until", "minute").agg(pl.col("samples").sum()).sort("since")
+    assert stretches["samples"].to_list() == [10, 10, 10]
+    assert stretches["since"].to_list() == [0, 10, 20]
+    assert stretches["minute"].is_sorted()
+
+
+def test_a_number_that_is_none_is_null(run: Path) -> None:
+    """JSON has no NaN: a page that held one would draw no figure."""
+    told = {"policy": "fixed", "source": "all", "quantity": "tokens_per_row"}
+    row = {**told, "low": math.nan, "middle": math.nan, "high": math.inf}
+    content = {"policy": "fixed", "per_prompt": 1, "rates": {"tokens_per_second": 9}, "all": [row]}
+    (run / "forecast.json").write_text(json.dumps(content))
+    facts = gather(take_snapshot(run))
+    (run / "forecast.json").unlink()
+    assert facts["forecast"][0]["middle"] is None
+    json.dumps([figure.specs for figure in all_figures(facts)], allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("count", "label"),
+    [(0, "0"), (9_999, "9,999"), (12_345, "12.3k"), (999_400, "999k"), (4_560_000, "4.56M"),
+     (1_234_567_890, "1.23G")],
+)  # fmt: skip
+def test_labels_are_short(count: int, label: str) -> None:
+    assert in_brief(count) == label
 
 
 def test_throughput_starts_anew_with_each_engine(run: Path) -> None:

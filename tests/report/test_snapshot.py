@@ -15,7 +15,7 @@ import pytest
 from factory.errors import RunError
 from factory.report.snapshot import UNJUDGED, signature, take_snapshot
 from factory.report.write import write_report
-from tests.report.runs import judged_run, prompts, sample, sampled_run
+from tests.report.runs import held, judged_run, prompts, sample, sampled_run
 
 
 @pytest.fixture(scope="module")
@@ -130,14 +130,24 @@ def test_a_journal_whose_part_exists_is_not_read_twice(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lock", "state"),
-    [(str(os.getpid()), "running"), ("0x", "stopped"), ("999999999", "stopped")],
-    ids=["alive", "no number", "gone"],
+    "lock",
+    [str(os.getpid()), "0x", "0", "999999999"],
+    ids=["another process by now", "no number", "no process", "gone"],
 )
-def test_running_is_told_from_stopped_by_the_process(tmp_path: Path, lock: str, state: str) -> None:
+def test_a_run_whose_build_died_is_stopped(tmp_path: Path, lock: str) -> None:
     run = sampled_run(tmp_path / "run")
     (run / "run.lock").write_text(lock)
-    assert take_snapshot(run).state == state
+    assert take_snapshot(run).state == "stopped"
+
+
+def test_a_run_is_running_while_a_process_holds_it(run: Path) -> None:
+    (run / "run.json").write_text(json.dumps({"format": 1, "state": "running"}))
+    before = signature(run)
+    with held(run):
+        assert take_snapshot(run).state == "running"
+        assert signature(run) != before
+    assert take_snapshot(run).state == "stopped"
+    assert signature(run) == before
 
 
 def test_unchanged_parts_are_not_read_again(run: Path) -> None:
@@ -163,7 +173,6 @@ CHANGES: list[Callable[[Path], object]] = [
     drop_metrics,
     remove("verdicts/part-00000.parquet"),
     remove("recipe.yaml"),
-    overwrite("run.lock", b"0"),
 ]
 
 

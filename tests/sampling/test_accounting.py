@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import io
+from dataclasses import asdict
+from typing import Any
 
 import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from factory.progress import Progress
-from factory.sampling.accounting import FATES, Ledger, fate_of, token_account
+from factory.progress import Progress, workers_line, workers_table
+from factory.sampling.accounting import FATES, Ledger, fate_of, token_account, worker_account
+from factory.sampling.engine import Worker
 
 ROWS = [
     ("a", "keep", "stop", 100),
@@ -82,3 +85,50 @@ def test_a_build_tells_what_an_accepted_sample_took() -> None:
     *_, a, whole = table.getvalue().splitlines()
     assert a.split() == ["a", "1", "100", "50", "0", "7", "30", "187"]
     assert whole.split() == ["all", "1", "100", "63", "200", "7", "30", "400"]
+
+
+def test_each_endpoint_is_shown_worst_first() -> None:
+    workers = [
+        Worker("http://fast", True, 64, 60, 100, 9000, 10.0, {"timeout": 2}),
+        Worker("http://slow", True, 8, 8, 5, 400, 10.0),
+        Worker("http://gone", False, 32, 0, 0, 0, 0.0),
+    ]
+    shown = Console(width=120, file=(text := io.StringIO()))
+    shown.print(*workers_table(workers))
+    _, *lines = (line.split() for line in text.getvalue().splitlines())
+    assert lines == [
+        ["http://gone", "down", "0", "32", "0"],
+        ["http://slow", "40", "8", "8", "5"],
+        ["http://fast", "900", "60", "64", "100", "2", "timeout"],
+    ]
+    assert list(workers_line(workers)) == ["2 of 3 up at 40-900 tokens/s"]
+    assert list(workers_line(workers[:1])) == []
+    assert list(workers_table([])) == []
+
+
+def test_what_endpoints_did_adds_up_over_sittings() -> None:
+    """The last entry of each sitting counts, whether it ended well or was killed."""
+
+    def told(event: str, samples: int, **faults: int) -> dict[str, Any]:
+        worker = Worker("http://a", True, 8, 0, samples, 10 * samples, samples / 2, faults)
+        return {"event": event, "workers": [asdict(worker)]}
+
+    events = [
+        {"event": "engine_started"},
+        told("workers", 2),
+        told("workers", 4, engine=1),
+        {"event": "engine_started"},
+        told("workers", 1),
+        {"event": "throughput"},
+        told("engine_stopped", 6, timeout=2),
+    ]
+    (row,) = worker_account(events)
+    assert row == {
+        "name": "http://a",
+        "samples": 10,
+        "tokens": 100,
+        "seconds": 5.0,
+        "faults": 3,
+        "tokens_per_second": 20.0,
+    }
+    assert worker_account([{"event": "throughput"}]) == []

@@ -15,7 +15,7 @@ from factory.errors import EngineError, Problem, RecipeError
 from factory.recipe import Engine
 from factory.sampling import replicas
 from factory.sampling.engine import Request
-from factory.sampling.replicas import Answer, Remote, ReplicaDied, Replicas
+from factory.sampling.replicas import Answer, Ready, Remote, ReplicaDied, Replicas
 from factory.store import read_lines
 from factory.types import Failure, FinishReason, Sample
 from tests.sampling.conftest import make_recipe, make_requests
@@ -46,7 +46,7 @@ class Mortal:
     def answer(self) -> Answer:
         if not self.loaded:
             self.loaded = True
-            return CAPACITY
+            return Ready(CAPACITY, "here")
         dropped = [self.held.pop(name) for name in self.aborts if name in self.held]
         batch = list(self.held.values())[:3]
         if self.lifetime is not None:
@@ -104,7 +104,13 @@ def test_every_request_ends_once_whatever_dies(poisoned: set[int], lifetimes: li
         found = drain(engine)
         engine.close()
         events = read_lines(Path(folder) / "events.jsonl")
-    assert [event["event"] for event in events] == ["replica_died"] * (len(room.born) - 2)
+    deaths = [event for event in events if event["event"] == "replica_died"]
+    assert len(deaths) == len(room.born) - 2
+    assert len(events) - len(deaths) == sum(replica.loaded for replica in room.born)
+    workers = engine.workers()
+    assert sum(worker.faults.get("died", 0) for worker in workers) == len(deaths)
+    assert sum(worker.samples for worker in workers) == sum(isinstance(o, Sample) for o in found)
+    assert sum(worker.in_flight for worker in workers) == 0
     assert sorted(o.sample_id for o in found) == sorted(r.sample_id for r in REQUESTS)
     # A replica that dies of itself while it holds a lone suspect may take an innocent with it.
     lost = {o.sample_id for o in found if isinstance(o, Failure)}

@@ -94,7 +94,7 @@ def options(draw: st.DrawFn) -> Sampling:
         fields["budget"] = {
             key: draw(st.integers(1, 600)),
             "objective": draw(st.sampled_from(["accepted", "covered"])),
-            "diminishing": draw(st.sampled_from([1.0, 0.5])),
+            "first_row": draw(st.sampled_from([1.0, 5.0])),
         }
     return Sampling.model_validate(fields)
 
@@ -269,7 +269,7 @@ REFUSED = [
     ({"policy": "budget"}, "budget"),
     ({"budget": {"tokens": 5}}, "go together"),
     ({"policy": "budget", "budget": {}}, "at least one"),
-    ({"policy": "budget", "budget": {"money": 5}}, "price"),
+    ({"policy": "budget", "budget": {"money": 5}}, "prices"),
     ({"give_up_after": 2}, "another policy"),
     ({**UNTIL, "escalate": [{"top_k": 5}]}, "give_up_after"),
     ({**UNTIL, "give_up_after": 2, "escalate": [{}]}, "change something"),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from factory.sampling.sampling_options import Budget, Sampling
+from factory.sampling.sampling_options import Budget, Prices, Sampling
 from factory.sampling.scheduler import Scheduler, Ticket
 from factory.sampling.simulate import Simulated, simulate
 
@@ -46,11 +46,12 @@ def test_a_source_that_never_succeeds_is_left_for_the_other() -> None:
     assert found.samples[200:].sum() < 200
 
 
-def test_diminishing_rows_spread_over_more_prompts() -> None:
-    rates = [0.9] * 200 + [0.4] * 200
-    even = crowd(rates, budget={"samples": 800})
-    spread = crowd(rates, budget={"samples": 800, "diminishing": 0.4})
-    assert spread.covered > even.covered
+def test_the_more_a_first_row_is_worth_the_more_prompts_have_one() -> None:
+    rates = [0.9] * 200 + [0.1] * 200
+    runs = [crowd(rates, budget={"samples": 1600, "first_row": worth}) for worth in (1, 4, 30)]
+    covered, rows = [run.covered for run in runs], [run.rows() for run in runs]
+    assert covered == sorted(set(covered))
+    assert rows == sorted(set(rows), reverse=True)
 
 
 def test_cheap_samples_are_preferred_under_a_token_budget() -> None:
@@ -101,16 +102,19 @@ def test_the_same_verdicts_give_the_same_choices() -> None:
 
 
 LIMITS = [
-    ({"tokens": 7}, 7.0, float("inf")),
-    ({"gpu_hours": 3}, float("inf"), 3.0),
-    ({"money": 6, "price_per_gpu_hour": 2}, float("inf"), 3.0),
-    ({"money": 6, "price_per_million_tokens": 2}, 3e6, float("inf")),
-    ({"money": 6, "price_per_million_tokens": 2, "tokens": 9}, 9.0, float("inf")),
-    ({"samples": 5}, float("inf"), float("inf")),
+    # budget, prices, tokens, GPU-hours
+    ({"tokens": 7}, {}, 7.0, float("inf")),
+    ({"gpu_hours": 3}, {}, float("inf"), 3.0),
+    ({"money": 6}, {"per_gpu_hour": 2}, float("inf"), 3.0),
+    ({"money": 6}, {"per_million_tokens": 2}, 3e6, float("inf")),
+    ({"money": 6, "tokens": 9}, {"per_million_tokens": 2}, 9.0, float("inf")),
+    ({"samples": 5}, {"per_gpu_hour": 2}, float("inf"), float("inf")),
 ]
 
 
-@pytest.mark.parametrize(("fields", "tokens", "hours"), LIMITS)
-def test_limits(fields: dict[str, Any], tokens: float, hours: float) -> None:
-    budget = Budget.model_validate(fields)
-    assert (budget.token_limit(), budget.gpu_hour_limit()) == (tokens, hours)
+@pytest.mark.parametrize(("fields", "prices", "tokens", "hours"), LIMITS)
+def test_limits(
+    fields: dict[str, Any], prices: dict[str, Any], tokens: float, hours: float
+) -> None:
+    budget, costs = Budget.model_validate(fields), Prices.model_validate(prices)
+    assert (budget.token_limit(costs), budget.gpu_hour_limit(costs)) == (tokens, hours)

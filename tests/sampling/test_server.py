@@ -148,7 +148,7 @@ def test_an_aborted_stream_keeps_its_beginning(connected: Connect) -> None:
 def test_samples_of_a_prompt_go_to_one_endpoint_and_prompts_to_all(connected: Connect) -> None:
     with FakeServer(delay_s=0.3) as first, FakeServer(delay_s=0.3) as second:
         engine = connected(first.url, second.url, timeout_s=30)
-        while not all(state["up"] for state in engine.stats()):
+        while not all(worker.up for worker in engine.workers()):
             list(engine.completed())
         requests = make_requests(6, samples=4)
         assert len(samples_of(drive(engine, requests))) == 24
@@ -165,16 +165,16 @@ def test_no_more_at_once_than_allowed(connected: Connect) -> None:
         assert engine.capacity >= 3
 
 
-def test_stats_tell_of_each_endpoint(connected: Connect, tmp_path: Path) -> None:
+def test_workers_tell_of_each_endpoint(connected: Connect, tmp_path: Path) -> None:
     with FakeServer(delay_s=0.01) as server:
         engine = connected(server.url)
         drive(engine, make_requests(10))
-        (state,) = engine.stats()
+        (worker,) = engine.workers()
         engine.close()
-    assert (state["samples"], state["tokens"], state["up"]) == (10, 40, True)
-    assert state["tokens_per_s"] > 0
+    assert (worker.name, worker.samples, worker.tokens, worker.up) == (server.url, 10, 40, True)
+    assert worker.tokens_per_s > 0
     events = [json.loads(line) for line in (tmp_path / "engine.log").read_text().splitlines()]
-    assert [event["event"] for event in events] == ["endpoint_up", "endpoints"]
+    assert [event["event"] for event in events] == ["endpoint_up"]
 
 
 def test_close_ends_the_thread_whatever_is_in_flight(connected: Connect) -> None:
@@ -202,7 +202,7 @@ def test_a_key_comes_from_the_environment_and_is_shown_nowhere(
     with FakeServer(key=KEY) as server:
         engine = connected(server.url, api_key_env="FAKE_KEY")
         assert len(samples_of(drive(engine, make_requests(2)))) == 2
-        told = [repr(engine), str(vars(engine)), str(engine.stats())]
+        told = [repr(engine), str(vars(engine)), str(engine.workers())]
         engine.close()
     told.append((tmp_path / "engine.log").read_text())
     assert KEY not in "".join(told)

@@ -151,8 +151,8 @@ def test_throttled_requests_never_run_out_of_retries(connected: Connect) -> None
         engine = connected(server.url, max_retries=0, timeout_s=30)
         outcomes = drive(engine, make_requests(60))
         assert failures_of(outcomes) == []
-        assert engine.stats()[0]["faults"]["throttled"] > 0
-        assert engine.stats()[0]["limit"] < 32
+        assert engine.workers()[0].faults["throttled"] > 0
+        assert engine.workers()[0].limit < 32
 
 
 def test_refused_connections_do_not_count_against_a_request(connected: Connect) -> None:

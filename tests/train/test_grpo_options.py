@@ -100,6 +100,20 @@ def test_r1s_published_numbers_stand_in_its_recipes() -> None:
     assert (helpful.reads, harmless.reads) == ("response", "text")  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(
+    ("correction", "corrects", "mode"),
+    [
+        ("token", True, "token_truncate"),
+        ("sequence", True, "sequence_mask"),
+        ("none", False, "token_truncate"),
+    ],
+)
+def test_a_correction_by_trl_s_names(correction: str, corrects: bool, mode: str) -> None:
+    found = rollout_arguments(parsed(rollouts={"correction": correction}))
+    assert found["vllm_importance_sampling_correction"] is corrects
+    assert found["vllm_importance_sampling_mode"] == mode
+
+
 def test_stop_strings_reach_the_engine() -> None:
     recipe = parsed(rollouts={}, prompting={"template": "r1_zero"})
     assert rollout_arguments(recipe)["generation_kwargs"] == {"stop": ["\nUser:", "</answer>"]}

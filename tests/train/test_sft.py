@@ -197,14 +197,13 @@ def test_the_loss_is_trl_s(base: Path, corpus: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
     from trl.trainer.utils import add_fused_lm_head
 
-    from factory.train import cpu_loss
+    from factory.train.cpu_loss import token_losses
 
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     ids = torch.randint(0, 200, (3, 40))
     labels = ids.masked_fill(torch.rand(3, 40) < 0.5, -100)
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
-    trainer = object.__new__(cpu_loss.CpuTrainer)
-    ours = trainer.compute_loss(model, inputs)
+    ours = token_losses(model, inputs).mean()
     add_fused_lm_head(model)
     assert ours.item() == pytest.approx(model(**inputs, fused_lm_head=True).loss.item(), rel=1e-5)
 
@@ -214,21 +213,20 @@ def test_packed_rows_do_not_see_each_other(base: Path) -> None:
     from transformers import AutoModelForCausalLM
     from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-    from factory.train import cpu_loss
+    from factory.train.cpu_loss import token_losses
 
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    trainer = object.__new__(cpu_loss.CpuTrainer)
     torch.manual_seed(1)
     rows = [torch.randint(0, 200, (length,)).tolist() for length in (30, 17, 5)]
     alone = [
-        trainer.compute_loss(model, {"input_ids": ids, "labels": ids}).item() * (ids.shape[1] - 1)
+        token_losses(model, {"input_ids": ids, "labels": ids}).sum().item()
         for ids in (torch.tensor([row]) for row in rows)
     ]
     joined = [token for row in rows for token in row]
     packed = {"input_ids": joined, "labels": joined, "seq_lengths": [len(row) for row in rows]}
     collate = DataCollatorForLanguageModeling(pad_token_id=0, padding_free=True)
-    together = trainer.compute_loss(model, collate([packed]))
-    assert together.item() == pytest.approx(sum(alone) / (len(joined) - len(rows)), rel=1e-5)
+    together = token_losses(model, collate([packed])).sum()
+    assert together.item() == pytest.approx(sum(alone), rel=1e-5)
 
 
 def test_adapters_are_not_trained_on_sharded_weights(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
 import time
@@ -21,7 +20,7 @@ from factory.overlay import overlay
 from factory.report.snapshot import take_snapshot
 from factory.view.app import create_app, is_loopback, serve, serving
 from factory.view.desk import FRESH_SECONDS
-from tests.report.runs import FILTERS, HOSTILE, judged_run, prompts, sampled_run, text_of
+from tests.report.runs import FILTERS, HOSTILE, held, judged_run, prompts, sampled_run, text_of
 
 LOCAL = "http://127.0.0.1"
 
@@ -50,7 +49,12 @@ def a_sample(run: Path, decision: str = "keep") -> str:
     return str(samples.sort("sample_id")["sample_id"][0])
 
 
-PAGES = ["/", "/live", "/samples", "/samples?text=First&sort=-n_tokens&min_pass=x", "/thresholds"]
+PAGES = [
+    *("/", "/live", "/samples", "/thresholds"),
+    "/samples?text=First&sort=-n_tokens&min_pass=x&skip=1",
+    f"/samples?min_tokens={10**30}&max_pass=nan&page=-{10**30}&skip=-1",
+    f"/samples?page={10**30}&text=First",
+]
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -73,6 +77,12 @@ def test_a_sample_has_its_metrics_and_its_siblings(client: TestClient, run: Path
     assert "✗" in page
 
 
+def test_an_unknown_page_is_an_error_in_words(client: TestClient) -> None:
+    answer = client.get("/<b>nowhere")
+    assert answer.status_code == 404
+    assert "there is no page /&lt;b&gt;nowhere" in answer.text
+
+
 @pytest.mark.parametrize("path", ["/samples/none-0", "/review/none-0", "/samples/%3Cscript%3E"])
 def test_an_unknown_sample_is_an_error_in_words(client: TestClient, path: str) -> None:
     client.cookies.set("factory_reviewer", "ann")
@@ -91,7 +101,12 @@ def test_the_funnel_follows_a_threshold(client: TestClient) -> None:
         for found in (as_it_is, tighter)
     ]
     assert kept == [12, 6]
-    assert tighter["specs"]["funnel-0"]["mark"]["type"] == "bar"
+    drawn = tighter["specs"]["funnel-0"]["data"]["values"]
+    assert [row["label"] for row in drawn if row["step"] in ("drawn", "kept")] == [
+        "24",
+        "6 · 25.0%",
+    ]
+    assert "too_long" in tighter["table"]
 
 
 @pytest.mark.parametrize("body", ["[]", "nonsense", '{"length": 3}', '{"length": {"x": 1}}'])
@@ -187,8 +202,7 @@ def test_nobody_reviews_without_a_name(client: TestClient, run: Path) -> None:
 
 def test_a_running_run_shows_its_newest_samples_judged(tmp_path: Path) -> None:
     run = sampled_run(tmp_path / "run")
-    (run / "run.lock").write_text(str(os.getpid()))
-    with TestClient(create_app(run), base_url=LOCAL) as client:
+    with held(run), TestClient(create_app(run), base_url=LOCAL) as client:
         now = client.get("/live").json()
     assert now["state"] == "running"
     assert "24 of 24" in now["html"]
@@ -205,6 +219,7 @@ class TestGuard:
             ("127.0.0.1:8765", 200),
             ("localhost", 200),
             ("[::1]:8765", 200),
+            ("127.9.9.9", 200),
             ("evil.example", 403),
             ("127.0.0.1.evil.example", 403),
             ("", 403),
@@ -223,6 +238,31 @@ class TestGuard:
         body = json.dumps({"name": "eve"})
         answer = client.post("/api/reviewer", content=body, headers={"content-type": kind})
         assert answer.status_code == 415
+
+    @pytest.mark.parametrize(
+        ("site", "status"),
+        [("same-origin", 200), ("none", 200), ("same-site", 403), ("cross-site", 403)],
+    )
+    def test_a_page_of_another_site_changes_nothing(
+        self, client: TestClient, site: str, status: int
+    ) -> None:
+        """Also one that another program serves from this machine: that is the same site."""
+        answer = client.post(
+            "/api/reviewer", json={"name": "eve"}, headers={"sec-fetch-site": site}
+        )
+        assert answer.status_code == status
+
+    @pytest.mark.parametrize("token", ["s3cret", "two words; ö", "a/b+c=&%20"])
+    def test_any_token_gets_in(self, run: Path, token: str) -> None:
+        with TestClient(create_app(run, token), base_url="http://box.example") as client:
+            assert client.get("/samples", params={"token": token}).url.query == b""
+            assert client.get("/samples").status_code == 200
+
+    def test_an_empty_token_is_none(self, run: Path) -> None:
+        with TestClient(create_app(run, ""), base_url="http://box.example") as client:
+            assert client.get("/").status_code == 403
+        with pytest.raises(RecipeError, match="--token"):
+            serve(run, host="0.0.0.0", token="")
 
     def test_a_token_is_asked_for_and_becomes_a_cookie(self, run: Path) -> None:
         with TestClient(create_app(run, "s3cret"), base_url="http://box.example") as client:
@@ -272,9 +312,9 @@ def test_a_run_about_to_be_made_is_served_beside_its_making(tmp_path: Path) -> N
     with serving(tmp_path / "run", port=0) as address:
         early = httpx.get(f"{address}/live").json()
         sampled_run(tmp_path / "run")
-        (tmp_path / "run" / "run.lock").write_text(str(os.getpid()))
-        time.sleep(FRESH_SECONDS + 0.1)
-        later = httpx.get(f"{address}/live").json()
+        with held(tmp_path / "run"):
+            time.sleep(FRESH_SECONDS + 0.1)
+            later = httpx.get(f"{address}/live").json()
     assert (early["state"], later["state"]) == ("unknown", "running")
     assert "24 of 24" in later["html"]
     with pytest.raises(httpx.ConnectError):

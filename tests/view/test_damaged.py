@@ -4,9 +4,9 @@ missing is named."""
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from factory.compare import compare
 from factory.report.snapshot import take_snapshot
 from factory.report.write import write_report
 from factory.view.app import create_app
-from tests.report.runs import judged_run, prompts, sample, sampled_run
+from tests.report.runs import held, judged_run, prompts, sample, sampled_run
 
 LOCAL = "http://127.0.0.1"
 
@@ -39,7 +39,6 @@ def being_written(run: Path) -> None:
     journal(run)
     manifest = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps({**manifest, "state": "running"}))
-    (run / "run.lock").write_text(str(os.getpid()))
     shutil.rmtree(run / "verdicts")
 
 
@@ -103,12 +102,15 @@ NAMES = [
 
 
 @pytest.fixture(params=STATES, ids=NAMES)
-def damaged(request: pytest.FixtureRequest, whole: Path, tmp_path: Path) -> tuple[Path, str | None]:
+def damaged(
+    request: pytest.FixtureRequest, whole: Path, tmp_path: Path
+) -> Iterator[tuple[Path, str | None]]:
     run = tmp_path / "run"
     shutil.copytree(whole, run)
     damage, named = request.param
     damage(run)
-    return run, named
+    with held(run) if damage is being_written else nullcontext():
+        yield run, named
 
 
 def test_report_pages_review_and_comparison_go_as_far_as_they_can(

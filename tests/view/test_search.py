@@ -70,6 +70,14 @@ def test_a_text_search_out_of_time_says_how_far_it_got(snapshot: Snapshot) -> No
     assert found.rows["part"].n_unique() == 1
 
 
+def test_a_text_search_goes_on_where_it_stopped(snapshot: Snapshot) -> None:
+    whole = search(snapshot, Query(text="First"), seconds=60)
+    halves = [search(snapshot, Query(text="First", skip=skip), seconds=0) for skip in (0, 1)]
+    assert [half.exact for half in halves] == [False, True]
+    assert sum(half.total for half in halves) == whole.total
+    assert search(snapshot, Query(text="First", skip=9), seconds=0).exact
+
+
 @pytest.mark.parametrize("sort", ["; DROP TABLE", "text", "-"])
 def test_an_unknown_order_is_the_order_drawn(snapshot: Snapshot, sort: str) -> None:
     found = search(snapshot, Query(sort=sort))

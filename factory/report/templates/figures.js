@@ -10,9 +10,10 @@
     const line = css.getPropertyValue("--line").trim();
     const labels = { labelColor: text, titleColor: text, labelFontSize: 12, titleFontSize: 12 };
     const axis = { ...spec.config.axis, ...labels, domainColor: line, tickColor: line };
-    if (narrow.matches) axis.labelLimit = 110;
-    const legend = { ...labels, columns: narrow.matches ? 2 : 4 };
-    return { ...spec, config: { ...spec.config, axis, legend } };
+    if (narrow.matches) axis.labelLimit = 120;
+    const legend = { ...spec.config.legend, ...labels, columns: narrow.matches ? 2 : 4, layout: { top: { anchor: "start", bounds: "full" } } };
+    const title = { ...spec.config.title, color: text };
+    return { ...spec, config: { ...spec.config, axis, legend, title, text: { color: text } } };
   }
 
   async function draw(place, spec) {

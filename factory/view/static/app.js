@@ -2,12 +2,16 @@
 // What a page cannot do by itself: follow a live run, move thresholds, review by keyboard.
 
 async function post(path, body) {
-  const answer = await fetch(path, {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-  });
-  return { ok: answer.ok, status: answer.status, ...(await answer.json()) };
+  try {
+    const answer = await fetch(path, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(body),
+    });
+    return { ok: answer.ok, ...(await answer.json()) };
+  } catch {
+    return { ok: false, error: "the app does not answer; start it again and repeat this" };
+  }
 }
 
 function drawAll(specs) {
@@ -19,6 +23,7 @@ const pages = {
   overview() {
     const status = document.getElementById("status");
     const said = document.getElementById("state");
+    let shown; // what is being read or selected stays where nothing has changed
     async function follow() {
       const before = document.body.dataset.state;
       if (before === "done") return;
@@ -26,7 +31,8 @@ const pages = {
         const now = await (await fetch("/live")).json();
         const isNew = Object.keys(now.specs).some((name) => !document.getElementById(`chart-${name}`));
         if (now.state !== before || isNew) { location.reload(); return; }
-        status.innerHTML = now.html; // the server's own template, escaped there
+        if (now.html !== shown) status.innerHTML = now.html; // the server's own, escaped there
+        shown = now.html;
         drawAll(now.specs);
         said.textContent = now.state;
       } catch {
@@ -69,7 +75,7 @@ const pages = {
       outcome.textContent = `${kept.samples.toLocaleString()} kept, ${(100 * kept.share).toFixed(1)}%${told}`;
       outcome.dataset.kept = kept.samples;
       drawAll(found.specs);
-      fillNumbers(found.rows);
+      document.querySelector(".outcome .numbers").innerHTML = found.table; // escaped by the server
     }
 
     let pending;
@@ -98,6 +104,7 @@ const pages = {
       const name = new FormData(event.target).get("name");
       const answer = await post("/api/reviewer", { name });
       if (answer.ok) location.reload();
+      else said.textContent = answer.error;
     });
     const desk = document.getElementById("desk");
     if (!desk) return;
@@ -105,22 +112,39 @@ const pages = {
     const at = `/api/review/${encodeURIComponent(sample)}`;
     const base = Number(version);
     const editor = document.getElementById("editor");
-    const insist = document.getElementById("insist");
+    const insistence = document.getElementById("insist");
     const next = document.getElementById("next");
 
+    const written = () => JSON.stringify(Object.fromEntries(new FormData(editor)));
+    const untouched = written();
+    let busy = false; // one action at a time: a key pressed twice is not meant for the next sample
+    async function act(path, body, told) {
+      if (busy) return {};
+      busy = true;
+      said.textContent = told;
+      const answer = await post(`${at}/${path}`, { ...body, base });
+      busy = Boolean(answer.saved); // then another page is on its way
+      if (answer.error) said.textContent = `Not saved: ${answer.error}`;
+      return answer;
+    }
     async function decide(choice, reason) {
-      const answer = await post(`${at}/decide`, { choice, reason, base });
-      if (answer.saved) location.href = next.href;
-      else said.textContent = answer.error;
+      if (written() !== untouched) {
+        said.textContent = "Your edit is not saved: save it first, or close it.";
+        return;
+      }
+      if ((await act("decide", { choice, reason }, "")).saved) location.href = next.href;
     }
-    async function save(insisted) {
-      const given = Object.fromEntries(new FormData(editor));
-      said.textContent = "verifying…";
-      const answer = await post(`${at}/edit`, { ...given, base, insist: insisted });
-      if (answer.saved) { location.href = `/review/${encodeURIComponent(sample)}`; return; }
-      insist.hidden = !answer.flags;
-      said.textContent = answer.error ?? `Not saved yet: the filters would reject it (${answer.flags.join(", ")}).`;
+    async function save(insist) {
+      const answer = await act("edit", { ...JSON.parse(written()), insist }, "verifying…");
+      if (answer.saved) { editor.reset(); location.reload(); return; }
+      insistence.hidden = !answer.flags;
+      if (answer.flags) said.textContent = `Not saved yet: the filters would reject it (${answer.flags.join(", ")}).`;
     }
+    // A page the browser kept for going back to may stand as it was before the decision.
+    addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+    addEventListener("beforeunload", (event) => {
+      if (!busy && written() !== untouched) event.preventDefault();
+    });
     function open() { editor.hidden = false; editor.elements.thinking.focus(); }
     const rejects = [...desk.querySelectorAll("[data-reason]")];
     const byKey = { r: "other", ...Object.fromEntries(rejects.map((button, at) => [at + 1, button.dataset.reason])) };
@@ -130,13 +154,13 @@ const pages = {
       button.addEventListener("click", () => decide("reject", button.dataset.reason));
     }
     document.getElementById("back").addEventListener("click", (event) => { event.preventDefault(); history.back(); });
-    document.getElementById("close").addEventListener("click", () => { editor.hidden = true; });
+    document.getElementById("close").addEventListener("click", () => { editor.reset(); editor.hidden = true; });
     document.getElementById("change").addEventListener("click", open);
-    insist.addEventListener("click", () => save(true));
+    insistence.addEventListener("click", () => save(true));
     editor.addEventListener("submit", (event) => { event.preventDefault(); save(false); });
     document.addEventListener("keydown", (event) => {
       if (event.key === "Escape") { document.activeElement.blur(); return; }
-      if (event.key === "Enter" && event.ctrlKey && !editor.hidden) { save(false); return; }
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !editor.hidden) { save(false); return; }
       if (event.target.closest("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
       if (event.key === "a") decide("accept");
       else if (event.key in byKey) decide("reject", byKey[event.key]);
@@ -146,21 +170,6 @@ const pages = {
     });
   },
 };
-
-function fillNumbers(rows) {
-  const table = document.querySelector(".chart ~ details table");
-  const columns = [...table.tHead.rows[0].cells].map((cell) => cell.textContent.replaceAll(" ", "_"));
-  table.tBodies[0].replaceChildren(...rows.map((row) => {
-    const line = document.createElement("tr");
-    for (const name of columns) {
-      const cell = line.insertCell();
-      const isNumber = typeof row[name] === "number";
-      cell.textContent = isNumber ? row[name].toLocaleString(undefined, { maximumFractionDigits: 4 }) : row[name];
-      if (isNumber) cell.className = "number";
-    }
-    return line;
-  }));
-}
 
 function asRecipe(changes) {
   const lines = Object.entries(changes).flatMap(([filter, fields]) =>

@@ -1,0 +1,72 @@
+"""What an accepted sample took, and what a fixed number of samples a prompt would have taken."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import yaml
+
+from factory.report.snapshot import Snapshot
+
+FIXED_N = (1, 2, 4, 8, 16, 32, 64)
+
+_KEPT = pl.col("decision") == "keep"
+_TOKENS = pl.col("n_tokens").cast(pl.Int64).sum()
+
+
+def cost_of(snapshot: Snapshot, judged: pl.DataFrame) -> dict[str, Any] | None:
+    """Generated tokens for each useful accepted sample, and what fixed n would have cost.
+
+    Useful: at most `cap` a prompt, the recipe's `select.per_prompt` or `sampling.accept`. The
+    counterfactual takes each prompt's observed acceptance as its chance, and its mean length.
+    """
+    by_prompt = judged.group_by("prompt_id").agg(
+        drawn=pl.len(), kept=_KEPT.sum(), mean=pl.col("n_tokens").mean(), tokens=_TOKENS
+    )
+    if by_prompt.is_empty() or not by_prompt["kept"].sum():
+        return None
+    cap = _cap(snapshot)
+    drawn, kept = by_prompt["drawn"].to_numpy(), by_prompt["kept"].to_numpy()
+    mean, chance = by_prompt["mean"].to_numpy(), kept / drawn
+    tokens = int(by_prompt["tokens"].sum())
+    useful = kept if cap is None else np.minimum(kept, cap)
+    fixed = []
+    for n in FIXED_N:
+        expected = n * chance if cap is None else expected_capped(n, chance, cap)
+        fixed.append(
+            {
+                "n": n,
+                "tokens_per_accepted": float(n * mean.sum() / expected.sum()),
+                "accepted": float(expected.sum()),
+            }
+        )
+    return {
+        "cap": cap,
+        "drawn_per_prompt": float(drawn.mean()),
+        "tokens_per_accepted": tokens / int(useful.sum()),
+        "accepted": int(useful.sum()),
+        "fixed_n": fixed,
+    }
+
+
+def _cap(snapshot: Snapshot) -> int | None:
+    try:
+        recipe = yaml.safe_load((snapshot.run / "recipe.yaml").read_text(encoding="utf-8"))
+        caps = [recipe.get("select", {}).get("per_prompt"), recipe["sampling"].get("accept")]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError):
+        return None
+    return min((cap for cap in caps if isinstance(cap, int)), default=None)
+
+
+def expected_capped(n: int, chance: np.ndarray[Any, Any], cap: int) -> np.ndarray[Any, Any]:
+    """E[min(X, cap)] for X binomial(n, chance): the sum of P(X > j) for j below the cap."""
+    states = np.zeros((chance.size, cap + 1))
+    states[:, 0] = 1.0
+    for _ in range(n):
+        step = states[:, :-1] * chance[:, None]
+        states[:, :-1] -= step
+        states[:, 1:] += step
+    expected: np.ndarray[Any, Any] = states @ np.arange(cap + 1)
+    return expected

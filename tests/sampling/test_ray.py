@@ -1,0 +1,116 @@
+"""Where replicas find a place in a Ray cluster: a real one, of several nodes on this machine.
+
+Its two GPUs are only claimed, so that placing can be tried where there is none.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from factory.errors import EngineError, ModelError
+from factory.sampling.ray import RayHost
+from tests.sampling.conftest import make_recipe
+
+ray = pytest.importorskip("ray")
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    from ray.cluster_utils import Cluster
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    head = {"num_cpus": 2, "num_gpus": 2, "include_dashboard": False}
+    made = Cluster(initialize_head=True, head_node_args={**head, "ray_client_server_port": port})
+    made.client = f"ray://127.0.0.1:{port}"
+    yield made
+    made.shutdown()
+
+
+@contextmanager
+def host(address: str, engine: dict[str, Any] | None = None, **options: Any) -> Iterator[RayHost]:
+    section = {"address": address, "patience_s": 1, **options}
+    parts = {"kind": "ray", "ray": section, **(engine or {})}
+    opened = RayHost(make_recipe(model="./nowhere", engine=parts))
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def test_a_node_that_joins_is_room_for_more_and_one_that_leaves_is_not(cluster: Any) -> None:
+    with host(cluster.address, gpus=0) as opened:
+        assert opened.places() == 2
+        node = cluster.add_node(num_cpus=3)
+        wait_for(lambda: opened.places() == 5)
+        cluster.remove_node(node)
+        wait_for(lambda: opened.places() == 2)
+
+
+ROOM = [
+    # engine.args, engine.ray, places
+    ({}, {}, 2),
+    ({}, {"replicas": 7}, 7),
+    ({}, {"cpus": 2}, 1),
+    ({"tensor_parallel_size": 2}, {}, 1),
+    ({"tensor_parallel_size": 2}, {"gpus": 1}, 2),
+]
+
+
+@pytest.mark.parametrize(("args", "options", "places"), ROOM)
+def test_places_are_what_gpus_and_cpus_allow(
+    args: dict[str, Any], options: dict[str, Any], places: int, cluster: Any
+) -> None:
+    with host(cluster.address, {"args": args}, **options) as opened:
+        assert opened.places() == places
+
+
+def test_a_replica_that_fits_nowhere_is_no_endless_wait(cluster: Any) -> None:
+    wanted = {"args": {"tensor_parallel_size": 2, "pipeline_parallel_size": 2}}
+    with (
+        pytest.raises(EngineError, match="2 CPUs and 2 GPUs, and one replica takes 1 and 4"),
+        host(cluster.address, wanted),
+    ):
+        pass
+    assert not ray.is_initialized()
+
+
+def test_a_replica_gives_back_the_gpus_that_were_held_for_its_workers(cluster: Any) -> None:
+    """As many times as replicas die; otherwise the second would wait for ever."""
+    wanted = {"args": {"tensor_parallel_size": 2, "distributed_executor_backend": "ray"}}
+    with host(cluster.address, wanted) as opened:
+        for seed in range(2):
+            remote = opened.start(0, seed)
+            wait_for(lambda: "CREATED" in states())
+            remote.end()
+            wait_for(lambda: set(states()) == {"REMOVED"})
+
+
+def states() -> list[str]:
+    return [group["state"] for group in ray.util.placement_group_table().values()]
+
+
+@pytest.mark.parametrize("way", ["address", "client"])
+def test_a_model_that_is_not_there_is_told_at_once(way: str, cluster: Any) -> None:
+    """By a driver on a node of the cluster, and by one outside of it."""
+    with host(getattr(cluster, way), gpus=0) as opened:
+        remote = opened.start(0, 1)
+        wait_for(lambda: opened.answered([remote]))
+        with pytest.raises(ModelError, match="there is no config"):
+            remote.answer()
+        remote.end()
+
+
+def wait_for(met: Any) -> None:
+    deadline = time.monotonic() + 120
+    while not met():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)

@@ -1,0 +1,28 @@
+"""Which CPUs are asked to compute in bfloat16."""
+
+from __future__ import annotations
+
+import pytest
+
+from factory.hardware import computes_bf16
+
+ZEN3 = "flags\t\t: fpu sse sse2 fma avx avx2 bmi2"
+SKYLAKE = f"{ZEN3} avx512f avx512dq avx512cd avx512bw avx512vl"
+KNIGHTS_LANDING = f"{ZEN3} avx512f avx512pf avx512er avx512cd"
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "expected"),
+    [
+        (f"processor\t: 0\nvendor_id\t: AuthenticAMD\n{ZEN3}\n", False),
+        (f"processor\t: 0\n{SKYLAKE}\nbogomips\t: 5000\n", True),
+        (f"{SKYLAKE} avx512_bf16 amx_bf16\n", True),
+        (f"{KNIGHTS_LANDING}\n", False),
+        ("Features\t: fp asimd sve i8mm bf16\n", True),
+        ("Features\t: fp asimd asimdhp\n", False),
+        ("vmx flags\t: avx512f avx512dq avx512bw avx512vl\n", False),
+        ("", False),
+    ],
+)
+def test_bfloat16_where_there_are_kernels(cpuinfo: str, expected: bool) -> None:
+    assert computes_bf16(cpuinfo) is expected

@@ -1,0 +1,63 @@
+"""What offended in a text: where it stands, and how a terminal shows it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from factory.offences import Offence, excerpt, listed, marked, offences, visible
+
+
+def spans(*found: tuple[int, int, str]) -> list[dict[str, Any]]:
+    return [dict(zip(("start", "end", "language"), span, strict=True)) for span in found]
+
+
+CASES = [
+    ("<think>a 面积 b</think>c", {"language_thinking_spans": spans((2, 4, "Han"))}, ["面积"]),
+    ("<think>a</think>b мир", {"language_response_spans": spans((2, 5, "Cyrillic"))}, ["мир"]),
+    ("a мир", {"language_response_spans": spans((2, 5, "Cyrillic"))}, ["мир"]),
+    ("<think>a мир", {"language_thinking_spans": spans((2, 5, "Cyrillic"))}, ["мир"]),
+    ("a мир</think>b", {"language_thinking_spans": spans((2, 5, "Cyrillic"))}, ["мир"]),
+    ("x <think>мир</think>", {"language_thinking_spans": spans((0, 3, "Cyrillic"))}, ["мир"]),
+    (
+        "<think>数</think>мир",
+        {
+            "language_response_spans": spans((0, 3, "Cyrillic")),
+            "language_thinking_spans": spans((0, 1, "Han")),
+        },
+        ["数", "мир"],
+    ),
+    ("a<|im_end|>b", {"format_special_token": "<|im_end|>"}, ["<|im_end|>"]),
+    ("I am ChatGPT.", {"identity_claim": "I am ChatGPT"}, ["I am ChatGPT"]),
+    ("I am ChatGPT.", {"identity_claim": "am ChatGPT", "safety_span": "I am"}, ["I am"]),
+    ("edited since", {"safety_span": "ghp_"}, []),
+    ("nothing", {"language_thinking_spans": None, "safety_span": None}, []),
+    ("", {}, []),
+]
+
+
+@pytest.mark.parametrize(("text", "metrics", "words"), CASES)
+def test_where_it_stands(text: str, metrics: dict[str, Any], words: list[str]) -> None:
+    assert [text[found.start : found.end] for found in offences(text, metrics)] == words
+
+
+def test_marked_text_is_the_text() -> None:
+    found = [Offence(2, 4, "Han"), Offence(7, 8, "Han")]
+    assert "⟦面积⟧" in marked("a 面积 b c", found)
+    assert list(listed("a 面积 b\n c", [Offence(2, 8, "Han")])) == ["Han            面积 b"]
+
+
+def test_an_excerpt_shows_ends_and_offences() -> None:
+    text = "begin " + "x" * 10_000 + "数" + "y" * 10_000 + " end"
+    short = excerpt(text, [Offence(10_006, 10_007, "Han")])
+    assert short.startswith("begin")
+    assert short.endswith("end")
+    assert "⟦数⟧" in short
+    assert len(short) < 2_500
+    assert short.count(" characters …") == 2
+    assert excerpt("short", []) == "short"
+
+
+def test_control_characters_do_not_reach_the_terminal() -> None:
+    assert visible("a\x1b[31m\x00\x9b\tb\n") == "a␛[31m␀�\tb\n"

@@ -1,0 +1,140 @@
+"""Where there is no GPU a policy's loss is computed here; it is TRL's own, gradients and all."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from factory.train.directory import TrainDir
+from factory.train.grpo import load_questions, make_trainer
+from factory.train.grpo_options import Grpo
+from factory.train.load import load_training
+from factory.train.scoring import Scoring
+from factory.train.tokenizer import load_tokenizer
+from tests.train.policy import write_policy
+
+pytestmark = pytest.mark.real
+PROMPTS, SAMPLES, LONGEST = (9, 5), 4, 8
+QUIET = Console(file=io.StringIO())
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("policy")
+    recipe = load_training(write_policy(folder))
+    assert isinstance(recipe, Grpo)
+    tokenizer = load_tokenizer(recipe)
+    with TrainDir(folder / "run") as run:
+        questions = load_questions(recipe, run, tokenizer, QUIET)
+        scoring = Scoring(recipe.rewards, [question.prompt for question in questions])
+        made = make_trainer(recipe, run, tokenizer, questions, scoring)
+    made.model.train()
+    made.current_gradient_accumulation_steps = 1
+    return made
+
+
+def batch(advantages: list[float]) -> dict[str, Any]:
+    """Completions of two questions, one of them cut out of the loss, in no order, padded."""
+    draw = torch.Generator().manual_seed(5)
+    prompts = [torch.randint(3, 200, (length,), generator=draw) for length in PROMPTS]
+    lengths = [8, 1, 3, 0, 5, 8, 2, 7]
+    width = max(PROMPTS)
+    inputs = {
+        "prompt_ids": torch.zeros(8, width, dtype=torch.long),
+        "prompt_mask": torch.zeros(8, width, dtype=torch.long),
+        "completion_ids": torch.randint(3, 200, (8, LONGEST), generator=draw),
+        "completion_mask": torch.zeros(8, LONGEST, dtype=torch.long),
+    }
+    for row, length in enumerate(lengths):
+        prompt = prompts[row % 2]
+        inputs["prompt_ids"][row, width - len(prompt) :] = prompt
+        inputs["prompt_mask"][row, width - len(prompt) :] = 1
+        inputs["completion_mask"][row, :length] = 1
+    reference = -torch.rand(8, LONGEST, generator=draw)
+    return inputs | {
+        "advantages": torch.tensor(advantages),
+        "num_items_in_batch": inputs["completion_mask"].sum(),
+        "ref_per_token_logps": reference * inputs["completion_mask"],
+    }
+
+
+Outcome = tuple[float, float, list[torch.Tensor]]
+
+
+def loss_of(trainer: Any, inputs: dict[str, Any]) -> Outcome:
+    """The loss, the logged entropy and every gradient."""
+    trainer.model.zero_grad()
+    loss = trainer._compute_loss(trainer.model, inputs)
+    loss.backward()
+    grads = [parameter.grad.clone() for parameter in trainer.model.parameters()]
+    return loss.item(), trainer._metrics["train"]["entropy"][-1], grads
+
+
+def assert_same(ours: Outcome, theirs: Outcome, entropy: float = 1e-5) -> None:
+    """`entropy`: how far apart the logged ones may be, where one completion stands for others."""
+    assert ours[0] == pytest.approx(theirs[0], rel=1e-5, abs=1e-7)
+    assert ours[1] == pytest.approx(theirs[1], rel=entropy)
+    for mine, its in zip(ours[2], theirs[2], strict=True):
+        torch.testing.assert_close(mine, its, rtol=1e-4, atol=1e-6)
+
+
+CASES = {
+    "all learn": [1.0, -1.0, 0.5, 0.3, -0.5, 2.0, 0.1, -1.5],
+    "a group without signal": [0.0, -1.0, 0.0, 0.3, 0.0, 2.0, 0.0, -1.5],
+    "nothing to learn": [0.0] * 8,
+}
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize(
+    ("case", "changes"),
+    [
+        *((case, {"beta": beta}) for case in CASES for beta in (0.0, 0.1)),
+        ("a group without signal", {"loss_type": "dr_grpo"}),
+        ("a group without signal", {"loss_type": "dapo"}),
+    ],
+)
+def test_the_loss_is_trl_s(
+    trainer: Any, case: str, changes: dict[str, Any], old: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in changes.items():
+        monkeypatch.setattr(trainer, name, value)
+    inputs = batch(CASES[case])
+    if old:
+        inputs["old_per_token_logps"] = inputs["ref_per_token_logps"] - 4.0
+    ours = loss_of(trainer, inputs)
+    monkeypatch.setattr(trainer, "_fits", lambda model: False)
+    assert_same(ours, loss_of(trainer, inputs), entropy=1e-5 if trainer.beta else 0.02)
+
+
+def test_long_completions_do_not_share_a_row(trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from factory.train import cpu_policy
+
+    shared = loss_of(trainer, batch(CASES["all learn"]))
+    monkeypatch.setattr(cpu_policy, "TOGETHER", 1)
+    assert_same(loss_of(trainer, batch(CASES["all learn"])), shared)
+
+
+def test_no_architecture_is_taken_for_one_that_was_not_tried(trainer: Any) -> None:
+    assert trainer._fits(trainer.model)
+    trainer.model.config.model_type = "mamba"
+    try:
+        assert not trainer._fits(trainer.model)
+    finally:
+        trainer.model.config.model_type = "llama"
+
+
+def test_tokens_in_chunks_at_a_temperature(trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from factory.train import cpu_loss
+
+    monkeypatch.setattr(cpu_loss, "CHUNK", 3)
+    head = trainer.model.get_output_embeddings()
+    hidden, targets = torch.randn(7, head.in_features), torch.arange(7)
+    nll, entropy = cpu_loss.next_tokens(head, hidden, targets, temperature=0.5, entropy=True)
+    drawn_of = torch.distributions.Categorical(logits=head(hidden) / 0.5)
+    torch.testing.assert_close(nll, -drawn_of.log_prob(targets))
+    torch.testing.assert_close(entropy, drawn_of.entropy())
