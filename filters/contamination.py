@@ -112,6 +112,7 @@ class EvaluationSet(BaseModel):
 
     def _from_hub(self) -> Iterator[str]:
         import datasets
+        import httpx
 
         try:
             rows = datasets.load_dataset(
@@ -119,8 +120,11 @@ class EvaluationSet(BaseModel):
             )
             for row in rows:
                 yield str(row[self.pick(list(row))])
-        except (OSError, ValueError) as error:
-            raise SourceError(f"{self.hub}: cannot load this evaluation set: {error}") from error
+        except (OSError, ValueError, httpx.TransportError) as error:
+            raise SourceError(
+                f"{self.hub}: cannot load this evaluation set: {error}; go online, or give it as a "
+                "file"
+            ) from error
 
 
 def _lines(source: EvaluationSet) -> Iterator[str]:
