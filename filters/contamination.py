@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from factory.errors import SourceError
 from factory.types import fingerprint
@@ -48,6 +50,12 @@ class EvaluationSet(BaseModel):
         if isinstance(given, str):
             return {"path" if Path(given).suffix in READERS else "hub": given}
         return given
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"anyOf": [{"type": "string"}, handler(core)]}
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
