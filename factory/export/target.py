@@ -156,6 +156,8 @@ def _load_tokenizer(name: str) -> Any:
         raise MissingDependency(
             f"the export gate needs {error.name}; install the extra `train`, `cpu` or `gpu`"
         ) from error
+    if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
+        raise ModelError(f"tokenizer {name!r}: there is no such folder")
     try:
         return AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError, KeyError) as error:

@@ -157,8 +157,10 @@ def test_a_target_that_does_not_fit(case: Unfit, tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="cannot be loaded"):
+    with pytest.raises(ModelError, match="there is no such folder"):
         load_target(str(tmp_path / "none"))
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_target(str(tmp_path))
 
 
 def test_a_finished_training_stands_for_its_model(tmp_path: Path) -> None:
