@@ -23,7 +23,7 @@ from factory.text import split_think_exprs
 from factory.workers import cores, spread
 from filters.contract import INPUT_COLUMNS, Filter
 
-BATCH_ROWS = 4096
+BATCH_ROWS = 1024  # five batches and more are in memory at once
 
 
 @dataclass(frozen=True)

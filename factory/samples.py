@@ -86,14 +86,14 @@ def told(row: Mapping[str, Any], filters: Mapping[str, Filter], *, full: bool) -
 
 
 def in_short(value: Any) -> str:
-    """A metric's value as a line shows it."""
+    """A metric's value as a line or a table shows it."""
     if value is None:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     if isinstance(value, int):
         return f"{value:,}"
     words = " ".join(str(value).split())
-    return words if len(words) <= 60 else f"{words[:59]}…"
+    return words if len(words) <= 80 else f"{words[:79]}…"

@@ -139,7 +139,9 @@ class Judge:
             return None  # "de la Vallée Poussin", "The Art of Computer Programming"
         label, lead = guess if guess[0] else likeliest(core, self.home)
         if lead >= BEYOND_DOUBT:
-            return label
+            label, lead = likeliest(dict.fromkeys(core), self.home)  # said twice is no evidence
+            if lead >= BEYOND_DOUBT:
+                return label
         if strength > 1 and (lead >= SURE or (strength > 2 and label in self.confirmed)):
             return label
         if _letters(core) < DETECTABLE_LETTERS:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from factory.report.markup import Stretch, render, render_excerpt
 from factory.report.snapshot import UNJUDGED, Snapshot
+from factory.samples import in_short
 from filters.contract import Filter
 
 PER_REASON = 10
@@ -115,14 +116,3 @@ def cause(filters: Mapping[str, Filter], row: Mapping[str, Any], metrics: Mappin
         f"{rule.metric} is {in_short(metrics.get(rule.metric))}, wanted: {rule.bound}"
         for rule in told
     )
-
-
-def in_short(value: Any) -> str:
-    """A metric's value as a table shows it."""
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)[:120]

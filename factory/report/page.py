@@ -18,8 +18,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from factory.report.chart import Figure
-from factory.report.examples import Example, in_short
+from factory.report.examples import Example
 from factory.report.vega import for_page, script
+from factory.samples import in_short
 
 HERE = Path(__file__).parent / "templates"
 

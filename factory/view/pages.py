@@ -19,13 +19,14 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from factory.errors import Problem, RecipeError
 from factory.rejudge import find_row
 from factory.report.chart import Figure
-from factory.report.examples import in_short, shown
+from factory.report.examples import shown
 from factory.report.facts import funnel_rows
 from factory.report.figures import all_figures, funnel
 from factory.report.page import environment as report_environment
 from factory.report.page import json_for_page
 from factory.report.snapshot import Snapshot
 from factory.report.vega import for_page, script
+from factory.samples import in_short
 from factory.view.desk import Desk
 from factory.view.live import Watch
 from factory.view.search import PAGE, Query, search

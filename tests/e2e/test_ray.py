@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from factory.errors import EngineError
 from factory.recipe import load_recipe
 from factory.sampling.engine import open_engine
-from factory.store import read_lines, sample_parts
-from tests.e2e.processes import descendants, first_replica, first_sample, is_alive, wait_until
-from tests.e2e.test_main_job import FACTORY, drawn, recipe
+from tests.e2e.test_main_job import recipe
+from tests.e2e.test_replicas import survives_a_killed_replica
 
 pytestmark = pytest.mark.real
 
@@ -28,24 +23,7 @@ def over_ray(folder: Path, **changes: object) -> Path:
 
 
 def test_a_killed_replica_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
-    path, run = over_ray(tmp_path, size=20, n=4), tmp_path / "run"
-    command = [*FACTORY, "build", str(path), "--run", str(run)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    first_sample(process, run)
-    started = descendants(process.pid)
-    os.kill(first_replica(run), signal.SIGKILL)
-    _, said = process.communicate(timeout=600)
-    assert process.returncode == 0, said
-    (death,) = [e for e in read_lines(run / "events.jsonl") if e["event"] == "replica_died"]
-    assert death["held"] > 0
-    prompts = pq.read_metadata(run / "prompts.parquet").num_rows
-    counts = drawn(run)
-    assert len(counts) == prompts * 4
-    assert set(counts.values()) == {1}
-    texts = [str(text) for part in sample_parts(run) for text in pq.read_table(part)["text"]]
-    # Replicas with equal seeds would have drawn the same texts in pairs.
-    assert len(set(texts)) > len(texts) / 2
-    wait_until(lambda: not any(map(is_alive, started)), "Ray's processes to end")
+    survives_a_killed_replica(over_ray(tmp_path, size=20, n=4), tmp_path / "run", n=4)
 
 
 def test_a_cluster_that_is_not_there_is_named(tmp_path: Path) -> None:

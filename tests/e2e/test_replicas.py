@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -18,8 +19,14 @@ pytestmark = pytest.mark.real
 
 
 def test_a_killed_replica_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
-    path, run = recipe(tmp_path, size=30, n=8), tmp_path / "run"
+    path = recipe(tmp_path, size=30, n=8)
     path.write_text(path.read_text().replace("engine: {args", "engine: {replicas: 2, args"))
+    death = survives_a_killed_replica(path, tmp_path / "run", n=8)
+    assert "status -9" in death["why"]
+
+
+def survives_a_killed_replica(path: Path, run: Path, n: int) -> dict[str, Any]:
+    """Build with one replica killed at work: every sample is there once. The replica's death."""
     command = [*FACTORY, "build", str(path), "--run", str(run)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     first_sample(process, run)
@@ -29,12 +36,12 @@ def test_a_killed_replica_is_replaced_and_nothing_is_lost(tmp_path: Path) -> Non
     assert process.returncode == 0, said
     (death,) = [e for e in read_lines(run / "events.jsonl") if e["event"] == "replica_died"]
     assert death["held"] > 0
-    assert "status -9" in death["why"]
     prompts = pq.read_metadata(run / "prompts.parquet").num_rows
     counts = drawn(run)
-    assert len(counts) == prompts * 8
+    assert len(counts) == prompts * n
     assert set(counts.values()) == {1}
     texts = [str(text) for part in sample_parts(run) for text in pq.read_table(part)["text"]]
     # Replicas with equal seeds would have drawn the same texts in pairs.
     assert len(set(texts)) > len(texts) / 2
-    wait_until(lambda: not any(map(is_alive, started)), "the replicas to end")
+    wait_until(lambda: not any(map(is_alive, started)), "the replicas' processes to end")
+    return death

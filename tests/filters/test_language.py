@@ -120,6 +120,11 @@ TRICKY = {
         "Danach ist der Fall klar.",
         MIXED_LANGUAGE,
     ),
+    "the same words over and over": (
+        "en",
+        "".join(f"n = {n}: {n * n} mod 34 is {n * n % 34}, no luck.\n" for n in range(1, 40)),
+        None,
+    ),
     "a Portuguese cognate in Spanish": (
         "es",
         "El conjunto vacío es un subconjunto de todo conjunto, y esto vale para cada caso.",
