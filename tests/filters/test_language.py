@@ -125,6 +125,11 @@ TRICKY = {
         "".join(f"n = {n}: {n * n} mod 34 is {n * n % 34}, no luck.\n" for n in range(1, 40)),
         None,
     ),
+    "odd English without a foreign word": (
+        "en",
+        "Nobody may avoid no prime tile separately once it can simplify no empty denominator.",
+        None,
+    ),
     "a Portuguese cognate in Spanish": (
         "es",
         "El conjunto vacío es un subconjunto de todo conjunto, y esto vale para cada caso.",
