@@ -22,13 +22,13 @@ def cpu_computes_bf16() -> bool:
     with AVX-512 it takes six tenths of the time.
     """
     try:
-        return computes_bf16(Path("/proc/cpuinfo").read_text())
+        return has_bf16_kernels(Path("/proc/cpuinfo").read_text())
     except OSError:
         return False
 
 
-def computes_bf16(cpuinfo: str) -> bool:
-    """The same of the CPU that Linux describes so."""
+def has_bf16_kernels(cpuinfo: str) -> bool:
+    """The same of a CPU as Linux describes it."""
     for line in cpuinfo.splitlines():
         name, _, value = line.partition(":")
         if name.strip() in ("flags", "Features"):  # x86 and ARM

@@ -38,9 +38,8 @@ class CpuTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here
     ) -> Any:
         if not self._fits():
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        with (
-            self.accelerator.autocast()
-        ):  # accelerate's own wraps a forward that is not called here
+        # Accelerate wraps the model's forward in it, which is not what is called here.
+        with self.accelerator.autocast():
             losses = token_losses(model, inputs)
         count = len(losses) if num_items_in_batch is None else num_items_in_batch
         loss = losses.sum() / max(int(count), 1)
