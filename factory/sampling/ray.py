@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from factory.recipe import Recipe
 
 WAIT_SECONDS = 0.05
+JOIN_ATTEMPTS = 3
 
 
 class ReplicaActor:
@@ -177,19 +178,34 @@ def _connected(options: RayOptions) -> Any:
     address = options.address or os.environ.get("RAY_ADDRESS")
     try:
         _knock(address)
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            logging_level="ERROR",
-            include_dashboard=None if address else False,
-            ignore_reinit_error=True,
-        )
+        _join(ray, address)
     except (OSError, RuntimeError, ValueError) as error:
         raise EngineError(
             f"the Ray cluster at {address or 'this machine'} cannot be reached: {error}. Start one "
             "(`ray start --head`), or mend engine.ray.address or RAY_ADDRESS."
         ) from error
     return ray
+
+
+def _join(ray: Any, address: str | None) -> None:
+    """Become a driver of the cluster.
+
+    Behind ray:// the head node starts a process for each client. Where that one dies at birth, as
+    on a crowded node, the next attempt is given another.
+    """
+    for attempt in range(1, JOIN_ATTEMPTS + 1):
+        try:
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level="ERROR",
+                include_dashboard=None if address else False,
+                ignore_reinit_error=True,
+            )
+            return
+        except ConnectionAbortedError:
+            if attempt == JOIN_ATTEMPTS:
+                raise
 
 
 def _knock(address: str | None) -> None:

@@ -109,6 +109,26 @@ def test_a_model_that_is_not_there_is_told_at_once(way: str, cluster: Any) -> No
         remote.end()
 
 
+def test_a_client_process_that_dies_at_birth_is_asked_for_again(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's own connection, broken off as the head node does when that process does not start."""
+    from ray.util.client.worker import Worker
+
+    joined = Worker.__init__
+    broken = iter([True, True, False])
+
+    def fails_twice(self: Any, *args: Any, **options: Any) -> None:
+        joined(self, *args, **options)
+        if next(broken):
+            raise ConnectionAbortedError("Initialization failure from server:")
+
+    monkeypatch.setattr(Worker, "__init__", fails_twice)
+    with host(cluster.client, gpus=0) as opened:
+        assert opened.places() == 2
+    assert not any(broken)
+
+
 def wait_for(met: Any) -> None:
     deadline = time.monotonic() + 120
     while not met():
