@@ -37,11 +37,13 @@ def compiled(function: F) -> F:
     return jitted
 
 
-def inlined(function: F) -> F:
-    """A step of a kernel, compiled as part of each that calls it. A call that passes some arrays
-    costs as much as reading a word: worth it for what is called for every one.
+def step(function: F) -> F:
+    """A part of a kernel that is called for every word or so. It cannot allocate.
+
+    Numba counts references to each array that a function is handed, one locked instruction each;
+    that takes longer than to read the word. What allocates nothing needs no count.
     """
-    jitted: F = numba.njit(function, nogil=True, inline="always")
+    jitted: F = numba.njit(function, nogil=True, _nrt=False, forceinline=True)
     return jitted
 
 
@@ -73,7 +75,7 @@ def character_classes() -> Bytes:
     return classes
 
 
-@compiled
+@step
 def decode(data: Bytes, i: int) -> tuple[int, int]:
     """The code point at `i` and the index after it. The data is valid UTF-8, as Arrow's is."""
     first = int(data[i])
@@ -182,7 +184,7 @@ def shingle_hashes(
     return hashes[:count], bounds
 
 
-@compiled
+@step
 def _unspaced(code: int) -> bool:
     """Thai and Lao, Burmese, Khmer, kana, Han."""
     return (

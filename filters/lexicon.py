@@ -89,9 +89,10 @@ def weight(word: str, home: str) -> int:
 
 
 @cache
-def foreign_words(home: str) -> frozenset[str]:
-    """The function words that speak against `home`."""
-    return frozenset(word for word in languages_of_word() if weight(word, home) > 0)
+def foreign_words(home: str) -> dict[str, tuple[str, ...]]:
+    """The function words that speak against `home` → the languages that have them."""
+    known = languages_of_word().items()
+    return {word: tuple(sorted(having)) for word, having in known if weight(word, home) > 0}
 
 
 @cache
@@ -141,7 +142,7 @@ OWN_LETTER, ALIEN_LETTER = 1e-3, 2e-5  # how often a language's letters are ther
 
 
 @cache
-def alien_letters(home: str) -> dict[str, frozenset[str]]:
+def alien_letters(home: str) -> dict[str, tuple[str, ...]]:
     """Letters that tell a near neighbour by themselves: і in Russian, پ in Arabic, ळ in Hindi.
 
     None in the Latin script, where names and borrowed words keep their accents.
@@ -154,7 +155,7 @@ def alien_letters(home: str) -> dict[str, frozenset[str]]:
             for letter, share in _profile(language, 1).items():
                 if share > OWN_LETTER and _profile(home, 1).get(letter, 0.0) < ALIEN_LETTER:
                     found.setdefault(letter, set()).add(language)
-    return {letter: frozenset(languages) for letter, languages in found.items()}
+    return {letter: tuple(sorted(languages)) for letter, languages in found.items()}
 
 
 def trigram_tables() -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int8]]:

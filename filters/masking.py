@@ -1,6 +1,6 @@
 """What is no prose: mathematics, code, tags and URLs.
 
-These kernels are compiled into the scan of `filters.scan`. All are linear in the bytes, whatever
+These are steps of the kernels `mask` and `filters.scan.scan`. All are linear in the bytes, whatever
 they are: how far a search for a closing delimiter failed is remembered, and no opening before
 that place is tried again.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from filters.kernels import Bytes, compiled
+from filters.kernels import Bytes, compiled, step
 
 Integers = npt.NDArray[np.int64]
 
@@ -38,12 +38,12 @@ def ascii_classes() -> Bytes:
     return table
 
 
-@compiled
+@step
 def _is(data: Bytes, i: int, end: int, char: str) -> bool:
     return i < end and data[i] == ord(char)
 
 
-@compiled
+@step
 def _paragraph_find(data: Bytes, i: int, end: int, first: str, second: str) -> tuple[int, bool]:
     """After the next `first` and `second` side by side, or where the paragraph ends without."""
     while i + 1 < end:
@@ -55,7 +55,7 @@ def _paragraph_find(data: Bytes, i: int, end: int, first: str, second: str) -> t
     return end, False
 
 
-@compiled
+@step
 def _fence_end(data: Bytes, i: int, end: int) -> tuple[int, bool]:
     """The end of the line that closes a code fence, looking from inside it."""
     while i < end:
@@ -71,7 +71,7 @@ def _fence_end(data: Bytes, i: int, end: int) -> tuple[int, bool]:
     return end, False
 
 
-@compiled
+@step
 def _environment_end(data: Bytes, i: int, end: int) -> tuple[int, bool]:
     r"""After the `\end{…}` that closes the `\begin{…}` at `i`, nested ones included."""
     depth = 0
@@ -90,7 +90,7 @@ def _environment_end(data: Bytes, i: int, end: int) -> tuple[int, bool]:
     return end, False
 
 
-@compiled
+@step
 def _dollar_end(data: Bytes, i: int, end: int) -> tuple[int, bool]:
     """After the `$` that closes inline mathematics: pandoc's rule, so that $5 and $6 are money."""
     while i < end:
@@ -107,7 +107,7 @@ def _dollar_end(data: Bytes, i: int, end: int) -> tuple[int, bool]:
     return end, False
 
 
-@compiled
+@step
 def _opening(data: Bytes, start: int, i: int, end: int) -> int:
     """What the special byte at `i` may open, or -1."""
     byte = data[i]
@@ -137,7 +137,7 @@ def _opening(data: Bytes, start: int, i: int, end: int) -> int:
     return URL if after == ord("/") and _is(data, i + 2, end, "/") else -1
 
 
-@compiled
+@step
 def _closing(data: Bytes, i: int, end: int, kind: int) -> tuple[int, bool]:
     """The end of what opens at `i`; or how far it was looked for, and False."""
     if kind == FENCE:
@@ -174,7 +174,7 @@ def _closing(data: Bytes, i: int, end: int, kind: int) -> tuple[int, bool]:
     return i, True
 
 
-@compiled
+@step
 def masked_end(data: Bytes, start: int, i: int, end: int, failed: Integers) -> int:
     """Where the mathematics, code, tag or URL that starts at the special byte `i` ends, or `i`.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from filters.kernels import Bytes, compiled, decode, inlined
+from filters.kernels import Bytes, compiled, decode, step
 from filters.masking import (
     CLAUSE,
     JOINER,
@@ -18,8 +18,9 @@ from filters.masking import (
     Integers,
     masked_end,
 )
+from filters.scan_tables import Reading, Weights, Workspace
 from filters.scripts import HAN, LATIN, MARK
-from filters.trigrams import TRIGRAM_PRIME, TRIGRAM_SLOTS, WINDOW, Weights, narrowed
+from filters.trigrams import TRIGRAM_PRIME, TRIGRAM_SLOTS, WINDOW, narrowed
 
 # What a script is to the home language.
 HOME, TOLERATED, NEUTRAL, FOREIGN, SYMBOL = range(5)
@@ -58,13 +59,13 @@ def word_hash(word: bytes) -> int:
     return value - 2**64 if value >= 2**63 else value
 
 
-@compiled
+@step
 def _beyond(code: int) -> int:
     """The script of a code point beyond the basic plane: rare Han, else emoji and symbols."""
     return HAN if code >= 0x20000 else 0
 
 
-@compiled
+@step
 def _find_word(keys: Integers, value: int) -> int:
     """The slot of a hash in an open-addressed table (a zero is an empty slot), or -1."""
     slots = len(keys) - 1
@@ -76,47 +77,19 @@ def _find_word(keys: Integers, value: int) -> int:
     return -1
 
 
-@compiled
-def _noted(
-    found: Integers,
-    count: int,
-    text: int,
-    kind: int,
-    at: Integers,
-    to: Integers,
-    language: int,
-    lead: int,
-) -> Integers:
-    """`found` with one more candidate in row `count`."""
-    if count == len(found):
-        grown = np.empty((2 * count, found.shape[1]), dtype=np.int64)
-        grown[:count] = found
-        found = grown
-    found[count] = (text, kind, at[0], to[0], to[1] - at[1], language, lead)
-    return found
-
-
-@inlined
+@step
 def _next_word(
-    data: Bytes,
-    masked: Bytes,
-    start: int,
-    i: int,
-    end: int,
-    failed: Integers,
-    classes: Bytes,
-    script_of: Bytes,
-    spacing: Bytes,
-    roles: Bytes,
-    trigrams: Weights,
+    data: Bytes, masked: Bytes, start: int, i: int, end: int, failed: Integers, read: Reading
 ) -> tuple[int, int, int, int, int, int, bool, bool]:
     """The next word outside of masks: its bytes, script, letters, hash, strangeness, plainness.
 
     The last value tells whether punctuation stands before it.
 
     A word is plain that is no name (capitals), identifier (digits) or variable (one letter).
-    No letters: the text ends. The last three tables are the home language's rows.
+    No letters: the text ends.
     """
+    classes, script_of, trigrams = read.classes, read.script_of, read.strangeness
+    spacing, roles = read.spacing, read.roles
     broken = False
     while i < end:
         byte = data[i]
@@ -196,6 +169,112 @@ def _next_word(
     return end, end, 0, 0, 0, 0, False, True
 
 
+@step
+def _scan_text(
+    data: Bytes, masked: Bytes, start: int, end: int, read: Reading, work: Workspace
+) -> tuple[int, int, int]:
+    """The half words of one text, those beyond MAX_CANDIDATES, and how many candidates it has."""
+    work.failed[:] = 0
+    opened, closed = work.opened, work.closed
+    halves, kept, beyond = 0, 0, 0
+    in_script, in_phrase = False, False
+    phrase_hits, phrase_words = 0, 0
+    strange, peak, spaced = 0, 0, True
+    i = start
+    while True:
+        at, i, script, n_letters, hashed, moved, plain, broken = _next_word(
+            data, masked, start, i, end, work.failed, read
+        )
+        final = n_letters == 0
+        role = read.roles[script]
+        if role == SYMBOL:
+            if n_letters < GREEK_WORD and not final:
+                continue
+            role = FOREIGN
+        weight, slot = 0, -1
+        if i - at > 1 and role != FOREIGN and read.spacing[script] != RUN:
+            slot = _find_word(read.keys, hashed)
+            weight = int(read.weights[slot]) if slot >= 0 else 0
+
+        # How it moves the sum.
+        if role in (TOLERATED, FOREIGN):
+            moved = 0
+        elif read.spacing[script]:
+            moved = 4 * weight if weight else (-MOST_A_WORD // 2 if role == HOME else 0)
+        else:
+            moved = min(max(moved, -MOST_A_WORD), MOST_A_WORD) - FADING
+            if not plain:
+                moved = min(moved, 0)
+            elif slot >= 0:  # a word that the home language has too
+                moved = min(moved, 2 * FADING)
+            if weight > 0:
+                moved = max(moved, A_FUNCTION_WORD * weight)
+            elif weight < 0:
+                moved = min(moved, A_FUNCTION_WORD * weight)
+        strange = max(0, strange + moved)
+
+        # What ends before this word, or with the text?
+        script_ends = in_script and (final or (role != FOREIGN and role != NEUTRAL))
+        words_end = peak > 0 and (final or strange == 0 or strange < peak - ALARM)
+        phrase_ends = in_phrase and (final or broken or role != TOLERATED)
+        ends = (script_ends, words_end, phrase_ends)
+        for kind in range(3 if script_ends or words_end or phrase_ends else 0):
+            if not ends[kind]:
+                continue
+            place, to = opened[kind], closed[kind]
+            language, lead = -1, 0
+            if kind == BY_SCRIPT:
+                worth = True
+                in_script = False
+            else:
+                if kind == BY_PHRASE:
+                    worth = phrase_hits > 0 or phrase_words >= PHRASE_WORDS
+                    in_phrase = False
+                else:
+                    worth = peak >= ALARM
+                    strange, peak = 0, 0
+                if worth and (kind == BY_PHRASE or spaced):
+                    lead, language = narrowed(data, place, to, read, work)
+                    worth = kind == BY_PHRASE or lead >= AHEAD
+            if not worth:
+                continue
+            if kept < MAX_CANDIDATES:
+                row = (kind, place[0], to[0], to[1] - place[1], language, lead)
+                for k in range(len(row)):
+                    work.found[kept, k] = row[k]
+                kept += 1
+            else:
+                beyond += to[1] - place[1]
+        if final:
+            break
+
+        before = halves
+        halves += n_letters if read.spacing[script] else 2
+
+        # What begins or goes on with it?
+        if role == FOREIGN:
+            if not in_script:
+                in_script = True
+                opened[BY_SCRIPT] = (at, before)
+            closed[BY_SCRIPT] = (i, halves)
+        elif role == TOLERATED:
+            if not in_phrase:
+                in_phrase = True
+                phrase_hits, phrase_words = 0, 0
+                opened[BY_PHRASE] = (at, before)
+            phrase_hits += weight > 0
+            phrase_words += plain
+            closed[BY_PHRASE] = (i, halves)
+        elif moved > 0:
+            if peak == 0:
+                opened[BY_WORDS] = (at, before)
+                spaced = read.spacing[script] == SPACED
+            if strange > peak:
+                peak = strange
+                closed[BY_WORDS] = (i, halves)
+    return halves, beyond, kept
+
+
 @compiled
 def scan(
     data: Bytes,
@@ -225,126 +304,42 @@ def scan(
     texts = len(offsets) - 1
     masked = data.copy()
     totals = np.zeros((texts, 2), dtype=np.int64)
-    found = np.empty((texts + 64, 7), dtype=np.int64)
+    found = np.empty((texts + MAX_CANDIDATES, 7), dtype=np.int64)
     count = 0
-    failed, looked = np.empty(MASK_KINDS, dtype=np.int64), np.empty(MASK_KINDS, dtype=np.int64)
-    # Where each kind of candidate began and ended. A place is its byte and the half words before.
-    opened, closed = np.zeros((3, 2), dtype=np.int64), np.zeros((3, 2), dtype=np.int64)
-
+    languages = likelihoods.shape[1]
+    work = Workspace(
+        failed=np.empty(MASK_KINDS, dtype=np.int64),
+        opened=np.zeros((3, 2), dtype=np.int64),
+        closed=np.zeros((3, 2), dtype=np.int64),
+        found=np.empty((MAX_CANDIDATES, 6), dtype=np.int64),
+        looked=np.empty(MASK_KINDS, dtype=np.int64),
+        sums=np.empty(languages, dtype=np.int32),
+        begun=np.empty(languages, dtype=np.int64),
+    )
     for text in range(texts):
         home = homes[text]
         if home < 0:
             continue
-        start, end = offsets[text], offsets[text + 1]
-        spacing_here, roles_here = spacing[home], roles[home]
-        weights_here, strange_here = weights[home], strangeness[home]
-        failed[:] = 0
-        halves, kept = 0, 0
-        in_script, in_phrase = False, False
-        phrase_hits, phrase_words = 0, 0
-        strange, peak, spaced = 0, 0, True
-        i = start
-        while True:
-            at, i, script, n_letters, hashed, moved, plain, broken = _next_word(
-                data,
-                masked,
-                start,
-                i,
-                end,
-                failed,
-                classes,
-                script_of,
-                spacing_here,
-                roles_here,
-                strange_here,
-            )
-            final = n_letters == 0
-            role = roles_here[script]
-            if role == SYMBOL:
-                if n_letters < GREEK_WORD and not final:
-                    continue
-                role = FOREIGN
-            weight, slot = 0, -1
-            if i - at > 1 and role != FOREIGN and spacing_here[script] != RUN:
-                slot = _find_word(keys, hashed)
-                weight = int(weights_here[slot]) if slot >= 0 else 0
-
-            # How it moves the sum.
-            if role in (TOLERATED, FOREIGN):
-                moved = 0
-            elif spacing_here[script]:
-                moved = 4 * weight if weight else (-MOST_A_WORD // 2 if role == HOME else 0)
-            else:
-                moved = min(max(moved, -MOST_A_WORD), MOST_A_WORD) - FADING
-                if not plain:
-                    moved = min(moved, 0)
-                elif slot >= 0:  # a word that the home language has too
-                    moved = min(moved, 2 * FADING)
-                if weight > 0:
-                    moved = max(moved, A_FUNCTION_WORD * weight)
-                elif weight < 0:
-                    moved = min(moved, A_FUNCTION_WORD * weight)
-            strange = max(0, strange + moved)
-
-            # What ends before this word, or with the text?
-            script_ends = in_script and (final or (role != FOREIGN and role != NEUTRAL))
-            words_end = peak > 0 and (final or strange == 0 or strange < peak - ALARM)
-            phrase_ends = in_phrase and (final or broken or role != TOLERATED)
-            ends = (script_ends, words_end, phrase_ends)
-            for kind in range(3 if script_ends or words_end or phrase_ends else 0):
-                if not ends[kind]:
-                    continue
-                place, to = opened[kind], closed[kind]
-                language, lead = -1, 0
-                if kind == BY_SCRIPT:
-                    worth = True
-                    in_script = False
-                else:
-                    if kind == BY_PHRASE:
-                        worth = phrase_hits > 0 or phrase_words >= PHRASE_WORDS
-                        in_phrase = False
-                    else:
-                        worth = peak >= ALARM
-                        strange, peak = 0, 0
-                    if worth and (kind == BY_PHRASE or spaced):
-                        lead, language = narrowed(
-                            data, place, to, home, looked, classes, script_of, likelihoods
-                        )
-                        worth = kind == BY_PHRASE or lead >= AHEAD
-                if not worth:
-                    continue
-                if kept < MAX_CANDIDATES:
-                    found = _noted(found, count, text, kind, place, to, language, lead)
-                    count += 1
-                    kept += 1
-                else:
-                    totals[text, 1] += to[1] - place[1]
-            if final:
-                break
-
-            before = halves
-            halves += n_letters if spacing_here[script] else 2
-
-            # What begins or goes on with it?
-            if role == FOREIGN:
-                if not in_script:
-                    in_script = True
-                    opened[BY_SCRIPT] = (at, before)
-                closed[BY_SCRIPT] = (i, halves)
-            elif role == TOLERATED:
-                if not in_phrase:
-                    in_phrase = True
-                    phrase_hits, phrase_words = 0, 0
-                    opened[BY_PHRASE] = (at, before)
-                phrase_hits += weight > 0
-                phrase_words += plain
-                closed[BY_PHRASE] = (i, halves)
-            elif moved > 0:
-                if peak == 0:
-                    opened[BY_WORDS] = (at, before)
-                    spaced = spacing_here[script] == SPACED
-                if strange > peak:
-                    peak = strange
-                    closed[BY_WORDS] = (i, halves)
-        totals[text, 0] = halves
+        read = Reading(
+            home,
+            classes,
+            script_of,
+            spacing[home],
+            roles[home],
+            keys,
+            weights[home],
+            strangeness[home],
+            likelihoods,
+        )
+        halves, beyond, kept = _scan_text(
+            data, masked, offsets[text], offsets[text + 1], read, work
+        )
+        totals[text] = halves, beyond
+        if count + kept > len(found):
+            grown = np.empty((2 * len(found), found.shape[1]), dtype=np.int64)
+            grown[:count] = found[:count]
+            found = grown
+        found[count : count + kept, 0] = text
+        found[count : count + kept, 1:] = work.found[:kept]
+        count += kept
     return totals, found[:count], masked

@@ -98,7 +98,7 @@ class Judge:
         spoken = without_mentions(before, stretch, after)
         if spoken != stretch:
             stretch, guess = spoken, (None, 0)
-        words = [word for word in WORD.findall(stretch) if not is_symbol(word)]
+        words = _spoken_words(stretch)
         if words and self.question.folded:
             unquoted = self.question.unquoted(words, stretch)
             if len(unquoted) < len(words):
@@ -188,7 +188,7 @@ class Judge:
         if not words:
             return None
         voted, strength = self._vote(words)
-        if strength == 1 and len(words) > 1 and foreign_words(self.home).isdisjoint(words):
+        if strength == 1 and len(words) > 1 and foreign_words(self.home).keys().isdisjoint(words):
             strength = 0  # capitalised: a heading or a name
         if strength == len(words) == 1 and len(words[0]) < LONE_WORD and voted != "en":
             strength = 0
@@ -208,15 +208,15 @@ class Judge:
             units = [*"".join(words)]
         else:
             units = [word.lower() for word in words if not word.isupper()]
-        told = [languages_of_word()[unit] for unit in units if unit in foreign]
+        told = [foreign[unit] for unit in units if unit in foreign]
         told += [
             next(alien[letter] for letter in unit if letter in alien)
             for unit in (units if alien else ())
             if unit not in foreign and not alien.keys().isdisjoint(unit)
         ]
-        if not told:
-            return None, 0
-        return Counter(chain.from_iterable(map(sorted, told))).most_common(1)[0]
+        if len(told) < 2:
+            return (told[0][0], 1) if told else (None, 0)
+        return Counter(chain.from_iterable(told)).most_common(1)[0]
 
 
 def _distinct(words: list[str]) -> list[str]:
@@ -245,9 +245,13 @@ def _blank(match: re.Match[str]) -> str:
     return " " * len(match[0]) if size <= limit else match[0]
 
 
-def is_symbol(word: str) -> bool:
-    """Is it a variable or a function's name?"""
-    return (len(word) == 1 and word.isascii()) or word in _NOTATION
+def _spoken_words(text: str) -> list[str]:
+    """The words of a text but for variables and names of functions."""
+    return [
+        word
+        for word in WORD.findall(text)
+        if not (word.isascii() if len(word) == 1 else word in _NOTATION)
+    ]
 
 
 def foreign_script(words: Collection[str]) -> str | None:
@@ -291,7 +295,7 @@ class Question:
     @cached_property
     def threes(self) -> set[tuple[str, ...]]:
         """Every three words in a row."""
-        words = [word for word in WORD.findall(self.folded) if not is_symbol(word)]
+        words = _spoken_words(self.folded)
         return set(zip(words, words[1:], words[2:], strict=False))
 
     def unquoted(self, words: list[str], stretch: str) -> list[str]:

@@ -8,11 +8,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from filters.kernels import Bytes, compiled, decode
+from filters.kernels import Bytes, compiled, decode, step
 from filters.masking import SPECIAL, Integers, masked_end
+from filters.scan_tables import Reading, Weights, Workspace
 from filters.scripts import MARK
-
-Weights = npt.NDArray[np.int8]
 
 # Three letters, 16 bits each, are hashed to a slot.
 WINDOW, TRIGRAM_PRIME, TRIGRAM_SLOTS = 2**48 - 1, 0x1E3779B97F4A7C15, 2**16 - 1
@@ -37,16 +36,9 @@ def trigram_slots(text: str) -> npt.NDArray[np.int64]:
     return slots.astype(np.int64)
 
 
-@compiled
+@step
 def narrowed(
-    data: Bytes,
-    opened: Integers,
-    closed: Integers,
-    home: int,
-    failed: Integers,
-    classes: Bytes,
-    script_of: Bytes,
-    likelihoods: Weights,
+    data: Bytes, opened: Integers, closed: Integers, read: Reading, work: Workspace
 ) -> tuple[int, int]:
     """Narrow a candidate to where one other language is furthest ahead of `home`.
 
@@ -54,12 +46,14 @@ def narrowed(
 
     The part of the largest sum, for every language side by side (Kadane's algorithm).
     """
-    languages = likelihoods.shape[1]
-    sums, lead, best = np.zeros(languages, dtype=np.int32), 0, -1
-    # Where each sum began: its byte and half words from here, in one number.
-    begun, start = np.zeros(languages, dtype=np.int64), 0
-    first, last = 0, closed.copy()
-    failed[:] = 0
+    home, classes, likelihoods = read.home, read.classes, read.likelihoods
+    sums, begun = work.sums, work.begun
+    lead, best, start = 0, -1, 0
+    # Where a sum began: its byte and half words from here, in one number.
+    first, last_byte, last_halves = 0, closed[0], closed[1]
+    work.looked[:] = 0
+    sums[:] = 0
+    begun[:] = 0
     window, i, to = ord(" "), opened[0], closed[0]
     halves, in_word = 0, False
     named = False
@@ -67,13 +61,13 @@ def narrowed(
         code, j, script = ord(" "), i + 1, 0
         if i < to:
             if data[i] < 128 and classes[data[i]] == SPECIAL:
-                i = max(i, masked_end(data, opened[0], i, to, failed) - 1)
+                i = max(i, masked_end(data, opened[0], i, to, work.looked) - 1)
                 j = i + 1
             elif data[i] < 128:
                 code = int(data[i])
             else:
                 code, j = decode(data, i)
-            script = script_of[code] if code < 0x10000 else 0
+            script = read.script_of[code] if code < 0x10000 else 0
         if script == MARK:
             i = j
             continue
@@ -86,12 +80,14 @@ def narrowed(
         elif in_word:
             window = (window << 16 | ord(" ")) & WINDOW
         if not named and window > 0xFFFFFFFF:
-            likely = likelihoods[(window * TRIGRAM_PRIME >> 40) & TRIGRAM_SLOTS]
-            at_home = np.int32(likely[home])
-            for language in range(languages):  # no branches: eight languages at a time
+            slot = (window * TRIGRAM_PRIME >> 40) & TRIGRAM_SLOTS
+            at_home = np.int32(likelihoods[slot, home])
+            for language in range(len(sums)):  # no branches: eight languages at a time
                 ahead = sums[language]
                 begun[language] = start if ahead <= 0 else begun[language]
-                sums[language] = max(ahead, np.int32(0)) + (np.int32(likely[language]) - at_home)
+                sums[language] = max(ahead, np.int32(0)) + (
+                    np.int32(likelihoods[slot, language]) - at_home
+                )
         if script <= MARK and in_word:
             halves += 2
             in_word = False
@@ -100,9 +96,9 @@ def narrowed(
             if sums[top] > lead:
                 lead, best = int(sums[top]), top
                 first = begun[top]
-                last[:] = (i, opened[1] + halves)
+                last_byte, last_halves = i, opened[1] + halves
         i = j
     if best >= 0:
         opened[:] = (opened[0] + (first >> 32), opened[1] + (first & 0xFFFFFFFF))
-        closed[:] = last
+        closed[:] = (last_byte, last_halves)
     return lead, best
