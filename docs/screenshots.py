@@ -2,7 +2,8 @@
 
     python docs/screenshots.py RUN [FOLDER]
 
-Writes report.png, report-phone.png, view.png (thresholds), sample.png and review.png.
+Of a build: report.png, report-phone.png, view.png (thresholds), sample.png and review.png.
+Of a pipeline: pipeline.png.
 The run is copied first: its reviews are written into the copy alone.
 """
 
@@ -11,11 +12,12 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from factory.recorder import Recorder
 from factory.report.snapshot import take_snapshot
@@ -68,9 +70,24 @@ def review(run: Path) -> None:
             recorder.record(name, "alan", "reject" if number % 8 > 5 else "accept", reason="wrong")
 
 
-def take(run: Path, folder: Path) -> None:
-    """Take every picture."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    with sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=found, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def take_pipeline(run: Path, folder: Path) -> None:
+    """The page of a pipeline, down to its first steps."""
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 1200, "height": 1000})
+        shoot(page, (run / "pipeline.html").resolve().as_uri(), folder / "pipeline.png")
+
+
+def take_build(run: Path, folder: Path) -> None:
+    """Every picture of a build."""
     samples = take_snapshot(run).samples
     mixed = samples.filter(
         (pl.col("decision") == "keep").mean().over("prompt_id").is_between(0.3, 0.8)
@@ -78,8 +95,7 @@ def take(run: Path, folder: Path) -> None:
     kept = mixed.filter(pl.col("decision") == "keep").sort("n_tokens", "sample_id")["sample_id"]
     report = write_report(run).as_uri()
     review(run)
-    with sync_playwright() as started, serving(run, port=0) as address:
-        browser = started.chromium.launch(executable_path=chromium, args=FLAGS)
+    with chromium() as browser, serving(run, port=0) as address:
         desktop = browser.new_page(viewport={"width": 1200, "height": 800}, device_scale_factor=1.5)
         shoot(desktop, report, folder / "report.png")
         shoot(desktop, f"{address}/samples/{kept[len(kept) // 2]}", folder / "sample.png")
@@ -89,17 +105,20 @@ def take(run: Path, folder: Path) -> None:
             viewport={"width": 390, "height": 780}, color_scheme="dark", device_scale_factor=2
         )
         shoot(phone, report, folder / "report-phone.png")
-        browser.close()
 
 
 def main() -> None:
     if len(sys.argv) not in (2, 3):
         sys.exit("usage: python docs/screenshots.py RUN [FOLDER]")
     folder = Path(sys.argv[2]) if len(sys.argv) == 3 else Path(__file__).parent
+    run = Path(sys.argv[1]).resolve()
+    if (run / "pipeline.html").exists():
+        take_pipeline(run, folder)
+        return
     with tempfile.TemporaryDirectory() as scratch:
-        copy = Path(scratch) / Path(sys.argv[1]).resolve().name
-        shutil.copytree(sys.argv[1], copy)
-        take(copy, folder)
+        copy = Path(scratch) / run.name
+        shutil.copytree(run, copy)
+        take_build(copy, folder)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,14 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from factory.pipelines.facts import clock, facts, in_a_line
-from factory.pipelines.page import SPARK_HEIGHT, SPARK_WIDTH, print_pipeline, spark, write_page
+from factory.pipelines.page import (
+    SPARK_HEIGHT,
+    SPARK_WIDTH,
+    graph,
+    print_pipeline,
+    spark,
+    write_page,
+)
 from factory.pipelines.recipe import PlannedStep, load_pipeline
 from tests.test_pipeline_recipe import MIX, SFT
 from tests.test_recipe import write
@@ -177,3 +184,19 @@ def test_a_curve_stays_in_its_box(points: list[tuple[int, float]]) -> None:
         x, y = map(float, place.split(","))
         assert 0 <= x <= SPARK_WIDTH
         assert 0 <= y <= SPARK_HEIGHT
+
+
+def test_a_line_past_other_steps_keeps_clear_of_their_boxes(tmp_path: Path) -> None:
+    """`last` needs `taught` as well as the step between them."""
+    for name, text in (("mix", MIX), ("sft", SFT), ("eval", EVAL)):
+        write(tmp_path, text, f"{name}.yaml")
+    longer = PIPELINE.replace("after: [taught]", "after: [taught, asked]")
+    plan = load_pipeline(write(tmp_path, longer, "p.yaml")).plan(tmp_path / "run")
+
+    drawn = graph(plan, {})
+
+    passing = [line for line in drawn["lines"] if "V" in line]
+    assert len(passing) == 1
+    assert len(drawn["lines"]) == sum(len(step.needs) for step in plan)
+    before, _ = passing[0].split("V")
+    assert int(before.split()[-2]) < min(box["x"] for box in drawn["boxes"])

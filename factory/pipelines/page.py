@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PAGE = "pipeline.html"
 WIDTH, HEIGHT, GAP_X, GAP_Y = 168, 46, 16, 34
+LANE = 14  # between the lines that pass by other layers, left of the boxes
 SPARK_WIDTH, SPARK_HEIGHT = 120, 28
 
 Known = Mapping[str, Mapping[str, Any]]
@@ -163,8 +164,17 @@ def graph(plan: Sequence[PlannedStep], known: Known) -> dict[str, Any]:
     rows: dict[int, list[str]] = defaultdict(list)
     for step in sorted(plan, key=lambda step: step.name not in used):  # dead ends to the right
         rows[layer[step.name]].append(step.name)
+    passing = [
+        step.name
+        for step in plan
+        if any(
+            step.name in other.needs and layer[other.name] > layer[step.name] + 1 for other in plan
+        )
+    ]
+    lane = {name: number * LANE + 1 for number, name in enumerate(passing)}
+    margin = len(lane) * LANE
     place = {
-        name: (column * (WIDTH + GAP_X), row * (HEIGHT + GAP_Y))
+        name: (margin + column * (WIDTH + GAP_X), row * (HEIGHT + GAP_Y))
         for row, names in sorted(rows.items())
         for column, name in enumerate(names)
     }
@@ -172,12 +182,17 @@ def graph(plan: Sequence[PlannedStep], known: Known) -> dict[str, Any]:
     for step in plan:
         x, y = place[step.name][0] + WIDTH // 2, place[step.name][1]
         for name in step.needs:
-            if name in place:
-                left, top = place[name][0] + WIDTH // 2, place[name][1] + HEIGHT
-                bend = GAP_Y
-                lines.append(f"M{left} {top}C{left} {top + bend} {x} {y - bend} {x} {y}")
+            if name not in place:
+                continue
+            left, top = place[name][0] + WIDTH // 2, place[name][1] + HEIGHT
+            line = f"M{left} {top}"
+            if layer[step.name] > layer[name] + 1:
+                side = lane[name]
+                line += f"C{left} {top + GAP_Y} {side} {top} {side} {top + GAP_Y}V{y - GAP_Y}"
+                left, top = side, y - GAP_Y
+            lines.append(f"{line}C{left} {top + GAP_Y} {x} {y - GAP_Y} {x} {y}")
     return {
-        "width": max(map(len, rows.values())) * (WIDTH + GAP_X) - GAP_X,
+        "width": margin + max(map(len, rows.values())) * (WIDTH + GAP_X) - GAP_X,
         "height": len(rows) * (HEIGHT + GAP_Y) - GAP_Y,
         "lines": lines,
         "boxes": [
