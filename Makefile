@@ -39,7 +39,7 @@ test: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(PYTEST)
+	$(PYTEST) --durations=25
 
 # What is generated from the code: the recipe schema and the references in docs/.
 docs: $(VENV)/installed

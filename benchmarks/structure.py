@@ -1,6 +1,6 @@
 """Structure and repetition filters against datatrove's and data-juicer's: same texts, one core.
 
-    pip install -e ".[bench]"
+    pip install -e ".[bench-structure]"      in an environment of its own: the peers pin much
     python benchmarks/structure.py
 
 Two claims: ours read at least 30 times as fast as either peer's, and reject fewer good long chains

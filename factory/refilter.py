@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 from rich.console import Console
@@ -22,6 +23,7 @@ from factory.store import RunDir, read_manifest, write_atomic, write_parquet
 from factory.text import split_think_exprs
 from factory.workers import cores, spread
 from filters.contract import INPUT_COLUMNS, Filter
+from filters.scripts import normalized_language
 
 BATCH_ROWS = 1024  # five batches and more are in memory at once
 
@@ -79,26 +81,42 @@ class Columns:
     id: str | None = None
 
 
-def filter_file(
-    file: Path, out: Path, filters: Mapping[str, Filter], columns: Columns
-) -> dict[str, int]:
+class Judged(NamedTuple):
+    """How many rows got each verdict, and named each language that is not known here."""
+
+    verdicts: dict[str, int]
+    unknown_languages: Counter[str]
+
+
+def filter_file(file: Path, out: Path, filters: Mapping[str, Filter], columns: Columns) -> Judged:
     """Judge every row of a Parquet or JSONL file; write id, metrics, verdict and reason a row.
 
-    `out` is Parquet unless its name ends in .jsonl. Returns how many rows got each verdict.
+    `out` is Parquet unless its name ends in .jsonl.
     Raises SourceError where the file or its text column cannot be read.
     """
-    written = list(_judged(file, _batches(file, columns), filters))
+    unknown: Counter[str] = Counter()
+    batches = _counted(_batches(file, columns), unknown)
+    written = list(_judged(file, batches, filters))
     table = pl.concat(written, how="vertical_relaxed")
     if out.suffix == ".jsonl":
         rows = table.iter_rows(named=True)
         write_atomic(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     else:
         write_parquet(out, table.to_arrow())
-    return dict(table["verdict"].value_counts().iter_rows())
+    return Judged(dict(table["verdict"].value_counts().iter_rows()), unknown)
 
 
 Batch = tuple[pl.DataFrame, pl.DataFrame]
 """Each row's `sample_id` and own `id`; and the rows as `INPUT_COLUMNS`."""
+
+
+def _counted(batches: Iterator[Batch], unknown: Counter[str]) -> Iterator[Batch]:
+    """The batches; the languages that they name and nothing here knows are counted on the way."""
+    for ids, rows in batches:
+        for language, count in rows["language"].drop_nulls().value_counts().iter_rows():
+            if language and normalized_language(language) is None:
+                unknown[language] += count
+        yield ids, rows
 
 
 def _judged(

@@ -138,3 +138,13 @@ def test_json_lines_are_written_too(lines: Path, tmp_path: Path) -> None:
     filter_file(lines, out, FILTERS, Columns())
     written = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert [row["reason"] for row in written] == [reason for _, reason in LINES]
+
+
+def test_languages_that_nothing_here_knows_are_counted(tmp_path: Path) -> None:
+    file = tmp_path / "in.jsonl"
+    named = ["en", "English", "zh-CN", "English", "", None, "xx"]
+    rows = [json.dumps({"text": GOOD, "in": language}) for language in named]
+    file.write_text("\n".join(rows), encoding="utf-8")
+    found = filter_file(file, tmp_path / "out.parquet", FILTERS, Columns(language="in"))
+    assert found.unknown_languages == {"English": 2, "xx": 1}
+    assert found.verdicts == {"keep": len(named)}

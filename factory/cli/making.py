@@ -168,8 +168,15 @@ def filter_command(
         if (recipe is None) == (names is None):
             raise click.UsageError("--on needs either --filters or --recipe")
         judges = _filters(names) if recipe is None else read_recipe(recipe, assignments).filters
-        counts = filter_file(file, out, judges, Columns(text, prompt, language, id_column))
-        words = ", ".join(f"{count:,} {verdict}" for verdict, count in sorted(counts.items()))
+        judged = filter_file(file, out, judges, Columns(text, prompt, language, id_column))
+        for named, count in judged.unknown_languages.most_common(5):
+            click.echo(
+                f"{language}: {named!r} in {count:,} rows is no language known here (ISO 639-1: "
+                "en, zh, …); theirs was detected instead",
+                err=True,
+            )
+        counts = sorted(judged.verdicts.items())
+        words = ", ".join(f"{count:,} {verdict}" for verdict, count in counts)
         click.echo(f"{words}; written to {out}")
         return
     assert run is not None
