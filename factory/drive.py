@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict
-from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple
 
 from factory.errors import Stopped
+from factory.interrupts import interrupts
 from factory.live import LiveJudge
 from factory.progress import Progress
 from factory.sampling.engine import Engine, Request, open_engine
@@ -55,7 +52,7 @@ def drive(
         run.event("engine_started", start=start)
         progress.engine_ready()
         clock = _Clock(scheduler, spent, gpus_of(recipe))
-        with interrupts() as interrupted:
+        with interrupts(first_only=True) as interrupted:
             _Loop(engine, run, prompts, scheduler, first, live, progress, clock).turn(interrupted)
         if interrupted:
             raise Stopped(run.path)
@@ -213,23 +210,3 @@ class _Loop:
         surplus = set(self.scheduler.surplus())
         if surplus:
             self.engine.abort(name for name, t in self.in_flight.items() if t in surplus)
-
-
-@contextmanager
-def interrupts() -> Iterator[list[int]]:
-    """A list that fills on Ctrl-C; the second one ends the process at once."""
-    caught: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-        signal.signal(number, signal.SIG_DFL)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from factory.errors import EngineError, RecipeError
+from factory.interrupts import interrupts
 from factory.models import DEMO, DEMO_NAME, model_path
 from factory.sampling.placement import place, visible_gpus
 from factory.sampling.vllm import check_engine_args, cpu_args, prepare_environment
@@ -196,23 +197,17 @@ def serve(
 ) -> None:
     """Serve the recipe's model until Ctrl-C or SIGTERM. A key, if any, is VLLM_API_KEY's."""
     group = open_group(recipe, replicas, port, host, logs, note)
-    ended: list[int] = []
-    before = {
-        number: signal.signal(number, lambda caught, frame: ended.append(caught))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
     told = False
-    try:
-        while not ended:
-            group.poll()
-            if not told and len(group.ready) == replicas:
-                note(f"engine: {{kind: server, server: {{urls: [{', '.join(group.urls)}]}}}}")
-                told = True
-            time.sleep(0.2)
-    finally:
-        group.close()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with interrupts() as ended:
+        try:
+            while not ended:
+                group.poll()
+                if not told and len(group.ready) == replicas:
+                    note(f"engine: {{kind: server, server: {{urls: [{', '.join(group.urls)}]}}}}")
+                    told = True
+                time.sleep(0.2)
+        finally:
+            group.close()
 
 
 def open_group(

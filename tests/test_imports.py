@@ -15,8 +15,9 @@ BELOW = ["factory.types", "factory.text", "factory.errors", "factory.paths", "fa
 """All that `filters` may know of `factory`."""
 
 LEVELS = [  # from the ground up: a module may import its own level and those before it
-    "errors lookup hardware text types paths yaml_places diversity review_options leash kinds",
-    "models store shards cot prompting audit references select_options workers reviews loaders",
+    "errors lookup hardware text types paths yaml_places diversity review_options leash interrupts",
+    "kinds models store shards cot prompting audit references select_options workers reviews",
+    "loaders",
     "sampling ask forecast progress serve recipe assembly_recipe",
     "metrics judging live funnel overlay select corpus offences samples",
     "candidates asked quotas statistics choose assemble corpus_facts offers origin",

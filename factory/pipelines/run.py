@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from factory.errors import (
@@ -35,6 +34,7 @@ from factory.errors import (
     StorageError,
     TrainError,
 )
+from factory.interrupts import interrupts
 from factory.kinds import KINDS
 from factory.leash import leashed
 from factory.pipelines.facts import clock, facts, in_a_line
@@ -97,7 +97,7 @@ def run_pipeline(
     if dry:
         _tell(PipelineState(directory), wanted, console)
         return None
-    with lock_directory(directory), _interrupts() as interrupted:
+    with lock_directory(directory), interrupts() as interrupted:
         run = PipelineState(directory)
         write_atomic(directory / "recipe.yaml", recipe.to_yaml())
         run.save(name=recipe.name, state="running")
@@ -290,22 +290,6 @@ def _after_others(steps: Path) -> Iterator[IO[str]]:
             time.sleep(POLL_SECONDS)
     with lock:
         yield lock
-
-
-@contextlib.contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """A list that fills with SIGINT and SIGTERM: the first asks a step to end, the next ends it."""
-    caught: list[int] = []
-
-    def note(number: int, _: FrameType | None) -> None:
-        caught.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _say(console: Console, line: str) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from factory.drive import interrupts
 from factory.errors import Stopped
+from factory.interrupts import interrupts
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,7 +28,7 @@ def fit(trainer: Any, run: TrainDir, console: Console) -> dict[str, Any]:
     trainer.remove_callback(PrinterCallback)
     if run.is_main:
         trainer.add_callback(Tell(console))
-    with interrupts() as caught:
+    with interrupts(first_only=True) as caught:
         trainer.add_callback(StopOnSignal(caught))
         trainer.add_callback(Log(run))  # after whatever may ask for a checkpoint
         try:
