@@ -124,6 +124,17 @@ def test_a_threshold_needs_no_engine_and_no_measuring(
     assert pl.read_parquet(run / "corpus" / "*.parquet").height == fewer
 
 
+@pytest.mark.parametrize("nothing", ["null", "{}"])
+def test_without_filters_every_whole_sample_is_a_row(
+    nothing: str, recorded: Path, tmp_path: Path
+) -> None:
+    recipe = load_recipe(recipe_file(tmp_path, recorded, N), [f"filters={nothing}"])
+    funnel = build(recipe, tmp_path / "run", QUIET)
+    corpus = pl.read_parquet(tmp_path / "run" / "corpus" / "*.parquet")
+    assert corpus.height == funnel.kept.samples == N * len(prompts())
+    assert corpus["verdicts"].list.len().max() == 0
+
+
 def test_more_samples_are_added_to_those_there(recorded: Path, tmp_path: Path) -> None:
     path = recipe_file(tmp_path, recorded, 2)
     build(load_recipe(path), tmp_path / "run", QUIET)
