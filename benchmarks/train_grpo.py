@@ -7,6 +7,7 @@ every completion with its prompt. The same model, prompts and lengths.
 
 The demo model on generated sums, 16 completions of up to 64 tokens a step, in processes of their
 own. The first step is left out: engines, compilers and verifiers start in it. Medians of the rest.
+`quiet` is the share of groups whose rewards are all the same: on a CPU the update leaves them out.
 The rewards are R1's for reasoning RL; the harder the mathematics, the longer verifying takes, but
 answers are then hundreds of times as long as these.
 """
@@ -31,6 +32,7 @@ from factory.store import read_lines
 
 ROOT = Path(__file__).resolve().parents[1]
 PHASES = ("rollout", "sync", "reward", "update", "step")
+SHOWN = (*PHASES, "tokens", "quiet")
 RECIPE: dict[str, Any] = {
     "kind": "grpo",
     "name": "bench",
@@ -101,6 +103,7 @@ def steps_of(folder: Path, way: Way, steps: int) -> dict[str, float]:
     rows = [row for row in read_lines(run / "log.jsonl") if "loss" in row][1:]
     found = {phase: median(row[f"time/{phase}"] for row in rows) for phase in PHASES}
     found["tokens"] = median(row["completions/mean_length"] for row in rows)
+    found["quiet"] = median(row["frac_reward_zero_std"] for row in rows)
     # A quiet step hides nothing: the share is that of all steps together.
     whole = sum(row["time/step"] for row in rows)
     found["reward_share"] = sum(row["time/reward"] for row in rows) / whole
@@ -119,9 +122,9 @@ def main() -> None:
     steps = parser.parse_args().steps
     with tempfile.TemporaryDirectory() as name:
         found = [steps_of(Path(name), way, steps) for way in WAYS]
-    print(f"{'rollouts by':20}" + "".join(f"{phase:>10}" for phase in (*PHASES, "tokens")))
+    print(f"{'rollouts by':20}" + "".join(f"{phase:>10}" for phase in SHOWN))
     for way, row in zip(WAYS, found, strict=True):
-        print(f"{way.label:20}" + "".join(f"{row[phase]:10.2f}" for phase in (*PHASES, "tokens")))
+        print(f"{way.label:20}" + "".join(f"{row[phase]:10.2f}" for phase in SHOWN))
     ours, trl, transformers = found
     share = ours["reward_share"]
     claim("grpo_rewards_share_of_a_step", share, 0.02, share <= 0.02)
