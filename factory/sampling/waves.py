@@ -76,7 +76,8 @@ class Waves:
 
     def _begin_wave(self, prompt: int) -> bool:
         limit, accepted = self._limit[prompt], self._book.accepted[prompt]
-        size = self._policy.more(limit, accepted)
+        # With enough, a limit of zero says that no more is wanted, not that nothing was drawn yet.
+        size = 0 if self._policy.enough(accepted) else self._policy.more(limit, accepted)
         if size:
             self._level[prompt] = self._policy.level(limit, accepted, self._level[prompt])
             self._limit[prompt] = limit + size
