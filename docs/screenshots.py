@@ -4,7 +4,7 @@
 
 Of a build: report.png, report-phone.png, view.png (thresholds), sample.png and review.png.
 Of a pipeline: pipeline.png.
-The run is copied first: its reviews are written into the copy alone.
+A build is copied first: its reviews are written into the copy alone.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def take_pipeline(run: Path, folder: Path) -> None:
     """The page of a pipeline, down to its first steps."""
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 1200, "height": 1000})
-        shoot(page, (run / "pipeline.html").resolve().as_uri(), folder / "pipeline.png")
+        shoot(page, (run / "pipeline.html").as_uri(), folder / "pipeline.png")
 
 
 def take_build(run: Path, folder: Path) -> None:

@@ -83,8 +83,6 @@ DICTIONARY = (
 """Columns that repeat themselves; a dictionary of texts that do not would only cost time."""
 
 
-VERDICTS = pl.List(pl.Struct(dict.fromkeys(("filter", "decision", "reason"), pl.String)))
-
 BATCH_BYTES = 16 << 20
 """Compressed samples read at once: as much as a full part of long texts has."""
 
@@ -243,8 +241,7 @@ def _verdicts(
         columns=["sample_id", *map(verdict_column, stages)],
     ).join(chosen, on="sample_id", how="semi")
     if not stages:
-        none = pl.Series("verdicts", [[]] * verdicts.height, dtype=VERDICTS)
-        return verdicts.select("sample_id").with_columns(none)
+        return verdicts.select("sample_id", verdicts=pl.lit([]))
     said = {
         stage: [pl.col(verdict_column(stage)).struct.field(name) for name in ("decision", "reason")]
         for stage in stages

@@ -214,8 +214,8 @@ class Judge:
             for unit in (units if alien else ())
             if unit not in foreign and not alien.keys().isdisjoint(unit)
         ]
-        if len(told) < 2:
-            return (told[0][0], 1) if told else (None, 0)
+        if not told:
+            return None, 0
         return Counter(chain.from_iterable(told)).most_common(1)[0]
 
 

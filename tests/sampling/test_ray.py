@@ -5,7 +5,10 @@ Its two GPUs are only claimed, so that placing can be tried where there is none.
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +19,7 @@ import pytest
 from factory.errors import EngineError, ModelError
 from factory.sampling.ray import RayHost
 from tests.sampling.conftest import make_recipe
+from tests.test_leash import alive
 
 ray = pytest.importorskip("ray")
 
@@ -110,23 +114,24 @@ def test_a_model_that_is_not_there_is_told_at_once(way: str, cluster: Any) -> No
 
 
 def test_a_client_process_that_dies_at_birth_is_asked_for_again(
-    cluster: Any, monkeypatch: pytest.MonkeyPatch
+    cluster: Any,
 ) -> None:
-    """Ray's own connection, broken off as the head node does when that process does not start."""
-    from ray.util.client.worker import Worker
+    """Ray's head node starts one for each client; the first is killed as soon as it is there."""
+    killed: list[int] = []
 
-    joined = Worker.__init__
-    broken = iter([True, True, False])
+    def kill_the_first() -> None:
+        while not killed:
+            ours = set(alive(f"--address={cluster.address}"))
+            for pid in ours.intersection(alive("--mode=specific-server")):
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
 
-    def fails_twice(self: Any, *args: Any, **options: Any) -> None:
-        joined(self, *args, **options)
-        if next(broken):
-            raise ConnectionAbortedError("Initialization failure from server:")
-
-    monkeypatch.setattr(Worker, "__init__", fails_twice)
+    killer = threading.Thread(target=kill_the_first, daemon=True)
+    killer.start()
     with host(cluster.client, gpus=0) as opened:
         assert opened.places() == 2
-    assert not any(broken)
+    killer.join(timeout=1)
+    assert len(killed) == 1
 
 
 def wait_for(met: Any) -> None:
