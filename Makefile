@@ -43,7 +43,7 @@ test: $(VENV)/installed
 
 # What is generated from the code: the recipe schema and the references in docs/.
 docs: $(VENV)/installed
-	$(BIN)/python -m factory.docs
+	$(BIN)/python -m factory.cli.reference
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

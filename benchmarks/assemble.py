@@ -37,8 +37,8 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from factory.corpus import DICTIONARY, corpus_schema
-from factory.statistics import PAPER_TABLE_5
+from factory.corpus.assembly.statistics import PAPER_TABLE_5
+from factory.corpus.rows import DICTIONARY, corpus_schema
 
 SPARE = 1.8  # candidates for each row wanted: some prompts have more than may be kept
 BYTES_A_TOKEN = 3.5
@@ -143,8 +143,8 @@ def _rows(
 
 
 def ours(folder: Path, out: Path, fraction: float, near: float | None) -> None:
-    from factory.assemble import build_assembly
-    from factory.assembly_recipe import Assembly
+    from factory.corpus.assembly.assemble import build_assembly
+    from factory.recipe.assembly import Assembly
 
     recipe = Assembly.model_validate(
         {
@@ -213,7 +213,7 @@ def measured(work: Work, *arguments: Any) -> tuple[float, float]:
 
 
 def _child(send: Any, work: Work, arguments: tuple[Any, ...]) -> None:
-    import factory.assemble  # noqa: F401  (imports are not what is measured)
+    import factory.corpus.assembly.assemble  # noqa: F401  (imports are not what is measured)
 
     start = time.perf_counter()
     work(*arguments)

@@ -25,13 +25,13 @@ import polars as pl
 import yaml
 from starlette.testclient import TestClient
 
-from factory.judging import TextHash, decide
-from factory.metrics import measured_frame_of, metrics_file, prompt_frame, sample_key
-from factory.store import save_prompts, write_parquet
-from factory.types import Message, Prompt
+from factory.core.nouns import Message, Prompt
+from factory.core.run_dir import save_prompts, write_parquet
+from factory.judging.metrics import measured_frame_of, metrics_file, prompt_frame, sample_key
+from factory.judging.verdicts import TextHash, decide
 from factory.view.app import create_app
 from factory.view.search import PAGE
-from filters.contract import BASE_COLUMNS, Filter
+from filters.base import BASE_COLUMNS, Filter
 from filters.length import Length
 from filters.repetition import Repetition
 

@@ -17,9 +17,9 @@ import pyarrow as pa
 from reasoning import DOMAINS, prose
 from texts import LANGUAGES, sentence
 
-from factory.store import SEAL_BYTES, SEAL_ROWS, save_prompts, write_parquet
-from factory.text import join_think
-from factory.types import Message, Prompt, sample_schema
+from factory.core.nouns import Message, Prompt, sample_schema
+from factory.core.run_dir import SEAL_BYTES, SEAL_ROWS, save_prompts, write_parquet
+from factory.core.think import join_think
 
 SECTIONS = 4000  # in the bank
 LONG = (4_000, 30_000)  # characters

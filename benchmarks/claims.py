@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from factory.core.run_dir import read_lines
 from factory.evaluation.compare import compare_scores
 from factory.evaluation.estimators import Estimate, Resampling
-from factory.evaluation.recipe import Against
 from factory.evaluation.result import load_evaluation
 from factory.evaluation.scores import load_scores
-from factory.store import read_lines
+from factory.recipe.evaluation import Against
 
 SOURCE = "sums"
 SHOWN = ("pass@1", "format", "language", "tokens")

@@ -42,9 +42,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from factory.sampling.sampling_options import Sampling
-from factory.sampling.scheduler import Ticket
-from factory.sampling.simulate import Simulated, simulate
+from factory.recipe.sampling import Sampling
+from factory.sampling.scheduling.scheduler import Ticket
+from factory.sampling.scheduling.simulate import Simulated, simulate
 
 PROMPTS, N, MOST = 3000, 16, 20
 FIRST_ROWS = (18.0, 12.0, 8.0, 25.0)

@@ -30,12 +30,12 @@ from messages import FOLDER, message_texts
 from reasoning import completions
 from texts import LANGUAGES, Labelled, labelled_texts
 
-from filters import detector
-from filters.lexicon import role
-from filters.mixing import mixing
-from filters.prompt_language import masked_text
-from filters.scan import FOREIGN
-from filters.scripts import SCRIPTS, script_table
+from filters.language_id import detector
+from filters.language_id.mixing import mixing
+from filters.language_id.prompt_language import masked_text
+from filters.language_id.scan import FOREIGN
+from filters.language_id.scripts import SCRIPTS, script_table
+from filters.language_id.tables import role
 
 Peer = Callable[[Sequence[Labelled]], list[bool]]
 SENTENCE = re.compile(r"[^.!?\n。！？।؟]+[.!?\n。！？।؟]?")

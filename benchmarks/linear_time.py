@@ -26,12 +26,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import polars as pl
 from reasoning import prose
 
-from factory.text import split_think_exprs
+from factory.core.think import split_think_exprs
 from filters import FILTERS, filter_class
+from filters.base import Filter
 from filters.contamination import Contamination, EvaluationSet
-from filters.contract import Filter
 from filters.identity import Identity
-from filters.overlap import Index
+from filters.ngrams import Index
 from filters.safety import Safety
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)

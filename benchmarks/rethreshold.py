@@ -22,9 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from candidates import PART_ROWS, make_run, short_chains
 from rich.console import Console
 
-from factory.build import assemble, begin
-from factory.recipe import Recipe, load_recipe
-from factory.store import RunDir
+from factory.build.build import assemble, begin
+from factory.core.run_dir import RunDir
+from factory.recipe.build import Recipe, load_recipe
 
 TARGET = 30.0  # seconds
 PER_PROMPT = 8

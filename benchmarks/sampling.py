@@ -58,10 +58,10 @@ def build_side(recipe: Path, run: Path, *changes: str) -> dict[str, float]:
     """The factory, with each request's length set to its own and nothing else changed."""
     from rich.console import Console
 
-    from factory.build import build
-    from factory.recipe import load_recipe
-    from factory.sampling import openai_wire, vllm
-    from factory.store import engine_seconds, read_lines
+    from factory.build.build import build
+    from factory.core.run_dir import engine_seconds, read_lines
+    from factory.recipe.build import load_recipe
+    from factory.sampling.engines import openai_api, vllm
 
     class OwnLengths(vllm.VllmEngine):
         def submit(self, request: Any) -> None:
@@ -74,14 +74,14 @@ def build_side(recipe: Path, run: Path, *changes: str) -> dict[str, float]:
             own.max_tokens, own.ignore_eos, own.stop = length(self._sample_id), True, []
             return own, fingerprint
 
-    class OwnLengthsWire(openai_wire.Wire):
+    class OwnLengthsWire(openai_api.Wire):
         def body(self, ask: Any, served: Any, max_tokens: int | None = None) -> dict[str, Any]:
             body = super().body(ask, served, max_tokens)
             if max_tokens is None:
                 body |= {"max_tokens": length(ask.sample_id), "ignore_eos": True, "stop": []}
             return body
 
-    from factory.sampling import server
+    from factory.sampling.engines import server
 
     vllm.VllmEngine, server.Wire = OwnLengths, OwnLengthsWire  # type: ignore[misc, attr-defined]
     build(load_recipe(recipe, changes), run, Console(quiet=True))
@@ -91,10 +91,10 @@ def build_side(recipe: Path, run: Path, *changes: str) -> dict[str, float]:
 
 def generate_side(recipe_file: Path, size: int) -> dict[str, float]:
     """`LLM.generate` over batches of `size`; 0: over everything at once."""
-    from factory.loaders.load import load_prompts
-    from factory.recipe import load_recipe
-    from factory.sampling.vllm import engine_args, hidden, prepare_environment
-    from factory.types import sample_id
+    from factory.core.nouns import sample_id
+    from factory.prompts.load import load_prompts
+    from factory.recipe.build import load_recipe
+    from factory.sampling.engines.vllm import engine_args, hidden, prepare_environment
 
     prepare_environment()
     recipe = load_recipe(recipe_file)

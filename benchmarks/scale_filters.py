@@ -50,10 +50,10 @@ class Measured(NamedTuple):
 
 def judge(run: Path, evaluation_set: Path) -> None:
     """What `factory build` does with samples once they are drawn."""
-    from factory.judging import TextHash, judge_run
-    from factory.references import References
+    from factory.judging.verdicts import TextHash, judge_run
+    from factory.prompts.references import References
     from filters import filter_class
-    from filters.contract import Filter
+    from filters.base import Filter
 
     filters: dict[str, Filter] = {"text": TextHash()}
     for name in FILTERS:

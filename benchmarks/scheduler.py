@@ -20,8 +20,8 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
 
-from factory.sampling.sampling_options import Sampling
-from factory.sampling.scheduler import Scheduler, Ticket
+from factory.recipe.sampling import Sampling
+from factory.sampling.scheduling.scheduler import Scheduler, Ticket
 
 SAMPLES_A_PROMPT = 6.25
 IN_FLIGHT = 2048

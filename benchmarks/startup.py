@@ -34,7 +34,7 @@ def peak_megabytes(recipe: Path, run: Path) -> float:
     """The largest resident set of a build, its own process alone."""
     code = (
         "import resource, sys\nfrom pathlib import Path\nfrom rich.console import Console\n"
-        "from factory.build import build\nfrom factory.recipe import load_recipe\n"
+        "from factory.build.build import build\nfrom factory.recipe.build import load_recipe\n"
         "if __name__ == '__main__':\n"
         "    build(load_recipe(Path(sys.argv[1])), Path(sys.argv[2]), Console(quiet=True))\n"
         "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)\n"

@@ -28,8 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import polars as pl
 from reasoning import FLAWS, Labelled, completions
 
-from factory.text import split_think_exprs
-from filters.contract import Filter
+from factory.core.think import split_think_exprs
+from filters.base import Filter
 from filters.format import Format
 from filters.length import Length
 from filters.readability import Readability

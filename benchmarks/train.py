@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from factory.store import read_lines
+from factory.core.run_dir import read_lines
 
 ROUNDS = 2
 ROWS, STEPS, BATCH, MICRO_BATCH = 64, 5, 8, 8
@@ -67,8 +67,8 @@ def train_ours(data: Path, out: Path) -> None:
     """The recipe of the same training."""
     from rich.console import Console
 
-    from factory.train.load import train
-    from factory.train.sft_options import Sft
+    from factory.recipe.sft import Sft
+    from factory.train.train import train
 
     recipe = {
         "kind": "sft",
@@ -93,7 +93,7 @@ def train_trl(data: Path, out: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import SFTConfig, SFTTrainer
 
-    from factory.models import demo_model
+    from factory.core.models import demo_model
     from factory.train.arguments import computes_bf16
 
     rows = load_dataset("parquet", data_dir=str(data), split="train", cache_dir=str(out / "cache"))

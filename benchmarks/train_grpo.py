@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import yaml
 
-from factory.store import read_lines
+from factory.core.run_dir import read_lines
 
 ROOT = Path(__file__).resolve().parents[1]
 PHASES = ("rollout", "sync", "reward", "update", "step")
@@ -61,7 +61,7 @@ RUN = """
 import sys
 from pathlib import Path
 from rich.console import Console
-from factory.train.load import load_training, train
+from factory.train.train import load_training, train
 if sys.argv[3] == "trl":
     from factory.train import cpu_policy
     cpu_policy.SHARING = frozenset()

@@ -18,8 +18,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-from filters.verify.dispatch import Item, Verifiers
 from filters.verify.pool import Pool
+from filters.verify.verifiers import Item, Verifiers
 
 CASES = Path(__file__).resolve().parents[1] / "tests" / "filters" / "verify" / "math_cases.tsv"
 PEER_LIMIT_S = 6.0
@@ -278,9 +278,9 @@ def worst(verifiers: Verifiers) -> float:
 
 def _forget() -> None:
     """Empty the parsers' caches, so that speed is measured on answers never seen."""
-    from filters.verify import forms, scalar
+    from filters.verify import answer_forms, scalar
 
-    forms.parse.cache_clear()
+    answer_forms.parse.cache_clear()
     scalar.parse_scalar.cache_clear()
 
 

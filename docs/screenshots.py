@@ -19,10 +19,10 @@ from pathlib import Path
 import polars as pl
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from factory.recorder import Recorder
 from factory.report.snapshot import take_snapshot
 from factory.report.write import write_report
 from factory.view.app import serving
+from factory.view.import_reviews import Recorder
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from factory.lookup import look_up, own_module
-from factory.types import fingerprint
+from factory.core.nouns import fingerprint
+from factory.core.plugins import look_up, own_module
 
 if TYPE_CHECKING:
-    from filters.contract import Filter
+    from filters.base import Filter
 
 FILTERS = {
     "format": "filters.format:Format",
@@ -43,7 +43,7 @@ def own_filter_class(reference: str) -> type[Filter]:
 
     Runs that file: it is code, to be trusted as code is. Raises FilterClassError.
     """
-    from filters.contract import Filter
+    from filters.base import Filter
 
     file, colon, attribute = reference.rpartition(":")
     path = Path(file)
@@ -55,6 +55,6 @@ def own_filter_class(reference: str) -> type[Filter]:
         raise FilterClassError(str(error)) from error
     found = getattr(module, attribute, None)
     if not (isinstance(found, type) and issubclass(found, Filter)):
-        raise FilterClassError(f"{path} has no class {attribute} that is a filters.contract.Filter")
+        raise FilterClassError(f"{path} has no class {attribute} that is a filters.base.Filter")
     found.SOURCE = fingerprint(path.read_text(encoding="utf-8"))
     return found

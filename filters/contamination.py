@@ -1,6 +1,6 @@
 """Prompts that share an n-gram with an evaluation set: what a model trained on them could recall.
 
-Judged by the prompt, so it holds for every sample of one. `Index.find` (filters/overlap.py) does
+Judged by the prompt, so it holds for every sample of one. `Index.find` (filters/ngrams.py) does
 the same before anything is sampled.
 """
 
@@ -18,11 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_v
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from factory.errors import SourceError
-from factory.types import fingerprint
-from filters.bounds import Share
-from filters.contract import Filter, Rule
-from filters.overlap import NGRAM, Index
+from factory.core.errors import SourceError
+from factory.core.nouns import fingerprint
+from filters.base import Filter, Rule
+from filters.limits import Share
+from filters.ngrams import NGRAM, Index
 
 COLUMNS = ("problem", "question", "prompt", "text")
 """Where an evaluation set's questions are looked for when its `column` is not given."""

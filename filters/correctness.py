@@ -1,6 +1,6 @@
 """Is the final answer right? The filter that decides what the model learns (R1 §2.3.3).
 
-Every sample gets one of the states of `filters.verify.contract`. What is wrong is dropped; what
+Every sample gets one of the states of `filters.verify.verification`. What is wrong is dropped; what
 cannot be judged is undecided, which is neither kept silently nor counted as wrong. A judge model
 may be asked for a second opinion; `combine` says how the two make one.
 """
@@ -13,13 +13,21 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 import polars as pl
 from pydantic import Field, model_validator
 
-from factory.errors import EngineError
-from factory.types import fingerprint
-from filters.contract import Filter, Rule
-from filters.judge import Ask, Opinion, Question, canaries, judge, judgeable, reference_of
-from filters.judge_client import Endpoint, Judge, JudgeClient
-from filters.verify.contract import Verification
-from filters.verify.dispatch import Item, read_verifier, shared, versions
+from factory.core.errors import EngineError
+from factory.core.nouns import fingerprint
+from filters.base import Filter, Rule
+from filters.judges.client import Endpoint, Judge, JudgeClient
+from filters.judges.equivalence import (
+    Ask,
+    Opinion,
+    Question,
+    canaries,
+    judge,
+    judgeable,
+    reference_of,
+)
+from filters.verify.verification import Verification
+from filters.verify.verifiers import Item, read_verifier, shared, versions
 
 METRICS = pl.Schema(
     {

@@ -13,9 +13,9 @@ from typing import ClassVar, Literal
 import polars as pl
 from pydantic import Field
 
-from factory.text import split_think
-from filters.bounds import Scope, by_domain
-from filters.contract import Filter, Rule
+from factory.core.think import split_think
+from filters.base import Filter, Rule
+from filters.limits import Scope, by_domain
 
 CONTROL_TOKEN = r"<[|｜][\w▁-]{3,40}[|｜]>"
 """How most chat templates write their control tokens: `<|im_start|>`, `<|eot_id|>`, DeepSeek's with

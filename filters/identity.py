@@ -15,11 +15,11 @@ import polars as pl
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from factory.paths import data_path
-from factory.types import fingerprint
-from filters.contract import Filter, Rule
-from filters.judge_client import Endpoint
-from filters.second_opinion import Mark, around, judged_rules, settled
+from factory.core.nouns import fingerprint
+from factory.core.resources import data_path
+from filters.base import Filter, Rule
+from filters.judges.client import Endpoint
+from filters.judges.rule_review import Mark, around, judged_rules, settled
 
 # What stands before a claim and makes it someone else's words or a supposition.
 _NOT_A_CLAIM = re.compile(

@@ -3,7 +3,8 @@
 R1 drops chains of thought with mixed languages (v1 §2.3.3) and rewards consistency in RL (v1
 §2.3.2): R1-Zero's reasoning changes language within a sentence. Looking at a whole text finds
 little of that, since the majority hides the rest. So one pass over the bytes marks the stretches
-that may be foreign (`filters.scan`), and only those are looked at closely (`filters.suspects`).
+that may be foreign (`filters.language_id.scan`), and only those are looked at closely
+(`filters.language_id.spans`).
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import Any, ClassVar
 import polars as pl
 from pydantic import Field
 
-from filters.contract import Filter, Rule
-from filters.scripts import normalized_language
+from filters.base import Filter, Rule
+from filters.language_id.scripts import normalized_language
 
 PARTS = ("thinking", "response")
 _SPAN = pl.Struct({"start": pl.Int64, "end": pl.Int64, "language": pl.String})
@@ -55,8 +56,10 @@ class Language(Filter):
     )
 
     def measure(self, samples: pl.DataFrame) -> pl.DataFrame:
-        from filters.mixing import mixing  # compiled code: not for those who only read rules
-        from filters.prompt_language import prompt_languages
+        from filters.language_id.mixing import (
+            mixing,  # compiled code: not for those who only read rules
+        )
+        from filters.language_id.prompt_language import prompt_languages
 
         homes = prompt_languages(samples)
         metrics = [pl.Series("language_prompt", homes, dtype=pl.String)]
@@ -101,7 +104,7 @@ def language_consistency(text: str, language: str) -> float:
 
     Terms, names and symbols go with the sentence they stand in. 1.0 where there are no words.
     """
-    from filters.mixing import mixing
+    from filters.language_id.mixing import mixing
 
     valid = text.encode("utf-8", "replace").decode()  # a lone surrogate becomes "?"
     found = mixing(pl.Series([valid]), [normalized_language(language)], [None])

@@ -8,8 +8,8 @@ from typing import Annotated
 import polars as pl
 from pydantic import Field
 
-from filters.bounds import Count, Counts, Share, by_domain, in_words
-from filters.contract import Filter, Rule
+from filters.base import Filter, Rule
+from filters.limits import Count, Counts, Share, by_domain, in_words
 
 Ratio = Annotated[float, Field(ge=0)]
 

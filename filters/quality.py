@@ -13,12 +13,12 @@ from typing import ClassVar, Literal, Self
 import polars as pl
 from pydantic import Field, model_validator
 
-from factory.errors import EngineError
-from factory.types import Message
-from filters.contract import Filter, Rule
-from filters.judge import Ask, as_data, filled_in, said_last
-from filters.judge_client import Endpoint, Judge, JudgeClient
-from filters.reward_model import RewardModel, RewardServer
+from factory.core.errors import EngineError
+from factory.core.nouns import Message
+from filters.base import Filter, Rule
+from filters.judges.client import Endpoint, Judge, JudgeClient
+from filters.judges.equivalence import Ask, as_data, filled_in, said_last
+from filters.judges.reward_model import RewardModel, RewardServer
 
 MAX_QUESTION = 6_000
 MAX_ANSWER = 24_000

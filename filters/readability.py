@@ -16,9 +16,8 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
-from factory.types import Domain
-from filters.bounds import Count, Counts, Share, by_domain, in_words
-from filters.contract import Filter, Rule
+from factory.core.nouns import Domain
+from filters.base import Filter, Rule
 from filters.kernels import (
     LETTER,
     SPACE,
@@ -31,7 +30,8 @@ from filters.kernels import (
     decode,
     utf8,
 )
-from filters.verify.extract import final_answer, fold
+from filters.limits import Count, Counts, Share, by_domain, in_words
+from filters.verify.extract_answer import final_answer, fold
 
 MIN_VISIBLE = 200  # visible characters below which a share of letters says nothing: `2+2=4`
 

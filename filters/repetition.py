@@ -17,8 +17,7 @@ import zstandard
 from numpy.typing import NDArray
 from pydantic import Field
 
-from filters.bounds import Share
-from filters.contract import Filter, Rule
+from filters.base import Filter, Rule
 from filters.kernels import (
     FNV_OFFSET,
     FNV_PRIME,
@@ -30,6 +29,7 @@ from filters.kernels import (
     token_hashes,
     utf8,
 )
+from filters.limits import Share
 
 TAIL = 4096  # bytes at the end of a section that are looked at for a loop
 MIN_TAIL = 1024  # below it a list of numbers compresses like a loop, and a real loop runs on

@@ -16,12 +16,12 @@ import polars as pl
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
-from factory.errors import SourceError
-from factory.paths import data_path
-from factory.types import fingerprint
-from filters.contract import Filter, Rule
-from filters.judge_client import Endpoint
-from filters.second_opinion import Mark, around, judged_rules, settled
+from factory.core.errors import SourceError
+from factory.core.nouns import fingerprint
+from factory.core.resources import data_path
+from filters.base import Filter, Rule
+from filters.judges.client import Endpoint
+from filters.judges.rule_review import Mark, around, judged_rules, settled
 
 Place = Literal["question", "thinking", "response"]
 REFUSAL_WITHIN = 400  # characters: a refusal comes first; later, "I can't help" is about something

@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from factory.corpus import corpus_schema
-from factory.funnel import Count, Funnel, Group
-from factory.store import FORMAT
-from factory.text import join_think
+from factory.core.run_dir import FORMAT
+from factory.core.think import join_think
+from factory.corpus.rows import corpus_schema
+from factory.judging.funnel import Count, Funnel, Group
 
 
 def row(prompt: str, index: int = 0, **changes: Any) -> dict[str, Any]:

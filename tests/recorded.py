@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from factory.loaders.files import Files
-from factory.paths import data_path
-from factory.store import RunDir, save_prompts
-from factory.text import join_think
-from factory.types import Prompt, Sample
+from factory.core.nouns import Prompt, Sample
+from factory.core.resources import data_path
+from factory.core.run_dir import RunDir, save_prompts
+from factory.core.think import join_think
+from factory.prompts.files import Files
 
 PROMPTS = data_path("prompts/arithmetic.jsonl")
 

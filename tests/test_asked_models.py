@@ -9,9 +9,9 @@ from pathlib import Path
 import polars as pl
 from rich.console import Console
 
-from factory.build import build, load
-from factory.recipe import load_recipe
-from factory.store import RunDir
+from factory.build.build import build, load
+from factory.core.run_dir import RunDir
+from factory.recipe.build import load_recipe
 from tests.fake_server import Body, FakeServer
 from tests.recorded import prompts, recipe_file, record
 

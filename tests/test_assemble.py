@@ -20,13 +20,13 @@ import pytest
 import yaml
 from rich.console import Console
 
-from factory import shards
-from factory.assemble import build_assembly
-from factory.assembly_recipe import Assembly, load_assembly, load_build
-from factory.corpus import corpus_schema
-from factory.errors import QuotaError, RecipeError, RunError
-from factory.funnel import load_funnel
-from factory.statistics import AssemblyReport, load_report, notes, print_assembly
+from factory.core.errors import QuotaError, RecipeError, RunError
+from factory.corpus import shards
+from factory.corpus.assembly.assemble import build_assembly
+from factory.corpus.assembly.statistics import AssemblyReport, load_report, notes, print_assembly
+from factory.corpus.rows import corpus_schema
+from factory.judging.funnel import load_funnel
+from factory.recipe.assembly import Assembly, load_assembly, load_build
 from tests.corpora import corpus, row, run, table
 
 QUIET = Console(quiet=True)
@@ -463,8 +463,8 @@ CHILD = """
 import os, signal, sys
 from pathlib import Path
 from rich.console import Console
-from factory.assemble import build_assembly
-from factory.assembly_recipe import load_assembly
+from factory.corpus.assembly.assemble import build_assembly
+from factory.recipe.assembly import load_assembly
 
 countdown = int(sys.argv[3])
 

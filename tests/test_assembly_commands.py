@@ -10,13 +10,13 @@ import yaml
 from click.testing import CliRunner, Result
 from rich.console import Console
 
-from factory.assemble import build_assembly
-from factory.assembly_recipe import load_assembly
-from factory.build import build
+from factory.build.build import build
 from factory.cli import cli
-from factory.errors import RunError
-from factory.offers import offers
-from factory.recipe import load_recipe
+from factory.core.errors import RunError
+from factory.corpus.assembly.assemble import build_assembly
+from factory.corpus.assembly.preview import offers
+from factory.recipe.assembly import load_assembly
+from factory.recipe.build import load_recipe
 from tests.corpora import row, run
 from tests.recorded import prompts, recipe_file, record
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import polars as pl
 import pytest
 
-from factory.audit import audit, check_references, judged_by, settle, suspect_references
-from factory.types import Message, Prompt
-from filters.verify.dispatch import Verifiers
+from factory.core.nouns import Message, Prompt
+from factory.judging.audit import audit, check_references, judged_by, settle, suspect_references
+from filters.verify.verifiers import Verifiers
 
 
 def prompt(text: str, verifier: dict[str, object] | None) -> Prompt:

@@ -18,13 +18,13 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from factory.build import build
-from factory.corpus import corpus_schema
-from factory.errors import RunError, SourceError
-from factory.funnel import load_funnel
-from factory.recipe import load_recipe
-from factory.store import sample_parts
-from factory.text import join_think, split_think
+from factory.build.build import build
+from factory.core.errors import RunError, SourceError
+from factory.core.run_dir import sample_parts
+from factory.core.think import join_think, split_think
+from factory.corpus.rows import corpus_schema
+from factory.judging.funnel import load_funnel
+from factory.recipe.build import load_recipe
 from tests.recorded import completion, prompts, recipe_file, record
 
 QUIET = Console(stderr=True, quiet=True)
@@ -180,10 +180,10 @@ CHILD = """
 import os, signal, sys
 from pathlib import Path
 from rich.console import Console
-from factory import store
-from factory.recipe import load_recipe
+from factory.core import run_dir
+from factory.recipe.build import load_recipe
 
-store.SEAL_ROWS, store.SYNC_SECONDS = 16, 0.02
+run_dir.SEAL_ROWS, run_dir.SYNC_SECONDS = 16, 0.02
 countdown = int(sys.argv[3])
 
 def deadly(function):
@@ -204,7 +204,7 @@ os.replace, os.fsync, os.unlink = deadly(os.replace), deadly(os.fsync), deadly(o
 Path.unlink, Path.rename = deadly(Path.unlink), deadly(Path.rename)
 
 if __name__ == "__main__":
-    from factory.build import build
+    from factory.build.build import build
     build(load_recipe(Path(sys.argv[1])), Path(sys.argv[2]), Console(quiet=True))
 """
 

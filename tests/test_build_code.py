@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from factory.build import build
-from factory.loaders.files import Files
-from factory.paths import data_path
-from factory.recipe import load_recipe
-from factory.store import RunDir, save_prompts
-from factory.text import join_think
-from factory.types import Prompt, Sample
+from factory.build.build import build
+from factory.core.nouns import Prompt, Sample
+from factory.core.resources import data_path
+from factory.core.run_dir import RunDir, save_prompts
+from factory.core.think import join_think
+from factory.prompts.files import Files
+from factory.recipe.build import load_recipe
 from filters.verify.sandbox import available
 
 CODE = data_path("prompts/code.jsonl")

@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from factory.build import build
-from factory.paths import recipe_path
-from factory.recipe import load_recipe
+from factory.build.build import build
+from factory.core.resources import recipe_path
+from factory.recipe.build import load_recipe
 from filters import own_filter_class
 from tests.recorded import prompts, recipe_file, record
 

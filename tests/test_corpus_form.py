@@ -12,14 +12,14 @@ import pytest
 import yaml
 from rich.console import Console
 
-from factory.assemble import build_assembly
-from factory.assembly_recipe import load_assembly
-from factory.build import build
-from factory.recipe import load_recipe
-from factory.select_options import Corpus
-from factory.store import RunDir, save_prompts
-from factory.text import join_think
-from factory.types import Message, Prompt, Sample
+from factory.build.build import build
+from factory.core.nouns import Message, Prompt, Sample
+from factory.core.run_dir import RunDir, save_prompts
+from factory.core.think import join_think
+from factory.corpus.assembly.assemble import build_assembly
+from factory.recipe.assembly import load_assembly
+from factory.recipe.build import load_recipe
+from factory.recipe.corpus import Corpus
 from tests.recorded import recipe_file, record
 
 CONSOLE = Console(file=StringIO())

@@ -11,10 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from factory.cot import Cot, conversation, read_reply, read_rules, unmarked, wants_cot
-from factory.errors import SourceError
-from factory.types import Message, Prompt
-from filters.judge_client import Endpoint
+from factory.core.errors import SourceError
+from factory.core.nouns import Message, Prompt
+from factory.prompts.chain_of_thought import (
+    Cot,
+    conversation,
+    read_reply,
+    read_rules,
+    unmarked,
+    wants_cot,
+)
+from filters.judges.client import Endpoint
 
 
 def prompt(question: str, verifier: dict[str, Any] | None = None) -> Prompt:

@@ -9,13 +9,14 @@ import jsonschema
 import pytest
 import yaml
 
-from factory import docs, kinds
-from factory.pipelines.recipe import load_pipeline
-from factory.yaml_places import load_document
+from factory.cli import reference
+from factory.recipe import kinds
+from factory.recipe.document import load_document
+from factory.recipe.pipeline import load_pipeline
 
 RECIPES = sorted(
     path
-    for path in docs.SCHEMA.parent.rglob("*.yaml")
+    for path in reference.SCHEMA.parent.rglob("*.yaml")
     if not {"launch", "cluster"} & set(path.parts)
 )
 
@@ -29,14 +30,14 @@ def read(path: Path) -> None:
         kinds.load(kind, path)
 
 
-@pytest.mark.parametrize("path", docs.GENERATED, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", reference.GENERATED, ids=lambda path: path.name)
 def test_generated_files_are_the_codes(path: Path) -> None:
-    assert path.read_text(encoding="utf-8") == docs.GENERATED[path](), "run `make docs`"
+    assert path.read_text(encoding="utf-8") == reference.GENERATED[path](), "run `make docs`"
 
 
-@pytest.mark.parametrize("path", [*RECIPES, docs.ROOT / "data" / "starter.yaml"], ids=str)
+@pytest.mark.parametrize("path", [*RECIPES, reference.ROOT / "data" / "starter.yaml"], ids=str)
 def test_shipped_recipes_fit_schema_and_code(path: Path) -> None:
-    schema = json.loads(docs.SCHEMA.read_text(encoding="utf-8"))
+    schema = json.loads(reference.SCHEMA.read_text(encoding="utf-8"))
     jsonschema.validate(load_document(path).data, schema)
     read(path)
 
@@ -52,7 +53,7 @@ def test_shipped_recipes_fit_schema_and_code(path: Path) -> None:
     ],
 )
 def test_the_schema_refuses_what_the_code_refuses(text: str) -> None:
-    schema = json.loads(docs.SCHEMA.read_text(encoding="utf-8"))
+    schema = json.loads(reference.SCHEMA.read_text(encoding="utf-8"))
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(yaml.safe_load(text), schema)
 
@@ -60,9 +61,9 @@ def test_the_schema_refuses_what_the_code_refuses(text: str) -> None:
 def test_every_key_of_a_recipe_is_documented() -> None:
     silent = [
         f"{title}: {name}"
-        for title, part in docs._parts()
+        for title, part in reference._parts()
         for name, field in part.model_fields.items()
-        if not docs.meaning(field)
+        if not reference.meaning(field)
         and name not in ("kind", "name", "model")
         and not (part.__doc__ and f"`{name}`" in part.__doc__)
     ]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from factory.errors import RecipeError
-from factory.evaluation.recipe import load_eval
-from factory.paths import recipe_path
-from factory.recipe import recipe_of_run
+from factory.core.errors import RecipeError
+from factory.core.resources import recipe_path
+from factory.recipe.build import recipe_of_run
+from factory.recipe.evaluation import load_eval
 
 GOOD = """\
 kind: eval

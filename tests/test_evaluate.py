@@ -12,20 +12,20 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from factory.errors import FactoryError, ModelError, RunError, SourceError
+from factory.core.errors import FactoryError, ModelError, RunError, SourceError
+from factory.core.nouns import Prompt, Sample
+from factory.core.run_dir import RunDir, sample_parts, save_prompts
+from factory.core.think import join_think
 from factory.evaluation.evaluate import _weights, evaluate
 from factory.evaluation.figure import write_figure
-from factory.evaluation.recipe import load_eval
 from factory.evaluation.result import Evaluation, load_evaluation
 from factory.evaluation.table import markdown, print_evaluation
-from factory.explain import explain
-from factory.funnel import load_funnel
-from factory.loaders.files import Files
-from factory.recipe import recipe_of_run
-from factory.samples import find_samples
-from factory.store import RunDir, sample_parts, save_prompts
-from factory.text import join_think
-from factory.types import Prompt, Sample
+from factory.judging.funnel import load_funnel
+from factory.prompts.files import Files
+from factory.recipe.build import recipe_of_run
+from factory.recipe.evaluation import load_eval
+from factory.report.browse import find_samples
+from factory.report.explain import explain
 from tests.recorded import PROMPTS, prompts, record
 from tests.recorded import sample as recorded_sample
 

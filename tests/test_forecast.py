@@ -6,8 +6,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from factory.forecast import ALL, Rates, against, alternatives, choose_pilot, fit_beta, forecast
-from factory.sampling.sampling_options import Sampling
+from factory.recipe.sampling import Sampling
+from factory.sampling.scheduling.forecast import (
+    ALL,
+    Rates,
+    against,
+    alternatives,
+    choose_pilot,
+    fit_beta,
+    forecast,
+)
 
 RATES = Rates(tokens_per_second=1000, gpus=8, per_gpu_hour=2.0)
 SIZES = {"easy": 1500, "hard": 500}

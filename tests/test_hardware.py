@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from factory.hardware import has_bf16_kernels
+from factory.core.hardware import has_bf16_kernels
 
 ZEN3 = "flags\t\t: fpu sse sse2 fma avx avx2 bmi2"
 SKYLAKE = f"{ZEN3} avx512f avx512dq avx512cd avx512bw avx512vl"

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from factory.interrupts import interrupts
+from factory.core.stop_signals import interrupts
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -25,7 +25,7 @@ def test_every_signal_is_noted_and_handlers_come_back(number: signal.Signals) ->
 def test_the_second_one_ends_the_process_where_only_the_first_is_noted() -> None:
     program = (
         "import signal\n"
-        "from factory.interrupts import interrupts\n"
+        "from factory.core.stop_signals import interrupts\n"
         "with interrupts(first_only=True) as caught:\n"
         "    signal.raise_signal(signal.SIGTERM)\n"
         "    print(len(caught), flush=True)\n"

@@ -11,12 +11,12 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from factory.build import build
-from factory.errors import ModelError, RecipeError
-from factory.recipe import Recipe, load_recipe
+from factory.build.build import build
+from factory.core.errors import ModelError, RecipeError
+from factory.core.nouns import Failure, Sample
+from factory.recipe.build import Recipe, load_recipe
 from factory.sampling import engine as engines
 from factory.sampling.engine import Request
-from factory.types import Failure, Sample
 from tests.recorded import prompts, recipe_file, record
 
 CONSOLE = Console(file=StringIO())

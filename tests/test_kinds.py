@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from factory.cli import cli
-from factory.errors import RecipeError
-from factory.kinds import KINDS, SAMPLES, load
-from factory.train.load import KINDS as TRAININGS
+from factory.core.errors import RecipeError
+from factory.recipe.kinds import KINDS, SAMPLES, load
+from factory.train.train import KINDS as TRAININGS
 from tests.test_recipe import GOOD
 
 RECIPES = {

@@ -17,12 +17,12 @@ import httpx
 import pytest
 from rich.console import Console
 
-from factory.build import build
-from factory.errors import SourceError
-from factory.label_studio import export_tasks, import_annotations, labeling_config
-from factory.overlay import overlay
-from factory.recipe import load_recipe
-from factory.reviews import Reviews
+from factory.build.build import build
+from factory.core.errors import SourceError
+from factory.judging.review_verdicts import overlay
+from factory.judging.reviews import Reviews
+from factory.recipe.build import load_recipe
+from factory.view.label_studio import export_tasks, import_annotations, labeling_config
 from tests.recorded import recipe_file, record
 
 PROGRAM = os.environ.get("LABEL_STUDIO") or shutil.which("label-studio")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from factory.leash import leashed
+from factory.core.process_tree import leashed
 
 HIDDEN = """
 import os, subprocess, sys, time
@@ -108,7 +108,7 @@ def test_when_its_holder_is_killed_everything_ends(mark: str) -> None:
         [
             sys.executable,
             "-c",
-            "import subprocess, sys\nfrom factory.leash import leashed\n"
+            "import subprocess, sys\nfrom factory.core.process_tree import leashed\n"
             "subprocess.run(leashed([sys.executable, '-c', *sys.argv[1:]]))",
             HIDDEN,
             mark,

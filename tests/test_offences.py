@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from factory.offences import Offence, excerpt, listed, marked, offences, visible
+from factory.report.highlight import Offence, excerpt, listed, marked, offences, visible
 
 
 def spans(*found: tuple[int, int, str]) -> list[dict[str, Any]]:

@@ -14,20 +14,20 @@ import pytest
 import yaml
 from rich.console import Console
 
-from factory.assemble import build_assembly
-from factory.assembly_recipe import load_assembly
-from factory.build import build, is_finished
-from factory.errors import RecipeError, RunError
-from factory.funnel import Funnel
-from factory.judging import load_verdicts
-from factory.overlay import BREAKS_ANSWER, DISAGREE, REASONS, Overlay, overlay
-from factory.recipe import Recipe, load_recipe
-from factory.recorder import Recorder
+from factory.build.build import build, is_finished
+from factory.core.errors import RecipeError, RunError
+from factory.core.nouns import Prompt
+from factory.core.think import join_think
+from factory.corpus.assembly.assemble import build_assembly
+from factory.judging.funnel import Funnel
+from factory.judging.review_verdicts import BREAKS_ANSWER, DISAGREE, REASONS, Overlay, overlay
+from factory.judging.reviews import FILE, Reviews, StaleReview
+from factory.judging.verdicts import load_verdicts
+from factory.recipe.assembly import load_assembly
+from factory.recipe.build import Recipe, load_recipe
+from factory.recipe.review_options import ReviewOptions
 from factory.report.snapshot import take_snapshot
-from factory.review_options import ReviewOptions
-from factory.reviews import FILE, Reviews, StaleReview
-from factory.text import join_think
-from factory.types import Prompt
+from factory.view.import_reviews import Recorder
 from tests.recorded import prompts, recipe_file, record
 
 RIGHT, WRONG, UNCLOSED, SILENT = range(4)

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from factory.errors import FactoryError, RecipeError, RunError, RunLocked
-from factory.pipelines.recipe import PlannedStep, load_pipeline
+from factory.core.errors import FactoryError, RecipeError, RunError, RunLocked
+from factory.core.run_dir import lock_directory, sample_parts
 from factory.pipelines.run import run_pipeline
 from factory.pipelines.state import PipelineState, settings, taken, version
-from factory.store import lock_directory, sample_parts
+from factory.recipe.pipeline import PlannedStep, load_pipeline
 from tests.corpora import corpus, row
 from tests.recorded import record
 from tests.test_build import drawn

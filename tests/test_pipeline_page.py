@@ -24,7 +24,7 @@ from factory.pipelines.page import (
     spark,
     write_page,
 )
-from factory.pipelines.recipe import PlannedStep, load_pipeline
+from factory.recipe.pipeline import PlannedStep, load_pipeline
 from tests.test_pipeline_recipe import MIX, SFT
 from tests.test_recipe import write
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory.assembly_recipe import Assembly
-from factory.errors import RecipeError
-from factory.paths import recipe_path
-from factory.pipelines.recipe import circle, in_order, load_pipeline
-from factory.recipe import Recipe
+from factory.core.errors import RecipeError
+from factory.core.resources import recipe_path
+from factory.recipe.assembly import Assembly
+from factory.recipe.build import Recipe
+from factory.recipe.pipeline import circle, in_order, load_pipeline
 from tests.test_recipe import GOOD, write
 
 PIPELINE = """\

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from factory.cot import Cot
-from factory.errors import ModelError, SourceError
-from factory.prompting import BOXED, Prompting
-from factory.types import Message, Prompt
+from factory.core.errors import ModelError, SourceError
+from factory.core.nouns import Message, Prompt
+from factory.prompts.chain_of_thought import Cot
+from factory.prompts.templates import BOXED, Prompting
 
 
 class Tokenizer:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from factory.assembly_recipe import Balance, Quota, RunSource
-from factory.candidates import Input
-from factory.funnel import Count, Funnel, Group
-from factory.quotas import fill, shortfall
+from factory.corpus.assembly.inputs import Input
+from factory.corpus.assembly.quotas import fill, shortfall
+from factory.judging.funnel import Count, Funnel, Group
+from factory.recipe.assembly import Balance, Quota, RunSource
 
 EVEN = Balance()
 

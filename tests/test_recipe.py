@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from factory.errors import RecipeError
-from factory.recipe import load_recipe
-from factory.yaml_places import load_document, override
+from factory.core.errors import RecipeError
+from factory.recipe.build import load_recipe
+from factory.recipe.document import load_document, override
 
 GOOD = """\
 name: good

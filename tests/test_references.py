@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from factory.build import build
-from factory.errors import SourceError
-from factory.loaders.files import Files
-from factory.recipe import load_recipe
-from factory.store import RunDir, read_lines, save_prompts
-from factory.text import join_think
-from factory.types import Prompt, Sample
+from factory.build.build import build
+from factory.core.errors import SourceError
+from factory.core.nouns import Prompt, Sample
+from factory.core.run_dir import RunDir, read_lines, save_prompts
+from factory.core.think import join_think
+from factory.prompts.files import Files
+from factory.recipe.build import load_recipe
 
 N = 10
 

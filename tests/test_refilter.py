@@ -8,10 +8,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from factory import refilter
-from factory.errors import SourceError
-from factory.recipe import filters_by_name
-from factory.refilter import Columns, filter_file
+from factory.build import refilter
+from factory.build.refilter import Columns, filter_file
+from factory.core.errors import SourceError
+from factory.recipe.build import filters_by_name
 
 FILTERS = filters_by_name(
     ["format", "length", "repetition", "language", "readability", "safety", "identity"]

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory.diversity import Sketches, farthest_first, small_sketches
-from factory.errors import RecipeError
-from factory.judging import TextHash, judge_run, text_hashes
-from factory.references import References
-from factory.select import in_preference, place, select_rows
-from factory.select_options import Corpus, Pick, Select
-from factory.store import RunDir, save_prompts
-from factory.text import join_think
-from factory.types import Prompt, Sample
-from filters.contract import Filter
+from factory.core.errors import RecipeError
+from factory.core.nouns import Prompt, Sample
+from factory.core.run_dir import RunDir, save_prompts
+from factory.core.think import join_think
+from factory.corpus.diversity import Sketches, farthest_first, small_sketches
+from factory.corpus.selection import in_preference, place, select_rows
+from factory.judging.verdicts import TextHash, judge_run, text_hashes
+from factory.prompts.references import References
+from factory.recipe.corpus import Corpus, Pick, Select
+from filters.base import Filter
 from filters.length import Length
 
 LENGTHS = [30, 10, 20, 40]

@@ -15,20 +15,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from factory import store
-from factory.errors import RunError, RunLocked, StorageError
-from factory.store import RunDir, read_lines, read_manifest
+from factory.core import run_dir
+from factory.core.errors import RunError, RunLocked, StorageError
+from factory.core.run_dir import RunDir, read_lines, read_manifest
 from tests.recorded import prompts, sample
 
 ONE = prompts()[0]
 
 
 def indices(run: Path) -> list[int]:
-    return [i for part in store.sample_parts(run) for i in pq.read_table(part)["index"].to_pylist()]
+    return [
+        i for part in run_dir.sample_parts(run) for i in pq.read_table(part)["index"].to_pylist()
+    ]
 
 
 def test_samples_are_sealed_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "SEAL_ROWS", 4)
+    monkeypatch.setattr(run_dir, "SEAL_ROWS", 4)
     with RunDir(tmp_path) as run:
         sealed: list[str] = []
         run.on_seal = sealed.append
@@ -40,7 +42,7 @@ def test_samples_are_sealed_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
-    whole = store._line({"prompt_id": ONE.id, "index": 0, **_rest()})
+    whole = run_dir._line({"prompt_id": ONE.id, "index": 0, **_rest()})
     journal = tmp_path / "samples" / "journal-00000.jsonl"
     journal.parent.mkdir(parents=True)
     journal.write_bytes(whole + whole.replace(b'"index":0', b'"index":1')[:-30])
@@ -52,7 +54,7 @@ def test_a_journal_beside_its_part_was_sealed(tmp_path: Path) -> None:
     with RunDir(tmp_path) as run:
         run.append(sample(ONE, 0))
     journal = tmp_path / "samples" / "journal-00000.jsonl"
-    journal.write_bytes(store._line({"prompt_id": ONE.id, "index": 0, **_rest()}))
+    journal.write_bytes(run_dir._line({"prompt_id": ONE.id, "index": 0, **_rest()}))
     RunDir(tmp_path).close()
     assert indices(tmp_path) == [0]
     assert not journal.exists()
@@ -71,14 +73,14 @@ def test_any_damage_after_whole_lines_keeps_them(tmp_path_factory, tail, count) 
     path = tmp_path_factory.mktemp("lines") / "x.jsonl"
     rows = [{"n": number} for number in range(count)]
     damage = tail.replace(b"\n", b" ")
-    path.write_bytes(b"".join(store._line(row) for row in rows) + damage)
+    path.write_bytes(b"".join(run_dir._line(row) for row in rows) + damage)
     assert read_lines(path) == rows
 
 
 def test_appending_after_a_torn_line(tmp_path: Path) -> None:
     path = tmp_path / "failures.jsonl"
     path.write_bytes(b'{"n":1}\n{"n":2')
-    store.append_line(path, {"n": 3})
+    run_dir.append_line(path, {"n": 3})
     assert [row["n"] for row in read_lines(path)] == [1, 3]
 
 
@@ -90,7 +92,8 @@ def test_the_second_process_is_refused(tmp_path: Path) -> None:
 
 def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys; from pathlib import Path; from factory.store import RunDir\n"
+        "import os, signal, sys; from pathlib import Path\n"
+        "from factory.core.run_dir import RunDir\n"
         "run = RunDir(Path(sys.argv[1])); os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
@@ -102,7 +105,7 @@ def test_surrogates_do_not_stop_a_run(tmp_path: Path) -> None:
         broken = sample(ONE, 0)
         object.__setattr__(broken, "text", "a\ud800b")
         run.append(broken)
-    (part,) = store.sample_parts(tmp_path)
+    (part,) = run_dir.sample_parts(tmp_path)
     assert pq.read_table(part)["text"].to_pylist() == ["a?b"]
 
 
@@ -111,13 +114,13 @@ def test_a_full_disk_keeps_what_was_committed(tmp_path: Path) -> None:
     code = f"""
 import resource, signal, sys
 from pathlib import Path
-from factory import store
-from factory.errors import StorageError
+from factory.core import run_dir
+from factory.core.errors import StorageError
 from tests.recorded import prompts, sample
-store.SYNC_SECONDS = 0.02
+run_dir.SYNC_SECONDS = 0.02
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
-run = store.RunDir(Path({str(tmp_path)!r}))
+run = run_dir.RunDir(Path({str(tmp_path)!r}))
 try:
     for index in range(1000):
         run.append(sample(prompts()[0], index))
@@ -139,7 +142,7 @@ except StorageError as error:
 
 
 def test_disk_full_message_names_the_remedy(tmp_path: Path) -> None:
-    error = store.storage_error(tmp_path, OSError(errno.ENOSPC, "No space left on device"))
+    error = run_dir.storage_error(tmp_path, OSError(errno.ENOSPC, "No space left on device"))
     assert "No space left on device. Free some space" in str(error)
 
 
@@ -154,5 +157,5 @@ def test_a_manifest_that_cannot_be_used(tmp_path: Path, content: str, message: s
 
 
 def _rest() -> dict[str, object]:
-    fields = {f: getattr(sample(ONE, 0), f) for f in store.sample_schema().names}
+    fields = {f: getattr(sample(ONE, 0), f) for f in run_dir.sample_schema().names}
     return {name: value for name, value in fields.items() if name not in ("prompt_id", "index")}

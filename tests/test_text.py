@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory.text import join_think, split_think, split_think_exprs
+from factory.core.think import join_think, split_think, split_think_exprs
 
 CASES = [
     ("<think>2+2</think>4", ("2+2", "4", "ok")),

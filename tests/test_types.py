@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory.types import Message, Prompt, Sample, fingerprint, prompt_schema, sample_schema
+from factory.core.nouns import Message, Prompt, Sample, fingerprint, prompt_schema, sample_schema
 
 
 def prompt(question: str = "1 + 1?", **fields: object) -> Prompt:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from factory.verify import CHUNK, verify, verify_lines
+from factory.judging.standalone import CHUNK, verify, verify_lines
 
 RECORDS: list[tuple[dict[str, Any], str]] = [
     ({"kind": "math", "reference": "1/2", "text": "<think>x</think>0.5"}, "correct"),

@@ -12,12 +12,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from factory import metrics, store
-from factory.errors import RunError, SourceError
-from factory.judging import TextHash, judge_run
-from factory.references import References
-from factory.workers import spread
-from filters.contract import Filter, Rule
+from factory.core import run_dir
+from factory.core.errors import RunError, SourceError
+from factory.core.parallel import spread
+from factory.judging import metrics
+from factory.judging.verdicts import TextHash, judge_run
+from factory.prompts.references import References
+from filters.base import Filter, Rule
 from filters.correctness import Correctness
 from filters.format import Format
 from filters.language import Language
@@ -64,7 +65,7 @@ def test_a_death_is_told() -> None:
 
 PARENT = """
 import sys, time
-from factory.workers import spread
+from factory.core.parallel import spread
 def begin(): pass
 def wait(item):
     print(__import__("os").getpid(), flush=True)
@@ -105,7 +106,7 @@ class Own(Filter):
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(store, "SEAL_ROWS", 64)
+    monkeypatch.setattr(run_dir, "SEAL_ROWS", 64)
     return record(tmp_path / "run", 4)
 
 
@@ -119,7 +120,7 @@ def test_measured_side_by_side_a_run_is_the_same(
         "correctness": Correctness(),
         "own": Own(),
     }
-    parts = len(store.sample_parts(run))
+    parts = len(run_dir.sample_parts(run))
     assert parts > 2
     alone = judge_run(run, filters, References())
     measured = {path: pl.read_parquet(path) for path in run.glob("metrics/*/*")}

@@ -6,9 +6,10 @@ import sys
 
 import click
 
-from factory.cli.checking import audit, doctor, verify
-from factory.cli.handing_over import export, push
-from factory.cli.looking import (
+from factory.cli.build import build, filter_command, init, serve, validate
+from factory.cli.check import audit, doctor, verify
+from factory.cli.export import export, push
+from factory.cli.look import (
     compare,
     explain,
     export_tasks,
@@ -19,9 +20,8 @@ from factory.cli.looking import (
     show,
     view,
 )
-from factory.cli.making import build, filter_command, init, serve, validate
-from factory.cli.training import curves, eval_command, pairs, run, train
-from factory.errors import FactoryError, Stopped
+from factory.cli.train import curves, eval_command, pairs, run, train
+from factory.core.errors import FactoryError, Stopped
 
 SECTIONS = {
     "Make a corpus": (init, validate, build, filter_command, serve),

@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from factory.recipe import Recipe
+    from factory.recipe.build import Recipe
 
 RUNS = Path("runs")
 
@@ -30,7 +30,7 @@ run_option = click.option(
 
 
 def read_recipe(path: Path, assignments: Iterable[str]) -> Recipe:
-    from factory.recipe import load_recipe
+    from factory.recipe.build import load_recipe
 
     return load_recipe(path, assignments)
 

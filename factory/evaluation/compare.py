@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from factory.errors import RunError
+from factory.core.errors import RunError
 from factory.evaluation.estimators import Resampling, Span
 from factory.evaluation.result import Comparison, Evaluation
 from factory.evaluation.scores import ALL, load_scores, matrix, span_of
 
 if TYPE_CHECKING:
-    from factory.evaluation.recipe import Against
+    from factory.recipe.evaluation import Against
 
 DIFFERENCE: Span = (-1.0, 1.0)
 

@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from filters.interval import wilson
+from factory.core.intervals import wilson
+from filters.verify.answer_forms import parse
 from filters.verify.exact import same
-from filters.verify.forms import parse
 from filters.verify.latex import normalise
 
 Floats = NDArray[np.float64]

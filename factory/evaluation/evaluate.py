@@ -17,33 +17,33 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from factory.build import begin, refuse_mixing
-from factory.drive import drive
-from factory.errors import RunError
+from factory.build.build import begin, refuse_mixing
+from factory.core.errors import RunError
+from factory.core.models import model_path
+from factory.core.nouns import fingerprint
+from factory.core.run_dir import RunDir, read_lines, write_atomic, write_parquet
 from factory.evaluation.compare import compare_scores
 from factory.evaluation.held_out import held_out
-from factory.evaluation.recipe import KIND
 from factory.evaluation.result import Evaluation, load_evaluation
 from factory.evaluation.scores import FILE, groups, score_prompts
 from factory.evaluation.table import markdown
-from factory.funnel import measure_funnel
-from factory.judging import ENGINE_STAGE, all_filters, ask_judges, judge_run
-from factory.models import model_path
-from factory.progress import Progress
-from factory.store import RunDir, read_lines, write_atomic, write_parquet
-from factory.types import fingerprint
+from factory.judging.funnel import measure_funnel
+from factory.judging.verdicts import ENGINE_STAGE, all_filters, ask_judges, judge_run
+from factory.recipe.evaluation import KIND
+from factory.sampling.loop import drive
+from factory.sampling.progress import Progress
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from factory.evaluation.recipe import Eval
+    from factory.recipe.evaluation import Eval
 
 
 def evaluate(recipe: Eval, directory: Path, console: Console) -> Evaluation:
     """Carry an evaluation through. Samples only what is missing; the rest is made anew in seconds.
 
-    Raises what `factory.build.build` raises, and RunError where the directory holds something else,
-    or samples of other weights, or where `against` names what is no evaluation.
+    Raises what `factory.build.build.build` raises, and RunError where the directory holds
+    something else, or samples of other weights, or where `against` names what is no evaluation.
     """
     others = {against: load_evaluation(against.path) for against in recipe.against}
     weights = _weights(recipe)
@@ -85,7 +85,7 @@ def evaluate(recipe: Eval, directory: Path, console: Console) -> Evaluation:
 
 def _sample(recipe: Eval, run: RunDir, prompts: pa.Table, console: Console) -> None:
     """Draw what is missing of each source's k samples a prompt. Starts no engine for nothing."""
-    from factory.sampling.scheduler import Scheduler, Ticket
+    from factory.sampling.scheduling.scheduler import Scheduler, Ticket
 
     asked = prompts.select(["id", "source"]).to_pylist()
     numbers = {prompt["id"]: number for number, prompt in enumerate(asked)}

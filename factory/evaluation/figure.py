@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from factory.errors import RunError
+from factory.core.errors import RunError
 from factory.evaluation.result import Evaluation, load_evaluation
 from factory.evaluation.scores import ALL, span_of
 from factory.report.chart import Figure, Rows
-from factory.report.over_steps import write_over_steps
+from factory.report.training_figures import write_over_steps
 
 NAME = "training"
 

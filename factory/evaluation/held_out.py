@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from factory.build import load
-from factory.errors import Problem, RecipeError, RunError, SourceError
-from factory.loaders.load import load_prompts
-from factory.recipe import parse_sources
-from factory.store import RunDir, write_parquet
-from factory.types import fingerprint
-from factory.yaml_places import load_document
+from factory.build.build import load
+from factory.core.errors import Problem, RecipeError, RunError, SourceError
+from factory.core.nouns import fingerprint
+from factory.core.run_dir import RunDir, write_parquet
+from factory.prompts.load import load_prompts
+from factory.recipe.build import parse_sources
+from factory.recipe.document import load_document
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from factory.evaluation.recipe import Eval
+    from factory.recipe.evaluation import Eval
 
 
 def held_out(recipe: Eval, run: RunDir, console: Console) -> pa.Table:

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from factory.errors import RunError
+from factory.core.errors import RunError
+from factory.core.run_dir import write_atomic
 from factory.evaluation.estimators import Estimate
 from factory.evaluation.scores import Group
-from factory.store import write_atomic
 
 FILE = "eval.json"
 FORMAT = 1

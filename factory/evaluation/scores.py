@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from factory.errors import RunError
+from factory.core.errors import RunError
+from factory.core.run_dir import sample_parts
 from factory.evaluation.estimators import Estimate, Resampling, Span, Vote, cons_at_k, pass_at_k
-from factory.judging import load_verdicts, verdict_column
-from factory.metrics import metrics_file
-from factory.store import sample_parts
-from filters.contract import Filter
+from factory.judging.metrics import metrics_file
+from factory.judging.verdicts import load_verdicts, verdict_column
+from filters.base import Filter
 
 FILE = "scores.parquet"
 ALL = "all"

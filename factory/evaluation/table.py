@@ -10,10 +10,10 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from factory.core.resources import data_path
 from factory.evaluation.estimators import Estimate
 from factory.evaluation.result import Comparison, Evaluation
 from factory.evaluation.scores import Group
-from factory.paths import data_path
 
 NONE = "–"
 Rows = Sequence[Sequence[str]]

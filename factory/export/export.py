@@ -17,14 +17,14 @@ from typing import Any, Literal
 
 from jinja2.exceptions import TemplateError
 
-from factory.errors import ModelError, RunError
+from factory.core.errors import ModelError, RunError
+from factory.core.nouns import Message, as_messages
+from factory.core.run_dir import read_manifest, whole_folder
 from factory.export.formats import FORMATS, Format, FormatName
 from factory.export.gate import Gate, GateError
-from factory.export.launch import Launch, Settings
 from factory.export.layouts import LayoutName
 from factory.export.target import Target, load_target
-from factory.store import read_manifest, whole_folder
-from factory.types import Message, as_messages
+from factory.export.trainer_configs import Launch, Settings
 
 BATCH_ROWS = 256
 MANIFEST = "export.json"

@@ -17,9 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from factory.errors import ModelError
-from factory.export import launch
-from factory.export.launch import Launch
+from factory.core.errors import ModelError
+from factory.export import trainer_configs
 from factory.export.layouts import (
     Conversation,
     FinishedText,
@@ -27,6 +26,7 @@ from factory.export.layouts import (
     LayoutName,
     PromptCompletion,
 )
+from factory.export.trainer_configs import Launch
 
 FormatName = Literal["trl", "verl", "llama-factory", "axolotl", "openai"]
 
@@ -107,12 +107,12 @@ FORMATS: Mapping[FormatName, Format] = {
             "text": FinishedText(),
         },
         "data/{shard}.parquet",
-        launch.trl,
+        trainer_configs.trl,
     ),
-    "verl": Format(_MESSAGES, "data/{shard}.parquet", launch.verl),
+    "verl": Format(_MESSAGES, "data/{shard}.parquet", trainer_configs.verl),
     "llama-factory": Format(
-        _MESSAGES, "{split}/{shard}.parquet", launch.llama_factory, alternating=True
+        _MESSAGES, "{split}/{shard}.parquet", trainer_configs.llama_factory, alternating=True
     ),
-    "axolotl": Format(_MESSAGES, "{split}/{shard}.parquet", launch.axolotl),
-    "openai": Format(_MESSAGES, "{split}.jsonl", launch.openai, JsonLinesWriter),
+    "axolotl": Format(_MESSAGES, "{split}/{shard}.parquet", trainer_configs.axolotl),
+    "openai": Format(_MESSAGES, "{split}.jsonl", trainer_configs.openai, JsonLinesWriter),
 }

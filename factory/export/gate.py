@@ -15,11 +15,11 @@ from typing import Literal
 
 from jinja2.exceptions import TemplateError
 
-from factory.errors import ModelError
+from factory.core.errors import ModelError
+from factory.core.nouns import Message
+from factory.core.think import THINK_OPEN, split_think
 from factory.export.layouts import Layout, Seen
 from factory.export.target import Target
-from factory.text import THINK_OPEN, split_think
-from factory.types import Message
 
 Reason = Literal[
     "cannot_render",

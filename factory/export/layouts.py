@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from factory.core.nouns import Message
+from factory.core.think import THINK_OPEN
 from factory.export.target import Target
-from factory.text import THINK_OPEN
-from factory.types import Message
 
 if TYPE_CHECKING:
     import pyarrow as pa

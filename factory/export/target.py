@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from factory.errors import MissingDependency, ModelError
-from factory.models import DEMO, TRAINING, model_path
-from factory.paths import data_path
-from factory.types import Message
+from factory.core.errors import MissingDependency, ModelError
+from factory.core.models import DEMO, TRAINING, model_path
+from factory.core.nouns import Message
+from factory.core.resources import data_path
 
 PAPER_CONTEXT = 32_768
 """R1's context in SFT and distillation (v2, supplement); used where a model states none."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from factory.kinds import KINDS
-from factory.store import read_lines
+from factory.core.run_dir import read_lines
+from factory.recipe.kinds import KINDS
 
 CURVES = ("loss", "eval_loss", "reward", "kl", "entropy", "completions/mean_length")
 """What of a training's log is shown where it is logged, beside the parts of the reward."""

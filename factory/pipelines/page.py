@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from factory.core.run_dir import write_atomic
 from factory.pipelines.facts import EVALUATED, clock, estimate, in_a_line
-from factory.pipelines.recipe import STEPS, PlannedStep
+from factory.recipe.pipeline import STEPS, PlannedStep
 from factory.report.page import HERE, environment, policy_hash
-from factory.store import write_atomic
 
 if TYPE_CHECKING:
     from rich.console import Console

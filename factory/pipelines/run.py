@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from factory.errors import (
+from factory.core.errors import (
     EngineError,
     FactoryError,
     MissingDependency,
@@ -34,14 +34,14 @@ from factory.errors import (
     StorageError,
     TrainError,
 )
-from factory.interrupts import interrupts
-from factory.kinds import KINDS
-from factory.leash import leashed
+from factory.core.process_tree import leashed
+from factory.core.run_dir import lock_directory, write_atomic
+from factory.core.stop_signals import interrupts
 from factory.pipelines.facts import clock, facts, in_a_line
 from factory.pipelines.page import write_page
-from factory.pipelines.recipe import STEPS, Pipeline, PlannedStep
 from factory.pipelines.state import PipelineState, Standing, settings, taken, version
-from factory.store import lock_directory, write_atomic
+from factory.recipe.kinds import KINDS
+from factory.recipe.pipeline import STEPS, Pipeline, PlannedStep
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from factory.kinds import KINDS
-from factory.pipelines.recipe import PlannedStep
-from factory.store import read_versioned, write_atomic
-from factory.train.inputs import sketch
+from factory.core.content_hash import sketch
+from factory.core.run_dir import read_versioned, write_atomic
+from factory.recipe.kinds import KINDS
+from factory.recipe.pipeline import PlannedStep
 
 FORMAT = 1
 FILE = "pipeline.json"

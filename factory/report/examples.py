@@ -10,10 +10,10 @@ import polars as pl
 import xxhash
 from markupsafe import Markup
 
+from factory.report.browse import in_short
 from factory.report.markup import Stretch, render, render_excerpt
 from factory.report.snapshot import UNJUDGED, Snapshot
-from factory.samples import in_short
-from filters.contract import Filter
+from filters.base import Filter
 
 PER_REASON = 10
 MAX_PARTS = 8

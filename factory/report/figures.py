@@ -1,4 +1,4 @@
-"""The figures, as Vega-Lite over the rows of `factory.report.facts`."""
+"""The figures, as Vega-Lite over the rows of `factory.report.numbers`."""
 
 from __future__ import annotations
 

@@ -17,10 +17,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from factory.report.browse import in_short
 from factory.report.chart import Figure
 from factory.report.examples import Example
 from factory.report.vega import for_page, script
-from factory.samples import in_short
 
 HERE = Path(__file__).parent / "templates"
 

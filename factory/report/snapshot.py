@@ -19,12 +19,12 @@ import polars as pl
 import yaml
 from pydantic import ValidationError
 
-from factory.errors import RunError
-from factory.judging import TextHash, decide, verdict_column
-from factory.metrics import input_frame, measured_frame_of, metrics_folder, prompt_frame
-from factory.store import read_lines, read_manifest, sample_parts
+from factory.core.errors import RunError
+from factory.core.run_dir import read_lines, read_manifest, sample_parts
+from factory.judging.metrics import input_frame, measured_frame_of, metrics_folder, prompt_frame
+from factory.judging.verdicts import TextHash, decide, verdict_column
 from filters import FILTERS, FilterClassError, filter_class, own_filter_class
-from filters.contract import BASE_COLUMNS, Filter
+from filters.base import BASE_COLUMNS, Filter
 
 Kind = pl.DataType | type[pl.DataType]
 State = Literal["done", "running", "stopped", "unknown"]

@@ -13,7 +13,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from factory.paths import cache_dir
+from factory.core.resources import cache_dir
 
 PACKAGE = "vl-convert-python"
 _SNIPPET = "window.drawVega = vegaEmbed;"
@@ -52,7 +52,7 @@ def script() -> str | None:
     # A page embeds it between tags, where `</script` would end it.
     bundle = vl_convert.javascript_bundle(_SNIPPET).replace("</script", r"<\/script") + _SNIPPET_END
     with suppress(OSError):
-        from factory.store import write_atomic
+        from factory.core.run_dir import write_atomic
 
         write_atomic(kept, bundle)
     return bundle

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from factory.core.run_dir import storage_error, write_atomic
 from factory.report.examples import examples
-from factory.report.facts import gather
 from factory.report.figures import all_figures
+from factory.report.numbers import gather
 from factory.report.page import report_page
 from factory.report.snapshot import take_snapshot
 from factory.report.vega import png, script
-from factory.store import storage_error, write_atomic
 
 
 def write_report(run: Path) -> Path:

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import zstandard
 
-from factory.text import THINK_CLOSE, THINK_OPEN
-from factory.types import FinishReason
+from factory.core.nouns import FinishReason
+from factory.core.think import THINK_CLOSE, THINK_OPEN
 
 if TYPE_CHECKING:
-    from factory.sampling.sampling_options import EarlyStop
-    from factory.types import Prompt
+    from factory.core.nouns import Prompt
+    from factory.recipe.sampling import EarlyStop
 
 LOOP_BYTES = 4096
 LOOP_RATIO = 0.1
@@ -102,8 +102,8 @@ def watch_for(options: EarlyStop | None, prompt: Prompt, prefill: str) -> Watch 
         return None
     language = None
     if options.language:
-        from filters.prompt_language import detect_language
-        from filters.scripts import normalized_language
+        from filters.language_id.prompt_language import detect_language
+        from filters.language_id.scripts import normalized_language
 
         language = normalized_language(prompt.language) or detect_language(prompt.question)
     return Watch(options, language, prefill)
@@ -120,8 +120,8 @@ def is_astray(reasoning: str, language: str) -> bool:
 
     Mathematics and code are not looked at; where no language shows, nothing is said.
     """
-    from filters.prompt_language import detect_language
-    from filters.suspects import KIN
+    from filters.language_id.prompt_language import detect_language
+    from filters.language_id.spans import KIN
 
     if len(reasoning) < 2 * ASTRAY_CHARACTERS:
         return False

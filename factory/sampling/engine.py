@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from factory.lookup import look_up
-from factory.types import Failure, Prompt, Sample, sample_id
+from factory.core.nouns import Failure, Prompt, Sample, sample_id
+from factory.core.plugins import look_up
 
 if TYPE_CHECKING:
-    from factory.recipe import Recipe
+    from factory.recipe.build import Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +69,10 @@ class Engine(Protocol):
 
 
 ENGINES = {
-    "vllm": "factory.sampling.vllm:open_engine",
-    "server": "factory.sampling.server:open_engine",
-    "ray": "factory.sampling.ray:open_engine",
-    "replay": "factory.sampling.replay:open_engine",
+    "vllm": "factory.sampling.engines.vllm:open_engine",
+    "server": "factory.sampling.engines.server:open_engine",
+    "ray": "factory.sampling.engines.ray_host:open_engine",
+    "replay": "factory.sampling.engines.replay:open_engine",
 }
 """Recipe kind → the function that opens such an engine from (recipe, run directory, start)."""
 

@@ -7,10 +7,10 @@ import difflib
 import os
 from typing import Any
 
-from factory.errors import Problem, RecipeError
-from factory.hardware import cpu_computes_bf16
+from factory.core.errors import Problem, RecipeError
+from factory.core.hardware import cpu_computes_bf16
+from factory.recipe.training import Training
 from factory.train.directory import TrainDir
-from factory.train.options import Training
 
 ELSEWHERE = {
     "learning_rate": "optimizer.learning_rate",

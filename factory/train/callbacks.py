@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
-from factory.errors import TrainError
-from factory.progress import PLAIN_SECONDS
+from factory.core.errors import TrainError
+from factory.sampling.progress import PLAIN_SECONDS
 from factory.train.directory import TrainDir
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from factory.train.grpo_options import Stop
+from factory.recipe.grpo import Stop
 
 MOSTLY = 0.5
 """A share below this counts as "most completions ended by themselves"."""

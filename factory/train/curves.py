@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from factory.core.run_dir import read_lines
 from factory.report.chart import Figure
-from factory.report.over_steps import write_over_steps
-from factory.store import read_lines
+from factory.report.training_figures import write_over_steps
 
 NAME = "curves"
 

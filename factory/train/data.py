@@ -15,13 +15,13 @@ from typing import Any
 
 from jinja2.exceptions import TemplateError
 
-from factory.errors import ModelError, SourceError
+from factory.core.errors import ModelError, SourceError
+from factory.core.nouns import Message, as_messages
+from factory.core.run_dir import storage_error, write_atomic
 from factory.export.export import corpus_shards, split_of
 from factory.export.gate import Gate, Refusal
 from factory.export.target import Target
-from factory.store import storage_error, write_atomic
-from factory.train.turns import TURNS, tokenize
-from factory.types import Message, as_messages
+from factory.train.tokens import TURNS, tokenize
 
 BATCH_ROWS = 256
 GATE_ROWS = 512

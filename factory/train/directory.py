@@ -25,9 +25,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
-from factory.errors import RunError
-from factory.models import TRAINING
-from factory.store import (
+from factory.core.errors import RunError
+from factory.core.models import TRAINING
+from factory.core.run_dir import (
     append_line,
     lock_directory,
     read_lines,
@@ -35,7 +35,7 @@ from factory.store import (
     storage_error,
     write_atomic,
 )
-from factory.train.options import Training
+from factory.recipe.training import Training
 
 FORMAT = 1
 

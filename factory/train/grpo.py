@@ -10,22 +10,22 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from factory.cot import unmarked
-from factory.errors import Problem, RecipeError, SourceError
-from factory.loaders.load import load_prompts
-from factory.prompting import Rendered
-from factory.references import sound_prompts
-from factory.store import save_prompts
+from factory.core.errors import Problem, RecipeError, SourceError
+from factory.core.nouns import Prompt, fingerprint
+from factory.core.run_dir import save_prompts
+from factory.prompts.chain_of_thought import unmarked
+from factory.prompts.load import load_prompts
+from factory.prompts.references import sound_prompts
+from factory.prompts.templates import Rendered
 from factory.train.rollouts import check_rollouts, generation_backend, rollout_arguments
 from factory.train.scoring import Rewarder, Scoring, dead_parts, not_judged
 from factory.train.tokenizer import load_tokenizer
-from factory.types import Prompt, fingerprint
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from factory.recipe.grpo import Grpo
     from factory.train.directory import TrainDir
-    from factory.train.grpo_options import Grpo
 
 
 def train_grpo(recipe: Grpo, run: TrainDir, console: Console) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def train_grpo(recipe: Grpo, run: TrainDir, console: Console) -> dict[str, Any]:
     )
     refuse_dead_parts(recipe, scoring, prompts)
     trainer = make_trainer(recipe, run, tokenizer, questions, scoring)
-    from factory.train.fit import fit
+    from factory.train.loop import fit
 
     newest = run.newest_checkpoint()
     if newest is not None:
@@ -80,7 +80,7 @@ class Question(NamedTuple):
 
 def load_questions(recipe: Grpo, run: TrainDir, tokenizer: Any, console: Console) -> list[Question]:
     """The questions, without those that leave no room to answer."""
-    from factory.build import describe
+    from factory.build.build import describe
 
     loaded = load_prompts(recipe.sources)
     for count in loaded.counts if run.is_main else []:

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from trl import GRPOTrainer
 
-from factory.errors import FactoryError, TrainError
-from factory.store import read_lines
+from factory.core.errors import FactoryError, TrainError
+from factory.core.run_dir import read_lines
 from factory.train.collapse import Step, Watch
 from factory.train.directory import checkpoint_step
 
 if TYPE_CHECKING:
+    from factory.recipe.grpo import Grpo
     from factory.train.directory import TrainDir
-    from factory.train.grpo_options import Grpo
     from factory.train.scoring import Rewarder
 
 REFERENCE = "reference"

@@ -18,13 +18,13 @@ from typing import Any, Literal, NamedTuple
 import polars as pl
 from pydantic import Field
 
-from factory.errors import RunError
-from factory.judging import load_verdicts
-from factory.metrics import input_frame, prompt_frame
-from factory.recipe import Strict
-from factory.store import append_line, read_lines, sample_parts, write_atomic
-from factory.types import Message, fingerprint
-from filters.judge import Ask, as_data, filled_in, said_last
+from factory.core.errors import RunError
+from factory.core.nouns import Message, fingerprint
+from factory.core.run_dir import append_line, read_lines, sample_parts, write_atomic
+from factory.judging.metrics import input_frame, prompt_frame
+from factory.judging.verdicts import load_verdicts
+from factory.recipe.build import Strict
+from filters.judges.equivalence import Ask, as_data, filled_in, said_last
 
 MAX_TEXT = 20_000
 _TOGETHER = 32

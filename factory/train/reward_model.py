@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from factory.errors import ModelError
-from factory.models import model_path
+from factory.core.errors import ModelError
+from factory.core.models import model_path
 from factory.train.arguments import arguments
-from factory.train.fit import fit
+from factory.train.loop import fit
 from factory.train.reward_rows import Tokenized, tokenize
 from factory.train.tokenizer import load_tokenizer
 from factory.train.weights import lora_config, save_causal_lm
@@ -15,8 +15,8 @@ from factory.train.weights import lora_config, save_causal_lm
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from factory.recipe.reward_model import RewardModel
     from factory.train.directory import TrainDir
-    from factory.train.reward_options import RewardModel
 
 
 def train_reward_model(recipe: RewardModel, run: TrainDir, console: Console) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from factory.errors import SourceError
-from factory.text import split_think
-from factory.train.outside_rewards import Reads
-from factory.train.reward_options import RewardModel
-from factory.types import Message
+from factory.core.errors import SourceError
+from factory.core.nouns import Message
+from factory.core.think import split_think
+from factory.recipe.model_rewards import Reads
+from factory.recipe.reward_model import RewardModel
 
 Row = Mapping[str, Any]
 

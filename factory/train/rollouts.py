@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from factory.errors import MissingDependency, Problem, RecipeError
-from factory.hardware import has_gpu
-from factory.sampling.vllm import cpu_args, hidden, prepare_environment
+from factory.core.errors import MissingDependency, Problem, RecipeError
+from factory.core.hardware import has_gpu
+from factory.sampling.engines.vllm import cpu_args, hidden, prepare_environment
 from factory.train.versions import release
 
 if TYPE_CHECKING:
-    from factory.train.grpo_options import Grpo
+    from factory.recipe.grpo import Grpo
 
 TESTED_VLLM = ("0.22.0", "0.33")
 """The oldest vLLM that TRL's releases speak to, and the first that nobody tried."""

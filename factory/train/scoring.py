@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from factory.metrics import input_frame
-from factory.prompting import Prompting
-from factory.sampling.vllm import KEPT_STOPS
-from factory.text import join_think
-from factory.train.rewards import Batch, Reward, Values
-from factory.types import Prompt
+from factory.core.nouns import Prompt
+from factory.core.think import join_think
+from factory.judging.metrics import input_frame
+from factory.prompts.templates import Prompting
+from factory.recipe.rewards import Batch, Reward, Values
+from factory.sampling.engines.vllm import KEPT_STOPS
 
 
 def not_judged(prompting: Prompting) -> list[str]:

@@ -1,7 +1,7 @@
 """Supervised fine-tuning with TRL's SFTTrainer: corpus → tokens → weights.
 
 What can be wrong with data, tokenizer and settings is found before the model is loaded. The loss
-sees the assistant's tokens alone, its reasoning included (factory.train.turns).
+sees the assistant's tokens alone, its reasoning included (factory.train.tokens).
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from factory.core.models import model_path
 from factory.export.target import Target, load_target
-from factory.models import model_path
+from factory.recipe.sft import Sft
 from factory.train.arguments import arguments, one_cpu_process
 from factory.train.data import check_rows, count_rows, find_shards, prepare, refuse_overlong, stream
 from factory.train.directory import TrainDir
-from factory.train.fit import fit
-from factory.train.sft_options import Sft
+from factory.train.loop import fit
 from factory.train.weights import load_causal_lm, lora_config, save_causal_lm
 
 if TYPE_CHECKING:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from factory.errors import ModelError
-from factory.models import model_path
+from factory.core.errors import ModelError
+from factory.core.models import model_path
 
 if TYPE_CHECKING:
-    from factory.train.options import Training
+    from factory.recipe.training import Training
 
 
 def load_tokenizer(recipe: Training) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-from factory.errors import MissingDependency
+from factory.core.errors import MissingDependency
 
 TESTED = {
     "trl": ("1.16.0", "2"),

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory.errors import ModelError
-from factory.models import model_path
+from factory.core.errors import ModelError
+from factory.core.models import model_path
 
 if TYPE_CHECKING:
+    from factory.recipe.training import Lora, Precision, Training
     from factory.train.directory import TrainDir
-    from factory.train.options import Lora, Precision, Training
 
 
 def load_causal_lm(

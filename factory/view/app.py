@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from factory.errors import FactoryError, MissingDependency, Problem, RecipeError
+from factory.core.errors import FactoryError, MissingDependency, Problem, RecipeError
 
 if TYPE_CHECKING:
     import uvicorn
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from factory.view.desk import Desk
+    from factory.view.session import Desk
 
 DEFAULT_PORT = 8765
 KEEP_ALIVE_SECONDS = 4
@@ -46,10 +46,10 @@ def create_app(run: Path, token: str | None = None) -> Starlette:
         raise MissingDependency(
             f"the app needs {error.name}: pip install 'r1-factory[view]'"
         ) from error
-    from factory.view.desk import Desk
-    from factory.view.guard import Guard
+    from factory.view.auth import Guard
     from factory.view.pages import Pages, page
     from factory.view.review import ReviewPages
+    from factory.view.session import Desk
 
     desk = Desk(run)
     pages, reviews = Pages(desk), ReviewPages(desk)

@@ -9,11 +9,11 @@ from typing import Any
 import polars as pl
 import yaml
 
-from factory.rejudge import rejudge
 from factory.report.examples import Example, shown
-from factory.report.facts import throughput
+from factory.report.numbers import throughput
+from factory.report.rejudge import rejudge
 from factory.report.snapshot import UNJUDGED, Snapshot
-from filters.contract import INPUT_COLUMNS
+from filters.base import INPUT_COLUMNS
 
 LAST = 3
 NEWEST = 16

@@ -16,21 +16,21 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
-from factory.errors import Problem, RecipeError
-from factory.rejudge import find_row
+from factory.core.errors import Problem, RecipeError
+from factory.report.browse import in_short
 from factory.report.chart import Figure
 from factory.report.examples import shown
-from factory.report.facts import funnel_rows
 from factory.report.figures import all_figures, funnel
+from factory.report.numbers import funnel_rows
 from factory.report.page import environment as report_environment
 from factory.report.page import json_for_page
+from factory.report.rejudge import find_row
 from factory.report.snapshot import Snapshot
 from factory.report.vega import for_page, script
-from factory.samples import in_short
-from factory.view.desk import Desk
 from factory.view.live import Watch
 from factory.view.search import PAGE, Query, search
-from filters.judge import reference_of
+from factory.view.session import Desk
+from filters.judges.equivalence import reference_of
 
 MAX_SIBLINGS = 64
 

@@ -13,15 +13,15 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from factory.errors import Problem, RecipeError
-from factory.overlay import REASONS
-from factory.rejudge import find_row, rejudge_edit
+from factory.core.errors import Problem, RecipeError
+from factory.core.think import split_think
+from factory.judging.review_verdicts import REASONS
+from factory.judging.reviews import StaleReview, Standing
 from factory.report.examples import shown
 from factory.report.markup import render
-from factory.reviews import StaleReview, Standing
-from factory.text import split_think
-from factory.view.desk import Desk
+from factory.report.rejudge import find_row, rejudge_edit
 from factory.view.pages import examine, page, read_object
+from factory.view.session import Desk
 
 REVIEWER = "factory_reviewer"
 SHARED = 5

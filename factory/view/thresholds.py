@@ -14,11 +14,11 @@ from typing import Any
 import polars as pl
 from pydantic import ValidationError
 
-from factory.errors import Problem, RecipeError
-from factory.funnel import Count, Funnel, Taken
-from factory.overlay import REVIEW_STAGE
+from factory.core.errors import Problem, RecipeError
+from factory.judging.funnel import Count, Funnel, Taken
+from factory.judging.review_verdicts import REVIEW_STAGE
 from factory.report.snapshot import RATE_COLUMNS, UNJUDGED, Snapshot
-from filters.contract import BASE_COLUMNS, Filter, Rule
+from filters.base import BASE_COLUMNS, Filter, Rule
 
 _KEEP = 1 << 30
 _UNDECIDED = 1 << 29

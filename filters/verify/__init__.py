@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from factory.lookup import look_up
+from factory.core.plugins import look_up
 
 if TYPE_CHECKING:
-    from filters.verify.contract import Verifier
+    from filters.verify.verification import Verifier
 
 VERIFIERS = {
-    "math": "filters.verify.maths:MathVerifier",
+    "math": "filters.verify.mathematics:MathVerifier",
     "choice": "filters.verify.choice:ChoiceVerifier",
-    "text": "filters.verify.free_text:TextVerifier",
-    "json": "filters.verify.structured:JsonVerifier",
+    "text": "filters.verify.text_answer:TextVerifier",
+    "json": "filters.verify.json_answer:JsonVerifier",
     "gym": "filters.verify.gym:GymVerifier",
     "arithmetic": "filters.verify.arithmetic:ArithmeticVerifier",
     "code": "filters.verify.code:CodeVerifier",

@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
-from filters.verify.contract import Verification
-from filters.verify.extract import final_answer
-from filters.verify.immediate import Immediate
+from filters.verify.base import Immediate
+from filters.verify.extract_answer import final_answer
 from filters.verify.latex import normalise
+from filters.verify.verification import Verification
 
 MAX_LENGTH = 400
 MAX_BITS = 2048

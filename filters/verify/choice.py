@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from filters.verify import exact
-from filters.verify.contract import Verification
-from filters.verify.extract import last_mark
-from filters.verify.immediate import Immediate
+from filters.verify.base import Immediate
+from filters.verify.extract_answer import last_mark
 from filters.verify.latex import normalise
+from filters.verify.verification import Verification
 
 MAX_ANSWER = 1_000
 

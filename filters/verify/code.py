@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 from filters.verify.code_cpp import BinaryCache, compile_task, compiler_missing
 from filters.verify.code_extract import MAX_PROGRAM, last_program
 from filters.verify.code_problem import Case, Problem, ProblemError, read_problem
-from filters.verify.contract import State, Verification
 from filters.verify.sandbox import Boxes, Job, Limits, Outcome, SandboxFailure, Task, available
+from filters.verify.verification import State, Verification
 
 _METHOD = "tests"
 _CHECKER_LIMITS = Limits(time_s=10.0, memory_mb=1024, files_mb=256)

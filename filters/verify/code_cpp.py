@@ -11,7 +11,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from factory.paths import cache_dir
+from factory.core.resources import cache_dir
 from filters.verify.sandbox import Limits, Task
 
 FLAGS = ("-O2", "-std=gnu++17", "-w", "-fmax-errors=1")

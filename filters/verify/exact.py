@@ -20,7 +20,7 @@ from fractions import Fraction
 
 from filters.verify import algebra
 from filters.verify.algebra import Expression, Literal, Undecided
-from filters.verify.forms import Equation, Group, Part, Quantity, Union, Words, parse
+from filters.verify.answer_forms import Equation, Group, Part, Quantity, Union, Words, parse
 from filters.verify.latex import normalise
 from filters.verify.units import UNITS
 

@@ -14,9 +14,9 @@ from functools import lru_cache
 from typing import Any
 
 from filters.verify.arithmetic import solve
-from filters.verify.contract import State, Verification
-from filters.verify.extract import final_answer
+from filters.verify.extract_answer import final_answer
 from filters.verify.pool import Outcome, Pool
+from filters.verify.verification import State, Verification
 
 TASK = "filters.verify.gym:score"
 

@@ -12,7 +12,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any, Literal, TypedDict
 
-from filters.verify import exact, forms
+from filters.verify import answer_forms, exact
 
 TASK = "filters.verify.symbolic:judge"
 
@@ -85,8 +85,10 @@ def _rounded(question: Question, reference: Any, answer: Any) -> bool:
 
 
 def _agrees(question: Question, wanted: Fraction, given: Fraction) -> bool:
-    sides = forms.parse(question["reference"]), forms.parse(question["answer"] or "")
-    literals = [side.value.literal if isinstance(side, forms.Quantity) else None for side in sides]
+    sides = answer_forms.parse(question["reference"]), answer_forms.parse(question["answer"] or "")
+    literals = [
+        side.value.literal if isinstance(side, answer_forms.Quantity) else None for side in sides
+    ]
     if literals == [None, None]:
         return False
     return exact.agrees(wanted, literals[0], given, literals[1])

@@ -23,7 +23,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from factory.lookup import look_up
+from factory.core.plugins import look_up
 
 FORK, KILL = b"f", b"k"
 MAX_MESSAGE = 256 * 2**20

@@ -1,6 +1,6 @@
 """A filter of your own: drops responses that take their answer back.
 
-The contract is in filters/contract.py. What is dear goes into `expressions` (or `measure`, for
+The contract is in filters/base.py. What is dear goes into `expressions` (or `measure`, for
 anything that is not a Polars expression) and is cached; what is free goes into `rules`.
 """
 
@@ -12,7 +12,7 @@ from typing import ClassVar
 import polars as pl
 from pydantic import Field
 
-from filters.contract import Filter, Rule
+from filters.base import Filter, Rule
 
 
 class Unsure(Filter):

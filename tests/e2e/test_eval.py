@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from factory.core.resources import recipe_path
 from factory.evaluation.result import load_evaluation
-from factory.paths import recipe_path
 
 pytestmark = pytest.mark.real
 

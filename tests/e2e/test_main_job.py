@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from factory.store import sample_parts
+from factory.core.run_dir import sample_parts
 
 pytestmark = pytest.mark.real
 
@@ -164,7 +164,7 @@ def without_template(folder: Path) -> Path:
     """The demo model as a base model: no chat template."""
     import shutil
 
-    from factory.models import demo_model
+    from factory.core.models import demo_model
 
     copy = folder / "base-model"
     shutil.copytree(demo_model(), copy)

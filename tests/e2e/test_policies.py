@@ -12,12 +12,12 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from factory.build import build
-from factory.funnel import Funnel
-from factory.judging import load_verdicts
-from factory.recipe import Recipe, load_recipe
-from factory.sampling.policies import WAVE_POLICIES
-from factory.store import sample_parts
+from factory.build.build import build
+from factory.core.run_dir import sample_parts
+from factory.judging.funnel import Funnel
+from factory.judging.verdicts import load_verdicts
+from factory.recipe.build import Recipe, load_recipe
+from factory.sampling.scheduling.policies import WAVE_POLICIES
 from tests.e2e.test_main_job import recipe
 
 pytestmark = pytest.mark.real

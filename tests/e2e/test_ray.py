@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from factory.errors import EngineError
-from factory.recipe import load_recipe
+from factory.core.errors import EngineError
+from factory.recipe.build import load_recipe
 from factory.sampling.engine import open_engine
 from tests.e2e.test_main_job import recipe
 from tests.e2e.test_replicas import survives_a_killed_replica

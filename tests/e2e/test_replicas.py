@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from factory.store import read_lines, sample_parts
+from factory.core.run_dir import read_lines, sample_parts
 from tests.e2e.processes import descendants, first_replica, first_sample, is_alive, wait_until
 from tests.e2e.test_main_job import FACTORY, drawn, recipe
 

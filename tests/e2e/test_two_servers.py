@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from factory.loaders.source import Source
-from factory.recipe import Recipe
+from factory.core.nouns import Failure, Message, Prompt, Sample
+from factory.prompts.source import Source
+from factory.recipe.build import Recipe
+from factory.recipe.engine import ServerOptions
 from factory.sampling.engine import Request
-from factory.sampling.server import connect
-from factory.sampling.server_options import ServerOptions
-from factory.serve import ServerGroup, open_group
-from factory.types import Failure, Message, Prompt, Sample
+from factory.sampling.engines.local_servers import ServerGroup, open_group
+from factory.sampling.engines.server import connect
 
 pytestmark = pytest.mark.real
 

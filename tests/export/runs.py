@@ -10,11 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from factory.corpus import corpus_schema
-from factory.funnel import Count, Funnel, Taken
-from factory.store import save_prompts
-from factory.text import join_think
-from factory.types import Message, Prompt
+from factory.core.nouns import Message, Prompt
+from factory.core.run_dir import save_prompts
+from factory.core.think import join_think
+from factory.corpus.rows import corpus_schema
+from factory.judging.funnel import Count, Funnel, Taken
 
 RECIPE = """\
 name: by-hand

@@ -12,12 +12,12 @@ import pytest
 import yaml
 from datasets import load_dataset
 
-from factory.errors import ModelError, RunError
+from factory.core.errors import ModelError, RunError
+from factory.core.nouns import Message
 from factory.export.export import Overlong, export_run
 from factory.export.formats import FormatName
 from factory.export.gate import GateError
 from factory.export.layouts import LayoutName
-from factory.types import Message
 from tests.export import tokenizers as t
 from tests.export.runs import conversation, row, small_run, write_run
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory.errors import ModelError
+from factory.core.errors import ModelError
+from factory.core.nouns import Message
 from factory.export.formats import FORMATS, FormatName
 from factory.export.gate import REMEDIES, Gate, alternates
 from factory.export.layouts import LayoutName
 from factory.export.target import Target, load_target
-from factory.types import Message
 from tests.export import tokenizers as t
 from tests.export.runs import conversation
 

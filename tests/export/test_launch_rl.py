@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from factory.errors import RecipeError, RunError, SourceError
-from factory.export.launch_rl import AS_IT_IS, export_rl
-from factory.prompting import R1_ZERO
-from factory.train.grpo_options import Grpo
-from factory.train.load import load_training
+from factory.core.errors import RecipeError, RunError, SourceError
+from factory.prompts.templates import R1_ZERO
+from factory.recipe.grpo import Grpo
+from factory.train.train import load_training
+from factory.train.verl import AS_IT_IS, export_rl
 from tests.export.tokenizers import CHATML, write_tokenizer
 
 CHECK = Path(__file__).parent / "in_trainer" / "verl_rl_check.py"

@@ -10,11 +10,11 @@ import yaml
 from click.testing import CliRunner
 
 from factory.cli import cli
-from factory.errors import RecipeError
+from factory.core.errors import RecipeError
 from factory.export.formats import FormatName
-from factory.export.launch_sft import export_sft
-from factory.train.load import load_training
-from factory.train.sft_options import Sft
+from factory.export.sft_launch import export_sft
+from factory.recipe.sft import Sft
+from factory.train.train import load_training
 from tests.export import tokenizers as t
 from tests.export.runs import small_run
 

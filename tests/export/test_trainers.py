@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from factory.core.models import model_path
 from factory.export.export import export_run
 from factory.export.formats import FormatName
 from factory.export.layouts import LayoutName
-from factory.models import model_path
 from tests.export import tokenizers as t
 from tests.export.runs import small_run
 

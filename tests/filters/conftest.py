@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from factory.text import split_think_exprs
-from filters.contract import Filter
+from factory.core.think import split_think_exprs
+from filters.base import Filter
 
 DEFAULTS: dict[str, tuple[pl.DataType | type[pl.DataType], Any]] = {
     "prompt_id": (pl.String, "p"),

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from factory.errors import SourceError
+from factory.core.errors import SourceError
 from filters.contamination import Contamination, EvaluationSet
-from filters.overlap import Index, normalise
+from filters.ngrams import Index, normalise
 
 FARM = (
     "A farmer owns 17 sheep and sells three goats for each cow that his neighbour bought last year."

@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
-from factory.errors import EngineError
-from factory.types import Message
-from filters.contract import Filter
+from factory.core.errors import EngineError
+from factory.core.nouns import Message
+from filters.base import Filter
 from filters.correctness import METRICS, Correctness
 
 FIVE = json.dumps({"kind": "math", "answer": "5"})

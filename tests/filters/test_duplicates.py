@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters.duplicates import (
+from filters.near_duplicates import (
     PERMUTATIONS,
     RECALL,
     contents,

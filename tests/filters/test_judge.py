@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from factory.errors import EngineError
-from factory.types import Message
-from filters.interval import wilson
-from filters.judge import (
+from factory.core.errors import EngineError
+from factory.core.intervals import wilson
+from factory.core.nouns import Message
+from filters.judges.client import Endpoint, JudgeClient
+from filters.judges.equivalence import (
     Question,
     canaries,
     conversation,
@@ -17,7 +18,6 @@ from filters.judge import (
     read_reply,
     reference_of,
 )
-from filters.judge_client import Endpoint, JudgeClient
 from tests.json_server import JsonServer, serving, words
 
 YES, NO = '{"verdict": "correct"}', '{"verdict": "incorrect"}'

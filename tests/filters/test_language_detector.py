@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import langdetect
 import pytest
 
-from filters import detector
+from filters.language_id import detector
 
 TEXTS = [
     ("The sum of both numbers is even.", "Latin", "en"),

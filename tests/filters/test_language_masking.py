@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filters.masking import ascii_classes, mask
+from filters.language_id.masking import ascii_classes, mask
 
 
 def masked(text: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from filters.prompt_language import detect_language, prompt_languages
-from filters.scripts import normalized_language
+from filters.language_id.prompt_language import detect_language, prompt_languages
+from filters.language_id.scripts import normalized_language
 
 QUESTIONS = [
     ("How many ways are there to seat five guests?", "en"),

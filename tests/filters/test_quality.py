@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from factory.errors import EngineError, ModelError
-from factory.types import Message
-from filters.judge_client import Endpoint
+from factory.core.errors import EngineError, ModelError
+from factory.core.nouns import Message
+from filters.judges.client import Endpoint
+from filters.judges.reward_model import RewardModel, RewardServer
 from filters.quality import MAX_ANSWER, Quality, conversation, read_grade
-from filters.reward_model import RewardModel, RewardServer
 from tests.json_server import JsonServer, serving, words
 
 GRADES = [

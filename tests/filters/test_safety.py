@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from factory.errors import SourceError
+from factory.core.errors import SourceError
 from filters.safety import Safety
 
 KEY_HEAD = "-----BEGIN RSA PRIVATE" + " KEY-----"  # in two, or hooks that look for keys find it

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from factory.errors import EngineError
-from filters.contract import Filter
+from factory.core.errors import EngineError
+from filters.base import Filter
 from filters.identity import Identity
-from filters.judge_client import Endpoint
+from filters.judges.client import Endpoint
+from filters.judges.rule_review import read_opinion
 from filters.safety import Safety
-from filters.second_opinion import read_opinion
 from tests.fake_server import Body, FakeServer
 
 RIGHT, WRONG = 'It does.\n{"mark": "right"}', 'It quotes.\n{"mark": "wrong"}'

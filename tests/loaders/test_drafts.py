@@ -14,14 +14,14 @@ import pytest
 import yaml
 from rich.console import Console
 
-from factory.build import build
-from factory.errors import RecipeError, SourceError
-from factory.loaders.drafts import Drafts
-from factory.loaders.load import load_prompts
-from factory.recipe import load_recipe
-from factory.store import RunDir, save_prompts
-from factory.text import join_think
-from factory.types import Prompt
+from factory.build.build import build
+from factory.core.errors import RecipeError, SourceError
+from factory.core.nouns import Prompt
+from factory.core.run_dir import RunDir, save_prompts
+from factory.core.think import join_think
+from factory.prompts.drafts import Drafts
+from factory.prompts.load import load_prompts
+from factory.recipe.build import load_recipe
 from tests.recorded import prompts, recipe_file, record, sample
 
 CONSOLE = Console(file=StringIO())

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from factory.errors import SourceError
-from factory.loaders.earlier import EarlierRun
-from factory.loaders.load import load_prompts
-from factory.types import Message, Prompt, prompt_schema
+from factory.core.errors import SourceError
+from factory.core.nouns import Message, Prompt, prompt_schema
+from factory.prompts.from_run import EarlierRun
+from factory.prompts.load import load_prompts
 
 
 def prompt(question: str) -> Prompt:

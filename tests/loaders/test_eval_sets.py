@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from factory.loaders.eval_sets import Gpqa, LiveCodeBench, hidden_tests
-from factory.loaders.source import BadRow, Reject, Skip
-from factory.types import Prompt
+from factory.core.nouns import Prompt
+from factory.prompts.sets.benchmarks import Gpqa, LiveCodeBench, hidden_tests
+from factory.prompts.source import BadRow, Reject, Skip
 
 GPQA = {
     "Question": "Which gas turns limewater milky?\n",

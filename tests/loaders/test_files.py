@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from factory.errors import SourceError
-from factory.loaders.files import Files
-from factory.loaders.readers import format_of, read_rows
-from factory.loaders.source import BadRow, Reject, Skip
-from factory.types import Prompt
+from factory.core.errors import SourceError
+from factory.core.nouns import Prompt
+from factory.prompts.files import Files
+from factory.prompts.readers import format_of, read_rows
+from factory.prompts.source import BadRow, Reject, Skip
 
 ROWS = [{"question": f"¿{i}+1?", "answer": str(i + 1)} for i in range(5)]
 

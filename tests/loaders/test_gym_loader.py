@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 from reasoning_gym.factory import DATASETS
 
-from factory.errors import SourceError
-from factory.loaders.gym import Gym
-from factory.loaders.load import load_prompts, preview
-from factory.types import Prompt
+from factory.core.errors import SourceError
+from factory.core.nouns import Prompt
+from factory.prompts.gym import Gym
+from factory.prompts.load import load_prompts, preview
 
 FAMILIES = tuple(sorted(set(DATASETS) - {"composite"}))  # a mixture of the others
 TUPLES = {"arc_agi", "rearc"}  # their scorers compare with a tuple of tuples
 IDS = """
 import sys
-from factory.loaders.gym import Gym
-from factory.types import Prompt
+from factory.prompts.gym import Gym
+from factory.core.nouns import Prompt
 source = Gym(task=tuple(sys.argv[1].split()), size=2, seed=7)
 print(*(row.id for row in source.rows() if isinstance(row, Prompt)))
 """

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from datasets.exceptions import DatasetNotFoundError
 
-from factory.errors import SourceError
-from factory.loaders import loader_class
-from factory.loaders.hub import Hub
-from factory.loaders.load import load_prompts, preview
+from factory.core.errors import SourceError
+from factory.prompts import loader_class
+from factory.prompts.hub import Hub
+from factory.prompts.load import load_prompts, preview
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from factory.errors import SourceError
-from factory.loaders import LOADERS, loader_class
-from factory.loaders.files import Files
-from factory.loaders.load import HOPELESS, load_prompts, preview
-from factory.loaders.source import Reject
+from factory.core.errors import SourceError
+from factory.prompts import LOADERS, loader_class
+from factory.prompts.files import Files
+from factory.prompts.load import HOPELESS, load_prompts, preview
+from factory.prompts.source import Reject
 
 
 def source(path: Path, rows: list[Any], **keys: Any) -> Files:

@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from factory.loaders.files import Files
-from factory.loaders.mapping import as_turns, lookup
-from factory.loaders.source import BadRow, Reject
-from factory.types import Prompt
+from factory.core.nouns import Prompt
+from factory.prompts.files import Files
+from factory.prompts.mapping import as_turns, lookup
+from factory.prompts.source import BadRow, Reject
 
 MATH = {"verifier": {"kind": "math"}}
 CHOICE = {"verifier": {"kind": "choice"}}

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from factory.audit import check_references
-from factory.loaders.files import Files
-from factory.loaders.load import load_prompts
-from filters.verify.dispatch import Verifiers
+from factory.judging.audit import check_references
+from factory.prompts.files import Files
+from factory.prompts.load import load_prompts
+from filters.verify.verifiers import Verifiers
 
 FOLDER = Path(__file__).parents[2] / "data" / "prompts"
 FILES = sorted(FOLDER.glob("*.jsonl"))

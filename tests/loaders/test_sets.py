@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from factory.loaders import loader_class
-from factory.loaders.source import Reject, Skip
-from factory.types import Prompt
+from factory.core.nouns import Prompt
+from factory.prompts import loader_class
+from factory.prompts.source import Reject, Skip
 
 
 def outcome(kind: str, row: dict[str, Any], **keys: Any) -> Prompt | str:

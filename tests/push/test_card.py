@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from factory.assemble import build_assembly
-from factory.assembly_recipe import load_assembly
-from factory.card import escape, fenced, size_category, write_card
-from factory.corpus_facts import SourceUse, measure_corpus
-from factory.statistics import PAPER_TABLE_5
+from factory.corpus.assembly.assemble import build_assembly
+from factory.corpus.assembly.statistics import PAPER_TABLE_5
+from factory.export.hub.card import escape, fenced, size_category, write_card
+from factory.export.hub.corpus_summary import SourceUse, measure_corpus
+from factory.recipe.assembly import load_assembly
 from tests import corpora
 from tests.export.runs import RECIPE, conversation, row, small_run, write_run
 

@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner
 from datasets import load_dataset
 
-from factory import push
 from factory.cli import cli
-from factory.errors import PushError, RunError
-from factory.push import push_run, retry_after
+from factory.core.errors import PushError, RunError
+from factory.export.hub import push
+from factory.export.hub.push import push_run, retry_after
 from tests.export.runs import RECIPE, conversation, row, small_run, write_run
 from tests.push.hub import Fault, Hub, running_hub
 
@@ -104,7 +104,7 @@ def test_a_wait_that_the_hub_asks_for_is_kept(
     run: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("factory.push.time.sleep", waits.append)
+    monkeypatch.setattr("factory.export.hub.push.time.sleep", waits.append)
     hub.faults["commit"], hub.retry_after = [429], "17"
     push_run(run, REPO)
     assert len(waits) == 1

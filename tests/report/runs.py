@@ -11,13 +11,13 @@ from typing import Any
 
 import yaml
 
-from factory.funnel import measure_funnel
-from factory.judging import judge_run
-from factory.references import References
+from factory.core.nouns import FinishReason, Message, Prompt, Sample
+from factory.core.run_dir import RunDir, save_prompts
+from factory.core.think import join_think
+from factory.judging.funnel import measure_funnel
+from factory.judging.verdicts import judge_run
+from factory.prompts.references import References
 from factory.report.snapshot import take_snapshot
-from factory.store import RunDir, save_prompts
-from factory.text import join_think
-from factory.types import FinishReason, Message, Prompt, Sample
 
 FILTERS: dict[str, dict[str, Any]] = {
     "format": {},

@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from factory.auditing import audit_run
-from factory.build import build
-from factory.funnel import Funnel, load_funnel
-from factory.pilot import run_pilot
-from factory.recipe import load_recipe
-from factory.report.facts import gather
+from factory.build.build import build
+from factory.build.pilot import run_pilot
+from factory.core.run_dir import log_event
+from factory.judging.auditing import audit_run
+from factory.judging.funnel import Funnel, load_funnel
+from factory.recipe.build import load_recipe
 from factory.report.figures import all_figures
+from factory.report.numbers import gather
 from factory.report.snapshot import take_snapshot
 from factory.report.write import write_report
 from factory.sampling.accounting import FATES
-from factory.store import log_event
 from tests.recorded import recipe_file, record
 
 QUIET = Console(quiet=True)

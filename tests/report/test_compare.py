@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from factory.compare import compare
-from factory.errors import RunError
-from factory.judging import judge_run
-from factory.references import References
+from factory.core.errors import RunError
+from factory.judging.verdicts import judge_run
+from factory.prompts.references import References
+from factory.report.compare import compare
 from factory.report.snapshot import take_snapshot
 from tests.report import runs
 from tests.report.runs import FILTERS, judged_run

@@ -12,13 +12,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from factory.funnel import load_funnel
-from factory.report import facts as facts_module
+from factory.judging.funnel import load_funnel
+from factory.report import numbers
 from factory.report.chart import in_brief
 from factory.report.cost import expected_capped
 from factory.report.examples import examples
-from factory.report.facts import count_funnel, gather
 from factory.report.figures import all_figures
+from factory.report.numbers import count_funnel, gather
 from factory.report.snapshot import take_snapshot
 from factory.report.write import write_report
 from tests.report.runs import judged_run
@@ -119,7 +119,7 @@ def test_a_run_of_nothing_has_a_report(tmp_path: Path) -> None:
 def test_stretches_of_the_run_hold_as_many_samples_each(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(facts_module, "STRETCH", 8)
+    monkeypatch.setattr(numbers, "STRETCH", 8)
     rows = pl.DataFrame(gather(take_snapshot(run))["reasons_over_time"])
     stretches = rows.group_by("since", "until", "minute").agg(pl.col("samples").sum()).sort("since")
     assert stretches["samples"].to_list() == [10, 10, 10]
@@ -149,6 +149,6 @@ def test_labels_are_short(count: int, label: str) -> None:
 
 
 def test_throughput_starts_anew_with_each_engine(run: Path) -> None:
-    rows = facts_module.throughput(take_snapshot(run))
+    rows = numbers.throughput(take_snapshot(run))
     assert all(row["tokens_per_second"] >= 0 for row in rows)
     assert pl.DataFrame(rows)["minute"].is_sorted()

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from factory.errors import RunError
+from factory.core.errors import RunError
 from factory.report.snapshot import UNJUDGED, signature, take_snapshot
 from factory.report.write import write_report
 from tests.report.runs import held, judged_run, prompts, sample, sampled_run

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from factory.loaders.source import Source
-from factory.recipe import Recipe
-from factory.sampling import endpoints
+from factory.core.nouns import Failure, Message, Prompt, Sample
+from factory.prompts.source import Source
+from factory.recipe.build import Recipe
+from factory.recipe.engine import ServerOptions
 from factory.sampling.engine import Request
-from factory.sampling.server import ServerEngine, connect
-from factory.sampling.server_options import ServerOptions
-from factory.types import Failure, Message, Prompt, Sample
+from factory.sampling.engines import endpoint
+from factory.sampling.engines.server import ServerEngine, connect
 
 Outcomes = dict[str, Sample | Failure]
 
@@ -81,7 +81,7 @@ Connect = Callable[..., ServerEngine]
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoints, "_FIRST_BACKOFF_S", 0.02)
+    monkeypatch.setattr(endpoint, "_FIRST_BACKOFF_S", 0.02)
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from factory.progress import Progress, workers_line, workers_table
 from factory.sampling.accounting import FATES, Ledger, fate_of, token_account, worker_account
 from factory.sampling.engine import Worker
+from factory.sampling.progress import Progress, workers_line, workers_table
 
 ROWS = [
     ("a", "keep", "stop", 100),

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from factory.build import build
-from factory.recipe import load_recipe
-from factory.store import RunDir, save_prompts
+from factory.build.build import build
+from factory.core.run_dir import RunDir, save_prompts
+from factory.recipe.build import load_recipe
 from tests.recorded import prompts, recipe_file, record, sample
 
 N = 6

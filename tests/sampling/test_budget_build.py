@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from factory.build import build
-from factory.recipe import load_recipe
-from factory.store import append_line, engine_seconds
+from factory.build.build import build
+from factory.core.run_dir import append_line, engine_seconds
+from factory.recipe.build import load_recipe
 from tests.recorded import prompts, recipe_file, record
 
 BUDGET = "sampling={n: 8, policy: budget, accept: 2, budget: {samples: 60}, temperature: 0.7}"

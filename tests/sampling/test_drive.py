@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from factory.build import build
-from factory.errors import EngineError
-from factory.recipe import load_recipe
-from factory.sampling.replay import Replay
-from factory.store import read_lines, sample_parts
-from factory.types import Failure, Prompt, Sample
+from factory.build.build import build
+from factory.core.errors import EngineError
+from factory.core.nouns import Failure, Prompt, Sample
+from factory.core.run_dir import read_lines, sample_parts
+from factory.recipe.build import load_recipe
+from factory.sampling.engines.replay import Replay
 from tests.recorded import prompts, recipe_file, record
 
 N = 4
@@ -34,7 +34,7 @@ def test_what_had_finished_is_sealed_even_where_the_engine_cannot_be_closed(
         def close(self) -> None:
             raise ConnectionError("no cluster to let go of")
 
-    monkeypatch.setattr("factory.sampling.replay.Replay", Lost)
+    monkeypatch.setattr("factory.sampling.engines.replay.Replay", Lost)
     with pytest.raises(EngineError, match="the cluster is gone"):
         build(recipe, tmp_path / "run", Console(quiet=True))
     assert sample_parts(tmp_path / "run")
@@ -53,6 +53,6 @@ def test_a_prompt_is_read_once_for_all_its_samples(
         read.append(row["id"])
         return from_row(row)
 
-    monkeypatch.setattr("factory.drive.Prompt.from_row", noted)
+    monkeypatch.setattr("factory.sampling.loop.Prompt.from_row", noted)
     build(recipe, tmp_path / "run", Console(quiet=True))
     assert sorted(read) == sorted(prompt.id for prompt in prompts())

@@ -4,6 +4,8 @@ import random
 
 import pytest
 
+from factory.core.nouns import Message, Prompt
+from factory.recipe.sampling import EarlyStop
 from factory.sampling.early_stop import (
     AFTER_ANSWER,
     Halt,
@@ -13,8 +15,6 @@ from factory.sampling.early_stop import (
     is_looping,
     watch_for,
 )
-from factory.sampling.sampling_options import EarlyStop
-from factory.types import Message, Prompt
 
 ENGLISH = (
     "we could take the other root and see whether it is still smaller than the first one but then "

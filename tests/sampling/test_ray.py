@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from factory.errors import EngineError, ModelError
-from factory.sampling.ray import RayHost
+from factory.core.errors import EngineError, ModelError
+from factory.sampling.engines.ray_host import RayHost
 from tests.sampling.conftest import make_recipe
 from tests.test_leash import alive
 

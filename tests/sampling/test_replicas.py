@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory.errors import EngineError, Problem, RecipeError
-from factory.recipe import Engine
-from factory.sampling import replicas
+from factory.core.errors import EngineError, Problem, RecipeError
+from factory.core.nouns import Failure, FinishReason, Sample
+from factory.core.run_dir import read_lines
+from factory.recipe.build import Engine
 from factory.sampling.engine import Request
-from factory.sampling.replicas import Answer, Ready, Remote, ReplicaDied, Replicas
-from factory.store import read_lines
-from factory.types import Failure, FinishReason, Sample
+from factory.sampling.engines import replica_pool
+from factory.sampling.engines.replica_pool import Answer, Ready, Remote, ReplicaDied, Replicas
 from tests.sampling.conftest import make_recipe, make_requests
 
 REQUESTS = make_requests(40)
@@ -123,7 +123,7 @@ def test_every_request_ends_once_whatever_dies(poisoned: set[int], lifetimes: li
 def test_work_is_shared_evenly_and_never_beyond_a_replicas_capacity(tmp_path: Path) -> None:
     room = Room()
     engine = Replicas(room, make_recipe(), tmp_path, 0)
-    assert engine.capacity == 2 * replicas.FIRST_HELPING
+    assert engine.capacity == 2 * replica_pool.FIRST_HELPING
     for request in REQUESTS[:10]:
         engine.submit(request)
     list(engine.completed())
@@ -156,7 +156,7 @@ def test_an_engine_that_finishes_nothing_is_given_up(tmp_path: Path) -> None:
 
 
 def test_room_that_comes_up_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replicas, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(replica_pool, "LOOK_SECONDS", 0.0)
     room = Room(places=1)
     engine = Replicas(room, make_recipe(), tmp_path, 0)
     room.room = 3

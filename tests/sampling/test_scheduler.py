@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from factory.sampling.sampling_options import Sampling
-from factory.sampling.scheduler import Scheduler, Ticket
+from factory.recipe.sampling import Sampling
+from factory.sampling.scheduling.scheduler import Scheduler, Ticket
 
 Outcome = Callable[[Ticket], bool | None]
 """Accepted, rejected, or (None) a request that gives no sample."""

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from factory.sampling.sampling_options import Budget, Prices, Sampling
-from factory.sampling.scheduler import Scheduler, Ticket
-from factory.sampling.simulate import Simulated, simulate
+from factory.recipe.sampling import Budget, Prices, Sampling
+from factory.sampling.scheduling.scheduler import Scheduler, Ticket
+from factory.sampling.scheduling.simulate import Simulated, simulate
 
 
 def crowd(rates: list[float], right: int = 100, wrong: int = 100, **fields: Any) -> Simulated:

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from factory.errors import EngineError, RecipeError
-from factory.sampling.placement import place, visible_gpus
-from factory.serve import ServerGroup, flags, vllm_command
+from factory.core.errors import EngineError, RecipeError
+from factory.sampling.engines.local_servers import ServerGroup, flags, vllm_command
+from factory.sampling.engines.placement import place, visible_gpus
 from tests.sampling.conftest import make_recipe
 
 HEALTHY = """
@@ -109,7 +109,8 @@ def test_a_server_that_never_gets_ready_is_an_error_with_its_last_words(tmp_path
 def test_servers_end_when_factory_serve_is_killed(tmp_path: Path) -> None:
     port = free_ports(1)[0]
     program = (
-        "import sys, time; from pathlib import Path; from factory.serve import ServerGroup\n"
+        "import sys, time; from pathlib import Path\n"
+        "from factory.sampling.engines.local_servers import ServerGroup\n"
         "from tests.sampling.test_serve import run\n"
         f"group = ServerGroup(run('import time; time.sleep(600)'), [{port}], [{{}}],"
         f" Path({str(tmp_path)!r}))\n"

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from factory.errors import EngineError, RecipeError
-from factory.sampling.server import connect
-from factory.sampling.server_options import ServerOptions
-from factory.types import Sample, sample_id
+from factory.core.errors import EngineError, RecipeError
+from factory.core.nouns import Sample, sample_id
+from factory.recipe.engine import ServerOptions
+from factory.sampling.engines.server import connect
 from tests.fake_server import FakeServer
 from tests.sampling.conftest import (
     Connect,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from factory.sampling.concurrency import Concurrency
+from factory.sampling.engines.concurrency import Concurrency
 
 
 @dataclass

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from factory.errors import EngineError
-from factory.sampling.server import ServerEngine
-from factory.types import Failure
+from factory.core.errors import EngineError
+from factory.core.nouns import Failure
+from factory.sampling.engines.server import ServerEngine
 from tests.fake_server import FAULTS, FakeServer
 from tests.sampling.conftest import (
     Connect,

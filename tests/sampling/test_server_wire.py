@@ -10,9 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from factory.errors import RecipeError
-from factory.prompting import Prompting
-from factory.sampling.openai_wire import (
+from factory.core.errors import RecipeError
+from factory.core.nouns import Message
+from factory.prompts.templates import Prompting
+from factory.recipe.engine import ServerOptions
+from factory.recipe.sampling import Sampling
+from factory.sampling.engines.openai_api import (
     STREAM_INTERVAL,
     Ask,
     Malformed,
@@ -21,9 +24,6 @@ from factory.sampling.openai_wire import (
     Wire,
     check_fit,
 )
-from factory.sampling.sampling_options import Sampling
-from factory.sampling.server_options import ServerOptions
-from factory.types import Message
 
 VLLM = Served("vllm", "m", contexts={"m": 4096})
 HOSTED = Served("openai", "m")

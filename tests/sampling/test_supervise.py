@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory.errors import EngineError
+from factory.core.errors import EngineError
+from factory.core.nouns import Failure, FinishReason, Message, Prompt, Sample
+from factory.core.run_dir import read_lines
 from factory.sampling.engine import Request
-from factory.sampling.supervise import EngineDied, Supervisor
-from factory.store import read_lines
-from factory.types import Failure, FinishReason, Message, Prompt, Sample
+from factory.sampling.engines.supervisor import EngineDied, Supervisor
 
 REQUESTS = [
     Request(Prompt("s", "math", (Message(role="user", content=f"question {n}"),)), 0)

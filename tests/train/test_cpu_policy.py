@@ -9,12 +9,12 @@ import pytest
 import torch
 from rich.console import Console
 
+from factory.recipe.grpo import Grpo
 from factory.train.directory import TrainDir
 from factory.train.grpo import load_questions, make_trainer
-from factory.train.grpo_options import Grpo
-from factory.train.load import load_training
 from factory.train.scoring import Scoring
 from factory.train.tokenizer import load_tokenizer
+from factory.train.train import load_training
 from tests.train.policy import write_policy
 
 pytestmark = pytest.mark.real

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from factory.store import append_line
+from factory.core.run_dir import append_line
 from factory.train.curves import curves, write_curves
 
 

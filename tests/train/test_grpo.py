@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from factory.cot import COT
-from factory.errors import RecipeError, SourceError, TrainError
+from factory.core.errors import RecipeError, SourceError, TrainError
+from factory.prompts.chain_of_thought import COT
+from factory.recipe.grpo import Grpo
 from factory.train.directory import TrainDir
 from factory.train.grpo import load_questions
-from factory.train.grpo_options import Grpo
-from factory.train.load import load_training, train
 from factory.train.tokenizer import load_tokenizer
+from factory.train.train import load_training, train
 from tests.train.policy import log_of, write_policy
 
 ROOT = Path(__file__).parent.parent.parent
@@ -31,7 +31,7 @@ RUN = """
 import sys
 from pathlib import Path
 from rich.console import Console
-from factory.train.load import load_training, train
+from factory.train.train import load_training, train
 train(load_training(Path(sys.argv[1])), Path(sys.argv[2]), Console(quiet=True))
 """
 

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory.errors import RecipeError
-from factory.paths import recipe_path
+from factory.core.errors import RecipeError
+from factory.core.resources import recipe_path
+from factory.recipe.document import Document
+from factory.recipe.grpo import Grpo
 from factory.train.grpo import in_stages
-from factory.train.grpo_options import Grpo
-from factory.train.load import load_training
 from factory.train.rollouts import check_rollouts, rollout_arguments
-from factory.yaml_places import Document
+from factory.train.train import load_training
 from tests.train.policy import RECIPE
 
 MODEL = {"model": "demo"}

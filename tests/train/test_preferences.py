@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory.errors import RunError
+from factory.core.errors import RunError
 from factory.train.preferences import Pairing, draw_pairs, make_pairs, read_grades, settle
-from filters.judge_client import Endpoint, JudgeClient
+from filters.judges.client import Endpoint, JudgeClient
 from tests.fake_server import FakeServer
 from tests.report.runs import judged_run
 

@@ -11,13 +11,13 @@ import pytest
 import yaml
 from rich.console import Console
 
-from factory.errors import ModelError, SourceError
-from factory.train.load import load_training, train
-from factory.train.outside_rewards import RewardModelScore
-from factory.train.reward_options import RewardModel
+from factory.core.errors import ModelError, SourceError
+from factory.core.nouns import Message, Prompt
+from factory.recipe.model_rewards import RewardModelScore
+from factory.recipe.reward_model import RewardModel
 from factory.train.reward_rows import tokenize
 from factory.train.scoring import Scoring
-from factory.types import Message, Prompt
+from factory.train.train import load_training, train
 from tests.export.tokenizers import CHATML, write_tokenizer
 from tests.train.tiny import write_model
 

@@ -10,14 +10,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory.errors import EngineError, RecipeError, TrainError
-from factory.train.grpo_options import Grpo
-from factory.train.load import load_training
-from factory.train.outside_rewards import OwnScore, ServerScore
-from factory.train.rewards import Accuracy, Format, Language, Overlong, Reward
+from factory.core.errors import EngineError, RecipeError, TrainError
+from factory.core.nouns import Message, Prompt
+from factory.recipe.document import Document
+from factory.recipe.grpo import Grpo
+from factory.recipe.model_rewards import OwnScore, ServerScore
+from factory.recipe.rewards import Accuracy, Format, Language, Overlong, Reward
 from factory.train.scoring import Rewarder, Scores, Scoring, dead_parts
-from factory.types import Message, Prompt
-from factory.yaml_places import Document
+from factory.train.train import load_training
 
 SUM = Prompt(
     "t", "math", (Message(role="user", content="What is 3 + 4?"),), {"kind": "math", "answer": "7"},

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from factory.errors import ModelError, RecipeError, Stopped, TrainError
-from factory.models import model_path
-from factory.paths import recipe_path
-from factory.store import read_lines
+from factory.core.errors import ModelError, RecipeError, Stopped, TrainError
+from factory.core.models import model_path
+from factory.core.resources import recipe_path
+from factory.core.run_dir import read_lines
+from factory.recipe.sft import Sft
 from factory.train.directory import TrainDir
-from factory.train.load import train
-from factory.train.sft_options import Sft
+from factory.train.train import train
 from tests.train.tiny import losses, sums, write_corpus, write_model
 
 pytestmark = pytest.mark.real
@@ -33,7 +33,7 @@ from pathlib import Path
 from rich.console import Console
 import factory.train.cpu_loss  # once, for all the processes that are forked below
 from factory.train.directory import TrainDir
-from factory.train.load import load_training, train
+from factory.train.train import load_training, train
 
 log = TrainDir.log
 
@@ -297,7 +297,7 @@ def test_two_processes_train_as_one(base: Path, corpus: Path, tmp_path: Path) ->
     file.write_text(json.dumps(keys(base, corpus, steps=3)))
     script = (
         "import sys\nfrom pathlib import Path\nfrom rich.console import Console\n"
-        "from factory.train.load import load_training, train\n"
+        "from factory.train.train import load_training, train\n"
         "train(load_training(Path(sys.argv[1])), Path(sys.argv[2]), Console(quiet=True))\n"
     )
     (tmp_path / "go.py").write_text(script)

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory.errors import FactoryError, ModelError, RunError, SourceError
+from factory.core.errors import FactoryError, ModelError, RunError, SourceError
+from factory.core.nouns import Message, Prompt
 from factory.export.target import Target, load_target
-from factory.prompting import Prompting
+from factory.prompts.templates import Prompting
 from factory.train.data import (
     Count,
     check_rows,
@@ -23,8 +24,7 @@ from factory.train.data import (
     stream,
     token_rows,
 )
-from factory.train.turns import IGNORED, tokenize
-from factory.types import Message, Prompt
+from factory.train.tokens import IGNORED, tokenize
 from tests.export.tokenizers import CHATML, FAILS, STRIPS, STRIPS_EARLIER, write_tokenizer
 from tests.train.tiny import conversation, sums, write_corpus
 

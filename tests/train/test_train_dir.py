@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from factory.errors import ModelError, RunError, RunLocked, StorageError
-from factory.models import model_path
-from factory.store import read_lines
+from factory.core.errors import ModelError, RunError, RunLocked, StorageError
+from factory.core.models import model_path
+from factory.core.run_dir import read_lines
+from factory.recipe.sft import Sft
 from factory.train.directory import TrainDir, is_finished
-from factory.train.sft_options import Sft
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from factory.errors import RecipeError, SourceError
-from factory.paths import recipe_path
-from factory.train.inputs import BLOCK, BLOCKS, sketch
-from factory.train.load import load_training
-from factory.train.sft_options import Sft
+from factory.core.content_hash import BLOCK, BLOCKS, sketch
+from factory.core.errors import RecipeError, SourceError
+from factory.core.resources import recipe_path
+from factory.recipe.sft import Sft
+from factory.train.train import load_training
 from factory.train.versions import TESTED, misfit
 
 BASE = "kind: sft\nname: x\nmodel: demo\ndata: corpus\n"

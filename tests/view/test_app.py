@@ -15,11 +15,11 @@ import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
-from factory.errors import RecipeError, RunError
-from factory.overlay import overlay
+from factory.core.errors import RecipeError, RunError
+from factory.judging.review_verdicts import overlay
 from factory.report.snapshot import take_snapshot
 from factory.view.app import create_app, is_loopback, serve, serving
-from factory.view.desk import FRESH_SECONDS
+from factory.view.session import FRESH_SECONDS
 from tests.report.runs import FILTERS, HOSTILE, held, judged_run, prompts, sampled_run, text_of
 
 LOCAL = "http://127.0.0.1"

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from factory.overlay import overlay
+from factory.judging.review_verdicts import overlay
 from factory.report.write import write_report
 from tests.e2e.test_main_job import FACTORY, recipe
 from tests.report.runs import judged_run

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
-from factory.compare import compare
+from factory.report.compare import compare
 from factory.report.snapshot import take_snapshot
 from factory.report.write import write_report
 from factory.view.app import create_app

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory.errors import RunError
-from factory.overlay import SCHEMA, overlay
-from factory.reviews import FILE, Reviews, StaleReview, cohens_kappa
+from factory.core.errors import RunError
+from factory.judging.review_verdicts import SCHEMA, overlay
+from factory.judging.reviews import FILE, Reviews, StaleReview, cohens_kappa
 
 A, B = "accept", "reject"
 
@@ -91,7 +91,7 @@ def test_many_at_once_lose_nothing_and_one_edit_wins(tmp_path: Path) -> None:
 
 def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom pathlib import Path\nfrom factory.reviews import Reviews\n"
+        "import sys\nfrom pathlib import Path\nfrom factory.judging.reviews import Reviews\n"
         "reviews = Reviews(Path(sys.argv[1]))\n"
         "for n in range(10_000):\n"
         "    reviews.decide(f'p-{n}', 'ann', 'accept', 0)\n    print(n, flush=True)\n"

@@ -12,14 +12,14 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from factory.errors import RecipeError
-from factory.funnel import Funnel, measure_funnel
-from factory.judging import judge_run
-from factory.overlay import Overlay
-from factory.references import References
+from factory.core.errors import RecipeError
+from factory.judging.funnel import Funnel, measure_funnel
+from factory.judging.review_verdicts import Overlay
+from factory.judging.reviews import Reviews
+from factory.judging.verdicts import judge_run
+from factory.prompts.references import References
+from factory.recipe.review_options import ReviewOptions
 from factory.report.snapshot import take_snapshot
-from factory.review_options import ReviewOptions
-from factory.reviews import Reviews
 from factory.view.thresholds import Thresholds
 from tests.report.runs import FILTERS, judged_run
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from filters.verify.gym import GymVerifier
-from filters.verify.maths import MathVerifier
+from filters.verify.mathematics import MathVerifier
 
 
 @pytest.fixture(scope="session")

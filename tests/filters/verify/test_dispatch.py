@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from filters.verify import VERIFIERS, verifier_class
-from filters.verify.contract import Verification
-from filters.verify.dispatch import Item, Verifiers, read_verifier, verify_responses, versions
+from filters.verify.verification import Verification
+from filters.verify.verifiers import Item, Verifiers, read_verifier, verify_responses, versions
 
 FIVE = {"kind": "math", "answer": "5"}
 

@@ -7,8 +7,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from filters.verify import algebra
+from filters.verify.answer_forms import parse
 from filters.verify.exact import compare
-from filters.verify.forms import parse
 from filters.verify.latex import normalise
 from filters.verify.scalar import parse_scalar
 from filters.verify.units import split_unit

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from filters.verify import exact, forms, guards
+from filters.verify import answer_forms, early_verdicts, exact
 from filters.verify.latex import normalise
-from filters.verify.maths import MathVerifier
+from filters.verify.mathematics import MathVerifier
 
 
 def test_the_table(maths: MathVerifier, math_cases: list[tuple[str, bool, str, str]]) -> None:
@@ -132,12 +132,12 @@ def test_the_fast_path_never_contradicts_the_symbolic_path(
 ) -> None:
     left = normalise(reference)
     right = normalise(rf"\left. {reference} \right." if same else other)
-    fast = exact.same(forms.parse(left), forms.parse(right))
+    fast = exact.same(answer_forms.parse(left), answer_forms.parse(right))
     slow = maths.by_algebra(left, right)
     if (
         fast is not None
         and slow.state in ("correct", "wrong")
-        and guards.mismatch(left, right) is None
+        and early_verdicts.mismatch(left, right) is None
         # Signs on one side of a group mean one thing in it; the symbolic path takes each alone.
         and not ("," in left and ("%" in left) != ("%" in right))
     ):

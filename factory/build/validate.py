@@ -1,0 +1,135 @@
+"""A recipe checked on real rows, without an engine: what it would do and how much of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factory.build.local_judges import started_judges
+from factory.core.errors import FactoryError, ModelError
+from factory.core.models import model_path
+from factory.core.nouns import Prompt
+from factory.prompts.load import preview
+
+if TYPE_CHECKING:
+    from factory.recipe.build import Recipe
+
+PROMPTS_SHOWN = 3
+
+
+def validate(recipe: Recipe) -> Iterator[str]:
+    """The recipe's account, line by line. Raises the FactoryError of the first thing that fails."""
+    filters = ", ".join(recipe.filters)
+    yield f"recipe {recipe.name}: {len(recipe.sources)} source(s), filters {filters}"
+    first: Prompt | None = None
+    for source in recipe.sources:
+        prompts = preview(source, PROMPTS_SHOWN)
+        first = first or prompts[0]
+        yield f"source {source.label}:"
+        for prompt in prompts:
+            kind = prompt.verifier["kind"] if prompt.verifier else "nothing verifies it"
+            yield f"  {prompt.id}  {prompt.domain}, {kind}: {_short(prompt.question)}"
+    assert first is not None  # the schema asks for a source
+    yield from _rendered(recipe, first)
+    yield from _estimate(recipe)
+    yield from _engine(recipe)
+    yield from _judges(recipe)
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 90 else f"{line[:87]}..."
+
+
+def _rendered(recipe: Recipe, prompt: Prompt) -> Iterator[str]:
+    tokenizer = None
+    if recipe.prompting.is_chat:
+        tokenizer = load_tokenizer(recipe)
+    rendered = recipe.prompting.render(prompt, tokenizer)
+    yield "the first prompt, as the model sees it:"
+    yield from (f"  | {line}" for line in (rendered.prompt_text + rendered.prefill).splitlines())
+
+
+def load_tokenizer(recipe: Recipe):  # type: ignore[no-untyped-def]
+    """The model's own tokenizer. Raises ModelError naming the model."""
+    if find_spec("transformers") is None:
+        raise ModelError("a chat template needs transformers; install the extra `cpu` or `gpu`")
+    from transformers import AutoTokenizer
+
+    model = recipe.model
+    name = model.tokenizer or model_path(model.id)
+    try:
+        return AutoTokenizer.from_pretrained(
+            name, revision=model.revision, trust_remote_code=model.trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"the tokenizer of {model.id!r} cannot be loaded: {reason}") from error
+
+
+def _estimate(recipe: Recipe) -> Iterator[str]:
+    sampling = recipe.sampling
+    limits = [getattr(source, "size", None) or source.limit for source in recipe.sources]
+    if all(limit is not None for limit in limits):
+        prompts = sum(limit for limit in limits if limit is not None)
+        samples = prompts * sampling.n
+        tokens = samples * sampling.max_tokens
+        yield (
+            f"at most {prompts:,} prompts, {samples:,} samples, {tokens:,} generated tokens "
+            f"({sampling.policy} policy, n {sampling.n}, max_tokens {sampling.max_tokens:,})"
+        )
+    else:
+        yield (
+            f"at most {sampling.n} samples a prompt, {sampling.n * sampling.max_tokens:,} tokens a "
+            "prompt; the number of prompts is known once the sources are read"
+        )
+
+
+def _engine(recipe: Recipe) -> Iterator[str]:
+    kind = recipe.engine.kind
+    if recipe.engine.server is not None:
+        from factory.sampling.engines.openai_api import check_fit
+
+        check_fit(recipe.prompting, recipe.sampling, recipe.engine.server)
+    if kind in ("server", "replay"):
+        yield f"engine {kind}"
+        return
+    from factory.core.hardware import has_gpu
+
+    _check_engine_args(recipe.engine.args)
+    if not has_gpu() and recipe.sampling.top_p < 1:
+        yield (
+            "warning: sampling.top_p halves vLLM's speed on a CPU (1,260 to 530 tokens/s measured, "
+            "SmolLM2-135M, two cores); top_k costs nothing"
+        )
+    yield f"engine {kind}, {'on a GPU' if has_gpu() else 'on the CPU'}"
+
+
+def _judges(recipe: Recipe) -> Iterator[str]:
+    for judge in started_judges(recipe):
+        model_path(judge.start)
+        _check_engine_args(judge.args)
+        yield f"judge {judge.start}, started when sampling has ended"
+
+
+def _check_engine_args(args: dict[str, Any]) -> None:
+    from factory.sampling.engines.vllm import check_engine_args
+
+    problems = check_engine_args(args)
+    if problems:
+        raise FactoryError("\n".join(map(str, problems)))
+
+
+def starter_recipe(path: Path) -> None:
+    """Write a commented recipe to begin from. Never overwrites."""
+    from factory.core.resources import data_path
+
+    text = data_path("starter.yaml").read_text(encoding="utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError:
+        raise FactoryError(f"{path} exists already; choose another name or move it") from None

@@ -1,0 +1,207 @@
+"""Commands that make a corpus: init, validate, build, filter, serve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from factory.cli.common import (
+    RUNS,
+    echo,
+    read_recipe,
+    recipe_argument,
+    run_option,
+    set_option,
+    stderr,
+    stdout,
+)
+
+if TYPE_CHECKING:
+    from filters.base import Filter
+
+
+@click.command()
+@recipe_argument
+@set_option
+@run_option
+@click.option("--watch", is_flag=True, help="Show the run in a browser while it is being made.")
+def build(recipe: Path, assignments: tuple[str, ...], run: Path | None, watch: bool) -> None:
+    """Carry a recipe through to its corpus; the same command goes on after any interruption.
+
+    A recipe of `kind: assembly` mixes the corpora of finished runs into one.
+    """
+    from factory.build.build import build
+    from factory.corpus.assembly.assemble import build_assembly
+    from factory.corpus.assembly.statistics import print_assembly
+    from factory.recipe.assembly import Assembly, load_build
+    from factory.report.tables import print_funnel, print_outcome
+
+    loaded = load_build(recipe, assignments)
+    directory = run or RUNS / loaded.name
+    if isinstance(loaded, Assembly):
+        print_assembly(build_assembly(loaded, directory, stderr()), stdout())
+        return
+    with _watching(directory) if watch else nullcontext():
+        funnel = build(loaded, directory, stderr())
+    print_funnel(loaded.name, funnel, stdout())
+    print_outcome(directory, funnel, stdout())
+
+
+@contextmanager
+def _watching(run: Path) -> Iterator[None]:
+    from factory.view.app import serving
+
+    with serving(run, port=None) as address:
+        click.echo(f"watch at {address}/", err=True)
+        yield
+
+
+@click.command()
+@recipe_argument
+@set_option
+@run_option
+@click.option(
+    "--pilot",
+    type=click.IntRange(1),
+    metavar="PROMPTS",
+    help="Also sample so many prompts for real, and forecast yield, tokens, hours and money.",
+)
+def validate(
+    recipe: Path, assignments: tuple[str, ...], run: Path | None, pilot: int | None
+) -> None:
+    """Check a recipe, load three prompts a source, render one, estimate the work.
+
+    No engine starts, unless --pilot asks for a small real run. A recipe of another `kind` is
+    checked and printed with everything it extends; an assembly also with what its runs offer.
+    """
+    from factory.build.validate import validate
+    from factory.corpus.assembly.preview import offers
+    from factory.recipe.assembly import Assembly
+    from factory.recipe.document import load_document
+    from factory.recipe.kinds import KINDS, SAMPLES, load
+
+    kind = load_document(recipe, assignments).data.get("kind", SAMPLES)
+    if kind in KINDS and kind != SAMPLES:
+        other = load(kind, recipe, assignments)
+        click.echo(other.to_yaml())
+        if isinstance(other, Assembly):
+            echo(offers(other))
+        click.echo(f"sound; `factory {KINDS[kind].command} {recipe}` carries it out")
+        return
+    loaded = read_recipe(recipe, assignments)
+    echo(validate(loaded))
+    if pilot is not None:
+        from factory.build.pilot import run_pilot
+
+        echo(run_pilot(loaded, run or RUNS / loaded.name, pilot, stderr()))
+
+
+@click.command()
+@click.argument("path", type=click.Path(dir_okay=False, path_type=Path))
+def init(path: Path) -> None:
+    """Write a commented starter recipe to PATH."""
+    from factory.build.validate import starter_recipe
+
+    starter_recipe(path)
+    click.echo(f"wrote {path}; next: factory validate {path}")
+
+
+@click.command(name="filter")
+@click.argument(
+    "run", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+@click.option("--recipe", type=click.Path(dir_okay=False, path_type=Path), help="Other limits.")
+@set_option
+@click.option("--diff", is_flag=True, help="List what newly passes or drops.")
+@click.option(
+    "--on",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Judge a Parquet or JSONL file of any origin instead of a run.",
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="With --on: the result, .parquet or .jsonl.",
+)
+@click.option("--filters", "names", help="With --on: filters by name, with their defaults.")
+@click.option("--text", default="text", show_default=True, help="With --on: the text's column.")
+@click.option("--prompt", help="With --on: the prompt's column.")
+@click.option("--language", help="With --on: the column of the prompt's language (ISO 639-1).")
+@click.option("--id", "id_column", help="With --on: the id's column; row numbers unless given.")
+def filter_command(
+    run: Path | None,
+    recipe: Path | None,
+    assignments: tuple[str, ...],
+    diff: bool,
+    file: Path | None,
+    out: Path | None,
+    names: str | None,
+    text: str,
+    prompt: str | None,
+    language: str | None,
+    id_column: str | None,
+) -> None:
+    """Judge a run again with other limits, or any data set; no engine starts.
+
+    `factory filter RUN --set filters.length.max_tokens=4096 --diff` makes the run's corpus anew.
+    `factory filter --on FILE --filters language,repetition --out OUT` writes id, metrics, verdict
+    and reason a row.
+    """
+    from factory.build.refilter import Columns, filter_file, filter_run
+    from factory.recipe.build import refuse_assembly
+    from factory.report.tables import print_funnel
+
+    if (run is None) == (file is None):
+        raise click.UsageError("name either a run directory or --on FILE")
+    if file is not None:
+        if out is None:
+            raise click.UsageError("--on needs --out")
+        if out.exists() and out.samefile(file):
+            raise click.UsageError(f"--out {out} is the file that --on reads; name another")
+        if out.suffix not in ("", ".parquet", ".jsonl"):
+            raise click.UsageError(f"--out {out} must end in .parquet or .jsonl")
+        if (recipe is None) == (names is None):
+            raise click.UsageError("--on needs either --filters or --recipe")
+        judges = _filters(names) if recipe is None else read_recipe(recipe, assignments).filters
+        judged = filter_file(file, out, judges, Columns(text, prompt, language, id_column))
+        for named, count in judged.unknown_languages.most_common(5):
+            click.echo(
+                f"{language}: {named!r} in {count:,} rows is no language known here (ISO 639-1: "
+                "en, zh, …); theirs was detected instead",
+                err=True,
+            )
+        counts = sorted(judged.verdicts.items())
+        words = ", ".join(f"{count:,} {verdict}" for verdict, count in counts)
+        click.echo(f"{words}; written to {out}")
+        return
+    assert run is not None
+    refuse_assembly(run)
+    change = filter_run(read_recipe(recipe or run / "recipe.yaml", assignments), run, stderr())
+    if diff:
+        echo(change.lines())
+    else:
+        print_funnel(run.name, change.after, stdout())
+
+
+def _filters(names: str | None) -> dict[str, Filter]:
+    from factory.recipe.build import filters_by_name
+
+    return filters_by_name((names or "").split(","))
+
+
+@click.command()
+@recipe_argument
+@set_option
+@click.option("--replicas", type=click.IntRange(1), default=1, show_default=True, help="Servers.")
+@click.option("--port", default=8000, show_default=True, help="The first one's; others follow.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where they listen.")
+def serve(recipe: Path, assignments: tuple[str, ...], replicas: int, port: int, host: str) -> None:
+    """Start vLLM servers of a recipe's model on this machine, and replace those that die."""
+    from factory.sampling.engines.local_servers import serve
+
+    serve(read_recipe(recipe, assignments), replicas, port, host)

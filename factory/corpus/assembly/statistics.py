@@ -1,0 +1,185 @@
+"""What an assembly came to: its own Table 5 beside R1's, and where every other row went."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+from factory.core.errors import RunError
+from factory.core.nouns import Domain
+from factory.core.run_dir import write_atomic
+from factory.corpus.assembly.quotas import Shortfall
+from factory.judging.funnel import Count, Funnel, Group, Taken
+
+FILE = "statistics.json"
+
+CONTAMINATED = "prompt in an evaluation set"
+"""The step that leaves out what overlaps an evaluation set."""
+
+PAPER_TABLE_5: Mapping[str, tuple[int, float, float]] = {
+    "math": (395_285, 1.0, 6094.2),
+    "code": (211_129, 1.1, 7435.7),
+    "stem": (10_124, 1.0, 4928.8),
+    "logic": (10_395, 1.0, 2739.0),
+    "general": (177_812, 1.1, 1419.8),
+    "total": (804_745, 1.0, 5355.3),
+}
+"""DeepSeek-R1's SFT corpus (arXiv 2501.12948v2, Table 5): samples, mean rounds, mean tokens."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """A domain's line of Table 5: rows, and the means of rounds (user turns) and of tokens."""
+
+    samples: int
+    rounds: float
+    tokens: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of an assembly left out."""
+
+    name: str
+    left_out: Count
+
+
+@dataclass(frozen=True)
+class AssemblyReport:
+    """An assembled corpus in numbers; kept beside it as statistics.json."""
+
+    name: str
+    offered: Count
+    steps: list[Step]
+    rows: Count
+    splits: dict[str, int]
+    domains: dict[str, Share]  # "total" is the last
+    shortfalls: list[Shortfall]
+    runs: dict[str, int]  # rows by run
+    models: dict[str, int]
+    unknown_licenses: dict[str, int]  # rows by source, of sources that name none
+
+    def save(self, out: Path) -> None:
+        paper = {name: asdict(Share(*line)) for name, line in PAPER_TABLE_5.items()}
+        document = {**asdict(self), "paper": paper}
+        write_atomic(out / FILE, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def load_report(out: Path) -> AssemblyReport:
+    """The report of a finished assembly. Raises RunError where there is none."""
+    try:
+        data: dict[str, Any] = json.loads((out / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{out} has no readable {FILE} ({error}); build it again") from error
+    del data["paper"]
+    data["offered"], data["rows"] = Count(**data["offered"]), Count(**data["rows"])
+    data["steps"] = [Step(step["name"], Count(**step["left_out"])) for step in data["steps"]]
+    data["domains"] = {name: Share(**share) for name, share in data["domains"].items()}
+    data["shortfalls"] = [Shortfall(**item) for item in data["shortfalls"]]
+    return AssemblyReport(**data)
+
+
+def count(rows: pl.DataFrame) -> Count:
+    return Count(rows.height, int(rows["n_tokens"].cast(pl.Int64).sum()))
+
+
+def shares(rows: pl.DataFrame) -> dict[str, Share]:
+    """Table 5 of these rows: a line a domain, in the paper's order, and the total."""
+    means = (pl.len(), pl.col("rounds").mean(), pl.col("n_tokens").mean())
+    lines = {
+        str(domain): Share(*line)
+        for domain, *line in rows.group_by("domain").agg(*means).iter_rows()
+    }
+    ordered = {name: lines[name] for name in get_args(Domain) if name in lines}
+    total = rows.select(*means).row(0) if rows.height else (0, 0.0, 0.0)
+    return ordered | {"total": Share(*total)}
+
+
+def tally(rows: pl.DataFrame, column: str) -> dict[str, int]:
+    """Rows by the values of a column, the commonest first."""
+    counted = rows.select(pl.col(column).cast(pl.String)).to_series().value_counts()
+    return dict(counted.sort("count", column, descending=[True, False]).iter_rows())
+
+
+def merge_funnels(funnels: Iterable[Funnel], rows: Count) -> Funnel:
+    """One funnel of all the runs': what the whole corpus cost from the first sample on."""
+    prompts, drawn, kept = 0, Count(), Count()
+    taken: dict[tuple[str, str, str], Count] = defaultdict(Count)
+    groups: dict[str, dict[str, Group]] = {"by_source": {}, "by_domain": {}}
+    failures: dict[str, int] = defaultdict(int)
+    for funnel in funnels:
+        prompts += funnel.prompts
+        drawn, kept = _sum(drawn, funnel.drawn), _sum(kept, funnel.kept)
+        for item in funnel.taken:
+            key = (item.filter, item.reason, item.decision)
+            taken[key] = _sum(taken[key], item.count)
+        for kind, known in groups.items():
+            for name, group in getattr(funnel, kind).items():
+                was = known.get(name, Group(0, 0, Count(), Count()))
+                known[name] = Group(
+                    was.prompts + group.prompts,
+                    was.covered + group.covered,
+                    _sum(was.drawn, group.drawn),
+                    _sum(was.kept, group.kept),
+                )
+        for reason, number in funnel.failures.items():
+            failures[reason] += number
+    lines = [Taken(*key, number) for key, number in taken.items()]
+    return Funnel(prompts, drawn, lines, kept, **groups, failures=dict(failures), rows=rows)
+
+
+def _sum(one: Count, other: Count) -> Count:
+    return Count(one.samples + other.samples, one.tokens + other.tokens)
+
+
+def print_assembly(report: AssemblyReport, console: Console) -> None:
+    """Where the rows went, Table 5 beside the paper's, and what a user should know of."""
+    steps = _table(f"{report.name}: from {report.offered.samples:,} rows", "step", "rows", "tokens")
+    for step in report.steps:
+        left = step.left_out
+        steps.add_row(step.name, f"-{left.samples:,}", f"-{left.tokens:,}")
+    steps.add_section()
+    steps.add_row("corpus", f"{report.rows.samples:,}", f"{report.rows.tokens:,}")
+    console.print(steps)
+    table = _table(
+        "mean rounds and tokens, beside R1's (v2, Table 5)",
+        *("domain", "rows", "rounds", "tokens", "R1: rows", "rounds", "tokens"),
+    )
+    for name, share in report.domains.items():
+        cells = [line for each in (share, Share(*PAPER_TABLE_5[name])) for line in _cells(each)]
+        table.add_row(name, *cells)
+    console.print(table)
+    for line in notes(report):
+        console.print(line, highlight=False, markup=False)
+
+
+def notes(report: AssemblyReport) -> list[str]:
+    """Shortfalls, several models, sources without a licence: one line each."""
+    lines = [f"short of its quota: {shortfall}" for shortfall in report.shortfalls]
+    if len(report.models) > 1:
+        listing = ", ".join(f"{model} {rows:,}" for model, rows in report.models.items())
+        lines.append(f"rows of {len(report.models)} models: {listing}")
+    for source, rows in report.unknown_licenses.items():
+        lines.append(
+            f"the licence of {source} is unknown ({rows:,} rows): set `license:` on that source"
+        )
+    return lines
+
+
+def _cells(share: Share) -> list[str]:
+    return [f"{share.samples:,}", f"{share.rounds:.1f}", f"{share.tokens:,.1f}"]
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    return table

@@ -1,0 +1,257 @@
+"""Selected samples → the corpus: its columns, and the rows that a run's samples become.
+
+Rows are made a part, or some small ones, at a time: memory holds the text of one full part and the
+prompts' messages.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from factory.core.run_dir import sample_parts
+from factory.core.think import split_think_exprs
+from factory.corpus.shards import PLACE, write_shards
+from factory.judging.metrics import metrics_folder
+from factory.judging.review_verdicts import Overlay
+from factory.judging.verdicts import verdict_column
+from factory.prompts.drafts import without_text
+from factory.prompts.templates import DRAFT
+from factory.recipe.corpus import THINK_TAGS
+from filters.base import Filter
+
+
+@cache
+def corpus_schema() -> pa.Schema:
+    """The columns of corpus/*.parquet."""
+    message = pa.struct([("role", pa.string()), ("content", pa.string())])
+    verdict = pa.struct(
+        [("filter", pa.string()), ("decision", pa.string()), ("reason", pa.string())]
+    )
+    columns: list[tuple[str, pa.DataType]] = [
+        ("id", pa.string()),
+        ("prompt_id", pa.string()),
+        ("index", pa.int32()),
+        ("messages", pa.list_(message)),
+        ("thinking", pa.string()),
+        ("response", pa.string()),
+        ("answer", pa.string()),
+        ("extracted_answer", pa.string()),
+        ("domain", pa.string()),
+        ("source", pa.string()),
+        ("also_in", pa.list_(pa.string())),
+        ("language", pa.string()),
+        ("license", pa.string()),
+        ("n_tokens", pa.int32()),
+        ("n_prompt_tokens", pa.int32()),
+        ("pass_rate", pa.float64()),
+        ("n_samples", pa.uint32()),
+        ("n_correct", pa.uint32()),
+        ("score", pa.float64()),
+        ("model", pa.string()),
+        ("sampling", pa.string()),
+        ("prompt_text", pa.string()),
+        ("finish_reason", pa.string()),
+        ("created_at", pa.timestamp("ms", tz="UTC")),
+        ("verdicts", pa.list_(verdict)),
+        ("meta", pa.string()),
+    ]
+    return pa.schema(columns)
+
+
+DICTIONARY = (
+    "prompt_id",
+    "messages.list.element.role",
+    "domain",
+    "source",
+    "also_in.list.element",
+    "language",
+    "license",
+    "model",
+    "sampling",
+    "finish_reason",
+    "verdicts.list.element.filter",
+    "verdicts.list.element.decision",
+    "verdicts.list.element.reason",
+)
+"""Columns that repeat themselves; a dictionary of texts that do not would only cost time."""
+
+
+BATCH_BYTES = 16 << 20
+"""Compressed samples read at once: as much as a full part of long texts has."""
+
+
+def write_corpus(
+    run: Path,
+    selected: pl.DataFrame,
+    filters: Mapping[str, Filter],
+    params: Mapping[str, Mapping[str, Any]],
+    shard_rows: int,
+    *,
+    shard_bytes: int | None = None,
+    overlay: Overlay | None = None,
+    tags: tuple[str, str] = THINK_TAGS["think"],
+) -> list[Path]:
+    """Write the selected rows; `params` maps each params_fp to its settings.
+
+    `overlay` brings in what reviewers edited; `tags` stand around the reasoning. The old corpus
+    stays in place until the new one is whole.
+    """
+    placed, splits = in_places(selected)
+    return write_shards(
+        _part_rows(run, placed, filters, params, overlay, tags),
+        splits,
+        run / "corpus",
+        corpus_schema(),
+        shard_rows=shard_rows,
+        shard_bytes=shard_bytes,
+        dictionary=DICTIONARY,
+    )
+
+
+def in_places(selected: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
+    """The rows with their `place`: split after split, by rank; and how many each split has."""
+    placed = selected.sort("split", "rank").with_columns(place=pl.int_range(pl.len()))
+    return placed, dict(placed.group_by("split").len().sort("split").iter_rows())
+
+
+def _part_rows(
+    run: Path,
+    placed: pl.DataFrame,
+    filters: Mapping[str, Filter],
+    params: Mapping[str, Mapping[str, Any]],
+    overlay: Overlay | None,
+    tags: tuple[str, str],
+) -> Iterator[pa.Table]:
+    """The corpus rows that each part of the samples holds, with their places."""
+    prompts = _prompts(run, placed)
+    rates = pl.read_parquet(run / "pass_rates.parquet")
+    settings = pl.DataFrame(
+        {
+            "params_fp": list(params),
+            "sampling": [json.dumps(known, sort_keys=True) for known in params.values()],
+        },
+        schema={"params_fp": pl.String, "sampling": pl.String},
+    )
+    chosen = placed.select("sample_id", "prompt_id", "index", "score", PLACE)
+    schema = corpus_schema().append(pa.field(PLACE, pa.int64()))
+    for parts in _batches(sample_parts(run)):
+        keys = pl.read_parquet(parts, columns=["prompt_id", "index"])
+        own = chosen.join(keys, on=["prompt_id", "index"], how="semi")
+        if own.is_empty():
+            continue
+        rows = (
+            pl.read_parquet(parts)
+            .join(own, on=["prompt_id", "index"], maintain_order="left")
+            .join(_of(prompts, own), on="prompt_id", maintain_order="left")
+            .join(_of(rates, own), on="prompt_id", how="left", maintain_order="left")
+            .join(settings, on="params_fp", how="left", maintain_order="left")
+            .join(_extracted(run, parts, filters), on="sample_id", how="left")
+            .join(_verdicts(run, parts, filters, own), on="sample_id", how="left")
+        )
+        rows = overlay.on(rows) if overlay else rows
+        rows = rows.with_columns(**split_think_exprs())
+        rows = rows.with_columns(
+            id="sample_id",
+            messages=pl.concat_list("messages", pl.concat_list(_assistant_turn(tags))),
+        )
+        yield rows.select(schema.names).to_arrow().cast(schema)
+
+
+def _batches(parts: Iterable[Path]) -> Iterator[list[Path]]:
+    """Small parts together, so that many of them cost no more than few; a large one alone."""
+    batch: list[Path] = []
+    size = 0
+    for part in parts:
+        if batch and size + part.stat().st_size > BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(part)
+        size += part.stat().st_size
+    if batch:
+        yield batch
+
+
+def _of(frame: pl.DataFrame, own: pl.DataFrame) -> pl.DataFrame:
+    """The prompts of a part's few rows; a table of all of them would be made for each part."""
+    return frame.join(own, on="prompt_id", how="semi")
+
+
+def _prompts(run: Path, placed: pl.DataFrame) -> pl.DataFrame:
+    """What rows take from their prompts. Of a verifier the answer alone: tests can be huge."""
+    verifier = pl.col("verifier").str
+    answers = (verifier.json_path_match(path) for path in ("$.answer", "$.entry.answer"))
+    return (
+        pl.scan_parquet(run / "prompts.parquet")
+        .rename({"id": "prompt_id"})
+        .join(placed.lazy().select("prompt_id").unique(), on="prompt_id", how="semi")
+        .with_columns(
+            answer=pl.coalesce(answers),
+            meta=pl.when(pl.col("meta").str.contains(f'"{DRAFT}":', literal=True))
+            .then(pl.col("meta").map_elements(without_text, return_dtype=pl.String))
+            .otherwise("meta"),
+        )
+        .drop("verifier")
+        .collect(engine="streaming")
+    )
+
+
+def in_form(rows: pa.Table, tags: tuple[str, str]) -> pa.Table:
+    """Corpus rows with other tags around the reasoning of their last turn."""
+    turns = pl.col("messages")
+    earlier = turns.list.head(turns.list.len() - 1)
+    frame = pl.from_arrow(rows)
+    assert isinstance(frame, pl.DataFrame)
+    written = frame.with_columns(
+        messages=pl.concat_list(earlier, pl.concat_list(_assistant_turn(tags)))
+    )
+    return written.select(rows.column_names).to_arrow().cast(rows.schema)
+
+
+def _assistant_turn(tags: tuple[str, str]) -> pl.Expr:
+    """`factory.core.think.join_think` for a column, with any tags."""
+    thinking, response = (pl.col(name).str.strip_chars() for name in ("thinking", "response"))
+    with_think = pl.concat_str(pl.lit(tags[0]), thinking, pl.lit(tags[1]), response)
+    content = pl.when(pl.col("thinking").is_null()).then("response").otherwise(with_think)
+    return pl.struct(role=pl.lit("assistant"), content=content)
+
+
+def _extracted(run: Path, parts: list[Path], filters: Mapping[str, Filter]) -> pl.DataFrame:
+    if "correctness" not in filters:
+        return pl.DataFrame(schema={"sample_id": pl.String, "extracted_answer": pl.String})
+    folder = metrics_folder(run, "correctness", filters["correctness"])
+    files = [folder / part.name for part in parts]
+    return pl.read_parquet(files, columns=["sample_id", "correctness_extracted"]).rename(
+        {"correctness_extracted": "extracted_answer"}
+    )
+
+
+def _verdicts(
+    run: Path, parts: list[Path], filters: Mapping[str, Filter], chosen: pl.DataFrame
+) -> pl.DataFrame:
+    stages = [name for name, judge in filters.items() if judge.rules()]
+    verdicts = pl.read_parquet(
+        [run / "verdicts" / part.name for part in parts],
+        columns=["sample_id", *map(verdict_column, stages)],
+    ).join(chosen, on="sample_id", how="semi")
+    if not stages:
+        return verdicts.select("sample_id", verdicts=pl.lit([]))
+    said = {
+        stage: [pl.col(verdict_column(stage)).struct.field(name) for name in ("decision", "reason")]
+        for stage in stages
+    }
+    # Most rows have the same verdicts, and making a list of structs is slow: once for each kind.
+    words = [word.fill_null("") for own in said.values() for word in own]
+    rows = verdicts.with_columns(kind=pl.concat_str(words, separator="\t"))
+    own = [
+        pl.struct(filter=pl.lit(stage), decision=decision, reason=reason)
+        for stage, (decision, reason) in said.items()
+    ]
+    kinds = rows.unique("kind").select("kind", verdicts=pl.concat_list(own))
+    return rows.join(kinds, on="kind", how="left").select("sample_id", "verdicts")

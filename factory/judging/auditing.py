@@ -1,0 +1,109 @@
+"""`factory audit`: a run's verdicts judged again by another method."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from factory.core.errors import RunError
+from factory.core.intervals import Estimate, wilson
+from factory.core.run_dir import read_lines, sample_parts, write_atomic
+from factory.judging.audit import Audit, SecondMethod, audit, judged_by
+from factory.judging.metrics import metrics_file, prompt_frame, sample_key
+from factory.prompts.references import SUSPECT
+from factory.recipe.build import Recipe
+from filters.judges.client import Endpoint, JudgeClient
+from filters.verify.latex import normalise
+from filters.verify.mathematics import MathVerifier, reference_text
+from filters.verify.verifiers import read_verifier
+
+
+def audit_run(recipe: Recipe, run: Path, judge: Endpoint | None, n: int, seed: int) -> Audit:
+    """Judge `n` rejects and `n` accepts again, by the judge model or else by algebra alone.
+
+    Writes audit.json into the run. Raises RunError where the run has no correctness verdicts.
+    """
+    table = _verdict_table(recipe, run)
+    if judge is None:
+        maths = MathVerifier()
+        try:
+            found = audit(table, _by_algebra(maths), n=n, seed=seed)
+        finally:
+            maths.close()
+    else:
+        client = JudgeClient(judge)
+        found = audit(table, judged_by(client), n=n, seed=seed)
+    method = "algebra" if judge is None else f"judge {judge.model}"
+    canary = table["canary"].drop_nulls()
+    fooled = wilson(int(canary.sum()), len(canary)) if len(canary) else None
+    summary = {
+        "method": method,
+        "false_negatives": found.false_negatives._asdict(),
+        "false_positives": found.false_positives._asdict(),
+        "undecided": found.undecided,
+        "judge_fooled_by_canaries": fooled._asdict() if fooled else None,
+        "suspect_references": len(read_lines(run / SUSPECT)),
+        "disputed": found.disputed["sample_id"].to_list(),
+    }
+    write_atomic(run / "audit.json", json.dumps(summary, indent=2) + "\n")
+    return found
+
+
+def _verdict_table(recipe: Recipe, run: Path) -> pl.DataFrame:
+    if "correctness" not in recipe.filters:
+        raise RunError(f"{run} has no correctness filter, so there are no verdicts to audit")
+    prompts = prompt_frame(run).select("prompt_id", "question", "verifier")
+    frames = []
+    for part in sample_parts(run):
+        path = metrics_file(run, "correctness", recipe.filters["correctness"], part.stem)
+        if not path.exists():
+            raise RunError(f"{run} is not judged yet; build it first")
+        keys = pl.read_parquet(part, columns=["prompt_id", "index"]).with_columns(sample_key())
+        names = ("state", "extracted", "method", "canary")
+        metrics = pl.read_parquet(path).select(
+            "sample_id", *(pl.col(f"correctness_{name}").alias(name) for name in names)
+        )
+        frames.append(keys.join(metrics, on="sample_id").join(prompts, on="prompt_id"))
+    if not frames:
+        raise RunError(f"{run} has no samples to audit")
+    return pl.concat(frames)
+
+
+def _by_algebra(maths: MathVerifier) -> SecondMethod:
+    """math-verify alone, with none of the fast path's rules: what a peer would have said."""
+
+    def second(rows: pl.DataFrame) -> Sequence[bool | None]:
+        said: list[bool | None] = []
+        for verifier, extracted in rows.select("verifier", "extracted").iter_rows():
+            spec = read_verifier(verifier)
+            reference = reference_text(spec) if spec and spec.get("kind") == "math" else None
+            if reference is None or not extracted:
+                said.append(None)
+                continue
+            state = maths.by_algebra(normalise(reference), normalise(extracted)).state
+            said.append({"correct": True, "wrong": False}.get(state))
+        return said
+
+    return second
+
+
+def audit_lines(found: Audit) -> Iterator[str]:
+    """The audit in words."""
+    yield f"rejects that were right (false negatives): {_words(found.false_negatives)}"
+    yield f"accepts that were wrong (false positives): {_words(found.false_positives)}"
+    if found.undecided:
+        yield f"the second method could not tell of {found.undecided}"
+    for row in found.disputed.head(10).rows(named=True):
+        yield f"  disputed: {row['sample_id']} was {row['state']}, answer {row['extracted']!r}"
+
+
+def _words(estimate: Estimate) -> str:
+    if not estimate.n:
+        return "nothing to judge"
+    return (
+        f"{estimate.rate:.1%} ({estimate.low:.1%} to {estimate.high:.1%} at 95%), "
+        f"{estimate.hits} of {estimate.n}"
+    )

@@ -1,0 +1,40 @@
+"""Where prompts come from, by the `kind` a recipe's source names.
+
+Named by path and imported on use, so that asking for one imports one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from factory.core.plugins import look_up
+
+if TYPE_CHECKING:
+    from factory.prompts.source import Source
+
+LOADERS = {
+    "files": "factory.prompts.files:Files",
+    "hub": "factory.prompts.hub:Hub",
+    "gym": "factory.prompts.gym:Gym",
+    "run": "factory.prompts.from_run:EarlierRun",
+    "drafts": "factory.prompts.drafts:Drafts",
+    "numina_math": "factory.prompts.sets.math_sets:NuminaMath",
+    "deepscaler": "factory.prompts.sets.math_sets:DeepScaler",
+    "dapo_math": "factory.prompts.sets.math_sets:DapoMath",
+    "big_math": "factory.prompts.sets.math_sets:BigMath",
+    "openr1_math": "factory.prompts.sets.math_sets:OpenR1Math",
+    "open_math_reasoning": "factory.prompts.sets.math_sets:OpenMathReasoning",
+    "deep_math": "factory.prompts.sets.math_sets:DeepMath",
+    "taco": "factory.prompts.sets.code_sets:Taco",
+    "apps": "factory.prompts.sets.code_sets:Apps",
+    "code_contests": "factory.prompts.sets.code_sets:CodeContests",
+    "gpqa": "factory.prompts.sets.benchmarks:Gpqa",
+    "live_code_bench": "factory.prompts.sets.benchmarks:LiveCodeBench",
+    "prime_intellect": "factory.prompts.sets.prime_intellect:PrimeIntellect",
+}
+
+
+def loader_class(kind: str) -> type[Source]:
+    """The class behind a source's kind. Raises KeyError for a kind not in `LOADERS`."""
+    found: type[Source] = look_up(LOADERS[kind])
+    return found

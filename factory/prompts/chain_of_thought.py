@@ -1,0 +1,197 @@
+"""Which prompts get a chain of thought before the answer, and which just an answer.
+
+R1 wrote one for some of its non-reasoning tasks and none for simple queries such as "hello" (v1
+§2.3.3); how it told them apart is not published. Here a rule list or a judge decides once, when
+prompts are loaded; the mark stays in the prompt's meta, where rendering and the `format` filter
+find it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from factory.core.errors import SourceError
+from factory.core.nouns import Message, Prompt
+from factory.core.resources import data_path
+from filters.judges.client import Judge
+from filters.judges.equivalence import Ask, as_data, filled_in, said_last
+
+COT = "cot"
+"""The key of a prompt's meta that holds its mark: {"asked": true, "why": "reasoning_words"}."""
+
+MAX_REQUEST = 6_000
+
+
+class Mark(NamedTuple):
+    """Whether a prompt gets a chain of thought, and the rule that says so."""
+
+    asked: bool
+    why: str
+
+
+class Rule(BaseModel):
+    """One entry of a rule list; the head of data/cot/rules.yaml explains the keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    cot: bool
+    patterns: tuple[str, ...] = ()
+    min_characters: int = 0
+    max_characters: int | None = None
+    min_turns: int = 0
+    verified: bool | None = None
+
+    @field_validator("patterns")
+    @classmethod
+    def _compile(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+        return patterns
+
+    def fits(self, prompt: Prompt) -> bool:
+        question = prompt.question
+        turns = sum(message["role"] == "user" for message in prompt.messages)
+        return (
+            self.min_characters <= len(question)
+            and (self.max_characters is None or len(question) <= self.max_characters)
+            and turns >= self.min_turns
+            and (self.verified is None or self.verified == (prompt.verifier is not None))
+            and (
+                not self.patterns
+                or any(re.search(pattern, question, re.IGNORECASE) for pattern in self.patterns)
+            )
+        )
+
+
+class Cot(BaseModel):
+    """Which prompts get a chain of thought: a rule list, a judge, all or none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rule: Literal["list", "judge", "always", "never"] = Field(
+        "list",
+        description="`list`: the first rule that fits. `judge`: a model is asked of each prompt, "
+        "and the list where it gives no clear reply. `always`, `never`: one answer for all.",
+    )
+    rules: Path | None = Field(
+        None, description="A YAML rule list. Default: the one that ships, data/cot/rules.yaml."
+    )
+    judge: Judge | None = Field(
+        None,
+        description="`judge` only: an OpenAI-compatible endpoint, a model to `start` here, or the "
+        "run's own `engine`.",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.rule == "judge") != (self.judge is not None):
+            raise ValueError("rule: judge and the key judge: go together")
+        return self
+
+    @cached_property
+    def _list(self) -> tuple[Rule, ...]:
+        return read_rules(self.rules or data_path("cot/rules.yaml"))
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that changes a mark, by content and not by file name."""
+        fields = self.model_dump(mode="json", exclude={"rules"})
+        if self.rule in ("list", "judge"):
+            fields["list"] = [rule.model_dump(mode="json") for rule in self._list]
+        if self.rule == "judge":
+            fields["asked"] = data_path("cot/judge.txt").read_text("utf-8")
+        return fields
+
+    def mark(self, prompts: Sequence[Prompt], ask: Ask | None = None) -> list[Prompt]:
+        """The prompts with their marks. `ask` reaches the judge, for `rule: judge`."""
+        opinions: list[bool | None] = [None] * len(prompts)
+        if self.rule == "judge":
+            assert ask is not None  # the caller opens what `judge` names
+            replies = ask([conversation(prompt) for prompt in prompts])
+            opinions = [read_reply(reply) for reply in replies]
+        return [
+            marked(prompt, self._mark(prompt, opinion))
+            for prompt, opinion in zip(prompts, opinions, strict=True)
+        ]
+
+    def _mark(self, prompt: Prompt, opinion: bool | None) -> Mark:
+        if self.rule in ("always", "never"):
+            return Mark(self.rule == "always", self.rule)
+        if opinion is not None:
+            return Mark(opinion, "judge")
+        found = next(rule for rule in self._list if rule.fits(prompt))
+        return Mark(found.cot, found.name)
+
+
+def wants_cot(prompt: Prompt) -> bool:
+    """Whether a prompt is to be answered with a chain of thought; without a mark it is."""
+    mark = prompt.meta.get(COT)
+    return bool(mark["asked"]) if isinstance(mark, Mapping) else True
+
+
+def marked(prompt: Prompt, mark: Mark) -> Prompt:
+    return dataclasses.replace(prompt, meta={**prompt.meta, COT: mark._asdict()})
+
+
+def unmarked(prompt: Prompt) -> Prompt:
+    """A prompt without the mark that an earlier run may have left on it."""
+    if COT not in prompt.meta:
+        return prompt
+    rest = {key: value for key, value in prompt.meta.items() if key != COT}
+    return dataclasses.replace(prompt, meta=rest)
+
+
+def read_rules(file: Path) -> tuple[Rule, ...]:
+    """A rule list. Raises SourceError naming the file and what is wrong with it."""
+    try:
+        items = yaml.safe_load(file.read_text(encoding="utf-8"))
+        rules = TypeAdapter(tuple[Rule, ...]).validate_python(items)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SourceError(f"{file}: cannot read the rules: {error}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise SourceError(f"{file}: {place}: {first['msg']}") from error
+    if not rules or rules[-1].model_dump(exclude={"name", "cot"}) != _NO_CONDITION:
+        raise SourceError(
+            f"{file}: the last rule must have no condition, so that every prompt is decided; "
+            "end with `- {name: rest, cot: true}`"
+        )
+    return rules
+
+
+_NO_CONDITION = Rule(name="", cot=True).model_dump(exclude={"name", "cot"})
+
+
+def conversation(prompt: Prompt) -> list[Message]:
+    """The messages that ask a judge about a prompt: its last user turn, as bounded data."""
+    return filled_in("cot/judge.txt", request=as_data(prompt.question, MAX_REQUEST))
+
+
+def read_reply(reply: str) -> bool | None:
+    """The opinion on a reply's last line; None where it is not the exact form.
+
+    >>> read_reply('It asks for a plan.\\n{"reasoning": true}')
+    True
+    """
+    opinion = said_last(reply, "reasoning")
+    return opinion if isinstance(opinion, bool) else None

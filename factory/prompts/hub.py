@@ -1,0 +1,128 @@
+"""Prompts in a Hugging Face data set, streamed; also the base of the sets known by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from factory.core.errors import SourceError
+from factory.prompts.mapping import Mapped
+from factory.prompts.source import BadRow, Row, Source
+
+BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv"}
+
+
+class HubSource(Source):
+    """A data set that the `datasets` library reads. Its code is never run."""
+
+    COLUMNS: ClassVar[tuple[str, ...] | None] = None
+    """The columns to download of a set in Parquet; None: all. The others can be most of the set."""
+
+    dataset: str = Field(description="Id on the Hub, or a local directory with the same files.")
+    config: str | None = Field(None, description="Configuration (subset) of the data set.")
+    split: str = Field("train", description="Split of the data set.")
+    revision: str | None = Field(
+        None, description="Branch, tag or commit; a commit makes the prompts reproducible."
+    )
+    files: str | None = Field(
+        None,
+        description="Glob of the files to read within the data set, `{split}` filled in; "
+        "for a set whose loading script `datasets` no longer runs.",
+    )
+
+    @property
+    def label(self) -> str:
+        return self.name or self.kind
+
+    def read(self) -> Iterator[tuple[str, Row | BadRow]]:
+        place = f"{self.dataset} ({self.split})"
+        rows = iter(self._open())
+        number = 0
+        while True:
+            number += 1
+            try:
+                row = next(rows)
+            except StopIteration:
+                return
+            except Exception as error:  # Arrow, fsspec, HTTP and decoders each raise their own
+                raise SourceError(
+                    f"{place}: reading stopped at row {number}: {error}; run again, or load a "
+                    "local copy by giving its directory as `dataset:`"
+                ) from error
+            yield f"{place}:{number}", row
+
+    def _open(self) -> Iterable[Row]:
+        import httpx
+        from datasets import load_dataset
+
+        options: dict[str, Any] = {"columns": list(self.COLUMNS)} if self.COLUMNS else {}
+        try:
+            if self.files:
+                pattern = self.files.replace("{split}", self.split)
+                stream = load_dataset(
+                    BUILDERS.get(Path(pattern).suffix, "parquet"),
+                    data_files={self.split: f"{self._root()}/{pattern}"},
+                    split=self.split,
+                    streaming=True,
+                    **options,
+                )
+            else:
+                stream = load_dataset(
+                    self.dataset,
+                    self.config,
+                    split=self.split,
+                    revision=self.revision,
+                    streaming=True,
+                    **options,
+                )
+        except (OSError, ValueError, RuntimeError, httpx.TransportError) as error:
+            raise SourceError(self._why(error)) from error
+        if self.shuffle:  # the shards' order too: a buffer alone never leaves the first ones
+            stream = stream.shuffle(seed=self.seed, buffer_size=1)
+        rows: Iterable[Row] = stream
+        return rows
+
+    def _root(self) -> str:
+        if Path(self.dataset).is_dir():
+            return self.dataset
+        return f"hf://datasets/{self.dataset}" + (f"@{self.revision}" if self.revision else "")
+
+    def _why(self, error: Exception) -> str:
+        """What opening the set failed at, and the remedy."""
+        import httpx
+        from datasets.exceptions import DatasetNotFoundError
+
+        place, said = f"{self.kind}: {self.dataset}", str(error).partition("\n")[0]
+        if "gated" in said.lower():
+            return f"{place}: is gated; accept its terms on the Hub, then set HF_TOKEN ({said})"
+        if isinstance(error, DatasetNotFoundError):
+            return (
+                f"{place}: no such data set; check the spelling (owner/name), "
+                f"or set HF_TOKEN if it is private ({said})"
+            )
+        if isinstance(error, FileNotFoundError) or "data_files are invalid" in said:
+            return f"{place}: no data files; check dataset, revision and files ({said})"
+        if isinstance(error, OSError | httpx.TransportError):
+            return (
+                f"{place}: the Hub cannot be reached; go online, use a set that was downloaded "
+                f"before with HF_HUB_OFFLINE=1, or give a local directory as `dataset:` ({said})"
+            )
+        if "scripts are no longer supported" in said:
+            return (
+                f"{place}: is made by a script, which is never run; try `revision: "
+                f"refs/convert/parquet`, the Hub's own conversion, or name its files: `files:`"
+            )
+        return f"{place}: config {self.config}, split {self.split}: {said}"
+
+
+class Hub(HubSource, Mapped):
+    """Any data set on the Hugging Face Hub, with a column mapping."""
+
+    kind: Literal["hub"] = "hub"
+
+    @property
+    def label(self) -> str:
+        return self.name or self.dataset

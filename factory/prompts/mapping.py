@@ -1,0 +1,223 @@
+"""From a row with columns of any name to a prompt: the part that `files` and `hub` share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from factory.core.nouns import Domain, Message, Prompt
+from factory.prompts import verifier_spec
+from factory.prompts.source import BadRow, Row, Source
+
+
+class Columns(BaseModel):
+    """Which column of the source holds what. A path into a nested column is written with dots."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    question: str | None = Field("question", description="The user's turn, as text.")
+    messages: str | None = Field(
+        "messages",
+        description="A conversation ({role, content} or {from, value}), instead of a question; "
+        "a last turn by the assistant is left out.",
+    )
+    system: str | None = Field("system", description="The system turn.")
+    answer: str | None = Field("answer", description="The reference answer.")
+    choices: str | None = Field("choices", description="The options of a multiple-choice question.")
+    tests: str | None = Field("tests", description="The tests of a code question.")
+    starter_code: str | None = Field("starter_code", description="Code the answer starts from.")
+    verifier: str | None = Field("verifier", description="A whole verifier mapping, or its JSON.")
+    domain: str | None = Field("domain", description="The row's domain.")
+    language: str | None = Field("language", description="The row's language, ISO 639-1.")
+    license: str | None = Field("license", description="The row's licence, an SPDX id.")
+
+
+class VerifierTemplate(BaseModel):
+    """How the answers of a source are verified; its columns fill in the rest."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["math", "choice", "text", "json", "code"] = Field(
+        description="math, choice, text and json need an answer column (choice also choices), "
+        "code a tests column."
+    )
+    language: Literal["python", "cpp"] | None = Field(None, description="Language of the code.")
+    time_limit_s: float | None = Field(None, gt=0, description="Seconds a test may take.")
+    memory_mb: int | None = Field(None, ge=16, description="Memory a test may take.")
+    checker: str | None = Field(None, description="A program that judges the output.")
+
+    @model_validator(mode="after")
+    def _limits_are_for_code(self) -> VerifierTemplate:
+        given = self.model_fields_set - {"kind"}
+        if given and self.kind != "code":
+            raise ValueError(f"{', '.join(sorted(given))}: only `kind: code` takes it")
+        return self
+
+
+class Mapped(Source):
+    """A source whose rows need a column mapping."""
+
+    columns: Columns = Field(
+        default_factory=Columns, description="Which column holds what; null ignores a column."
+    )
+    verifier: VerifierTemplate | None = Field(
+        None, description="How answers are verified, where the rows do not say it themselves."
+    )
+    keep: tuple[str, ...] = Field(
+        (), description="Further columns to keep with each prompt, in its meta."
+    )
+
+    def prompt(self, row: Row) -> Prompt:
+        messages = self._messages(row)
+        verifier = self._verifier(row)
+        if verifier and verifier["kind"] == "choice":
+            messages = with_options(messages, verifier["choices"])
+        domain = self._get(row, "domain")
+        if domain is not None and domain not in get_args(Domain):
+            raise BadRow("bad_domain", f"{domain!r} is none of {', '.join(get_args(Domain))}")
+        return self.make(
+            messages,
+            verifier,
+            system=self._text(row, "system"),
+            domain=domain,
+            language=language_code(self._text(row, "language")),
+            license=self._text(row, "license"),
+            meta=json_safe({name: lookup(row, name) for name in self.keep}),
+        )
+
+    def _get(self, row: Row, role: str) -> Any:
+        """The value of the column that plays `role`; None where it is absent, null or empty."""
+        column: str | None = getattr(self.columns, role)
+        if column is None:
+            return None
+        value = lookup(row, column)
+        if value is MISSING:
+            if role in self.columns.model_fields_set:
+                raise BadRow("no_column", f"there is no column {column!r}; there is {_names(row)}")
+            return None
+        return None if value == "" else value
+
+    def _text(self, row: Row, role: str) -> str | None:
+        value = self._get(row, role)
+        if value is not None and not isinstance(value, str):
+            raise BadRow("not_text", f"{role} is {str(value)[:80]!r}")
+        return value
+
+    def _messages(self, row: Row) -> tuple[Message, ...]:
+        question = self._get(row, "question")
+        if question is not None:
+            if not isinstance(question, str) or not question.strip():
+                raise BadRow("no_question", f"the question is {question!r}, not text")
+            return (Message(role="user", content=question.strip()),)
+        conversation = self._get(row, "messages")
+        if conversation is None:
+            raise BadRow(
+                "no_question",
+                f"no question in {_names(row)}; name its column: `columns: {{question: …}}`",
+            )
+        return as_turns(verifier_spec.structured(conversation))
+
+    def _verifier(self, row: Row) -> verifier_spec.Spec | None:
+        brought = self._get(row, "verifier")
+        if brought is not None:
+            return verifier_spec.checked(brought)
+        answer, template = self._get(row, "answer"), self.verifier
+        if template is None:
+            if answer is not None:
+                raise BadRow(
+                    "no_verifier",
+                    "there is an answer and nothing says how to verify it; "
+                    "add `verifier: {kind: math}` or ignore it: `columns: {answer: null}`",
+                )
+            return None
+        extra = template.model_dump(exclude={"kind"}, exclude_none=True)
+        match template.kind:
+            case "math":
+                return verifier_spec.math(answer)
+            case "choice":
+                return verifier_spec.choice(answer, self._get(row, "choices"))
+            case "text":
+                return {"kind": "text", "answer": verifier_spec.answer_text(answer)}
+            case "json":
+                if answer is None:
+                    raise BadRow("no_answer", "the answer is null")
+                return {"kind": "json", "answer": verifier_spec.structured(answer)}
+            case "code":
+                tests = verifier_spec.checked_tests(self._get(row, "tests"))
+                starter = self._get(row, "starter_code")
+                code = {"kind": "code", "language": "python", "tests": tests, **extra}
+                return code | ({"starter_code": starter} if starter else {})
+
+
+MISSING: Any = object()
+
+
+def lookup(row: Row, column: str) -> Any:
+    """A column's value; `reward_model.ground_truth`, `prompt.0.content` reach into nested ones."""
+    if column in row:
+        return row[column]
+    value: Any = row
+    for part in column.split("."):
+        if isinstance(value, Mapping) and part in value:
+            value = value[part]
+        elif isinstance(value, Sequence) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            return MISSING
+    return value
+
+
+ROLES = {"human": "user", "gpt": "assistant"}
+"""ShareGPT's names of the two sides."""
+
+
+def as_turns(conversation: Any) -> tuple[Message, ...]:
+    """A conversation's turns up to its last user turn."""
+    turns: list[Message] = []
+    for turn in conversation if isinstance(conversation, Sequence) else ():
+        if not isinstance(turn, Mapping):
+            raise BadRow("bad_messages", f"{turn!r} is not a turn")
+        role, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
+        role = ROLES.get(role, role)
+        if role not in ("system", "user", "assistant") or not isinstance(content, str):
+            raise BadRow("bad_messages", f"{str(turn)[:80]} is no turn of system, user, assistant")
+        turns.append(Message(role=role, content=content))
+    while turns and turns[-1]["role"] == "assistant":
+        turns.pop()
+    if not turns or turns[-1]["role"] != "user" or not turns[-1]["content"].strip():
+        raise BadRow("no_question", "no user turn ends the conversation")
+    return tuple(turns)
+
+
+def with_options(messages: tuple[Message, ...], choices: Mapping[str, str]) -> tuple[Message, ...]:
+    """Write the options under the question, unless it shows them already."""
+    *before, last = messages
+    if all(text in last["content"] for text in choices.values()):
+        return messages
+    lines = "\n".join(f"{letter}. {text}" for letter, text in choices.items())
+    return (*before, Message(role="user", content=f"{last['content']}\n\n{lines}"))
+
+
+def language_code(language: str | None) -> str | None:
+    """ISO 639-1 of "en", "EN" or "en-GB". A name ("English") would match no detected language."""
+    code = (language or "").replace("_", "-").partition("-")[0].lower()
+    if language and not (len(code) == 2 and code.isascii() and code.isalpha()):
+        raise BadRow("bad_language", f"{language[:80]!r} is no ISO 639-1 code, such as en or zh")
+    return code or None
+
+
+def json_safe(values: Row) -> dict[str, Any]:
+    """Values as JSON holds them; a date or a decimal becomes its text."""
+    safe: dict[str, Any] = json.loads(
+        json.dumps(
+            {key: value for key, value in values.items() if value is not MISSING}, default=str
+        )
+    )
+    return safe
+
+
+def _names(row: Row) -> str:
+    return ", ".join(map(str, row)) or "no column at all"

@@ -1,0 +1,181 @@
+"""Published sets of mathematics, by name, each with its traps handled.
+
+Rows that a set is known to hold and that verify nothing (proofs, missing answers) are left out
+and counted; they are no fault of the download.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import Field
+
+from factory.core.nouns import Prompt
+from factory.prompts import verifier_spec
+from factory.prompts.sets.base import NamedSet, number_in
+from factory.prompts.source import BadRow, Row, Unwanted
+
+
+class MathSet(NamedSet):
+    """What the sets of mathematics share: a problem, an answer, the mathematics verifier."""
+
+    DOMAIN = "math"
+
+    def problem(self, question: Any, answer: Any, **meta: Any) -> Prompt:
+        if not isinstance(question, str):
+            raise BadRow("no_question", f"the problem is {question!r}")
+        if answer is None or not str(answer).strip():
+            raise Unwanted("no_answer")
+        return self.make(question, verifier_spec.math(answer), meta=meta)
+
+
+class NuminaMath(MathSet):
+    """NuminaMath 1.5. Proofs are left out, as are rows whose answer was not found and rows whose
+    problem or solution is not flagged valid (the card's own flags)."""
+
+    LICENSE = "Apache-2.0"
+
+    kind: Literal["numina_math"] = "numina_math"
+    dataset: str = Field("AI-MO/NuminaMath-1.5", description="Id on the Hub, or a local copy.")
+
+    def of_row(self, row: Row) -> Prompt:
+        answer = row["answer"]
+        if row.get("question_type") == "proof" or answer == "proof":
+            raise Unwanted("proof")
+        if answer is None or answer in ("", "notfound"):
+            raise Unwanted("no_answer")
+        if row.get("problem_is_valid") != "Yes" or row.get("solution_is_valid") != "Yes":
+            raise Unwanted("flagged_invalid")
+        return self.problem(
+            row["problem"],
+            answer,
+            problem_type=row.get("problem_type"),
+            question_type=row.get("question_type"),
+            origin=row.get("source"),
+        )
+
+
+class DeepScaler(MathSet):
+    """DeepScaleR's 40k competition problems. A handful lack an answer."""
+
+    LICENSE = "MIT"
+
+    kind: Literal["deepscaler"] = "deepscaler"
+    dataset: str = Field(
+        "agentica-org/DeepScaleR-Preview-Dataset", description="Id on the Hub, or a local copy."
+    )
+
+    def of_row(self, row: Row) -> Prompt:
+        return self.problem(row["problem"], row["answer"])
+
+
+DAPO_WRAPPER = re.compile(
+    r"\ASolve the following math problem step by step\..{0,200}?is the answer to the problem\.\s*"
+    r"|\s*Remember to put your answer on its own line after \"Answer:\"\.?\s*\Z",
+    re.DOTALL,
+)
+
+
+class DapoMath(MathSet):
+    """DAPO-Math-17k. The published file holds each of some 17.4k problems about a hundred times
+    (1.79M rows): repeats become one prompt. Each problem is wrapped in instructions for an
+    `Answer:` line, which contradict a boxed answer and are taken off."""
+
+    LICENSE = "Apache-2.0"
+
+    kind: Literal["dapo_math"] = "dapo_math"
+    dataset: str = Field(
+        "BytedTsinghua-SIA/DAPO-Math-17k", description="Id on the Hub, or a local copy."
+    )
+
+    def of_row(self, row: Row) -> Prompt:
+        question = DAPO_WRAPPER.sub("", row["prompt"][-1]["content"])
+        answer = row["reward_model"]["ground_truth"]
+        return self.problem(question, answer, origin=row.get("data_source"))
+
+
+class BigMath(MathSet):
+    """Big-Math. 6,783 of its rows are repeats, which become one prompt. Gated: accept its terms on
+    the Hub and set HF_TOKEN. Keeps Llama-3.1-8B's solve rate, a measure of difficulty."""
+
+    LICENSE = "Apache-2.0"
+
+    kind: Literal["big_math"] = "big_math"
+    dataset: str = Field(
+        "SynthLabsAI/Big-Math-RL-Verified", description="Id on the Hub, or a local copy."
+    )
+
+    def of_row(self, row: Row) -> Prompt:
+        return self.problem(
+            row["problem"],
+            row["answer"],
+            solve_rate=row.get("llama8b_solve_rate"),
+            topics=row.get("domain"),
+            origin=row.get("source"),
+        )
+
+
+class OpenR1Math(MathSet):
+    """OpenR1-Math-220k. Some answers are empty. Its configurations overlap: `all` is `default`
+    and `extended` together. The generations, most of its bytes, are not downloaded."""
+
+    LICENSE = "Apache-2.0"
+    COLUMNS = ("problem", "answer", "problem_type", "question_type", "source", "uuid")
+
+    kind: Literal["openr1_math"] = "openr1_math"
+    dataset: str = Field("open-r1/OpenR1-Math-220k", description="Id on the Hub, or a local copy.")
+    config: str | None = Field("all", description="default, extended, or all (both).")
+
+    def of_row(self, row: Row) -> Prompt:
+        if row.get("question_type") == "proof":
+            raise Unwanted("proof")
+        return self.problem(
+            row["problem"],
+            row["answer"],
+            problem_type=row.get("problem_type"),
+            origin=row.get("source"),
+            uuid=row.get("uuid"),
+        )
+
+
+class OpenMathReasoning(MathSet):
+    """NVIDIA's OpenMathReasoning. A row is a solution, so that each problem comes up to 32 times:
+    repeats become one prompt. Proofs turned into questions (`converted_proof`) are left out. The
+    pass rate is text, "n/a" where unknown. The solutions are not downloaded."""
+
+    LICENSE = "CC-BY-4.0"
+    COLUMNS = ("problem", "expected_answer", "problem_type", "pass_rate_72b_tir")
+
+    kind: Literal["open_math_reasoning"] = "open_math_reasoning"
+    dataset: str = Field("nvidia/OpenMathReasoning", description="Id on the Hub, or a local copy.")
+    split: str = Field("cot", description="cot, tir or additional_problems.")
+
+    def of_row(self, row: Row) -> Prompt:
+        if row.get("problem_type") == "converted_proof":
+            raise Unwanted("proof")
+        return self.problem(
+            row["problem"],
+            row["expected_answer"],
+            problem_type=row.get("problem_type"),
+            pass_rate=number_in(row.get("pass_rate_72b_tir")),
+        )
+
+
+class DeepMath(MathSet):
+    """DeepMath-103K: hard problems, graded by difficulty. Its three R1 solutions a problem are not
+    downloaded."""
+
+    LICENSE = "MIT"
+    COLUMNS = ("question", "final_answer", "difficulty", "topic")
+
+    kind: Literal["deep_math"] = "deep_math"
+    dataset: str = Field("zwhe99/DeepMath-103K", description="Id on the Hub, or a local copy.")
+
+    def of_row(self, row: Row) -> Prompt:
+        return self.problem(
+            row["question"],
+            row["final_answer"],
+            difficulty=row.get("difficulty"),
+            topic=row.get("topic"),
+        )

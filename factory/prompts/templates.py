@@ -1,0 +1,274 @@
+"""From a prompt's messages to the exact text a model continues.
+
+Four templates: `chat` (the model's own), `r1_zero` (R1 Table 1: a base model is told the form and
+nothing about the content), `few_shot` (R1 §2.3.1: long-CoT exemplars collect a cold start) and
+`rewrite` (ibid.: another model makes an R1-Zero output readable).
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from string import Template
+from typing import Any, Literal, NamedTuple, Protocol
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from factory.core.errors import ModelError, SourceError
+from factory.core.nouns import Message, Prompt
+from factory.core.resources import data_path
+from factory.core.think import THINK_OPEN, join_think
+from factory.prompts.chain_of_thought import Cot, wants_cot
+
+R1_ZERO = (
+    "The following is a conversation between a User and an Assistant. The User asks a question and "
+    "the Assistant solves it. The Assistant first works through the reasoning in its mind and then "
+    "gives the User the answer. The reasoning stands inside <think> </think> tags and the answer "
+    "inside <answer> </answer> tags, like this: <think> reasoning here </think> <answer> answer "
+    "here </answer>.\nUser: {question}\nAssistant:"
+)
+
+BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
+
+SHIPPED_INSTRUCTIONS = {"reflect": "cot/reflect.txt", "think": "cot/think.txt"}
+"""Names that stand for an instruction of the project's own, and the file that holds it."""
+
+DRAFT = "draft"
+"""The key of a prompt's meta that holds what `rewrite` rewrites: {"sample_id", "text"}."""
+
+
+class Rendered(NamedTuple):
+    """What a model is given: `prompt_text`, then `prefill`, which counts as its own words."""
+
+    prompt_text: str
+    prefill: str
+    special_tokens: bool  # False: the text already holds them (a chat template wrote them)
+
+
+class ChatTokenizer(Protocol):
+    """The part of a transformers tokenizer that rendering needs."""
+
+    chat_template: Any
+
+    def apply_chat_template(self, conversation: list[Message], **kwargs: Any) -> Any: ...
+
+
+class Prompting(BaseModel):
+    """How a prompt becomes the text that the model continues."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    template: Literal["chat", "r1_zero", "few_shot", "rewrite"] = Field(
+        "chat",
+        description="`chat`: the model's own chat template. `r1_zero`: R1's plain-text form for "
+        "base models. `few_shot`: worked examples before the question. `rewrite`: a request, in "
+        "the model's chat template, to make a draft readable; from `kind: drafts`.",
+    )
+    system: str | None = Field(
+        None, description="A system message put first (`chat` and `rewrite` only)."
+    )
+    instruction: str | None = Field(
+        None,
+        description="Text added after the question, on a line of its own; `boxed` stands for R1's "
+        "request to reason step by step and box the answer, `reflect` for one that asks for "
+        "reflection, verification and a summary too, `think` for thoughts before any answer.",
+    )
+    exemplars: Path | None = Field(
+        None,
+        description="`few_shot` only: a YAML list of {question, thinking, response}. Default: the "
+        "long-CoT arithmetic that ships with the project.",
+    )
+    request: Path | None = Field(
+        None,
+        description="`rewrite` only: a text file that holds ${question} and ${draft}. Default: the "
+        "request that ships with the project, data/rewrite/readable.txt.",
+    )
+    prefill: str = Field("", description='Words put into the model\'s mouth, such as "<think>\\n".')
+    cot: Cot | None = Field(
+        None,
+        description="Which prompts get a chain of thought, decided when they are loaded. The "
+        "others are asked without instruction and prefill, and their exemplars show no thoughts. "
+        "`{}` goes by the rule list that ships. Default: all of them.",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Prompting:
+        if self.exemplars and self.template != "few_shot":
+            raise ValueError("exemplars need `template: few_shot`")
+        if self.request and self.template != "rewrite":
+            raise ValueError("request needs `template: rewrite`")
+        if self.system and not self.is_chat:
+            raise ValueError("system needs `template: chat`; the other templates have no such turn")
+        if self.cot and self.template in ("r1_zero", "rewrite"):
+            raise ValueError(f"cot does not go with `template: {self.template}`, which always asks")
+        return self
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether the text is a conversation that the model's own chat template writes."""
+        return self.template in ("chat", "rewrite")
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Where a plain-text template's model would start writing the user's next turn."""
+        return {
+            "chat": (),
+            "r1_zero": ("\nUser:", "</answer>"),
+            "few_shot": ("\n***", "\nQuestion:"),
+            "rewrite": (),
+        }[self.template]
+
+    @cached_property
+    def _examples(self) -> str:
+        return self._shown(thoughts=True)
+
+    @cached_property
+    def _plain_examples(self) -> str:
+        return self._shown(thoughts=False)
+
+    def _shown(self, thoughts: bool) -> str:
+        file = self.exemplars or data_path("few_shot/arithmetic.yaml")
+        return "".join(_exemplar(item, thoughts) for item in read_exemplars(file))
+
+    @cached_property
+    def _request(self) -> Template:
+        return read_request(self.request or data_path("rewrite/readable.txt"))
+
+    @cached_property
+    def _instruction(self) -> str | None:
+        """The instruction in words."""
+        if self.instruction in SHIPPED_INSTRUCTIONS:
+            return data_path(SHIPPED_INSTRUCTIONS[self.instruction]).read_text("utf-8").strip()
+        return BOXED if self.instruction == "boxed" else self.instruction
+
+    def render(self, prompt: Prompt, tokenizer: ChatTokenizer | None = None) -> Rendered:
+        """The text for `prompt`; `chat` and `rewrite` need the model's tokenizer.
+
+        Raises ModelError where the tokenizer has no chat template.
+        """
+        messages, prefill = self.messages_for(prompt), self.prefill_for(prompt)
+        if self.is_chat:
+            text, opened = _own_opening(self._chat(messages, tokenizer))
+            if opened and wants_cot(prompt) and not prefill.startswith(THINK_OPEN):
+                prefill = opened + prefill
+            return Rendered(text, prefill, False)
+        if self.template == "r1_zero":
+            question = "\n\n".join(message["content"] for message in messages)
+            return Rendered(R1_ZERO.format(question=question), prefill, True)
+        examples = self._examples if wants_cot(prompt) else self._plain_examples
+        return Rendered(examples + _exchanges(messages), prefill, True)
+
+    def prefill_for(self, prompt: Prompt) -> str:
+        """The words put into the model's mouth; none where no chain of thought is wanted."""
+        return self.prefill if wants_cot(prompt) else ""
+
+    def messages_for(self, prompt: Prompt) -> list[Message]:
+        """A prompt's messages with the recipe's system message and instruction."""
+        if self.template == "rewrite":
+            result = [Message(role="user", content=self._rewriting(prompt))]
+        else:
+            result = [Message(role=m["role"], content=m["content"]) for m in prompt.messages]
+        if self._instruction and wants_cot(prompt):
+            result[-1]["content"] = f"{result[-1]['content']}\n{self._instruction}"
+        if self.system:
+            result.insert(0, Message(role="system", content=self.system))
+        return result
+
+    def _rewriting(self, prompt: Prompt) -> str:
+        """The request to rewrite a prompt's draft; neither text can close the other's tags."""
+        draft = prompt.meta.get(DRAFT)
+        if draft is None:
+            raise SourceError(
+                f"prompt {prompt.id} of {prompt.source} has no draft to rewrite; `template: "
+                "rewrite` needs sources of `kind: drafts`"
+            )
+        turns = [f"{m['role'].capitalize()}: {m['content']}" for m in prompt.messages]
+        question = prompt.question if len(turns) == 1 else "\n\n".join(turns)
+        return self._request.substitute(
+            question=_inside(question, "question"), draft=_inside(draft["text"], "draft")
+        )
+
+    @staticmethod
+    def _chat(messages: list[Message], tokenizer: ChatTokenizer | None) -> str:
+        if tokenizer is None or not tokenizer.chat_template:
+            raise ModelError(
+                "the model has no chat template, which `prompting.template` chat and rewrite need. "
+                "Use a chat model, or `template: r1_zero` or `few_shot` for a base model."
+            )
+        text: str = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True
+        )
+        return text
+
+    def identity(self) -> dict[str, Any]:
+        """Everything here that changes a sample, by content and not by file name."""
+        fields = self.model_dump(mode="json", exclude={"exemplars", "request", "cot"})
+        if self.instruction in SHIPPED_INSTRUCTIONS:
+            fields["instruction"] = self._instruction
+        if self.template == "few_shot":
+            fields["examples"] = self._examples
+        if self.template == "rewrite":
+            fields["request"] = self._request.template
+        if self.cot is not None:
+            fields["cot"] = self.cot.identity()
+        return fields
+
+
+def _exchanges(messages: list[Message]) -> str:
+    """A conversation in the exemplars' form, open for the last answer."""
+    text = ""
+    for message in messages:
+        if message["role"] == "assistant":
+            text += f"{message['content'].strip()}\n\n"
+        else:
+            again = text.endswith("\nAnswer:\n")  # a system turn, then the user's
+            text = text.removesuffix("\nAnswer:\n") + ("\n\n" if again else "Question: ")
+            text += f"{message['content']}\nAnswer:\n"
+    return text
+
+
+def _own_opening(text: str) -> tuple[str, str]:
+    """A rendered turn without the `<think>` that its template opens it with, and that opening:
+    templates of reasoning models (R1's distilled ones) do, and it belongs to the completion."""
+    before, tag, after = text.rpartition(THINK_OPEN)
+    return (before, tag + after) if tag and not after.strip() else (text, "")
+
+
+def read_request(file: Path) -> Template:
+    """A request to rewrite. Raises SourceError where it lacks ${question} or ${draft}."""
+    try:
+        request = Template(file.read_text(encoding="utf-8").strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{file}: cannot read the request: {error}") from error
+    if not request.is_valid() or set(request.get_identifiers()) != {"question", "draft"}:
+        raise SourceError(
+            f"{file}: must hold ${{question}} and ${{draft}} and no other such word; "
+            "a dollar sign that means itself is written $$"
+        )
+    return request
+
+
+def _inside(text: str, tag: str) -> str:
+    """Text as data inside a tag, which it cannot close."""
+    return text.strip().replace(f"</{tag}>", f"<\\/{tag}>")
+
+
+def read_exemplars(file: Path) -> list[dict[str, str]]:
+    """The worked examples of a YAML file. Raises SourceError naming file and item."""
+    try:
+        items = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise SourceError(f"exemplars {file} cannot be read: {error}") from error
+    keys = {"question", "thinking", "response"}
+    if not isinstance(items, list) or not items:
+        raise SourceError(f"exemplars {file} must be a list of mappings with {sorted(keys)}")
+    for number, item in enumerate(items, 1):
+        if not isinstance(item, dict) or set(item) != keys:
+            raise SourceError(f"exemplars {file}, item {number}: needs exactly {sorted(keys)}")
+    return items
+
+
+def _exemplar(item: dict[str, str], thoughts: bool) -> str:
+    turn = join_think(item["thinking"] if thoughts else None, item["response"])
+    return f"Question: {item['question'].strip()}\nAnswer:\n{turn}\n\n***\n\n"

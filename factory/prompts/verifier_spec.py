@@ -1,0 +1,136 @@
+"""The verifier mappings that prompts carry, made and checked in one place.
+
+math    {"kind": "math", "answer": "42"}
+choice  {"kind": "choice", "answer": "B", "choices": {"A": "iron", "B": "gold"}}
+text    {"kind": "text", "answer": "Oslo"}
+json    {"kind": "json", "answer": {"total": 3}}
+code    {"kind": "code", "language": "python", "tests": {"stdin": [{"input", "output"}]}
+         | {"call": {"name", "cases": [{"args", "expected"}]}}, …}
+gym     {"kind": "gym", "task": "chain_sum", "entry": {"question", "answer", "metadata"}}
+"""
+
+from __future__ import annotations
+
+import json
+import string
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from factory.prompts.source import BadRow
+
+Spec = dict[str, Any]
+
+KEYS = {
+    "math": {"answer"},
+    "choice": {"answer", "choices"},
+    "text": {"answer"},
+    "json": {"answer"},
+    "code": {"tests"},
+    "gym": {"task", "entry"},
+}
+"""Kind → what its mapping must hold."""
+
+
+def answer_text(value: Any) -> str:
+    """A reference answer as text; files hold numbers as numbers."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = str(value).strip() if isinstance(value, str | int | float | Decimal) else ""
+    if not text or value != value:  # NaN
+        raise BadRow("no_answer", f"the answer is {value!r}")
+    return text
+
+
+def math(answer: Any) -> Spec:
+    return {"kind": "math", "answer": answer_text(answer)}
+
+
+def choice(answer: Any, choices: Any) -> Spec:
+    """A multiple-choice reference: a letter, an option's text, or (in lists) an index from 0."""
+    options = lettered(choices)
+    letters = list(options)
+    if isinstance(answer, int) and not isinstance(answer, bool):
+        if not 0 <= answer < len(letters):
+            raise BadRow("bad_choice", f"answer {answer} is no index of {len(letters)} choices")
+        return {"kind": "choice", "answer": letters[answer], "choices": options}
+    text = answer_text(answer)
+    letter = text.strip("() .").upper()
+    if letter not in options:
+        matches = [key for key, option in options.items() if option == text]
+        if len(matches) != 1:
+            raise BadRow("bad_choice", f"answer {text!r} is none of {', '.join(letters)}")
+        letter = matches[0]
+    return {"kind": "choice", "answer": letter, "choices": options}
+
+
+def lettered(choices: Any) -> dict[str, str]:
+    """Choices by letter, from a list of texts, {letter: text}, or {"text": […], "label": […]}."""
+    choices = structured(choices)
+    pairs: Iterable[tuple[Any, Any]] = ()
+    if isinstance(choices, Mapping):
+        labels, texts = choices.get("label"), choices.get("text")
+        if isinstance(labels, list) and isinstance(texts, list):
+            pairs = zip(labels, texts, strict=False) if len(labels) == len(texts) else ()
+        else:
+            pairs = choices.items()
+    elif isinstance(choices, list):
+        pairs = zip(string.ascii_uppercase, choices, strict=False)
+    options = {str(key).upper(): str(text) for key, text in pairs if text is not None}
+    if not 2 <= len(options) <= len(string.ascii_uppercase):
+        raise BadRow("bad_choices", f"{str(choices)[:80]!r} does not hold 2 to 26 choices")
+    return options
+
+
+def structured(value: Any) -> Any:
+    """A nested value, which CSV and many sets keep as JSON text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise BadRow("bad_json", f"{value[:80]!r} is not JSON ({error})") from None
+
+
+def checked(spec: Any) -> Spec:
+    """A verifier mapping that a row brought along, complete for its kind."""
+    spec = structured(spec)
+    if not isinstance(spec, Mapping) or str(spec.get("kind")) not in KEYS:
+        raise BadRow("bad_verifier", f"{str(spec)[:80]!r}: kind must be one of {', '.join(KEYS)}")
+    kind = str(spec["kind"])
+    missing = KEYS[kind] - {key for key, value in spec.items() if value is not None}
+    if missing:
+        raise BadRow("bad_verifier", f"a {kind} verifier needs {', '.join(sorted(missing))}")
+    whole = {key: value for key, value in spec.items() if value is not None}
+    match kind:
+        case "math" | "text":
+            whole["answer"] = answer_text(whole["answer"])
+        case "choice":
+            whole |= choice(whole["answer"], whole["choices"])
+        case "code":
+            whole["tests"] = checked_tests(whole["tests"])
+        case "gym" if not isinstance(whole["entry"], Mapping):
+            raise BadRow("bad_verifier", f"the entry {str(whole['entry'])[:80]!r} is no mapping")
+    return whole
+
+
+def checked_tests(tests: Any) -> Mapping[str, Any]:
+    """Tests of a code prompt: not empty, each with the keys the sandbox reads."""
+    tests = structured(tests)
+    if isinstance(tests, Mapping):
+        call = tests.get("call")
+        if isinstance(call, Mapping) and isinstance(call.get("name"), str):
+            cases, keys = call.get("cases"), {"args", "expected"}
+        else:
+            cases, keys = tests.get("stdin"), {"input", "output"}
+        if isinstance(cases, Sequence) and cases and all(_has(case, keys) for case in cases):
+            return tests
+    raise BadRow(
+        "bad_tests",
+        f"{str(tests)[:80]!r} is neither {{'stdin': [{{input, output}}]}} "
+        "nor {'call': {name, cases: [{args, expected}]}}",
+    )
+
+
+def _has(case: Any, keys: set[str]) -> bool:
+    return isinstance(case, Mapping) and keys <= case.keys()

@@ -1,0 +1,242 @@
+"""YAML that remembers where every value came from, so that an error can name file and line."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from factory.core.errors import Problem, RecipeError
+
+Loc = tuple[str | int, ...]
+
+PATH_KEYS = frozenset({"path", "exemplars", "replay", "recipe", "class", "data", "request"})
+"""Keys whose values are files or folders: relative ones start at the file that names them."""
+
+EVALUATION_FILES = (".txt", ".jsonl", ".parquet", ".npz")
+"""What marks a plain string among a contamination filter's `against` as a file, not a Hub id."""
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+class _Yaml(yaml.SafeLoader):
+    """Safe YAML in which 1e-5 is a number, as everywhere but in YAML 1.1."""
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    [*"-+0123456789"],
+)
+
+
+@dataclass
+class Document:
+    """Plain data and, for every key and item in it, the place it was written at."""
+
+    data: dict[str, Any]
+    places: dict[Loc, str] = field(default_factory=dict)
+
+    def place(self, loc: Loc) -> str:
+        """The nearest known place of `loc`: its own, or that of the mapping it is missing from."""
+        for end in range(len(loc), -1, -1):
+            if loc[:end] in self.places:
+                return self.places[loc[:end]]
+        return ""
+
+
+def load_document(path: Path, assignments: Iterable[str] = ()) -> Document:
+    """Read a recipe file with everything it `extends`, and what `--set` changes in it.
+
+    Raises RecipeError with every problem.
+    """
+    problems: list[Problem] = []
+    document = _load(path, problems, ())
+    if problems:
+        raise RecipeError(problems)
+    for assignment in assignments:
+        override(document, assignment)
+    return document
+
+
+def override(document: Document, assignment: str) -> None:
+    """Apply one `--set key.path=value`; the value is YAML, list items go by number."""
+    dotted, equals, text = assignment.partition("=")
+    place = f"--set {dotted}"
+    if not equals or not dotted:
+        raise RecipeError(
+            [Problem(f"--set {assignment}", "has no value; write it as key.path=value")]
+        )
+    try:
+        value = _Yaml(text).get_single_data()
+    except yaml.YAMLError as error:
+        raise RecipeError([Problem(place, f"is not YAML: {text!r}")]) from error
+    keys: list[str | int] = [int(key) if key.isdigit() else key for key in dotted.split(".")]
+    target: Any = document.data
+    for depth, key in enumerate(keys[:-1]):
+        if isinstance(target, dict) and not isinstance(target.get(key), dict | list):
+            target[key] = {}
+        target = _child(target, key, keys[: depth + 1], place)
+    if isinstance(target, list):
+        _child(target, keys[-1], keys, place)
+    target[keys[-1]] = value
+    loc = tuple(keys)
+    for stale in [known for known in document.places if known[: len(loc)] == loc]:
+        del document.places[stale]
+    document.places |= dict.fromkeys(_locs(value, loc), place)
+
+
+def _locs(value: Any, loc: Loc) -> Iterator[Loc]:
+    """The places of a value and of everything in it."""
+    yield loc
+    items: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
+    for key, item in items:
+        yield from _locs(item, (*loc, key))
+
+
+def _child(target: Any, key: str | int, keys: list[str | int], place: str) -> Any:
+    try:
+        return target[key]
+    except (IndexError, KeyError, TypeError):
+        where = ".".join(map(str, keys))
+        raise RecipeError([Problem(place, f"names {where}, which is not there")]) from None
+
+
+def _load(path: Path, problems: list[Problem], chain: tuple[Path, ...]) -> Document:
+    path = path.resolve()
+    if path in chain:
+        problems.append(Problem(str(_short(path)), "extends itself; break the circle"))
+        return Document({})
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(Problem(str(_short(path)), f"cannot be read: {error}"))
+        return Document({})
+    try:
+        root = yaml.compose(text, Loader=_Yaml)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f":{mark.line + 1}" if mark else ""
+        problems.append(Problem(f"{_short(path)}{line}:", f"is not YAML: {error.problem}"))
+        return Document({})
+    if root is None:
+        root = yaml.MappingNode("tag:yaml.org,2002:map", [])
+    if not isinstance(root, yaml.MappingNode):
+        problems.append(Problem(f"{_short(path)}:1:", "must be a mapping of keys to values"))
+        return Document({})
+    own = Document({})
+    own.data = _Builder(path, own.places, problems).mapping(root, ())
+    bases = own.data.pop("extends", [])
+    merged = Document({})
+    for base in [bases] if isinstance(bases, str) else bases:
+        _merge(merged, _load(path.parent / base, problems, (*chain, path)))
+    _merge(merged, own)
+    return merged
+
+
+class _Builder:
+    """Turns a YAML node tree into plain data, noting places and expanding variables."""
+
+    def __init__(self, path: Path, places: dict[Loc, str], problems: list[Problem]) -> None:
+        self.path, self.places, self.problems = path, places, problems
+        self.scalars = yaml.SafeLoader("")
+
+    def mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(self.scalars.construct_object(key_node, deep=True))
+            here = (*loc, key)
+            if key in found:
+                self._problem(here, key_node, "is given twice; keep one")
+            found[key] = self._value(value_node, here)
+            # A block's value starts a line below its key; the key's line is what a user looks for.
+            self.places[here] = self._place(key_node)
+        return found
+
+    def _value(self, node: yaml.Node, loc: Loc) -> Any:
+        self.places[loc] = self._place(node)
+        if isinstance(node, yaml.MappingNode):
+            return self.mapping(node, loc)
+        if isinstance(node, yaml.SequenceNode):
+            return [self._value(item, (*loc, i)) for i, item in enumerate(node.value)]
+        try:
+            value = self.scalars.construct_object(node, deep=True)
+        except (yaml.YAMLError, ValueError) as error:
+            self._problem(loc, node, f"cannot be read: {error}")
+            return None
+        if isinstance(value, str):
+            value = self._expand(value, loc, node)
+            if self._is_path(loc, value):
+                value = str(self.path.parent / Path(value).expanduser())
+        return value
+
+    def _expand(self, value: str, loc: Loc, node: yaml.Node) -> str:
+        def substitute(match: re.Match[str]) -> str:
+            name, default = match.group(1), match.group(2)
+            known = os.environ.get(name, default)
+            if known is None:
+                self._problem(
+                    loc,
+                    node,
+                    f"uses ${{{name}}}, which is not set; export it or write ${{{name}:-default}}",
+                )
+                return match.group(0)
+            return known
+
+        return _VARIABLE.sub(substitute, value)
+
+    @staticmethod
+    def _is_path(loc: Loc, value: str) -> bool:
+        # A pipeline's `set` has dotted keys, and values "@step/…" that name what its steps make.
+        keys = [key.rpartition(".")[2] for key in loc if isinstance(key, str)]
+        if "://" in value or value[:1] in ("", "@"):
+            return False
+        named = keys[-1] in PATH_KEYS if keys else False
+        # These may also be a Hub id or the name of something shipped.
+        local = keys[-1:] in (["model"], ["template"], ["start"]) and value.startswith((".", "~"))
+        evaluation_set = keys[-1:] == ["against"] and value.endswith(EVALUATION_FILES)
+        return named or local or evaluation_set
+
+    def _place(self, node: yaml.Node) -> str:
+        return f"{_short(self.path)}:{node.start_mark.line + 1}"
+
+    def _problem(self, loc: Loc, node: yaml.Node, what: str) -> None:
+        self.problems.append(Problem(f"{self._place(node)}: {dotted(loc)}", what))
+
+
+def dotted(loc: Loc) -> str:
+    return ".".join(map(str, loc))
+
+
+def _merge(base: Document, over: Document) -> None:
+    """Lay `over` on `base`: mappings merge key by key, anything else replaces."""
+
+    def lay(below: dict[str, Any], above: Mapping[str, Any], loc: Loc) -> None:
+        for key, value in above.items():
+            here = (*loc, key)
+            if isinstance(value, dict) and isinstance(below.get(key), dict):
+                lay(below[key], value, here)
+                continue
+            for stale in [known for known in base.places if known[: len(here)] == here]:
+                del base.places[stale]
+            below[key] = value
+
+    lay(base.data, over.data, ())
+    base.places.update(over.places)
+
+
+def _short(path: Path) -> Path:
+    """The path as a user would type it from where they stand."""
+    try:
+        return path.relative_to(Path.cwd())
+    except ValueError:
+        return path

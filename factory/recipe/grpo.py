@@ -1,0 +1,253 @@
+"""The recipe of a GRPO training: R1-Zero, reasoning RL and all-scenario RL are three of them.
+
+The defaults are R1's (v2) where it published a number. It published no clip range for R1-Zero and
+no schedule of the learning rate: there they are the community's (0.2) and constant.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import Field, SerializeAsAny, ValidationError, model_validator
+
+from factory.core.errors import Problem, RecipeError
+from factory.prompts.source import Source
+from factory.prompts.templates import Prompting
+from factory.recipe.build import Strict, explain_validation, parse_part, parse_sources
+from factory.recipe.document import Document
+from factory.recipe.model_rewards import OwnScore, RewardModelScore, ServerScore
+from factory.recipe.rewards import Accuracy, Filtered, Format, Language, Overlong, Reward
+from factory.recipe.training import CARRYING, Optimizer, Training
+
+AnyReward = Annotated[
+    Accuracy | Format | Language | Overlong | Filtered | RewardModelScore | ServerScore | OwnScore,
+    Field(discriminator="kind"),
+]
+
+
+class PolicyOptimizer(Optimizer):
+    """AdamW; the learning rate of R1's RL (v2). No schedule was published: it is constant."""
+
+    learning_rate: float = Field(3e-6, gt=0, description="At its highest.")
+    schedule: Literal["cosine", "constant"] = Field(
+        "constant", description="`cosine` falls to `floor` by the last step."
+    )
+
+
+class Rollouts(Strict):
+    """How completions are drawn from the policy as it is.
+
+    `colocate`: by vLLM inside the training process (on a CPU too). `server`: by a vLLM server on
+    other GPUs. `none`: by transformers, slow; for tests and models that vLLM does not know.
+    """
+
+    kind: Literal["colocate", "server", "none"] = Field(
+        "colocate", description="Who generates; see above."
+    )
+    max_tokens: int = Field(32_768, ge=1, description="Generated tokens a completion, at most.")
+    temperature: float = Field(1.0, gt=0, description="R1's: 1; all-scenario RL: 0.7.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Halves the speed on a CPU.")
+    top_k: int = Field(0, ge=0, description="0: off.")
+    batches: int = Field(
+        1,
+        ge=1,
+        description="Optimizer steps that one rollout feeds. R1: 16 (8,192 outputs at once).",
+    )
+    correction: Literal["token", "sequence", "none"] = Field(
+        "token",
+        description="What is done about vLLM's probabilities not being quite the trainer's. "
+        "`token`: each token is weighted by the ratio, up to 3. `sequence` (TRL's default): "
+        "completions whose ratio as a whole is above 3 are left out; the longer, the likelier. "
+        "`none`: nothing, one forward pass less.",
+    )
+    url: str | None = Field(
+        None, pattern=r"^https?://", description="`server` only: where the vLLM server is."
+    )
+    gpu_memory: float = Field(
+        0.3, gt=0, le=1, description="`colocate` on GPUs: share of memory vLLM may take."
+    )
+    tensor_parallel: int = Field(1, ge=1, description="`colocate` on GPUs: GPUs an engine spans.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.kind == "server") != (self.url is not None):
+            raise ValueError("kind: server and the key url go together")
+        return self
+
+
+class Stop(Strict):
+    """When a training is stopped because the policy has collapsed. null switches a rule off."""
+
+    no_signal: int | None = Field(
+        50,
+        ge=1,
+        description="So many steps in a row in which no group's rewards differed, while there was "
+        "something left to earn.",
+    )
+    format_below: float | None = Field(
+        0.02,
+        ge=0,
+        lt=1,
+        description="The format reward, averaged over `over` steps, is below this after it was "
+        "above `format_from`.",
+    )
+    format_from: float = Field(0.5, gt=0, le=1, description="See `format_below`.")
+    runaway: float | None = Field(
+        0.98,
+        gt=0,
+        le=1,
+        description="Share of completions cut off by the token limit over `over` steps, after most "
+        "ended by themselves.",
+    )
+    empty: float | None = Field(
+        2.0, ge=0, description="Mean tokens of a completion over `over` steps, at least."
+    )
+    over: int = Field(10, ge=1, description="Steps that the rules but the first look back on.")
+
+
+class Grpo(Training):
+    """Group Relative Policy Optimization: several completions of each question, each rewarded
+    relative to its group (R1 §2.2.1)."""
+
+    kind: Literal["grpo"]
+    optimizer: PolicyOptimizer = Field(default_factory=lambda: PolicyOptimizer())
+    batch: int = Field(
+        512, ge=2, description="Completions an optimizer step. R1: 512, of 32 questions."
+    )
+    sources: tuple[SerializeAsAny[Source], ...] = Field(
+        min_length=1, description="Where the questions come from; see the loaders."
+    )
+    prompting: Prompting = Field(default_factory=lambda: Prompting())
+    rewards: dict[str, AnyReward] = Field(
+        min_length=1,
+        description="The parts of the reward, by name. A part's kind is its name unless it has a "
+        "`kind`; `class: file.py:function` is one of your own.",
+        json_schema_extra=lambda schema: _by_name(schema),
+    )
+    rollouts: Rollouts = Field(default_factory=lambda: Rollouts())
+    unverified_from: int | None = Field(
+        None,
+        ge=1,
+        description="Step from which questions without a verifier take part; needs `steps`. R1: "
+        "general data in the last 400 of 1,700 steps of all-scenario RL. null: from the first.",
+    )
+    samples: int = Field(16, ge=2, description="Completions of one question: a group. R1: 16.")
+    loss: Literal["grpo", "dr_grpo", "dapo"] = Field(
+        "grpo",
+        description="`grpo`: R1's, a mean over each completion. `dapo`: over all tokens. "
+        "`dr_grpo`: divided by a constant, so that length is not rewarded.",
+    )
+    scale_rewards: Literal["group", "batch", "none"] = Field(
+        "group", description="What the advantage is divided by. R1: the group's deviation."
+    )
+    beta: float = Field(0.001, ge=0, description="Coefficient of the KL to the reference model.")
+    reference_every: int | None = Field(
+        None, ge=1, description="Steps after which the policy becomes the reference. R1: 400."
+    )
+    epsilon: float = Field(
+        0.2, gt=0, description="Clip range of the ratio. R1: 10, R1-Zero's is not published."
+    )
+    epsilon_high: float | None = Field(
+        None, gt=0, description="Clip range upwards, where it differs (DAPO: 0.28)."
+    )
+    iterations: int = Field(1, ge=1, description="Passes over a rollout. R1: 1.")
+    stop: Stop = Field(default_factory=lambda: Stop())
+    log_samples_every: int = Field(
+        10, ge=1, description="Steps from one entry of samples.jsonl to the next."
+    )
+    log_samples: int = Field(4, ge=0, description="Completions an entry holds.")
+
+    @classmethod
+    def parse(cls, document: Document) -> Self:
+        data = dict(document.data)
+        problems: list[Problem] = []
+        data["sources"] = parse_sources(data.get("sources"), document, problems)
+        data["rewards"] = _parse_rewards(data.get("rewards"), document, problems)
+        try:
+            recipe = cls.model_validate(data)
+        except ValidationError as error:
+            problems += explain_validation(error, (), cls, document)
+        if problems:
+            raise RecipeError(problems)
+        recipe._written = document.data
+        return recipe
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.batch % self.samples:
+            raise ValueError(
+                f"batch ({self.batch}) must be a multiple of samples ({self.samples}): "
+                "a step takes whole groups"
+            )
+        if self.unverified_from is not None and self.steps is None:
+            raise ValueError("unverified_from needs steps: it counts them")
+        if self.reference_every and (not self.beta or self.lora):
+            raise ValueError(
+                "reference_every needs beta above 0 and no lora: else there is no reference model "
+                "of its own to replace"
+            )
+        if self.prompting.cot is not None and self.prompting.cot.rule == "judge":
+            raise ValueError(
+                "prompting.cot.rule: a training's processes must all mark a prompt alike, and a "
+                "judge may not; use list, always or never"
+            )
+        if self.rollouts.kind == "none" and self.prompting.stop:
+            raise ValueError(
+                f"rollouts of kind none cannot end at the stop strings of prompting.template: "
+                f"{self.prompting.template}; use colocate"
+            )
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        unseen = ("sources.", "prompting.", "stop.", "rollouts.gpu", "rollouts.tensor")
+        flat = {
+            key: value
+            for key, value in super().identity().items()
+            if not key.startswith(unseen) and key not in GRPO_CARRYING
+        }
+        flat["prompting"] = self.prompting.identity()
+        flat["sources"] = [source.identity() for source in self.sources]
+        return flat
+
+
+GRPO_CARRYING = CARRYING | {
+    "log_samples",
+    "log_samples_every",
+    "rollouts.url",
+    "rollouts.max_tokens",  # R1-Zero's were allowed to grow on the way
+    "max_length",
+}
+"""Keys that may change from one start of a training to the next."""
+
+
+REWARDS: dict[str, type[Reward]] = {
+    part.model_fields["kind"].default: part for part in get_args(get_args(AnyReward)[0])
+}
+"""Kind of reward → its class. A part's kind is its name, unless it says another."""
+
+
+def _parse_rewards(raw: Any, document: Document, problems: list[Problem]) -> Any:
+    if not isinstance(raw, dict):
+        return raw if raw is not None else {}
+    parsed: dict[str, Reward] = {}
+    for name, fields in raw.items():
+        fields = fields or {}
+        own = "own" if isinstance(fields, dict) and "class" in fields else name
+        kind = fields.get("kind", own) if isinstance(fields, dict) else name
+        if kind not in REWARDS:
+            place = document.place(("rewards", name))
+            what = f"is no kind of reward; give it a `kind` of {', '.join(REWARDS)}, or a `class`"
+            problems.append(Problem(f"{place}: rewards.{name}".removeprefix(": "), what))
+            continue
+        found = parse_part(REWARDS[kind], fields, ("rewards", name), document, problems)
+        if found is not None:
+            parsed[name] = found
+    # An empty mapping here would report "no rewards" beside the real problem.
+    return parsed if parsed or not raw else {"unreadable": Format()}
+
+
+def _by_name(schema: dict[str, Any]) -> None:
+    """A part without `kind` fits by its keys: `oneOf` would refuse `{}`, which fits several."""
+    parts = schema["additionalProperties"]
+    parts["anyOf"] = parts.pop("oneOf")
+    parts.pop("discriminator", None)

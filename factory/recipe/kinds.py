@@ -1,0 +1,69 @@
+"""What the key `kind` of a recipe can be: how it is read, carried out, and what comes of it.
+
+A recipe without a `kind` samples and judges; it goes by the name `build` here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from factory.core.plugins import look_up
+
+SAMPLES = "build"
+"""The kind of a recipe that names none."""
+
+ASSEMBLY = "assembly"
+"""The kind of recipe that mixes the corpora of finished runs."""
+
+PIPELINE = "pipeline"
+"""The kind of recipe whose steps are recipes of the others."""
+
+Product = Literal["corpus", "model", "eval.json"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of recipe."""
+
+    loader: str  # "module:function": (path, assignments) -> the recipe, or RecipeError
+    command: Literal["build", "train", "eval"]  # carries it out
+    product: Product  # what is in its directory when it is done
+    remade: bool = False
+    """A pure function of its inputs, cheap beside them: made again whenever one of them changed."""
+
+
+_TRAINING = "factory.train.train:load_training"
+
+KINDS: dict[str, Kind] = {
+    SAMPLES: Kind("factory.recipe.build:load_recipe", "build", "corpus"),
+    ASSEMBLY: Kind("factory.recipe.assembly:load_assembly", "build", "corpus", remade=True),
+    "sft": Kind(_TRAINING, "train", "model"),
+    "grpo": Kind(_TRAINING, "train", "model"),
+    "reward_model": Kind(_TRAINING, "train", "model"),
+    "eval": Kind("factory.recipe.evaluation:load_eval", "eval", "eval.json"),
+}
+
+
+def command(kind: object) -> str | None:
+    """The command that carries out recipes of this kind; None where there is no such kind."""
+    if kind == PIPELINE:
+        return "run"
+    return KINDS[kind].command if isinstance(kind, str) and kind in KINDS else None
+
+
+class AnyRecipe(Protocol):
+    """What recipes of every kind have."""
+
+    @property
+    def name(self) -> str: ...
+
+    def to_yaml(self) -> str: ...
+
+
+def load(kind: str, path: Path, assignments: Iterable[str] = ()) -> AnyRecipe:
+    """Read a recipe of this kind. Raises RecipeError that lists everything wrong with it."""
+    recipe: AnyRecipe = look_up(KINDS[kind].loader)(path, assignments)
+    return recipe

@@ -1,0 +1,209 @@
+"""Rewards: in RL a completion is judged by the code that judges a corpus.
+
+R1-Zero earns accuracy and format, with equal weight and no neural model (v1 §2.2.2); reasoning RL
+adds language consistency (§2.3.2). A reward gives each completion a number, None where it does not
+apply to the prompt, or NaN where nothing could be decided (a verifier that timed out). A completion
+that something could not decide earns no reward at all and is left out of its group's mean, so that
+a slow verifier neither praises nor punishes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, Self
+
+import polars as pl
+from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
+
+from factory.core.errors import Problem, RecipeError
+from factory.core.nouns import Prompt
+from factory.recipe.build import Strict
+from filters import FILTERS, filter_class
+from filters.base import BASE_COLUMNS, Filter
+from filters.correctness import Correctness
+from filters.format import format_reward
+from filters.language import Language as LanguageFilter
+
+Values = list[float | None]
+
+
+class Batch(NamedTuple):
+    """Completions to be rewarded: what filters are given (`INPUT_COLUMNS`), and the prompts."""
+
+    frame: pl.DataFrame
+    prompts: Sequence[Prompt]  # one a row
+
+    def measured(self, judge: Filter) -> pl.DataFrame:
+        """What a filter measures of the completions, in their order."""
+        base = self.frame.select(BASE_COLUMNS)
+        metrics = judge.measure(self.frame)
+        return base.join(metrics, on="sample_id", how="left", maintain_order="left")
+
+
+class Reward(Strict):
+    """One part of the reward. Its fields are its keys in a recipe."""
+
+    kind: str
+    BEST: ClassVar[float | None] = 1.0  # the most a completion can earn; None: there is no bound
+
+    weight: float = Field(1.0, description="The part's factor in the sum.")
+    prompts: Literal["all", "verified", "unverified"] = Field(
+        "all",
+        description="Which prompts the part applies to: all, those with a verifier (rules decide), "
+        "or those without (R1's general prompts).",
+    )
+
+    def score(self, batch: Batch) -> Values:
+        """A number for each completion; None: does not apply; NaN: could not be decided."""
+        raise NotImplementedError
+
+    def applied(self, batch: Batch) -> Values:
+        """`score` of the rows whose prompts the part applies to; None for the others."""
+        if self.prompts == "all":
+            return self.score(batch)
+        verified = self.prompts == "verified"
+        applies = [(prompt.verifier is not None) == verified for prompt in batch.prompts]
+        if not any(applies):
+            return [None] * len(applies)
+        chosen = [prompt for prompt, wanted in zip(batch.prompts, applies, strict=True) if wanted]
+        found = iter(self.score(Batch(batch.frame.filter(pl.Series(applies)), chosen)))
+        return [next(found) if wanted else None for wanted in applies]
+
+
+class Accuracy(Reward):
+    """1 if the prompt's own verifier calls the answer correct, 0 if not.
+
+    Every answer that needs algebra, a puzzle's scorer or a sandbox is judged in processes that are
+    killed at a deadline.
+    """
+
+    kind: Literal["accuracy"] = "accuracy"
+    think: Literal["required", "optional"] = Field(
+        "required", description="Whether an answer counts only after a closed think section."
+    )
+    deadline_s: float = Field(2.0, gt=0, description="Seconds for the algebra of one answer.")
+    unsafe_without_sandbox: bool = Field(
+        False, description="Run programs where there is no sandbox. For machines of no value."
+    )
+
+    def score(self, batch: Batch) -> Values:
+        judge = Correctness(
+            think=self.think,
+            deadline_s=self.deadline_s,
+            unsafe_without_sandbox=self.unsafe_without_sandbox,
+        )
+        return [_ACCURACY[state] for state in batch.measured(judge)["correctness_state"]]
+
+
+_ACCURACY: Mapping[str, float | None] = {
+    "correct": 1.0,
+    "wrong": 0.0,
+    "no_answer": 0.0,
+    "unparseable": 0.0,
+    "unverifiable": None,
+    "bad_reference": math.nan,
+    "timeout": math.nan,
+    "error": math.nan,
+}
+
+
+class Format(Reward):
+    """1 for exactly one think section, closed, with an answer after it; else 0."""
+
+    kind: Literal["format"] = "format"
+    answer_tags: bool = Field(
+        False, description="The response is one `<answer>…</answer>`, as in R1-Zero's template."
+    )
+
+    def score(self, batch: Batch) -> Values:
+        return [format_reward(text, answer_tags=self.answer_tags) for text in batch.frame["text"]]
+
+
+class Language(Reward):
+    """R1's: words of the prompt's language in the reasoning over all its words.
+
+    Reasoning without words (or none at all) has no language; `format` sees to that.
+    """
+
+    kind: Literal["language"] = "language"
+
+    def score(self, batch: Batch) -> Values:
+        return batch.measured(LanguageFilter())["language_consistency"].to_list()
+
+
+class Overlong(Reward):
+    """DAPO's soft punishment (arXiv 2503.14476, eq. 13): 0, falling to -1 over the last tokens."""
+
+    kind: Literal["overlong"] = "overlong"
+    BEST: ClassVar[float | None] = 0.0
+
+    max_tokens: int = Field(ge=2, description="Where the punishment is whole.")
+    buffer: int = Field(ge=1, description="Tokens before that over which it grows.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.buffer >= self.max_tokens:
+            raise ValueError("buffer must be smaller than max_tokens")
+        return self
+
+    def score(self, batch: Batch) -> Values:
+        free = self.max_tokens - self.buffer
+        return [-min(1.0, max(0.0, (n - free) / self.buffer)) for n in batch.frame["n_tokens"]]
+
+
+class Filtered(Reward):
+    """Any filter as a reward: 1 where it keeps a completion, 0 where it drops it.
+
+    With `metric`, one of the filter's metrics instead; `zero_at` and `one_at` stretch it so that
+    those two values earn 0 and 1 (either may be the larger), and what is beyond them no more.
+    """
+
+    kind: Literal["filter"] = "filter"
+    filter: dict[str, SerializeAsAny[Filter]] = Field(
+        min_length=1, max_length=1, description="One filter, as in a recipe: `{readability: {}}`."
+    )
+    metric: str | None = Field(None, description="A metric of the filter, instead of its verdict.")
+    zero_at: float = Field(0.0, description="The metric's value that earns 0.")
+    one_at: float = Field(1.0, description="The metric's value that earns 1.")
+
+    @field_validator("filter", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or not value.keys() <= FILTERS.keys():
+            raise ValueError(f"it must name one of the filters {', '.join(FILTERS)}")
+        return {name: _filter(name, fields or {}) for name, fields in value.items()}
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.zero_at == self.one_at:
+            raise ValueError("zero_at and one_at must differ")
+        return self
+
+    def score(self, batch: Batch) -> Values:
+        (judge,) = self.filter.values()
+        measured = batch.measured(judge)
+        if self.metric is None:
+            decided = measured.select("sample_id").join(
+                judge.decide(measured), on="sample_id", how="left", maintain_order="left"
+            )
+            return [_DECISION[word] for word in decided["decision"]]
+        if self.metric not in measured.columns:
+            known = ", ".join(sorted(set(measured.columns) - set(BASE_COLUMNS)))
+            what = f"is {self.metric!r}, which {next(iter(self.filter))} does not measure: {known}"
+            raise RecipeError([Problem("metric", what)])
+        stretched = (pl.col(self.metric).cast(pl.Float64) - self.zero_at) / (
+            self.one_at - self.zero_at
+        )
+        return measured.select(stretched.clip(0.0, 1.0)).to_series().to_list()
+
+
+def _filter(name: str, fields: Any) -> Filter:
+    try:
+        return filter_class(name).model_validate(fields)
+    except ValidationError as error:
+        told = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ValueError(f"{name}: {'; '.join(told)}") from None
+
+
+_DECISION: Mapping[str, float] = {"keep": 1.0, "drop": 0.0, "undecided": math.nan}

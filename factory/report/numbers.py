@@ -1,0 +1,387 @@
+"""The numbers of a report: what a run drew, kept and paid. Made from a snapshot, plain JSON out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from math import ceil, isfinite
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from factory.core.intervals import Estimate, wilson
+from factory.core.run_dir import engine_seconds, read_lines
+from factory.judging.funnel import Count, Funnel, Group, Taken
+from factory.report.cost import cost_of
+from factory.report.snapshot import UNJUDGED, Snapshot, read_json
+from factory.sampling.accounting import token_account, worker_account
+from factory.sampling.scheduling.forecast import Rates, against
+
+Rows = list[dict[str, Any]]
+
+BINS = 40
+STRETCH = 20  # samples at least
+
+_TOKENS = pl.col("n_tokens").cast(pl.Int64).sum()
+_KEPT = pl.col("decision") == "keep"
+
+
+def gather(snapshot: Snapshot) -> dict[str, Any]:
+    """Everything a report shows, by figure; most are absent where a run has no data. As JSON knows
+    it: a number that is none, such as tokens a row of no rows, is null."""
+    samples = snapshot.samples
+    judged = samples.filter(pl.col("decision") != UNJUDGED)
+    facts: dict[str, Any] = {
+        "run": _about(snapshot),
+        "missing": snapshot.missing,
+        "funnel": funnel_rows(count_funnel(snapshot)),
+        "groups": [*_groups(judged, "source"), *_groups(judged, "domain")],
+        "taken_by_source": _taken_by(judged, "source"),
+        "taken_by_domain": _taken_by(judged, "domain"),
+        "pass_rates": _pass_rates(samples),
+        "accepted_by_prompt": _accepted_by_prompt(judged),
+        "lengths": _lengths(snapshot, judged),
+        "reasons_over_time": _reasons_over_time(judged),
+        "throughput": throughput(snapshot),
+        "workers": worker_account(read_lines(snapshot.run / "events.jsonl")),
+        "account": _account(snapshot, judged),
+        "cost": cost_of(snapshot, judged),
+        "verification": _verification(snapshot),
+        "audit": _audit(snapshot),
+        "forecast": _forecast(snapshot, judged),
+        "languages": _languages(snapshot),
+    }
+    always = ("run", "missing", "funnel")
+    return {key: _finite(value) for key, value in facts.items() if value or key in always}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(own) for key, own in value.items()}
+    if isinstance(value, list):
+        return [_finite(own) for own in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def count_funnel(snapshot: Snapshot) -> Funnel:
+    """The funnel of what is judged so far; the corpus rows are those of the last build."""
+    judged = snapshot.samples.filter(pl.col("decision") != UNJUDGED)
+    order = {stage: position for position, stage in enumerate(snapshot.stages)}
+    counted = judged.group_by("filter", "reason", "decision").agg(samples=pl.len(), tokens=_TOKENS)
+    taken = [
+        Taken(row["filter"], row["reason"], row["decision"], Count(row["samples"], row["tokens"]))
+        for row in counted.filter(pl.col("decision") != "keep").rows(named=True)
+    ]
+    taken.sort(
+        key=lambda t: (
+            t.decision == "undecided",
+            order.get(t.filter, len(order)),
+            -t.count.samples,
+            t.reason,
+        )
+    )
+    saved = read_json(snapshot.run / "funnel.json") or {}
+    rows = saved.get("rows") if snapshot.state == "done" else None
+    return Funnel(
+        prompts=snapshot.prompts.height,
+        drawn=_count(judged),
+        taken=taken,
+        kept=_count(judged.filter(_KEPT)),
+        by_source=_grouped(snapshot, judged, "source"),
+        by_domain=_grouped(snapshot, judged, "domain"),
+        failures=_failures(snapshot),
+        rows=Count(**rows) if isinstance(rows, dict) else None,
+    )
+
+
+def _count(frame: pl.DataFrame) -> Count:
+    return Count(**frame.select(samples=pl.len(), tokens=_TOKENS).row(0, named=True))
+
+
+def _grouped(snapshot: Snapshot, judged: pl.DataFrame, key: str) -> dict[str, Group]:
+    asked = dict(snapshot.prompts.group_by(key).len().iter_rows())
+    return {
+        row[key]: Group(
+            asked.get(row[key], 0),
+            row["covered"],
+            Count(row["samples"], row["tokens"]),
+            Count(row["kept"], row["kept_tokens"]),
+        )
+        for row in _groups(judged, key)
+    }
+
+
+def _failures(snapshot: Snapshot) -> dict[str, int]:
+    kinds = [str(row.get("kind")) for row in read_lines(snapshot.run / "failures.jsonl")]
+    return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
+
+
+def funnel_rows(funnel: Funnel) -> Rows:
+    """A funnel as rows of a table, from what was drawn down to the corpus."""
+    left = funnel.drawn
+    rows: Rows = [_stage("drawn", "", "drawn", left, left)]
+    for taken in funnel.taken:
+        left = Count(left.samples - taken.count.samples, left.tokens - taken.count.tokens)
+        rows.append(_stage(taken.filter, taken.reason, taken.decision, taken.count, left))
+    rows.append(_stage("kept", "", "keep", funnel.kept, funnel.kept))
+    if funnel.rows is not None:
+        rows.append(_stage("corpus", "rows after selection", "keep", funnel.rows, funnel.rows))
+    for row in rows:
+        row["share"] = row["samples"] / max(1, funnel.drawn.samples)
+    return rows
+
+
+def _stage(stage: str, reason: str, decision: str, count: Count, left: Count) -> dict[str, Any]:
+    return {
+        "stage": stage,
+        "reason": reason,
+        "decision": decision,
+        "samples": count.samples,
+        "tokens": count.tokens,
+        "left": left.samples,
+        "left_tokens": left.tokens,
+    }
+
+
+def _about(snapshot: Snapshot) -> dict[str, Any]:
+    samples, manifest = snapshot.samples, snapshot.manifest
+    return {
+        "name": snapshot.name,
+        "state": snapshot.state,
+        "prompts": snapshot.prompts.height,
+        "samples": samples.height,
+        "tokens": int(samples["n_tokens"].cast(pl.Int64).sum()),
+        "unjudged": samples.filter(pl.col("decision") == UNJUDGED).height,
+        "failures": _failures(snapshot),
+        "started_at": _moment(manifest.get("started_at")),
+        "engine_seconds": engine_seconds(snapshot.run) or None,
+        "versions": manifest.get("versions", {}),
+        "models": sorted(
+            {str(p.get("model.id")) for p in manifest.get("params", {}).values() if p}
+        ),
+    }
+
+
+def _moment(seconds: float | None) -> str | None:
+    return None if seconds is None else f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M}"
+
+
+def _groups(judged: pl.DataFrame, key: str) -> Rows:
+    counted = (
+        judged.group_by(key)
+        .agg(
+            prompts=pl.col("prompt_id").n_unique(),
+            covered=pl.col("prompt_id").filter(_KEPT).n_unique(),
+            samples=pl.len(),
+            tokens=_TOKENS,
+            kept=_KEPT.sum(),
+            kept_tokens=pl.col("n_tokens").cast(pl.Int64).filter(_KEPT).sum(),
+        )
+        .with_columns(kept_share=pl.col("kept") / pl.col("samples"))
+        .sort("samples", descending=True)
+    )
+    return [{"by": key, "group": row[key], **row} for row in counted.rows(named=True)]
+
+
+def _taken_by(judged: pl.DataFrame, key: str) -> Rows:
+    counted = judged.group_by(key, "decision", "reason").agg(samples=pl.len(), tokens=_TOKENS)
+    named = counted.with_columns(pl.col("reason").cast(pl.String).fill_null("kept"))
+    return named.rename({key: "group"}).sort("group", "reason").rows(named=True)
+
+
+def _pass_rates(samples: pl.DataFrame) -> Rows:
+    """Prompts by the share of their judged samples that were correct, in tenths."""
+    rates = samples.unique("prompt_id", keep="any")["pass_rate"].drop_nulls()
+    if rates.is_empty():
+        return []
+    counts, edges = np.histogram(rates.to_numpy(), bins=10, range=(0.0, 1.0))
+    return [
+        {"low": round(float(low), 1), "high": round(float(low) + 0.1, 1), "prompts": int(count)}
+        for low, count in zip(edges[:-1], counts, strict=True)
+    ]
+
+
+def _accepted_by_prompt(judged: pl.DataFrame) -> Rows:
+    kept = judged.group_by("prompt_id").agg(accepted=_KEPT.sum())
+    return kept.group_by("accepted").agg(prompts=pl.len()).sort("accepted").rows(named=True)
+
+
+def _lengths(snapshot: Snapshot, judged: pl.DataFrame) -> Rows:
+    """Histograms of tokens and, where the length filter measured them, of the two parts."""
+    columns = {"tokens": "n_tokens"}
+    frame = judged.select("sample_id", "decision", "n_tokens")
+    if "length" in snapshot.filters:
+        metrics = snapshot.metrics({"length": ("length_reasoning", "length_answer")})
+        frame = frame.join(metrics, on="sample_id", how="left")
+        if metrics.height:
+            columns |= {
+                "reasoning, characters": "length_reasoning",
+                "answer, characters": "length_answer",
+            }
+    rows: Rows = []
+    for part, column in columns.items():
+        values = frame.filter(pl.col(column).is_not_null())
+        if values.is_empty():
+            continue
+        # The longest hundredth would flatten all the rest; it is counted in the last bin.
+        # Bins are whole numbers wide, or some would hold more of them than others.
+        long = max(1.0, values[column].quantile(0.99) or 1.0)
+        width = ceil(long / BINS)
+        edges = np.arange(0, ceil(long / width) + 1) * width
+        for kept in (True, False):
+            own = values.filter(_KEPT if kept else ~_KEPT)[column].to_numpy()
+            counts, _ = np.histogram(np.minimum(own, edges[-1]), bins=edges)
+            rows += [
+                {
+                    "part": part,
+                    "outcome": "accepted" if kept else "rejected",
+                    "low": float(low),
+                    "high": float(high),
+                    "samples": int(count),
+                    "share": int(count) / max(1, own.size),
+                }
+                for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
+            ]
+    return rows
+
+
+def _reasons_over_time(judged: pl.DataFrame) -> Rows:
+    """Samples by reason in the order they ended, in stretches of as many each: engines end them in
+    bursts, and the share of a few would say nothing."""
+    timed = judged.filter(pl.col("created_at").is_not_null()).sort("created_at")
+    stretches = max(1, min(BINS, timed.height // STRETCH))
+    ended = pl.col("created_at").dt.epoch("ms")
+    number = pl.int_range(pl.len())
+    placed = timed.select(
+        pl.col("reason").cast(pl.String).fill_null("kept"),
+        number=number,
+        stretch=number * stretches // pl.len(),
+        minute=(ended - ended.min()) / 60_000,
+    )
+    spans = placed.group_by("stretch").agg(
+        pl.col("minute").min(), since=pl.col("number").min(), until=pl.col("number").max() + 1
+    )
+    counted = placed.group_by("stretch", "reason").agg(samples=pl.len())
+    rows = counted.join(spans, on="stretch").sort("stretch", "reason")
+    return rows.select("since", "until", "minute", "reason", "samples").rows(named=True)
+
+
+def throughput(snapshot: Snapshot) -> Rows:
+    """tokens/s between two throughput events, and the engine's occupancy where it was logged."""
+    rows: Rows = []
+    before: Mapping[str, Any] | None = None
+    began: float | None = None
+    for event in read_lines(snapshot.run / "events.jsonl"):
+        if event.get("event") == "engine_started":
+            before = {"at": event["at"], "tokens": 0, "samples": 0, "accepted": 0}
+        if event.get("event") != "throughput":
+            continue
+        began = event["at"] if began is None else began
+        if before is not None and event["at"] > before["at"]:
+            seconds = event["at"] - before["at"]
+            rows.append(
+                {
+                    "minute": (event["at"] - began) / 60,
+                    "tokens_per_second": max(0.0, (event["tokens"] - before["tokens"]) / seconds),
+                    "samples": event["samples"],
+                    "tokens": event["tokens"],
+                    "accepted": event.get("accepted"),
+                    "occupancy": event.get("occupancy"),
+                }
+            )
+        before = event
+    return rows
+
+
+def _verification(snapshot: Snapshot) -> dict[str, Any] | None:
+    """States by method, what a judge said against the rule, and how many canaries fooled it."""
+    if "correctness" not in snapshot.filters:
+        return None
+    columns = [f"correctness_{name}" for name in ("state", "method", "judge", "canary")]
+    metrics = snapshot.metrics({"correctness": columns})
+    if metrics.is_empty():
+        return None
+    renamed = metrics.rename({column: column.removeprefix("correctness_") for column in columns})
+    asked = renamed.filter(pl.col("judge").is_not_null())
+    canaries = renamed["canary"].drop_nulls()
+    return {
+        "states": renamed.group_by("state", "method")
+        .agg(samples=pl.len())
+        .sort("samples", descending=True)
+        .rows(named=True),
+        "judge": asked.group_by("state", "judge")
+        .agg(samples=pl.len())
+        .sort("state", "judge")
+        .rows(named=True),
+        "canaries": _estimate(wilson(int(canaries.sum()), canaries.len())),
+    }
+
+
+def _estimate(estimate: Estimate) -> dict[str, Any] | None:
+    return estimate._asdict() if estimate.n else None
+
+
+def _audit(snapshot: Snapshot) -> Rows:
+    """Rates with intervals from audit.json, a table whatever else the file holds."""
+    found = read_json(snapshot.run / "audit.json") or {}
+    return [
+        {"what": name.replace("_", " "), **{key: value.get(key) for key in Estimate._fields}}
+        for name, value in found.items()
+        if isinstance(value, dict) and value.get("n") and {"rate", "low", "high"} <= value.keys()
+    ]
+
+
+def _account(snapshot: Snapshot, judged: pl.DataFrame) -> Rows:
+    """What became of every token, by source, and what an accepted sample took."""
+    seconds = engine_seconds(snapshot.run) or None
+    plain = judged.with_columns(pl.col("source", "decision", "finish_reason").cast(pl.String))
+    return token_account(plain, seconds).rows(named=True)
+
+
+def _forecast(snapshot: Snapshot, judged: pl.DataFrame) -> Rows:
+    """What a pilot foretold of the run's policy beside what came, as far as the run is done."""
+    told = read_json(snapshot.run / "forecast.json") or {}
+    try:
+        forecasts = pl.DataFrame(told.get("all") or [])
+        rates = Rates(**told["rates"])
+        policy, per_prompt = str(told["policy"]), told["per_prompt"]
+        if snapshot.state != "done":
+            unknown = {"actual": None, "inside": None}
+            return [{**row, **unknown} for row in forecasts.filter(policy=policy).rows(named=True)]
+    except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        if told:
+            snapshot.missing.append(f"forecast.json: {error!r}")
+        return []
+    seconds = engine_seconds(snapshot.run)
+    if seconds:
+        speed = float(judged["n_tokens"].cast(pl.Int64).sum()) / seconds
+        rates = replace(rates, tokens_per_second=max(speed, 1e-9))
+    prompts = snapshot.prompts.select("source", id="prompt_id")
+    outcome = against(forecasts, judged, prompts, policy, rates, per_prompt)
+    return outcome.rows(named=True)
+
+
+def _languages(snapshot: Snapshot) -> Rows:
+    """How many samples hold a stretch in another language or script, by which."""
+    if "language" not in snapshot.filters:
+        return []
+    spans = ("language_thinking_spans", "language_response_spans")
+    metrics = snapshot.metrics({"language": spans})
+    rows: Rows = []
+    for column in spans:
+        if column not in metrics.columns:
+            continue
+        stretches = (
+            metrics.select("sample_id", spans=column)
+            .explode("spans")
+            .drop_nulls("spans")
+            .unnest("spans")
+        )
+        counted = stretches.group_by("language").agg(
+            samples=pl.col("sample_id").n_unique(), stretches=pl.len()
+        )
+        part = "reasoning" if "thinking" in column else "answer"
+        rows += [{"part": part, **row} for row in counted.sort("language").rows(named=True)]
+    return rows

@@ -1,0 +1,82 @@
+"""Funnels and samples as tables on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from factory.judging.funnel import Count, Funnel, Group
+
+
+def print_funnel(name: str, funnel: Funnel, console: Console) -> None:
+    """The funnel, then acceptance by source (and by domain where there are several)."""
+    title = f"{name}: {funnel.drawn.samples:,} samples of {funnel.prompts:,} prompts"
+    table = _table(title, "filter", "reason", "samples", "share", "tokens")
+    drawn = funnel.drawn
+    _row(table, "drawn", "", drawn, drawn)
+    for taken in funnel.taken:
+        word = taken.reason if taken.decision == "drop" else f"{taken.reason} (undecided)"
+        _row(table, taken.filter, word, taken.count, drawn, sign="-")
+    table.add_section()
+    _row(table, "kept", "", funnel.kept, drawn)
+    if funnel.rows is not None:
+        _row(table, "corpus", "rows after selection", funnel.rows, drawn)
+    console.print(table)
+    _print_groups("source", funnel.by_source, console)
+    if len(funnel.by_domain) > 1:
+        _print_groups("domain", funnel.by_domain, console)
+    cost = funnel.tokens_per_accepted
+    if cost is not None:
+        console.print(f"generated tokens per accepted sample: {cost:,.1f}", highlight=False)
+    for kind, count in funnel.failures.items():
+        console.print(
+            f"{count:,} requests gave no sample: {kind} (failures.jsonl has each)", highlight=False
+        )
+
+
+def _print_groups(key: str, groups: Mapping[str, Group], console: Console) -> None:
+    table = _table(None, key, "prompts", "covered", "samples", "kept", "share", "tokens/accepted")
+    for name, group in groups.items():
+        table.add_row(
+            name,
+            f"{group.prompts:,}",
+            f"{group.covered:,}",
+            f"{group.drawn.samples:,}",
+            f"{group.kept.samples:,}",
+            _share(group.kept.samples, group.drawn.samples),
+            f"{group.drawn.tokens / group.kept.samples:,.1f}" if group.kept.samples else "-",
+        )
+    console.print(table)
+
+
+def _table(title: str | None, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in columns:
+        words = column in ("filter", "reason", "source", "domain")
+        table.add_column(column, justify="left" if words else "right", no_wrap=True)
+    return table
+
+
+def _row(table: Table, stage: str, reason: str, count: Count, whole: Count, sign: str = "") -> None:
+    table.add_row(
+        stage,
+        reason,
+        f"{sign}{count.samples:,}",
+        _share(count.samples, whole.samples),
+        f"{sign}{count.tokens:,}",
+    )
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else "-"
+
+
+def print_outcome(run: Path, funnel: Funnel, console: Console) -> None:
+    """Where the product is and how to look at it."""
+    shards = len(list((run / "corpus").glob("*.parquet")))
+    rows = funnel.rows.samples if funnel.rows else 0
+    files = "1 file" if shards == 1 else f"{shards} files"
+    console.print(f"corpus: {rows:,} rows in {files} of {run / 'corpus'}", highlight=False)

@@ -1,0 +1,369 @@
+"""Many endpoints as one: who is given which request, and what becomes of those that fail.
+
+Lives in one asyncio loop; nothing here is called from another thread. A request ends in exactly one
+outcome, and every time is read from the monotonic clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from factory.core.errors import EngineError, Problem, RecipeError
+from factory.core.nouns import FailureKind
+from factory.recipe.engine import ServerOptions
+from factory.sampling.engine import Request
+from factory.sampling.engines.endpoint import Endpoint, Fault, backoff
+from factory.sampling.engines.openai_api import Ask, Reply, Wire
+
+if TYPE_CHECKING:
+    from factory.sampling.early_stop import Watch
+
+_TRIP = 3
+"""Failures in a row after which an endpoint must show that it is well."""
+
+_SUSPECT = 3
+"""Attempts after which a request may be what kills servers: from then on one a server at a time."""
+
+_LONGEST_RECHECK_S = 10.0
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A request on its way through the fleet."""
+
+    request: Request
+    ask: Ask
+    attempts: int = 0
+    watch: Callable[[], Watch | None] | None = None  # makes what looks at each attempt's stream
+    reply: Reply = field(default_factory=Reply)
+    last: Endpoint | None = None
+    task: asyncio.Task[None] | None = None  # who takes it away decides what becomes of the job
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request will bring no sample."""
+
+    kind: FailureKind
+    detail: str
+
+
+Done = Callable[[Job, Reply | Refusal | None], None]
+"""Told of each job's end: its reply, why there is none, or None where it was aborted."""
+
+
+class Fleet:
+    """Endpoints, the requests that wait for them, and the tasks that watch over both."""
+
+    def __init__(
+        self,
+        endpoints: list[Endpoint],
+        wire: Wire,
+        options: ServerOptions,
+        done: Done,
+        fatal: Callable[[BaseException], None],
+        note: Callable[..., None],
+    ) -> None:
+        self.endpoints, self._wire, self._options = endpoints, wire, options
+        self._done, self._fatal, self._note = done, fatal, note
+        self._jobs: dict[str, Job] = {}
+        self._waiting: defaultdict[str | None, deque[Job]] = defaultdict(deque)  # by model
+        self._suspects: deque[Job] = deque()
+        self._home: tuple[str, Endpoint] | None = None  # where the last prompt's prefill is cached
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wake = {endpoint.url: asyncio.Event() for endpoint in endpoints}
+        self._was_up = False
+
+    def start(self) -> None:
+        self._spawn(self._clock())
+        for endpoint in self.endpoints:
+            self._spawn(self._watch(endpoint))
+
+    def add(self, job: Job) -> None:
+        self._jobs[job.ask.sample_id] = job
+        self._waiting[job.ask.model].append(job)
+        self._dispatch()
+
+    def abort(self, names: Iterable[str]) -> None:
+        for name in names:
+            job = self._jobs.get(name)
+            if job is not None:  # otherwise it ended already, and its outcome is on the way
+                self._end(job, None)
+                self._cancel(job)
+        for queue in self._queues():
+            kept = [job for job in queue if not job.ended]
+            queue.clear()
+            queue.extend(kept)
+
+    async def close(self) -> None:
+        for job in self._jobs.values():
+            job.ended = True  # so that no timer brings it back
+        for queue in self._queues():
+            queue.clear()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for endpoint in self.endpoints:
+            await endpoint.close()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._reap)
+        return task
+
+    def _reap(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._fatal(error)
+
+    # Handing out ---------------------------------------------------------------------------------
+
+    def _dispatch(self) -> None:
+        now = time.monotonic()
+        for queue in self._queues():
+            while queue and (endpoint := self._pick(queue[0], now)):
+                self._launch(queue.popleft(), endpoint)
+
+    def _queues(self) -> list[deque[Job]]:
+        return [self._suspects, *self._waiting.values()]
+
+    def _pick(self, job: Job, now: float) -> Endpoint | None:
+        """The emptiest endpoint with room; a prompt's samples together, a retry elsewhere."""
+        free = [endpoint for endpoint in self.endpoints if endpoint.takes(job.ask.model, now)]
+        if job.attempts >= _SUSPECT:
+            free = [endpoint for endpoint in free if not endpoint.suspects]
+        if not free:
+            return None
+        if self._home and self._home[0] == job.request.prompt.id and job.last is None:
+            free = [self._home[1]] if self._home[1] in free else free
+        return min(free, key=lambda e: (e is job.last, e.in_flight / e.concurrency.limit))
+
+    def _launch(self, job: Job, endpoint: Endpoint) -> None:
+        self._home = (job.request.prompt.id, endpoint)
+        suspect = job.attempts >= _SUSPECT
+        endpoint.in_flight += 1
+        endpoint.suspects += suspect
+        job.last, job.reply = endpoint, Reply(watch=job.watch() if job.watch else None)
+
+        def release(task: asyncio.Task[None]) -> None:
+            # Not in the task itself: one that is cancelled before its first step never runs.
+            endpoint.in_flight -= 1
+            endpoint.suspects -= suspect
+            self._dispatch()
+
+        job.task = self._spawn(self._run(job, endpoint))
+        job.task.add_done_callback(release)
+
+    async def _run(self, job: Job, endpoint: Endpoint) -> None:
+        sent, before = time.monotonic(), endpoint.in_flight
+        endpoint.stats.began = endpoint.stats.began or sent
+        try:
+            await endpoint.ask(job.ask, job.reply)
+        except Fault as fault:
+            await self._failed(job, endpoint, fault, sent)
+            return
+        now = time.monotonic()
+        self._answered(endpoint, now)
+        tokens = job.reply.n_tokens or sum(map(len, job.reply.content)) // 4
+        beside = (before + endpoint.in_flight) / 2
+        endpoint.stats.count(tokens, now)
+        endpoint.concurrency.finished(now, now - sent, tokens, beside)
+        self._end(job, job.reply)
+
+    def _end(self, job: Job, outcome: Reply | Refusal | None) -> None:
+        job.ended = True
+        del self._jobs[job.ask.sample_id]
+        self._done(job, outcome)
+
+    @staticmethod
+    def _cancel(job: Job) -> None:
+        if job.task is not None:
+            job.task.cancel()
+            job.task = None
+
+    # What fails ----------------------------------------------------------------------------------
+
+    async def _failed(self, job: Job, endpoint: Endpoint, fault: Fault, sent: float) -> None:
+        now = time.monotonic()
+        endpoint.stats.faults[fault.kind if fault.blame != "load" else "throttled"] += 1
+        if fault.blame == "request":
+            self._answered(endpoint, now)
+            self._end(job, Refusal(fault.kind, fault.detail))
+        elif fault.blame == "unknown":
+            endpoint.faults_in_row += 1
+            endpoint.concurrency.refused(now, sent)
+            if endpoint.faults_in_row >= _TRIP:
+                self._take_out(endpoint, fault.detail)
+            await self._retry(job, endpoint, fault)
+        else:
+            if fault.blame == "load":
+                self._throttle(endpoint, fault, sent, now)
+            else:
+                self._take_out(endpoint, fault.detail)
+            job.task = None
+            self._waiting[job.ask.model].appendleft(job)
+
+    async def _retry(self, job: Job, endpoint: Endpoint, fault: Fault) -> None:
+        """Once more, later. Out of retries, the request is to blame if its endpoint can do another.
+
+        An endpoint that cannot has proved nothing about the request, which keeps its last attempt.
+        """
+        job.attempts += 1
+        if job.attempts > self._options.max_retries:
+            try:
+                endpoint.served = await endpoint.check()
+            except Fault as sick:
+                self._take_out(endpoint, sick.detail)
+                job.attempts -= 1
+            else:
+                self._answered(endpoint, time.monotonic())
+                detail = f"failed {job.attempts} times; the last time: {fault.detail}"
+                self._end(job, Refusal(fault.kind, detail))
+                return
+        job.task = None
+        self._later(job, fault.pause_s or backoff(job.attempts))
+
+    def _later(self, job: Job, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._again, job)
+
+    def _again(self, job: Job) -> None:
+        if job.ended:
+            return
+        if job.attempts >= _SUSPECT:
+            self._suspects.append(job)
+        else:
+            self._waiting[job.ask.model].appendleft(job)
+        self._dispatch()
+
+    def _throttle(self, endpoint: Endpoint, fault: Fault, sent: float, now: float) -> None:
+        endpoint.concurrency.refused(now, sent)
+        pause = backoff(2) if fault.pause_s is None else fault.pause_s
+        if now + pause > endpoint.paused_until:
+            endpoint.paused_until = now + pause
+            asyncio.get_running_loop().call_later(pause, self._dispatch)
+        if endpoint.throttled_since is None:
+            endpoint.throttled_since = now
+        elif now - endpoint.throttled_since > self._options.lost_after_s + pause:
+            self._take_out(endpoint, f"has long only refused: {fault.detail}")
+
+    def _answered(self, endpoint: Endpoint, now: float) -> None:
+        endpoint.answered_at = now
+        endpoint.faults_in_row = 0
+        endpoint.throttled_since = None
+        endpoint.unfit = False
+        if not endpoint.up:
+            endpoint.up = self._was_up = True
+            self._note("endpoint_up", url=endpoint.url)
+
+    def _take_out(self, endpoint: Endpoint, why: str) -> None:
+        endpoint.why = why
+        if endpoint.up:
+            endpoint.up = False
+            self._note("endpoint_down", url=endpoint.url, why=why)
+        self._wake[endpoint.url].set()
+
+    # Watching ------------------------------------------------------------------------------------
+
+    async def _watch(self, endpoint: Endpoint) -> None:
+        """Keep asking: a quiet endpoint whether it lives, a lost one whether it is back."""
+        while True:
+            await self._regain(endpoint)
+            silent = 0
+            while endpoint.up:
+                silent = silent + 1 if await self._is_silent(endpoint) else 0
+                if silent == 2:
+                    self._give_up_on(endpoint)
+
+    async def _regain(self, endpoint: Endpoint) -> None:
+        """Return once it works. What no waiting can mend is raised."""
+        failed = 0
+        while not endpoint.up:
+            try:
+                endpoint.served = await endpoint.check()
+            except Fault as fault:
+                endpoint.why = fault.detail
+                endpoint.unfit = fault.kind == "bad_request"
+                if fault.blame == "request":
+                    raise EngineError(
+                        f"{endpoint.url} refuses the recipe's sampling settings: {fault.detail}"
+                    ) from None
+                failed += 1
+                pause = min(backoff(failed), _LONGEST_RECHECK_S)
+                await asyncio.sleep(max(fault.pause_s or 0.0, pause))
+                continue
+            problems = self._wire.unsupported(endpoint.served.dialect) or self._unserved()
+            if problems:
+                raise RecipeError(problems)
+            self._answered(endpoint, time.monotonic())
+            self._dispatch()
+
+    def _unserved(self) -> list[Problem]:
+        """Models that no endpoint has, once all of them have said what they have."""
+        if not all(endpoint.served for endpoint in self.endpoints):
+            return []
+        return [
+            Problem("sampling.escalate", f"names the model {model}, which no endpoint serves")
+            for model in self._wire.other_models
+            if not any(endpoint.has(model) for endpoint in self.endpoints)
+        ]
+
+    async def _is_silent(self, endpoint: Endpoint) -> bool:
+        """Wait a while; True if it had work, finished none and gave no sign of life when asked."""
+        wake, wait = self._wake[endpoint.url], self._options.health_s
+        wake.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                await wake.wait()
+        quiet = time.monotonic() - endpoint.answered_at >= wait
+        if not endpoint.up or not endpoint.in_flight or not quiet:
+            return False
+        try:
+            await endpoint.identify()
+        except Fault as fault:
+            endpoint.why = fault.detail
+            return fault.blame != "load"
+        return False
+
+    def _give_up_on(self, endpoint: Endpoint) -> None:
+        """It hangs: take its requests back."""
+        self._take_out(endpoint, f"stopped answering: {endpoint.why}")
+        fault = Fault("timeout", "unknown", "the server stopped answering")
+        for job in list(self._jobs.values()):
+            if job.last is endpoint and job.task is not None:
+                self._cancel(job)
+                job.task = self._spawn(self._retry(job, endpoint, fault))
+
+    async def _clock(self) -> None:
+        """Let limits rise while nothing finishes, and notice when no endpoint is left."""
+        lost_since: float | None = None
+        while True:
+            now = time.monotonic()
+            for endpoint in self.endpoints:
+                if endpoint.up and any(self._waiting.values()):
+                    endpoint.concurrency.tick(now, endpoint.in_flight)
+            if any(endpoint.up for endpoint in self.endpoints):
+                lost_since = None
+            else:
+                lost_since = now if lost_since is None else lost_since
+                hopeless = not self._was_up and all(e.unfit for e in self.endpoints)
+                if hopeless or now - lost_since >= self._options.lost_after_s:
+                    raise self._lost(now - lost_since)
+            self._dispatch()
+            await asyncio.sleep(min(0.5, self._options.lost_after_s / 10))
+
+    def _lost(self, seconds: float) -> EngineError:
+        states = "\n".join(f"  {endpoint.url}: {endpoint.why}" for endpoint in self.endpoints)
+        return EngineError(
+            f"no endpoint can be used (tried for {seconds:.0f} s):\n{states}\n"
+            "What was sampled is safe; mend that and run the same command to go on."
+        )

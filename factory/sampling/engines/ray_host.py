@@ -1,0 +1,220 @@
+"""Engine replicas over a Ray cluster: one actor each, placed by Ray.
+
+The driver keeps every request and alone writes the run (see factory.sampling.engines.replica_pool).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factory.core.errors import EngineError, FactoryError, MissingDependency
+from factory.core.nouns import Failure, Sample
+from factory.recipe.ray_options import RayOptions
+from factory.sampling.engine import Engine, Request
+from factory.sampling.engines.placement import accelerators
+from factory.sampling.engines.replica_pool import (
+    Answer,
+    Ready,
+    Remote,
+    Replica,
+    ReplicaDied,
+    Replicas,
+    without_judging,
+)
+
+if TYPE_CHECKING:
+    from factory.recipe.build import Recipe
+
+WAIT_SECONDS = 0.05
+JOIN_ATTEMPTS = 3
+
+
+class ReplicaActor:
+    """What runs in the actor. Its node has no run directory, so its log is thrown away."""
+
+    def __init__(self, recipe: Recipe, seed: int) -> None:
+        # Nothing is loaded yet: what fails here reaches the driver as a death, whatever it was.
+        self._recipe, self._seed = recipe, seed
+        self._scratch = tempfile.TemporaryDirectory(prefix="factory-replica-")
+
+    def ready(self) -> Ready:
+        self._replica = Replica(self._recipe, Path(self._scratch.name), self._seed)
+        return self._replica.ready()
+
+    def turn(self, requests: list[Request], aborts: list[str]) -> list[Sample | Failure]:
+        return self._replica.turn(requests, aborts)
+
+
+class _Actor:
+    """A replica as the driver sees it: a handle, the call under way, and the place it holds."""
+
+    def __init__(self, ray: Any, actor: Any, group: Any) -> None:
+        self._ray, self._actor, self._group = ray, actor, group
+        self.call: Any = actor.ready.remote()
+
+    def ask(self, requests: list[Request], aborts: list[str]) -> None:
+        self.call = self._actor.turn.remote(requests, aborts)
+
+    def answer(self) -> Answer:
+        from ray.exceptions import RayActorError, RayTaskError
+
+        try:
+            answer: Answer = self._ray.get(self.call)
+        except RayTaskError as error:
+            # The engine inside raised: a wrong model is the user's to mend, a crash is a death.
+            if isinstance(error.cause, FactoryError):
+                raise error.cause from error
+            raise ReplicaDied(_last_line(error)) from error
+        except RayActorError as error:
+            raise ReplicaDied(_last_line(error)) from error
+        return answer
+
+    def end(self) -> None:
+        self._ray.kill(self._actor)
+        if self._group is not None:
+            # It outlives its actor, and its GPUs would be lost to the one that comes next.
+            from ray.util.placement_group import remove_placement_group
+
+            remove_placement_group(self._group)
+
+
+class RayHost:
+    """A cluster, which may grow."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._options = recipe.engine.ray or RayOptions()
+        self._ray = _connected(self._options)
+        self._recipe = without_judging(recipe)
+        self.patience_s = self._options.patience_s
+        try:
+            self._await_room()
+        except BaseException:
+            self.close()
+            raise
+
+    def places(self) -> int:
+        return self._options.replicas or self._room()
+
+    def start(self, number: int, seed: int) -> Remote:
+        options, group = self._resources()
+        actor = self._ray.remote(ReplicaActor).options(**options)
+        return _Actor(self._ray, actor.remote(self._recipe, seed), group)
+
+    def answered(self, asked: Sequence[Remote]) -> Sequence[Remote]:
+        calls = {remote.call: remote for remote in asked if isinstance(remote, _Actor)}
+        if not calls:
+            return []
+        ready, _ = self._ray.wait(list(calls), num_returns=len(calls), timeout=0.0)
+        if not ready:
+            ready, _ = self._ray.wait(list(calls), num_returns=1, timeout=WAIT_SECONDS)
+        return [calls[call] for call in ready]
+
+    def close(self) -> None:
+        self._ray.shutdown()
+
+    def _room(self) -> int:
+        """How many replicas the cluster as it is could hold."""
+        held, gpus = self._ray.cluster_resources(), self._gpus()
+        room = int(held.get("CPU", 0) // self._options.cpus)
+        return min(room, int(held.get("GPU", 0) // gpus)) if gpus else room
+
+    def _await_room(self) -> None:
+        """Nodes may still be joining; but an actor that fits nowhere waits for ever in silence."""
+        deadline = time.monotonic() + self.patience_s
+        while not self._room():
+            if time.monotonic() > deadline:
+                held = self._ray.cluster_resources()
+                raise EngineError(
+                    f"the Ray cluster has {held.get('CPU', 0):g} CPUs and {held.get('GPU', 0):g} "
+                    f"GPUs, and one replica takes {self._options.cpus} and {self._gpus()}. Add "
+                    "nodes, or mend engine.ray.cpus, engine.ray.gpus or tensor_parallel_size."
+                )
+            time.sleep(0.5)
+
+    def _resources(self) -> tuple[dict[str, Any], Any]:
+        """An actor's options, and the placement group it is to have for itself, if any."""
+        cpus, gpus = self._options.cpus, self._gpus()
+        options: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus}
+        if not gpus:
+            options["runtime_env"] = {"env_vars": {"OMP_NUM_THREADS": str(cpus)}}
+        elif self._recipe.engine.args.get("distributed_executor_backend") == "ray":
+            # vLLM places its own workers, a GPU each; the actor itself computes nothing.
+            from ray.util.placement_group import placement_group
+            from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+            bundles = [{"CPU": cpus, "GPU": 1}, *([{"GPU": 1}] * (gpus - 1))]
+            group = placement_group(bundles, strategy="PACK")
+            strategy = PlacementGroupSchedulingStrategy(
+                group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
+            )
+            return options | {"num_gpus": 0, "scheduling_strategy": strategy}, group
+        return options, None
+
+    def _gpus(self) -> int:
+        if self._options.gpus is not None:
+            return self._options.gpus
+        if not self._ray.cluster_resources().get("GPU"):
+            return 0
+        return accelerators(self._recipe.engine.args)
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+
+
+def _connected(options: RayOptions) -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingDependency(
+            "engine.kind: ray needs Ray, which is not installed; install the extra `ray`"
+        ) from error
+    address = options.address or os.environ.get("RAY_ADDRESS")
+    try:
+        _knock(address)
+        _join(ray, address)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise EngineError(
+            f"the Ray cluster at {address or 'this machine'} cannot be reached: {error}. Start one "
+            "(`ray start --head`), or mend engine.ray.address or RAY_ADDRESS."
+        ) from error
+    return ray
+
+
+def _join(ray: Any, address: str | None) -> None:
+    """Become a driver of the cluster.
+
+    Behind ray:// the head node starts a process for each client. Where that one dies at birth, as
+    on a crowded node, the next attempt is given another.
+    """
+    for attempt in range(1, JOIN_ATTEMPTS + 1):
+        try:
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level="ERROR",
+                include_dashboard=None if address else False,
+                ignore_reinit_error=True,
+            )
+            return
+        except ConnectionAbortedError:
+            if attempt == JOIN_ATTEMPTS:
+                raise
+
+
+def _knock(address: str | None) -> None:
+    """Fail at once where nobody listens; Ray itself keeps trying for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
+
+
+def open_engine(recipe: Recipe, run: Path, start: int) -> Engine:
+    """The `ray` engine of a recipe."""
+    return Replicas(RayHost(recipe), recipe, run, start)

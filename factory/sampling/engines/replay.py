@@ -1,0 +1,69 @@
+"""An engine that plays recorded samples back: a funnel is re-run without a GPU."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from factory.core.errors import EngineError
+from factory.core.nouns import Failure, Sample
+from factory.core.run_dir import sample_parts
+from factory.sampling.engine import Engine, Request, Worker
+
+if TYPE_CHECKING:
+    from factory.recipe.build import Recipe
+
+
+class Replay:
+    """Answers each request with the recorded sample of the same prompt and index."""
+
+    capacity = 1024
+
+    def __init__(self, recorded: Path) -> None:
+        import pyarrow.parquet as pq
+
+        parts = sample_parts(recorded)
+        if not parts:
+            raise EngineError(
+                f"{recorded} holds no sealed samples to replay; name a run directory that was built"
+            )
+        self._tables = [pq.read_table(part, memory_map=True) for part in parts]
+        self._rows: dict[tuple[str, int], tuple[int, int]] = {}
+        for number, table in enumerate(self._tables):
+            for row, fields in enumerate(table.select(["prompt_id", "index"]).to_pylist()):
+                self._rows[fields["prompt_id"], fields["index"]] = (number, row)
+        self._pending: deque[Request] = deque()
+
+    def submit(self, request: Request) -> None:
+        self._pending.append(request)
+
+    def completed(self) -> Iterator[Sample | Failure]:
+        for _ in range(min(len(self._pending), 64)):
+            yield self._answer(self._pending.popleft())
+
+    def _answer(self, request: Request) -> Sample | Failure:
+        found = self._rows.get((request.prompt.id, request.index))
+        if found is None:
+            detail = "the replayed run has no such sample"
+            return Failure(request.prompt.id, request.index, "empty", detail, retryable=False)
+        number, row = found
+        fields = self._tables[number].slice(row, 1).to_pylist()[0]
+        fields["created_at"] = round(fields["created_at"].timestamp() * 1000)
+        return Sample(**fields)
+
+    def abort(self, sample_ids: Iterable[str]) -> None:
+        """Nothing is generating: what was asked for is already there."""
+
+    def workers(self) -> list[Worker]:
+        return []
+
+    def close(self) -> None:
+        self._tables.clear()
+
+
+def open_engine(recipe: Recipe, run: Path, start: int) -> Engine:
+    """The `replay` engine of a recipe."""
+    assert recipe.engine.replay is not None  # the schema asks for it
+    return Replay(recipe.engine.replay)

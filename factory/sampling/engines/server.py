@@ -1,0 +1,278 @@
+"""Sampling from OpenAI-compatible servers, one or many, behind the engine protocol.
+
+The engine's methods never wait for the network: an asyncio loop in a thread of its own does, and
+the two sides exchange requests and outcomes only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factory.core.errors import (
+    MissingDependency,
+    ModelError,
+    Problem,
+    RecipeError,
+)
+from factory.core.models import DEMO, DEMO_NAME, model_path
+from factory.core.nouns import Failure, FinishReason, Sample
+from factory.core.resources import cache_dir
+from factory.recipe.engine import ServerOptions
+from factory.sampling.early_stop import watch_for
+from factory.sampling.engine import Engine, Request, Worker
+from factory.sampling.engines.connections import Lanes
+from factory.sampling.engines.endpoint import Endpoint
+from factory.sampling.engines.endpoint_pool import Fleet, Job, Refusal
+from factory.sampling.engines.openai_api import Ask, Reply, Wire, check_fit
+
+if TYPE_CHECKING:
+    from factory.recipe.build import Recipe
+
+_WAIT_S = 0.05
+_AT_ONCE = 1024
+_BYTES_PER_TOKEN = 4
+
+
+class ServerEngine:
+    """Endpoints of one model. Raises EngineError once none has answered for `lost_after_s`."""
+
+    def __init__(self, recipe: Recipe, options: ServerOptions, log: Path) -> None:
+        check_fit(recipe.prompting, recipe.sampling, options)
+        self._recipe, self._options, self._log = recipe, options, log
+        self._tokenizer = _tokenizer(recipe, options)
+        self._model_name = DEMO_NAME if recipe.model.id == DEMO else recipe.model.id
+        self._asked_for, self._asked = "", Ask("")
+        self._open = 0  # submitted and not yet told of
+        self._ended: queue.SimpleQueue[Sample | Failure | BaseException] = queue.SimpleQueue()
+        self._dead: BaseException | None = None
+        self._wire = Wire(recipe.prompting, recipe.sampling, options)
+        self._levels: dict[int, tuple[str | None, str]] = {}
+        key, own = _key(options), _served_names(recipe, options)
+        others = self._wire.other_models
+        endpoints = [
+            Endpoint(url, Lanes(key), self._wire, options, own, others) for url in options.urls
+        ]
+        self._fleet = Fleet(endpoints, self._wire, options, self._done, self._ended.put, self._note)
+        self.capacity = self._room()
+        self._stop = asyncio.Event()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name="server-engine", daemon=True)
+        self._thread.start()
+
+    def submit(self, request: Request) -> None:
+        ask, early_stop = self._ask(request), self._recipe.sampling.early_stop
+        watch = partial(watch_for, early_stop, request.prompt, ask.prefill) if early_stop else None
+        job = Job(request, ask, watch=watch)
+        self._open += 1
+        self._loop.call_soon_threadsafe(self._fleet.add, job)
+
+    def completed(self) -> Iterator[Sample | Failure]:
+        self.capacity = self._room()
+        wait = _WAIT_S if self._open else 0.0
+        for _ in range(_AT_ONCE):
+            try:
+                outcome = self._ended.get(timeout=wait) if wait else self._ended.get_nowait()
+            except queue.Empty:
+                break
+            wait = 0.0
+            if isinstance(outcome, BaseException):
+                self._dead = outcome
+                break
+            self._open -= 1
+            yield outcome
+        if self._dead is not None:
+            raise self._dead
+
+    def abort(self, sample_ids: Iterable[str]) -> None:
+        self._loop.call_soon_threadsafe(self._fleet.abort, list(sample_ids))
+
+    def close(self) -> None:
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join()
+
+    def workers(self) -> list[Worker]:
+        return [endpoint.as_worker() for endpoint in self._fleet.endpoints]
+
+    def wait_ready(self) -> None:
+        """Block until one endpoint has generated a token. Raises what keeps all of them from it."""
+        while not any(endpoint.up for endpoint in self._fleet.endpoints):
+            for _ in self.completed():
+                raise AssertionError("an outcome before any request")
+            time.sleep(_WAIT_S)
+
+    def _room(self) -> int:
+        """A little more than the servers take, so that a freed place never waits for the caller."""
+        limits = sum(endpoint.concurrency.limit for endpoint in self._fleet.endpoints)
+        return self._recipe.engine.max_in_flight or limits + max(8, limits // 4)
+
+    def _ask(self, request: Request) -> Ask:
+        """A prompt's samples come in a row, so its rendering is kept for the next."""
+        if self._asked_for != request.prompt.id:
+            prompting = self._recipe.prompting
+            if self._options.api == "chat":
+                messages = tuple(prompting.messages_for(request.prompt))
+                prefill = prompting.prefill_for(request.prompt)
+                self._asked = Ask("", prefill, messages=messages)
+            else:
+                text, prefill, special = prompting.render(request.prompt, self._tokenizer)
+                self._asked = Ask("", prefill, text, special)
+            self._asked_for = request.prompt.id
+        model, _ = self._level(request.level)
+        return dataclasses.replace(
+            self._asked, sample_id=request.sample_id, level=request.level, model=model
+        )
+
+    def _level(self, level: int) -> tuple[str | None, str]:
+        """An escalation level's model, where it is another, and the fingerprint of its settings."""
+        if level not in self._levels:
+            model = self._recipe.sampling.escalate[level - 1].model if level else None
+            self._levels[level] = model, self._recipe.params_fp(level)
+        return self._levels[level]
+
+    # In the loop's thread ------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        # A callback that raises is a bug; it ends the run instead of a line in a log.
+        self._loop.set_exception_handler(
+            lambda _, context: self._ended.put(
+                context.get("exception") or RuntimeError(context["message"])
+            )
+        )
+        try:
+            self._loop.run_until_complete(self._live())
+        finally:
+            self._loop.close()
+
+    async def _live(self) -> None:
+        self._fleet.start()
+        await self._stop.wait()
+        await self._fleet.close()
+
+    def _done(self, job: Job, outcome: Reply | Refusal | None) -> None:
+        if isinstance(outcome, Refusal):
+            self._ended.put(_failure(job, outcome))
+        elif outcome is None:
+            self._ended.put(self._sample(job, job.reply, "abort"))
+        elif outcome.n_tokens == 0 and outcome.reason == "length":
+            # vLLM clamps max_tokens to what the context leaves, down to nothing.
+            detail = f"the prompt's {outcome.n_prompt_tokens} tokens fill the whole context"
+            self._ended.put(_failure(job, Refusal("prompt_too_long", detail)))
+        else:
+            self._ended.put(self._sample(job, outcome, outcome.reason))
+
+    def _sample(self, job: Job, reply: Reply, reason: FinishReason) -> Sample:
+        prompt_text = job.ask.prompt_text
+        n_tokens, n_prompt = reply.n_tokens, reply.n_prompt_tokens
+        model, params_fp = self._level(job.request.level)
+        if n_tokens is None:
+            n_tokens = self._count("".join([*reply.reasoning, *reply.content]))
+        return Sample(
+            prompt_id=job.request.prompt.id,
+            index=job.request.index,
+            text=self._wire.text(job.ask, reply),
+            prompt_text=prompt_text,
+            finish_reason=reason,
+            n_tokens=n_tokens,
+            n_prompt_tokens=self._count(prompt_text) if n_prompt is None else n_prompt,
+            model=model or self._model_name,
+            params_fp=params_fp,
+            created_at=time.time_ns() // 1_000_000,
+        )
+
+    def _count(self, text: str) -> int:
+        """Tokens of a text whose server did not count them: by the tokenizer, or an estimate."""
+        if self._tokenizer is not None:
+            return len(self._tokenizer.encode(text, add_special_tokens=False))
+        return math.ceil(len(text.encode("utf-8", "replace")) / _BYTES_PER_TOKEN)
+
+    def _note(self, event: str, **facts: Any) -> None:
+        line = json.dumps({"event": event, "at": round(time.time(), 3), **facts})
+        # A full disk is the run directory's to report, where it matters.
+        with contextlib.suppress(OSError), open(self._log, "a", encoding="utf-8") as log:
+            log.write(line + "\n")
+
+
+def connect(recipe: Recipe, options: ServerOptions, run: Path) -> ServerEngine:
+    """An engine of which at least one endpoint has generated its first token."""
+    run.mkdir(parents=True, exist_ok=True)
+    engine = ServerEngine(recipe, options, run / "engine.log")
+    try:
+        engine.wait_ready()
+    except BaseException:
+        engine.close()
+        raise
+    return engine
+
+
+def open_engine(recipe: Recipe, run: Path, start: int) -> Engine:
+    """The `server` engine of a recipe."""
+    assert recipe.engine.server is not None  # the schema asks for it
+    return connect(recipe, recipe.engine.server, run)
+
+
+def _served_names(recipe: Recipe, options: ServerOptions) -> list[str]:
+    """What a server may call the recipe's model."""
+    if options.model:
+        return [options.model]
+    if recipe.model.id != DEMO:
+        return [recipe.model.id]
+    return [DEMO_NAME, DEMO, str(cache_dir() / "models" / DEMO_NAME)]
+
+
+def _failure(job: Job, refusal: Refusal) -> Failure:
+    prompt, index = job.request.prompt, job.request.index
+    # A longer timeout_s, or a quieter server, may do another day.
+    retryable = refusal.kind == "timeout"
+    return Failure(prompt.id, index, refusal.kind, refusal.detail, retryable)
+
+
+def _key(options: ServerOptions) -> str | None:
+    if options.api_key_env is None:
+        return None
+    key = os.environ.get(options.api_key_env, "").strip()
+    if not key:
+        what = f"names {options.api_key_env}, which is not set in the environment; export it"
+        raise RecipeError([Problem("engine.server.api_key_env", what)])
+    if not key.isascii() or not key.isprintable():
+        what = f"names {options.api_key_env}, which holds characters that no header can carry"
+        raise RecipeError([Problem("engine.server.api_key_env", what)])
+    return key
+
+
+def _tokenizer(recipe: Recipe, options: ServerOptions) -> Any:
+    """The model's tokenizer where the prompt is rendered here, otherwise None."""
+    if options.api == "chat" or not recipe.prompting.is_chat:
+        return None
+    try:
+        from transformers import AutoTokenizer
+    except ImportError as error:
+        raise MissingDependency(
+            f"rendering `template: {recipe.prompting.template}` here needs transformers: install "
+            "the extra `cpu` or `gpu`, or let the server render it with engine.server.api: chat"
+        ) from error
+    model = recipe.model
+    try:
+        return AutoTokenizer.from_pretrained(
+            model.tokenizer or model_path(model.id),
+            revision=model.revision,
+            trust_remote_code=model.trust_remote_code,
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"the tokenizer of model {model.id!r} cannot be loaded: {reason}. Check the name and "
+            "the network, or let the server render prompts with engine.server.api: chat."
+        ) from error

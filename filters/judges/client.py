@@ -1,0 +1,130 @@
+"""Where a judge model is: behind an OpenAI-compatible endpoint, or on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from factory.core.nouns import Message
+from filters.judges.retry import FIRST_PAUSE_SECONDS, post
+
+if TYPE_CHECKING:
+    import httpx
+
+
+class Endpoint(BaseModel):
+    """Where a judge is and how it is asked; the key itself is only ever in the environment."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base_url: str
+    model: str
+    api_key_env: str = "JUDGE_API_KEY"
+    concurrency: int = Field(default=16, ge=1)
+    timeout_s: float = Field(default=120.0, gt=0)
+    attempts: int = Field(default=5, ge=1)
+    max_tokens: int = Field(default=512, ge=16)
+
+
+class OwnJudge(BaseModel):
+    """Another model, started here when it has something to judge and stopped when it has done so:
+    never beside the engine that samples, nor beside another judge."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    start: str = Field(description="A Hub id, a local folder, or a training's directory.")
+    args: dict[str, Any] = Field(
+        default_factory=dict, description="vLLM's engine arguments for it, as `engine.args`."
+    )
+    replicas: int = Field(1, ge=1, description="Engines on this machine, as `engine.replicas`.")
+
+
+def _meant(judge: Any) -> str:
+    """Which of the three a recipe means, so that only its own keys are asked for."""
+    if isinstance(judge, str):
+        return "engine"
+    begins = isinstance(judge, OwnJudge) or (isinstance(judge, dict) and "base_url" not in judge)
+    return "own" if begins else "endpoint"
+
+
+Judge = Annotated[
+    Annotated[Endpoint, Tag("endpoint")]
+    | Annotated[OwnJudge, Tag("own")]
+    | Annotated[Literal["engine"], Tag("engine")],
+    Discriminator(_meant),
+]
+"""Who is asked; `engine` is the run's own model."""
+
+
+class JudgeClient:
+    """Asks an endpoint: `client(conversations)` gives replies in order (`equivalence.Ask`).
+
+    Overload (429), server errors and lost connections are retried with growing pauses, or the pause
+    the server names; a reply that never comes is "", which a judge reads as no opinion. What a
+    retry cannot mend (a wrong key, URL or model) is an EngineError.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, *, pause_s: float = FIRST_PAUSE_SECONDS, temperature: float = 0.0
+    ) -> None:
+        import httpx
+
+        self.endpoint = endpoint
+        self._pause_s = pause_s
+        self._temperature = temperature
+        key = os.environ.get(endpoint.api_key_env)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._client = httpx.Client(headers=headers, timeout=endpoint.timeout_s)
+        self._url = endpoint.base_url.rstrip("/") + "/chat/completions"
+
+    def __call__(self, conversations: Sequence[Sequence[Message]]) -> list[str]:
+        with ThreadPoolExecutor(self.endpoint.concurrency) as threads:
+            return list(threads.map(self._reply, conversations))
+
+    def close(self) -> None:
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _reply(self, conversation: Sequence[Message]) -> str:
+        body = {
+            "model": self.endpoint.model,
+            "messages": list(conversation),
+            "temperature": self._temperature,
+            "max_tokens": self.endpoint.max_tokens,
+        }
+        what = (
+            "judge.base_url, judge.model and the key in the environment variable "
+            f"{self.endpoint.api_key_env}"
+        )
+        response = post(
+            self._client,
+            self._url,
+            body,
+            attempts=self.endpoint.attempts,
+            blame=("the judge", what),
+            pause_s=self._pause_s,
+        )
+        return "" if response is None else _content(response)
+
+
+def _content(response: httpx.Response) -> str:
+    try:
+        reply: Any = response.json()["choices"][0]["message"]["content"]
+    except (ValueError, LookupError, TypeError):
+        return ""
+    return reply if isinstance(reply, str) else ""

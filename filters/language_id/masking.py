@@ -1,0 +1,210 @@
+"""What is no prose: mathematics, code, tags and URLs.
+
+These are steps of the kernels `mask` and `filters.language_id.scan.scan`. All are linear in the
+bytes, whatever they are: how far a search for a closing delimiter failed is remembered, and
+no opening before that place is tried again.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from filters.kernels import Bytes, compiled, step
+
+Integers = npt.NDArray[np.int64]
+
+INLINE_CODE, FENCE, DISPLAY, DOLLARS, PARENTHESES, BRACKETS, ENVIRONMENT, TAG, URL = range(9)
+MASK_KINDS = 9
+LONGEST_TAG = 64
+
+# Classes of ASCII bytes.
+OTHER, LETTER, JOINER, CLAUSE, SPECIAL = range(5)
+
+
+def ascii_classes() -> Bytes:
+    """The class of each ASCII byte."""
+    table = np.zeros(128, dtype=np.uint8)
+    for code in range(128):
+        char = chr(code)
+        if char.isalpha():
+            table[code] = LETTER
+        elif char.isdigit() or char == "_":
+            table[code] = JOINER  # makes an identifier of a word: no function word any more
+        elif char in '.,;!?()[]{}"\n|*':
+            table[code] = CLAUSE
+        elif char in "`$\\<:":
+            table[code] = SPECIAL
+    return table
+
+
+@step
+def _is(data: Bytes, i: int, end: int, char: str) -> bool:
+    return i < end and data[i] == ord(char)
+
+
+@step
+def _paragraph_find(data: Bytes, i: int, end: int, first: str, second: str) -> tuple[int, bool]:
+    """After the next `first` and `second` side by side, or where the paragraph ends without."""
+    while i + 1 < end:
+        if data[i] == ord(first) and data[i + 1] == ord(second):
+            return i + 2, True
+        if data[i] == ord("\n") and data[i + 1] == ord("\n"):
+            return i, False
+        i += 1
+    return end, False
+
+
+@step
+def _fence_end(data: Bytes, i: int, end: int) -> tuple[int, bool]:
+    """The end of the line that closes a code fence, looking from inside it."""
+    while i < end:
+        while i < end and data[i] != ord("\n"):
+            i += 1
+        i += 1
+        while _is(data, i, end, " "):
+            i += 1
+        if _is(data, i, end, "`") and _is(data, i + 1, end, "`") and _is(data, i + 2, end, "`"):
+            while i < end and data[i] != ord("\n"):
+                i += 1
+            return i, True
+    return end, False
+
+
+@step
+def _environment_end(data: Bytes, i: int, end: int) -> tuple[int, bool]:
+    r"""After the `\end{…}` that closes the `\begin{…}` at `i`, nested ones included."""
+    depth = 0
+    while i + 4 < end:
+        if data[i] == ord("\\"):
+            if data[i + 1] == ord("b") and data[i + 2] == ord("e") and data[i + 3] == ord("g"):
+                depth += 1
+            elif data[i + 1] == ord("e") and data[i + 2] == ord("n") and data[i + 3] == ord("d"):
+                depth -= 1
+                if depth == 0:
+                    while i < end and data[i] != ord("}") and data[i] != ord("\n"):
+                        i += 1
+                    return min(i + 1, end), True
+            i += 1
+        i += 1
+    return end, False
+
+
+@step
+def _dollar_end(data: Bytes, i: int, end: int) -> tuple[int, bool]:
+    """After the `$` that closes inline mathematics: pandoc's rule, so that $5 and $6 are money."""
+    while i < end:
+        byte = data[i]
+        if byte == ord("\\"):
+            i += 1
+        elif byte == ord("\n") and _is(data, i + 1, end, "\n"):
+            return i, False
+        elif byte == ord("$") and data[i - 1] != ord(" ") and data[i - 1] != ord("\n"):
+            after = data[i + 1] if i + 1 < end else ord(" ")
+            if after < ord("0") or after > ord("9"):
+                return i + 1, True
+        i += 1
+    return end, False
+
+
+@step
+def _opening(data: Bytes, start: int, i: int, end: int) -> int:
+    """What the special byte at `i` may open, or -1."""
+    byte = data[i]
+    if byte == ord("`"):
+        before = i - 1
+        while before >= start and data[before] == ord(" "):
+            before -= 1
+        fenced = _is(data, i + 1, end, "`") and _is(data, i + 2, end, "`")
+        return FENCE if fenced and (before < start or data[before] == ord("\n")) else INLINE_CODE
+    if i + 1 == end:
+        return -1
+    after = data[i + 1]
+    if byte == ord("$"):
+        if after == ord("$"):
+            return DISPLAY
+        return -1 if after == ord(" ") or after == ord("\n") else DOLLARS
+    if byte == ord("\\"):
+        if after == ord("("):
+            return PARENTHESES
+        if after == ord("["):
+            return BRACKETS
+        if after == ord("b") and _is(data, i + 2, end, "e") and _is(data, i + 3, end, "g"):
+            return ENVIRONMENT
+        return -1
+    if byte == ord("<"):
+        return TAG if after == ord("/") or ord("a") <= (after | 32) <= ord("z") else -1
+    return URL if after == ord("/") and _is(data, i + 2, end, "/") else -1
+
+
+@step
+def _closing(data: Bytes, i: int, end: int, kind: int) -> tuple[int, bool]:
+    """The end of what opens at `i`; or how far it was looked for, and False."""
+    if kind == FENCE:
+        return _fence_end(data, i, end)
+    if kind == DISPLAY:
+        return _paragraph_find(data, i + 2, end, "$", "$")
+    if kind == DOLLARS:
+        return _dollar_end(data, i + 1, end)
+    if kind == PARENTHESES:
+        return _paragraph_find(data, i + 2, end, "\\", ")")
+    if kind == BRACKETS:
+        return _paragraph_find(data, i + 2, end, "\\", "]")
+    if kind == ENVIRONMENT:
+        return _environment_end(data, i, end)
+    if kind == INLINE_CODE:
+        while _is(data, i, end, "`"):
+            i += 1
+        while i < end and data[i] != ord("`") and data[i] != ord("\n"):
+            i += 1
+        closed = i < end and data[i] == ord("`")
+        while _is(data, i, end, "`"):
+            i += 1
+        return i, closed
+    if kind == TAG:
+        last = min(end, i + LONGEST_TAG)
+        i += 1
+        while i < last and data[i] != ord(">") and data[i] != ord("<") and data[i] != ord("\n"):
+            i += 1
+        return i + 1, i < last and data[i] == ord(">")
+    i += 3
+    # Letters of two bytes may be part of an address; Chinese may follow one without a space.
+    while i < end and 32 < data[i] < 0xE0 and data[i] not in (34, 60, 62, 96):  # " < > `
+        i += 1
+    return i, True
+
+
+@step
+def masked_end(data: Bytes, start: int, i: int, end: int, failed: Integers) -> int:
+    """Where the mathematics, code, tag or URL that starts at the special byte `i` ends, or `i`.
+
+    `failed[kind]`: no opening of that kind before there has a closing.
+    """
+    kind = _opening(data, start, i, end)
+    if kind >= 0 and i >= failed[kind]:
+        j, closed = _closing(data, i, end, kind)
+        if closed:
+            return j
+        if kind != TAG:
+            failed[kind] = j
+    if data[i] == ord("\\"):  # the name of a command, or an escaped character
+        j = i + 1
+        while j < end and ord("a") <= (data[j] | 32) <= ord("z"):
+            j += 1
+        return j + 1 if j == i + 1 and j < end and data[j] < 128 else j
+    return i
+
+
+@compiled
+def mask(data: Bytes, classes: Bytes) -> Bytes:
+    """`data`, one text, with mathematics, code, tags and URLs blanked; as long as before."""
+    masked = data.copy()
+    failed = np.zeros(MASK_KINDS, dtype=np.int64)
+    i, end = 0, len(data)
+    while i < end:
+        j = i
+        if data[i] < 128 and classes[data[i]] == SPECIAL:
+            j = masked_end(data, 0, i, end, failed)
+            masked[i:j] = ord(" ")
+        i = max(j, i + 1)
+    return masked

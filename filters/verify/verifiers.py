@@ -1,0 +1,176 @@
+"""One call for responses of any kind: the right verifier for each, verdicts in order."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache, lru_cache
+from typing import Any, NamedTuple, Self
+
+from factory.core.think import Shape, split_think
+from filters.verify import VERIFIERS, verifier_class
+from filters.verify.verification import State, Verification, Verifier
+
+MAX_RESPONSE = 1_000_000
+"""Characters of a response that are read: the last ones, where the answer is."""
+
+
+class Item(NamedTuple):
+    """A prompt's verifier mapping (None: nothing can verify it) and the response it got."""
+
+    verifier: Mapping[str, Any] | None
+    response: str | None
+    shape: Shape = "ok"
+
+    @classmethod
+    def of(cls, verifier: Mapping[str, Any] | None, text: str) -> Item:
+        """From a whole completion, think section and all."""
+        parts = split_think(text)
+        return cls(verifier, parts.response, parts.shape)
+
+
+class Verifiers:
+    """Keeps verifiers and their worker processes alive between calls; `close` ends them.
+
+    `deadline_s` bounds the algebra or scoring of one answer. With `require_think`, a completion
+    without a think section has no answer. Safe to call from several threads; a forked process
+    starts workers of its own.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: int | None = None,
+        require_think: bool = False,
+        deadline_s: float = 2.0,
+        unsafe_without_sandbox: bool = False,
+    ) -> None:
+        self.require_think = require_think
+        self._options: dict[str, dict[str, Any]] = {
+            "math": {"workers": workers, "deadline_s": deadline_s},
+            "gym": {"workers": workers, "deadline_s": deadline_s},
+            "code": {"workers": workers, "unsafe_without_sandbox": unsafe_without_sandbox},
+        }
+        self._made: dict[str, Verifier] = {}
+        self._lock = threading.Lock()
+
+    def verify(self, items: Sequence[Item]) -> list[Verification]:
+        """The verdicts of `items`, in their order. Never raises on any text or mapping."""
+        verdicts: list[Verification | None] = []
+        by_kind: dict[str, list[int]] = {}
+        for position, item in enumerate(items):
+            verdict = self._unread(item)
+            verdicts.append(verdict)
+            if verdict is None:
+                assert item.verifier is not None
+                by_kind.setdefault(item.verifier["kind"], []).append(position)
+        with self._lock:
+            for kind, positions in by_kind.items():
+                work = [
+                    (items[at].verifier or {}, (items[at].response or "")[-MAX_RESPONSE:])
+                    for at in positions
+                ]
+                for at, verdict in zip(positions, self._verifier(kind).verify(work), strict=True):
+                    verdicts[at] = verdict
+        return [verdict for verdict in verdicts if verdict is not None]
+
+    def check(self, specs: Sequence[Mapping[str, Any] | None]) -> list[str | None]:
+        """What is wrong with each reference; None where nothing is, or nothing verifies it."""
+        problems: list[str | None] = [None] * len(specs)
+        by_kind: dict[str, list[int]] = {}
+        for position, spec in enumerate(specs):
+            if spec is None:
+                continue
+            if spec.get("kind") in VERIFIERS:
+                by_kind.setdefault(spec["kind"], []).append(position)
+            else:
+                problems[position] = f"no verifier of kind {spec.get('kind')!r}"
+        with self._lock:
+            for kind, positions in by_kind.items():
+                found = self._verifier(kind).check([specs[at] or {} for at in positions])
+                for at, problem in zip(positions, found, strict=True):
+                    problems[at] = problem
+        return problems
+
+    def close(self) -> None:
+        with self._lock:
+            for verifier in self._made.values():
+                verifier.close()
+            self._made.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _unread(self, item: Item) -> Verification | None:
+        """The verdict of what no verifier needs to see."""
+        if item.verifier is None:
+            return _say("unverifiable", "no verifier")
+        kind = item.verifier.get("kind")
+        if kind not in VERIFIERS:
+            return _say("unverifiable", f"no verifier of kind {kind!r}")
+        if item.response is None or item.shape == "unclosed":
+            return _say("no_answer", "the think section is not closed")
+        if self.require_think and item.shape == "no_think":
+            return _say("no_answer", "no think section")
+        if not item.response.strip():
+            return _say("no_answer", "nothing after the think section")
+        return None
+
+    def _verifier(self, kind: str) -> Verifier:
+        if kind not in self._made:
+            self._made[kind] = verifier_class(kind)(**self._options.get(kind, {}))
+        return self._made[kind]
+
+
+def verify_responses(
+    items: Iterable[Item | tuple[Mapping[str, Any] | None, str]],
+    *,
+    require_think: bool = False,
+    verifiers: Verifiers | None = None,
+) -> list[Verification]:
+    """Verdicts of items, or of (verifier mapping, whole completion) pairs, in order.
+
+    Without `verifiers` a set shared by the whole process is used, and closed at its end.
+    """
+    ready = [item if isinstance(item, Item) else Item.of(*item) for item in items]
+    return (verifiers or shared(require_think=require_think)).verify(ready)
+
+
+@cache
+def shared(
+    *,
+    require_think: bool = False,
+    deadline_s: float = 2.0,
+    unsafe_without_sandbox: bool = False,
+) -> Verifiers:
+    """The process's own verifiers."""
+    made = Verifiers(
+        require_think=require_think,
+        deadline_s=deadline_s,
+        unsafe_without_sandbox=unsafe_without_sandbox,
+    )
+    atexit.register(made.close)
+    return made
+
+
+@lru_cache(maxsize=4096)
+def read_verifier(text: str | None) -> Mapping[str, Any] | None:
+    """A verifier mapping from the JSON of a prompt's row; samples of one prompt share it."""
+    if text is None:
+        return None
+    read = json.loads(text)
+    return read if isinstance(read, dict) else {"kind": None}
+
+
+def versions() -> dict[str, int]:
+    """The version of every verifier: part of what names cached verdicts."""
+    return {kind: verifier_class(kind).VERSION for kind in VERIFIERS}
+
+
+def _say(state: State, detail: str) -> Verification:
+    return Verification(state, None, "extract", 0.0, detail)
