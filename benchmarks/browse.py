@@ -25,8 +25,9 @@ import polars as pl
 import yaml
 from starlette.testclient import TestClient
 
+from factory.core.files import write_parquet
 from factory.core.nouns import Message, Prompt
-from factory.core.run_dir import save_prompts, write_parquet
+from factory.core.run_dir import save_prompts
 from factory.judging.metrics import measured_frame_of, metrics_file, prompt_frame, sample_key
 from factory.judging.verdicts import TextHash, decide
 from factory.view.app import create_app

@@ -17,8 +17,10 @@ import pyarrow as pa
 from reasoning import DOMAINS, prose
 from texts import LANGUAGES, sentence
 
+from factory.core.files import write_parquet
+from factory.core.journal import SEAL_BYTES, SEAL_ROWS
 from factory.core.nouns import Message, Prompt, sample_schema
-from factory.core.run_dir import SEAL_BYTES, SEAL_ROWS, save_prompts, write_parquet
+from factory.core.run_dir import save_prompts
 from factory.core.think import join_think
 
 SECTIONS = 4000  # in the bank

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from factory.core.run_dir import read_lines
+from factory.core.files import read_lines
 from factory.evaluation.compare import compare_scores
 from factory.evaluation.estimators import Estimate, Resampling
 from factory.evaluation.result import load_evaluation

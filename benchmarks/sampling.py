@@ -59,7 +59,8 @@ def build_side(recipe: Path, run: Path, *changes: str) -> dict[str, float]:
     from rich.console import Console
 
     from factory.build.build import build
-    from factory.core.run_dir import engine_seconds, read_lines
+    from factory.core.files import read_lines
+    from factory.core.run_dir import engine_seconds
     from factory.recipe.build import load_recipe
     from factory.sampling.engines import openai_api, vllm
 
@@ -98,7 +99,7 @@ def generate_side(recipe_file: Path, size: int) -> dict[str, float]:
 
     prepare_environment()
     recipe = load_recipe(recipe_file)
-    args = engine_args(recipe, 1)
+    args = engine_args(recipe.engine_spec, 1)
     from vllm import LLM, SamplingParams
 
     kept = ("dtype", "enforce_eager", "max_num_seqs", "max_model_len", "block_size", "seed")

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from factory.core.run_dir import read_lines
+from factory.core.files import read_lines
 
 ROUNDS = 2
 ROWS, STEPS, BATCH, MICRO_BATCH = 64, 5, 8, 8

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import yaml
 
-from factory.core.run_dir import read_lines
+from factory.core.files import read_lines
 
 ROOT = Path(__file__).resolve().parents[1]
 PHASES = ("rollout", "sync", "reward", "update", "step")

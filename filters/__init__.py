@@ -57,4 +57,5 @@ def own_filter_class(reference: str) -> type[Filter]:
     if not (isinstance(found, type) and issubclass(found, Filter)):
         raise FilterClassError(f"{path} has no class {attribute} that is a filters.base.Filter")
     found.SOURCE = fingerprint(path.read_text(encoding="utf-8"))
+    found.REFERENCE = f"{path.resolve()}:{attribute}"
     return found

@@ -1,4 +1,4 @@
-"""What a filter is: it *measures* (dear, cached) and it *decides* (free, an expression).
+"""What a filter is: it *measures* (expensive, cached) and it *decides* (free, an expression).
 
 A filter never deletes anything. A decision about a group of samples (duplicates, k per prompt,
 quotas) is not a filter: that is `factory.corpus.selection`.
@@ -6,14 +6,14 @@ quotas) is not a filter: that is `factory.corpus.selection`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from factory.core.nouns import fingerprint
+from factory.core.nouns import Message, fingerprint
 
 INPUT_COLUMNS = (
     "sample_id",
@@ -44,7 +44,26 @@ BASE_COLUMNS = (
     "source",
     "language",
 )
-"""What a rule may read beside its own filter's metrics. None of them needs the text."""
+"""What a rule may read next to its own filter's metrics. None of them needs the text."""
+
+
+Ask = Callable[[Sequence[Sequence[Message]]], list[str]]
+"""Replies to conversations, in order, at temperature 0; "" where a call failed for good."""
+
+
+class LocalJudge(BaseModel):
+    """Another model, started here once sampling has ended, when it has something to judge.
+
+    It never runs at the same time as the sampling engine or another judge.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    start: str = Field(description="A Hub id, a local folder, or a training's directory.")
+    args: dict[str, Any] = Field(
+        default_factory=dict, description="vLLM's engine arguments for it, as `engine.args`."
+    )
+    replicas: int = Field(1, ge=1, description="Engines on this machine, as `engine.replicas`.")
 
 
 @dataclass(frozen=True)
@@ -75,6 +94,28 @@ class Filter(BaseModel):
     VERSION: ClassVar[int] = 1
     MEASURED: ClassVar[frozenset[str]] = frozenset()
     SOURCE: ClassVar[str] = ""  # hash of the file that holds a user's own filter
+    REFERENCE: ClassVar[str] = ""  # that file and the class in it, as path/to/file.py:Class
+    PARALLEL: ClassVar[bool] = True
+    """May be measured in several processes at once. False: it has processes of its own, or waits
+    for a server."""
+
+    @property
+    def local_judge(self) -> LocalJudge | Literal["engine"] | None:
+        """The model on this machine that `measure_with` asks; None where it asks none.
+
+        `engine` is the run's own model. It is started once sampling has ended.
+        """
+        return None
+
+    def without_local_judge(self) -> Filter | None:
+        """This filter as it can measure while the engine samples; None where it cannot."""
+        return self if self.local_judge is None else None
+
+    def __reduce__(self) -> Any:
+        # A class out of a user's file has no module that another process could import.
+        if self.REFERENCE:
+            return _restore_own, (self.REFERENCE, self.model_dump())
+        return super().__reduce__()
 
     def expressions(self) -> dict[str, pl.Expr]:
         """Metric name → expression over `INPUT_COLUMNS`. Polars fuses all filters' in one pass."""
@@ -86,6 +127,10 @@ class Filter(BaseModel):
         Must not raise on any text. Reads no field outside `MEASURED`.
         """
         return samples.select("sample_id", **self.expressions())
+
+    def measure_with(self, samples: pl.DataFrame, ask: Ask | None) -> pl.DataFrame:
+        """`measure`, where `ask` reaches the model that `local_judge` names (None: not running)."""
+        return self.measure(samples)
 
     def rules(self) -> Sequence[Rule]:
         """The reasons, in order: the first that holds is the sample's."""
@@ -100,6 +145,12 @@ class Filter(BaseModel):
         """Verdicts of measured rows (`BASE_COLUMNS` and metrics): sample_id, decision, reason."""
         decision, reason = decision_exprs(self.rules())
         return measured.select("sample_id", decision=decision, reason=reason)
+
+
+def _restore_own(reference: str, fields: dict[str, Any]) -> Filter:
+    from filters import own_filter_class
+
+    return own_filter_class(reference).model_validate(fields)
 
 
 def decision_exprs(rules: Sequence[Rule]) -> tuple[pl.Expr, pl.Expr]:

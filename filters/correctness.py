@@ -15,17 +15,9 @@ from pydantic import Field, model_validator
 
 from factory.core.errors import EngineError
 from factory.core.nouns import fingerprint
-from filters.base import Filter, Rule
+from filters.base import Ask, Filter, LocalJudge, Rule
 from filters.judges.client import Endpoint, Judge, JudgeClient
-from filters.judges.equivalence import (
-    Ask,
-    Opinion,
-    Question,
-    canaries,
-    judge,
-    judgeable,
-    reference_of,
-)
+from filters.judges.equivalence import Opinion, Question, canaries, judge, judgeable, reference_of
 from filters.verify.verification import Verification
 from filters.verify.verifiers import Item, read_verifier, shared, versions
 
@@ -68,6 +60,7 @@ class Correctness(Filter):
     """
 
     VERSION = 1
+    PARALLEL = False  # its verifiers have processes of their own
     MEASURED: ClassVar[frozenset[str]] = frozenset(
         ("think", "combine", "judge", "canaries", "deadline_s", "unsafe_without_sandbox")
     )
@@ -95,7 +88,21 @@ class Correctness(Filter):
             )
         return self
 
-    def measure(self, samples: pl.DataFrame, ask: Ask | None = None) -> pl.DataFrame:
+    @property
+    def local_judge(self) -> LocalJudge | Literal["engine"] | None:
+        return None if isinstance(self.judge, Endpoint) else self.judge
+
+    def without_local_judge(self) -> Correctness:
+        """The rule alone decides until the judge can be asked."""
+        if self.local_judge is None:
+            return self
+        return self.model_copy(update={"judge": None, "combine": "rule"})
+
+    def measure(self, samples: pl.DataFrame) -> pl.DataFrame:
+        """The verdicts, where no judge on this machine is asked."""
+        return self.measure_with(samples, None)
+
+    def measure_with(self, samples: pl.DataFrame, ask: Ask | None) -> pl.DataFrame:
         """The verdicts. `ask` reaches a judge that is no endpoint."""
         verifiers = shared(
             require_think=self.think == "required",

@@ -15,9 +15,9 @@ from pydantic import Field, model_validator
 
 from factory.core.errors import EngineError
 from factory.core.nouns import Message
-from filters.base import Filter, Rule
+from filters.base import Ask, Filter, LocalJudge, Rule
 from filters.judges.client import Endpoint, Judge, JudgeClient
-from filters.judges.equivalence import Ask, as_data, filled_in, said_last
+from filters.judges.equivalence import as_data, filled_in, said_last
 from filters.judges.reward_model import RewardModel, RewardServer
 
 MAX_QUESTION = 6_000
@@ -41,6 +41,8 @@ class Quality(Filter):
     )
     min_score: float | None = Field(None, description="The score, at least. Off by default.")
 
+    PARALLEL = False  # it asks models
+
     MEASURED: ClassVar[frozenset[str]] = frozenset(
         ("judge", "reward_model", "reward_server", "part")
     )
@@ -57,7 +59,19 @@ class Quality(Filter):
         """Whether another server scores, so that it can while the engine samples."""
         return isinstance(self.judge, Endpoint) or self.reward_server is not None
 
-    def measure(self, samples: pl.DataFrame, ask: Ask | None = None) -> pl.DataFrame:
+    @property
+    def local_judge(self) -> LocalJudge | Literal["engine"] | None:
+        return None if isinstance(self.judge, Endpoint) else self.judge
+
+    def without_local_judge(self) -> Quality | None:
+        """Only another server can score while the engine samples: a reward model takes memory."""
+        return self if self.is_remote else None
+
+    def measure(self, samples: pl.DataFrame) -> pl.DataFrame:
+        """The scores, where no judge on this machine is asked."""
+        return self.measure_with(samples, None)
+
+    def measure_with(self, samples: pl.DataFrame, ask: Ask | None) -> pl.DataFrame:
         """The scores; null where there is nothing to score or no clear reply. `ask` reaches a
         judge that is no endpoint."""
         text = pl.col("response" if self.part == "response" else "text")

@@ -7,7 +7,9 @@ import polars as pl
 import pytest
 
 from factory.core.nouns import Message, Prompt
-from factory.judging.audit import audit, check_references, judged_by, settle, suspect_references
+from factory.judging.audit import audit, judged_by
+from factory.judging.suspects import settle, suspect_references
+from factory.prompts.references import check_references
 from filters.verify.verifiers import Verifiers
 
 

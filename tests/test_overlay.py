@@ -25,7 +25,7 @@ from factory.judging.reviews import FILE, Reviews, StaleReview
 from factory.judging.verdicts import load_verdicts
 from factory.recipe.assembly import load_assembly
 from factory.recipe.build import Recipe, load_recipe
-from factory.recipe.review_options import ReviewOptions
+from factory.recipe.corpus import ReviewOptions
 from factory.report.snapshot import take_snapshot
 from factory.view.import_reviews import Recorder
 from tests.recorded import prompts, recipe_file, record

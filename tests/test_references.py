@@ -10,8 +10,9 @@ from rich.console import Console
 
 from factory.build.build import build
 from factory.core.errors import SourceError
+from factory.core.files import read_lines
 from factory.core.nouns import Prompt, Sample
-from factory.core.run_dir import RunDir, read_lines, save_prompts
+from factory.core.run_dir import RunDir, save_prompts
 from factory.core.think import join_think
 from factory.prompts.files import Files
 from factory.recipe.build import load_recipe

@@ -11,7 +11,7 @@ import pytest
 from factory.build import refilter
 from factory.build.refilter import Columns, filter_file
 from factory.core.errors import SourceError
-from factory.recipe.build import filters_by_name
+from factory.recipe.parsing import filters_by_name
 
 FILTERS = filters_by_name(
     ["format", "length", "repetition", "language", "readability", "safety", "identity"]

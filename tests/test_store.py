@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from factory.core import run_dir
 from factory.core.errors import RunError, RunLocked, StorageError
-from factory.core.run_dir import RunDir, read_lines, read_manifest
+from factory.core.files import append_line, encode_line, read_lines, storage_error
+from factory.core.nouns import sample_schema
+from factory.core.run_dir import RunDir, read_manifest
 from tests.recorded import prompts, sample
 
 ONE = prompts()[0]
@@ -42,7 +44,7 @@ def test_samples_are_sealed_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
-    whole = run_dir._line({"prompt_id": ONE.id, "index": 0, **_rest()})
+    whole = encode_line({"prompt_id": ONE.id, "index": 0, **_rest()})
     journal = tmp_path / "samples" / "journal-00000.jsonl"
     journal.parent.mkdir(parents=True)
     journal.write_bytes(whole + whole.replace(b'"index":0', b'"index":1')[:-30])
@@ -54,7 +56,7 @@ def test_a_journal_beside_its_part_was_sealed(tmp_path: Path) -> None:
     with RunDir(tmp_path) as run:
         run.append(sample(ONE, 0))
     journal = tmp_path / "samples" / "journal-00000.jsonl"
-    journal.write_bytes(run_dir._line({"prompt_id": ONE.id, "index": 0, **_rest()}))
+    journal.write_bytes(encode_line({"prompt_id": ONE.id, "index": 0, **_rest()}))
     RunDir(tmp_path).close()
     assert indices(tmp_path) == [0]
     assert not journal.exists()
@@ -73,14 +75,14 @@ def test_any_damage_after_whole_lines_keeps_them(tmp_path_factory, tail, count) 
     path = tmp_path_factory.mktemp("lines") / "x.jsonl"
     rows = [{"n": number} for number in range(count)]
     damage = tail.replace(b"\n", b" ")
-    path.write_bytes(b"".join(run_dir._line(row) for row in rows) + damage)
+    path.write_bytes(b"".join(encode_line(row) for row in rows) + damage)
     assert read_lines(path) == rows
 
 
 def test_appending_after_a_torn_line(tmp_path: Path) -> None:
     path = tmp_path / "failures.jsonl"
     path.write_bytes(b'{"n":1}\n{"n":2')
-    run_dir.append_line(path, {"n": 3})
+    append_line(path, {"n": 3})
     assert [row["n"] for row in read_lines(path)] == [1, 3]
 
 
@@ -114,10 +116,10 @@ def test_a_full_disk_keeps_what_was_committed(tmp_path: Path) -> None:
     code = f"""
 import resource, signal, sys
 from pathlib import Path
-from factory.core import run_dir
+from factory.core import journal, run_dir
 from factory.core.errors import StorageError
 from tests.recorded import prompts, sample
-run_dir.SYNC_SECONDS = 0.02
+journal.SYNC_SECONDS = 0.02
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
 run = run_dir.RunDir(Path({str(tmp_path)!r}))
@@ -142,7 +144,7 @@ except StorageError as error:
 
 
 def test_disk_full_message_names_the_remedy(tmp_path: Path) -> None:
-    error = run_dir.storage_error(tmp_path, OSError(errno.ENOSPC, "No space left on device"))
+    error = storage_error(tmp_path, OSError(errno.ENOSPC, "No space left on device"))
     assert "No space left on device. Free some space" in str(error)
 
 
@@ -157,5 +159,5 @@ def test_a_manifest_that_cannot_be_used(tmp_path: Path, content: str, message: s
 
 
 def _rest() -> dict[str, object]:
-    fields = {f: getattr(sample(ONE, 0), f) for f in run_dir.sample_schema().names}
+    fields = {f: getattr(sample(ONE, 0), f) for f in sample_schema().names}
     return {name: value for name, value in fields.items() if name not in ("prompt_id", "index")}

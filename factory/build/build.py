@@ -12,11 +12,12 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from factory.build.local_judges import marked_prompts, started_judges
+from factory.build.local_judges import ask_judges, marked_prompts, started_judges
 from factory.core.errors import FactoryError, RunError, SourceError
+from factory.core.files import append_line, write_atomic
 from factory.core.models import model_path
 from factory.core.nouns import sample_id
-from factory.core.run_dir import RunDir, append_line, read_manifest, save_prompts, write_atomic
+from factory.core.run_dir import RunDir, read_manifest, save_prompts
 from factory.corpus.rows import write_corpus
 from factory.corpus.selection import select_rows
 from factory.judging.funnel import Count, Funnel, load_funnel, measure_funnel
@@ -24,12 +25,12 @@ from factory.judging.review_verdicts import REVIEW_STAGE, Overlay
 from factory.judging.verdicts import (
     ENGINE_STAGE,
     all_filters,
-    ask_judges,
     early_filters,
     judge_run,
     load_verdicts,
     text_hashes,
 )
+from factory.prompts.load import describe
 from factory.prompts.references import BAD, sound_prompts
 from factory.sampling.progress import Progress
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from rich.console import Console
 
-    from factory.prompts.load import SourceCount
     from factory.recipe.build import Recipe
     from factory.sampling.scheduling.scheduler import Scheduler
 
@@ -106,25 +106,18 @@ def load(recipe: Recipe, run: RunDir, console: Console) -> pa.Table:
     return pq.read_table(file)
 
 
-def describe(count: SourceCount) -> str:
-    """One source's account in a line."""
-    facts = [f"{count.name}: {count.prompts:,} prompts from {count.rows:,} rows"]
-    facts += [f"{count.repeated:,} repeated"] * bool(count.repeated)
-    facts += [f"{count.shared:,} also in an earlier source"] * bool(count.shared)
-    facts += [f"{n:,} left out ({reason})" for reason, n in count.skipped.items()]
-    facts += [f"{n:,} malformed ({reason})" for reason, n in count.rejected.items()]
-    return ", ".join(facts)
-
-
 def sample(recipe: Recipe, run: RunDir, prompts: pa.Table, console: Console) -> None:
     """Draw what the recipe still wants. Starts no engine if that is nothing."""
+    from factory.judging.background import LiveJudge
     from factory.sampling.loop import drive
 
     scheduler = _restored(recipe, run, prompts)
     total = recipe.sampling.n * len(prompts) - scheduler.ended if _is_fixed(recipe) else None
     first = scheduler.next()
     if first is not None:
-        drive(recipe, run, prompts, scheduler, first, Progress(console, total))
+        progress = Progress(console, total)
+        judge = LiveJudge(run.path)
+        drive(recipe.engine_spec, run, prompts, scheduler, first, progress, judge)
 
 
 def assemble(recipe: Recipe, run: RunDir, console: Console) -> Funnel:

@@ -5,22 +5,23 @@ Also who is asked, where a recipe's `prompting.cot` has a judge.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from factory.core.nouns import Message, Prompt, Sample, as_messages
+from factory.core.run_dir import sample_parts
 from factory.core.think import split_think
+from factory.judging.metrics import measure_parts, prompt_frame
 from factory.prompts.chain_of_thought import unmarked
 from factory.prompts.templates import Prompting
-from factory.recipe.build import Engine as EngineOptions
-from factory.recipe.build import Model, Recipe
+from factory.recipe.build import Recipe
+from factory.recipe.engine import Engine as EngineOptions
+from factory.recipe.engine import EngineSpec, Model
 from factory.recipe.sampling import Sampling
 from factory.sampling.engine import Engine, Request, open_engine
-from filters.base import Filter
-from filters.correctness import Correctness
-from filters.judges.client import Endpoint, JudgeClient, OwnJudge
-from filters.quality import Quality
+from filters.base import LocalJudge
+from filters.judges.client import Endpoint, JudgeClient
 
 MAX_TOKENS = 512
 """A judge analyses briefly and ends with its verdict."""
@@ -32,24 +33,19 @@ class EngineAsk:
     Opens the engine at the first question, so that a run with nothing to judge starts none.
     """
 
-    def __init__(self, recipe: Recipe, run: Path, judge: OwnJudge | Literal["engine"]) -> None:
-        asked = _in_its_place(recipe, judge) if isinstance(judge, OwnJudge) else {}
-        self._recipe = recipe.model_copy(
-            update={
-                "prompting": Prompting(template="chat"),
-                "sampling": Sampling(n=1, temperature=0, max_tokens=MAX_TOKENS),
-                "filters": {},
-                "sources": (),
-                **asked,
-            }
-        )
+    def __init__(self, recipe: Recipe, run: Path, judge: LocalJudge | Literal["engine"]) -> None:
+        model, engine = recipe.model, recipe.engine
+        if isinstance(judge, LocalJudge):
+            model, engine = Model(id=judge.start), _engine_of(judge, recipe.engine)
+        sampling = Sampling(n=1, temperature=0, max_tokens=MAX_TOKENS)
+        self._spec = EngineSpec(model, engine, Prompting(template="chat"), sampling)
         self._run = run
         self._engine: Engine | None = None
 
     def __call__(self, conversations: Sequence[Sequence[Message]]) -> list[str]:
         """The replies, in order; "" where there is none."""
         if self._engine is None:
-            self._engine = open_engine(self._recipe, self._run, 0)
+            self._engine = open_engine(self._spec, self._run, 0)
         prompts = [Prompt("judge", "general", as_messages(turns)) for turns in conversations]
         waiting = {prompt.id: prompt for prompt in prompts}
         unasked, replies, in_flight = list(waiting.values()), dict[str, str](), 0
@@ -69,40 +65,35 @@ class EngineAsk:
             self._engine = None
 
 
-def _in_its_place(recipe: Recipe, judge: OwnJudge) -> dict[str, object]:
-    """What a recipe says of its model and engine, changed to a judge's; a Ray cluster stays."""
-    engine = EngineOptions(args=judge.args, replicas=judge.replicas)
-    if recipe.engine.ray is not None:
-        engine = recipe.engine.model_copy(update={"args": judge.args})
-    return {"model": Model(id=judge.start), "engine": engine}
+def _engine_of(judge: LocalJudge, sampler: EngineOptions) -> EngineOptions:
+    """The engine that a judge runs in; a Ray cluster stays the sampler's."""
+    if sampler.ray is not None:
+        return sampler.model_copy(update={"args": judge.args})
+    return EngineOptions(args=judge.args, replicas=judge.replicas)
 
 
-def own_judge(judge: Filter) -> OwnJudge | Literal["engine"] | None:
-    """The model on this machine that a filter asks; None where it asks none, or an endpoint."""
-    asked = judge.judge if isinstance(judge, Correctness | Quality) else None
-    return None if isinstance(asked, Endpoint) else asked
-
-
-def started_judges(recipe: Recipe) -> list[OwnJudge]:
+def started_judges(recipe: Recipe) -> list[LocalJudge]:
     """The other models that a build will start."""
-    asked = map(own_judge, recipe.filters.values())
-    return [judge for judge in asked if isinstance(judge, OwnJudge)]
+    asked = (filter_.local_judge for filter_ in recipe.filters.values())
+    return [judge for judge in asked if isinstance(judge, LocalJudge)]
 
 
-def in_turn(recipe: Recipe, run: Path) -> Iterator[tuple[dict[str, Filter], EngineAsk]]:
-    """The recipe's filters that ask a model on this machine, with that model, one after another:
-    each is stopped before the next is started."""
-    left = {name: judge for name, judge in recipe.filters.items() if own_judge(judge)}
+def ask_judges(recipe: Recipe, run: Path) -> None:
+    """Measure what models on this machine judge; `judge_run` then finds that done.
+
+    One model after another: each is stopped before the next is started.
+    """
+    left = {name: filter_ for name, filter_ in recipe.filters.items() if filter_.local_judge}
     while left:
-        asked = own_judge(next(iter(left.values())))
+        asked = next(iter(left.values())).local_judge
         assert asked is not None
-        own = {name: judge for name, judge in left.items() if own_judge(judge) == asked}
+        own = {name: filter_ for name, filter_ in left.items() if filter_.local_judge == asked}
         ask = EngineAsk(recipe, run, asked)
         try:
-            yield own, ask
+            measure_parts(run, sample_parts(run), prompt_frame(run), own, ask)
         finally:
             ask.close()
-        left = {name: judge for name, judge in left.items() if name not in own}
+        left = {name: filter_ for name, filter_ in left.items() if name not in own}
 
 
 def marked_prompts(recipe: Recipe, prompts: Sequence[Prompt], run: Path) -> Sequence[Prompt]:

@@ -11,9 +11,11 @@ import polars as pl
 from rich.console import Console
 
 from factory.build.build import begin, sample
+from factory.build.local_judges import ask_judges
 from factory.core.errors import SourceError
-from factory.core.run_dir import RunDir, engine_seconds, save_prompts, write_atomic
-from factory.judging.verdicts import all_filters, ask_judges, judge_run, load_verdicts
+from factory.core.files import write_atomic
+from factory.core.run_dir import RunDir, engine_seconds, save_prompts
+from factory.judging.verdicts import all_filters, judge_run, load_verdicts
 from factory.prompts.load import load_prompts
 from factory.prompts.references import sound_prompts
 from factory.recipe.build import Recipe
@@ -98,7 +100,7 @@ def pilot_rates(recipe: Recipe, tokens: int, seconds: float) -> Rates:
     prices = recipe.sampling.prices
     return Rates(
         tokens_per_second=max(tokens / seconds if seconds else 0.0, 1e-9),
-        gpus=gpus_of(recipe),
+        gpus=gpus_of(recipe.engine_spec),
         per_gpu_hour=prices.per_gpu_hour,
         per_million_tokens=prices.per_million_tokens,
     )

@@ -15,11 +15,12 @@ from rich.console import Console
 
 from factory.build.build import assemble, begin, refuse_mixing
 from factory.core.errors import RunError, SourceError
+from factory.core.files import write_atomic, write_parquet
 from factory.core.parallel import cores, spread
-from factory.core.run_dir import RunDir, read_manifest, write_atomic, write_parquet
+from factory.core.run_dir import RunDir, read_manifest
 from factory.core.think import split_think_exprs
 from factory.judging.funnel import Funnel, load_funnel
-from factory.judging.metrics import SPREAD_BYTES, is_textual, measured_frame_of
+from factory.judging.metrics import SPREAD_BYTES, measured_frame_of
 from factory.judging.verdicts import decide, load_verdicts
 from factory.recipe.build import Recipe
 from filters.base import INPUT_COLUMNS, Filter
@@ -123,7 +124,7 @@ def _judged(
     file: Path, batches: Iterator[Batch], filters: Mapping[str, Filter]
 ) -> Iterator[pl.DataFrame]:
     """Every batch's verdicts and metrics, in order; much text is spread over processes."""
-    textual = all(is_textual(judge) for judge in filters.values())
+    textual = all(judge.PARALLEL for judge in filters.values())
     if textual and cores() > 1 and file.stat().st_size >= SPREAD_BYTES:
         return spread(_judge_elsewhere, batches, _begin, filters)
     return (_judge(batch, filters) for batch in batches)

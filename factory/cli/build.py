@@ -189,7 +189,7 @@ def filter_command(
 
 
 def _filters(names: str | None) -> dict[str, Filter]:
-    from factory.recipe.build import filters_by_name
+    from factory.recipe.parsing import filters_by_name
 
     return filters_by_name((names or "").split(","))
 
@@ -204,4 +204,4 @@ def serve(recipe: Path, assignments: tuple[str, ...], replicas: int, port: int, 
     """Start vLLM servers of a recipe's model on this machine, and replace those that die."""
     from factory.sampling.engines.local_servers import serve
 
-    serve(read_recipe(recipe, assignments), replicas, port, host)
+    serve(read_recipe(recipe, assignments).engine_spec, replicas, port, host)

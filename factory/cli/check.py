@@ -57,7 +57,7 @@ def audit(
 
     Without a judge, mathematics is judged by algebra alone. Writes audit.json into the run.
     """
-    from factory.judging.auditing import audit_lines, audit_run
+    from factory.judging.audit import audit_lines, audit_run
     from factory.recipe.build import recipe_of_run
     from filters.judges.client import Endpoint
 

@@ -50,7 +50,7 @@ def report(run: Path) -> None:
 )
 def compare(run_a: Path, run_b: Path, html: Path | None) -> None:
     """Set two runs side by side: funnels, distributions, and the rows that differ."""
-    from factory.core.run_dir import write_atomic
+    from factory.core.files import write_atomic
     from factory.report.compare import compare
 
     found = compare(run_a, run_b)

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -200,3 +200,11 @@ def sample_schema() -> pa.Schema:
         ("created_at", pa.timestamp("ms", tz="UTC")),
     ]
     return pa.schema(columns)
+
+
+class Judged(NamedTuple):
+    """An early verdict, for the scheduler and the progress line; final ones come from the log."""
+
+    sample_id: str
+    decision: str
+    reason: str | None

@@ -16,32 +16,34 @@ dropped. A journal whose part exists was sealed, so it goes: no sample is writte
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
-import queue
-import shutil
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from factory.core.errors import RunError, RunLocked, StorageError
-from factory.core.nouns import Failure, Prompt, Sample, prompt_schema, sample_schema
+from factory.core.errors import RunLocked
+from factory.core.files import (
+    append_line,
+    encode_line,
+    read_lines,
+    read_versioned,
+    storage_error,
+    sync_dir,
+    sync_stream,
+    write_atomic,
+)
+from factory.core.journal import JournalWriter, next_part_number, seal_journal
+from factory.core.nouns import Failure, Prompt, Sample, prompt_schema
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 FORMAT = 1
 """Layout version of a run directory; a newer one is refused rather than misread."""
-
-SYNC_SECONDS = 1.0
-SEAL_ROWS = 4096
-SEAL_BYTES = 64 << 20
 
 
 class RunDir:
@@ -54,7 +56,7 @@ class RunDir:
         self.path = path
         self.on_seal: Callable[[str], None] | None = None
         self._lock = lock_directory(path)
-        self._writer: _Writer | None = None
+        self._writer: JournalWriter | None = None
         try:
             self.manifest = read_manifest(path)
             self._recover()
@@ -77,7 +79,7 @@ class RunDir:
 
     def append(self, sample: Sample) -> None:
         """Hand a finished sample to the writer. Durable within `SYNC_SECONDS`."""
-        self._live_writer().put(_line(asdict(sample)))
+        self._live_writer().put(encode_line(asdict(sample)))
 
     def record_failure(self, failure: Failure) -> None:
         """Keep a failure that no retry will mend, so that a resumed run does not try again."""
@@ -118,9 +120,10 @@ class RunDir:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _live_writer(self) -> _Writer:
+    def _live_writer(self) -> JournalWriter:
         if self._writer is None:
-            self._writer = _Writer(self.samples_dir, _next_number(self.samples_dir), self.on_seal)
+            number = next_part_number(self.samples_dir)
+            self._writer = JournalWriter(self.samples_dir, number, self.on_seal)
         return self._writer
 
     def _recover(self) -> None:
@@ -130,162 +133,6 @@ class RunDir:
             scratch.unlink()
         for journal in sorted(self.samples_dir.glob("journal-*.jsonl")):
             seal_journal(journal)
-
-
-class _Writer(threading.Thread):
-    """Appends lines to a journal, syncs it in groups, and seals it when it is large.
-
-    The engine's loop only puts bytes on a queue: neither a slow disk nor sealing holds it up.
-    """
-
-    def __init__(self, folder: Path, number: int, on_seal: Callable[[str], None] | None) -> None:
-        super().__init__(name="journal", daemon=True)
-        self.folder, self.number, self.on_seal = folder, number, on_seal
-        self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._error: OSError | None = None
-        self.start()
-
-    def put(self, line: bytes) -> None:
-        if self._error is not None:
-            raise storage_error(self.folder, self._error) from self._error
-        self._queue.put(line)
-
-    def close(self) -> None:
-        """Write, sync and seal what is queued. Raises StorageError if any of it failed."""
-        self._queue.put(None)
-        self.join()
-        if self._error is not None:
-            raise storage_error(self.folder, self._error) from self._error
-
-    def run(self) -> None:
-        try:
-            while self._write_journal():
-                pass
-        except OSError as error:
-            self._error = error
-
-    def _write_journal(self) -> bool:
-        """Fill one journal and seal it. False once the last line was asked for."""
-        journal = self.folder / f"journal-{self.number:05d}.jsonl"
-        rows = size = 0
-        more = True
-        with open(journal, "wb", buffering=1 << 16) as stream:
-            synced, dirty = time.monotonic(), False
-            while rows < SEAL_ROWS and size < SEAL_BYTES:
-                try:
-                    line = self._queue.get(timeout=SYNC_SECONDS / 2)
-                except queue.Empty:
-                    line = b""
-                if line is None:
-                    more = False
-                    break
-                if line:
-                    stream.write(line)
-                    rows, size, dirty = rows + 1, size + len(line), True
-                if dirty and time.monotonic() - synced >= SYNC_SECONDS / 2:
-                    _sync(stream)
-                    synced, dirty = time.monotonic(), False
-            _sync(stream)
-        part = seal_journal(journal)
-        self.number += 1
-        if part is not None and self.on_seal is not None:
-            self.on_seal(part.stem)
-        return more
-
-
-def seal_journal(journal: Path) -> Path | None:
-    """Turn a journal into its part; None where it held nothing.
-
-    The part appears whole by a rename, and only then does the journal go. A kill between the two
-    leaves both: the part wins.
-    """
-    part = journal.with_name(journal.name.replace("journal", "part")).with_suffix(".parquet")
-    if not part.exists():
-        rows = _unique(read_lines(journal))
-        if rows:
-            write_parquet(part, _sample_table(rows))
-    journal.unlink()
-    sync_dir(journal.parent)
-    return part if part.exists() else None
-
-
-def _unique(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return list({(row["prompt_id"], row["index"]): row for row in reversed(rows)}.values())[::-1]
-
-
-def _sample_table(rows: list[dict[str, Any]]) -> pa.Table:
-    import pyarrow as pa
-
-    schema = sample_schema()
-    columns = {f.name: pa.array([row[f.name] for row in rows], f.type) for f in schema}
-    return pa.table(columns, schema=schema)
-
-
-def _line(row: dict[str, Any]) -> bytes:
-    # A lone surrogate in a model's text has no UTF-8 form; it becomes "?" rather than an error.
-    text = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "replace") + b"\n"
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a JSON-lines file that a killed process may have torn at its end."""
-    if not path.exists():
-        return []
-    rows = []
-    with open(path, "rb") as stream:
-        for line in stream:
-            if not line.endswith(b"\n"):
-                break
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                break  # a crash can leave a page of zeros; nothing after it is whole
-    return rows
-
-
-def append_line(path: Path, row: dict[str, Any]) -> None:
-    """Append one JSON line; a torn last line of an earlier process is cut off first."""
-    try:
-        with open(path, "ab+") as stream:
-            end = stream.seek(0, os.SEEK_END)
-            if end:
-                stream.seek(-1, os.SEEK_END)
-                if stream.read(1) != b"\n":
-                    stream.seek(0)
-                    stream.truncate(stream.read().rfind(b"\n") + 1)
-            stream.write(_line(row))
-    except OSError as error:
-        raise storage_error(path, error) from error
-
-
-def write_parquet(path: Path, table: pa.Table) -> None:
-    """Write a Parquet file that is either whole under its name or not there at all."""
-    import pyarrow.parquet as pq
-
-    scratch = path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(scratch, "wb") as stream:
-            pq.write_table(table, stream, compression="zstd")
-            _sync(stream)
-        os.replace(scratch, path)
-        sync_dir(path.parent)
-    except OSError as error:
-        raise storage_error(path, error) from error
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write a text file that is either the old one or the new one, never half of it."""
-    scratch = path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(scratch, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            _sync(stream)
-        os.replace(scratch, path)
-        sync_dir(path.parent)
-    except OSError as error:
-        raise storage_error(path, error) from error
 
 
 def save_prompts(run: Path, prompts: Iterable[Prompt]) -> int:
@@ -307,7 +154,7 @@ def save_prompts(run: Path, prompts: Iterable[Prompt]) -> int:
                         writer.write_table(pa.Table.from_pylist(batch, schema=prompt_schema()))
                         batch.clear()
                 writer.write_table(pa.Table.from_pylist(batch, schema=prompt_schema()))
-            _sync(stream)
+            sync_stream(stream)
         os.replace(scratch, target)
         sync_dir(run)
     except OSError as error:
@@ -347,44 +194,6 @@ def read_manifest(run: Path) -> dict[str, Any]:
     )
 
 
-def read_versioned(path: Path, layout: int, remedy: str) -> dict[str, Any]:
-    """A directory's manifest of this layout, or an empty mapping where there is none yet.
-
-    Raises RunError for any other layout, and, with the remedy, where it cannot be read.
-    """
-    if not path.exists():
-        return {}
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} is damaged ({error}). {remedy}") from error
-    if manifest.get("format") != layout:
-        raise RunError(
-            f"{path} has layout {manifest.get('format')}, this version reads {layout}. Use the "
-            "version of the factory that made it, or another run directory."
-        )
-    return manifest
-
-
-def sync_dir(path: Path) -> None:
-    """Make a rename in `path` survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync(stream: IO[Any]) -> None:
-    stream.flush()
-    os.fsync(stream.fileno())
-
-
-def _next_number(folder: Path) -> int:
-    taken = [int(file.stem.split("-")[1]) for file in folder.glob("part-*.parquet")]
-    return max(taken, default=-1) + 1
-
-
 def lock_directory(path: Path) -> IO[str]:
     """Hold the directory for this process; the kernel lets go of it however the process ends."""
     try:
@@ -406,34 +215,3 @@ def lock_directory(path: Path) -> IO[str]:
     stream.write(str(os.getpid()))
     stream.flush()
     return stream
-
-
-@contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
-    """A folder to write into; it takes the place of `target` whole, or not at all.
-
-    Raises StorageError where it cannot be written.
-    """
-    scratch = target.with_name(f".{target.name}.partial")
-    try:
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
-        yield scratch
-        shutil.rmtree(target, ignore_errors=True)
-        scratch.rename(target)
-    except OSError as error:
-        raise storage_error(target, error) from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def storage_error(path: Path, error: OSError) -> StorageError:
-    remedy = (
-        "Free some space and run the same command again"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT)
-        else "Check the path and its permissions, then run the same command again"
-    )
-    return StorageError(
-        f"{path} cannot be written: {error.strerror or error}. {remedy}; everything written before "
-        "is safe."
-    )

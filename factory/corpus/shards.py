@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from polars._typing import PolarsDataType
 
-from factory.core.run_dir import storage_error, sync_dir
+from factory.core.files import storage_error, sync_dir
 
 BUCKET_ROWS = 2048
 """Rows put in order, compressed and written at once: a row group."""

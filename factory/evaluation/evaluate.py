@@ -18,17 +18,21 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from factory.build.build import begin, refuse_mixing
+from factory.build.local_judges import ask_judges
 from factory.core.errors import RunError
+from factory.core.files import read_lines, write_atomic, write_parquet
 from factory.core.models import model_path
 from factory.core.nouns import fingerprint
-from factory.core.run_dir import RunDir, read_lines, write_atomic, write_parquet
+from factory.core.run_dir import RunDir
 from factory.evaluation.compare import compare_scores
+from factory.evaluation.estimators import Resampling
 from factory.evaluation.held_out import held_out
 from factory.evaluation.result import Evaluation, load_evaluation
 from factory.evaluation.scores import FILE, groups, score_prompts
 from factory.evaluation.table import markdown
+from factory.judging.background import LiveJudge
 from factory.judging.funnel import measure_funnel
-from factory.judging.verdicts import ENGINE_STAGE, all_filters, ask_judges, judge_run
+from factory.judging.verdicts import ENGINE_STAGE, all_filters, judge_run
 from factory.recipe.evaluation import KIND
 from factory.sampling.loop import drive
 from factory.sampling.progress import Progress
@@ -58,14 +62,15 @@ def evaluate(recipe: Eval, directory: Path, console: Console) -> Evaluation:
         k_of = {source.label: recipe.k_of(source.label) for source in recipe.sources}
         scores = score_prompts(run.path, all_filters(recipe.recipe), k_of, recipe.columns)
         write_parquet(run.path / FILE, scores.to_arrow())
-        resampling = recipe.bootstrap.resampling()
+        draws = recipe.bootstrap
+        resampling = Resampling(draws.resamples, draws.seed, draws.confidence)
         found = Evaluation(
             name=recipe.name,
             model=recipe.model.id,
             step=recipe.step,
             series=recipe.series,
             k=k_of,
-            settings=recipe.recipe.sample_identity(),
+            settings=recipe.recipe.engine_spec.identity(),
             bootstrap=recipe.bootstrap.model_dump(),
             left_out=run.manifest["left_out"],
             bad_references=len(read_lines(run.path / "bad_references.jsonl")),
@@ -107,7 +112,8 @@ def _sample(recipe: Eval, run: RunDir, prompts: pa.Table, console: Console) -> N
     missing = sampling.n * len(numbers) - scheduler.ended
     first = scheduler.next()
     if first is not None:
-        drive(recipe.recipe, run, prompts, scheduler, first, Progress(console, missing))
+        progress, judge = Progress(console, missing), LiveJudge(run.path)
+        drive(recipe.recipe.engine_spec, run, prompts, scheduler, first, progress, judge)
 
 
 def _judge(recipe: Eval, run: RunDir) -> None:

@@ -15,11 +15,12 @@ import pyarrow.parquet as pq
 
 from factory.build.build import load
 from factory.core.errors import Problem, RecipeError, RunError, SourceError
+from factory.core.files import write_parquet
 from factory.core.nouns import fingerprint
-from factory.core.run_dir import RunDir, write_parquet
+from factory.core.run_dir import RunDir
 from factory.prompts.load import load_prompts
-from factory.recipe.build import parse_sources
 from factory.recipe.document import load_document
+from factory.recipe.parsing import parse_sources
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.core.errors import RunError
-from factory.core.run_dir import write_atomic
+from factory.core.files import write_atomic
 from factory.evaluation.estimators import Estimate
 from factory.evaluation.scores import Group
 

@@ -18,8 +18,9 @@ from typing import Any, Literal
 from jinja2.exceptions import TemplateError
 
 from factory.core.errors import ModelError, RunError
+from factory.core.files import whole_folder
 from factory.core.nouns import Message, as_messages
-from factory.core.run_dir import read_manifest, whole_folder
+from factory.core.run_dir import read_manifest
 from factory.export.formats import FORMATS, Format, FormatName
 from factory.export.gate import Gate, GateError
 from factory.export.layouts import LayoutName

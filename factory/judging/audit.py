@@ -6,37 +6,33 @@ Three questions, as functions over prompts and over a run's verdict table (one r
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, Literal
+from pathlib import Path
 
 import polars as pl
 
+from factory.core.errors import RunError
+from factory.core.files import read_lines, write_atomic
 from factory.core.intervals import Estimate, wilson
-from factory.core.nouns import Prompt
-from filters.judges.equivalence import Ask, Question, judge, judgeable, reference_of
-from filters.verify.exact import compare
+from factory.core.run_dir import sample_parts
+from factory.judging.metrics import metrics_file, prompt_frame, sample_key
+from factory.judging.suspects import ACCEPTED
+from factory.prompts.references import SUSPECT
+from factory.recipe.build import Recipe
+from filters.base import Ask
+from filters.judges.client import Endpoint, JudgeClient
+from filters.judges.equivalence import Question, judge, judgeable, reference_of
 from filters.verify.latex import normalise
-from filters.verify.verifiers import Verifiers, read_verifier
+from filters.verify.mathematics import MathVerifier, reference_text
+from filters.verify.verifiers import read_verifier
 
 SecondMethod = Callable[[pl.DataFrame], Sequence[bool | None]]
 """Says of every row whether its answer is right; None where it cannot tell."""
 
-ACCEPTED = "correct"
 REJECTED = ("wrong", "unparseable", "no_answer")
 """The states that an audit samples. The undecided ones were never counted as wrong."""
-
-
-@dataclass(frozen=True, slots=True)
-class BadReference:
-    """A prompt whose own reference or tests cannot be used, and why."""
-
-    prompt_id: str
-    source: str
-    kind: str
-    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +47,6 @@ class Audit:
     false_positives: Estimate
     undecided: int
     disputed: pl.DataFrame
-
-
-def check_references(
-    prompts: Iterable[Prompt], verifiers: Verifiers, *, batch: int = 512
-) -> list[BadReference]:
-    """The prompts whose reference does not pass its own verifier. Prompts without one are fine."""
-    bad = []
-    for some in _batches(prompts, batch):
-        for prompt, why in zip(some, verifiers.check([p.verifier for p in some]), strict=True):
-            if why is not None:
-                kind = str((prompt.verifier or {}).get("kind"))
-                bad.append(BadReference(prompt.id, prompt.source, kind, why))
-    return bad
 
 
 def audit(verdicts: pl.DataFrame, second: SecondMethod, *, n: int = 200, seed: int = 0) -> Audit:
@@ -99,90 +82,89 @@ def judged_by(ask: Ask) -> SecondMethod:
     return second
 
 
-def suspect_references(
-    verdicts: pl.DataFrame, *, min_samples: int = 8, majority: float = 0.5
-) -> pl.DataFrame:
-    """Prompts that nobody solved, though most agree on an answer: the reference may be wrong.
+def audit_run(recipe: Recipe, run: Path, judge: Endpoint | None, n: int, seed: int) -> Audit:
+    """Judge `n` rejects and `n` accepts again, by the judge model or else by algebra alone.
 
-    OpenReasoning found 0 of 16 to mean a wrong reference more often than a hard question. Columns:
-    `prompt_id`, `reference`, `majority`, `votes`, `n`.
+    Writes audit.json into the run. Raises RunError where the run has no correctness verdicts.
     """
-    solved = (pl.col("state") == ACCEPTED).any()
-    unsolved = verdicts.group_by("prompt_id", maintain_order=True).agg(
-        n=pl.len(),
-        solved=solved,
-        reference=pl.col("reference").first(),
-        answers=pl.col("extracted").filter(pl.col("state") == "wrong").drop_nulls(),
-    )
-    found: list[dict[str, Any]] = []
-    for row in unsolved.filter((pl.col("n") >= min_samples) & ~pl.col("solved")).iter_rows(
-        named=True
-    ):
-        answer, votes = _most_common(row["answers"])
-        if answer is not None and votes > majority * row["n"]:
-            found.append(
-                {
-                    "prompt_id": row["prompt_id"],
-                    "reference": row["reference"],
-                    "majority": answer,
-                    "votes": votes,
-                    "n": row["n"],
-                }
-            )
-    return pl.DataFrame(found, schema=SUSPECTS)
-
-
-SUSPECTS = pl.Schema(
-    {
-        "prompt_id": pl.String,
-        "reference": pl.String,
-        "majority": pl.String,
-        "votes": pl.UInt32,
-        "n": pl.UInt32,
+    table = _verdict_table(recipe, run)
+    if judge is None:
+        maths = MathVerifier()
+        try:
+            found = audit(table, _by_algebra(maths), n=n, seed=seed)
+        finally:
+            maths.close()
+    else:
+        client = JudgeClient(judge)
+        found = audit(table, judged_by(client), n=n, seed=seed)
+    method = "algebra" if judge is None else f"judge {judge.model}"
+    canary = table["canary"].drop_nulls()
+    fooled = wilson(int(canary.sum()), len(canary)) if len(canary) else None
+    summary = {
+        "method": method,
+        "false_negatives": found.false_negatives._asdict(),
+        "false_positives": found.false_positives._asdict(),
+        "undecided": found.undecided,
+        "judge_fooled_by_canaries": fooled._asdict() if fooled else None,
+        "suspect_references": len(read_lines(run / SUSPECT)),
+        "disputed": found.disputed["sample_id"].to_list(),
     }
-)
+    write_atomic(run / "audit.json", json.dumps(summary, indent=2) + "\n")
+    return found
 
-Policy = Literal["leave", "drop", "majority"]
+
+def _verdict_table(recipe: Recipe, run: Path) -> pl.DataFrame:
+    if "correctness" not in recipe.filters:
+        raise RunError(f"{run} has no correctness filter, so there are no verdicts to audit")
+    prompts = prompt_frame(run).select("prompt_id", "question", "verifier")
+    frames = []
+    for part in sample_parts(run):
+        path = metrics_file(run, "correctness", recipe.filters["correctness"], part.stem)
+        if not path.exists():
+            raise RunError(f"{run} is not judged yet; build it first")
+        keys = pl.read_parquet(part, columns=["prompt_id", "index"]).with_columns(sample_key())
+        names = ("state", "extracted", "method", "canary")
+        metrics = pl.read_parquet(path).select(
+            "sample_id", *(pl.col(f"correctness_{name}").alias(name) for name in names)
+        )
+        frames.append(keys.join(metrics, on="sample_id").join(prompts, on="prompt_id"))
+    if not frames:
+        raise RunError(f"{run} has no samples to audit")
+    return pl.concat(frames)
 
 
-def settle(verdicts: pl.DataFrame, suspects: pl.DataFrame, policy: Policy) -> pl.DataFrame:
-    """The verdict table after a policy on suspect references.
+def _by_algebra(maths: MathVerifier) -> SecondMethod:
+    """math-verify alone, with none of the fast path's rules: what a peer would have said."""
 
-    `leave` changes nothing; `drop` makes their samples `bad_reference`; `majority` makes the
-    samples that gave the majority's answer correct, by the method `majority`.
-    """
-    if policy == "leave" or suspects.is_empty():
-        return verdicts
-    suspected = pl.col("prompt_id").is_in(suspects["prompt_id"].implode())
-    if policy == "drop":
-        state = pl.when(suspected).then(pl.lit("bad_reference")).otherwise(pl.col("state"))
-        return verdicts.with_columns(state=state)
-    answers = dict(suspects.select("prompt_id", "majority").iter_rows())
-    agrees = [
-        answer is not None and prompt in answers and _alike(answers[prompt], answer)
-        for prompt, answer in verdicts.select("prompt_id", "extracted").iter_rows()
-    ]
-    agreed = pl.Series(agrees, dtype=pl.Boolean)
-    return verdicts.with_columns(
-        state=pl.when(agreed).then(pl.lit(ACCEPTED)).otherwise(pl.col("state")),
-        method=pl.when(agreed).then(pl.lit("majority")).otherwise(pl.col("method")),
+    def second(rows: pl.DataFrame) -> Sequence[bool | None]:
+        said: list[bool | None] = []
+        for verifier, extracted in rows.select("verifier", "extracted").iter_rows():
+            spec = read_verifier(verifier)
+            reference = reference_text(spec) if spec and spec.get("kind") == "math" else None
+            if reference is None or not extracted:
+                said.append(None)
+                continue
+            state = maths.by_algebra(normalise(reference), normalise(extracted)).state
+            said.append({"correct": True, "wrong": False}.get(state))
+        return said
+
+    return second
+
+
+def audit_lines(found: Audit) -> Iterator[str]:
+    """The audit in words."""
+    yield f"rejects that were right (false negatives): {_words(found.false_negatives)}"
+    yield f"accepts that were wrong (false positives): {_words(found.false_positives)}"
+    if found.undecided:
+        yield f"the second method could not tell of {found.undecided}"
+    for row in found.disputed.head(10).rows(named=True):
+        yield f"  disputed: {row['sample_id']} was {row['state']}, answer {row['extracted']!r}"
+
+
+def _words(estimate: Estimate) -> str:
+    if not estimate.n:
+        return "nothing to judge"
+    return (
+        f"{estimate.rate:.1%} ({estimate.low:.1%} to {estimate.high:.1%} at 95%), "
+        f"{estimate.hits} of {estimate.n}"
     )
-
-
-def _most_common(answers: Sequence[str]) -> tuple[str | None, int]:
-    """The answer most were, and how many; spellings of one value count together."""
-    counted: Counter[str] = Counter()
-    for answer in answers:
-        same = next((known for known in counted if _alike(known, answer)), answer)
-        counted[same] += 1
-    return counted.most_common(1)[0] if counted else (None, 0)
-
-
-def _alike(a: str, b: str) -> bool:
-    return normalise(a) == normalise(b) or compare(a, b) is True
-
-
-def _batches(prompts: Iterable[Prompt], size: int) -> Iterator[list[Prompt]]:
-    left = iter(prompts)
-    while some := list(islice(left, size)):
-        yield some

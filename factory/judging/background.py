@@ -15,11 +15,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NamedTuple
 
 import polars as pl
 
-from factory.core.nouns import Sample
+from factory.core.nouns import Judged, Sample
 from factory.core.parallel import environment
 from factory.judging.metrics import (
     base_frame,
@@ -35,14 +34,6 @@ from filters.base import Filter
 
 BATCH = 256
 """Samples judged together at most; the first of a batch never waits for more to come."""
-
-
-class Judged(NamedTuple):
-    """A live verdict, for the scheduler and the progress line; the final ones come from the log."""
-
-    sample_id: str
-    decision: str
-    reason: str | None
 
 
 class LiveJudge:

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from factory.core.errors import RunError
-from factory.core.run_dir import write_atomic
+from factory.core.files import write_atomic
 from factory.judging.verdicts import load_verdicts
 
 

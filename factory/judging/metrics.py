@@ -17,13 +17,10 @@ import xxhash
 from polars.selectors import Selector
 
 from factory.core.errors import RunError
+from factory.core.files import write_parquet
 from factory.core.parallel import cores, spread
-from factory.core.run_dir import write_parquet
 from factory.core.think import split_think_exprs
-from filters.base import BASE_COLUMNS, INPUT_COLUMNS, Filter
-from filters.correctness import Correctness
-from filters.judges.equivalence import Ask
-from filters.quality import Quality
+from filters.base import BASE_COLUMNS, INPUT_COLUMNS, Ask, Filter
 
 _INPUTS = b"factory.inputs"
 _SAMPLED = ["prompt_id", "index", "text", "finish_reason", "n_tokens"]
@@ -153,12 +150,11 @@ def measure_parts(
 ) -> Counter[str]:
     """Measure what is not yet measured; returns how many parts each filter had to.
 
-    Much text is spread over processes. What has processes of its own (verifiers) or may not be
-    found in another one (a filter of the user's own) is measured here.
+    Much text is spread over processes; what is not `PARALLEL` is measured here.
     """
     measured = Counter[str]()
     missing = unmeasured(run, parts, prompts, filters)
-    textual = {name: judge for name, judge in filters.items() if is_textual(judge)}
+    textual = {name: judge for name, judge in filters.items() if judge.PARALLEL}
     stale = [part for part in parts if missing[part] & textual.keys()]
     if len(stale) > 1 and cores() > 1 and sum(p.stat().st_size for p in stale) >= SPREAD_BYTES:
         for names in spread(_measure, stale, _begin_measuring, run, textual):
@@ -210,18 +206,11 @@ def measure_part(
     for some in samples.iter_slices(SLICE_ROWS):
         rows = input_frame(some, prompts)
         for name, judge in missing.items():
-            if isinstance(judge, Correctness | Quality):
-                found[name].append(judge.measure(rows, ask))
-            else:
-                found[name].append(judge.measure(rows))
+            found[name].append(judge.measure_with(rows, ask))
     for name, metrics in found.items():
         whole = pl.concat(metrics, how="vertical_relaxed")
         save_metrics(run, name, missing[name], part.stem, whole, inputs)
     return list(missing)
-
-
-def is_textual(judge: Filter) -> bool:
-    return not isinstance(judge, Correctness | Quality) and not judge.SOURCE
 
 
 _measuring: tuple[Path, pl.DataFrame, dict[str, Filter]]

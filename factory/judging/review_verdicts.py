@@ -23,12 +23,12 @@ from typing import Any
 import polars as pl
 import xxhash
 
+from factory.core.files import write_parquet
 from factory.core.nouns import fingerprint
-from factory.core.run_dir import write_parquet
 from factory.core.think import join_think
 from factory.judging.reviews import FILE, Action, Reviews
 from factory.judging.verdicts import verdict_column, verdict_files
-from factory.recipe.review_options import ReviewOptions
+from factory.recipe.corpus import ReviewOptions
 from filters.base import Filter
 
 REVIEW_STAGE = "review"

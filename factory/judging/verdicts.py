@@ -15,9 +15,9 @@ import polars as pl
 import xxhash
 from polars import selectors
 
-from factory.build.local_judges import in_turn, own_judge
 from factory.core.errors import RunError
-from factory.core.run_dir import sample_parts, write_parquet
+from factory.core.files import write_parquet
+from factory.core.run_dir import sample_parts
 from factory.judging.metrics import (
     batches,
     by_part,
@@ -28,11 +28,10 @@ from factory.judging.metrics import (
     prompt_frame,
     read_metrics,
 )
-from factory.prompts.references import NO_CHANGES, References, settled_states
+from factory.judging.suspects import NO_CHANGES, settled_states
+from factory.prompts.references import References
 from factory.recipe.build import refuse_assembly
 from filters.base import BASE_COLUMNS, Filter, Rule, decision_exprs
-from filters.correctness import Correctness
-from filters.quality import Quality
 
 if TYPE_CHECKING:
     from factory.recipe.build import Recipe
@@ -65,13 +64,8 @@ def all_filters(recipe: Recipe) -> dict[str, Filter]:
 def early_filters(filters: Mapping[str, Filter]) -> dict[str, Filter]:
     """The filters as they can judge while the engine samples: it cannot be its own judge then, and
     another model would take its memory."""
-    early = dict(filters)
-    for name, judge in filters.items():
-        if isinstance(judge, Correctness) and own_judge(judge):
-            early[name] = judge.model_copy(update={"judge": None, "combine": "rule"})
-        elif isinstance(judge, Quality) and not judge.is_remote:
-            del early[name]
-    return early
+    early = {name: filter_.without_local_judge() for name, filter_ in filters.items()}
+    return {name: filter_ for name, filter_ in early.items() if filter_ is not None}
 
 
 def verdict_column(stage: str) -> str:
@@ -164,13 +158,6 @@ def _with_changes(frame: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
         .with_columns(correctness_state=pl.coalesce("state", "correctness_state"))
         .drop("state")
     )
-
-
-def ask_judges(recipe: Recipe, run: Path) -> None:
-    """Measure what models on this machine judge, one model after another; `judge_run` then finds
-    that done."""
-    for filters, ask in in_turn(recipe, run):
-        measure_parts(run, sample_parts(run), prompt_frame(run), filters, ask)
 
 
 def judge_run(run: Path, filters: Mapping[str, Filter], references: References) -> dict[str, int]:

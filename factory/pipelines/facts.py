@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from factory.core.run_dir import read_lines
+from factory.core.files import read_lines
 from factory.recipe.kinds import KINDS
 
 CURVES = ("loss", "eval_loss", "reward", "kl", "entropy", "completions/mean_length")

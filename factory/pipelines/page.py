@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from factory.core.run_dir import write_atomic
+from factory.core.files import write_atomic
 from factory.pipelines.facts import EVALUATED, clock, estimate, in_a_line
 from factory.recipe.pipeline import STEPS, PlannedStep
 from factory.report.page import HERE, environment, policy_hash

@@ -34,8 +34,9 @@ from factory.core.errors import (
     StorageError,
     TrainError,
 )
+from factory.core.files import write_atomic
 from factory.core.process_tree import leashed
-from factory.core.run_dir import lock_directory, write_atomic
+from factory.core.run_dir import lock_directory
 from factory.core.stop_signals import interrupts
 from factory.pipelines.facts import clock, facts, in_a_line
 from factory.pipelines.page import write_page

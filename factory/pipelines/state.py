@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from factory.core.content_hash import sketch
-from factory.core.run_dir import read_versioned, write_atomic
+from factory.core.files import read_versioned, write_atomic
 from factory.recipe.kinds import KINDS
 from factory.recipe.pipeline import PlannedStep
 

@@ -29,8 +29,9 @@ from pydantic import (
 from factory.core.errors import SourceError
 from factory.core.nouns import Message, Prompt
 from factory.core.resources import data_path
+from filters.base import Ask
 from filters.judges.client import Judge
-from filters.judges.equivalence import Ask, as_data, filled_in, said_last
+from filters.judges.equivalence import as_data, filled_in, said_last
 
 COT = "cot"
 """The key of a prompt's meta that holds its mark: {"asked": true, "why": "reasoning_words"}."""

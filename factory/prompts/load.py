@@ -146,3 +146,13 @@ def _emptiness(source: Source, count: SourceCount) -> str:
 
 def _listed(reasons: Counter[str]) -> str:
     return ", ".join(f"{reason} {n}" for reason, n in reasons.most_common())
+
+
+def describe(count: SourceCount) -> str:
+    """One source's account in a line."""
+    facts = [f"{count.name}: {count.prompts:,} prompts from {count.rows:,} rows"]
+    facts += [f"{count.repeated:,} repeated"] * bool(count.repeated)
+    facts += [f"{count.shared:,} also in an earlier source"] * bool(count.shared)
+    facts += [f"{n:,} left out ({reason})" for reason, n in count.skipped.items()]
+    facts += [f"{n:,} malformed ({reason})" for reason, n in count.rejected.items()]
+    return ", ".join(facts)

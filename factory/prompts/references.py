@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
+from factory.core.files import write_atomic
 from factory.core.nouns import Prompt
-from factory.core.run_dir import sample_parts, write_atomic
-from factory.judging.audit import check_references, settle, suspect_references
 from filters.verify.verifiers import Verifiers
 
 BAD = "bad_references.jsonl"
 SUSPECT = "suspect_references.jsonl"
-
-NO_CHANGES = pl.DataFrame(schema={"sample_id": pl.String, "state": pl.String})
 
 
 class References(BaseModel):
@@ -46,54 +43,44 @@ def sound_prompts(prompts: Sequence[Prompt], run: Path) -> list[Prompt]:
     """The prompts whose reference passes its own verifier; the others are listed in BAD."""
     with Verifiers() as verifiers:
         bad = check_references(prompts, verifiers)
-    _list(run / BAD, [asdict(reference) for reference in bad])
+    write_listing(run / BAD, [asdict(reference) for reference in bad])
     refused = {reference.prompt_id for reference in bad}
     return [prompt for prompt in prompts if prompt.id not in refused]
 
 
-def settled_states(
-    run: Path,
-    prompts: pl.DataFrame,
-    rates: pl.DataFrame,
-    metrics: Mapping[str, Path],
-    by: References,
-) -> pl.DataFrame:
-    """The samples whose state a policy on suspect references changes: sample_id and state.
-
-    `metrics` names each part's correctness metrics. Lists the suspects in the run directory.
-    """
-    unsolved = rates.filter((pl.col("n_correct") == 0) & (pl.col("n_judged") >= by.min_samples))
-    answers = pl.col("verifier").str.json_path_match("$.answer")
-    asked = prompts.select("prompt_id", reference=answers).join(
-        unsolved, on="prompt_id", how="semi"
-    )
-    frames = []
-    for part in sample_parts(run):
-        keys = pl.read_parquet(part, columns=["prompt_id", "index"]).select(
-            "prompt_id", sample_id=pl.format("{}-{}", "prompt_id", "index")
-        )
-        own = keys.join(asked, on="prompt_id")
-        if own.height:
-            columns = ["state", "extracted", "method"]
-            known = pl.read_parquet(metrics[part.stem]).select(
-                "sample_id", *(pl.col(f"correctness_{name}").alias(name) for name in columns)
-            )
-            frames.append(own.join(known, on="sample_id"))
-    if not frames:
-        _list(run / SUSPECT, [])
-        return NO_CHANGES
-    table = pl.concat(frames).sort("sample_id")
-    suspects = suspect_references(table, min_samples=by.min_samples).sort("prompt_id")
-    _list(run / SUSPECT, suspects.rows(named=True))
-    after = settle(table, suspects, by.suspect)
-    changed = after["state"].ne_missing(table["state"])
-    return after.filter(changed).select("sample_id", "state")
-
-
-def _list(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write a listing, or take away the one of an earlier build."""
+def write_listing(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as JSON lines; with no rows, remove the listing of an earlier build."""
     if rows:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         write_atomic(path, text)
     else:
         path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class BadReference:
+    """A prompt whose own reference or tests cannot be used, and why."""
+
+    prompt_id: str
+    source: str
+    kind: str
+    why: str
+
+
+def check_references(
+    prompts: Iterable[Prompt], verifiers: Verifiers, *, batch: int = 512
+) -> list[BadReference]:
+    """The prompts whose reference does not pass its own verifier. Prompts without one are fine."""
+    bad = []
+    for some in _batches(prompts, batch):
+        for prompt, why in zip(some, verifiers.check([p.verifier for p in some]), strict=True):
+            if why is not None:
+                kind = str((prompt.verifier or {}).get("kind"))
+                bad.append(BadReference(prompt.id, prompt.source, kind, why))
+    return bad
+
+
+def _batches(prompts: Iterable[Prompt], size: int) -> Iterator[list[Prompt]]:
+    left = iter(prompts)
+    while some := list(islice(left, size)):
+        yield some

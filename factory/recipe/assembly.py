@@ -30,10 +30,11 @@ from pydantic import (
 
 from factory.core.errors import Problem, RecipeError
 from factory.core.nouns import Domain
-from factory.recipe.build import Recipe, explain_validation, parse_part, parse_recipe
+from factory.recipe.build import Recipe, parse_recipe
 from factory.recipe.corpus import Corpus, Select
 from factory.recipe.document import Document, load_document
 from factory.recipe.kinds import ASSEMBLY
+from factory.recipe.parsing import explain_validation, parse_part
 from filters.contamination import Contamination
 
 

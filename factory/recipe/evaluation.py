@@ -30,11 +30,12 @@ from pydantic import (
 
 from factory.core.errors import Problem, RecipeError
 from factory.core.nouns import fingerprint
-from factory.evaluation.estimators import Resampling
 from factory.prompts.source import Source
 from factory.prompts.templates import Prompting
-from factory.recipe.build import Engine, Model, Recipe, Strict, explain_validation, parse_recipe
+from factory.recipe.build import Recipe, parse_recipe
 from factory.recipe.document import Document, load_document
+from factory.recipe.engine import Engine, Model
+from factory.recipe.parsing import Strict, explain_validation
 from factory.recipe.sampling import Sampling
 from filters.base import Filter
 from filters.correctness import Correctness
@@ -61,9 +62,6 @@ class Bootstrap(Strict):
     resamples: int = Field(10_000, ge=100, description="Draws of the prompts, with replacement.")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Share of them the interval holds.")
     seed: int = Field(0, ge=0, description="Of the draws.")
-
-    def resampling(self) -> Resampling:
-        return Resampling(self.resamples, self.seed, self.confidence)
 
 
 def _or_text(schema: dict[str, Any]) -> None:

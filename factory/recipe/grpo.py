@@ -13,9 +13,9 @@ from pydantic import Field, SerializeAsAny, ValidationError, model_validator
 from factory.core.errors import Problem, RecipeError
 from factory.prompts.source import Source
 from factory.prompts.templates import Prompting
-from factory.recipe.build import Strict, explain_validation, parse_part, parse_sources
 from factory.recipe.document import Document
 from factory.recipe.model_rewards import OwnScore, RewardModelScore, ServerScore
+from factory.recipe.parsing import Strict, explain_validation, parse_part, parse_sources
 from factory.recipe.rewards import Accuracy, Filtered, Format, Language, Overlong, Reward
 from factory.recipe.training import CARRYING, Optimizer, Training
 

@@ -25,9 +25,9 @@ import yaml
 from pydantic import Field, PrivateAttr, ValidationError
 
 from factory.core.errors import Problem, RecipeError
-from factory.recipe.build import Strict, explain_validation, meant, parse_part, problem_at
 from factory.recipe.document import Document, Loc, dotted, load_document, override
 from factory.recipe.kinds import KINDS, SAMPLES, AnyRecipe, Product, load
+from factory.recipe.parsing import Strict, explain_validation, meant, parse_part, problem_at
 
 KIND = "pipeline"
 STEPS = "steps"

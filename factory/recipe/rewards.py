@@ -18,7 +18,7 @@ from pydantic import Field, SerializeAsAny, ValidationError, field_validator, mo
 
 from factory.core.errors import Problem, RecipeError
 from factory.core.nouns import Prompt
-from factory.recipe.build import Strict
+from factory.recipe.parsing import Strict
 from filters import FILTERS, filter_class
 from filters.base import BASE_COLUMNS, Filter
 from filters.correctness import Correctness

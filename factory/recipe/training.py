@@ -17,8 +17,9 @@ from factory.core.content_hash import sketch
 from factory.core.errors import RecipeError
 from factory.core.models import model_path
 from factory.core.nouns import fingerprint
-from factory.recipe.build import Model, Strict, explain_validation
 from factory.recipe.document import Document
+from factory.recipe.engine import Model
+from factory.recipe.parsing import Strict, explain_validation
 
 Precision = Literal["bf16", "fp32"]
 Computing = Literal["auto", "bf16", "fp32"]

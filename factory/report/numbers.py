@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from factory.core.files import read_lines
 from factory.core.intervals import Estimate, wilson
-from factory.core.run_dir import engine_seconds, read_lines
+from factory.core.run_dir import engine_seconds
 from factory.judging.funnel import Count, Funnel, Group, Taken
 from factory.report.cost import cost_of
 from factory.report.snapshot import UNJUDGED, Snapshot, read_json

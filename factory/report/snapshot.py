@@ -20,7 +20,8 @@ import yaml
 from pydantic import ValidationError
 
 from factory.core.errors import RunError
-from factory.core.run_dir import read_lines, read_manifest, sample_parts
+from factory.core.files import read_lines
+from factory.core.run_dir import read_manifest, sample_parts
 from factory.judging.metrics import input_frame, measured_frame_of, metrics_folder, prompt_frame
 from factory.judging.verdicts import TextHash, decide, verdict_column
 from filters import FILTERS, FilterClassError, filter_class, own_filter_class

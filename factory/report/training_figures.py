@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from factory.core.run_dir import storage_error, write_atomic
+from factory.core.files import storage_error, write_atomic
 from factory.report.chart import Figure
 from factory.report.page import training_page
 from factory.report.vega import png, script

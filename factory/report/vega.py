@@ -52,7 +52,7 @@ def script() -> str | None:
     # A page embeds it between tags, where `</script` would end it.
     bundle = vl_convert.javascript_bundle(_SNIPPET).replace("</script", r"<\/script") + _SNIPPET_END
     with suppress(OSError):
-        from factory.core.run_dir import write_atomic
+        from factory.core.files import write_atomic
 
         write_atomic(kept, bundle)
     return bundle

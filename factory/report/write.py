@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from factory.core.run_dir import storage_error, write_atomic
+from factory.core.files import storage_error, write_atomic
 from factory.report.examples import examples
 from factory.report.figures import all_figures
 from factory.report.numbers import gather

@@ -11,7 +11,7 @@ from factory.core.nouns import Failure, Prompt, Sample, sample_id
 from factory.core.plugins import look_up
 
 if TYPE_CHECKING:
-    from factory.recipe.build import Recipe
+    from factory.recipe.engine import EngineSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +70,16 @@ class Engine(Protocol):
 
 ENGINES = {
     "vllm": "factory.sampling.engines.vllm:open_engine",
+    "replicas": "factory.sampling.engines.process_host:open_engine",
     "server": "factory.sampling.engines.server:open_engine",
     "ray": "factory.sampling.engines.ray_host:open_engine",
     "replay": "factory.sampling.engines.replay:open_engine",
 }
-"""Recipe kind → the function that opens such an engine from (recipe, run directory, start)."""
+"""Engine kind → the function that opens it from (spec, run directory, start)."""
 
 
-def open_engine(recipe: Recipe, run: Path, start: int) -> Engine:
-    """The engine a recipe names. `start` counts this run's engine starts: it goes into the seed."""
-    engine: Engine = look_up(ENGINES[recipe.engine.kind])(recipe, run, start)
+def open_engine(spec: EngineSpec, run: Path, start: int) -> Engine:
+    """The engine that `spec` names. `start` counts this run's engine starts: the seed has it."""
+    kind = "replicas" if spec.engine.replicas > 1 else spec.engine.kind
+    engine: Engine = look_up(ENGINES[kind])(spec, run, start)
     return engine

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from dataclasses import asdict
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from factory.core.errors import Stopped
-from factory.core.nouns import Failure, Prompt, Sample
+from factory.core.nouns import Failure, Judged, Prompt, Sample
 from factory.core.run_dir import RunDir, engine_seconds
 from factory.core.stop_signals import interrupts
-from factory.judging.background import LiveJudge
 from factory.sampling.engine import Engine, Request, open_engine
 from factory.sampling.engines.placement import gpus_of
 from factory.sampling.progress import Progress
@@ -20,7 +19,7 @@ from factory.sampling.scheduling.scheduler import Scheduler, Ticket
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from factory.recipe.build import Recipe
+    from factory.recipe.engine import EngineSpec
 
 MAX_UNJUDGED = 4096
 """Samples that may wait for the judge before the loop waits for it: bounds memory."""
@@ -29,38 +28,57 @@ WORKERS_SECONDS = 30.0
 """Between two entries of the log on what each endpoint or replica has done."""
 
 
+class Judge(Protocol):
+    """Judges samples while the engine draws more. The loop knows no more of judging than this."""
+
+    error: str | None
+    """Why judging fails; None while it works."""
+
+    def put(self, sample: Sample) -> None:
+        """Queue a finished sample for judging."""
+
+    def collect(self, wait: float = 0.0) -> list[Judged]:
+        """The verdicts that are ready; waits up to `wait` seconds for the first."""
+
+    def sealed(self, part: str) -> None:
+        """A part of the log became durable. Called from the journal's thread."""
+
+    def close(self) -> None:
+        """Save what was measured, and end."""
+
+
 def drive(
-    recipe: Recipe,
+    spec: EngineSpec,
     run: RunDir,
     prompts: pa.Table,
     scheduler: Scheduler,
     first: Ticket,
     progress: Progress,
+    judge: Judge,
 ) -> None:
-    """Draw `first` and all that `scheduler` wants of `prompts` after it.
+    """Draw `first` and all that `scheduler` wants of `prompts` after it. Closes `judge`.
 
     Raises EngineError, StorageError or Stopped; whatever ends it, what had finished is sealed.
     """
     start = run.manifest.get("engine_starts", 0)
     run.save_manifest(engine_starts=start + 1)  # before the engine: its seed must never repeat
-    live = LiveJudge(run.path)
-    run.on_seal = live.sealed
+    run.on_seal = judge.sealed
     engine = clock = None
     try:
-        engine = open_engine(recipe, run.path, start)
+        engine = open_engine(spec, run.path, start)
         spent = engine_seconds(run.path)
         run.event("engine_started", start=start)
         progress.engine_ready()
-        clock = _Clock(scheduler, spent, gpus_of(recipe))
+        clock = _Clock(scheduler, spent, gpus_of(spec))
         with interrupts(first_only=True) as interrupted:
-            _Loop(engine, run, prompts, scheduler, first, live, progress, clock).turn(interrupted)
+            _Loop(engine, run, prompts, scheduler, first, judge, progress, clock).turn(interrupted)
         if interrupted:
             raise Stopped(run.path)
     finally:
         progress.close()
         with ExitStack() as ending:  # each is done whatever the one before it raises; last first
             ending.callback(_log_end, run, progress, clock, engine)
-            ending.callback(live.close)
+            ending.callback(judge.close)
             ending.callback(run.seal)
             if engine is not None:
                 ending.callback(_let_go, engine, run, progress)
@@ -116,7 +134,7 @@ class _Loop:
         prompts: pa.Table,
         scheduler: Scheduler,
         first: Ticket,
-        live: LiveJudge,
+        judge: Judge,
         progress: Progress,
         clock: _Clock,
     ) -> None:
@@ -124,7 +142,7 @@ class _Loop:
         self.engine, self.run, self.prompts = engine, run, prompts
         self.sources = prompts["source"].combine_chunks()
         self.at_hand: tuple[int, Prompt] | None = None
-        self.scheduler, self.live, self.progress = scheduler, live, progress
+        self.scheduler, self.judge, self.progress = scheduler, judge, progress
         self.first: Ticket | None = first
         self.in_flight: dict[str, Ticket] = {}
         self.unjudged: dict[str, _Drawn] = {}
@@ -181,7 +199,7 @@ class _Loop:
             ticket = self.in_flight.pop(outcome.sample_id)
             if isinstance(outcome, Sample):
                 self.run.append(outcome)
-                self.live.put(outcome)
+                self.judge.put(outcome)
                 drawn = _Drawn(ticket, outcome.n_tokens, outcome.finish_reason)
                 self.unjudged[outcome.sample_id] = drawn
                 self.progress.sampled(outcome.n_tokens)
@@ -199,14 +217,14 @@ class _Loop:
     def learn(self) -> None:
         """Then learn: is it enough, is it hopeless, is there one more to draw?"""
         may_wait = not self.in_flight or len(self.unjudged) > MAX_UNJUDGED
-        for verdict in self.live.collect(0.2 if may_wait else 0.0):
+        for verdict in self.judge.collect(0.2 if may_wait else 0.0):
             ticket, tokens, finish_reason = self.unjudged.pop(verdict.sample_id)
             self.scheduler.learn(ticket, verdict.decision == "keep", tokens)
             source = str(self.sources[ticket.prompt])
             self.progress.judged(source, verdict.decision, verdict.reason, finish_reason, tokens)
-        if self.live.error and not self.told_error:
+        if self.judge.error and not self.told_error:
             self.told_error = True
-            self.progress.say(f"judging fails; sampling goes on without it. {self.live.error}")
+            self.progress.say(f"judging fails; sampling goes on without it. {self.judge.error}")
         surplus = set(self.scheduler.surplus())
         if surplus:
             self.engine.abort(name for name, t in self.in_flight.items() if t in surplus)

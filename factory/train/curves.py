@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from factory.core.run_dir import read_lines
+from factory.core.files import read_lines
 from factory.report.chart import Figure
 from factory.report.training_figures import write_over_steps
 

@@ -16,8 +16,8 @@ from typing import Any
 from jinja2.exceptions import TemplateError
 
 from factory.core.errors import ModelError, SourceError
+from factory.core.files import storage_error, write_atomic
 from factory.core.nouns import Message, as_messages
-from factory.core.run_dir import storage_error, write_atomic
 from factory.export.export import corpus_shards, split_of
 from factory.export.gate import Gate, Refusal
 from factory.export.target import Target

@@ -26,15 +26,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from factory.core.errors import RunError
+from factory.core.files import append_line, read_lines, read_versioned, storage_error, write_atomic
 from factory.core.models import TRAINING
-from factory.core.run_dir import (
-    append_line,
-    lock_directory,
-    read_lines,
-    read_versioned,
-    storage_error,
-    write_atomic,
-)
+from factory.core.run_dir import lock_directory
 from factory.recipe.training import Training
 
 FORMAT = 1

@@ -80,7 +80,7 @@ class Question(NamedTuple):
 
 def load_questions(recipe: Grpo, run: TrainDir, tokenizer: Any, console: Console) -> list[Question]:
     """The questions, without those that leave no room to answer."""
-    from factory.build.build import describe
+    from factory.prompts.load import describe
 
     loaded = load_prompts(recipe.sources)
     for count in loaded.counts if run.is_main else []:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from trl import GRPOTrainer
 
 from factory.core.errors import FactoryError, TrainError
-from factory.core.run_dir import read_lines
+from factory.core.files import read_lines
 from factory.train.collapse import Step, Watch
 from factory.train.directory import checkpoint_step
 

@@ -19,12 +19,14 @@ import polars as pl
 from pydantic import Field
 
 from factory.core.errors import RunError
+from factory.core.files import append_line, read_lines, write_atomic
 from factory.core.nouns import Message, fingerprint
-from factory.core.run_dir import append_line, read_lines, sample_parts, write_atomic
+from factory.core.run_dir import sample_parts
 from factory.judging.metrics import input_frame, prompt_frame
 from factory.judging.verdicts import load_verdicts
-from factory.recipe.build import Strict
-from filters.judges.equivalence import Ask, as_data, filled_in, said_last
+from factory.recipe.parsing import Strict
+from filters.base import Ask
+from filters.judges.equivalence import as_data, filled_in, said_last
 
 MAX_TEXT = 20_000
 _TOGETHER = 32

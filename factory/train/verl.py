@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from factory.core.errors import Problem, RecipeError, RunError
+from factory.core.files import whole_folder
 from factory.core.models import model_path
 from factory.core.nouns import Prompt
-from factory.core.run_dir import whole_folder
 from factory.export.trainer_configs import GPUS, verl_warmup
 
 if TYPE_CHECKING:

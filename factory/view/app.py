@@ -9,7 +9,6 @@ Pages come from the server as HTML; a little script draws figures, moves sliders
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import threading
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.core.errors import FactoryError, MissingDependency, Problem, RecipeError
+from factory.view.auth import is_loopback
 
 if TYPE_CHECKING:
     import uvicorn
@@ -167,16 +167,6 @@ def _listening(host: str, port: int | None, token: str | None) -> socket.socket:
     except OSError as error:
         what = f"cannot be listened on ({error.strerror}); choose another"
         raise RecipeError([Problem(f"--host {host} --port {port}", what)]) from error
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _file(path: Path, media_type: str) -> Callable[[Request], Response]:

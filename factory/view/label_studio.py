@@ -17,7 +17,7 @@ from xml.sax.saxutils import quoteattr
 import polars as pl
 
 from factory.core.errors import RunError, SourceError
-from factory.core.run_dir import write_atomic
+from factory.core.files import write_atomic
 from factory.core.think import split_think
 from factory.judging.review_verdicts import REASONS
 from factory.judging.reviews import FILE, Reviews, StaleReview

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from factory.core.nouns import Message
+from filters.base import LocalJudge
 from filters.judges.retry import FIRST_PAUSE_SECONDS, post
 
 if TYPE_CHECKING:
@@ -31,30 +32,17 @@ class Endpoint(BaseModel):
     max_tokens: int = Field(default=512, ge=16)
 
 
-class OwnJudge(BaseModel):
-    """Another model, started here when it has something to judge and stopped when it has done so:
-    never beside the engine that samples, nor beside another judge."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    start: str = Field(description="A Hub id, a local folder, or a training's directory.")
-    args: dict[str, Any] = Field(
-        default_factory=dict, description="vLLM's engine arguments for it, as `engine.args`."
-    )
-    replicas: int = Field(1, ge=1, description="Engines on this machine, as `engine.replicas`.")
-
-
 def _meant(judge: Any) -> str:
     """Which of the three a recipe means, so that only its own keys are asked for."""
     if isinstance(judge, str):
         return "engine"
-    begins = isinstance(judge, OwnJudge) or (isinstance(judge, dict) and "base_url" not in judge)
+    begins = isinstance(judge, LocalJudge) or (isinstance(judge, dict) and "base_url" not in judge)
     return "own" if begins else "endpoint"
 
 
 Judge = Annotated[
     Annotated[Endpoint, Tag("endpoint")]
-    | Annotated[OwnJudge, Tag("own")]
+    | Annotated[LocalJudge, Tag("own")]
     | Annotated[Literal["engine"], Tag("engine")],
     Discriminator(_meant),
 ]

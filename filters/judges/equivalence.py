@@ -12,17 +12,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from string import Template
 from typing import Any, Literal, NamedTuple
 
 from factory.core.nouns import Message
 from factory.core.resources import data_path
+from filters.base import Ask
 from filters.verify import exact
-
-Ask = Callable[[Sequence[Sequence[Message]]], list[str]]
-"""Replies to conversations, in order, at temperature 0; "" where a call failed for good."""
 
 Opinion = Literal["judge_correct", "judge_wrong", "malformed"]
 

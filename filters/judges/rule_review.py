@@ -14,9 +14,9 @@ from typing import Literal, NamedTuple
 import polars as pl
 
 from factory.core.nouns import Message
-from filters.base import Rule
+from filters.base import Ask, Rule
 from filters.judges.client import Endpoint, JudgeClient
-from filters.judges.equivalence import MAX_QUESTION, Ask, as_data, filled_in, said_last
+from filters.judges.equivalence import MAX_QUESTION, as_data, filled_in, said_last
 
 Opinion = Literal["right", "wrong", "malformed"]
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from factory.core.run_dir import read_lines
+from factory.core.files import read_lines
 
 PATIENCE_S = 400.0  # a loaded machine takes minutes to load an engine
 

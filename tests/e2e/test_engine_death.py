@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from factory.core.run_dir import read_lines
+from factory.core.files import read_lines
 from tests.e2e.processes import descendants, first_sample, is_alive, wait_until
 from tests.e2e.test_main_job import FACTORY, drawn, recipe
 

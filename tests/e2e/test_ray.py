@@ -30,4 +30,4 @@ def test_a_cluster_that_is_not_there_is_named(tmp_path: Path) -> None:
     path = over_ray(tmp_path)
     path.write_text(path.read_text().replace("cpus: 1", "cpus: 1, address: '127.0.0.1:1'"))
     with pytest.raises(EngineError, match=r"127\.0\.0\.1:1 cannot be reached"):
-        open_engine(load_recipe(path), tmp_path, 0)
+        open_engine(load_recipe(path).engine_spec, tmp_path, 0)

@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from factory.core.run_dir import read_lines, sample_parts
+from factory.core.files import read_lines
+from factory.core.run_dir import sample_parts
 from tests.e2e.processes import descendants, first_replica, first_sample, is_alive, wait_until
 from tests.e2e.test_main_job import FACTORY, drawn, recipe
 

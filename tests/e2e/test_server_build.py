@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from factory.core.run_dir import read_lines
+from factory.core.files import read_lines
 from tests.e2e.test_main_job import FACTORY, drawn, factory, recipe
 from tests.e2e.test_two_servers import free_port
 from tests.fake_server import FakeServer

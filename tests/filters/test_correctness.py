@@ -126,7 +126,7 @@ def test_a_rule_and_a_judge_combine(
 ) -> None:
     judge = Correctness(combine=combine, judge="engine", canaries=0)
     frame = rows([RIGHT, WRONG, DULL], verifier=FIVE)
-    metrics = judge.measure(frame, ask=says(opinion))
+    metrics = judge.measure_with(frame, says(opinion))
     assert judge.decide(metrics)["reason"].to_list() == expected
 
 
@@ -146,7 +146,7 @@ def test_a_judge_that_says_yes_to_anything_is_caught(rows: Rows) -> None:
     judge = Correctness(combine="rule_or_judge", judge="engine", canaries=1)
     wrong = [rf"<think></think>\boxed{{{n}}}" for n in range(6, 16)]
     for opinion, fooled in (("correct", True), ("incorrect", False)):
-        metrics = judge.measure(rows(wrong, verifier=FIVE), ask=says(opinion))
+        metrics = judge.measure_with(rows(wrong, verifier=FIVE), says(opinion))
         assert metrics["correctness_canary"].to_list() == [fooled] * 10
 
 
@@ -159,7 +159,7 @@ def test_answers_that_say_nothing_are_not_asked_about(rows: Rows) -> None:
 
     judge = Correctness(combine="rule_or_judge", judge="engine", canaries=0)
     texts = ["<think></think><answer>:</answer>", "<think></think><answer>Solution</answer>", DULL]
-    judge.measure(rows(texts, verifier=FIVE), ask=ask)
+    judge.measure_with(rows(texts, verifier=FIVE), ask)
     assert asked == []
 
 

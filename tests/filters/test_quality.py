@@ -122,7 +122,7 @@ def test_the_runs_own_engine(rows: Any) -> None:
         asked.extend(conversations)
         return ['{"score": 3}'] * len(conversations)
 
-    metrics = Quality(judge="engine").measure(rows(["four"]), ask)
+    metrics = Quality(judge="engine").measure_with(rows(["four"]), ask)
     assert metrics["quality_score"].to_list() == [3]
     assert "four" in asked[0][1]["content"]
     with pytest.raises(EngineError, match="none is running"):

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from factory.judging.audit import check_references
 from factory.prompts.files import Files
 from factory.prompts.load import load_prompts
+from factory.prompts.references import check_references
 from filters.verify.verifiers import Verifiers
 
 FOLDER = Path(__file__).parents[2] / "data" / "prompts"

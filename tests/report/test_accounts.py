@@ -12,7 +12,7 @@ from rich.console import Console
 from factory.build.build import build
 from factory.build.pilot import run_pilot
 from factory.core.run_dir import log_event
-from factory.judging.auditing import audit_run
+from factory.judging.audit import audit_run
 from factory.judging.funnel import Funnel, load_funnel
 from factory.recipe.build import load_recipe
 from factory.report.figures import all_figures

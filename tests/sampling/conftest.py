@@ -12,7 +12,7 @@ import pytest
 from factory.core.nouns import Failure, Message, Prompt, Sample
 from factory.prompts.source import Source
 from factory.recipe.build import Recipe
-from factory.recipe.engine import ServerOptions
+from factory.recipe.engine import EngineSpec, ServerOptions
 from factory.sampling.engine import Request
 from factory.sampling.engines import endpoint
 from factory.sampling.engines.server import ServerEngine, connect
@@ -22,8 +22,8 @@ Outcomes = dict[str, Sample | Failure]
 FAST = {"timeout_s": 0.5, "max_retries": 2, "health_s": 0.5, "lost_after_s": 20.0}
 
 
-def make_recipe(**parts: Any) -> Recipe:
-    """A recipe for the fake model; its plain-text template needs no tokenizer."""
+def make_spec(**parts: Any) -> EngineSpec:
+    """An engine's spec for the fake model; its plain-text template needs no tokenizer."""
     fields: dict[str, Any] = {
         "name": "test",
         "model": "fake",
@@ -32,7 +32,7 @@ def make_recipe(**parts: Any) -> Recipe:
         "prompting": {"template": "few_shot", "prefill": "<think>\n"},
         "sampling": {"max_tokens": 64},
     }
-    return Recipe.model_validate(fields | parts)
+    return Recipe.model_validate(fields | parts).engine_spec
 
 
 def make_requests(count: int, words: str = "What is 1 + 1?", samples: int = 1) -> list[Request]:
@@ -89,9 +89,9 @@ def connected(tmp_path: Path) -> Iterator[Connect]:
     """Opens engines, and closes them whatever happens."""
     engines: list[ServerEngine] = []
 
-    def open_one(*urls: str, recipe: Recipe | None = None, **options: Any) -> ServerEngine:
+    def open_one(*urls: str, spec: EngineSpec | None = None, **options: Any) -> ServerEngine:
         chosen = ServerOptions(urls=urls, **(FAST | options))
-        engines.append(connect(recipe or make_recipe(), chosen, tmp_path))
+        engines.append(connect(spec or make_spec(), chosen, tmp_path))
         return engines[-1]
 
     yield open_one

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from factory.build.build import build
-from factory.core.run_dir import append_line, engine_seconds
+from factory.core.files import append_line
+from factory.core.run_dir import engine_seconds
 from factory.recipe.build import load_recipe
 from tests.recorded import prompts, recipe_file, record
 

@@ -11,8 +11,9 @@ from rich.console import Console
 
 from factory.build.build import build
 from factory.core.errors import EngineError
+from factory.core.files import read_lines
 from factory.core.nouns import Failure, Prompt, Sample
-from factory.core.run_dir import read_lines, sample_parts
+from factory.core.run_dir import sample_parts
 from factory.recipe.build import load_recipe
 from factory.sampling.engines.replay import Replay
 from tests.recorded import prompts, recipe_file, record

@@ -18,7 +18,7 @@ import pytest
 
 from factory.core.errors import EngineError, ModelError
 from factory.sampling.engines.ray_host import RayHost
-from tests.sampling.conftest import make_recipe
+from tests.sampling.conftest import make_spec
 from tests.test_leash import alive
 
 ray = pytest.importorskip("ray")
@@ -43,7 +43,7 @@ def cluster() -> Iterator[Any]:
 def host(address: str, engine: dict[str, Any] | None = None, **options: Any) -> Iterator[RayHost]:
     section = {"address": address, "patience_s": 1, **options}
     parts = {"kind": "ray", "ray": section, **(engine or {})}
-    opened = RayHost(make_recipe(model="./nowhere", engine=parts))
+    opened = RayHost(make_spec(model="./nowhere", engine=parts))
     try:
         yield opened
     finally:

@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factory.core.errors import EngineError, Problem, RecipeError
+from factory.core.files import read_lines
 from factory.core.nouns import Failure, FinishReason, Sample
-from factory.core.run_dir import read_lines
-from factory.recipe.build import Engine
+from factory.recipe.engine import Engine
 from factory.sampling.engine import Request
 from factory.sampling.engines import replica_pool
-from factory.sampling.engines.replica_pool import Answer, Ready, Remote, ReplicaDied, Replicas
-from tests.sampling.conftest import make_recipe, make_requests
+from factory.sampling.engines.replica import Answer, Ready, ReplicaDied
+from factory.sampling.engines.replica_pool import Remote, Replicas
+from tests.sampling.conftest import make_requests, make_spec
 
 REQUESTS = make_requests(40)
 CAPACITY = 8
@@ -98,7 +99,7 @@ def test_every_request_ends_once_whatever_dies(poisoned: set[int], lifetimes: li
     poison = {REQUESTS[number].sample_id for number in poisoned}
     room = Room(poison, lifetimes)
     with TemporaryDirectory() as folder:
-        engine = Replicas(room, make_recipe(engine={"max_restarts": 20}), Path(folder), 0)
+        engine = Replicas(room, make_spec(engine={"max_restarts": 20}), Path(folder), 0)
         for request in REQUESTS:
             engine.submit(request)
         found = drain(engine)
@@ -122,7 +123,7 @@ def test_every_request_ends_once_whatever_dies(poisoned: set[int], lifetimes: li
 
 def test_work_is_shared_evenly_and_never_beyond_a_replicas_capacity(tmp_path: Path) -> None:
     room = Room()
-    engine = Replicas(room, make_recipe(), tmp_path, 0)
+    engine = Replicas(room, make_spec(), tmp_path, 0)
     assert engine.capacity == 2 * replica_pool.FIRST_HELPING
     for request in REQUESTS[:10]:
         engine.submit(request)
@@ -136,7 +137,7 @@ def test_work_is_shared_evenly_and_never_beyond_a_replicas_capacity(tmp_path: Pa
 
 
 def test_an_aborted_request_ends_as_such_even_from_the_queue(tmp_path: Path) -> None:
-    engine = Replicas(Room(), make_recipe(), tmp_path, 0)
+    engine = Replicas(Room(), make_spec(), tmp_path, 0)
     for request in REQUESTS:
         engine.submit(request)
     list(engine.completed())
@@ -148,7 +149,7 @@ def test_an_aborted_request_ends_as_such_even_from_the_queue(tmp_path: Path) -> 
 
 
 def test_an_engine_that_finishes_nothing_is_given_up(tmp_path: Path) -> None:
-    engine = Replicas(Room({r.sample_id for r in REQUESTS}), make_recipe(), tmp_path, 0)
+    engine = Replicas(Room({r.sample_id for r in REQUESTS}), make_spec(), tmp_path, 0)
     for request in REQUESTS:
         engine.submit(request)
     with pytest.raises(EngineError, match="without finishing a sample; the last time: boom"):
@@ -158,7 +159,7 @@ def test_an_engine_that_finishes_nothing_is_given_up(tmp_path: Path) -> None:
 def test_room_that_comes_up_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replica_pool, "LOOK_SECONDS", 0.0)
     room = Room(places=1)
-    engine = Replicas(room, make_recipe(), tmp_path, 0)
+    engine = Replicas(room, make_spec(), tmp_path, 0)
     room.room = 3
     list(engine.completed())
     assert len(room.born) == 3

@@ -17,7 +17,7 @@ import pytest
 from factory.core.errors import EngineError, RecipeError
 from factory.sampling.engines.local_servers import ServerGroup, flags, vllm_command
 from factory.sampling.engines.placement import place, visible_gpus
-from tests.sampling.conftest import make_recipe
+from tests.sampling.conftest import make_spec
 
 HEALTHY = """
 import http.server, subprocess, sys
@@ -162,7 +162,7 @@ def test_flags_are_those_of_vllms_parser() -> None:
 
 
 def test_the_command_names_model_port_and_seed() -> None:
-    command = vllm_command(make_recipe(model="org/model"), "0.0.0.0", cpu=True)(8001, 7)
+    command = vllm_command(make_spec(model="org/model"), "0.0.0.0", cpu=True)(8001, 7)
     assert command[1:3] == ["-m", "vllm.entrypoints.openai.api_server"]
     for words in (["--model", "org/model"], ["--port", "8001"], ["--seed", "7"]):
         at = command.index(words[0])

@@ -20,8 +20,8 @@ from tests.sampling.conftest import (
     Connect,
     drive,
     failures_of,
-    make_recipe,
     make_requests,
+    make_spec,
     samples_of,
 )
 
@@ -40,7 +40,7 @@ def test_a_sample_is_what_the_embedded_engine_would_write(connected: Connect) ->
     assert (drawn.prompt_id, drawn.index) == (request.prompt.id, 0)
     assert (drawn.n_tokens, drawn.n_prompt_tokens) == (4, 7)
     assert (drawn.finish_reason, drawn.model) == ("stop", "fake")
-    assert drawn.params_fp == make_recipe().params_fp()
+    assert drawn.params_fp == make_spec().params_fp()
     assert abs(drawn.created_at - time.time() * 1000) < 60_000
 
 
@@ -50,7 +50,7 @@ def test_chat_sends_messages_and_joins_split_reasoning(
     stream: bool, field: str, connected: Connect
 ) -> None:
     with FakeServer(answer=lambda body: "2", message={field: "one and one"}) as server:
-        engine = connected(server.url, recipe=make_recipe(**CHAT), api="chat", stream=stream)
+        engine = connected(server.url, spec=make_spec(**CHAT), api="chat", stream=stream)
         (drawn,) = samples_of(drive(engine, make_requests(1)))
         (body,) = server.bodies
     assert drawn.text == "<think>\none and one\n</think>\n\n2"
@@ -252,20 +252,18 @@ def test_an_api_that_lists_no_models_is_used_all_the_same(connected: Connect) ->
 
 
 def test_a_hosted_api_that_lacks_a_setting_is_a_recipe_error(connected: Connect) -> None:
-    recipe = make_recipe(sampling={"top_k": 50})
+    spec = make_spec(sampling={"top_k": 50})
     with FakeServer(owner="openai") as server, pytest.raises(RecipeError, match="top_k is 50"):
-        connected(server.url, recipe=recipe)
+        connected(server.url, spec=spec)
 
 
 ESCALATED = {"policy": "until", "n": 8, "accept": 1, "give_up_after": 4}
 
 
 def test_escalated_prompts_go_where_their_model_is(connected: Connect) -> None:
-    recipe = make_recipe(
-        sampling={**ESCALATED, "escalate": [{"temperature": 1.2}, {"model": "big"}]}
-    )
+    spec = make_spec(sampling={**ESCALATED, "escalate": [{"temperature": 1.2}, {"model": "big"}]})
     with FakeServer() as small, FakeServer(model="big") as big:
-        engine = connected(small.url, big.url, recipe=recipe)
+        engine = connected(small.url, big.url, spec=spec)
         requests = [dataclasses.replace(r, level=r.index) for r in make_requests(4, samples=3)]
         drawn = samples_of(drive(engine, requests))
         assert {body["model"] for body in small.bodies} == {"fake"}
@@ -273,25 +271,25 @@ def test_escalated_prompts_go_where_their_model_is(connected: Connect) -> None:
         assert sorted({body["temperature"] for body in small.bodies}) == [0.6, 1.2]
     told = {(sample.index, sample.model, sample.params_fp) for sample in drawn}
     models = ["fake", "fake", "big"]
-    assert told == {(n, model, recipe.params_fp(n)) for n, model in enumerate(models)}
+    assert told == {(n, model, spec.params_fp(n)) for n, model in enumerate(models)}
 
 
 def test_an_escalation_to_a_model_that_nobody_serves_is_a_recipe_error(connected: Connect) -> None:
-    recipe = make_recipe(sampling={**ESCALATED, "escalate": [{"model": "big"}]})
+    spec = make_spec(sampling={**ESCALATED, "escalate": [{"model": "big"}]})
     with FakeServer() as server, pytest.raises(RecipeError, match="big, which no endpoint serves"):
-        connected(server.url, recipe=recipe)
+        connected(server.url, spec=spec)
 
 
 @pytest.mark.parametrize("owner", ["vllm", "openai"])
 def test_a_loop_is_ended_early_and_its_connection_with_it(owner: str, connected: Connect) -> None:
-    recipe = make_recipe(sampling={"early_stop": {"every": 16}})
+    spec = make_spec(sampling={"early_stop": {"every": 16}})
     loop = "and so on and so on, " * 2000
     with FakeServer(
         owner=owner,
         answer=lambda body: loop if "(0)" in body["prompt"] else "2\n</think>\n\n2",
         pieces=400,
     ) as server:
-        outcomes = samples_of(drive(connected(server.url, recipe=recipe), make_requests(2)))
+        outcomes = samples_of(drive(connected(server.url, spec=spec), make_requests(2)))
     ended = {drawn.finish_reason: drawn for drawn in outcomes}
     assert set(ended) == {"early_stop", "stop"}
     assert 4096 <= len(ended["early_stop"].text) < len(loop)
@@ -308,7 +306,7 @@ def test_a_server_that_is_still_starting_is_waited_for(tmp_path: Path) -> None:
         server.kill()
         threading.Timer(0.5, server.start).start()
         options = ServerOptions(urls=(server.url,), lost_after_s=30)
-        engine = connect(make_recipe(), options, tmp_path)
+        engine = connect(make_spec(), options, tmp_path)
         assert len(samples_of(drive(engine, make_requests(1)))) == 1
         engine.close()
 

@@ -15,8 +15,8 @@ from tests.sampling.conftest import (
     Connect,
     drive,
     failures_of,
-    make_recipe,
     make_requests,
+    make_spec,
     samples_of,
 )
 
@@ -236,4 +236,4 @@ def test_settings_that_a_server_refuses_stop_the_run_at_once(connected: Connect)
         FakeServer(fault=lambda body, number: "400") as server,
         pytest.raises(EngineError, match=r"refuses the recipe's sampling settings.*as you wish"),
     ):
-        connected(server.url, recipe=make_recipe())
+        connected(server.url, spec=make_spec())

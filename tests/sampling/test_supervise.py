@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factory.core.errors import EngineError
+from factory.core.files import read_lines
 from factory.core.nouns import Failure, FinishReason, Message, Prompt, Sample
-from factory.core.run_dir import read_lines
 from factory.sampling.engine import Request
 from factory.sampling.engines.supervisor import EngineDied, Supervisor
 

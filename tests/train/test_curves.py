@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from factory.core.run_dir import append_line
+from factory.core.files import append_line
 from factory.train.curves import curves, write_curves
 
 

@@ -15,9 +15,9 @@ import pytest
 from rich.console import Console
 
 from factory.core.errors import ModelError, RecipeError, Stopped, TrainError
+from factory.core.files import read_lines
 from factory.core.models import model_path
 from factory.core.resources import recipe_path
-from factory.core.run_dir import read_lines
 from factory.recipe.sft import Sft
 from factory.train.directory import TrainDir
 from factory.train.train import train

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from factory.core.errors import ModelError, RunError, RunLocked, StorageError
+from factory.core.files import read_lines
 from factory.core.models import model_path
-from factory.core.run_dir import read_lines
 from factory.recipe.sft import Sft
 from factory.train.directory import TrainDir, is_finished
 

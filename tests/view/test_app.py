@@ -18,7 +18,8 @@ from starlette.testclient import TestClient
 from factory.core.errors import RecipeError, RunError
 from factory.judging.review_verdicts import overlay
 from factory.report.snapshot import take_snapshot
-from factory.view.app import create_app, is_loopback, serve, serving
+from factory.view.app import create_app, serve, serving
+from factory.view.auth import is_loopback
 from factory.view.session import FRESH_SECONDS
 from tests.report.runs import FILTERS, HOSTILE, held, judged_run, prompts, sampled_run, text_of
 

@@ -18,7 +18,7 @@ from factory.judging.review_verdicts import Overlay
 from factory.judging.reviews import Reviews
 from factory.judging.verdicts import judge_run
 from factory.prompts.references import References
-from factory.recipe.review_options import ReviewOptions
+from factory.recipe.corpus import ReviewOptions
 from factory.report.snapshot import take_snapshot
 from factory.view.thresholds import Thresholds
 from tests.report.runs import FILTERS, judged_run

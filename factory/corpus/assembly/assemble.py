@@ -17,8 +17,9 @@ import polars as pl
 import pyarrow as pa
 
 from factory.core.errors import QuotaError, RunError
+from factory.core.files import write_atomic
 from factory.core.nouns import fingerprint
-from factory.core.run_dir import RunDir, read_manifest, write_atomic
+from factory.core.run_dir import RunDir, read_manifest
 from factory.corpus.assembly.inputs import Input, open_inputs, read
 from factory.corpus.assembly.selection import Choice, choose
 from factory.corpus.assembly.statistics import (

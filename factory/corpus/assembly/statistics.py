@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from factory.core.errors import RunError
+from factory.core.files import write_atomic
 from factory.core.nouns import Domain
-from factory.core.run_dir import write_atomic
 from factory.corpus.assembly.quotas import Shortfall
 from factory.judging.funnel import Count, Funnel, Group, Taken
 

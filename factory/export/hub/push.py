@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from factory.core.errors import MissingDependency, PushError, RunError
-from factory.core.run_dir import whole_folder
+from factory.core.files import whole_folder
 from factory.corpus.assembly.statistics import FILE as STATISTICS
 from factory.export.export import corpus_shards, split_of
 from factory.export.hub.card import write_card

@@ -26,7 +26,7 @@ from factory.sampling.engines.placement import place, visible_gpus
 from factory.sampling.engines.vllm import check_engine_args, cpu_args, prepare_environment
 
 if TYPE_CHECKING:
-    from factory.recipe.build import Recipe
+    from factory.recipe.engine import EngineSpec
 
 Command = Callable[[int, int], Sequence[str]]
 """What to run for a (port, seed)."""
@@ -188,7 +188,7 @@ class ServerGroup:
 
 
 def serve(
-    recipe: Recipe,
+    spec: EngineSpec,
     replicas: int = 1,
     port: int = 8000,
     host: str = "127.0.0.1",
@@ -196,7 +196,7 @@ def serve(
     note: Callable[[str], None] = lambda line: print(line, flush=True),
 ) -> None:
     """Serve the recipe's model until Ctrl-C or SIGTERM. A key, if any, is VLLM_API_KEY's."""
-    group = open_group(recipe, replicas, port, host, logs, note)
+    group = open_group(spec, replicas, port, host, logs, note)
     told = False
     with interrupts() as ended:
         try:
@@ -211,7 +211,7 @@ def serve(
 
 
 def open_group(
-    recipe: Recipe,
+    spec: EngineSpec,
     replicas: int,
     port: int,
     host: str,
@@ -219,19 +219,19 @@ def open_group(
     note: Callable[[str], None],
 ) -> ServerGroup:
     """Servers of the recipe's model on consecutive ports, on accelerators of their own."""
-    problems = check_engine_args(recipe.engine.args)
+    problems = check_engine_args(spec.engine.args)
     if problems:
         raise RecipeError(problems)
     prepare_environment()
-    environments = place(replicas, recipe.engine.args, visible_gpus(), os.cpu_count() or 1)
+    environments = place(replicas, spec.engine.args, visible_gpus(), os.cpu_count() or 1)
     ports = range(port, port + replicas)
-    command = vllm_command(recipe, host, cpu=not visible_gpus())
+    command = vllm_command(spec, host, cpu=not visible_gpus())
     return ServerGroup(command, ports, environments, logs, note=note)
 
 
-def vllm_command(recipe: Recipe, host: str, cpu: bool) -> Command:
+def vllm_command(spec: EngineSpec, host: str, cpu: bool) -> Command:
     """vLLM's OpenAI server for a recipe's model and engine arguments."""
-    model = recipe.model
+    model = spec.model
     arguments: dict[str, Any] = {
         "model": model_path(model.id),
         "served_model_name": DEMO_NAME if model.id == DEMO else model.id,
@@ -243,7 +243,7 @@ def vllm_command(recipe: Recipe, host: str, cpu: bool) -> Command:
         "uvicorn_log_level": "warning",
         "enable_prefix_caching": True,
         **(cpu_args() if cpu else {}),
-        **recipe.engine.args,
+        **spec.engine.args,
     }
 
     def command(port: int, seed: int) -> list[str]:

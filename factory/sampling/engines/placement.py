@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from factory.core.errors import Problem, RecipeError
 
 if TYPE_CHECKING:
-    from factory.recipe.build import Recipe
+    from factory.recipe.engine import EngineSpec
 
 
 def visible_gpus() -> list[str]:
@@ -29,11 +29,11 @@ def accelerators(args: Mapping[str, Any]) -> int:
     return prod(int(args.get(name, 1)) for name in sizes)
 
 
-def gpus_of(recipe: Recipe) -> int:
+def gpus_of(spec: EngineSpec) -> int:
     """GPUs that GPU-hours are counted for: as many as the recipe says, or as its engines take."""
-    engine = recipe.engine
+    engine = spec.engine
     replicas = (engine.ray and engine.ray.replicas) or engine.replicas
-    return recipe.sampling.prices.gpus or replicas * accelerators(engine.args)
+    return spec.sampling.prices.gpus or replicas * accelerators(engine.args)
 
 
 def place(

@@ -14,17 +14,11 @@ from typing import TYPE_CHECKING
 from factory.core.errors import FactoryError
 from factory.sampling.engine import Engine, Request
 from factory.sampling.engines.placement import place, visible_gpus
-from factory.sampling.engines.replica_pool import (
-    Answer,
-    Remote,
-    Replica,
-    ReplicaDied,
-    Replicas,
-    without_judging,
-)
+from factory.sampling.engines.replica import Answer, Replica, ReplicaDied
+from factory.sampling.engines.replica_pool import Remote, Replicas
 
 if TYPE_CHECKING:
-    from factory.recipe.build import Recipe
+    from factory.recipe.engine import EngineSpec
 
 WAIT_SECONDS = 0.05
 GRACE_SECONDS = 10.0
@@ -35,21 +29,21 @@ class ProcessHost:
 
     patience_s = float("inf")  # a large model loads for minutes; deaths are counted anyway
 
-    def __init__(self, recipe: Recipe, run: Path) -> None:
-        engine = recipe.engine
+    def __init__(self, spec: EngineSpec, run: Path) -> None:
+        engine = spec.engine
         cores, gpus = sorted(os.sched_getaffinity(0)), visible_gpus()
         self._shares = place(engine.replicas, engine.args, gpus, len(cores), "engine.replicas")
         # Without accelerators cores are what is shared out: two engines with threads on one core
         # wait for each other at every step.
         numbers = range(engine.replicas)
         self._cores = [[] if gpus else _share(cores, n, engine.replicas) for n in numbers]
-        self._recipe, self._run = without_judging(recipe), run
+        self._spec, self._run = spec, run
 
     def places(self) -> int:
         return len(self._shares)
 
     def start(self, number: int, seed: int) -> Remote:
-        return _Process(self._recipe, self._run, seed, self._shares[number], self._cores[number])
+        return _Process(self._spec, self._run, seed, self._shares[number], self._cores[number])
 
     def answered(self, asked: Sequence[Remote]) -> Sequence[Remote]:
         pipes = {remote.pipe: remote for remote in asked if isinstance(remote, _Process)}
@@ -65,7 +59,7 @@ class _Process:
 
     def __init__(
         self,
-        recipe: Recipe,
+        spec: EngineSpec,
         run: Path,
         seed: int,
         environment: Mapping[str, str],
@@ -73,7 +67,7 @@ class _Process:
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        arguments = (theirs, recipe, run, seed, environment, cores)
+        arguments = (theirs, spec, run, seed, environment, cores)
         # Not a daemon: those may have no children, and tensor parallelism is made of them.
         self._process = context.Process(target=_live, args=arguments, name="replica", daemon=False)
         self._process.start()
@@ -111,7 +105,7 @@ class _Process:
 
 def _live(
     pipe: Connection,
-    recipe: Recipe,
+    spec: EngineSpec,
     run: Path,
     seed: int,
     environment: Mapping[str, str],
@@ -127,7 +121,7 @@ def _live(
         os.dup2(log.fileno(), 2)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
-            replica = Replica(recipe, run, seed)
+            replica = Replica(spec, run, seed)
             pipe.send(replica.ready())
             while True:
                 pipe.send(replica.turn(*pipe.recv()))
@@ -147,7 +141,7 @@ def _share(cores: Sequence[int], number: int, of: int) -> list[int]:
     return list(cores[first : first + size])
 
 
-def open_engine(recipe: Recipe, run: Path, start: int) -> Engine:
+def open_engine(spec: EngineSpec, run: Path, start: int) -> Engine:
     """The embedded engine of a recipe that asks for several replicas."""
     run.mkdir(parents=True, exist_ok=True)
-    return Replicas(ProcessHost(recipe, run), recipe, run, start)
+    return Replicas(ProcessHost(spec, run), spec, run, start)

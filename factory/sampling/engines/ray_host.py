@@ -15,21 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from factory.core.errors import EngineError, FactoryError, MissingDependency
 from factory.core.nouns import Failure, Sample
-from factory.recipe.ray_options import RayOptions
+from factory.recipe.engine import RayOptions
 from factory.sampling.engine import Engine, Request
 from factory.sampling.engines.placement import accelerators
-from factory.sampling.engines.replica_pool import (
-    Answer,
-    Ready,
-    Remote,
-    Replica,
-    ReplicaDied,
-    Replicas,
-    without_judging,
-)
+from factory.sampling.engines.replica import Answer, Ready, Replica, ReplicaDied
+from factory.sampling.engines.replica_pool import Remote, Replicas
 
 if TYPE_CHECKING:
-    from factory.recipe.build import Recipe
+    from factory.recipe.engine import EngineSpec
 
 WAIT_SECONDS = 0.05
 JOIN_ATTEMPTS = 3
@@ -38,13 +31,13 @@ JOIN_ATTEMPTS = 3
 class ReplicaActor:
     """What runs in the actor. Its node has no run directory, so its log is thrown away."""
 
-    def __init__(self, recipe: Recipe, seed: int) -> None:
+    def __init__(self, spec: EngineSpec, seed: int) -> None:
         # Nothing is loaded yet: what fails here reaches the driver as a death, whatever it was.
-        self._recipe, self._seed = recipe, seed
+        self._spec, self._seed = spec, seed
         self._scratch = tempfile.TemporaryDirectory(prefix="factory-replica-")
 
     def ready(self) -> Ready:
-        self._replica = Replica(self._recipe, Path(self._scratch.name), self._seed)
+        self._replica = Replica(self._spec, Path(self._scratch.name), self._seed)
         return self._replica.ready()
 
     def turn(self, requests: list[Request], aborts: list[str]) -> list[Sample | Failure]:
@@ -87,10 +80,10 @@ class _Actor:
 class RayHost:
     """A cluster, which may grow."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self._options = recipe.engine.ray or RayOptions()
+    def __init__(self, spec: EngineSpec) -> None:
+        self._options = spec.engine.ray or RayOptions()
         self._ray = _connected(self._options)
-        self._recipe = without_judging(recipe)
+        self._spec = spec
         self.patience_s = self._options.patience_s
         try:
             self._await_room()
@@ -104,7 +97,7 @@ class RayHost:
     def start(self, number: int, seed: int) -> Remote:
         options, group = self._resources()
         actor = self._ray.remote(ReplicaActor).options(**options)
-        return _Actor(self._ray, actor.remote(self._recipe, seed), group)
+        return _Actor(self._ray, actor.remote(self._spec, seed), group)
 
     def answered(self, asked: Sequence[Remote]) -> Sequence[Remote]:
         calls = {remote.call: remote for remote in asked if isinstance(remote, _Actor)}
@@ -143,7 +136,7 @@ class RayHost:
         options: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus}
         if not gpus:
             options["runtime_env"] = {"env_vars": {"OMP_NUM_THREADS": str(cpus)}}
-        elif self._recipe.engine.args.get("distributed_executor_backend") == "ray":
+        elif self._spec.engine.args.get("distributed_executor_backend") == "ray":
             # vLLM places its own workers, a GPU each; the actor itself computes nothing.
             from ray.util.placement_group import placement_group
             from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
@@ -161,7 +154,7 @@ class RayHost:
             return self._options.gpus
         if not self._ray.cluster_resources().get("GPU"):
             return 0
-        return accelerators(self._recipe.engine.args)
+        return accelerators(self._spec.engine.args)
 
 
 def _last_line(error: Exception) -> str:
@@ -215,6 +208,6 @@ def _knock(address: str | None) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
-def open_engine(recipe: Recipe, run: Path, start: int) -> Engine:
+def open_engine(spec: EngineSpec, run: Path, start: int) -> Engine:
     """The `ray` engine of a recipe."""
-    return Replicas(RayHost(recipe), recipe, run, start)
+    return Replicas(RayHost(spec), spec, run, start)

@@ -13,7 +13,7 @@ from factory.core.run_dir import sample_parts
 from factory.sampling.engine import Engine, Request, Worker
 
 if TYPE_CHECKING:
-    from factory.recipe.build import Recipe
+    from factory.recipe.engine import EngineSpec
 
 
 class Replay:
@@ -63,7 +63,7 @@ class Replay:
         self._tables.clear()
 
 
-def open_engine(recipe: Recipe, run: Path, start: int) -> Engine:
+def open_engine(spec: EngineSpec, run: Path, start: int) -> Engine:
     """The `replay` engine of a recipe."""
-    assert recipe.engine.replay is not None  # the schema asks for it
-    return Replay(recipe.engine.replay)
+    assert spec.engine.replay is not None  # the schema asks for it
+    return Replay(spec.engine.replay)

@@ -9,8 +9,6 @@ deaths runs alone from then on: if it kills once more, it is a Failure and not t
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,12 +20,11 @@ from factory.core.errors import EngineError
 from factory.core.nouns import Failure, Sample, fingerprint
 from factory.core.run_dir import log_event
 from factory.sampling.engine import Request, Worker
+from factory.sampling.engines.replica import Answer, Ready, ReplicaDied
 
 if TYPE_CHECKING:
-    from factory.recipe.build import Recipe
+    from factory.recipe.engine import EngineSpec
 
-TURN_SECONDS = 0.25
-"""A replica comes back after this long even if nothing has finished, to take in new requests."""
 
 LOOK_SECONDS = 10.0
 """Between two looks at how many replicas there is room for: nodes may join."""
@@ -37,50 +34,6 @@ FIRST_HELPING = 64
 
 SUSPECT, POISON = 2, 3
 """Deaths a request was held at: from the first number on it runs alone, at the second it fails."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """What a replica says once it has loaded."""
-
-    capacity: int
-    where: str  # its process and machine
-
-
-Answer = Ready | list[Sample | Failure]
-"""The first of a replica says that it is ready; each further one is a turn's."""
-
-
-class Replica:
-    """What runs elsewhere: one engine and its turns."""
-
-    def __init__(self, recipe: Recipe, folder: Path, seed: int) -> None:
-        from factory.sampling.engines.vllm import VllmEngine, prepare_environment
-
-        prepare_environment()
-        self._engine = VllmEngine(recipe, folder, seed)
-        self._held = 0
-
-    def ready(self) -> Ready:
-        where = f"process {os.getpid()} on {socket.gethostname()}"
-        return Ready(self._engine.capacity, where)
-
-    def turn(self, requests: list[Request], aborts: list[str]) -> list[Sample | Failure]:
-        """Take these in, drop those, and work until the turn is over or nothing is left."""
-        for request in requests:
-            self._engine.submit(request)
-        self._held += len(requests)
-        self._engine.abort(aborts)
-        deadline = time.monotonic() + TURN_SECONDS
-        done: list[Sample | Failure] = []
-        while self._held > len(done) and time.monotonic() < deadline:
-            done.extend(self._engine.completed())
-        self._held -= len(done)
-        return done
-
-
-class ReplicaDied(Exception):
-    """A replica is gone, with whatever it held."""
 
 
 class Remote(Protocol):
@@ -158,10 +111,10 @@ class _Seat:
 class Replicas:
     """A host's replicas as one engine."""
 
-    def __init__(self, host: Host, recipe: Recipe, run: Path, start: int) -> None:
+    def __init__(self, host: Host, spec: EngineSpec, run: Path, start: int) -> None:
         self._host, self._run = host, run
-        self._sampling_seed, self._start, self._born = recipe.sampling.seed, start, 0
-        self._max_restarts = recipe.engine.max_restarts
+        self._sampling_seed, self._start, self._born = spec.sampling.seed, start, 0
+        self._max_restarts = spec.engine.max_restarts
         self._fruitless = 0  # deaths since the last finished sample
         self._queue: deque[Request] = deque()
         self._alone: deque[Request] = deque()
@@ -313,8 +266,3 @@ def _worker(place: int, seat: _Seat) -> Worker:
     done = tally.samples, tally.tokens, tally.seconds
     died = {"died": tally.deaths} if tally.deaths else {}
     return Worker(f"replica {place}", limit > 0, limit, len(seat.held), *done, died)
-
-
-def without_judging(recipe: Recipe) -> Recipe:
-    """The recipe as a replica needs it: filters and sources, which may be the user's code, stay."""
-    return recipe.model_copy(update={"filters": {}, "sources": ()})

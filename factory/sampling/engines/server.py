@@ -38,7 +38,7 @@ from factory.sampling.engines.endpoint_pool import Fleet, Job, Refusal
 from factory.sampling.engines.openai_api import Ask, Reply, Wire, check_fit
 
 if TYPE_CHECKING:
-    from factory.recipe.build import Recipe
+    from factory.recipe.engine import EngineSpec
 
 _WAIT_S = 0.05
 _AT_ONCE = 1024
@@ -48,18 +48,18 @@ _BYTES_PER_TOKEN = 4
 class ServerEngine:
     """Endpoints of one model. Raises EngineError once none has answered for `lost_after_s`."""
 
-    def __init__(self, recipe: Recipe, options: ServerOptions, log: Path) -> None:
-        check_fit(recipe.prompting, recipe.sampling, options)
-        self._recipe, self._options, self._log = recipe, options, log
-        self._tokenizer = _tokenizer(recipe, options)
-        self._model_name = DEMO_NAME if recipe.model.id == DEMO else recipe.model.id
+    def __init__(self, spec: EngineSpec, options: ServerOptions, log: Path) -> None:
+        check_fit(spec.prompting, spec.sampling, options)
+        self._spec, self._options, self._log = spec, options, log
+        self._tokenizer = _tokenizer(spec, options)
+        self._model_name = DEMO_NAME if spec.model.id == DEMO else spec.model.id
         self._asked_for, self._asked = "", Ask("")
         self._open = 0  # submitted and not yet told of
         self._ended: queue.SimpleQueue[Sample | Failure | BaseException] = queue.SimpleQueue()
         self._dead: BaseException | None = None
-        self._wire = Wire(recipe.prompting, recipe.sampling, options)
+        self._wire = Wire(spec.prompting, spec.sampling, options)
         self._levels: dict[int, tuple[str | None, str]] = {}
-        key, own = _key(options), _served_names(recipe, options)
+        key, own = _key(options), _served_names(spec, options)
         others = self._wire.other_models
         endpoints = [
             Endpoint(url, Lanes(key), self._wire, options, own, others) for url in options.urls
@@ -72,7 +72,7 @@ class ServerEngine:
         self._thread.start()
 
     def submit(self, request: Request) -> None:
-        ask, early_stop = self._ask(request), self._recipe.sampling.early_stop
+        ask, early_stop = self._ask(request), self._spec.sampling.early_stop
         watch = partial(watch_for, early_stop, request.prompt, ask.prefill) if early_stop else None
         job = Job(request, ask, watch=watch)
         self._open += 1
@@ -116,12 +116,12 @@ class ServerEngine:
     def _room(self) -> int:
         """A little more than the servers take, so that a freed place never waits for the caller."""
         limits = sum(endpoint.concurrency.limit for endpoint in self._fleet.endpoints)
-        return self._recipe.engine.max_in_flight or limits + max(8, limits // 4)
+        return self._spec.engine.max_in_flight or limits + max(8, limits // 4)
 
     def _ask(self, request: Request) -> Ask:
         """A prompt's samples come in a row, so its rendering is kept for the next."""
         if self._asked_for != request.prompt.id:
-            prompting = self._recipe.prompting
+            prompting = self._spec.prompting
             if self._options.api == "chat":
                 messages = tuple(prompting.messages_for(request.prompt))
                 prefill = prompting.prefill_for(request.prompt)
@@ -138,8 +138,8 @@ class ServerEngine:
     def _level(self, level: int) -> tuple[str | None, str]:
         """An escalation level's model, where it is another, and the fingerprint of its settings."""
         if level not in self._levels:
-            model = self._recipe.sampling.escalate[level - 1].model if level else None
-            self._levels[level] = model, self._recipe.params_fp(level)
+            model = self._spec.sampling.escalate[level - 1].model if level else None
+            self._levels[level] = model, self._spec.params_fp(level)
         return self._levels[level]
 
     # In the loop's thread ------------------------------------------------------------------------
@@ -205,10 +205,10 @@ class ServerEngine:
             log.write(line + "\n")
 
 
-def connect(recipe: Recipe, options: ServerOptions, run: Path) -> ServerEngine:
+def connect(spec: EngineSpec, options: ServerOptions, run: Path) -> ServerEngine:
     """An engine of which at least one endpoint has generated its first token."""
     run.mkdir(parents=True, exist_ok=True)
-    engine = ServerEngine(recipe, options, run / "engine.log")
+    engine = ServerEngine(spec, options, run / "engine.log")
     try:
         engine.wait_ready()
     except BaseException:
@@ -217,18 +217,18 @@ def connect(recipe: Recipe, options: ServerOptions, run: Path) -> ServerEngine:
     return engine
 
 
-def open_engine(recipe: Recipe, run: Path, start: int) -> Engine:
+def open_engine(spec: EngineSpec, run: Path, start: int) -> Engine:
     """The `server` engine of a recipe."""
-    assert recipe.engine.server is not None  # the schema asks for it
-    return connect(recipe, recipe.engine.server, run)
+    assert spec.engine.server is not None  # the schema asks for it
+    return connect(spec, spec.engine.server, run)
 
 
-def _served_names(recipe: Recipe, options: ServerOptions) -> list[str]:
+def _served_names(spec: EngineSpec, options: ServerOptions) -> list[str]:
     """What a server may call the recipe's model."""
     if options.model:
         return [options.model]
-    if recipe.model.id != DEMO:
-        return [recipe.model.id]
+    if spec.model.id != DEMO:
+        return [spec.model.id]
     return [DEMO_NAME, DEMO, str(cache_dir() / "models" / DEMO_NAME)]
 
 
@@ -252,18 +252,18 @@ def _key(options: ServerOptions) -> str | None:
     return key
 
 
-def _tokenizer(recipe: Recipe, options: ServerOptions) -> Any:
+def _tokenizer(spec: EngineSpec, options: ServerOptions) -> Any:
     """The model's tokenizer where the prompt is rendered here, otherwise None."""
-    if options.api == "chat" or not recipe.prompting.is_chat:
+    if options.api == "chat" or not spec.prompting.is_chat:
         return None
     try:
         from transformers import AutoTokenizer
     except ImportError as error:
         raise MissingDependency(
-            f"rendering `template: {recipe.prompting.template}` here needs transformers: install "
+            f"rendering `template: {spec.prompting.template}` here needs transformers: install "
             "the extra `cpu` or `gpu`, or let the server render it with engine.server.api: chat"
         ) from error
-    model = recipe.model
+    model = spec.model
     try:
         return AutoTokenizer.from_pretrained(
             model.tokenizer or model_path(model.id),

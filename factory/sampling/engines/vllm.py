@@ -27,7 +27,7 @@ from factory.sampling.engine import Engine, Request, Worker
 from factory.sampling.engines.supervisor import EngineDied, Supervisor
 
 if TYPE_CHECKING:
-    from factory.recipe.build import Recipe
+    from factory.recipe.engine import EngineSpec
 
 KEPT_STOPS = frozenset({"</answer>"})
 """Stop strings that belong to the text; vLLM leaves a stop string out."""
@@ -50,21 +50,21 @@ def cpu_args() -> dict[str, Any]:
 class VllmEngine:
     """One embedded vLLM engine."""
 
-    def __init__(self, recipe: Recipe, run: Path, seed: int) -> None:
-        self.recipe = recipe
-        self.model_name = DEMO_NAME if recipe.model.id == DEMO else recipe.model.id
+    def __init__(self, spec: EngineSpec, run: Path, seed: int) -> None:
+        self.spec = spec
+        self.model_name = DEMO_NAME if spec.model.id == DEMO else spec.model.id
         self._rendered_for, self._rendered = "", ("", "", list[int]())
         self._pending: dict[str, _Pending] = {}
         self._ended: list[Sample | Failure] = []  # ended without a step: refused or aborted
         with _quiet(run / "engine.log"), hidden("llvmlite.binding.ffi"):
-            self._engine = _start(engine_args(recipe, seed), recipe)
+            self._engine = _start(engine_args(spec, seed), spec)
         _wake_at_death(self._engine.engine_core)
         self._death: Exception | None = None  # met while a request was handed over
         tokenizer = self._engine.get_tokenizer()
         self._tokenizer = tokenizer
         config = self._engine.vllm_config
         self.max_model_len: int = config.model_config.max_model_len
-        self.capacity: int = recipe.engine.max_in_flight or 2 * config.scheduler_config.max_num_seqs
+        self.capacity: int = spec.engine.max_in_flight or 2 * config.scheduler_config.max_num_seqs
         self._levels: dict[int, tuple[Any, str]] = {}
 
     def submit(self, request: Request) -> None:
@@ -93,7 +93,7 @@ class VllmEngine:
             prefill,
             len(tokens),
             params_fp,
-            watch_for(self.recipe.sampling.early_stop, request.prompt, prefill),
+            watch_for(self.spec.sampling.early_stop, request.prompt, prefill),
         )
 
     def completed(self) -> Iterator[Sample | Failure]:
@@ -144,7 +144,7 @@ class VllmEngine:
     def _tokens(self, request: Request) -> tuple[str, str, list[int]]:
         """Prompt text, prefill and token ids; a prompt's samples come in a row, so one is kept."""
         if self._rendered_for != request.prompt.id:
-            rendered = self.recipe.prompting.render(request.prompt, self._tokenizer)
+            rendered = self.spec.prompting.render(request.prompt, self._tokenizer)
             tokens = self._tokenizer.encode(
                 rendered.prompt_text + rendered.prefill,
                 add_special_tokens=rendered.special_tokens,
@@ -156,14 +156,14 @@ class VllmEngine:
     def _settings(self, level: int) -> tuple[Any, str]:
         """vLLM's SamplingParams of an escalation level and their fingerprint."""
         if level not in self._levels:
-            self._levels[level] = self._sampling_params(level), self.recipe.params_fp(level)
+            self._levels[level] = self._sampling_params(level), self.spec.params_fp(level)
         return self._levels[level]
 
     def _sampling_params(self, level: int) -> Any:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        sampling = self.recipe.sampling.at(level)
+        sampling = self.spec.sampling.at(level)
         # No per-request seed: it crashes vLLM's CPU backend and makes a prompt's samples equal.
         return SamplingParams(
             temperature=sampling.temperature,
@@ -172,7 +172,7 @@ class VllmEngine:
             min_p=sampling.min_p,
             repetition_penalty=sampling.repetition_penalty,
             max_tokens=sampling.max_tokens,
-            stop=[*self.recipe.prompting.stop, *sampling.stop],
+            stop=[*self.spec.prompting.stop, *sampling.stop],
             # A template's token inside a text is a defect to be seen, not to be hidden.
             skip_special_tokens=False,
             spaces_between_special_tokens=False,
@@ -214,20 +214,16 @@ def _refusal(request: Request, kind: FailureKind, detail: str) -> Failure:
     return Failure(request.prompt.id, request.index, kind, detail, retryable=False)
 
 
-def open_engine(recipe: Recipe, run: Path, start: int) -> Engine:
-    """A supervised embedded engine, or several in processes of their own."""
-    if recipe.engine.replicas > 1:
-        from factory.sampling.engines import process_host
-
-        return process_host.open_engine(recipe, run, start)
+def open_engine(spec: EngineSpec, run: Path, start: int) -> Engine:
+    """The `vllm` engine: one, in this process, supervised."""
     prepare_environment()
 
     def make(restart: int) -> VllmEngine:
         # An engine started again with its old seed draws its old samples again.
-        seed = int(fingerprint([recipe.sampling.seed, start, restart], 7), 16)
-        return VllmEngine(recipe, run, seed)
+        seed = int(fingerprint([spec.sampling.seed, start, restart], 7), 16)
+        return VllmEngine(spec, run, seed)
 
-    return Supervisor(make, recipe.engine.max_restarts, run)
+    return Supervisor(make, spec.engine.max_restarts, run)
 
 
 def prepare_environment() -> None:
@@ -267,12 +263,12 @@ def check_engine_args(args: dict[str, Any]) -> list[Problem]:
     return problems
 
 
-def engine_args(recipe: Recipe, seed: int) -> Any:
+def engine_args(spec: EngineSpec, seed: int) -> Any:
     """vLLM's EngineArgs for a recipe. Raises RecipeError for arguments vLLM does not have."""
-    problems = check_engine_args(recipe.engine.args)
+    problems = check_engine_args(spec.engine.args)
     if problems:
         raise RecipeError(problems)
-    model = recipe.model
+    model = spec.model
     arguments: dict[str, Any] = {
         "model": model_path(model.id),
         "tokenizer": model.tokenizer,
@@ -284,7 +280,7 @@ def engine_args(recipe: Recipe, seed: int) -> Any:
         "stream_interval": 16,
         "enable_prefix_caching": True,
         **({} if has_gpu() else cpu_args()),
-        **recipe.engine.args,
+        **spec.engine.args,
     }
     return _engine_args_class()(**arguments)
 
@@ -300,7 +296,7 @@ def _engine_args_class() -> Any:
     return EngineArgs
 
 
-def _start(args: Any, recipe: Recipe) -> Any:
+def _start(args: Any, spec: EngineSpec) -> Any:
     from vllm.v1.engine.llm_engine import LLMEngine
 
     try:
@@ -309,7 +305,7 @@ def _start(args: Any, recipe: Recipe) -> Any:
         # transformers and vLLM say "no such model" and "does not fit" with these two.
         reason = str(error).strip().splitlines()[0]
         raise ModelError(
-            f"model {recipe.model.id!r} cannot be loaded: {reason}. Check the name, the network or "
+            f"model {spec.model.id!r} cannot be loaded: {reason}. Check the name, the network or "
             "the token for a private model, and engine.args; engine.log in the run directory has "
             "the engine's own words."
         ) from error

@@ -1,0 +1,184 @@
+"""Parts of a recipe, parsed by their schemas; errors in the recipe's own terms.
+
+Every problem names its place (file, line, key), the value and what to write instead.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from factory.core.errors import Problem, RecipeError
+from factory.prompts import LOADERS, loader_class
+from factory.prompts.source import Source
+from factory.recipe.document import Document, Loc, dotted
+from filters import FILTERS, FilterClassError, filter_class, own_filter_class
+from filters.base import Filter
+
+
+class Strict(BaseModel):
+    """A part of a recipe: unknown keys are refused, nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def filters_by_name(names: Iterable[str]) -> dict[str, Filter]:
+    """Filters with their defaults. Raises RecipeError for a name there is none of."""
+    data: dict[str, Any] = {name.strip(): {} for name in names}
+    problems: list[Problem] = []
+    found: dict[str, Filter] = parse_filters(data, Document({"filters": data}), problems)
+    if problems:
+        raise RecipeError(problems)
+    return found
+
+
+def parse_sources(raw: Any, document: Document, problems: list[Problem]) -> Any:
+    if not isinstance(raw, list):
+        return raw if raw is not None else []
+    parsed = []
+    for number, item in enumerate(raw):
+        loc: Loc = ("sources", number)
+        kind = item.get("kind") if isinstance(item, dict) else None
+        if kind not in LOADERS:
+            what = f"is {kind!r}; it must be one of {', '.join(LOADERS)}{meant(kind, LOADERS)}"
+            problems.append(problem_at(document, (*loc, "kind"), what))
+            continue
+        source = parse_part(loader_class(kind), item, loc, document, problems)
+        if source is not None:
+            parsed.append(source)
+    # An empty list here would report "no sources" beside the real problem.
+    return parsed if parsed or not raw else [Source.model_construct(kind="unreadable")]
+
+
+def parse_filters(raw: Any, document: Document, problems: list[Problem]) -> Any:
+    if not isinstance(raw, dict):
+        return raw if raw is not None else {}
+    parsed = {}
+    for name, fields in raw.items():
+        loc: Loc = ("filters", name)
+        own = fields.get("class") if isinstance(fields, dict) else None
+        if own is not None:
+            fields = {key: value for key, value in fields.items() if key != "class"}
+            try:
+                kind = own_filter_class(own)
+            except FilterClassError as error:
+                problems.append(problem_at(document, (*loc, "class"), f"is {own!r}: {error}"))
+                continue
+        elif name in FILTERS:
+            kind = filter_class(name)
+        else:
+            what = f"is no filter; the filters are {', '.join(FILTERS)}{meant(name, FILTERS)}"
+            problems.append(problem_at(document, loc, what))
+            continue
+        found = parse_part(kind, fields or {}, loc, document, problems)
+        if found is not None:
+            parsed[name] = found
+    return parsed
+
+
+_Part = TypeVar("_Part", bound=BaseModel)
+
+
+def parse_part(
+    kind: type[_Part], fields: Any, loc: Loc, document: Document, problems: list[Problem]
+) -> _Part | None:
+    """One part of a document by its own schema; what is wrong with it goes to `problems`."""
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        problems.extend(explain_validation(error, loc, kind, document))
+        return None
+
+
+_LIMITS = {
+    "greater_than_equal": ("ge", "it must be at least {}"),
+    "greater_than": ("gt", "it must be more than {}"),
+    "less_than_equal": ("le", "it must be at most {}"),
+    "less_than": ("lt", "it must be less than {}"),
+}
+
+
+def explain_validation(
+    error: ValidationError, base: Loc, root: type[BaseModel], document: Document
+) -> list[Problem]:
+    """pydantic's errors in the recipe's own terms: place, value, remedy."""
+    by_place: dict[Loc, list[ErrorDetails]] = {}
+    for item in error.errors(include_url=False):
+        by_place.setdefault(_written(base, item, document), []).append(item)
+    problems = []
+    for loc, items in by_place.items():
+        # A key that takes a number or a mapping is refused once by each: say the one that fits.
+        fitting = [item for item in items if not item["type"].endswith("_type")]
+        if not fitting and any(len(loc) < len(at) and at[: len(loc)] == loc for at in by_place):
+            continue
+        fitting = fitting or items[:1]
+        problems += [problem_at(document, loc, _in_words(item, root)) for item in fitting]
+    return problems
+
+
+def _written(base: Loc, item: ErrorDetails, document: Document) -> Loc:
+    """Where an error is in the file: pydantic adds the name of each alternative it tried."""
+    loc = base
+    for key in item["loc"]:
+        here = (*loc, key)
+        loc = here if any(known[: len(here)] == here for known in document.places) else loc
+    return (*loc, item["loc"][-1]) if item["type"] == "missing" else loc
+
+
+def _in_words(item: ErrorDetails, root: type[BaseModel]) -> str:
+    value, context = item["input"], item.get("ctx", {})
+    if item["type"] == "extra_forbidden":
+        keys = _keys_at(root, item["loc"][:-1])
+        listing = f"; the keys are {', '.join(keys)}" if keys else ""
+        return f"is not a key here{meant(item['loc'][-1], keys)}{listing}"
+    if item["type"] == "missing":
+        return "is missing; add it"
+    if item["type"] in _LIMITS:
+        key, words = _LIMITS[item["type"]]
+        return f"is {value!r}; {words.format(context[key])}"
+    if item["type"] == "literal_error":
+        return f"is {value!r}; it must be {context['expected']}"
+    if item["type"] == "value_error":
+        told = str(context["error"])
+        return f"does not fit: {told}" if isinstance(value, dict) else f"is {value!r}: {told}"
+    return f"is {value!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
+
+
+def _keys_at(root: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """The keys of the part of the schema that `loc` leads to, where they are known."""
+    part = root
+    for key in loc:
+        field = part.model_fields.get(str(key))
+        if field is None or not isinstance(field.annotation, type):
+            return []
+        if not issubclass(field.annotation, BaseModel):
+            return []
+        part = field.annotation
+    return list(part.model_fields)
+
+
+def meant(word: Any, known: Iterable[str]) -> str:
+    """A suggestion, in brackets, where a name is close to a known one."""
+    close = difflib.get_close_matches(str(word), list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def problem_at(document: Document, loc: Loc, what: str) -> Problem:
+    """What is wrong at one place of a document, with the file and line it was written at."""
+    place = document.place(loc)
+    return Problem(f"{place}: {dotted(loc)}" if place else dotted(loc), what)
+
+
+def sort_problems(problems: Iterable[Problem]) -> list[Problem]:
+    """Each problem once, in the order of the file."""
+    return sorted(dict.fromkeys(problems), key=lambda problem: _line(problem.place))
+
+
+def _line(place: str) -> tuple[str, int]:
+    file, _, rest = place.partition(":")
+    number = rest.split(":")[0]
+    return file, int(number) if number.isdigit() else 0

@@ -1,0 +1,64 @@
+"""One engine that runs elsewhere, in turns: what it is sent and what it answers."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from factory.core.nouns import Failure, Sample
+from factory.sampling.engine import Request
+
+if TYPE_CHECKING:
+    from factory.recipe.engine import EngineSpec
+
+
+TURN_SECONDS = 0.25
+"""A replica comes back after this long even if nothing has finished, to take in new requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a replica says once it has loaded."""
+
+    capacity: int
+    where: str  # its process and machine
+
+
+Answer = Ready | list[Sample | Failure]
+"""The first of a replica says that it is ready; each further one is a turn's."""
+
+
+class Replica:
+    """What runs elsewhere: one engine and its turns."""
+
+    def __init__(self, spec: EngineSpec, folder: Path, seed: int) -> None:
+        from factory.sampling.engines.vllm import VllmEngine, prepare_environment
+
+        prepare_environment()
+        self._engine = VllmEngine(spec, folder, seed)
+        self._held = 0
+
+    def ready(self) -> Ready:
+        where = f"process {os.getpid()} on {socket.gethostname()}"
+        return Ready(self._engine.capacity, where)
+
+    def turn(self, requests: list[Request], aborts: list[str]) -> list[Sample | Failure]:
+        """Take these in, drop those, and work until the turn is over or nothing is left."""
+        for request in requests:
+            self._engine.submit(request)
+        self._held += len(requests)
+        self._engine.abort(aborts)
+        deadline = time.monotonic() + TURN_SECONDS
+        done: list[Sample | Failure] = []
+        while self._held > len(done) and time.monotonic() < deadline:
+            done.extend(self._engine.completed())
+        self._held -= len(done)
+        return done
+
+
+class ReplicaDied(Exception):
+    """A replica is gone, with whatever it held."""
