@@ -32,6 +32,7 @@ check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	$(PYTEST) -m "not real"
 
 # Everything, the real model, sandbox and browser included.
@@ -39,6 +40,7 @@ test: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	$(PYTEST) --durations=25
 
 # What is generated from the code: the recipe schema and the references in docs/.

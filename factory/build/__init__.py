@@ -1,0 +1,1 @@
+"""The only room where sampling meets judging: recipe → corpus."""

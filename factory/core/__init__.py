@@ -1,0 +1,1 @@
+"""Nouns, errors and the run directory: what every other room may import."""

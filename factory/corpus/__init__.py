@@ -1,0 +1,1 @@
+"""Verdicts → rows: which kept samples become rows, and how they are written."""

@@ -1,0 +1,1 @@
+"""pass@k, cons@k and comparisons, with intervals."""

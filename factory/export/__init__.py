@@ -1,0 +1,1 @@
+"""Corpora as files for trainers and for the Hub."""

@@ -1,0 +1,1 @@
+"""Samples → metrics → verdicts: a pure function of the log and the recipe."""

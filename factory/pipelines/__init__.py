@@ -1,0 +1,1 @@
+"""Recipes as steps of one resumable run."""

@@ -1,0 +1,1 @@
+"""The sampling loop, the engines it feeds and the scheduling behind it."""

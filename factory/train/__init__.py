@@ -1,0 +1,1 @@
+"""SFT, GRPO and reward models, by recipe."""

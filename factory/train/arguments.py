@@ -72,8 +72,10 @@ def accumulation(recipe: Training) -> int:
 
 
 def one_cpu_process() -> bool:
-    """Whether there is neither an accelerator nor a launch of several processes: then losses are
-    computed by factory.train.cpu_loss and cpu_policy, which TRL's kernels for GPUs do not serve."""
+    """Whether there is neither an accelerator nor a launch of several processes.
+
+    Then losses are computed by `cpu_loss` and `policy.cpu_log_probs`: TRL's kernels need a GPU.
+    """
     import torch
 
     return not torch.accelerator.is_available() and "WORLD_SIZE" not in os.environ

@@ -30,7 +30,7 @@ class Kind(NamedTuple):
 
 KINDS = {
     "sft": Kind("factory.recipe.sft:Sft", "factory.train.sft:train_sft"),
-    "grpo": Kind("factory.recipe.grpo:Grpo", "factory.train.grpo:train_grpo"),
+    "grpo": Kind("factory.recipe.grpo:Grpo", "factory.train.policy.grpo:train_grpo"),
     "reward_model": Kind(
         "factory.recipe.reward_model:RewardModel", "factory.train.reward_model:train_reward_model"
     ),

@@ -28,7 +28,7 @@ from factory.export.trainer_configs import GPUS, verl_warmup
 if TYPE_CHECKING:
     from factory.recipe.grpo import Grpo
     from factory.recipe.training import Lora
-    from factory.train.grpo import Question
+    from factory.train.policy.grpo import Question
 
 NO_CLIP = 1e9
 """verl clips a bad completion's ratio a second time, at 3 unless told; R1's range ends at 11."""
@@ -63,7 +63,7 @@ def export_rl(recipe: Grpo, out: Path) -> Path:
     from rich.console import Console
 
     from factory.train.directory import TrainDir
-    from factory.train.grpo import in_stages, load_questions
+    from factory.train.policy.grpo import in_stages, load_questions
     from factory.train.tokenizer import load_tokenizer
 
     if out.exists() and any(out.iterdir()):

@@ -1,0 +1,1 @@
+"""The web app: browse, review, move limits."""

@@ -1,0 +1,1 @@
+"""Models that judge: equivalence, quality, and how they are asked."""

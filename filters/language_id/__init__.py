@@ -1,0 +1,1 @@
+"""Which language is a stretch of text?"""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factory.recipe.grpo import Stop
-from factory.train.collapse import Collapse, Step, Watch
+from factory.train.policy.collapse import Collapse, Step, Watch
 
 SOUND = Step(0, reward=1.0, no_signal=0.2, format=0.9, cut=0.05, length=40.0)
 RULES = Stop(no_signal=5, over=3)

@@ -20,7 +20,7 @@ from factory.core.errors import RecipeError, SourceError, TrainError
 from factory.prompts.chain_of_thought import COT
 from factory.recipe.grpo import Grpo
 from factory.train.directory import TrainDir
-from factory.train.grpo import load_questions
+from factory.train.policy.grpo import load_questions
 from factory.train.tokenizer import load_tokenizer
 from factory.train.train import load_training, train
 from tests.train.policy import log_of, write_policy

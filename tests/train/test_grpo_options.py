@@ -14,8 +14,8 @@ from factory.core.errors import RecipeError
 from factory.core.resources import recipe_path
 from factory.recipe.document import Document
 from factory.recipe.grpo import Grpo
-from factory.train.grpo import in_stages
-from factory.train.rollouts import check_rollouts, rollout_arguments
+from factory.train.policy.grpo import in_stages
+from factory.train.policy.rollouts import check_rollouts, rollout_arguments
 from factory.train.train import load_training
 from tests.train.policy import RECIPE
 
@@ -121,7 +121,7 @@ def test_stop_strings_reach_the_engine() -> None:
 
 
 def test_a_server_without_gpus_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("factory.train.rollouts.has_gpu", lambda: False)
+    monkeypatch.setattr("factory.train.policy.rollouts.has_gpu", lambda: False)
     recipe = parsed(rollouts={"kind": "server", "url": "http://127.0.0.1:8000"})
     with pytest.raises(RecipeError, match="NCCL"):
         check_rollouts(recipe)

@@ -1,0 +1,1 @@
+"""Finished runs → one mixed corpus, by quotas."""

@@ -1,0 +1,1 @@
+"""Named public data sets, with their traps handled."""

@@ -17,7 +17,7 @@ from factory.prompts.chain_of_thought import unmarked
 from factory.prompts.load import load_prompts
 from factory.prompts.references import sound_prompts
 from factory.prompts.templates import Rendered
-from factory.train.rollouts import check_rollouts, generation_backend, rollout_arguments
+from factory.train.policy.rollouts import check_rollouts, generation_backend, rollout_arguments
 from factory.train.scoring import Rewarder, Scoring, dead_parts, not_judged
 from factory.train.tokenizer import load_tokenizer
 
@@ -158,9 +158,9 @@ def make_trainer(
     config = arguments(recipe, GRPOConfig, run, **own)
     model = load_causal_lm(recipe)
     if one_cpu_process():
-        from factory.train.cpu_policy import CpuPolicyTrainer as Trainer
+        from factory.train.policy.cpu_log_probs import CpuPolicyTrainer as Trainer
     else:
-        from factory.train.policy_trainer import PolicyTrainer as Trainer
+        from factory.train.policy.trainer import PolicyTrainer as Trainer
     # An engine that starts again with its old seed draws its old tokens again.
     seed = int(fingerprint([recipe.seed, str(run.newest_checkpoint())], 7), 16)
     with generation_backend(recipe, seed):

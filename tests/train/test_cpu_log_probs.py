@@ -11,7 +11,7 @@ from rich.console import Console
 
 from factory.recipe.grpo import Grpo
 from factory.train.directory import TrainDir
-from factory.train.grpo import load_questions, make_trainer
+from factory.train.policy.grpo import load_questions, make_trainer
 from factory.train.scoring import Scoring
 from factory.train.tokenizer import load_tokenizer
 from factory.train.train import load_training
@@ -112,10 +112,10 @@ def test_the_loss_is_trl_s(
 
 
 def test_long_completions_do_not_share_a_row(trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from factory.train import cpu_policy
+    from factory.train.policy import cpu_log_probs
 
     shared = loss_of(trainer, batch(CASES["all learn"]))
-    monkeypatch.setattr(cpu_policy, "TOGETHER", 1)
+    monkeypatch.setattr(cpu_log_probs, "TOGETHER", 1)
     assert_same(loss_of(trainer, batch(CASES["all learn"])), shared)
 
 

@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional
 
 from factory.train.cpu_loss import causal_lm, next_tokens
-from factory.train.policy_trainer import PolicyTrainer
+from factory.train.policy.trainer import PolicyTrainer
 
 TOGETHER = 2048
 """Tokens of a row, at most: attention costs their square, whatever sees what."""

@@ -1,6 +1,6 @@
 """TRL's GRPO trainer with a clock, the recipe's own rendering, samples kept, and a watch.
 
-Imported by `factory.train.grpo` only, once everything checkable was checked: it loads trl.
+Imported by `factory.train.policy.grpo` only, once everything checkable was checked: it loads trl.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from trl import GRPOTrainer
 
 from factory.core.errors import FactoryError, TrainError
 from factory.core.files import read_lines
-from factory.train.collapse import Step, Watch
 from factory.train.directory import checkpoint_step
+from factory.train.policy.collapse import Step, Watch
 
 if TYPE_CHECKING:
     from factory.recipe.grpo import Grpo

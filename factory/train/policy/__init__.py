@@ -1,0 +1,1 @@
+"""GRPO: rollouts, rewards, and the update of the policy."""
