@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from factory.core import run_dir
+from factory.core import journal, run_dir
 from factory.core.errors import RunError, RunLocked, StorageError
 from factory.core.files import append_line, encode_line, read_lines, storage_error
 from factory.core.nouns import sample_schema
@@ -32,7 +32,7 @@ def indices(run: Path) -> list[int]:
 
 
 def test_samples_are_sealed_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_dir, "SEAL_ROWS", 4)
+    monkeypatch.setattr(journal, "SEAL_ROWS", 4)
     with RunDir(tmp_path) as run:
         sealed: list[str] = []
         run.on_seal = sealed.append

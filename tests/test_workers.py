@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from factory.core import run_dir
+from factory.core import journal, run_dir
 from factory.core.errors import RunError, SourceError
 from factory.core.parallel import spread
 from factory.judging import metrics
@@ -106,7 +106,7 @@ class Own(Filter):
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(run_dir, "SEAL_ROWS", 64)
+    monkeypatch.setattr(journal, "SEAL_ROWS", 64)
     return record(tmp_path / "run", 4)
 
 

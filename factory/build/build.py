@@ -56,6 +56,8 @@ def build(recipe: Recipe, path: Path, console: Console) -> Funnel:
     for judge in started_judges(recipe):
         model_path(judge.start)
     with RunDir(path) as run:
+        for notice in run.notices:
+            console.print(notice, highlight=False, markup=False)
         refuse_mixing(recipe, run)
         begin(recipe, run)
         prompts = load(recipe, run, console)

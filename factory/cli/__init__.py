@@ -7,7 +7,7 @@ import sys
 import click
 
 from factory.cli.build import build, filter_command, init, serve, validate
-from factory.cli.check import audit, doctor, verify
+from factory.cli.check import audit, doctor, repair, verify
 from factory.cli.export import export, push
 from factory.cli.look import (
     compare,
@@ -27,7 +27,7 @@ SECTIONS = {
     "Make a corpus": (init, validate, build, filter_command, serve),
     "Look at it": (show, report, view, compare, samples, explain),
     "Review by hand": (review, export_tasks, import_annotations),
-    "Check": (audit, verify, doctor),
+    "Check": (audit, verify, repair, doctor),
     "Hand it over": (export, push),
     "Train and evaluate": (train, pairs, eval_command, curves, run),
 }

@@ -1,21 +1,14 @@
-"""Commands that check: verify, audit, doctor."""
+"""Commands that check: verify, audit, repair, doctor."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from factory.cli.common import (
-    echo,
-    run_argument,
-)
-
-if TYPE_CHECKING:
-    pass
+from factory.cli.common import echo, run_argument
 
 
 @click.command()
@@ -67,6 +60,25 @@ def audit(
     if judge_url is not None:
         judge = Endpoint(base_url=judge_url, model=judge_model or "", api_key_env=judge_key_env)
     echo(audit_lines(audit_run(recipe_of_run(run), run, judge, n, seed)))
+
+
+@click.command()
+@run_argument
+@click.option("--dry-run", is_flag=True, help="Report what is damaged; change nothing.")
+def repair(run: Path, dry_run: bool) -> None:
+    """Find damaged files of a run, keep every sample that can be read, say what is lost.
+
+    A damaged file is kept under its name with `.damaged` added. Samples that cannot be read are
+    drawn again by the next build; everything else is made again from the samples, with no engine.
+    """
+    from factory.build.repair import repair
+
+    findings = repair(run, dry_run=dry_run)
+    echo(str(finding) for finding in findings)
+    if not findings:
+        click.echo(f"{run}: nothing is damaged")
+    elif not dry_run:
+        click.echo("next: run `factory build` again with the same recipe", err=True)
 
 
 @click.command()

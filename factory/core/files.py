@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from factory.core.checksums import digest, digest_path
 from factory.core.errors import RunError, StorageError
 
 if TYPE_CHECKING:
@@ -27,18 +28,18 @@ def encode_line(row: dict[str, Any]) -> bytes:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a JSON-lines file that a killed process may have torn at its end."""
+    """The objects of a JSON-lines file. Lines that a crash damaged or tore are skipped."""
     if not path.exists():
         return []
     rows = []
     with open(path, "rb") as stream:
         for line in stream:
-            if not line.endswith(b"\n"):
-                break
             try:
-                rows.append(json.loads(line))
+                row = json.loads(line)
             except ValueError:
-                break  # a crash can leave a page of zeros; nothing after it is whole
+                continue
+            if isinstance(row, dict) and line.endswith(b"\n"):
+                rows.append(row)
     return rows
 
 
@@ -57,16 +58,27 @@ def append_line(path: Path, row: dict[str, Any]) -> None:
         raise storage_error(path, error) from error
 
 
-def write_parquet(path: Path, table: pa.Table) -> None:
-    """Write a Parquet file that is either whole under its name or not there at all."""
+def write_parquet(path: Path, table: pa.Table, *, row_group_rows: int | None = None) -> None:
+    """Write a Parquet file that is either whole under its name or not there at all.
+
+    Its pages carry checksums, and its digest is kept next to it (factory.core.checksums).
+    """
     import pyarrow.parquet as pq
 
     scratch = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        digest_path(path).unlink(missing_ok=True)  # of an earlier file under this name
         with open(scratch, "wb") as stream:
-            pq.write_table(table, stream, compression="zstd")
+            pq.write_table(
+                table,
+                stream,
+                compression="zstd",
+                row_group_size=row_group_rows,
+                write_page_checksum=True,
+            )
             sync_stream(stream)
+        write_atomic(digest_path(path), digest(scratch))
         os.replace(scratch, path)
         sync_dir(path.parent)
     except OSError as error:

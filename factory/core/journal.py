@@ -1,20 +1,30 @@
-"""The write-ahead journal of samples, and how it is sealed into Parquet parts."""
+"""The write-ahead journal of samples, and how it is sealed into Parquet parts.
+
+A record is one line: the sample as compact JSON, a tab, the CRC-32 of the JSON in hexadecimal. (A
+tab inside a string is escaped, so the last tab of a line is the separator.) Version 0.1.0 wrote no
+checksum; its lines are read too. A damaged record costs itself alone: the others are sealed, and
+the journal is kept as `journal-00007.jsonl.damaged`.
+"""
 
 from __future__ import annotations
 
+import json
 import queue
+import re
 import threading
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from factory.core.files import read_lines, storage_error, sync_dir, sync_stream, write_parquet
+from factory.core.errors import FactoryError, RunError
+from factory.core.files import encode_line, storage_error, sync_dir, sync_stream, write_parquet
 from factory.core.nouns import sample_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
 
 SYNC_SECONDS = 1.0
 """A sample is durable at most this long after it was appended."""
@@ -23,6 +33,21 @@ SEAL_ROWS = 4096
 SEAL_BYTES = 64 << 20
 """A journal is sealed at this many samples or bytes, whichever comes first."""
 
+ROW_GROUP_ROWS = 256
+"""Samples per row group of a part: what a damaged byte can cost."""
+
+_CHECKSUM = re.compile(rb"\t([0-9a-f]{8})")
+
+
+class Sealed(NamedTuple):
+    """What became of a journal."""
+
+    part: Path | None  # None where it held no readable sample
+    damaged: int = 0
+    """Records that could not be read."""
+    kept_as: Path | None = None
+    """The journal itself, where a record of it was damaged."""
+
 
 class JournalWriter(threading.Thread):
     """Appends lines to a journal, syncs it in groups, and seals it when it is large.
@@ -30,31 +55,54 @@ class JournalWriter(threading.Thread):
     The engine's loop only puts bytes on a queue: neither a slow disk nor sealing holds it up.
     """
 
-    def __init__(self, folder: Path, number: int, on_seal: Callable[[str], None] | None) -> None:
+    def __init__(self, folder: Path, number: int, on_seal: Callable[[Sealed], None] | None) -> None:
         super().__init__(name="journal", daemon=True)
         self.folder, self.number, self.on_seal = folder, number, on_seal
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._error: OSError | None = None
+        self._error: BaseException | None = None
         self.start()
 
     def put(self, line: bytes) -> None:
-        if self._error is not None:
-            raise storage_error(self.folder, self._error) from self._error
+        """Queue a record. Raises the FactoryError of whatever ended the writer."""
+        self._raise_error()
         self._queue.put(line)
+        self._raise_error()  # it may have ended since, and then nobody reads the queue
 
     def close(self) -> None:
-        """Write, sync and seal what is queued. Raises StorageError if any of it failed."""
+        """Write, sync and seal what is queued. Raises a FactoryError if any of it failed."""
         self._queue.put(None)
         self.join()
-        if self._error is not None:
-            raise storage_error(self.folder, self._error) from self._error
+        self._raise_error()
+
+    def _raise_error(self) -> None:
+        error = self._error
+        if error is None:
+            return
+        if isinstance(error, FactoryError):
+            raise error
+        if isinstance(error, OSError):
+            raise storage_error(self.folder, error) from error
+        raise RunError(
+            f"the journal of {self.folder} cannot be written ({type(error).__name__}: {error}). "
+            "What was committed is safe; run the same command again to go on."
+        ) from error
 
     def run(self) -> None:
         try:
             while self._write_journal():
                 pass
-        except OSError as error:
+        except BaseException as error:  # whatever it is, the run must hear of it
             self._error = error
+            with suppress(OSError):
+                self._rescue()
+
+    def _rescue(self) -> None:
+        """Write what is still queued to a journal; the next process seals it."""
+        with open(self.folder / f"journal-{self.number + 1:05d}.jsonl", "wb") as stream:
+            with suppress(queue.Empty):
+                while True:
+                    stream.write(self._queue.get_nowait() or b"")
+            sync_stream(stream)
 
     def _write_journal(self) -> bool:
         """Fill one journal and seal it. False once the last line was asked for."""
@@ -78,27 +126,86 @@ class JournalWriter(threading.Thread):
                     sync_stream(stream)
                     synced, dirty = time.monotonic(), False
             sync_stream(stream)
-        part = seal_journal(journal)
+        sealed = seal_journal(journal)
         self.number += 1
-        if part is not None and self.on_seal is not None:
-            self.on_seal(part.stem)
+        if self.on_seal is not None:
+            self.on_seal(sealed)
         return more
 
 
-def seal_journal(journal: Path) -> Path | None:
-    """Turn a journal into its part; None where it held nothing.
+def encode_record(row: dict[str, Any]) -> bytes:
+    """A sample as a line of the journal."""
+    text = encode_line(row)[:-1]
+    return b"%s\t%08x\n" % (text, zlib.crc32(text))
+
+
+def read_records(journal: Path) -> Iterator[dict[str, Any] | None]:
+    """The samples of a journal in order; None for each record that is damaged.
+
+    A last line that was cut off is not damage: the process was killed while it wrote.
+    """
+    with open(journal, "rb") as stream:
+        for line in stream:
+            records = _records(line.rstrip(b"\n"))
+            yield from records if line.endswith(b"\n") else filter(None, records)
+
+
+def _records(line: bytes) -> Iterator[dict[str, Any] | None]:
+    """The record of a line. There may be several: the newline between them can be damaged too."""
+    start = 0
+    for checksum in _CHECKSUM.finditer(line):
+        text = line[start : checksum.start()]
+        if zlib.crc32(text) == int(checksum[1], 16):
+            yield json.loads(text)
+            start = checksum.end() + 1
+    rest = line[start:]
+    if rest:
+        yield None if _CHECKSUM.search(rest) else _record_without_checksum(rest)
+
+
+def _record_without_checksum(text: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(text)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def seal_journal(journal: Path) -> Sealed:
+    """Turn a journal into its part.
 
     The part appears whole by a rename, and only then does the journal go. A kill between the two
     leaves both: the part wins.
     """
     part = journal.with_name(journal.name.replace("journal", "part")).with_suffix(".parquet")
+    damaged, kept_as = 0, None
     if not part.exists():
-        rows = _unique(read_lines(journal))
+        records = list(read_records(journal))
+        rows = [row for row in records if row is not None]
+        try:
+            table = _sample_table(rows)
+        except (KeyError, TypeError, ValueError, OverflowError):  # Arrow's errors among them
+            rows = [row for row in rows if _fits(row)]
+            table = _sample_table(rows)
+        damaged = len(records) - len(rows)
         if rows:
-            write_parquet(part, _sample_table(rows))
-    journal.unlink()
+            write_parquet(part, table, row_group_rows=ROW_GROUP_ROWS)
+    if damaged:
+        kept_as = journal.with_name(f"{journal.name}.damaged")
+        journal.replace(kept_as)
+    else:
+        journal.unlink()
     sync_dir(journal.parent)
-    return part if part.exists() else None
+    return Sealed(part if part.exists() else None, damaged, kept_as)
+
+
+def _fits(row: dict[str, Any]) -> bool:
+    """Whether a record has a sample's columns, each with a value that its type can hold."""
+    try:
+        _sample_table([row])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return False
+    return True
 
 
 def _unique(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -109,10 +216,13 @@ def _sample_table(rows: list[dict[str, Any]]) -> pa.Table:
     import pyarrow as pa
 
     schema = sample_schema()
+    rows = _unique(rows)
     columns = {f.name: pa.array([row[f.name] for row in rows], f.type) for f in schema}
     return pa.table(columns, schema=schema)
 
 
 def next_part_number(folder: Path) -> int:
-    taken = [int(file.stem.split("-")[1]) for file in folder.glob("part-*.parquet")]
-    return max(taken, default=-1) + 1
+    """The number of the next journal: no part or damaged journal of an earlier one has it."""
+    files = [*folder.glob("part-*.parquet*"), *folder.glob("journal-*.damaged")]
+    numbers = [int(file.name.split("-")[1].split(".")[0]) for file in files]
+    return max(numbers, default=-1) + 1

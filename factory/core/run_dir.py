@@ -3,8 +3,10 @@
     runs/<name>/
       recipe.yaml  run.json         resolved recipe; settings, versions, state (atomic, last)
       prompts.parquet  rejected_prompts.jsonl
-      samples/journal-00007.jsonl   write-ahead: a completed sample a line, fsynced every ≤ 1 s
+      samples/journal-00007.jsonl   write-ahead: one completed sample per line, with a checksum,
+                                    fsynced every ≤ 1 s
       samples/part-00007.parquet    the same journal sealed (atomic rename, then the journal goes)
+      samples/part-00007.parquet.xxh3   its digest (factory.core.checksums)
       failures.jsonl                requests that will never give a sample, with the reason
       metrics/<filter>-<key>/part-00007.parquet     aligned with the samples' parts
       verdicts/part-00007.parquet   funnel.json
@@ -23,12 +25,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
-from factory.core.errors import RunLocked
+from factory.core.checksums import check, digest, digest_path
+from factory.core.errors import RunError, RunLocked
 from factory.core.files import (
     append_line,
-    encode_line,
     read_lines,
     read_versioned,
     storage_error,
@@ -36,11 +38,14 @@ from factory.core.files import (
     sync_stream,
     write_atomic,
 )
-from factory.core.journal import JournalWriter, next_part_number, seal_journal
+from factory.core.journal import (
+    JournalWriter,
+    Sealed,
+    encode_record,
+    next_part_number,
+    seal_journal,
+)
 from factory.core.nouns import Failure, Prompt, Sample, prompt_schema
-
-if TYPE_CHECKING:
-    pass
 
 FORMAT = 1
 """Layout version of a run directory; a newer one is refused rather than misread."""
@@ -50,6 +55,8 @@ class RunDir:
     """One run's directory, opened for writing by exactly one process.
 
     `on_seal` is called, in the writer's thread, with the name of each part as it becomes durable.
+    `notices` says what was found damaged, for the user to read. Raises RunError where a sealed part
+    is damaged: `factory repair` sets it aside and keeps what can be read of it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,6 +64,8 @@ class RunDir:
         self.on_seal: Callable[[str], None] | None = None
         self._lock = lock_directory(path)
         self._writer: JournalWriter | None = None
+        self._damaged: list[Sealed] = []
+        self.notices: list[str] = []
         try:
             self.manifest = read_manifest(path)
             self._recover()
@@ -79,7 +88,7 @@ class RunDir:
 
     def append(self, sample: Sample) -> None:
         """Hand a finished sample to the writer. Durable within `SYNC_SECONDS`."""
-        self._live_writer().put(encode_line(asdict(sample)))
+        self._live_writer().put(encode_record(asdict(sample)))
 
     def record_failure(self, failure: Failure) -> None:
         """Keep a failure that no retry will mend, so that a resumed run does not try again."""
@@ -104,8 +113,11 @@ class RunDir:
     def seal(self) -> None:
         """Make everything appended so far a durable part; returns when it is."""
         if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+            writer, self._writer = self._writer, None
+            try:
+                writer.close()
+            finally:
+                self._report_damage()
 
     def close(self) -> None:
         """Seal and let go of the directory."""
@@ -123,8 +135,15 @@ class RunDir:
     def _live_writer(self) -> JournalWriter:
         if self._writer is None:
             number = next_part_number(self.samples_dir)
-            self._writer = JournalWriter(self.samples_dir, number, self.on_seal)
+            self._writer = JournalWriter(self.samples_dir, number, self._sealed)
         return self._writer
+
+    def _sealed(self, sealed: Sealed) -> None:
+        """In the writer's thread: pass on what became of a journal."""
+        if sealed.damaged:
+            self._damaged.append(sealed)
+        if sealed.part is not None and self.on_seal is not None:
+            self.on_seal(sealed.part.stem)
 
     def _recover(self) -> None:
         """Seal the journals that a killed process left; drop what it had half-written."""
@@ -132,7 +151,27 @@ class RunDir:
         for scratch in self.path.rglob("*.tmp"):
             scratch.unlink()
         for journal in sorted(self.samples_dir.glob("journal-*.jsonl")):
-            seal_journal(journal)
+            self._sealed(seal_journal(journal))
+        self._report_damage()
+        for file in (self.path / "prompts.parquet", *self.parts()):
+            if file.exists() and check(file) == "damaged":
+                raise RunError(
+                    f"{file} is damaged: it is not what was written. `factory repair {self.path}` "
+                    "sets it aside, keeps every sample that can be read, and says what must be "
+                    "drawn again."
+                )
+
+    def _report_damage(self) -> None:
+        """Log the damaged records of sealed journals, and say so in `notices`."""
+        for sealed in self._damaged:
+            assert sealed.kept_as is not None
+            name = sealed.kept_as.name
+            self.event("journal_damaged", records=sealed.damaged, kept_as=name)
+            self.notices.append(
+                f"{sealed.damaged:,} damaged record(s) of a journal cannot be read and are drawn "
+                f"again; the others are safe. The journal is kept as samples/{name}."
+            )
+        self._damaged.clear()
 
 
 def save_prompts(run: Path, prompts: Iterable[Prompt]) -> int:
@@ -145,6 +184,7 @@ def save_prompts(run: Path, prompts: Iterable[Prompt]) -> int:
     count, batch = 0, list[dict[str, Any]]()
     try:
         run.mkdir(parents=True, exist_ok=True)
+        digest_path(target).unlink(missing_ok=True)
         with open(scratch, "wb") as stream:
             with pq.ParquetWriter(stream, prompt_schema(), compression="zstd") as writer:
                 for prompt in prompts:
@@ -155,6 +195,7 @@ def save_prompts(run: Path, prompts: Iterable[Prompt]) -> int:
                         batch.clear()
                 writer.write_table(pa.Table.from_pylist(batch, schema=prompt_schema()))
             sync_stream(stream)
+        write_atomic(digest_path(target), digest(scratch))
         os.replace(scratch, target)
         sync_dir(run)
     except OSError as error:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import xxhash
 from polars.selectors import Selector
 
+from factory.core.checksums import check
 from factory.core.errors import RunError
 from factory.core.files import write_parquet
 from factory.core.parallel import cores, spread
@@ -136,9 +137,9 @@ def save_metrics(
 def _is_measured(path: Path, inputs: str) -> bool:
     try:
         metadata = pq.read_schema(path).metadata or {}
+        return bool(metadata.get(_INPUTS) == inputs.encode()) and check(path) != "damaged"
     except (OSError, pa.ArrowException):
-        return False  # absent or damaged: measured anew
-    return bool(metadata.get(_INPUTS) == inputs.encode())
+        return False  # absent or damaged: measured again
 
 
 def measure_parts(

@@ -1,0 +1,190 @@
+"""`factory repair`: find damaged files of a run directory, keep what can be read, say what is lost.
+
+Samples are the only thing here that cannot be made again without an engine, so every readable one
+is kept. Everything else (metrics, verdicts, corpus) is a function of them and of the recipe: what
+is damaged of it is removed, and the next build makes it again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from factory.core.checksums import check, digest, digest_path
+from factory.core.errors import RunError
+from factory.core.files import write_atomic, write_parquet
+from factory.core.journal import ROW_GROUP_ROWS, read_records, seal_journal
+from factory.core.nouns import sample_schema
+from factory.core.run_dir import lock_directory, log_event, sample_parts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Finding(NamedTuple):
+    """One file that is not as it was written."""
+
+    file: str  # relative to the run directory
+    problem: str
+    remedy: str  # what was done; with `dry_run`, what would be
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.problem}; {self.remedy}"
+
+
+def repair(run: Path, *, dry_run: bool = False) -> list[Finding]:
+    """Check every file of a run directory and repair what is damaged.
+
+    With `dry_run` nothing is changed. Raises RunError where `run` is no run directory, RunLocked
+    where a build is at work in it, StorageError where it cannot be written.
+    """
+    if not (run / "samples").is_dir():
+        raise RunError(f"{run} is no run directory with samples of its own: it has no samples/")
+    with lock_directory(run):
+        found = [
+            *_manifest(run, dry_run),
+            *_prompts(run, dry_run),
+            *_journals(run, dry_run),
+            *_parts(run, dry_run),
+            *_derived(run, dry_run),
+        ]
+        if found and not dry_run:
+            _mark_unfinished(run)
+            for finding in found:
+                log_event(run, "repaired", **finding._asdict())
+    return found
+
+
+def _manifest(run: Path, dry_run: bool) -> Iterator[Finding]:
+    file = run / "run.json"
+    if not file.exists():
+        return
+    try:
+        json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        if not dry_run:
+            _set_aside(file)
+        remedy = "kept as run.json.damaged; the next build takes the samples up again"
+        yield Finding(file.name, f"is no JSON ({error})", remedy)
+
+
+def _prompts(run: Path, dry_run: bool) -> Iterator[Finding]:
+    file = run / "prompts.parquet"
+    if file.exists() and _problem(file):
+        if not dry_run:
+            _set_aside(file)
+        remedy = "kept as prompts.parquet.damaged; the next build loads the sources again"
+        yield Finding(file.name, "is damaged", remedy)
+
+
+def _journals(run: Path, dry_run: bool) -> Iterator[Finding]:
+    for journal in sorted((run / "samples").glob("journal-*.jsonl")):
+        name = f"samples/{journal.name}"
+        damaged = sum(row is None for row in read_records(journal))
+        if not dry_run:
+            damaged = seal_journal(journal).damaged
+        if damaged:
+            remedy = f"the others are sealed; the journal is kept as {name}.damaged"
+            yield Finding(name, f"{damaged:,} damaged record(s)", remedy)
+
+
+def _parts(run: Path, dry_run: bool) -> Iterator[Finding]:
+    for part in sample_parts(run):
+        name = f"samples/{part.name}"
+        if check(part) == "unknown":
+            if _problem(part) is None:
+                if not dry_run:
+                    write_atomic(digest_path(part), digest(part))
+                yield Finding(
+                    name, "has no digest (an older version)", "it reads well; digest added"
+                )
+                continue
+        elif check(part) == "sound":
+            continue
+        readable, rows = _salvage(part)
+        kept = readable.num_rows if readable is not None else 0
+        if not dry_run:
+            _set_aside(part)
+            if readable is not None and kept:
+                write_parquet(part, readable, row_group_rows=ROW_GROUP_ROWS)
+        total = f"{rows:,}" if rows is not None else "an unknown number of"
+        yield Finding(
+            name,
+            "is damaged",
+            f"{kept:,} of {total} samples kept, the next build draws the others again; the file is "
+            f"kept as {name}.damaged",
+        )
+
+
+def _derived(run: Path, dry_run: bool) -> Iterator[Finding]:
+    """Metrics, verdicts and rows: the next build makes them again."""
+    files = [
+        *run.glob("metrics/*/part-*.parquet"),
+        *run.glob("verdicts/part-*.parquet"),
+        *run.glob("corpus/*.parquet"),
+        *run.glob("pass_rates.parquet"),
+    ]
+    for file in sorted(files):
+        problem = _problem(file)
+        if problem is not None:
+            if not dry_run:
+                digest_path(file).unlink(missing_ok=True)
+                file.unlink()
+            yield Finding(
+                str(file.relative_to(run)), problem, "removed; the next build makes it again"
+            )
+
+
+def _problem(file: Path) -> str | None:
+    """What is wrong with a Parquet file; None where nothing is."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    state = check(file)
+    if state == "damaged":
+        return "is not what was written"
+    if state == "unknown":
+        try:
+            pq.read_table(file, page_checksum_verification=True)
+        except (OSError, pa.ArrowException) as error:
+            return f"cannot be read ({error})"
+    return None
+
+
+def _salvage(part: Path) -> tuple[pa.Table | None, int | None]:
+    """The samples of a damaged part whose pages pass their checksums, and how many there were.
+
+    A row group is the unit: of one with a damaged page nothing is believed.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = sample_schema()
+    try:
+        file = pq.ParquetFile(part, page_checksum_verification=True)
+    except (OSError, pa.ArrowException):
+        return None, None
+    found = []
+    for number in range(file.num_row_groups):
+        try:
+            found.append(file.read_row_group(number).select(schema.names).cast(schema))
+        except (OSError, KeyError, ValueError, pa.ArrowException):
+            continue
+    return (pa.concat_tables(found) if found else None), file.metadata.num_rows
+
+
+def _set_aside(file: Path) -> None:
+    digest_path(file).unlink(missing_ok=True)
+    file.replace(file.with_name(f"{file.name}.damaged"))
+
+
+def _mark_unfinished(run: Path) -> None:
+    """So that the next build does not take the run for done."""
+    file = run / "run.json"
+    if file.exists():
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        if not (run / "prompts.parquet").exists():
+            manifest.pop("sources", None)
+        write_atomic(file, json.dumps({**manifest, "state": "running"}, indent=2) + "\n")
