@@ -6,6 +6,7 @@ The answer is parsed, never evaluated: an abstract syntax tree of + - * / and nu
 from __future__ import annotations
 
 import ast
+import math
 import operator
 import re
 from collections import Counter
@@ -41,9 +42,9 @@ class ArithmeticVerifier(Immediate):
 
     def problem(self, spec: Mapping[str, Any]) -> str | None:
         numbers, target = spec.get("numbers"), spec.get("target")
-        if not isinstance(numbers, list) or not numbers or not all(map(_is_number, numbers)):
+        if not isinstance(numbers, list) or not numbers or not all(map(is_number, numbers)):
             return f"numbers is {numbers!r:.80}; it must be a list of numbers"
-        if not _is_number(target):
+        if not is_number(target):
             return f"target is {target!r:.80}; it must be a number"
         if spec.get("use", "all") not in ("all", "any"):
             return f"use is {spec['use']!r}; it must be all or any"
@@ -100,5 +101,6 @@ def _value(node: ast.expr, used: Counter[Fraction]) -> Fraction:
     raise SyntaxError(f"{type(node).__name__} is not arithmetic")
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def is_number(value: Any) -> bool:
+    """Whether a value of a prompt is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

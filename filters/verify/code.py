@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from filters.verify.code_cpp import BinaryCache, compile_task, compiler_missing
 from filters.verify.code_extract import MAX_PROGRAM, last_program
 from filters.verify.code_problem import Case, Problem, ProblemError, read_problem
-from filters.verify.sandbox import Boxes, Job, Limits, Outcome, SandboxFailure, Task, available
+from filters.verify.sandbox import Boxes, Job, Limits, Outcome, SandboxFailure, Task
 from filters.verify.verification import State, Verification
 
 _METHOD = "tests"
@@ -55,11 +55,8 @@ class CodeVerifier:
         unsafe_without_sandbox: bool = False,
         cache: Path | None = None,
     ) -> None:
-        self._unsafe = unsafe_without_sandbox
         self._boxes = Boxes(workers, isolate=not unsafe_without_sandbox)
         self._binaries = BinaryCache(cache)
-        self._obstacle: str | None = None
-        self._looked = False
         if unsafe_without_sandbox:
             logger.warning(
                 "unsafe_without_sandbox is set: programs written by the model run with this user's"
@@ -126,12 +123,10 @@ class CodeVerifier:
 
     def _why_not(self, problem: Problem) -> str | None:
         """Why a program cannot be run here."""
-        if not self._looked:
-            self._obstacle = None if self._unsafe else available()
-            self._looked = True
-        if self._obstacle is None and problem.language == "cpp":
+        obstacle = self._boxes.obstacle()
+        if obstacle is None and problem.language == "cpp":
             return compiler_missing()
-        return self._obstacle
+        return obstacle
 
     def _examine(self, problem: Problem) -> Job[str | None]:
         """What is wrong with the problem's own parts."""

@@ -1,24 +1,31 @@
-"""reasoning-gym puzzles, scored by the package's own scorers in killable workers.
+"""reasoning-gym puzzles, scored by the package's own scorers, in the sandbox.
 
-A scorer's partial credit is not correctness: only 1.0 counts. Some scorers evaluate the model's
-text; those answers are compared here or screened first (see `EVALUATING`).
+A scorer's partial credit is not correctness: only 1.0 counts. Scorers evaluate the entry of the
+data set, which may be a stranger's, so that none runs outside. Some also evaluate the model's text,
+which could then give itself full marks: such answers are compared here or screened first (see
+`EVALUATING`).
 """
 
 from __future__ import annotations
 
+import json
 import re
 import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from filters.verify.arithmetic import solve
+from filters.verify.arithmetic import is_number, solve
 from filters.verify.extract_answer import final_answer
-from filters.verify.pool import Outcome, Pool
+from filters.verify.sandbox import Boxes, Job, Library, Limits, Outcome, SandboxFailure, Task
 from filters.verify.verification import State, Verification
 
-TASK = "filters.verify.gym:score"
+SCORERS = Library(
+    required=("reasoning-gym",),
+    optional=("python-dateutil",),  # which reasoning-gym imports and does not require
+    preload=("reasoning_gym",),
+)
+_SCORER = Path(__file__).with_name("gym_scorer.py")
 
 EVALUATING = {
     # These evaluate an answer that is not the right string, and give it at most half a point.
@@ -36,9 +43,6 @@ EVALUATING = {
 }
 """The tasks whose scorers evaluate model text, and how such an answer is made safe."""
 
-# Their metadata holds grids as tuples, which JSON has not.
-_GRIDS = {"arc_agi": ("input", "output"), "rearc": ("input", "output")}
-
 _FUNCTIONS = (
     "sin cos tan sec csc cot asin acos atan sinh cosh tanh asinh acosh atanh arcsin arccos arctan "
     "exp log ln sqrt Abs pi"
@@ -50,12 +54,23 @@ _MARKUP = re.compile(r"\\(?:text|mathrm|texttt)\s*\{([^{}]*)\}")
 
 
 class GymVerifier:
-    """Verifier of `{"kind": "gym", "task": name, "entry": {"question", "answer", "metadata"}}`."""
+    """Verifier of `{"kind": "gym", "task": name, "entry": {"question", "answer", "metadata"}}`.
 
-    VERSION = 1
+    `deadline_s` is the CPU time of one scoring. `unsafe_without_sandbox` is the code verifier's.
+    """
 
-    def __init__(self, workers: int | None = None, *, deadline_s: float = 2.0) -> None:
-        self._pool = Pool(TASK, workers=workers, attempts=(0.5 * deadline_s, 0.5 * deadline_s))
+    VERSION = 2
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        *,
+        deadline_s: float = 2.0,
+        unsafe_without_sandbox: bool = False,
+    ) -> None:
+        self._boxes = Boxes(workers, isolate=not unsafe_without_sandbox, library=SCORERS)
+        self._limits = Limits(time_s=deadline_s, memory_mb=1024)
+        self._scorer = json.dumps({"program": _SCORER.read_text(), "starter": "", "name": "score"})
 
     def verify(self, items: Sequence[tuple[Mapping[str, Any], str]]) -> list[Verification]:
         verdicts: list[Verification | None] = []
@@ -65,6 +80,8 @@ class GymVerifier:
             answer = final_answer(response, prefer=("tag", "box"))
             text = None if answer is None else _MARKUP.sub(r"\1", answer.text).strip("$ \n")
             state, detail = _at_once(spec, text)
+            if state is None and (obstacle := self._boxes.obstacle()) is not None:
+                state, detail = "unverifiable", obstacle
             if state is None:
                 assert text is not None
                 hard.append((position, text))
@@ -72,53 +89,66 @@ class GymVerifier:
                 continue
             ms = round((time.perf_counter() - started) * 1000, 3)
             verdicts.append(Verification(state, text, "gym", ms, detail))
-        payloads = [_payload(items[position][0], text) for position, text in hard]
-        for (position, text), outcome in zip(hard, self._pool.run(payloads), strict=True):
-            verdicts[position] = _from(outcome, text)
+        jobs = [self._score(items[position][0], text) for position, text in hard]
+        for place, outcome in self._boxes.run(jobs):
+            position, text = hard[place]
+            verdicts[position] = _verification(outcome, text)
         return [verdict for verdict in verdicts if verdict is not None]
 
     def check(self, specs: Sequence[Mapping[str, Any]]) -> list[str | None]:
-        """A reference is sound if the task's scorer gives it a full point, where there is one."""
+        """A reference is sound if the task's scorer gives it a full point, where there is one.
+
+        Where scorers cannot be run, only the mapping is read.
+        """
         problems = [_problem(spec) for spec in specs]
         hard = [position for position, problem in enumerate(problems) if problem is None]
-        payloads = [_payload(specs[at], specs[at]["entry"].get("answer")) for at in hard]
-        for position, outcome in zip(hard, self._pool.run(payloads), strict=True):
-            oracle = specs[position]["entry"].get("answer")
-            if outcome.failure or outcome.value is None:
-                problems[position] = outcome.detail or f"no task {specs[position]['task']!r}"
-            elif oracle is not None and outcome.value != 1.0:
-                problems[position] = f"its own answer scores {outcome.value}"
+        if not hard or self._boxes.obstacle() is not None:
+            return problems
+        jobs = [self._score(specs[at], specs[at]["entry"].get("answer")) for at in hard]
+        for place, outcome in self._boxes.run(jobs):
+            problems[hard[place]] = _unsound(specs[hard[place]], outcome)
         return problems
 
     def close(self) -> None:
-        self._pool.close()
+        self._boxes.close()
+
+    def _score(self, spec: Mapping[str, Any], answer: str | None) -> Job[Outcome]:
+        """Run the scorer. An entry that cannot be written as JSON cannot have come from a file."""
+        arguments = json.dumps({"task": spec["task"], "answer": answer, "entry": spec["entry"]})
+        outcome = yield Task(
+            "call", self._scorer.encode(), arguments=arguments.encode(), limits=self._limits
+        )
+        return outcome
 
 
-def score(payload: Mapping[str, Any]) -> float | None:
-    """A scorer's points for an answer, or None if there is no such task. Runs in a worker."""
-    scorer = _scorer(payload["task"])
-    if scorer is None:
-        return None
-    entry = dict(payload["entry"])
-    for grid in _GRIDS.get(payload["task"], ()):
-        entry["metadata"][grid] = tuple(map(tuple, entry["metadata"][grid]))
-    return float(scorer(payload["answer"], entry))
+def _points(outcome: Outcome) -> float | None:
+    """What a scoring returned. Raises ValueError where it returned no number."""
+    points = json.loads(outcome.result)
+    if points is not None and not isinstance(points, int | float):
+        raise ValueError(f"{points!r:.80} is no number of points")
+    return points
 
 
-def warm_up() -> None:
-    """Imports the package once, before workers are forked."""
-    _scorer("basic_arithmetic")
+def _ending(outcome: Outcome) -> str:
+    lines = outcome.stderr.decode(errors="replace").strip().splitlines()
+    return f"{outcome.end}: {lines[-1].strip()[:200]}" if lines else outcome.end
 
 
-@lru_cache(maxsize=256)
-def _scorer(task: str) -> Callable[[str | None, Mapping[str, Any]], float] | None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SyntaxWarning)  # cellpylib, on import
-        from reasoning_gym.factory import DATASETS, get_score_answer_fn
-    if task not in DATASETS:
-        return None
-    found: Callable[[str | None, Mapping[str, Any]], float] = get_score_answer_fn(task)
-    return found
+def _unsound(spec: Mapping[str, Any], outcome: Outcome | SandboxFailure) -> str | None:
+    """Why a scoring of the reference shows that it cannot be used."""
+    if isinstance(outcome, SandboxFailure):
+        return f"could not be checked: {outcome}"
+    if outcome.end != "ok":
+        return f"its scorer fails: {_ending(outcome)}"
+    try:
+        points = _points(outcome)
+    except ValueError as error:
+        return f"its scorer fails: {error}"
+    if points is None:
+        return f"no task {spec['task']!r}"
+    if spec["entry"].get("answer") is not None and points != 1.0:
+        return f"its own answer scores {points:g}"
+    return None
 
 
 def _problem(spec: Mapping[str, Any]) -> str | None:
@@ -127,6 +157,16 @@ def _problem(spec: Mapping[str, Any]) -> str | None:
         return "there is no task"
     if not isinstance(entry, Mapping) or not isinstance(entry.get("metadata"), Mapping):
         return "entry must hold question, answer and metadata"
+    metadata = entry["metadata"]
+    match EVALUATING.get(spec["task"]):
+        case "exact" if not isinstance(metadata.get("valid_answers", []), list):
+            return "metadata.valid_answers must be a list"
+        case "arithmetic":
+            numbers = metadata.get("numbers")
+            if not isinstance(numbers, list) or not all(map(is_number, numbers)):
+                return "metadata.numbers must be a list of numbers"
+            if not is_number(metadata.get("target", 24)):
+                return "metadata.target must be a number"
     return None
 
 
@@ -146,8 +186,7 @@ def _at_once(spec: Mapping[str, Any], text: str | None) -> tuple[State | None, s
         accepted = entry["metadata"].get("valid_answers", [])
         return ("correct" if text in accepted else "wrong"), None
     if how == "arithmetic":
-        numbers = entry["metadata"].get("numbers", [])
-        reached = solve(text, numbers, exactly=True)
+        reached = solve(text, entry["metadata"]["numbers"], exactly=True)
         if isinstance(reached, str):
             return ("unparseable" if reached.startswith("unreadable") else "wrong"), reached
         return ("correct" if reached == entry["metadata"].get("target", 24) else "wrong"), None
@@ -163,17 +202,19 @@ def _is_algebra(text: str) -> bool:
     return all(len(word) == 1 or word in _NAMES for word in _WORD.findall(text))
 
 
-def _payload(spec: Mapping[str, Any], answer: str | None) -> dict[str, Any]:
-    return {"task": spec["task"], "entry": spec["entry"], "answer": answer}
-
-
-def _from(outcome: Outcome, text: str) -> Verification:
-    ms = round(outcome.ms, 3)
-    if outcome.failure:
-        return Verification(outcome.failure, text, "gym", ms, outcome.detail)
-    if outcome.value is None:
+def _verification(outcome: Outcome | SandboxFailure, text: str) -> Verification:
+    if isinstance(outcome, SandboxFailure):
+        state: State = "timeout" if outcome.stuck else "error"
+        return Verification(state, text, "gym", detail=str(outcome))
+    ms = round(1000 * outcome.wall_s, 3)
+    if outcome.end != "ok":
+        state = "timeout" if outcome.end == "time_limit" else "error"
+        return Verification(state, text, "gym", ms, _ending(outcome))
+    try:
+        points = _points(outcome)
+    except ValueError as error:
+        return Verification("error", text, "gym", ms, str(error))
+    if points is None:
         return Verification("bad_reference", text, "gym", ms, "no such reasoning-gym task")
-    state: State = "correct" if outcome.value == 1.0 else "wrong"
-    return Verification(
-        state, text, "gym", ms, None if outcome.value == 1.0 else f"scores {outcome.value:g}"
-    )
+    detail = None if points == 1.0 else f"scores {points:g}"
+    return Verification("correct" if points == 1.0 else "wrong", text, "gym", ms, detail)

@@ -50,7 +50,11 @@ class Verifiers:
         self.require_think = require_think
         self._options: dict[str, dict[str, Any]] = {
             "math": {"workers": workers, "deadline_s": deadline_s},
-            "gym": {"workers": workers, "deadline_s": deadline_s},
+            "gym": {
+                "workers": workers,
+                "deadline_s": deadline_s,
+                "unsafe_without_sandbox": unsafe_without_sandbox,
+            },
             "code": {"workers": workers, "unsafe_without_sandbox": unsafe_without_sandbox},
         }
         self._made: dict[str, Verifier] = {}

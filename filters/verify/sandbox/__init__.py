@@ -10,6 +10,7 @@ The host side: `Task` says what to run, `Outcome` what came of it, `Boxes` runs 
 
 from filters.verify.sandbox.box import SandboxFailure, available
 from filters.verify.sandbox.boxes import Boxes, Job
+from filters.verify.sandbox.library import Library
 from filters.verify.sandbox.task import Limits, Outcome, Task
 
-__all__ = ["Boxes", "Job", "Limits", "Outcome", "SandboxFailure", "Task", "available"]
+__all__ = ["Boxes", "Job", "Library", "Limits", "Outcome", "SandboxFailure", "Task", "available"]

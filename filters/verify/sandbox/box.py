@@ -17,9 +17,11 @@ from typing import Any
 
 from filters.verify.sandbox import mounts
 from filters.verify.sandbox.inside import seccomp
+from filters.verify.sandbox.library import PACKAGES, PROGRAMS, Library
 from filters.verify.sandbox.task import End, Limits, Outcome, Task
 
-_START_S = 20.0
+_START_S = 120.0
+"""Importing a library takes seconds, and many on a crowded machine."""
 _GRACE_S = 10.0
 """How long after a program's last moment a report may still come; then the box is stuck."""
 _IDLE_SHARE = 0.1
@@ -48,7 +50,10 @@ class Box:
     host does.
     """
 
-    def __init__(self, *, isolate: bool = True) -> None:
+    def __init__(self, *, isolate: bool = True, library: Library = PROGRAMS) -> None:
+        absent = library.missing()
+        if absent is not None:
+            raise SandboxUnavailable(f"{absent} is not installed")
         self.deadline = float("inf")
         self._files: dict[str, int] = {}
         self._task: Task | None = None
@@ -59,7 +64,7 @@ class Box:
         heard, info = os.pipe()
         try:
             with theirs:
-                self._process = self._launch(theirs, talk, info)
+                self._process = self._launch(theirs, talk, info, library)
             self._await_ready(talk, heard)
         except SandboxUnavailable:
             self._socket.close()
@@ -71,12 +76,16 @@ class Box:
             for descriptor in (talk, heard, info):
                 os.close(descriptor)
 
-    def _launch(self, control: socket.socket, talk: int, info: int) -> subprocess.Popen[bytes]:
-        zygote = [mounts.interpreter(), "-S", "-s", "-m", "inside.zygote", str(control.fileno())]
+    def _launch(
+        self, control: socket.socket, talk: int, info: int, library: Library
+    ) -> subprocess.Popen[bytes]:
+        settings = {"control": control.fileno(), "preload": library.preload, "packages": PACKAGES}
+        if self._workspace is not None:
+            settings |= {"workspace": self._workspace.name}
+            settings |= {"packages": _link(library, self._workspace.name)}
+        zygote = [mounts.interpreter(), "-S", "-s", "-m", "inside.zygote", json.dumps(settings)]
         if self._workspace is None:
-            zygote = [*bwrap_command(), "--info-fd", str(info), "--", *zygote]
-        else:
-            zygote.append(self._workspace.name)
+            zygote = [*bwrap_command(library), "--info-fd", str(info), "--", *zygote]
         return subprocess.Popen(
             zygote,
             stdin=subprocess.DEVNULL,
@@ -85,17 +94,20 @@ class Box:
             pass_fds=[control.fileno(), info],
             start_new_session=True,
             cwd=mounts.INSIDE.parent,
-            env={"PYTHONHASHSEED": "0"},  # one order of sets, one verdict
+            # One order of sets, one verdict; threads would escape the zygote's own filter.
+            env={"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
         )
 
     def _await_ready(self, talk: int, heard: int) -> None:
         self._socket.settimeout(_START_S)
         try:
-            ready = self._socket.recv(_STATUS_BYTES) == b"ready"
+            reply = self._socket.recv(_STATUS_BYTES)
         except OSError:
-            ready = False
-        if not ready:
+            reply = b""
+        if reply != b"ready":
             self.close()
+            if reply:
+                raise SandboxUnavailable(f"in the sandbox, {reply.decode(errors='replace')}")
             said = os.pread(talk, 2000, 0).decode(errors="replace").strip()
             raise SandboxUnavailable(_explain(said or "it did not start"))
         if self._workspace is None:
@@ -180,7 +192,7 @@ class Box:
         self._process.returncode = 0  # or Popen warns that it is still running
 
 
-def bwrap_command() -> list[str]:
+def bwrap_command(library: Library = PROGRAMS) -> list[str]:
     """The command that opens a box. What `jail.drop_root` says of root is why it differs."""
     found = shutil.which("bwrap")
     if found is None:
@@ -193,7 +205,16 @@ def bwrap_command() -> list[str]:
         command += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     else:
         command += ["--unshare-user", "--uid", "65534", "--gid", "65534"]
-    return [*command, *mounts.arguments()]
+    return [*command, *mounts.arguments(library)]
+
+
+def _link(library: Library, workspace: str) -> str:
+    """A folder of links to a library's files, for a box without bubblewrap."""
+    folder = os.path.join(workspace, ".packages")
+    os.mkdir(folder)
+    for name, path in library.files().items():
+        os.symlink(path, os.path.join(folder, name))
+    return folder
 
 
 def _memory_file(content: bytes) -> int:
@@ -239,19 +260,21 @@ def _explain(said: str) -> str:
     return f"the sandbox did not start: {said} ({advice})"
 
 
-def available() -> str | None:
-    """None where programs can be run safely, else what is missing and what to do about it."""
+def available(library: Library = PROGRAMS) -> str | None:
+    """None where programs can be run safely with `library`, else what is missing and what to do."""
     if sys.platform != "linux":
         return "the sandbox needs Linux"
     if not seccomp.supported(platform.machine()):
         return f"the sandbox has no system call table for {platform.machine()}"
-    return _trial() and _trial()  # the second, lest a crowded machine be taken for an unfit one
+    return _trial(library) and _trial(
+        library
+    )  # the second, lest a crowded machine be taken for an unfit one
 
 
-def _trial() -> str | None:
+def _trial(library: Library) -> str | None:
     """What goes wrong when a box is opened and a program run in it."""
     try:
-        box = Box()
+        box = Box(library=library)
     except SandboxUnavailable as reason:
         return str(reason)
     try:

@@ -10,7 +10,8 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from filters.verify.sandbox.box import Box, SandboxFailure
+from filters.verify.sandbox.box import Box, SandboxFailure, available
+from filters.verify.sandbox.library import PROGRAMS, Library
 from filters.verify.sandbox.task import Outcome, Task
 
 T = TypeVar("T")
@@ -28,9 +29,14 @@ class Boxes:
     its own.
     """
 
-    def __init__(self, count: int | None = None, *, isolate: bool = True) -> None:
+    def __init__(
+        self, count: int | None = None, *, isolate: bool = True, library: Library = PROGRAMS
+    ) -> None:
         self.count = count or len(os.sched_getaffinity(0))
         self._isolate = isolate
+        self._library = library
+        self._looked = False
+        self._obstacle: str | None = None
         self._idle: list[Box] = []
         self._lock = threading.Lock()
         self._owner = os.getpid()
@@ -53,10 +59,21 @@ class Boxes:
             if box.alive:
                 return box
             box.close()
-        return Box(isolate=self._isolate)
+        return Box(isolate=self._isolate, library=self._library)
 
     def give_back(self, box: Box) -> None:
         self._idle.append(box)
+
+    def obstacle(self) -> str | None:
+        """Why no program can be run here, or None. Looked at once."""
+        if not self._looked:
+            self._obstacle = available(self._library) if self._isolate else self._absent()
+            self._looked = True
+        return self._obstacle
+
+    def _absent(self) -> str | None:
+        missing = self._library.missing()
+        return missing and f"{missing} is not installed"
 
     def close(self) -> None:
         """End every box."""

@@ -11,9 +11,13 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from filters.verify.sandbox.library import PACKAGES, Library
+
 INSIDE = Path(__file__).parent / "inside"
 _TOP_LEVEL = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
+_SCRATCH_BYTES = 64 << 20
+"""Of /tmp, where a library may write while it is imported. Each program gets its own instead."""
 _ETC = ("/etc/ld.so.cache", "/etc/alternatives")  # the second: g++ is often a link through it
 
 
@@ -23,7 +27,7 @@ def interpreter() -> str:
 
 
 @cache
-def arguments() -> tuple[str, ...]:
+def arguments(library: Library) -> tuple[str, ...]:
     """bubblewrap's arguments for the file system."""
     binds = {"/usr": "/usr", **{path: path for path in _interpreter_paths()}}
     links = []
@@ -34,11 +38,13 @@ def arguments() -> tuple[str, ...]:
             binds[path] = path
     binds |= {path: path for path in _ETC if os.path.exists(path)}
     binds["/box/inside"] = str(INSIDE)
-    found = [*_folders({*binds, "/tmp/x", "/dev/x"}), *links]
+    binds |= {f"{PACKAGES}/{name}": str(path) for name, path in library.files().items()}
+    found = [*_folders({*binds, f"{PACKAGES}/x", "/tmp/x", "/dev/x"}), *links]
     for target, path in sorted(binds.items()):
         found += ["--ro-bind", path, target]
     for device in _DEVICES:
         found += ["--dev-bind", device, device]
+    found += ["--perms", "0777", "--size", str(_SCRATCH_BYTES), "--tmpfs", "/tmp"]
     return (*found, "--proc", "/proc", "--remount-ro", "/", "--chdir", "/box")
 
 

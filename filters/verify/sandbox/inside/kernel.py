@@ -56,6 +56,11 @@ def prctl(option: int, first: int, second: int = 0) -> None:
     _checked(_libc.prctl(option, *arguments), f"prctl {option}")
 
 
+def set_environment(name: str, value: str) -> None:
+    """Set a variable for C libraries alone: `os.environ` is a copy made when Python started."""
+    _checked(_libc.setenv(name.encode(), value.encode(), 1), "setenv")
+
+
 def drop_capabilities() -> None:
     """Empty the effective, permitted and inheritable sets."""
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)

@@ -7,6 +7,7 @@ streams or the builtins only changes what its own process prints, and that is ju
 from __future__ import annotations
 
 import builtins
+import contextlib
 import importlib
 import json
 import os
@@ -15,6 +16,8 @@ import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NoReturn
+
+from . import kernel
 
 RESULT_FD = 3
 """Where a call's result, or a compiled binary, goes."""
@@ -39,13 +42,25 @@ from typing import *
 """
 
 
-def preload() -> None:
+_ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
+"""numpy would start a thread for each core, each with memory of its own."""
+
+
+def preload(packages: str, modules: list[str]) -> None:
+    """Import what programs use most, and `modules` from the folder `packages`."""
     for name in PRELOADED.split():
         importlib.import_module(name)
     site.setquit()  # python -S leaves out exit() and quit()
-    os.environ.clear()
     sys.path[:] = [path for path in sys.path if path.startswith(sys.base_prefix)]
+    sys.path.append(packages)
     sys.argv = ["program.py"]
+    for name in modules:
+        with contextlib.redirect_stdout(sys.stderr):  # some greet
+            importlib.import_module(name)
+    os.environ.clear()
+    for name in _ONE_THREAD:  # for C libraries; a program's `os.environ` stays empty
+        kernel.set_environment(name, "1")
+    sys.set_int_max_str_digits(0)  # a program's CPU time is limited anyway
 
 
 def run_script(source: bytes, arguments: list[str]) -> NoReturn:

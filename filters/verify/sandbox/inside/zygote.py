@@ -183,13 +183,19 @@ def _arrange(fds: dict[str, int], tell: int) -> int:
 
 
 def main() -> None:
-    """Arguments: the socket's descriptor and, where there is no box, a folder to work in."""
+    """The argument: JSON of the socket's descriptor `control`, the folder `packages`, the modules
+    to `preload` and, where there is no box, the `workspace` to be in."""
     gc.disable()
-    control = socket.socket(fileno=int(sys.argv[1]))
-    isolate = len(sys.argv) == 2
+    settings = json.loads(sys.argv[1])
+    control = socket.socket(fileno=settings["control"])
+    isolate = "workspace" not in settings
     if not isolate:
-        os.chdir(sys.argv[2])
-    programs.preload()
+        os.chdir(settings["workspace"])
+    try:
+        programs.preload(settings["packages"], settings["preload"])
+    except Exception as error:  # whatever an installed package raises is the host's to report
+        control.send(f"{type(error).__name__}: {error}".encode()[:1000])
+        return
     zygote = Zygote(control, isolate=isolate)
     programs.open_streams()
     gc.freeze()  # a collection in a child would touch, and so copy, every page shared with it
