@@ -13,12 +13,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from factory.core.errors import SourceError
 from factory.core.nouns import Domain, Prompt
@@ -26,6 +26,7 @@ from factory.prompts import verifier_spec
 from factory.prompts.source import BadRow, Row, Source
 
 NUMBER = re.compile(r"[-+]?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?(/[1-9]\d*)?%?")
+PLAIN = re.compile(r"[\w\s+\-*/%.,:;?!<>=&|^~#@]{0,100}")
 BOOKKEEPING = ("source_dataset", "source_index", "difficulty")
 """Metadata about the item, not its problem: read by no scorer and kept out of the verifier, and so
 out of the id, or the same problem drawn twice would be two prompts."""
@@ -58,6 +59,18 @@ class Gym(Source):
         description="gym: the task's own scorer, full marks only; math: compare the final "
         "(boxed) answer as a number, for tasks with numeric answers.",
     )
+
+    @field_validator("config")
+    @classmethod
+    def _settings_are_no_code(cls, config: dict[str, Any]) -> dict[str, Any]:
+        """Some generators evaluate their settings (basic_arithmetic its `operators`)."""
+        for text in _texts(config):
+            if not PLAIN.fullmatch(text):
+                raise ValueError(
+                    f"{text[:80]!r}: reasoning-gym may evaluate its settings, so that a text in "
+                    "them may hold words, digits and operators, but no brackets and no quotes"
+                )
+        return config
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -120,3 +133,14 @@ class Gym(Source):
             domain=DOMAINS.get(row["category"], "logic"),
             meta={"task": row["task"], "difficulty": entry["metadata"].get("difficulty")},
         )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a nested value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _texts([*value.keys(), *value.values()])
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)

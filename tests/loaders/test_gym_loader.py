@@ -91,3 +91,9 @@ def test_refusals(keys: dict[str, Any], said: str) -> None:
 
 def test_stopping_early_ends_the_generator() -> None:
     assert len(preview(Gym(task="chain_sum", size=1_000_000), 2)) == 2
+
+
+@pytest.mark.parametrize("text", ["__import__('os')", "print(1)", "[1]", '"x"', "{x}", "a\\b"])
+def test_settings_that_could_be_code_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no brackets and no quotes"):
+        Gym(task="basic_arithmetic", config={"operators": ["+", text]})
