@@ -13,6 +13,8 @@ MAX_TAIL = 20_000
 """Characters at the end of a response where an announcement is looked for."""
 
 MAX_TRIES = 64
+MAX_OPENING = 60
+"""Characters in which a text that opens with an announcement has it."""
 
 
 class Phrases(NamedTuple):
@@ -38,7 +40,8 @@ LANGUAGES: dict[str, Phrases] = {
     "en": Phrases(
         nouns=("answer", "option", "choice"),
         link=(
-            r"(?:\s+here)?\s+(?:is|was|(?:must|should|would|will|has\s+to|can)(?:\s+\w+)?\s+be)\b"
+            r"(?:\s+here)?\s+(?:is|was|(?:must|should|would|will|has\s+to|can\s+only)"
+            r"(?:\s+(?:therefore|thus|then|hence|clearly|surely|indeed))?\s+be)\b"
             r"(?:\s*,?\s*(?:therefore|thus|then|hence|simply|clearly|indeed|actually|for\s+sure|"
             r"definitely|of\s+course)\b,?)*"
         ),
@@ -54,7 +57,7 @@ LANGUAGES: dict[str, Phrases] = {
             r"\bnot\b|n['’]t\b|\bcannot\b|\bnor\b|\bneither\b|\bnever\b|\bnone\b|\bno\b|\bwrong\b|"
             r"\bincorrect\b|\bfalse\b|\bexclud|\beliminat|\brul(?:e|es|ed|ing)\s+out\b|\bfails?\b|"
             r"\binvalid\b|\brather\s+than\b|\binstead\s+of\b|\bunlike\b|\bother\s+than\b|"
-            r"\bexcept\b|\bas\s+opposed\s+to\b|\bimpossible\b"
+            r"\bexcept\b|\b(?:any|every|no)thing\s+but\b|\ball\s+but\b|\bas\s+opposed\s+to\b|\bimpossible\b"
         ),
     ),
     "zh": Phrases(
@@ -63,7 +66,6 @@ LANGUAGES: dict[str, Phrases] = {
         choose=r"(?:故|应|應|应该|應該|因此|所以|我)?(?:选择|選擇|选|選)(?:项|項)?(?:的是)?",
         confirm=r"(?:项|項)?(?:是|为|為)?(?:正确|正確|对的|對的|符合)",
         deny=r"不|错|錯|非|无法|排除|而非",
-        closing=r"(?:项|項|选项|選項)?",
     ),
     "de": Phrases(
         nouns=("antwort", "antwortmöglichkeit", "lösung"),
@@ -125,7 +127,7 @@ LANGUAGES: dict[str, Phrases] = {
         choose=r"(?:選択肢)",
         confirm=r"(?:が|は)(?:正しい|正解)",
         deny=r"ではな|じゃな|でな|間違|誤り|違い|不正解|ありません",
-        closing=r"(?:です|である|であります|になります|となります|だ)",
+        closing=r"(?:です|である|であります|になります|となります)",
     ),
     "ko": Phrases(
         nouns=("정답", "답변", "답"),
@@ -133,13 +135,14 @@ LANGUAGES: dict[str, Phrases] = {
         choose=r"(?:선택지|보기)",
         confirm=r"(?:번|이|가|은|는)?\s*(?:정답|맞|옳)",
         deny=r"아니|않|틀리|틀린|오답|없",
-        closing=r"(?:번)?(?:입니다|이다|이에요|예요|임|다)",
+        closing=r"(?:번)?(?:입니다|이에요|예요)",
     ),
 }
 
 _MARKUP = r"[\s*_`#]*"
 _COLON = rf"(?:{_MARKUP}[:：])"
-_AFTER_LINK = r"[\s*_:：]*"
+_AFTER_LINK = r"[*_]*[\s:：]*"
+"""The end of emphasis that holds the announcement; emphasis after a space is the answer's own."""
 _HEADING = r"(?=[ \t*_]*\r?\n)"
 """A line of its own that holds nothing but the noun announces what comes below it."""
 
@@ -169,6 +172,13 @@ def _announcement(language: str, said: Phrases) -> re.Pattern[str]:
 
 
 _ANNOUNCEMENTS = tuple(_announcement(language, said) for language, said in LANGUAGES.items())
+_SUPPOSED = re.compile(
+    r"(?:(?<!\w)(?:if|whether|suppose|supposing|assume|assuming|unless|wenn|falls|ob|si|se|если)\b|"
+    r"如果|假设|假設|もし|만약)[^.!?。！？\n]*$",
+    re.IGNORECASE,
+)
+"""What before an announcement makes it a supposition."""
+
 _FINAL_ANSWER = re.compile(r"(?<![^\W\d_])final\s+answer\b" + _AFTER_LINK, re.IGNORECASE)
 _LINE_START = re.compile(r"[ \t#*_>]*(?:\w+[ \t]+)?")
 _CLOSING = re.compile(
@@ -201,9 +211,21 @@ def last_announcement(text: str) -> Announcement | None:
         if end < 0:
             return None
         found = announcement_at(text, end)
-        if found is not None:
+        if found is not None and not _SUPPOSED.search(text[max(0, end - MAX_OPENING) : end]):
             return found
     return None
+
+
+def announcement_end(text: str) -> int:
+    """Where the answer begins in a text that opens by announcing it, else 0.
+
+    >>> announcement_end("The answer is B"), announcement_end("B is the answer")
+    (14, 0)
+    """
+    head = text[:MAX_OPENING].lower()
+    places = [at for noun in _NOUNS if (at := head.find(noun)) >= 0]
+    found = announcement_at(text, min(places)) if places else None
+    return found.end if found else 0
 
 
 def announcement_at(text: str, noun: int) -> Announcement | None:

@@ -1,31 +1,102 @@
-"""Multiple choice: exactly one letter at the last mark, or the set of them, or an option's text."""
+"""Multiple choice: exactly one letter claimed, or the set of them, or an option's text.
+
+What a mark holds is read to its end. Each of its clauses claims the letters it names, denies them,
+or mentions them in passing after "because"; a letter is the answer only if no other is claimed and
+nothing takes it back. Where nothing marks the answer, a last line that names a letter in so many
+words ("so I choose B", 故选B, "option B is correct") gives it.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+import unicodedata
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 from filters.verify import exact
+from filters.verify.answer_marks import Mark, find_marks, whole_answer
+from filters.verify.answer_phrases import CHOOSE, CONFIRM, DENY, drop_closing
 from filters.verify.base import Immediate
-from filters.verify.extract_answer import last_mark
+from filters.verify.claim_words import is_plain
 from filters.verify.latex import normalise
 from filters.verify.verification import Verification
 
 MAX_ANSWER = 1_000
+MAX_MARKS = 32
+"""Boxes and sections, from the end, that must agree."""
+LAST_LINES = 5
+"""Lines at the end of an unmarked response in which a letter may be chosen."""
 
-_WRAPPED = re.compile(r"\\(?:text|mathrm|mathbf|textbf|boxed)\s*\{([^{}]*)\}")
-_LETTER = r"\(?\s*([A-Z])\s*\)?"
-_LEADING = re.compile(
-    rf"(?:(?:option|choice|answer)\s*)?{_LETTER}(?:\s*[.):,;\-–—]+\s*(.*)|\s*)", re.I | re.S
+_WRAPPED = re.compile(
+    r"\\(?:text|textbf|textit|textsf|mathrm|mathbf|mathsf|mathit|boxed|fbox|emph|underline|bf|rm)"
+    r"\s*\{([^{}]*)\}"
 )
-_LETTERS = re.compile(r"(?:\(?[A-Z]\)?)(?:(?:\s*[,;/&+]\s*|\s*\b(?:and|or)\b\s*|\s*)\(?[A-Z]\)?)*")
-_ONE = re.compile(r"[A-Z]")
+_BRACES = re.compile(r"(?<![\\\w])\{([^{}]*)\}")
+_SPACE = re.compile(r"\\(?:[,;:! ]|quad|qquad|hspace\{[^{}]*\})|(?<=[^\s~])~(?=[^\s~])|\s+")
+_QUOTES = str.maketrans(dict.fromkeys('"“”„«»`*$', " ") | {"‘": "'", "’": "'"})
+_MATHS_MARKS = re.compile(r"\\[()\[\]]|\\displaystyle")
+
+# A letter that stands alone: not C++, C^2, 3C, C' or C=5. Other scripts may touch it (选B).
+_MENTION = re.compile(
+    r"(?<![A-Za-z0-9À-ɏ_^\\+#.'=!~¬])(?:\(\s*([A-Za-z])\s*\)|\[\s*([A-Za-z])\s*\]|([A-Z]))"
+    r"(?![A-Za-z0-9À-ɏ_^+#*'°\\])(?!\s*[=^+*/<>]\s*[a-z0-9])"
+)
+_CONJUNCTION = r"(?:and|or|und|oder|et|ou|y|o|e|и|или)"
+_AND = (
+    rf"(?:\s*[,;/&、+]\s*(?:{_CONJUNCTION}\s+)?|\s+{_CONJUNCTION}\s+|\s*(?:和|与|或|と|か|및)\s*)"
+)
+_ONE = r"\(?[A-Z]\)?"
+_LIST = re.compile(rf"(?<![A-Za-z0-9À-ɏ]){_ONE}(?:{_AND}{_ONE})+(?![A-Za-z0-9À-ɏ'])")
+_ARTICLE = re.compile(
+    r"\s+(?!(?:and|or|is|isn't|was|are|as|because|since|but|for|by|due|can|cannot|can't|does|"
+    r"doesn't|has|would|could|must|should|fails?|gives?|follows|holds|only|not|in|which|where|"
+    r"rather|instead|so|if|with|being|und|oder|ist|et|est|y|es|e|è|é)\b)[a-z]"
+)
+_LISTED = re.compile(r"(?:\b(?:or|and|either|neither|nor|not|to)\s+|[/&>→]\s*)$")
+_BREAK = re.compile(
+    r"[,;.!?。、\n]+(?![A-Za-z0-9])|\((?![A-Za-z]\))|(?<!\([A-Za-z])\)|\s[—–-]+\s|—|–(?=\s)|"
+    r"(?=\b(?:because|since|as|although|though|while|whereas|(?<!thing\s)(?<!all\s)but|so|which|where|that|if|when|given|"
+    r"due|based|according|rather\s+than|instead\s+of|as\s+opposed\s+to|weil|denn|da|sondern|aber|car|parce|puisque|"
+    r"mais|porque|pues|sino|pois|mas|perché|poiché|ma|потому|так\s+как|а)\b)|"
+    r"(?<=\b[Nn]o):|(?=因为|由于|所以|而不是|而非|而是)|(?<=가\s아니라)|(?<=이\s아니라)|(?<=ではなく)"
+)
+_REASON = re.compile(
+    r"(?:because|since|as|although|though|while|whereas|which|where|that|if|when|given|due|based|according|weil|"
+    r"denn|da|car|parce|puisque|porque|pues|pois|perché|poiché|потому|так\s+как)\b|因为|由于",
+    re.IGNORECASE,
+)
+_RETRACTION = re.compile(
+    r"(?:no|nope|wait|actually|sorry|correction|hmm|oops|scratch\s+that|i\s+mean|nein|non|нет)\s*$|"
+    r"(?:(?:that|it|this)(?:'s|\s+is)\s+|is\s+)?(?:false|wrong|incorrect|excluded|impossible|"
+    r"not\s+(?:correct|right|true)|falsch|faux|fausse|fals[oa]|errad[oa]|sbagliat[oa]|неверно|"
+    r"错误?|錯誤?|不对|不對|誤り|틀림)\s*$",
+    re.IGNORECASE,
+)
+_LABEL = re.compile(
+    r"(?:the\s+|la\s+|die\s+|a\s+|l')?(?:(?:correct|right|best)\s+)?(?:option|choice|answer|letter|"
+    r"antwort|réponse|respuesta|opción|inciso|resposta|alternativa|risposta|opzione|вариант|ответ|"
+    r"选项|選項|答案|選択肢|정답|보기)\s*:?\s*",
+    re.IGNORECASE,
+)
+_LABELLED = re.compile(
+    rf"\s*({_ONE})(?P<mark>\s*[.):]+(?=\s|[^\W\d_]{{2}}|\d)|\s*[,;](?=\s)|\s+[-–—]+(?=\s)|—)"
+    r"\s*(?P<rest>.+)",
+    re.DOTALL,
+)
+_WORD = re.compile(r"[^\W\d_]{2,}")
+
+
+class Claim(NamedTuple):
+    """What an answer says: the letters it claims; why there are none; how they were found."""
+
+    letters: frozenset[str]
+    why: str | None = None
 
 
 class ChoiceVerifier(Immediate):
     """Verifier of `{"kind": "choice", "answer": "B" or ["A", "C"], "choices": {"A": …, …}}`."""
 
+    VERSION = 2
     METHOD = "choice"
 
     def problem(self, spec: Mapping[str, Any]) -> str | None:
@@ -42,59 +113,222 @@ class ChoiceVerifier(Immediate):
         return None
 
     def judge(self, spec: Mapping[str, Any], response: str) -> Verification:
-        answer = last_mark(response)
-        if answer is None:
-            return self.say("no_answer", None)
-        if len(answer.text) > MAX_ANSWER:
-            return self.say("unparseable", answer.text[:100] + "…", "too long")
-        wanted = _wanted(spec)
         choices = {letter: str(text) for letter, text in (spec.get("choices") or {}).items()}
         several = isinstance(spec["answer"], list)
-        given, why = _given(answer.text, choices, several)
-        if given is None:
-            return self.say("unparseable", answer.text, why)
-        if not several and len(given) > 1:
-            return self.say("wrong", answer.text, f"{len(given)} letters for one")
-        return self.say("correct" if given == wanted else "wrong", "".join(sorted(given)), why)
+        marks = _final_marks(find_marks(response), choices, several)
+        if not marks:
+            return self._unmarked(spec, response, choices)
+        text = marks[-1].text
+        if not text:
+            return self.say("no_answer", None)
+        if len(text) > MAX_ANSWER:
+            return self.say("unparseable", text[:100] + "…", "too long")
+        claims = [read_claim(mark.text or "", choices, several=several) for mark in marks]
+        return self._verdict(spec, text, claims)
+
+    def _unmarked(
+        self, spec: Mapping[str, Any], response: str, choices: Mapping[str, str]
+    ) -> Verification:
+        several = isinstance(spec["answer"], list)
+        whole = whole_answer(response)
+        if whole is not None and whole.text:
+            claim = read_claim(whole.text, choices, several=several)
+            return self._verdict(spec, whole.text, [claim])
+        for line in reversed(response.strip().splitlines()[-LAST_LINES:]):
+            if len(line) <= MAX_ANSWER and _chooses(line, choices):
+                claim = read_claim(line, choices, several=several)
+                return self._verdict(spec, line.strip(), [claim])
+        return self.say("no_answer", None)
+
+    def _verdict(self, spec: Mapping[str, Any], text: str, claims: list[Claim]) -> Verification:
+        last = claims[-1]
+        if not last.letters:
+            return self.say("unparseable", text, last.why or "no letter and no option's text")
+        given = frozenset[str]().union(*(claim.letters for claim in claims))
+        if len(given) > 1 and not isinstance(spec["answer"], list):
+            return self.say("wrong", text, f"{len(given)} letters for one")
+        state = "correct" if given == _wanted(spec) else "wrong"
+        return self.say(state, "".join(sorted(given)), last.why)  # type: ignore[arg-type]
+
+
+def read_claim(text: str, choices: Mapping[str, str], *, several: bool) -> Claim:
+    """The letters that the text of a mark claims."""
+    plain = flatten(text)
+    allowed = frozenset(choices) or frozenset("ABCDEFGHIJ")
+    bare = _bare(plain)
+    if len(bare) == 1 and bare.upper() in allowed:
+        return Claim(frozenset((bare.upper(),)))
+    by_text = _by_text(text, choices) | _by_text(plain, choices)
+    if len(by_text) == 1:
+        return Claim(by_text, "by the option's text")
+    if several:
+        return _read_several(bare, allowed)
+    labelled = _LABELLED.fullmatch(_LABEL.sub("", plain, count=1))
+    if labelled and (letter := labelled[1].strip("()")) in allowed:
+        return _read_labelled(letter, labelled["mark"].strip(), labelled["rest"], choices)
+    return _read_clauses(plain, allowed, choices)
+
+
+def flatten(text: str) -> str:
+    """Plain text: full-width letters as ASCII, no LaTeX wrappers, Markdown, quotes or dollars.
+
+    >>> flatten(r"\\boxed{\\textbf{(Ｂ)}}")
+    '(B)'
+    """
+    text = unicodedata.normalize("NFKC", text)
+    text = _MATHS_MARKS.sub(" ", text)
+    for _ in range(4):
+        text = _BRACES.sub(r"\1", _WRAPPED.sub(r"\1", text))
+    return _SPACE.sub(" ", text.translate(_QUOTES)).strip()
+
+
+def _final_marks(marks: list[Mark], choices: Mapping[str, str], several: bool) -> list[Mark]:
+    """The last mark, with those before it that must agree: boxes and sections.
+
+    An announcement before a box may be part of the argument ("if the answer is B, then …").
+    """
+    if not marks:
+        return []
+    if several:
+        boxes = [mark for mark in marks if mark.how == marks[-1].how]
+        return boxes if marks[-1].how == "box" else boxes[-1:]
+    lettered = [
+        mark
+        for mark in marks[-MAX_MARKS:-1]
+        if mark.how in ("box", "tag")
+        and 0 < len(mark.text or "") <= MAX_ANSWER
+        and read_claim(mark.text or "", choices, several=False).letters
+    ]
+    return [*lettered, marks[-1]]
+
+
+def _read_several(plain: str, allowed: frozenset[str]) -> Claim:
+    """A set of letters, where several are asked for: "A, C", "(A) and (C)", "CA"."""
+    if _LIST.fullmatch(plain) or re.fullmatch(r"[A-Z]+", plain):
+        letters = frozenset(re.findall(r"[A-Z]", plain))
+        if letters <= allowed:
+            return Claim(letters)
+    return Claim(frozenset())
+
+
+def _read_labelled(letter: str, mark: str, rest: str, choices: Mapping[str, str]) -> Claim:
+    """ "B. London", "B: the charge doubles": a letter and a text, its own or an explanation."""
+    by_rest = _by_text(rest, choices)
+    if by_rest:
+        why = None if by_rest == {letter} else "the letter of one option, the text of another"
+        return Claim(by_rest | {letter}, why)
+    allowed = frozenset(choices) or frozenset("ABCDEFGHIJ")
+    others, _ = _letters_and_words(rest, frozenset("ABCDEFGHIJ"))
+    if mark.startswith(")") and others:
+        return Claim(frozenset((letter, *others)), "an option's text that names other letters")
+    if not _WORD.search(rest) and not others:
+        return Claim(frozenset(), "a letter with a text that is no option's")
+    first = next(_clauses(rest), "")
+    if mark[0] not in ":-–—" or not DENY.search(first) or _RETRACTION.match(first.strip(" ,.:")):
+        return _read_clauses(rest, allowed, choices, frozenset((letter,)))
+    return _read_clauses(rest, allowed, choices, denied=frozenset((letter,)))
+
+
+def _read_clauses(
+    plain: str,
+    allowed: frozenset[str],
+    choices: Mapping[str, str],
+    claimed: frozenset[str] = frozenset(),
+    denied: frozenset[str] = frozenset(),
+) -> Claim:
+    """The letters that clauses claim, after those `claimed` and `denied` before them.
+
+    A clause that says more than a claim does makes its letters doubtful: they stand against
+    another letter's claim, and are none of their own. An option's text stands for its letter.
+    """
+    doubtful: frozenset[str] = frozenset()
+    for clause in _clauses(plain):
+        letters, words = _letters_and_words(clause, allowed)
+        found = letters | _by_text(words, choices) | _by_text(clause, choices)
+        if not found:
+            if _RETRACTION.match(clause.strip(" ,.:")):
+                claimed, denied = frozenset(), denied | claimed
+        elif DENY.search(clause):
+            claimed, denied = claimed - found, denied | found
+        elif _REASON.match(clause.strip()) and not CONFIRM.search(clause):
+            continue
+        elif is_plain(words) or _by_text(words, choices):
+            claimed |= found
+        else:
+            doubtful |= found
+    together = claimed | doubtful
+    if len(together) == 1 and (not claimed or claimed & denied):
+        return Claim(frozenset(), "the letter is doubtful, or claimed and denied")
+    return Claim(together, None if together or not denied else "no letter is claimed")
+
+
+def _letters_and_words(clause: str, allowed: frozenset[str]) -> tuple[frozenset[str], str]:
+    """The letters that a clause names, and its words without them."""
+    letters, words, at = set(), [], 0
+    for letter, start, end in _mentions(clause, allowed):
+        letters.add(letter)
+        words.append(clause[at:start])
+        at = end
+    return frozenset(letters), " ".join([*words, clause[at:]]).strip(" ()[]{}:.,")
+
+
+def _clauses(text: str) -> Iterator[str]:
+    """The parts of a text that are true or false by themselves; enumerations stay whole."""
+    joined = _LIST.sub(lambda found: re.sub(_AND, " & ", found[0]), text)
+    yield from (clause for clause in _BREAK.split(joined) if clause and clause.strip())
+
+
+def _mentions(text: str, allowed: frozenset[str]) -> Iterator[tuple[str, int, int]]:
+    """The letters that a text names, with their places. "A man" names none."""
+    for found in _MENTION.finditer(text):
+        letter = (found[1] or found[2] or found[3]).upper()
+        article = (
+            found[3] in ("A", "I")
+            and _ARTICLE.match(text, found.end())
+            and not _LISTED.search(text, 0, found.start())
+        )
+        if letter in allowed and not article:
+            yield letter, found.start(), found.end()
+
+
+def _chooses(line: str, choices: Mapping[str, str]) -> bool:
+    """Whether a line that nothing marks says which letter is the answer."""
+    plain = flatten(line)
+    allowed = frozenset(choices) or frozenset("ABCDEFGHIJ")
+    bare = _bare(plain)
+    if len(bare) == 1 and bare in allowed:
+        return True
+    for _, start, end in _mentions(plain, allowed):
+        if CONFIRM.match(plain, end + _spaces(plain, end)) or _chosen(plain, start):
+            return True
+    return False
+
+
+def _chosen(plain: str, start: int) -> bool:
+    before = plain[max(0, start - 60) : start].rstrip(" (:：")
+    return any(found.end() == len(before) for found in CHOOSE.finditer(before))
+
+
+def _spaces(text: str, at: int) -> int:
+    return len(text[at:]) - len(text[at:].lstrip(" )]"))
+
+
+def _bare(plain: str) -> str:
+    """An answer without its label, brackets and quotes."""
+    bare = _LABEL.sub("", drop_closing(plain), count=1).strip(" ()[]{}.:")
+    return bare[1:-1] if len(bare) == 3 and bare[0] == bare[2] == "'" else bare
+
+
+def _by_text(text: str, choices: Mapping[str, str]) -> frozenset[str]:
+    return frozenset(letter for letter, option in choices.items() if _same_text(option, text))
+
+
+def _same_text(option: str, text: str) -> bool:
+    left, right = normalise(option), normalise(text)
+    return left.casefold() == right.casefold() or exact.compare(option, text) is True
 
 
 def _wanted(spec: Mapping[str, Any]) -> frozenset[str]:
     answer = spec.get("answer")
     letters = answer if isinstance(answer, list) else [answer]
     return frozenset(letter.strip(" ().").upper() for letter in letters if isinstance(letter, str))
-
-
-def _given(
-    text: str, choices: Mapping[str, str], several: bool
-) -> tuple[frozenset[str] | None, str | None]:
-    """The letters an answer names; None and the reason where it names none."""
-    plain = text
-    for _ in range(3):
-        plain = _WRAPPED.sub(r"\1", plain)
-    plain = plain.strip(" $*.`\n")
-    allowed = frozenset(choices) or frozenset("ABCDEFGHIJ")
-    by_text = frozenset(letter for letter, option in choices.items() if _same_text(option, text))
-    if len(by_text) == 1 and plain.upper() not in allowed:
-        return by_text, "by the option's text"
-    if _LETTERS.fullmatch(plain):
-        letters = frozenset(_ONE.findall(plain))
-        # "ACE" is three letters only where several are asked for.
-        joined = len(letters) > 1 and plain.isalpha() and not several
-        if letters <= allowed and not joined:
-            return letters, None
-    leading = _LEADING.fullmatch(plain)
-    if leading and leading[1].upper() in allowed:
-        letter, rest = leading[1].upper(), (leading[2] or "").strip()
-        if not rest or letter not in choices or _same_text(choices[letter], rest):
-            return frozenset((letter,)), None
-        if by_rest := frozenset(
-            other for other, option in choices.items() if _same_text(option, rest)
-        ):
-            return by_rest | {letter}, "the letter of one option, the text of another"
-        return frozenset((letter,)), None
-    return None, "no letter and no option's text"
-
-
-def _same_text(option: str, text: str) -> bool:
-    left, right = normalise(option), normalise(text)
-    return left.casefold() == right.casefold() or exact.compare(option, text) is True

@@ -10,16 +10,20 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any
 
 Comparison = Callable[[str, str], str | None]
 """(output, expected) → what differs."""
 
 ABSOLUTE, RELATIVE = 1e-6, 1e-9
-"""How far a float may be off. The first is what contest statements usually grant; the second only
-keeps large values from asking for more digits than a double has."""
+"""How far a float may be off. The first is what contest statements usually grant, of values from 1;
+below it shrinks with the value, but not below half a unit of the last digit that the expected value
+shows: 0 is not 0.0000001. The second only keeps large values from asking for more digits than a
+double has."""
 
 _LONGEST_NUMBER = 64
+_MOST_DIGITS = 4000
 _FLOAT = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][+-]?\d+)?")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 
@@ -103,20 +107,36 @@ def _first_difference(got: Sequence[str], wanted: Sequence[str], noun: str) -> s
 def _close_tokens(got: str, wanted: str) -> bool:
     if max(len(got), len(wanted)) > _LONGEST_NUMBER or not _FLOAT.fullmatch(wanted):
         return False
-    return bool(_NUMBER.fullmatch(got)) and _close(float(got), float(wanted))
+    return bool(_NUMBER.fullmatch(got)) and _close(float(got), wanted)
 
 
-def _close(got: float, wanted: float) -> bool:
-    return got == wanted or math.isclose(got, wanted, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
+def _close(got: float, wanted: str) -> bool:
+    """Whether a number is close enough to an expected float as it is written."""
+    value = float(wanted)
+    if got == value or math.isinf(value):
+        return got == value
+    exponent = Decimal(wanted).as_tuple().exponent
+    shown = 0.5 * 10.0 ** min(int(exponent), 0)
+    granted = ABSOLUTE if value == 0 else max(ABSOLUTE * min(1.0, abs(value)), shown)
+    return math.isclose(got, value, rel_tol=RELATIVE, abs_tol=min(ABSOLUTE, granted))
 
 
 def _loaded(output: str, expected: str, compare: Callable[[Any, Any], str | None]) -> str | None:
     try:
-        return compare(json.loads(output), json.loads(expected))
-    except ValueError:  # also an integer of more digits than Python reads
+        return compare(_read(output), _read(expected))
+    except ValueError:
         return "the result is not JSON"
     except RecursionError:
         return "the result is nested too deeply"
+
+
+def _read(text: str) -> Any:
+    return json.loads(text, parse_int=_integer)
+
+
+def _integer(digits: str) -> int | Decimal:
+    """Python reads no integer of more than 4,300 digits, in time that grows with their square."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else Decimal(digits)
 
 
 def _value(got: Any, wanted: Any, where: str = "the result") -> str | None:
@@ -133,14 +153,18 @@ def _value(got: Any, wanted: Any, where: str = "the result") -> str | None:
         return next((difference for difference in differences if difference), None)
     if _same_scalar(got, wanted):
         return None
-    return f"{where} is {_short(json.dumps(got))}, expected {_short(json.dumps(wanted))}"
+    return f"{where} is {_short(_dump(got))}, expected {_short(_dump(wanted))}"
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, default=str)
 
 
 def _same_scalar(got: Any, wanted: Any) -> bool:
     if isinstance(wanted, bool) or isinstance(got, bool):
         return got is wanted
     if isinstance(wanted, float):
-        return isinstance(got, int | float) and _close(_as_float(got), wanted)
+        return isinstance(got, int | float) and _close(_as_float(got), repr(wanted))
     if isinstance(wanted, int) and isinstance(got, float):
         return abs(got) <= 2**53 and got == wanted
     return type(got) is type(wanted) and bool(got == wanted)
@@ -156,7 +180,7 @@ def _as_float(number: float) -> float:
 def _any_order(got: Any, wanted: Any) -> str | None:
     if not isinstance(got, list) or not isinstance(wanted, list):
         return _value(got, wanted)
-    return _value(sorted(got, key=json.dumps), sorted(wanted, key=json.dumps))
+    return _value(sorted(got, key=_dump), sorted(wanted, key=_dump))
 
 
 def _short(text: str, limit: int = 40) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from collections.abc import Iterable
+from typing import Literal
+
+from filters.verify.answer_marks import find_marks
+from filters.verify.fences import Block, blocks
 
 Language = Literal["python", "cpp"]
 
@@ -19,29 +22,38 @@ _TAGS: dict[str, Language] = {
     "cc": "cpp",
     "cxx": "cpp",
 }
-_FENCE = re.compile(r"(?P<indent>[ \t]*)(?P<marks>`{3,}|~{3,})[ \t]*(?P<info>[^`\r]*)\r?")
 _DIALECT = re.compile(r"[0-9]+[a-z]?$")  # python3, c++17, cpp2a
-
-
-class Block(NamedTuple):
-    """A closed fenced block; `tag` is the first word after the fence, or empty."""
-
-    tag: str
-    text: str
+_NO_CODE: dict[Language, re.Pattern[str]] = {
+    "python": re.compile(r"\s*(?:#|$)"),
+    "cpp": re.compile(r"\s*(?://|$)"),
+}
+_SESSION = re.compile(r"\s*>>> ")
 
 
 def last_program(response: str, language: Language) -> str | None:
-    """The last closed block tagged with `language`; without any, the last one with no tag.
+    """The last closed block tagged with `language` that holds code; without any, the last one with
+    no tag; without any block at all, what the `<answer>` section holds.
 
-    An untagged block at the end is more often a sample of the output than the program, hence the
-    order. A block that is cut off is none.
+    Blocks in an `<answer>` section come before those outside it. An untagged block at the end is
+    more often a sample of the output than the program, hence the order. A block that is cut off is
+    none, nor is one of comments alone or one that quotes a session (`>>> f(1)`).
 
     >>> last_program("```python\\nprint(1)\\n```\\nprints\\n```\\n1\\n```", "python")
     'print(1)\\n'
     """
+    sections = [mark.text for mark in find_marks(response) if mark.how == "tag" and mark.text]
+    section = sections[-1] if sections else ""
+    for text in (section, response):
+        program = _last(blocks(text), language)
+        if program is not None:
+            return program
+    return section if section and "```" not in section and "~~~" not in section else None
+
+
+def _last(found: Iterable[Block], language: Language) -> str | None:
     tagged = untagged = None
-    for block in blocks(response):
-        if not block.text.strip():
+    for block in found:
+        if not _holds_code(block.text, language):
             continue
         if _language(block.tag) == language:
             tagged = block.text
@@ -50,32 +62,10 @@ def last_program(response: str, language: Language) -> str | None:
     return tagged if tagged is not None else untagged
 
 
-def blocks(text: str) -> Iterator[Block]:
-    """The closed fenced blocks of Markdown, in order, in linear time."""
-    opened: re.Match[str] | None = None
-    lines: list[str] = []
-    for line in text.split("\n"):
-        fence = _FENCE.fullmatch(line)
-        if opened is None:
-            if fence:
-                opened, lines = fence, []
-        elif fence and _closes(fence, opened):
-            words = opened["info"].split()
-            yield Block(words[0] if words else "", "".join(f"{line}\n" for line in lines))
-            opened = None
-        else:
-            lines.append(_outdent(line, len(opened["indent"])))
-
-
-def _closes(fence: re.Match[str], opened: re.Match[str]) -> bool:
-    return fence["marks"].startswith(opened["marks"]) and not fence["info"].strip()
-
-
-def _outdent(line: str, indent: int) -> str:
-    """A fence in a list is indented, and the block's lines with it."""
-    lead = len(line) - len(line.lstrip(" \t"))
-    return line[min(lead, indent) :]
+def _holds_code(text: str, language: Language) -> bool:
+    lines = [line for line in text.splitlines() if not _NO_CODE[language].match(line)]
+    return bool(lines) and not _SESSION.match(lines[0])
 
 
 def _language(tag: str) -> Language | None:
-    return _TAGS.get(_DIALECT.sub("", tag.lower().strip("{}.")))
+    return _TAGS.get(_DIALECT.sub("", tag))

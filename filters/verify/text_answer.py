@@ -1,42 +1,106 @@
-"""Short free text: equal after case, punctuation, articles and Unicode forms are set aside."""
+"""Short free text: equal after case, Markdown, typography and a leading article are set aside.
+
+What changes the meaning stays: every sign, bracket, quantifier, superscript and combining mark, and
+the order of everything.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from filters.verify.answer_marks import Mark, find_marks, unmark, whole_answer
+from filters.verify.answer_phrases import announcement_end, drop_closing
 from filters.verify.base import Immediate
-from filters.verify.extract_answer import final_answer
 from filters.verify.verification import Verification
 
-_MARKUP = re.compile(r"\\(?:text|mathrm|mathbf|textbf|textit|emph)\s*\{([^{}]*)\}")
-_PUNCTUATION = re.compile(
-    r"(?<!\d)[.,](?!\d)|(?<=\d)[.,](?!\d)|[^\w\s.,+\-/%°$€£<>=#&']|(?<!\w)'|'(?!\w)"
+MAX_ANSWER = 20_000
+
+_MARKUP = re.compile(r"\\(?:text|mathrm|mathbf|textbf|textit|textsf|emph|underline)\s*\{([^{}]*)\}")
+_QUOTED = re.compile(r"""  "([^"]*)" | '([^']*)' | «([^»]*)» | 「([^」]*)」 """, re.VERBOSE)
+_IN_DOLLARS = re.compile(r"\$([^$]+)\$")
+_ARTICLE = re.compile(r"^(?:the|an|a)\s+(?!(?:the|an|a)\b)(?=\w)")
+_ANY_ARTICLE = re.compile(r"A\s+(?=[a-z]{2})")
+_ABBREVIATED = re.compile(r"(?<=[^\W\d_])\.(?=\s+[^\W\d_])")
+_LAST_STOP = re.compile(r"(?<=[^.])[.。．]$|(?<=[^\W\d_]{2})[!！]$")
+_AROUND_SIGNS = re.compile(r"\s*([^\w\s'\"-])\s*")
+_TYPOGRAPHY = str.maketrans(
+    {
+        **dict.fromkeys("‐‑‒–—−", "-"),
+        **dict.fromkeys("‘’ʼ", "'"),
+        **dict.fromkeys("“”„", '"'),
+        **dict.fromkeys("\u200b\u200e\u200f\ufeff\u00ad", None),
+        **{chr(0xFF01 + place): chr(0x21 + place) for place in range(94)},  # full-width ASCII
+    }
 )
-_ARTICLES = re.compile(r"\b(?:a|an|the)\b(?=\s+\w)")
 
 
 class TextVerifier(Immediate):
     """Verifier of `{"kind": "text", "answer": "…" or ["…", …]}`: any one of several will do."""
 
+    VERSION = 2
     METHOD = "text"
 
     def problem(self, spec: Mapping[str, Any]) -> str | None:
-        if not all(_plain(answer) for answer in _answers(spec)) or not _answers(spec):
+        answers = _answers(spec)
+        if not answers or not all(_says_something(answer) for answer in answers):
             return f"answer is {spec.get('answer')!r:.80}; it must be words or a list of them"
         return None
 
     def judge(self, spec: Mapping[str, Any], response: str) -> Verification:
-        answer = final_answer(response, prefer=("tag", "box"))
-        if answer is None:
+        answer = _final(response)
+        if answer is None or not answer.text:
             return self.say("no_answer", None)
-        given = _plain(answer.text)
-        if not given:
-            return self.say("unparseable", answer.text, "symbols only")
-        known = any(given == _plain(wanted) for wanted in _answers(spec))
+        if len(answer.text) > MAX_ANSWER:
+            return self.say("unparseable", answer.text[:100] + "…", "too long")
+        if not _says_something(answer.text):
+            return self.say("unparseable", answer.text, "punctuation only")
+        wanted = {plain(text) for text in _answers(spec)}
+        known = any(plain(text) in wanted for text in _readings(answer.text))
         return self.say("correct" if known else "wrong", answer.text)
+
+
+def plain(text: str) -> str:
+    """A text as it is compared.
+
+    >>> plain("The  Café.") == plain("cafe\\u0301")
+    True
+    >>> plain("x ≤ 3") == plain("x ≥ 3")
+    False
+    """
+    text = unmark(_MARKUP.sub(r"\1", text)).translate(_TYPOGRAPHY).strip()
+    for wrapping in (_QUOTED, _IN_DOLLARS):
+        if found := wrapping.fullmatch(text):
+            text = next(inside for inside in found.groups() if inside is not None)
+    text = _ABBREVIATED.sub("", _LAST_STOP.sub("", text.strip()))
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    if not text.startswith("A "):  # the key of A minor
+        folded = _ARTICLE.sub("", folded, count=1)
+    return _AROUND_SIGNS.sub(r"\1", " ".join(folded.split()))
+
+
+def _readings(text: str) -> Iterator[str]:
+    """What an answer as written may mean: itself, without "the answer is", without です, A dog."""
+    for read in (text, text[announcement_end(text) :]):
+        yield read
+        yield _ANY_ARTICLE.sub("", read, count=1) if read.startswith("A ") else read
+        yield drop_closing(read)
+
+
+def _final(response: str) -> Mark | None:
+    """The last section, else all boxes as one answer, else the last mark or the one line."""
+    marks = find_marks(response)
+    for how in ("tag", "box"):
+        of_kind = [mark for mark in marks if mark.how == how]
+        if not of_kind or of_kind[-1].text is None:
+            if of_kind:
+                return of_kind[-1]
+            continue
+        different = {plain(mark.text): mark.text for mark in of_kind if mark.text}
+        return of_kind[-1]._replace(text=", ".join(different.values()))
+    return marks[-1] if marks else whole_answer(response)
 
 
 def _answers(spec: Mapping[str, Any]) -> list[str]:
@@ -45,12 +109,6 @@ def _answers(spec: Mapping[str, Any]) -> list[str]:
     return [item for item in answers if isinstance(item, str)] if answers else []
 
 
-def _plain(text: str) -> str:
-    """The words of a text, for comparison only.
-
-    >>> _plain("The  Café.") == _plain("café")
-    True
-    """
-    text = unicodedata.normalize("NFKC", _MARKUP.sub(r"\1", text)).casefold().replace("’", "'")
-    text = _PUNCTUATION.sub(" ", text.replace("$", " ") if text.count("$") == 2 else text)
-    return " ".join(_ARTICLES.sub(" ", text).split())
+def _says_something(text: str) -> bool:
+    """Whether a text holds a letter, a digit or a symbol, and not only punctuation."""
+    return any(unicodedata.category(character)[0] in "LNS" for character in plain(text))
