@@ -14,7 +14,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from filters.verify.code_cpp import BinaryCache, compile_task, compiler_missing
 from filters.verify.code_extract import MAX_PROGRAM, last_program
@@ -203,19 +203,37 @@ def _rate(problem: Problem, case: Case, outcome: Outcome) -> Job[_Judgement]:
 
 
 def _ask_checker(problem: Problem, case: Case, output: str) -> Job[_Judgement]:
-    """Let the problem's checker, in a jail of its own, judge an output."""
+    """Let the problem's checker, in a jail of its own, judge an output.
+
+    A checker that ends without a verdict cannot read the output if it can read the expected one;
+    then the output is wrong.
+    """
+    outcome = yield _checking(problem, case, output)
+    verdict = _verdict(outcome)
+    if verdict is not None:
+        detail = None if verdict == "correct" else "wrong_output: the checker refused it"
+        return _Judgement(verdict, detail, outcome.wall_s)
+    detail = f"the checker gave no verdict: {_ending(outcome)}"
+    if outcome.end in ("exit", "signal") and output != case.expected:
+        again = yield _checking(problem, case, case.expected)
+        if _verdict(again) == "correct":
+            detail = f"wrong_output: the checker cannot read it: {_ending(outcome)}"
+            return _Judgement("wrong", detail, outcome.wall_s + again.wall_s)
+    return _Judgement("error", detail, outcome.wall_s)
+
+
+def _checking(problem: Problem, case: Case, output: str) -> Task:
     assert problem.checker is not None
     files = {"input.txt": case.given, "expected.txt": case.expected, "output.txt": output}
     code = problem.checker.encode(errors="replace")
-    outcome = yield Task("script", code, argv=tuple(files), files=files, limits=_CHECKER_LIMITS)
+    return Task("script", code, argv=tuple(files), files=files, limits=_CHECKER_LIMITS)
+
+
+def _verdict(outcome: Outcome) -> Literal["correct", "wrong"] | None:
+    """What a checker said, if it said anything."""
     words = outcome.stdout.decode(errors="replace").casefold().split()
     verdict = words[-1] if words and outcome.end == "ok" else ""
-    if verdict in _ACCEPTED:
-        return _Judgement("correct", None, outcome.wall_s)
-    if verdict in _REFUSED:
-        return _Judgement("wrong", "wrong_output: the checker refused it", outcome.wall_s)
-    detail = f"the checker gave no verdict: {_ending(outcome)}"
-    return _Judgement("error", detail, outcome.wall_s)
+    return "correct" if verdict in _ACCEPTED else "wrong" if verdict in _REFUSED else None
 
 
 def _ending(outcome: Outcome) -> str:

@@ -17,6 +17,7 @@ from filters.verify.sandbox import Limits, Task
 FLAGS = ("-O2", "-std=gnu++17", "-w", "-fmax-errors=1")
 _LIMITS = Limits(time_s=30.0, memory_mb=2048, output_mb=64, files_mb=128, processes=32)
 _CACHE_BYTES = 1 << 30
+_DIGEST_BYTES = 32
 
 
 def compiler_missing() -> str | None:
@@ -44,18 +45,26 @@ class BinaryCache:
     def get(self, source: str) -> bytes | None:
         path = self._path(source)
         try:
-            binary = path.read_bytes()
+            kept = path.read_bytes()
             os.utime(path)  # recently used
         except OSError:
             return None
-        return binary
+        digest, binary = kept[:_DIGEST_BYTES], kept[_DIGEST_BYTES:]
+        if hashlib.sha256(binary).digest() == digest:
+            return binary
+        with contextlib.suppress(OSError):  # damaged: a full disk, a crash of the machine
+            path.unlink()
+        return None
 
     def put(self, source: str, binary: bytes) -> None:
-        """Keep `binary`. A cache that cannot be written is a slow one, not an error."""
+        """Keep `binary` with its digest. A cache that cannot be written is a slow one, not an
+        error."""
         with contextlib.suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
-                file.write(binary)
+                file.write(hashlib.sha256(binary).digest() + binary)
+                file.flush()
+                os.fsync(file.fileno())
             os.replace(file.name, self._path(source))
 
     def prune(self, limit: int = _CACHE_BYTES) -> None:
@@ -71,7 +80,7 @@ class BinaryCache:
                 excess -= stat.st_size
 
     def _path(self, source: str) -> Path:
-        key = "\0".join([_compiler_version(), *FLAGS, source])
+        key = "\0".join(["digest first", _compiler_version(), *FLAGS, source])
         return self._folder / hashlib.sha256(key.encode(errors="replace")).hexdigest()
 
 

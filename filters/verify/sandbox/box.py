@@ -25,8 +25,8 @@ _START_S = 120.0
 _GRACE_S = 10.0
 """How long after a program's last moment a report may still come; then the box is stuck."""
 _IDLE_SHARE = 0.1
-"""A program over its wall time that used less CPU than this was waiting; one that used more was
-kept waiting, by a crowded machine, and that is no fact about the program."""
+"""Where the kernel does not say how long a program stood in the queue: one over its wall time that
+used less CPU than this was waiting, one that used more was kept waiting by a crowded machine."""
 _STDERR_KEPT = 4096
 _STATUS_BYTES = 1 << 16
 
@@ -230,7 +230,7 @@ def _outcome(report: dict[str, Any], files: dict[str, int], limits: Limits) -> O
     outputs = [name for name in ("stdout", "stderr", "result") if name in files]
     sizes = {name: os.fstat(files[name]).st_size for name in outputs}
     status, cpu_s = report["status"], report["cpu_s"]
-    if report["late"] == "wall" and cpu_s > _IDLE_SHARE * limits.wall_s:
+    if report["late"] == "wall" and not _slept(report, limits):
         raise SandboxFailure(f"got {cpu_s:.1f} s of CPU in {limits.wall_s:.1f} s", stuck=True)
     end: End = "ok" if status == 0 else "exit" if status > 0 else "signal"
     if report["late"] or cpu_s > limits.time_s:
@@ -248,6 +248,15 @@ def _outcome(report: dict[str, Any], files: dict[str, int], limits: Limits) -> O
         wall_s=report["wall_s"],
         peak_mb=report["peak_kb"] / 1024,
     )
+
+
+def _slept(report: dict[str, Any], limits: Limits) -> bool:
+    """Whether a program over its wall time has itself to blame: it slept longer than it may run.
+    One that a crowded machine kept waiting says nothing about itself."""
+    cpu_s, queued_s = report["cpu_s"], report.get("queued_s")
+    if queued_s is None:
+        return bool(cpu_s <= _IDLE_SHARE * limits.wall_s)
+    return bool(report["wall_s"] - cpu_s - queued_s > limits.time_s)
 
 
 def _explain(said: str) -> str:

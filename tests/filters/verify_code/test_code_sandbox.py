@@ -253,6 +253,8 @@ ENDINGS = [
     ({"status": 0, "cpu_s": 1.01}, "time_limit"),
     ({"status": -9, "late": "wall", "cpu_s": 0.05}, "time_limit"),  # it slept
     ({"status": -9, "late": "wall", "cpu_s": 0.9}, None),  # the machine was crowded
+    ({"status": -9, "late": "wall", "cpu_s": 0.9, "queued_s": 0.1, "wall_s": 7.0}, "time_limit"),
+    ({"status": -9, "late": "wall", "cpu_s": 0.9, "queued_s": 6.0, "wall_s": 7.0}, None),
 ]
 
 
@@ -277,5 +279,15 @@ def test_the_cache_forgets_what_was_used_longest_ago(tmp_path: Path) -> None:
         cache.put(source, bytes(100))
         os.utime(cache._path(source), (number, number))
     assert cache.get("a") == bytes(100)
-    cache.prune(limit=200)
+    cache.prune(limit=2 * (100 + 32))  # with a digest each
     assert [cache.get(source) is not None for source in ("a", "b", "c")] == [True, False, True]
+
+
+def test_a_damaged_binary_is_compiled_again(tmp_path: Path) -> None:
+    cache = BinaryCache(tmp_path / "cpp")
+    cache.put("source", b"binary")
+    (kept,) = (tmp_path / "cpp").iterdir()
+    kept.write_bytes(kept.read_bytes()[:-1])
+    assert cache.get("source") is None
+    cache.put("source", b"binary")
+    assert cache.get("source") == b"binary"

@@ -41,6 +41,8 @@ n, d = int(given), int(output)
 print(int(1 < d < n and n % d == 0))
 """,
 }
+NO_CHECKER: Spec = {**FACTOR, "checker": "raise SystemExit(3) # says nothing"}
+SLEEPER = "import time\nwhile time.process_time() < 0.75: pass\ntime.sleep(60)"
 TRUE: Spec = {
     "kind": "code",
     "tests": {"call": {"name": "f", "cases": [{"args": [], "expected": True}]}},
@@ -119,7 +121,7 @@ VERDICTS = [
     ("too slow", SQUARE, "while True: pass", "wrong", "time_limit"),
     ("too large", SQUARE, "x = bytearray(4 << 30)", "wrong", "MemoryError"),
     ("too long", SQUARE, "print('4 ' * 10_000_000)", "wrong", "output_limit"),
-    ("a missing module", SQUARE, "import numpy", "wrong", "ModuleNotFoundError"),
+    ("a missing module", SQUARE, "import no_such_thing", "wrong", "ModuleNotFoundError"),
     (
         "a future of its own",
         SQUARE,
@@ -189,7 +191,9 @@ VERDICTS = [
     ),
     ("checker accepts another", FACTOR, "print(13)", "correct", None),
     ("checker refuses", FACTOR, "print(91)", "wrong", "the checker refused it"),
-    ("checker falls over", FACTOR, "print('seven')", "error", "the checker gave no verdict"),
+    ("checker cannot read it", FACTOR, "print('seven')", "wrong", "the checker cannot read it"),
+    ("checker falls over", NO_CHECKER, "print(7)", "error", "the checker gave no verdict"),
+    ("sleeps after its work", SQUARE, SLEEPER, "wrong", "time_limit"),
 ]
 
 

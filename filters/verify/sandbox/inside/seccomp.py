@@ -19,7 +19,7 @@ from typing import Literal
 from . import kernel
 
 Profile = Literal["script", "binary", "compiler"]
-"""script: neither fork nor exec. binary: exec (once, into it) but no fork. compiler: both."""
+"""script: neither fork nor exec. binary: exec but no fork. compiler: both."""
 
 # Name, number on x86_64, number on aarch64.
 _SYSCALLS = """

@@ -81,6 +81,7 @@ class Zygote:
             self._become_program(request, fds, tell)
         os.close(tell)
         late = self._overdue(child, request["cpu_s"], request["wall_s"])
+        queued_s = _queued_s(child) if late == "wall" else None
         if late is not None:
             os.kill(child, signal.SIGKILL)
         _, status, used = os.wait4(child, 0)
@@ -91,6 +92,7 @@ class Zygote:
         return {
             "status": os.waitstatus_to_exitcode(status),
             "late": late,
+            "queued_s": queued_s,
             "cpu_s": used.ru_utime + used.ru_stime,
             "wall_s": time.monotonic() - started,
             "peak_kb": used.ru_maxrss,
@@ -163,6 +165,18 @@ def _start(mode: str, argv: list[str], content: dict[str, bytes]) -> NoReturn:
     if mode == "binary":
         programs.run_binary(content["code"])
     programs.run_compiler(argv)
+
+
+def _queued_s(process: int) -> float | None:
+    """How long the threads of a process were ready to run and had no core; None where the kernel
+    does not say."""
+    total = 0
+    try:
+        for entry in Path(f"/proc/{process}/task").glob("*/schedstat"):
+            total += int(entry.read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return total / 1e9 if total else None
 
 
 def _read(descriptor: int) -> bytes:
