@@ -1,0 +1,49 @@
+"""Items from a seed: a reference, a response and whether its answer is the reference's value."""
+
+from __future__ import annotations
+
+import random
+from typing import NamedTuple
+
+from . import algebra_forms, group_forms, number_forms, quantity_forms
+from .drafts import Maker
+from .wrap import wrap
+
+MAKERS: dict[str, Maker] = {
+    **number_forms.MAKERS, **algebra_forms.MAKERS, **group_forms.MAKERS, **quantity_forms.MAKERS
+}  # fmt: skip
+HARD = ("radical", "nested radical", "matrix", "polynomial", "rational expression", "function",
+        "two letters", "line", "circle", "logarithm", "trigonometric", "complex")  # fmt: skip
+
+
+class Made(NamedTuple):
+    """One labelled item. `answer` is what the response states, without what surrounds it."""
+
+    form: str
+    reference: str
+    answer: str
+    response: str
+    equal: bool
+
+
+def generate(seed: int, n: int, forms: tuple[str, ...] | None = None) -> list[Made]:
+    """`n` items, the forms in turn, about as many equal as different; no pair twice."""
+    draw = random.Random(seed)
+    names = list(forms or MAKERS)
+    made: list[Made] = []
+    seen: set[tuple[str, str]] = set()
+    turn = 0
+    while len(made) < n:
+        form = names[turn % len(names)]
+        turn += 1
+        draft = MAKERS[form](draw)
+        for pool, equal in ((draft.right, True), (draft.wrong, False)):
+            if not pool:
+                continue
+            reference = draw.choice(draft.references)
+            others = [one for one in pool if one.text != reference.strip("$")]
+            answer = draw.choice(others or pool)
+            if (reference, answer.text) not in seen:
+                seen.add((reference, answer.text))
+                made.append(Made(form, reference, answer.text, wrap(answer, draw), equal))
+    return made[:n]
