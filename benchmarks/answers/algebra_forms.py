@@ -240,7 +240,7 @@ def outside(draw: random.Random) -> Draft:
              f"(-\\infty,{low}{left}\\cup{right_}{high + 1},\\infty)",
              f"{other}{lt}{low}\\text{{ or }}{other}{gt}{high}",
              f"(-\\infty,{low}{'])'[not strict]}\\cup{right_}{high},\\infty)"]  # fmt: skip
-    return draft([right[0], right[2]], list(right), list(wrong))
+    return draft([right[0]], list(right), list(wrong))
 
 
 def not_equal(draw: random.Random) -> Draft:

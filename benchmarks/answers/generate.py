@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 from typing import NamedTuple
 
-from . import algebra_forms, group_forms, number_forms, quantity_forms
+from . import algebra_forms, group_forms, number_forms, quantity_forms, symbol_forms
 from .drafts import Maker
 from .wrap import wrap
 
 MAKERS: dict[str, Maker] = {
-    **number_forms.MAKERS, **algebra_forms.MAKERS, **group_forms.MAKERS, **quantity_forms.MAKERS
+    **number_forms.MAKERS, **algebra_forms.MAKERS, **group_forms.MAKERS, **quantity_forms.MAKERS, **symbol_forms.MAKERS
 }  # fmt: skip
 HARD = ("radical", "nested radical", "matrix", "polynomial", "rational expression", "function",
         "two letters", "line", "circle", "logarithm", "trigonometric", "complex")  # fmt: skip

@@ -80,7 +80,7 @@ def decimal(draw: random.Random) -> Draft:
         right.append(text[1:])
     wrong = ["-" + text, text.replace(".", ""), f"{value / 10 ** (places + 1):.{places + 1}f}",
              f"{(value + 1) / 10**places:.{places}f}", f"{exact.denominator}/{exact.numerator}",
-             f"{text}1", f"{(value + 10) / 10**places:.{places}f}"]  # fmt: skip
+             f"{(value + 10) / 10**places:.{places}f}"]  # fmt: skip
     return draft([text], list(right), list(wrong))
 
 
@@ -118,7 +118,7 @@ def mixed(draw: random.Random) -> Draft:
 
 def percent(draw: random.Random) -> Draft:
     value = draw.choice((str(draw.randint(1, 99)), f"{draw.randint(1, 99)}.{draw.randint(1, 9)}"))
-    right = [f"{value}\\%", f"{value} \\%", f"{value}%", f"{value}\\text{{%}}",
+    right = [f"{value}\\%", f"{value} \\%", f"{value}%", f"{value}\\,\\%",
              f"{value}\\text{{ percent}}", f"\\text{{{value}\\%}}"]  # fmt: skip
     other = f"{float(value) + draw.choice((1, 2, 10)):g}"
     wrong = [f"{other}\\%", f"-{value}\\%", f"{value}0\\%" if "." not in value else f"1{value}\\%",

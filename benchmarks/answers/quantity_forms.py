@@ -116,7 +116,7 @@ def ratio(draw: random.Random) -> Draft:
     a, b = draw.sample(range(1, 60), 2)
     value = Fraction(a, b)
     a, b = value.numerator, value.denominator
-    right = [f"{a}:{b}", f"{a} : {b}", f"{a}\\colon {b}", f"{a}\\text{{ to }}{b}", f"{a}\\mathbin{{:}}{b}"]
+    right = [f"{a}:{b}", f"{a} : {b}", f"{a}\\colon {b}", f"{a}\\text{{ to }}{b}", f"\\text{{{a}:{b}}}"]
     wrong = [f"{b}:{a}", f"{a}:{b + 1}", f"{a + 1}:{b}", f"-{a}:{b}", f"{a}", f"{a}{b}", f"({a},{b})",
              f"{a}:{b}:1"]  # fmt: skip
     if b == 1:
