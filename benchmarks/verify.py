@@ -21,8 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from answers.cases import Case, read_cases, read_table
 from answers.generate import HARD, Made, generate
@@ -31,8 +30,10 @@ from answers.judged import cpu_seconds, judge, judge_math
 from answers.mutations import Mutation, mutate, read_references
 from answers.ordinary import ordinary
 from answers.peer import LIMIT_S, MathVerify
+
 from filters.verify.verifiers import Item, Verifiers
 
+ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "tests" / "filters" / "verify" / "math_cases.tsv"
 OTHER_HAND = ROOT / "tests" / "data" / "cases" / "by_another_hand.jsonl"
 WORST_S = 2.5
@@ -123,8 +124,11 @@ def report_mutations(
     print(f"\nOne-character mutations of given references ({HELD_OUT}; the references were)")
     print(f"{'by the oracle':16}{'cases':>6}{'correct':>9}{'timeout':>9}{'other':>7}", end="")
     print(f"{'math-verify correct':>22}" if peer else "")
-    for label, equal in (("different", False), ("equal", True), ("not read", None)):
-        at = [n for n, one in enumerate(mutations) if one.equal is equal]
+    groups = (("different", False, None), ("equal", True, None), ("broken", None, True),
+              ("not read", None, False))  # fmt: skip
+    for label, equal, is_read in groups:
+        at = [n for n, one in enumerate(mutations)
+              if one.equal is equal and is_read in (None, one.is_read)]  # fmt: skip
         count = Counter(states[n] for n in at)
         print(f"{label:16}{len(at):>6}{count['correct']:>9}{count['timeout']:>9}"
               f"{len(at) - count['correct'] - count['timeout']:>7}", end="")  # fmt: skip
@@ -132,9 +136,12 @@ def report_mutations(
     false = [one for one, state in zip(mutations, states, strict=True)
              if state == "correct" and one.equal is False]  # fmt: skip
     print_some([f"  called correct: {one.reference!r} | {one.answer!r}" for one in false], show)
-    unread = [f"  correct, not read by the oracle: {one.reference!r} | {one.answer!r}"
-              for one, state in zip(mutations, states, strict=True)
-              if state == "correct" and one.equal is None]  # fmt: skip
+    unread = [
+        f"  correct, {'broken' if one.is_read else 'not read'}: {one.reference!r} | {one.answer!r}"
+        for one, state in zip(mutations, states, strict=True)
+        if state == "correct" and one.equal is None
+    ]
+    print("  broken: the reference is read, the mutation is not; not read: neither. No verdict.")
     print_some(unread, show)
     return [
         at_most("verify.mutations.different_called_correct", len(false), 0),
@@ -162,11 +169,15 @@ def report_cases(
         row["other"] += not right and state not in ("correct", case.expected)
         row["theirs"] += n in theirs and right != (theirs[n] == "correct")
         if right != (state == "correct"):
-            failed.append(f"  {state}, not {case.expected}: {case.label}: "
-                          f"{case.record.get('reference')!r:.90} | {case.record['text'][-110:]!r}")  # fmt: skip
+            failed.append(
+                f"  {state}, not {case.expected}: {case.label}: "
+                f"{case.record.get('reference')!r:.90} | {case.record['text'][-110:]!r}"
+            )
     total = sum(rows.values(), Counter())
     print(f"\nCases of {name} ({known})")
-    print(f"{'kind':58}{'right':>6}{'refused':>8}{'wrong':>6}{'called':>7}{'other state':>12}", end="")
+    print(
+        f"{'kind':58}{'right':>6}{'refused':>8}{'wrong':>6}{'called':>7}{'other state':>12}", end=""
+    )
     print(f"{'math-verify failed':>20}" if peer else "")
     for label, row in [*sorted(rows.items()), ("all", total)]:
         print(f"{label:58.57}{row['right']:>6}{row['refused']:>8}{row['wrong']:>6}{row['false']:>7}"
@@ -183,7 +194,10 @@ def report_speed(seed: int) -> list[Claim]:
     """Verdicts per second of CPU time, of all processes together, on answers never seen before."""
     filler = "We look at the next case and simplify once more. " * 400  # 20 kB of reasoning
     plain = [
-        (reference, f"<think>\n{filler}</think>\n\nAltogether, the answer is $\\boxed{{{answer}}}$.")
+        (
+            reference,
+            f"<think>\n{filler}</think>\n\nAltogether, the answer is $\\boxed{{{answer}}}$.",
+        )
         for reference, answer in ordinary(ORDINARY, seed)
     ]
     hard = [(item.reference, item.response) for item in generate(seed + 1, HARD_ANSWERS, HARD)]
@@ -227,8 +241,8 @@ def report_reference_checks(
     runs = [[bool(why) for why in verifiers.check(specs)] for _ in range(times)]
     counts = [sum(run) for run in runs]
     changed = sum(len({run[n] for run in runs}) > 1 for n in range(len(specs)))
-    print(f"\nReferences called bad of {len(specs)}, {times} times: {counts}; "
-          f"{'the same ones each time' if not changed else f'{changed} of them not each time'}")  # fmt: skip
+    kept = f"{changed} of them not each time" if changed else "the same ones each time"
+    print(f"\nReferences called bad of {len(specs)}, {times} times: {counts}; {kept}")
     by_set = Counter(source for (source, _), bad in zip(references, runs[-1], strict=True) if bad)
     print("  " + ", ".join(f"{source} {count}" for source, count in by_set.most_common()))
     return [at_most("verify.reference_checks.changed", changed, 0)]

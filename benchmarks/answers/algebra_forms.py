@@ -81,8 +81,11 @@ def named_value(draw: random.Random) -> Draft:
     letter, other = draw.sample("xyzanmkt", 2)
     value = draw.choice((Fraction(draw.randint(-40, 90)), draw_fraction(draw)))
     text = spell(num(value))
-    slipped = [spell(num(near)) for near in (value + 1, -value, 2 * value, value - 1) if near != value]
-    right = [text, f"{letter}={text}", f"{letter} = {text}", f"{letter}={spell(num(value), draw_style(draw))}",
+    slipped = [
+        spell(num(near)) for near in (value + 1, -value, 2 * value, value - 1) if near != value
+    ]
+    right = [text, f"{letter}={text}", f"{letter} = {text}",
+             f"{letter}={spell(num(value), draw_style(draw))}",
              f"{letter}\\,=\\,{text}"]  # fmt: skip
     wrong = [*slipped, *(f"{letter}={near}" for near in slipped), f"{other}={text}",
              f"{letter}\\neq {text}", f"{letter}>{text}", f"{letter}\\le {text}",
@@ -203,7 +206,9 @@ def inequality(draw: random.Random) -> Draft:
 def chain(draw: random.Random) -> Draft:
     letter, other = draw.sample("xyatk", 2)
     low, high = draw.randint(-30, 0), draw.randint(1, 30)
-    marks = [draw.choice(LESS if strict else AT_MOST) for strict in draw.choices((True, False), k=2)]
+    marks = [
+        draw.choice(LESS if strict else AT_MOST) for strict in draw.choices((True, False), k=2)
+    ]
     strict = [mark in LESS for mark in marks]
     left, right_ = "[("[strict[0]], "])"[strict[1]]
     back = [">" if s else "\\ge " for s in strict]

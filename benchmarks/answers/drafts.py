@@ -33,7 +33,9 @@ def draft(references: list[str], right: list[str | Answer], wrong: list[str | An
         return [one if isinstance(one, Answer) else Answer(one) for one in given]
 
     same = {one.text for one in answers(right)} | set(references)
-    return Draft(references, answers(right), [one for one in answers(wrong) if one.text not in same])
+    return Draft(
+        references, answers(right), [one for one in answers(wrong) if one.text not in same]
+    )
 
 
 def of_tree(node: Node, draw: random.Random, also: tuple[Node, ...] = ()) -> Draft:

@@ -10,8 +10,12 @@ from .drafts import Maker
 from .wrap import wrap
 
 MAKERS: dict[str, Maker] = {
-    **number_forms.MAKERS, **algebra_forms.MAKERS, **group_forms.MAKERS, **quantity_forms.MAKERS, **symbol_forms.MAKERS
-}  # fmt: skip
+    **number_forms.MAKERS,
+    **algebra_forms.MAKERS,
+    **group_forms.MAKERS,
+    **quantity_forms.MAKERS,
+    **symbol_forms.MAKERS,
+}
 HARD = ("radical", "nested radical", "matrix", "polynomial", "rational expression", "function",
         "two letters", "line", "circle", "logarithm", "trigonometric", "complex")  # fmt: skip
 

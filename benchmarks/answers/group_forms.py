@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from .drafts import Answer, Draft, Maker, draft, draw_value, draw_values, other_value
 from .tree import Node, draw_style, equal, evaluate, neg, num, rewrite, spell
 
-AND = (" \\text{ and } ", " \\text{ or } ", ", ", ",", "\\text{ and }", ",\\ ", "\\quad\\text{and}\\quad ")
+AND = (
+    " \\text{ and } ",
+    " \\text{ or } ",
+    ", ",
+    ",",
+    "\\text{ and }",
+    ",\\ ",
+    "\\quad\\text{and}\\quad ",
+)
 
 
 def _spell(values: Sequence[Node], draw: random.Random) -> list[str]:
@@ -22,7 +30,7 @@ def _spell(values: Sequence[Node], draw: random.Random) -> list[str]:
 
 
 def _slip(values: Sequence[Node], draw: random.Random, ordered: bool) -> list[list[Node]]:
-    """Near misses of a list: a member changed, missing, added, or two swapped where order counts."""
+    """Near misses of a list: a member changed, missing, added, two swapped where order counts."""
     rows = []
     for _ in range(2):
         at = draw.randrange(len(values))
@@ -65,12 +73,18 @@ def set_(draw: random.Random) -> Draft:
     values = draw_values(draw, draw.choice((2, 3, 4)))
 
     def write(row: Sequence[Node]) -> str:
-        open_, close = draw.choice((("\\{", "\\}"), ("\\left\\{", "\\right\\}"), ("\\lbrace ", "\\rbrace ")))
+        open_, close = draw.choice(
+            (("\\{", "\\}"), ("\\left\\{", "\\right\\}"), ("\\lbrace ", "\\rbrace "))
+        )
         return open_ + draw.choice((",", ", ")).join(_spell(row, draw)) + close
 
     right = [write(_shuffled(values, draw)) for _ in range(5)]
     wrong = [write(row) for row in _slip(values, draw, ordered=False)]
-    wrong += [spell(values[0]), "\\emptyset", "(" + ",".join(_spell(_shuffled(values, draw), draw)) + ")"]
+    wrong += [
+        spell(values[0]),
+        "\\emptyset",
+        "(" + ",".join(_spell(_shuffled(values, draw), draw)) + ")",
+    ]
     if len(values) == 2:
         wrong.append("[" + ",".join(_spell(values, draw)) + "]")
     return draft([write(values)], list(right), list(wrong))
@@ -82,11 +96,12 @@ def solutions(draw: random.Random) -> Draft:
 
     def write(row: Sequence[Node], name: str = letter) -> str:
         parts = _spell(row, draw)
+        listed = f"{name}\\in\\{{{','.join(parts)}\\}}"
         return draw.choice((
             draw.choice(AND).join(f"{name}={part}" for part in parts),
             f"{name}=" + draw.choice((", ", ",", "\\text{ or }")).join(parts),
-            draw.choice(AND).join(parts) if name == letter else f"{name}\\in\\{{{','.join(parts)}\\}}",
-            f"{name}\\in\\{{{','.join(parts)}\\}}",
+            draw.choice(AND).join(parts) if name == letter else listed,
+            listed,
             ", ".join(f"{name}_{n}={part}" for n, part in enumerate(parts, 1)),
         ))  # fmt: skip
 
@@ -94,7 +109,9 @@ def solutions(draw: random.Random) -> Draft:
     wrong: list[str | Answer] = [write(row) for row in _slip(values, draw, ordered=False)]
     wrong += [spell(values[0]), spell(values[-1]), write(values, other),
               f"{letter}={spell(values[0])}"]  # fmt: skip
-    reference = draw.choice((" \\text{ or } ", ", ")).join(f"{letter}={spell(one)}" for one in values)
+    reference = draw.choice((" \\text{ or } ", ", ")).join(
+        f"{letter}={spell(one)}" for one in values
+    )
     return draft([reference], right, wrong)
 
 
@@ -117,7 +134,9 @@ def several_boxes(draw: random.Random) -> Draft:
 
     plain = ", ".join(spell(value) for value in values)
     right: list[str | Answer] = [write(_shuffled(values, draw)) for _ in range(4)]
-    wrong: list[str | Answer] = [write(row) for row in _slip(values, draw, ordered=False) if len(row) > 1]
+    wrong: list[str | Answer] = [
+        write(row) for row in _slip(values, draw, ordered=False) if len(row) > 1
+    ]
     wrong += [spell(values[-1]), spell(values[0])]
     return draft([plain, plain.replace(", ", " \\text{ and } ")], right, wrong)
 
@@ -126,10 +145,14 @@ def extra_box(draw: random.Random) -> Draft:
     value = draw_value(draw)
     other = other_value(value, draw)
     a, b = spell(value), spell(other)
-    right = [Answer(f"The answer is $\\boxed{{{a}}}$.", True),
-             Answer(f"So $\\boxed{{{a}}}$.\n\n**Final answer:** $\\boxed{{{a}}}$", True)]  # fmt: skip
+    right = [
+        Answer(f"The answer is $\\boxed{{{a}}}$.", True),
+        Answer(f"So $\\boxed{{{a}}}$.\n\n**Final answer:** $\\boxed{{{a}}}$", True),
+    ]
     pairs = ((a, b), (b, a))
-    wrong = [Answer(f"The answers are $\\boxed{{{p}}}$ and $\\boxed{{{q}}}$.", True) for p, q in pairs]
+    wrong = [
+        Answer(f"The answers are $\\boxed{{{p}}}$ and $\\boxed{{{q}}}$.", True) for p, q in pairs
+    ]
     wrong += [Answer(f"\\[\\boxed{{{p}}}\\text{{ or }}\\boxed{{{q}}}\\]", True) for p, q in pairs]
     wrong += [Answer(f"The answer is $\\boxed{{{p}, {q}}}$.", True) for p, q in pairs]
     wrong += [Answer(f"The answer is $\\boxed{{{p}\\text{{ or }}{q}}}$.", True) for p, q in pairs]
@@ -138,11 +161,14 @@ def extra_box(draw: random.Random) -> Draft:
 
 def plus_minus(draw: random.Random) -> Draft:
     value = draw_value(draw)
-    while equal(value, neg(value)) is not False or spell(value).startswith("-") or value.op == "add":
+    while (
+        equal(value, neg(value)) is not False or spell(value).startswith("-") or value.op == "add"
+    ):
         value = draw_value(draw)
     text = spell(value)
     other = spell(other_value(value, draw, [neg(value)]))
-    right = [f"\\pm {text}", f"{text}, -{text}", f"-{text} \\text{{ and }} {text}", f"x=\\pm {text}",
+    right = [f"\\pm {text}", f"{text}, -{text}", f"-{text} \\text{{ and }} {text}",
+             f"x=\\pm {text}",
              f"\\pm{text}", f"\\{{-{text},{text}\\}}", f"\\mp {text}"]  # fmt: skip
     wrong = [text, f"-{text}", f"\\pm {other.removeprefix('-')}", f"{text}, {text}",
              f"0, {text}", f"\\pm {text}, 0"]  # fmt: skip
@@ -186,14 +212,17 @@ def union(draw: random.Random) -> Draft:
 
     points = (a, b, c, d)
     right = [write(points, ends), write(points, ends, True), "x \\in " + write(points, ends)]
-    wrong = [f"{ends[0]}{a},{b}{ends[1]}", f"{ends[2]}{c},{d}{ends[3]}", f"{ends[0]}{a},{d}{ends[3]}",
+    wrong = [f"{ends[0]}{a},{b}{ends[1]}", f"{ends[2]}{c},{d}{ends[3]}",
+             f"{ends[0]}{a},{d}{ends[3]}",
              write(points, ends).replace("\\cup", "\\cap").replace("∪", "\\cap "),
              write((a, b, c, d + 1), ends), write((a - 1, b, c, d), ends)]  # fmt: skip
     for at in range(4):
         flipped = list(ends)
         flipped[at] = {"(": "[", "[": "(", ")": "]", "]": ")"}[ends[at]]
         wrong.append(write(points, flipped))
-    return draft([f"{ends[0]}{a},{b}{ends[1]}\\cup{ends[2]}{c},{d}{ends[3]}"], list(right), list(wrong))
+    return draft(
+        [f"{ends[0]}{a},{b}{ends[1]}\\cup{ends[2]}{c},{d}{ends[3]}"], list(right), list(wrong)
+    )
 
 
 def points(draw: random.Random) -> Draft:
@@ -243,7 +272,9 @@ def matrix(draw: random.Random) -> Draft:
         wrong.append(_matrix(turned, draw))
     if n > 1:
         wrong.append(_matrix(rows[:-1], draw))
-        wrong.append(f"\\begin{{vmatrix}}{plain}\\end{{vmatrix}}" if n == m else _matrix(rows[1:], draw))
+        wrong.append(
+            f"\\begin{{vmatrix}}{plain}\\end{{vmatrix}}" if n == m else _matrix(rows[1:], draw)
+        )
         if rows[0] != rows[-1]:
             wrong.append(_matrix(rows[::-1], draw))
     return draft([f"\\begin{{pmatrix}}{plain}\\end{{pmatrix}}"], list(right), list(wrong))
@@ -259,7 +290,9 @@ def vector(draw: random.Random) -> Draft:
     right = [write(column) for _ in range(4)]
     right.append("\\mathbf{v}=" + write(column))
     wrong = [write([[value] for value in row]) for row in _slip(values, draw, ordered=True)]
-    reference = "\\begin{pmatrix}" + " \\\\ ".join(spell(value) for value in values) + "\\end{pmatrix}"
+    reference = (
+        "\\begin{pmatrix}" + " \\\\ ".join(spell(value) for value in values) + "\\end{pmatrix}"
+    )
     return draft([reference], list(right), list(wrong))
 
 
@@ -271,7 +304,8 @@ def named_values(draw: random.Random) -> Draft:
     right = [f"{p}={s}, {q}={t}", f"{q}={t},{p}={s}", f"{p}={s}\\text{{ and }}{q}={t}",
              f"({p},{q})=({s},{t})", f"{p} = {s},\\quad {q} = {t}", f"({q},{p})=({t},{s})",
              f"\\begin{{cases}}{p}={s}\\\\{q}={t}\\end{{cases}}"]  # fmt: skip
-    wrong = [f"{p}={t}, {q}={s}", f"{p}={s}, {q}={u}", f"{p}={s}", f"{q}={t}", f"({p},{q})=({t},{s})",
+    wrong = [f"{p}={t}, {q}={s}", f"{p}={s}, {q}={u}", f"{p}={s}", f"{q}={t}",
+             f"({p},{q})=({t},{s})",
              f"({q},{p})=({s},{t})", f"{p}={s}, {q}={t}, r={t}", f"{p}={u},{q}={t}"]  # fmt: skip
     return draft([f"{p}={s}, {q}={t}"], list(right), list(wrong))
 

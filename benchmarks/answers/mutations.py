@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import json
 import random
+import re
+from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
-from .oracle import same
+from .oracle import readable, same
 
 ALPHABET = "0123456789+-*/^=<>xyabt()[],.\\ !|'π∞"
 _BRACKETS = "{}$"
+_NUMBER = re.compile(r"\d+(?:\.\d+)?|\.\d+")
+_SYMMETRIC = re.compile(r"binom|mod|circ|angle|\b[CP]\(|floor|ceil")
+"""Where another number may be the same value."""
 
 
 class Mutation(NamedTuple):
-    """`equal` by the oracle's numbers; None where it cannot read one of the two."""
+    """`equal` by the oracle; None where it cannot tell, as of what `is_read` is not."""
 
     source: str
     reference: str
     answer: str
     equal: bool | None
+    is_read: bool
+    """Whether the oracle reads the reference: if so and `equal` is None, the change broke it."""
 
 
 def read_references(path: Path) -> list[tuple[str, str]]:
@@ -39,11 +46,28 @@ def mutate(references: list[tuple[str, str]], seed: int, n: int) -> list[Mutatio
         source, reference = draw.choice(references)
         bare = _bare(reference)
         new = _mutate(bare, draw)
-        balance = [new.count(char) for char in _BRACKETS] == [bare.count(char) for char in _BRACKETS]
+        balance = [new.count(char) for char in _BRACKETS] == [
+            bare.count(char) for char in _BRACKETS
+        ]
         if new.strip() in ("", bare.strip()) or not balance:
             continue
-        made.append(Mutation(source, reference, new, same(bare, new)))
+        verdict = same(bare, new)
+        verdict = _same_text(bare, new) if verdict is None else verdict
+        made.append(Mutation(source, reference, new, verdict, readable(bare)))
     return made
+
+
+def _same_text(first: str, second: str) -> bool | None:
+    """What the characters alone decide of one change: only blanks differ, or only a number does."""
+    if first.split() == second.split():
+        return True
+    if _SYMMETRIC.search(first + second):
+        return None
+    texts = ["".join(text.split()) for text in (first, second)]
+    if _NUMBER.sub("0", texts[0]) != _NUMBER.sub("0", texts[1]):
+        return None
+    numbers = [[Decimal(number) for number in _NUMBER.findall(text)] for text in texts]
+    return None if numbers[0] == numbers[1] else False
 
 
 def _bare(reference: str) -> str:

@@ -6,6 +6,7 @@ import random
 from fractions import Fraction
 
 from .drafts import Answer, Draft, Maker, draft, draw_fraction, of_tree
+from .tree import Node as _Node
 from .tree import (
     add,
     const,
@@ -22,7 +23,6 @@ from .tree import (
     spell,
     sub,
 )
-from .tree import Node as _Node
 
 
 def _digits_missed(value: int, draw: random.Random) -> list[int]:
@@ -91,7 +91,8 @@ def fraction(draw: random.Random) -> Draft:
     sign = "-" if value < 0 else ""
     right = [f"{sign}\\frac{{{a}}}{{{b}}}", f"\\frac{{{sign}{a}}}{{{b}}}", f"{sign}{a}/{b}",
              f"{{{sign}{a} \\over {b}}}", f"{sign}\\left(\\frac{{{a}}}{{{b}}}\\right)",
-             f"{sign}{a}\\div {b}", f"{sign}{a}*{b}^{{-1}}", f"{sign}\\cfrac{{{a}}}{{{b}}}"]  # fmt: skip
+             f"{sign}{a}\\div {b}", f"{sign}{a}*{b}^{{-1}}",
+             f"{sign}\\cfrac{{{a}}}{{{b}}}"]  # fmt: skip
     opposite = "" if sign else "-"
     wrong = [f"{opposite}\\frac{{{a}}}{{{b}}}", f"{sign}\\frac{{{b}}}{{{a}}}", f"{sign}{a}{b}",
              f"{sign}\\frac{{{a + 1}}}{{{b}}}", f"{sign}\\frac{{{a}}}{{{b + 1}}}", f"{sign}{a}",
@@ -109,7 +110,8 @@ def mixed(draw: random.Random) -> Draft:
     text = f"{whole}\\frac{{{a}}}{{{b}}}"
     right = [text, f"\\frac{{{value.numerator}}}{{{b}}}", f"{whole} {a}/{b}",
              f"{whole}+\\frac{{{a}}}{{{b}}}", f"{whole}\\dfrac{{{a}}}{{{b}}}",
-             f"{whole} \\frac{{{a}}}{{{b}}}", f"{whole}\\tfrac{a}{b}" if b < 10 else text]  # fmt: skip
+             f"{whole} \\frac{{{a}}}{{{b}}}",
+             f"{whole}\\tfrac{a}{b}" if b < 10 else text]  # fmt: skip
     wrong = [f"{whole}\\cdot\\frac{{{a}}}{{{b}}}", f"{whole + 1}\\frac{{{a}}}{{{b}}}",
              f"{whole}-\\frac{{{a}}}{{{b}}}", f"\\frac{{{whole * a}}}{{{b}}}",
              f"-{text}", f"{whole}\\frac{{{a + 1}}}{{{b}}}", f"{whole}{a}/{b}"]  # fmt: skip
@@ -230,7 +232,8 @@ def factorials(draw: random.Random) -> Draft:
     for at in range(k):
         count = count * (n - at) // (at + 1)
     right = [f"\\binom{{{n}}}{{{k}}}", f"\\dbinom{{{n}}}{{{k}}}", f"\\binom{{{n}}}{{{n - k}}}",
-             str(count), f"\\frac{{{n}!}}{{{k}!\\cdot {n - k}!}}", f"\\frac{{{n}!}}{{{k}!{n - k}!}}"]  # fmt: skip
+             str(count), f"\\frac{{{n}!}}{{{k}!\\cdot {n - k}!}}",
+             f"\\frac{{{n}!}}{{{k}!{n - k}!}}"]  # fmt: skip
     wrong = [f"\\binom{{{n + 1}}}{{{k}}}", f"\\frac{{{n}!}}{{{n - k}!}}", f"\\frac{{{n}}}{{{k}}}",
              str(count + 1), f"-{count}", f"{n}!"]  # fmt: skip
     return draft([str(count), f"\\binom{{{n}}}{{{k}}}"], list(right), list(wrong))

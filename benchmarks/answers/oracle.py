@@ -11,7 +11,7 @@ import random
 import re
 from typing import Any, NamedTuple
 
-import mpmath
+import mpmath  # type: ignore[import-untyped]
 
 from .reader import Unread, read_expression, split_top
 from .tree import DIGITS, Node, equal, evaluate, num, sites
@@ -23,9 +23,7 @@ _RELATIONS = {
     "\\ge": ">=", "\\lt": "<", "\\gt": ">", "≤": "<=", "≥": ">=", "\\neq": "!=", "\\ne": "!=",
     "≠": "!=", "<": "<", ">": ">", "=": "=",
 }  # fmt: skip
-_RELATION = re.compile(
-    r"\\(?:leqslant|geqslant|leq|geq|le|ge|lt|gt|neq|ne)(?![A-Za-z])|[≤≥≠<>=]"
-)
+_RELATION = re.compile(r"\\(?:leqslant|geqslant|leq|geq|le|ge|lt|gt|neq|ne)(?![A-Za-z])|[≤≥≠<>=]")
 _COUNTED = re.compile(r"([+-]?[\d.,]+)\s*\(([^()\d]+)\)")
 _THOUSANDS = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
 _SCIENTIFIC = re.compile(r"-?\d+(\.\d+)?[eE][+-]?\d+")
@@ -50,6 +48,15 @@ def same(first: str, second: str) -> bool | None:
         return _same(read(first), read(second))
     except (Unread, RecursionError, ArithmeticError, ValueError):
         return None
+
+
+def readable(text: str) -> bool:
+    """Whether this oracle reads `text` whole."""
+    try:
+        read(text)
+    except (Unread, RecursionError):
+        return False
+    return True
 
 
 def read(text: str) -> Form:
@@ -122,7 +129,12 @@ def _relation(text: str, found: list[re.Match[str]]) -> Form:
         at = match.end()
     sides.append(text[at:])
     marks = tuple(_RELATIONS[match[0]] for match in found)
-    if len(set(marks)) == 1 and marks[0] == "=" and len(sides) == 2 and sides[0].strip().startswith("("):
+    if (
+        len(set(marks)) == 1
+        and marks[0] == "="
+        and len(sides) == 2
+        and sides[0].strip().startswith("(")
+    ):
         try:
             left, right = _read(sides[0]), _read(sides[1])
         except Unread:
@@ -223,8 +235,15 @@ def _same_relation(a: Form, b: Form) -> bool | None:
     turned = Form("relation", b.parts[::-1], tuple(_TURNED[mark] for mark in b.marks[::-1]))
     if len(a.parts) != len(b.parts):
         return None
+    names, others = _names(a), _names(b)
+    if names != others and any("_" in name for name in names ^ others):
+        return None  # x_1 = 2 may stand for x = 2
     verdicts = [_pairwise(a, other) for other in (b, turned)]
     return True if True in verdicts else (None if None in verdicts else False)
+
+
+def _names(form: Form) -> set[str]:
+    return {node.name for part in form.parts for _, node in sites(part) if node.op == "sym"}
 
 
 def _pairwise(a: Form, b: Form) -> bool | None:

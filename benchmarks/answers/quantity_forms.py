@@ -42,7 +42,8 @@ def quantity(draw: random.Random) -> Draft:
     def write(number: str, name: str) -> list[str]:
         if "^" in name:
             base, power = name.split("^")
-            return [f"{number}\\text{{ {base}}}^{power}", f"{number}~\\mathrm{{{base}}}^{{{power}}}",
+            return [f"{number}\\text{{ {base}}}^{power}",
+                    f"{number}~\\mathrm{{{base}}}^{{{power}}}",
                     f"{number}\\,\\text{{{base}}}^{{{power}}}"]  # fmt: skip
         spelled = [f"{number}\\text{{ {name}}}", f"{number} \\mathrm{{~{name}}}",
                    f"{number}\\,\\text{{{name}}}", f"{number}~\\mathrm{{{name}}}"]  # fmt: skip
@@ -89,9 +90,11 @@ def based(draw: random.Random) -> Draft:
     value = draw.randint(20, 5000)
     digits, near = _in_base(value, base), _in_base(value + 1, base)
     right = [f"{digits}_{{{base}}}", f"{digits}_{base}" if base < 10 else f"{digits}_{{{base}}}",
-             f"({digits})_{{{base}}}", f"{digits}_{{\\text{{{base}}}}}", f"{{{digits}}}_{{{base}}}"]  # fmt: skip
+             f"({digits})_{{{base}}}", f"{digits}_{{\\text{{{base}}}}}",
+             f"{{{digits}}}_{{{base}}}"]  # fmt: skip
     wrong = [f"{near}_{{{base}}}", f"{digits}_{{{base + 1}}}", f"{digits}0_{{{base}}}",
-             f"-{digits}_{{{base}}}", f"{digits[::-1]}_{{{base}}}", f"{digits}^{{{base}}}"]  # fmt: skip
+             f"-{digits}_{{{base}}}", f"{digits[::-1]}_{{{base}}}",
+             f"{digits}^{{{base}}}"]  # fmt: skip
     if digits[::-1] == digits:
         wrong.pop(4)
     return draft([f"{digits}_{{{base}}}"], list(right), list(wrong))
@@ -102,10 +105,12 @@ def clock(draw: random.Random) -> Draft:
     half, other = draw.sample(("a.m.", "p.m."), 2)
     text = f"{hour}:{minute:02d}"
     bare = half.replace(".", "")
-    right = [f"{text}\\text{{ {half}}}", f"{text} \\text{{ {bare}}}", f"\\text{{{text} {bare.upper()}}}",
+    right = [f"{text}\\text{{ {half}}}", f"{text} \\text{{ {bare}}}",
+             f"\\text{{{text} {bare.upper()}}}",
              f"\\text{{{text} {half}}}", f"{text}\\,\\text{{{bare.upper()}}}"]  # fmt: skip
     wrong = [f"{text}\\text{{ {other}}}", f"{hour}:{(minute + 1) % 60:02d}\\text{{ {half}}}",
-             f"{hour % 12 + 1}:{minute:02d}\\text{{ {half}}}", f"{minute}:{hour:02d}\\text{{ {half}}}",
+             f"{hour % 12 + 1}:{minute:02d}\\text{{ {half}}}",
+             f"{minute}:{hour:02d}\\text{{ {half}}}",
              f"{hour}.{minute:02d}"]  # fmt: skip
     if minute == hour:
         wrong.pop(3)
@@ -116,8 +121,15 @@ def ratio(draw: random.Random) -> Draft:
     a, b = draw.sample(range(1, 60), 2)
     value = Fraction(a, b)
     a, b = value.numerator, value.denominator
-    right = [f"{a}:{b}", f"{a} : {b}", f"{a}\\colon {b}", f"{a}\\text{{ to }}{b}", f"\\text{{{a}:{b}}}"]
-    wrong = [f"{b}:{a}", f"{a}:{b + 1}", f"{a + 1}:{b}", f"-{a}:{b}", f"{a}", f"{a}{b}", f"({a},{b})",
+    right = [
+        f"{a}:{b}",
+        f"{a} : {b}",
+        f"{a}\\colon {b}",
+        f"{a}\\text{{ to }}{b}",
+        f"\\text{{{a}:{b}}}",
+    ]
+    wrong = [f"{b}:{a}", f"{a}:{b + 1}", f"{a + 1}:{b}", f"-{a}:{b}", f"{a}", f"{a}{b}",
+             f"({a},{b})",
              f"{a}:{b}:1"]  # fmt: skip
     if b == 1:
         wrong = [one for one in wrong if one != str(a)]
@@ -145,7 +157,8 @@ def lettered(draw: random.Random) -> Draft:
              f"\\text{{({letter}) }}{value}", f"({letter})\\ {value}", str(value),
              f"\\mathrm{{({letter})}}\\ {value}"]  # fmt: skip
     wrong = [f"\\textbf{{({other})}}\\ {value + 1}", f"\\textbf{{({letter})}}\\ {value + 1}",
-             str(value + 1), f"({other})", f"-{value}", f"\\text{{({other}) }}{value * 10}"]  # fmt: skip
+             str(value + 1), f"({other})", f"-{value}",
+             f"\\text{{({other}) }}{value * 10}"]  # fmt: skip
     return draft([f"\\textbf{{({letter})}}\\ {value}", f"\\text{{({letter})}}\\ {value}"],
                  list(right), list(wrong))  # fmt: skip
 
@@ -160,7 +173,8 @@ def word(draw: random.Random) -> Draft:
     right = [f"\\text{{{name}}}", name, f"\\textbf{{{name}}}", f"\\mathrm{{{name}}}",
              f"\\text{{ {name} }}", f"\\text{{{name}.}}", f"\\textit{{{name}}}"]  # fmt: skip
     wrong = [f"\\text{{{other}}}", f"\\text{{not {name}}}", f"\\text{{{name} or {other}}}",
-             f"\\text{{{name}, {other}}}", f"\\text{{{name[:-1]}}}", f"\\text{{neither {name} nor {other}}}"]  # fmt: skip
+             f"\\text{{{name}, {other}}}", f"\\text{{{name[:-1]}}}",
+             f"\\text{{neither {name} nor {other}}}"]  # fmt: skip
     return draft([f"\\text{{{name}}}", name], list(right), list(wrong))
 
 
@@ -177,7 +191,8 @@ def piecewise(draw: random.Random) -> Draft:
 
     one, two = f"{a}{x}+{b}", f"{x}^{n}"
     right = [write(one, two, "<", "\\ge "), write(two, one, "\\geq ", "<"),
-             write(f"{b}+{a}{x}", two, "<", "\\geq "), write(one, two, "<", "\\ge ", "f(x)=") if x == "x"
+             write(f"{b}+{a}{x}", two, "<", "\\geq "), write(one, two, "<", "\\ge ",
+             "f(x)=") if x == "x"
              else write(one, f"{x}^{{{n}}}", "<", "\\ge ")]  # fmt: skip
     wrong = [write(one, two, "\\ge ", "<"), write(two, one, "<", "\\ge "),
              write(f"{a}{x}-{b}", two, "<", "\\ge "), write(one, f"{x}^{n + 1}", "<", "\\ge "),
@@ -185,8 +200,9 @@ def piecewise(draw: random.Random) -> Draft:
              if str(c) not in f"{a}{b}{n}" else one]  # fmt: skip
     if a * c + b != c**n:  # else both belong at the joint
         wrong.append(write(one, two, "\\le ", ">"))
-    return draft([f"\\begin{{cases}}{one}&\\text{{if }}{x}<{c}\\\\{two}&\\text{{if }}{x}\\ge {c}\\end{{cases}}"],
-                 list(right), list(wrong))  # fmt: skip
+    first, second = f"{one}&\\text{{if }}{x}<{c}", f"{two}&\\text{{if }}{x}\\ge {c}"
+    reference = f"\\begin{{cases}}{first}\\\\{second}\\end{{cases}}"
+    return draft([reference], list(right), list(wrong))
 
 
 MAKERS: dict[str, Maker] = {

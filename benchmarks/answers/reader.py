@@ -9,7 +9,19 @@ from .tree import Node
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|\d+(?:\.\d+)?|\.\d+|\s+|.", re.S)
 _FUNCTIONS = {"sin", "cos", "tan", "cot", "sec", "csc", "ln", "exp", "sinh", "cosh", "tanh",
               "arcsin", "arccos", "arctan"}  # fmt: skip
-_GREEK = {"alpha", "beta", "gamma", "delta", "theta", "lambda", "mu", "omega", "phi", "rho", "sigma"}
+_GREEK = {
+    "alpha",
+    "beta",
+    "gamma",
+    "delta",
+    "theta",
+    "lambda",
+    "mu",
+    "omega",
+    "phi",
+    "rho",
+    "sigma",
+}
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
 _OPEN = {"(": ")", "{": "}", "[": "]"}
 
@@ -124,7 +136,15 @@ class _Reader:
         if not token:
             return False
         if token[0] == "\\":
-            return token[1:] in _FUNCTIONS | _GREEK | {"frac", "dfrac", "tfrac", "sqrt", "pi", "log", "mathrm"}
+            return token[1:] in _FUNCTIONS | _GREEK | {
+                "frac",
+                "dfrac",
+                "tfrac",
+                "sqrt",
+                "pi",
+                "log",
+                "mathrm",
+            }
         return token in "({π" or (token.isascii() and token.isalnum()) or token[0] in ".0123456789"
 
     def factor(self) -> Node:

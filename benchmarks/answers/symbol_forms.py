@@ -39,17 +39,20 @@ def _vectors(draw: random.Random) -> Rows:
              f"{a}\\mathbf{{i}}+{c}\\mathbf{{j}}"],
         ),
         (
-            [f"{a}\\vec{{u}}-{b}\\vec{{v}}", f"{a} \\vec u - {b} \\vec v", f"-{b}\\vec{{v}}+{a}\\vec{{u}}"],
+            [f"{a}\\vec{{u}}-{b}\\vec{{v}}", f"{a} \\vec u - {b} \\vec v",
+             f"-{b}\\vec{{v}}+{a}\\vec{{u}}"],
             [f"{a}\\vec{{v}}-{b}\\vec{{u}}", f"{a}\\vec{{u}}+{b}\\vec{{v}}", f"{a}\\vec{{u}}",
              f"{a}\\vec{{u}}-{c}\\vec{{v}}"],
         ),
         (
             ["\\overrightarrow{AB}", "\\overrightarrow{ AB }", "\\overrightarrow{A B}"],
-            ["\\overrightarrow{BA}", "\\overrightarrow{AC}", "-\\overrightarrow{AB}", "\\overline{BC}"],
+            ["\\overrightarrow{BA}", "\\overrightarrow{AC}", "-\\overrightarrow{AB}",
+             "\\overline{BC}"],
         ),
         (
             [f"{a}\\hat{{i}}+{b}\\hat{{j}}-{c}\\hat{{k}}", f"{a}\\hat i+{b}\\hat j-{c}\\hat k"],
-            [f"{a}\\hat{{i}}+{b}\\hat{{j}}+{c}\\hat{{k}}", f"{a}\\hat{{i}}-{b}\\hat{{j}}-{c}\\hat{{k}}",
+            [f"{a}\\hat{{i}}+{b}\\hat{{j}}+{c}\\hat{{k}}",
+             f"{a}\\hat{{i}}-{b}\\hat{{j}}-{c}\\hat{{k}}",
              f"{c}\\hat{{i}}+{b}\\hat{{j}}-{a}\\hat{{k}}"],
         ),
     ]  # fmt: skip
@@ -69,7 +72,8 @@ def _congruences(draw: random.Random) -> Rows:
         ),
         (
             [f"n={m}k+{a}", f"n = {m}k + {a}", f"n={a}+{m}k"],
-            [f"n={m}k-{other}" if (a + other) % m else f"n={m}k", f"n={a}k+{m}" if a != m else "n=k",
+            [f"n={m}k-{other}" if (a + other) % m else f"n={m}k",
+             f"n={a}k+{m}" if a != m else "n=k",
              f"n={m + 1}k+{a}", f"n={m}k", f"n={a}"],
         ),
     ]  # fmt: skip
@@ -78,7 +82,11 @@ def _congruences(draw: random.Random) -> Rows:
 def _calculus(draw: random.Random) -> Rows:
     a, b, c = _three(draw, 2, 12)
     third = Fraction(a**3, 3)
-    value = str(third) if third.denominator == 1 else f"\\frac{{{third.numerator}}}{{{third.denominator}}}"
+    value = (
+        str(third)
+        if third.denominator == 1
+        else f"\\frac{{{third.numerator}}}{{{third.denominator}}}"
+    )
     return [
         (
             [f"\\frac{{dy}}{{dx}}={a}x+{b}", f"\\dfrac{{dy}}{{dx}} = {a}x + {b}",
@@ -93,7 +101,8 @@ def _calculus(draw: random.Random) -> Rows:
         ),
         (
             [f"\\int_0^{{{a}}} x^2\\,dx", f"\\int_{{0}}^{{{a}}} x^{{2}} dx", value],
-            [f"\\int_0^{{{a + 1}}} x^2\\,dx", f"\\int_1^{{{a}}} x^2\\,dx", f"\\int_0^{{{a}}} x^3\\,dx",
+            [f"\\int_0^{{{a + 1}}} x^2\\,dx", f"\\int_1^{{{a}}} x^2\\,dx",
+             f"\\int_0^{{{a}}} x^3\\,dx",
              f"\\int_{{{a}}}^0 x^2\\,dx", str(a**3)],
         ),
         (
@@ -145,7 +154,8 @@ def _operators(draw: random.Random) -> Rows:
           f"P(A\\cap B)=\\frac{{{a}}}{{{a + b}}}", f"P(A\\mid B)=\\frac{{{a}}}{{{a + b + 1}}}"]),
         ([f"\\frac{{-{a}\\pm\\sqrt{{{c}}}}}{{{b}}}", f"\\dfrac{{-{a} \\pm \\sqrt{{{c}}}}}{{{b}}}"],
          [f"\\frac{{{a}\\pm\\sqrt{{{c}}}}}{{{b}}}", f"\\frac{{-{a}+\\sqrt{{{c}}}}}{{{b}}}",
-          f"\\frac{{-{a}\\pm\\sqrt{{{c + 1}}}}}{{{b}}}", f"\\frac{{-{a}\\pm\\sqrt{{{c}}}}}{{{b + 1}}}",
+          f"\\frac{{-{a}\\pm\\sqrt{{{c + 1}}}}}{{{b}}}",
+          f"\\frac{{-{a}\\pm\\sqrt{{{c}}}}}{{{b + 1}}}",
           f"\\frac{{-{a}-\\sqrt{{{c}}}}}{{{b}}}"]),
         ([f"a_{{{a}}}+a_{{{b}}}", f"a_{{{a}}} + a_{{{b}}}", f"a_{{{b}}}+a_{{{a}}}"],
          [f"a_{{{a}}}+a_{{{c}}}", f"a_{{{a}}}-a_{{{b}}}", f"a_{{{a}}}", f"b_{{{a}}}+a_{{{b}}}"]),
@@ -156,12 +166,14 @@ def _geometry(draw: random.Random) -> Rows:
     p, q, r, s = draw.sample("ABCDEFGH", 4)
     return [
         ([f"\\angle {p}{q}{r}", f"\\angle{{{p}{q}{r}}}", f"\\angle {p} {q} {r}"],
-         [f"\\angle {q}{p}{r}", f"\\angle {p}{r}{q}", f"\\angle {p}{q}{s}", f"\\triangle {p}{q}{r}"]),
+         [f"\\angle {q}{p}{r}", f"\\angle {p}{r}{q}", f"\\angle {p}{q}{s}",
+          f"\\triangle {p}{q}{r}"]),
         ([f"{p}{q}\\parallel {r}{s}", f"{p}{q} \\parallel {r}{s}"],
          [f"{p}{q}\\perp {r}{s}", f"{p}{r}\\parallel {q}{s}", f"{p}{q}", f"{p}{q}={r}{s}"]),
         ([f"\\triangle {p}{q}{r}\\cong\\triangle {s}{q}{r}",
           f"\\triangle {p}{q}{r} \\cong \\triangle {s}{q}{r}"],
-         [f"\\triangle {p}{q}{r}\\sim\\triangle {s}{q}{r}", f"\\triangle {p}{q}{r}\\cong\\triangle {s}{r}{q}",
+         [f"\\triangle {p}{q}{r}\\sim\\triangle {s}{q}{r}",
+          f"\\triangle {p}{q}{r}\\cong\\triangle {s}{r}{q}",
           f"\\triangle {p}{q}{r}"]),
         ([f"\\text{{plane }}{p}{q}{r}", f"\\text{{plane }} {p}{q}{r}"],
          [f"\\text{{plane }}{p}{q}{s}", f"\\text{{line }}{p}{q}", f"{p}{q}{r}{s}"]),
@@ -170,15 +182,19 @@ def _geometry(draw: random.Random) -> Rows:
 
 def _logic(draw: random.Random) -> Rows:
     return [
-        (["p\\land q", "p \\land q", "p\\wedge q"], ["p\\lor q", "p\\land r", "\\neg p\\land q", "p"]),
-        (["\\neg p\\lor q", "\\lnot p \\lor q"], ["p\\lor q", "\\neg p\\land q", "\\neg(p\\lor q)"]),
+        (["p\\land q", "p \\land q", "p\\wedge q"], ["p\\lor q", "p\\land r", "\\neg p\\land q",
+          "p"]),
+        (["\\neg p\\lor q", "\\lnot p \\lor q"], ["p\\lor q", "\\neg p\\land q",
+          "\\neg(p\\lor q)"]),
         (["\\forall x\\,\\exists y\\,P(x,y)", "\\forall x\\exists y P(x,y)"],
          ["\\exists y\\,\\forall x\\,P(x,y)", "\\exists x\\,\\forall y\\,P(x,y)",
           "\\forall x\\,\\exists y\\,P(y,x)", "\\forall x\\,\\forall y\\,P(x,y)"]),
         (["A\\cup B", "A \\cup B", "A∪B"], ["A\\cap B", "A\\setminus B", "A\\cup C", "A", "B"]),
         (["A\\setminus B", "A \\setminus B"], ["B\\setminus A", "A\\cup B", "A", "A\\cap B"]),
-        (["A\\subseteq B", "A \\subseteq B"], ["B\\subseteq A", "A\\supseteq B", "A\\nsubseteq B", "A=B"]),
-        (["\\emptyset", "\\varnothing", "∅", "\\{\\}"], ["\\{\\emptyset\\}", "0", "\\{0\\}", "\\mathbb{R}"]),
+        (["A\\subseteq B", "A \\subseteq B"], ["B\\subseteq A", "A\\supseteq B", "A\\nsubseteq B",
+          "A=B"]),
+        (["\\emptyset", "\\varnothing", "∅", "\\{\\}"], ["\\{\\emptyset\\}", "0", "\\{0\\}",
+          "\\mathbb{R}"]),
         (["\\mathbb{R}", "\\mathbb R", "(-\\infty,\\infty)"],
          ["\\mathbb{Z}", "\\mathbb{Q}", "\\emptyset", "[0,\\infty)", "\\mathbb{R}^2"]),
         (["x\\in\\mathbb{Z}", "x \\in \\mathbb Z"],
@@ -206,7 +222,8 @@ def false_equation(draw: random.Random) -> Draft:
     value = a + b + draw.choice((1, -1, 2, 10))
     true = a + b
     wrong = [f"{a}+{b}={value}", f"{a}+{b}={true}={value}" if value != true else f"{a}={value}",
-             f"{value}={a}+{b}", f"{a}\\cdot {b}={value}" if a * b != value else f"{a}={value}"]  # fmt: skip
+             f"{value}={a}+{b}",
+             f"{a}\\cdot {b}={value}" if a * b != value else f"{a}={value}"]  # fmt: skip
     k = draw.randint(1, 9)
     right = [f"{value}", f"{value - k}+{k}={value}", f"{2 * value}-{value}={value}"]
     return draft([str(value)], list(right), list(wrong))
@@ -217,7 +234,8 @@ def words_and_numbers(draw: random.Random) -> Draft:
     wrong = [f"{n}\\text{{ tenths}}", f"{n}\\text{{ squared}}", f"{n}\\text{{ dozen}}",
              f"{n}\\text{{ thousand}}", f"{n}\\text{{ or }}{n + 1}", f"\\text{{at least }}{n}",
              f"\\text{{more than }}{n}", f"\\text{{not }}{n}", f"{n}\\text{{ less than }}x",
-             f"{n}\\text{{ to the power }}2", f"{n}\\text{{ hundredths}}", f"{n - 1}\\text{{ to }}{n}",
+             f"{n}\\text{{ to the power }}2", f"{n}\\text{{ hundredths}}",
+             f"{n - 1}\\text{{ to }}{n}",
              f"\\text{{either }}{n - 1}\\text{{ or }}{n}", f"\\sqrt{{{n}}}\\text{{ or so}}",
              f"{n}\\text{{ factorial}}", f"\\text{{between }}{n - 1}\\text{{ and }}{n}",
              f"-\\text{{}}{n}", f"\\text{{minus }}{n}", f"{n}\\text{{ million}}"]  # fmt: skip
@@ -227,7 +245,8 @@ def words_and_numbers(draw: random.Random) -> Draft:
 
 def indeterminate(draw: random.Random) -> Draft:
     n = draw.choice((0, 1, draw.randint(2, 30)))
-    wrong = ["\\infty-\\infty", "0\\cdot\\infty", "\\frac{\\infty}{\\infty}", "\\infty^0", "\\frac{0}{0}",
+    wrong = ["\\infty-\\infty", "0\\cdot\\infty", "\\frac{\\infty}{\\infty}", "\\infty^0",
+             "\\frac{0}{0}",
              f"{n}+0\\cdot\\infty", f"\\frac{{{n}}}{{0}}", "1^\\infty", "-\\infty", "\\infty",
              f"{n}+\\frac{{0}}{{0}}", f"{n}\\cdot\\frac{{\\infty}}{{\\infty}}", "\\ln 0",
              f"{n}+\\infty-\\infty", "\\text{undefined}", "\\text{DNE}"]  # fmt: skip
@@ -237,7 +256,8 @@ def indeterminate(draw: random.Random) -> Draft:
 def hidden_digits(draw: random.Random) -> Draft:
     n, m = draw.sample(range(2, 99), 2)
     wrong = [f"\\phantom{{{n}}}", f"{m}\\phantom{{{n}}}", f"\\hphantom{{{n}}}", f"{m}\\tag{{{n}}}",
-             f"{m}\\label{{{n}}}", f"{m}\\hspace{{{n}pt}}", f"\\cancel{{{n}}}", f"{m}\\cancel{{{n}}}",
+             f"{m}\\label{{{n}}}", f"{m}\\hspace{{{n}pt}}", f"\\cancel{{{n}}}",
+             f"{m}\\cancel{{{n}}}",
              f"\\sout{{{n}}}{m}", f"{m}\\%{n}", f"{n}\\ldots", f"\\overline{{{n}}}i",
              f"{m}^{{\\text{{{n}}}}}", f"{m}_{{{n}}}", f"{n}\\_\\_", f"\\underset{{{n}}}{{{m}}}",
              f"\\stackrel{{{n}}}{{{m}}}"]  # fmt: skip
@@ -246,8 +266,10 @@ def hidden_digits(draw: random.Random) -> Draft:
 
 
 SEPARATORS = (
-    " \\to ", " \\\\ ", "\\text{ 或 }", " \\& ", " \\cup ", "; ", " \\mid ", " \\quad ", " \\qquad ",
-    "\\text{ vs }", " \\sim ", "\\text{ and also }", "\\text{ oder }", "\\text{ ou }", "\\text{ или }",
+    " \\to ", " \\\\ ", "\\text{ 或 }", " \\& ", " \\cup ", "; ", " \\mid ", " \\quad ",
+    " \\qquad ",
+    "\\text{ vs }", " \\sim ", "\\text{ and also }", "\\text{ oder }", "\\text{ ou }",
+    "\\text{ или }",
     "、", "，", " \\vee ", " \\lor ", " \\wedge ", "\\text{ und }", "\\text{ y }", "\\text{ e }",
     "\\text{ respectively }", " \\cap ", " \\bigcup ", "\\newline ", " \\leftrightarrow ",
     "\\text{, but maybe }", "\\text{ / }", " \\text{(or)} ", "\\text{ 和 }", "\\text{ または }",
@@ -267,11 +289,14 @@ def repeating(draw: random.Random) -> Draft:
     n += n % 11 == 0
     digits = f"{n:02d}"
     value = Fraction(n, 99)
-    right = [f"0.\\overline{{{digits}}}", f"0.\\overline {{{digits}}}", f"0.{{\\overline{{{digits}}}}}",
+    right = [f"0.\\overline{{{digits}}}", f"0.\\overline {{{digits}}}",
+             f"0.{{\\overline{{{digits}}}}}",
              f"\\frac{{{value.numerator}}}{{{value.denominator}}}",
              f"{value.numerator}/{value.denominator}"]  # fmt: skip
-    wrong = [f"0.{digits}", f"0.\\overline{{{digits[0]}}}{digits[1]}", f"0.\\overline{{{n % 98 + 1:02d}}}",
-             f"0.0\\overline{{{digits}}}", f"1.\\overline{{{digits}}}", f"\\frac{{{n}}}{{100}}"]  # fmt: skip
+    wrong = [f"0.{digits}", f"0.\\overline{{{digits[0]}}}{digits[1]}",
+             f"0.\\overline{{{n % 98 + 1:02d}}}",
+             f"0.0\\overline{{{digits}}}", f"1.\\overline{{{digits}}}",
+             f"\\frac{{{n}}}{{100}}"]  # fmt: skip
     if digits[1] == "0":
         wrong = [one for one in wrong if one != f"0.\\overline{{{digits[0]}}}{digits[1]}"]
     return draft([f"0.\\overline{{{digits}}}"], list(right), list(wrong))
@@ -284,19 +309,24 @@ def _bars(draw: random.Random) -> Rows:
     value = [str(low)]
     up = [f"\\lceil\\frac{{{big}}}{{{small}}}\\rceil", str(low + 1), f"\\frac{{{big}}}{{{small}}}"]
     return [
-        ([f"|x-{a}|", f"\\left|x-{a}\\right|", f"|{a}-x|", f"\\lvert x-{a}\\rvert", f"\\vert x-{a}\\vert"],
+        ([f"|x-{a}|", f"\\left|x-{a}\\right|", f"|{a}-x|", f"\\lvert x-{a}\\rvert",
+          f"\\vert x-{a}\\vert"],
          [f"|x+{a}|", f"x-{a}", f"|x|-{a}", f"|x-{b}|", f"-|x-{a}|", f"|y-{a}|"]),
-        ([f"\\left\\lfloor\\frac{{{big}}}{{{small}}}\\right\\rfloor", f"\\lfloor {big}/{small}\\rfloor", *value],
+        ([f"\\left\\lfloor\\frac{{{big}}}{{{small}}}\\right\\rfloor",
+          f"\\lfloor {big}/{small}\\rfloor", *value],
          [str(low + 1), str(-low)] if exact else up),
         ([f"|x-{a}|<{b}", f"\\left|x-{a}\\right|<{b}", f"{b}>|x-{a}|"],
          [f"|x-{a}|\\le {b}", f"|x-{a}|>{b}", f"|x-{b}|<{a}", f"x-{a}<{b}", f"|x+{a}|<{b}",
           f"[{a - b},{a + b}]"]),
         (["\\lfloor x\\rfloor", "\\left\\lfloor x \\right\\rfloor"],
-         ["\\lceil x\\rceil", "x", "\\lfloor y\\rfloor", "-\\lfloor x\\rfloor", "\\lfloor x+1\\rfloor"]),
+         ["\\lceil x\\rceil", "x", "\\lfloor y\\rfloor", "-\\lfloor x\\rfloor",
+          "\\lfloor x+1\\rfloor"]),
         (["\\sin^{-1}(x)", "\\arcsin(x)", "\\arcsin x"],
-         ["\\frac{1}{\\sin x}", "\\sin(x)", "\\cos^{-1}(x)", "\\csc(x)", "\\sin^2(x)", "\\arcsin(y)"]),
+         ["\\frac{1}{\\sin x}", "\\sin(x)", "\\cos^{-1}(x)", "\\csc(x)", "\\sin^2(x)",
+          "\\arcsin(y)"]),
         (["\\overline{z}", "\\bar{z}", "\\bar z"], ["z", "-z", "\\overline{w}", "|z|", "z^{-1}"]),
-        (["\\max(x,y)", "\\max\\{x,y\\}", "\\max(y,x)"], ["\\min(x,y)", "x", "\\max(x,z)", "(x,y)"]),
+        (["\\max(x,y)", "\\max\\{x,y\\}", "\\max(y,x)"], ["\\min(x,y)", "x", "\\max(x,z)",
+          "(x,y)"]),
     ]  # fmt: skip
 
 

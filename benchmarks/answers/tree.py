@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-import mpmath
+import mpmath  # type: ignore[import-untyped]
 
 DIGITS = 80
 ATOM, POWER, FRACTION, PRODUCT, SUM = 5, 4, 4, 2, 1
@@ -194,7 +194,7 @@ def _inside(node: Node, style: Style, level: int) -> str:
 
 
 def _sum(node: Node, style: Style) -> str:
-    parts = []
+    parts: list[str] = []
     for arg in node.args:
         text, level = _spell(arg, style)
         if level == SUM and arg.op == "add":
@@ -223,7 +223,9 @@ def _product(node: Node, style: Style) -> tuple[str, int]:
             apart = (
                 piece[0].isdigit()
                 or piece.startswith(("\\frac", "\\dfrac", "\\tfrac"))
-                or (piece.startswith(("(", "\\left(")) and (before[-1:].isalpha() or "\\" in before))
+                or (
+                    piece.startswith(("(", "\\left(")) and (before[-1:].isalpha() or "\\" in before)
+                )
                 or before[-1:] == "!"
             )
             if apart:
