@@ -27,7 +27,7 @@ from answers.cases import Case, read_cases, read_table
 from answers.generate import HARD, Made, generate
 from answers.hostile import PATHOLOGICAL
 from answers.judged import cpu_seconds, judge, judge_math
-from answers.mutations import Mutation, mutate, read_references
+from answers.mutations import KINDS, Mutation, mutate, read_references
 from answers.ordinary import ordinary
 from answers.peer import LIMIT_S, MathVerify
 
@@ -39,6 +39,7 @@ OTHER_HAND = ROOT / "tests" / "data" / "cases" / "by_another_hand.jsonl"
 WORST_S = 2.5
 ORDINARY = 4_000
 HARD_ANSWERS = 600
+PEER_ANSWERS = 200
 SHOWN = 12
 WRITTEN_ON = "rules were written on it"
 HELD_OUT = "held out: no rule was written on it"
@@ -123,26 +124,25 @@ def report_mutations(
     theirs = peer.judge(pairs) if peer else []
     print(f"\nOne-character mutations of given references ({HELD_OUT}; the references were)")
     print(f"{'by the oracle':16}{'cases':>6}{'correct':>9}{'timeout':>9}{'other':>7}", end="")
-    print(f"{'math-verify correct':>22}" if peer else "")
-    groups = (("different", False, None), ("equal", True, None), ("broken", None, True),
-              ("not read", None, False))  # fmt: skip
-    for label, equal, is_read in groups:
-        at = [n for n, one in enumerate(mutations)
-              if one.equal is equal and is_read in (None, one.is_read)]  # fmt: skip
+    print(f"{'math-verify':>13}" if peer else "")
+    for kind, meaning in KINDS.items():
+        at = [n for n, one in enumerate(mutations) if one.kind == kind]
         count = Counter(states[n] for n in at)
-        print(f"{label:16}{len(at):>6}{count['correct']:>9}{count['timeout']:>9}"
+        print(f"{kind:16}{len(at):>6}{count['correct']:>9}{count['timeout']:>9}"
               f"{len(at) - count['correct'] - count['timeout']:>7}", end="")  # fmt: skip
-        print(f"{sum(theirs[n] == 'correct' for n in at):>22}" if peer else "")
-    false = [one for one, state in zip(mutations, states, strict=True)
-             if state == "correct" and one.equal is False]  # fmt: skip
-    print_some([f"  called correct: {one.reference!r} | {one.answer!r}" for one in false], show)
-    unread = [
-        f"  correct, {'broken' if one.is_read else 'not read'}: {one.reference!r} | {one.answer!r}"
-        for one, state in zip(mutations, states, strict=True)
-        if state == "correct" and one.equal is None
-    ]
-    print("  broken: the reference is read, the mutation is not; not read: neither. No verdict.")
-    print_some(unread, show)
+        print(f"{sum(theirs[n] == 'correct' for n in at):>13}" if peer else "", end="")
+        print(f"   {meaning}")
+    called = [one for one, state in zip(mutations, states, strict=True) if state == "correct"]
+    false = [one for one in called if one.kind == "different"]
+    for kind in ("different", "broken", "not read"):
+        print_some(
+            [
+                f"  called correct, {kind}: {one.reference!r} | {one.answer!r}"
+                for one in called
+                if one.kind == kind
+            ],
+            show,
+        )
     return [
         at_most("verify.mutations.different_called_correct", len(false), 0),
         at_most("verify.mutations.timeouts", share(states.count("timeout"), len(states)), 0.01),
@@ -190,7 +190,7 @@ def report_cases(
     ]
 
 
-def report_speed(seed: int) -> list[Claim]:
+def report_speed(seed: int, peer: MathVerify | None) -> list[Claim]:
     """Verdicts per second of CPU time, of all processes together, on answers never seen before."""
     filler = "We look at the next case and simplify once more. " * 400  # 20 kB of reasoning
     plain = [
@@ -209,7 +209,13 @@ def report_speed(seed: int) -> list[Claim]:
             started = cpu_seconds()
             states = Counter(judge_math(pairs, verifiers))
             rate = len(pairs) / (cpu_seconds() - started)
-        print(f"{name:10}{rate:>10,.0f}   {len(pairs)} answers: {dict(states)}")
+        print(f"{name:10}{rate:>10,.0f}   {len(pairs)} answers: {dict(states)}", end="")
+        if peer:
+            peer.judge(pairs[:1])
+            started = cpu_seconds()
+            peer.judge(pairs[:PEER_ANSWERS])
+            print(f"; math-verify {PEER_ANSWERS / (cpu_seconds() - started):,.0f}", end="")
+        print()
         claims.append(at_least(f"verify.verdicts_per_second_per_core.{name}", rate, target))
     return claims
 
@@ -291,8 +297,8 @@ def main() -> None:
                 claims += report_cases(name, cases, known, verifiers, peer, asked.show)
         if "hostile" in asked.only:
             claims += report_hostile(verifiers, peer)
-    if "speed" in asked.only:
-        claims += report_speed(seed)
+        if "speed" in asked.only:
+            claims += report_speed(seed, peer)
     print()
     for claim in claims:
         print(json.dumps(claim._asdict()))

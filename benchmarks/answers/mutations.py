@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
-from .oracle import readable, same
+from .oracle import COUNTED, readable, same
 
 ALPHABET = "0123456789+-*/^=<>xyabt()[],.\\ !|'π∞"
 _BRACKETS = "{}$"
@@ -18,15 +18,22 @@ _SYMMETRIC = re.compile(r"binom|mod|circ|angle|\b[CP]\(|floor|ceil")
 """Where another number may be the same value."""
 
 
+KINDS = {
+    "different": "another value, by the oracle's numbers",
+    "equal": "the same value still",
+    "word": "the same number, another word in brackets behind it: for people to decide",
+    "broken": "the oracle reads the reference, not the mutation: no verdict",
+    "not read": "the oracle reads neither: no verdict",
+}
+
+
 class Mutation(NamedTuple):
-    """`equal` by the oracle; None where it cannot tell, as of what `is_read` is not."""
+    """What became of a reference: see `KINDS`."""
 
     source: str
     reference: str
     answer: str
-    equal: bool | None
-    is_read: bool
-    """Whether the oracle reads the reference: if so and `equal` is None, the change broke it."""
+    kind: str
 
 
 def read_references(path: Path) -> list[tuple[str, str]]:
@@ -51,10 +58,20 @@ def mutate(references: list[tuple[str, str]], seed: int, n: int) -> list[Mutatio
         ]
         if new.strip() in ("", bare.strip()) or not balance:
             continue
-        verdict = same(bare, new)
-        verdict = _same_text(bare, new) if verdict is None else verdict
-        made.append(Mutation(source, reference, new, verdict, readable(bare)))
+        made.append(Mutation(source, reference, new, _kind(bare, new)))
     return made
+
+
+def _kind(reference: str, new: str) -> str:
+    verdict = same(reference, new)
+    if verdict is None:
+        verdict = _same_text(reference, new)
+    if verdict is not None:
+        return "equal" if verdict else "different"
+    words = [COUNTED.fullmatch(text.strip()) for text in (reference, new)]
+    if words[0] and words[1] and words[0][1] == words[1][1]:
+        return "word"
+    return "broken" if readable(reference) or words[0] else "not read"
 
 
 def _same_text(first: str, second: str) -> bool | None:

@@ -24,7 +24,7 @@ _RELATIONS = {
     "≠": "!=", "<": "<", ">": ">", "=": "=",
 }  # fmt: skip
 _RELATION = re.compile(r"\\(?:leqslant|geqslant|leq|geq|le|ge|lt|gt|neq|ne)(?![A-Za-z])|[≤≥≠<>=]")
-_COUNTED = re.compile(r"([+-]?[\d.,]+)\s*\(([^()\d]+)\)")
+COUNTED = re.compile(r"([+-]?[\d.,]+)\s*\(([^()\d]+)\)")
 _THOUSANDS = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
 _SCIENTIFIC = re.compile(r"-?\d+(\.\d+)?[eE][+-]?\d+")
 _AND = re.compile(r"\\text\{\s*(?:and|or)\s*\}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])")
@@ -40,7 +40,7 @@ class Form(NamedTuple):
 
 def same(first: str, second: str) -> bool | None:
     """True or False where both are read and decided, else None."""
-    counted, again = _COUNTED.fullmatch(first.strip()), _COUNTED.fullmatch(second.strip())
+    counted, again = COUNTED.fullmatch(first.strip()), COUNTED.fullmatch(second.strip())
     if counted and again:
         verdict = same(counted[1], again[1])
         return verdict if verdict is not True or counted[2].strip() == again[2].strip() else None
@@ -69,7 +69,7 @@ def read(text: str) -> Form:
     text = text.removesuffix(".").strip()
     if not text or "$" in text:
         raise Unread(text)
-    counted = _COUNTED.fullmatch(text)
+    counted = COUNTED.fullmatch(text)
     if counted:
         raise Unread(text)
     if _THOUSANDS.fullmatch(text) or _SCIENTIFIC.fullmatch(text):
