@@ -18,6 +18,8 @@ MAKERS: dict[str, Maker] = {
 }
 HARD = ("radical", "nested radical", "matrix", "polynomial", "rational expression", "function",
         "two letters", "line", "circle", "logarithm", "trigonometric", "complex")  # fmt: skip
+DOUBLED = 0.02
+"""Share of references whose backslashes a writer doubled."""
 
 
 class Made(NamedTuple):
@@ -41,13 +43,19 @@ def generate(seed: int, n: int, forms: tuple[str, ...] | None = None) -> list[Ma
         form = names[turn % len(names)]
         turn += 1
         draft = MAKERS[form](draw)
-        for pool, equal in ((draft.right, True), (draft.wrong, False)):
+        for pool, others, equal in (
+            (draft.right, draft.wrong, True),
+            (draft.wrong, draft.right, False),
+        ):
             if not pool:
                 continue
+            decoy = draw.choice(others).text if others else ""
             reference = draw.choice(draft.references)
-            others = [one for one in pool if one.text != reference.strip("$")]
-            answer = draw.choice(others or pool)
+            fresh = [one for one in pool if one.text != reference.strip("$")]
+            answer = draw.choice(fresh or pool)
+            if "\\" in reference and "\\\\" not in reference and draw.random() < DOUBLED:
+                reference = reference.replace("\\", "\\\\")
             if (reference, answer.text) not in seen:
                 seen.add((reference, answer.text))
-                made.append(Made(form, reference, answer.text, wrap(answer, draw), equal))
+                made.append(Made(form, reference, answer.text, wrap(answer, decoy, draw), equal))
     return made[:n]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 from .drafts import Answer
 
@@ -42,6 +43,10 @@ PHRASES = (
     "A resposta é $@$.",
     "La risposta è $@$.",
 )
+PLAIN = ("The answer is @.", "Answer: @", "#### @", "**Answer:** @", "答案是 @。", "Ответ: @")
+"""For answers that need no LaTeX."""
+DRESSED = ("\\displaystyle @", "{@}", "\\,@\\,", "\\large @", "\\quad @")
+AFTER = ("", "", "", "", "<|im_end|>", "\n\nI checked this twice.", "\n</s>", " ∎")
 BEFORE = (
     "",
     "We check the two cases one by one.\n\n",
@@ -56,9 +61,17 @@ THINK = (
 )
 
 
-def wrap(answer: Answer, draw: random.Random) -> str:
+def wrap(answer: Answer, decoy: str, draw: random.Random) -> str:
+    """A response that ends in `answer` and may mention `decoy` before, as a guess it rejects."""
     head = draw.choice(THINK) + draw.choice(BEFORE)
+    if draw.random() < 0.15 and "$" not in decoy and "\n" not in decoy:
+        head += f"One might guess ${decoy}$, but that forgets a case.\n\n"
     if answer.whole:
         return head + answer.text
+    text = answer.text
+    if re.fullmatch(r"[\w.,/+-]+", text, re.ASCII) and draw.random() < 0.3:
+        return head + draw.choice(PLAIN).replace("@", text)
+    if draw.random() < 0.08:
+        text = draw.choice(DRESSED).replace("@", text)
     template = draw.choice(BOXED if draw.random() < 0.7 else PHRASES)
-    return head + template.replace("@", answer.text)
+    return head + template.replace("@", text) + draw.choice(AFTER)
