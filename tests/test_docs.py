@@ -1,24 +1,65 @@
-"""The generated files say what the code says."""
+"""The documentation says what the code says: generated pages, links, recipes, commands, Python."""
 
 from __future__ import annotations
 
 import json
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
+import click
 import jsonschema
 import pytest
 import yaml
 
-from factory.cli import reference
+from factory.cli import cli, reference, reference_recipes
+from factory.core.errors import RecipeError
 from factory.recipe import kinds
 from factory.recipe.document import load_document
 from factory.recipe.pipeline import load_pipeline
 
+ROOT = reference_recipes.ROOT
+PAGES = sorted([*ROOT.glob("*.md"), ROOT / "llms.txt", *(ROOT / "docs").rglob("*.md")])
 RECIPES = sorted(
     path
-    for path in reference.SCHEMA.parent.rglob("*.yaml")
+    for path in (ROOT / "recipes").rglob("*.yaml")
     if not {"launch", "cluster"} & set(path.parts)
 )
+
+
+class Snippet(NamedTuple):
+    """A fenced block of a page."""
+
+    place: str  # "docs/index.md:12"
+    language: str
+    text: str
+
+
+FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def snippets(*languages: str) -> list[Snippet]:
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for block in FENCE.finditer(text):
+            place = f"{page.relative_to(ROOT)}:{text.count(chr(10), 0, block.start()) + 1}"
+            found.append(Snippet(place, block[1], block[2]))
+    return [snippet for snippet in found if snippet.language in languages]
+
+
+def by_place(snippet: Snippet) -> str:
+    return snippet.place
+
+
+@cache
+def schema() -> jsonschema.Draft202012Validator:
+    """The recipe schema, read once."""
+    text = reference.SCHEMA.read_text(encoding="utf-8")
+    return jsonschema.Draft202012Validator(json.loads(text))
 
 
 def read(path: Path) -> None:
@@ -30,16 +71,105 @@ def read(path: Path) -> None:
         kinds.load(kind, path)
 
 
-@pytest.mark.parametrize("path", reference.GENERATED, ids=lambda path: path.name)
-def test_generated_files_are_the_codes(path: Path) -> None:
-    assert path.read_text(encoding="utf-8") == reference.GENERATED[path](), "run `make docs`"
+# Generated files
 
 
-@pytest.mark.parametrize("path", [*RECIPES, reference.ROOT / "data" / "starter.yaml"], ids=str)
+@pytest.mark.parametrize("path", reference.generated(), ids=lambda path: path.name)
+def test_generated_files_equal_the_code(path: Path) -> None:
+    assert path.read_text(encoding="utf-8") == reference.generated()[path](), "run `make docs`"
+
+
+def test_every_key_at_every_depth_is_documented() -> None:
+    silent = [
+        f"{section.key}: {name}"
+        for page in reference_recipes.pages()
+        for section in page.sections
+        for name, field in section.part.model_fields.items()
+        if not reference_recipes.meaning(field)
+        and name != "kind"
+        and f"`{name}`" not in (section.part.__doc__ or "")
+    ]
+    assert not silent
+
+
+def test_the_server_section_has_what_a_server_recipe_needs() -> None:
+    page = (reference_recipes.REFERENCE / "recipes" / "index.md").read_text(encoding="utf-8")
+    section = page.partition("## `engine.server`")[2].partition("\n## ")[0]
+    for key in ("urls", "api", "model", "api_key_env", "extra_body", "stream", "timeout_s"):
+        assert f"| `{key}` |" in section
+    assert "| `kind` | `vllm`, `server`" in page.partition("## `engine`")[2]
+
+
+# Links
+
+LINK = re.compile(r"(?<!`)!?\[[^\]]*\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+CODE = re.compile(r"^```.*?^```$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    return {reference_recipes.slug(heading) for heading in HEADING.findall(text)}
+
+
+def broken(page: Path) -> Iterator[str]:
+    prose = CODE.sub(lambda code: " " * len(code[0]), page.read_text(encoding="utf-8"))
+    for target in LINK.findall(prose):
+        if target.startswith(("https://", "http://", "mailto:")):
+            continue
+        file, _, anchor = target.partition("#")
+        other = (page.parent / file).resolve() if file else page
+        if not other.is_file():
+            yield f"{target}: no such file"
+        elif anchor and anchor not in anchors(other):
+            yield f"{target}: no such heading; {sorted(anchors(other))}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_internal_link_resolves(page: Path) -> None:
+    assert not list(broken(page))
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    written = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    named = set(re.findall(r"[\w/-]+\.md", written.partition("\nnav:")[2]))
+    assert named == {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
+
+
+# Recipes
+
+
+@pytest.mark.parametrize("path", [*RECIPES, ROOT / "data" / "starter.yaml"], ids=str)
 def test_shipped_recipes_fit_schema_and_code(path: Path) -> None:
-    schema = json.loads(reference.SCHEMA.read_text(encoding="utf-8"))
-    jsonschema.validate(load_document(path).data, schema)
+    schema().validate(load_document(path).data)
     read(path)
+
+
+@pytest.mark.parametrize("snippet", snippets("yaml"), ids=by_place)
+def test_every_recipe_snippet_is_valid(snippet: Snippet, tmp_path: Path) -> None:
+    """Whole recipes as they are; fragments of a sampling recipe over the quickstart."""
+    keys = yaml.safe_load(snippet.text)
+    schema().validate(keys)
+    file = tmp_path / "recipe.yaml"
+    file.write_text(snippet.text, encoding="utf-8")
+    for name in re.findall(
+        r"class: \"?([\w/]+\.py):", snippet.text
+    ):  # the reader's own file: the shipped example stands in for a filter
+        (tmp_path / name).write_text(OWN_CODE, encoding="utf-8")
+    if keys.get("kind") == "pipeline":
+        return  # its steps are other files
+    if "kind" not in keys and "name" not in keys:
+        base = ROOT / "recipes" / "quickstart.yaml"
+        file.write_text(f"extends: {base}\n{snippet.text}", encoding="utf-8")
+    try:
+        read(file)
+    except RecipeError as error:
+        pytest.fail(f"{snippet.place}: {error}")
+
+
+OWN_CODE = (ROOT / "recipes" / "own_filter" / "unsure.py").read_text(encoding="utf-8") + (
+    "\n\ndef shortness(rows):\n    return [0.0 for _ in rows]\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -53,18 +183,82 @@ def test_shipped_recipes_fit_schema_and_code(path: Path) -> None:
     ],
 )
 def test_the_schema_refuses_what_the_code_refuses(text: str) -> None:
-    schema = json.loads(reference.SCHEMA.read_text(encoding="utf-8"))
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(yaml.safe_load(text), schema)
+        schema().validate(yaml.safe_load(text))
 
 
-def test_every_key_of_a_recipe_is_documented() -> None:
-    silent = [
-        f"{title}: {name}"
-        for title, part in reference._parts()
-        for name, field in part.model_fields.items()
-        if not reference.meaning(field)
-        and name not in ("kind", "name", "model")
-        and not (part.__doc__ and f"`{name}`" in part.__doc__)
+# Commands
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Every line of a shell block that calls `factory`, and every such code span of the prose."""
+    for place, _, text in snippets("sh", "console"):
+        for line in text.replace("\\\n", " ").splitlines():
+            for part in re.split(r"\s*[|>]\s+|&&", line.removeprefix("$ ")):
+                if part.startswith("factory "):
+                    yield place, part
+    for page in PAGES:
+        prose = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+        for span in re.findall(r"`(factory [a-z-]+[^`…]*)`", prose):
+            yield str(page.relative_to(ROOT)), span
+
+
+def wrong(line: str) -> str | None:
+    """What is wrong with a command line: an unknown command, option, choice; a missing value."""
+    _, name, *arguments = shlex.split(line, comments=True)
+    if name.startswith("-"):
+        return None if name in ("--help", "--version", "-h") else f"no option {name}"
+    command = cli.commands.get(name)
+    if command is None:
+        return f"no command {name}"
+    context = click.Context(command, info_name=name, **cli.context_settings)
+    try:
+        values, _, _ = command.make_parser(context).parse_args(list(arguments))
+        for option in command.params:
+            given = values.get(option.name or "")
+            if given and isinstance(option.type, click.Choice) and isinstance(given, str):
+                option.type.convert(given, option, context)
+    except click.ClickException as error:
+        return error.format_message()
+    return None
+
+
+@pytest.mark.parametrize(("place", "line"), sorted(set(commands())))
+def test_every_command_line_parses(place: str, line: str) -> None:
+    assert wrong(line) is None, place
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "factory biuld x.yaml",
+        "factory build x.yaml --sett a=b",
+        "factory export r --format tlr --out x",
+        "factory samples r --show",
+    ],
+)
+def test_a_wrong_command_line_is_found(line: str) -> None:
+    assert wrong(line) is not None
+
+
+# Python
+
+
+@pytest.mark.parametrize("snippet", snippets("python"), ids=by_place)
+def test_every_python_snippet_compiles(snippet: Snippet) -> None:
+    compile(snippet.text, snippet.place, "exec")
+
+
+# English
+
+
+def test_no_page_uses_the_old_dialect() -> None:
+    word = re.compile(r"\b(dear|mend|anew|told|beside)\b", re.IGNORECASE)
+    pages = [page for page in PAGES if page.name == "README.md" or "docs" in page.parts]
+    found = [
+        f"{page.relative_to(ROOT)}:{number}: {line.strip()[:80]}"
+        for page in pages
+        for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1)
+        if word.search(line)
     ]
-    assert not silent
+    assert not found

@@ -1,6 +1,6 @@
-"""The README's pictures, from a real run, in headless Chromium.
+"""The pictures of the docs, from a real run, in headless Chromium.
 
-    python docs/screenshots.py RUN [FOLDER]
+    python docs/images/screenshots.py RUN [FOLDER]
 
 Of a build: report.png, report-phone.png, view.png (thresholds), sample.png and review.png.
 Of a pipeline: pipeline.png.
@@ -109,7 +109,7 @@ def take_build(run: Path, folder: Path) -> None:
 
 def main() -> None:
     if len(sys.argv) not in (2, 3):
-        sys.exit("usage: python docs/screenshots.py RUN [FOLDER]")
+        sys.exit("usage: python docs/images/screenshots.py RUN [FOLDER]")
     folder = Path(sys.argv[2]) if len(sys.argv) == 3 else Path(__file__).parent
     run = Path(sys.argv[1]).resolve()
     if (run / "pipeline.html").exists():

@@ -1,9 +1,9 @@
 """A build as a terminal shows it, recorded from a real one: build.svg and build.txt.
 
-    python docs/terminal.py FOLDER [RECIPE]
+    python docs/images/terminal.py FOLDER [RECIPE]
 
 Carries the recipe (recipes/quickstart.yaml unless given) through in FOLDER, in a terminal of its
-own. The run stays in FOLDER/runs, where docs/screenshots.py can take its pictures of it.
+own. The run stays in FOLDER/runs, where docs/images/screenshots.py can take its pictures of it.
 """
 
 from __future__ import annotations
@@ -73,12 +73,12 @@ def screen(written: str) -> str:
 
 def main() -> None:
     if len(sys.argv) not in (2, 3):
-        sys.exit("usage: python docs/terminal.py FOLDER [RECIPE]")
+        sys.exit("usage: python docs/images/terminal.py FOLDER [RECIPE]")
     folder = Path(sys.argv[1])
     recipe = sys.argv[2] if len(sys.argv) == 3 else "recipes/quickstart.yaml"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipes").unlink(missing_ok=True)
-    (folder / "recipes").symlink_to(HERE.parent / "recipes")
+    (folder / "recipes").symlink_to(HERE.parents[1] / "recipes")
     command = ["factory", "build", recipe]
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     shown = f"$ {' '.join(command)}\n{screen(record(command, folder))}"
