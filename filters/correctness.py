@@ -45,19 +45,7 @@ _ASKED: Mapping[Combine, frozenset[str]] = {
 
 
 class Correctness(Filter):
-    """Keeps what its prompt's verifier calls correct.
-
-    `think`: whether an answer counts only after a closed think section.
-    `combine`: the rule alone; the judge alone (the rule where it cannot be asked); either one's yes
-    (OpenR1-Math kept most and trained best so); or both.
-    `judge`: an OpenAI-compatible endpoint; `{start: MODEL, args: {…}}` for another model that is
-    started here once sampling has ended; or `engine` for the run's own.
-    `unverifiable`: what becomes of prompts that nothing can verify (R1's non-reasoning rows have no
-    reference): `undecided` holds them back, `keep` lets them pass, `drop` takes them out.
-    `deadline_s`: the seconds that algebra or a puzzle's scorer may take on one answer; more where
-    verifying shares its cores with sampling.
-    `unsafe_without_sandbox`: run programs where there is no sandbox. For machines of no value.
-    """
+    """Keeps what its prompt's verifier calls correct."""
 
     VERSION = 1
     PARALLEL = False  # its verifiers have processes of their own
@@ -65,9 +53,20 @@ class Correctness(Filter):
         ("think", "combine", "judge", "canaries", "deadline_s", "unsafe_without_sandbox")
     )
 
-    think: Literal["required", "optional"] = "required"
-    combine: Combine = "rule"
-    judge: Judge | None = None
+    think: Literal["required", "optional"] = Field(
+        "required", description="Whether an answer counts only after a closed think section."
+    )
+    combine: Combine = Field(
+        "rule",
+        description="Who decides: the `rule` alone; the `judge` alone (the rule where it cannot be "
+        "asked); either one's yes (OpenR1-Math kept most and trained best so); or both.",
+    )
+    judge: Judge | None = Field(
+        None,
+        description="The second opinion: an OpenAI-compatible endpoint; `{start: MODEL, args: "
+        "{…}}` for another model, started here once sampling has ended; or `engine` for the run's "
+        "own.",
+    )
     canaries: float = Field(
         default=0.02,
         ge=0,
@@ -75,9 +74,20 @@ class Correctness(Filter):
         description="Share of a judge's questions asked again with a wrong reference, to measure "
         "how often it is fooled.",
     )
-    unverifiable: Literal["undecided", "keep", "drop"] = "undecided"
-    deadline_s: float = Field(default=2.0, gt=0)
-    unsafe_without_sandbox: bool = False
+    unverifiable: Literal["undecided", "keep", "drop"] = Field(
+        "undecided",
+        description="What becomes of prompts that nothing can verify (R1's non-reasoning rows have "
+        "no reference): `undecided` holds them back.",
+    )
+    deadline_s: float = Field(
+        2.0,
+        gt=0,
+        description="Seconds that algebra or a puzzle's scorer may take on one answer; raise it "
+        "where verifying shares its cores with sampling.",
+    )
+    unsafe_without_sandbox: bool = Field(
+        False, description="Run programs where there is no sandbox. For machines of no value."
+    )
 
     @model_validator(mode="after")
     def _has_its_judge(self) -> Self:

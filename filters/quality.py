@@ -27,15 +27,20 @@ MAX_ANSWER = 24_000
 class Quality(Filter):
     """A score, higher is better, by a judge (1 to 10) or a reward model (its own scale).
 
-    Just one of three gives it. `judge`: an OpenAI-compatible endpoint; `{start: MODEL, args: {…}}`
-    for another model that is started here once sampling has ended; or `engine` for the run's own.
-    `reward_model`: a sequence classifier with one output, a folder or Hub id. `reward_server`: such
-    a model behind a server that speaks vLLM's `/classify`.
+    Exactly one of `judge`, `reward_model` and `reward_server` gives it.
     """
 
-    judge: Judge | None = None
-    reward_model: RewardModel | None = None
-    reward_server: RewardServer | None = None
+    judge: Judge | None = Field(
+        None,
+        description="An OpenAI-compatible endpoint; `{start: MODEL, args: {…}}` for another model, "
+        "started here once sampling has ended; or `engine` for the run's own.",
+    )
+    reward_model: RewardModel | None = Field(
+        None, description="A sequence classifier with one output, loaded in this process."
+    )
+    reward_server: RewardServer | None = Field(
+        None, description="Such a model behind a server that speaks vLLM's `/classify`."
+    )
     part: Literal["response", "whole"] = Field(
         "response", description="What is scored: what follows the think section, or all of it."
     )

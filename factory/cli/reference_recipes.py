@@ -123,7 +123,8 @@ _FILTERS = """\
 filter of your own stands under any name, with `class: path/to/file.py:Class`; see
 [Add a filter](../../how-to/add-a-filter.md).
 
-What each filter measures, and every reason code: [metrics and reasons](../metrics-and-reasons.md)."""
+What each filter measures, and every reason code:
+[metrics and reasons](../metrics-and-reasons.md)."""
 
 
 def _walk(
@@ -204,7 +205,7 @@ def examples() -> dict[str, str]:
 def _row(name: str, field: FieldInfo, file: str) -> str:
     shown = field.alias or name
     kind = type_text(field.annotation, tuple(field.metadata), file)
-    about = meaning(field) or ("Selects this section." if name == "kind" else "See above.")
+    about = meaning(field) or "Selects this section."  # only `kind` has no description
     return f"| `{shown}` | {kind} | {_default(field)} | {cell(about)} |"
 
 

@@ -23,13 +23,17 @@ class Endpoint(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    base_url: str
-    model: str
-    api_key_env: str = "JUDGE_API_KEY"
-    concurrency: int = Field(default=16, ge=1)
-    timeout_s: float = Field(default=120.0, gt=0)
-    attempts: int = Field(default=5, ge=1)
-    max_tokens: int = Field(default=512, ge=16)
+    base_url: str = Field(description="The endpoint's base URL, such as http://judge:8000/v1.")
+    model: str = Field(description="The name the endpoint knows the judge by.")
+    api_key_env: str = Field(
+        "JUDGE_API_KEY",
+        description="The environment variable that holds the key. Where it is not set, no key is "
+        "sent.",
+    )
+    concurrency: int = Field(16, ge=1, description="Requests at once, at most.")
+    timeout_s: float = Field(120.0, gt=0, description="Seconds one request may take.")
+    attempts: int = Field(5, ge=1, description="How often a request is sent before it is given up.")
+    max_tokens: int = Field(512, ge=16, description="Generated tokens of a reply, at most.")
 
 
 def _meant(judge: Any) -> str:
