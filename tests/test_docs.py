@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -17,7 +19,9 @@ import yaml
 
 from factory.cli import cli, reference, reference_recipes
 from factory.core.errors import RecipeError
+from factory.prompts.load import preview
 from factory.recipe import kinds
+from factory.recipe.build import load_recipe
 from factory.recipe.document import load_document
 from factory.recipe.pipeline import load_pipeline
 
@@ -245,6 +249,35 @@ def test_a_wrong_command_line_is_found(line: str) -> None:
 @pytest.mark.parametrize("snippet", snippets("python"), ids=by_place)
 def test_every_python_snippet_compiles(snippet: Snippet) -> None:
     compile(snippet.text, snippet.place, "exec")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/reference/python.md"])
+def test_the_python_examples_run(page: str, tmp_path: Path) -> None:
+    for place, _, text in snippets("python"):
+        if place.startswith(page):
+            subprocess.run([sys.executable, "-c", text], cwd=tmp_path, check=True, timeout=300)
+
+
+def test_the_tutorial_on_own_data_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file in the form of GSM8K becomes prompts with checkable references."""
+    page = "docs/tutorials/your-own-data.md"
+    monkeypatch.chdir(tmp_path)
+    solution = "She sold 48/2 = <<48/2=24>>24 in May, so 1,000 + 24 = 1,024.\n#### 1,024"
+    row = {"question": "How many clips did she sell?", "answer": solution}
+    Path("train.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    (code,) = (text for place, _, text in snippets("python") if place.startswith(page))
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    recipe = next(text for place, _, text in snippets("yaml") if place.startswith(page))
+    Path("own.yaml").write_text(recipe, encoding="utf-8")
+    (source,) = load_recipe(Path("own.yaml")).sources
+    (prompt,) = preview(source, 3)
+    assert prompt.verifier == {"kind": "math", "answer": "1024"}
+
+    Path("own.yaml").write_text(recipe.replace("answer: final", "anwser: final"), encoding="utf-8")
+    with pytest.raises(RecipeError) as error:
+        load_recipe(Path("own.yaml"))
+    shown = next(text for place, _, text in snippets("text") if place.startswith(page))
+    assert str(error.value).startswith(shown.removeprefix("error: ").rpartition("…")[0])
 
 
 # English
