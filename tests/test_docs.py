@@ -102,6 +102,15 @@ def test_the_server_section_has_what_a_server_recipe_needs() -> None:
     assert "| `kind` | `vllm`, `server`" in page.partition("## `engine`")[2]
 
 
+def test_the_run_directory_page_names_files_that_the_code_writes() -> None:
+    page = (reference_recipes.REFERENCE / "run-directory.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w/*.-]+)`", "\n".join(re.findall(r"^\| (`.*?) \|", page, re.M)))
+    code = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "factory").rglob("*.py"))
+    words = {re.split(r"[*-]", Path(name).name)[0].rstrip("/") for name in named}
+    assert len(words) > 20
+    assert not {word for word in words if word and word not in code}
+
+
 # Links
 
 LINK = re.compile(r"(?<!`)!?\[[^\]]*\]\(([^)\s]+)\)")
