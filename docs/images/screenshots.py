@@ -49,7 +49,7 @@ def move_a_slider(page: Page) -> None:
 
 
 def break_an_answer(page: Page) -> None:
-    """An edit that the verifier rejects: what the reviewer is told."""
+    """An edit that the verifier rejects: what the reviewer then sees."""
     page.fill("[name=name]", "ada")
     page.click("#reviewer button")
     page.wait_for_selector("#sample-id")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import types
 from collections.abc import Iterator
 from functools import cache
@@ -296,22 +297,26 @@ def _default(field: FieldInfo) -> str:
     if value is PydanticUndefined or isinstance(value, BaseModel):
         return "its own defaults"
     text = json.dumps(value, default=sorted, ensure_ascii=False)
-    return f"`{cell(text)}`"
+    return cell(f"`{text}`")
+
+
+_LISTED = re.compile(r"^(\S+) {2,}(.+)$")
 
 
 def prose(part: type[BaseModel]) -> str:
-    """A docstring as one or more paragraphs of Markdown."""
-    paragraphs = (inspect.getdoc(part) or "").split("\n\n")
-    if issubclass(part, Filter):
-        paragraphs = [
-            text for text in paragraphs if not text.lstrip().startswith(f"{_name(part)}_")
-        ]
-    return "\n\n".join(" ".join(text.split()).replace("<", "&lt;") for text in paragraphs)
-
-
-def _name(part: type[Filter]) -> str:
-    return next((name for name in FILTERS if filter_class(name) is part), part.__name__)
+    """A docstring as Markdown: paragraphs, and lists where lines are "name  meaning"."""
+    paragraphs = []
+    for text in (inspect.getdoc(part) or "").split("\n\n"):
+        listed = [_LISTED.match(line) for line in text.splitlines()]
+        if all(listed):
+            paragraphs.append("\n".join(f"- `{line[1]}`: {line[2]}" for line in listed if line))
+        else:
+            paragraphs.append(cell(text).replace("\\|", "|"))
+    return "\n\n".join(paragraphs)
 
 
 def cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    """A text as one table cell. Outside code spans `<` would open an HTML tag."""
+    spans = " ".join(text.split()).replace("|", "\\|").split("`")
+    spans[::2] = [span.replace("<", "&lt;") for span in spans[::2]]
+    return "`".join(spans)
