@@ -93,8 +93,8 @@ class Filter(BaseModel):
 
     VERSION: ClassVar[int] = 1
     MEASURED: ClassVar[frozenset[str]] = frozenset()
-    SOURCE: ClassVar[str] = ""  # hash of the file that holds a user's own filter
-    REFERENCE: ClassVar[str] = ""  # that file and the class in it, as path/to/file.py:Class
+    SOURCE: ClassVar[str] = ""  # hash of the file that holds a filter that is not shipped
+    REFERENCE: ClassVar[str] = ""  # what finds it again: path/to/file.py:Class, or an entry point
     PARALLEL: ClassVar[bool] = True
     """May be measured in several processes at once. False: it has processes of its own, or waits
     for a server."""
@@ -112,7 +112,8 @@ class Filter(BaseModel):
         return self if self.local_judge is None else None
 
     def __reduce__(self) -> Any:
-        # A class out of a user's file has no module that another process could import.
+        # Found again by its name: a class out of a user's file has no module that another process
+        # could import, and one of an installed package needs its `SOURCE` there too.
         if self.REFERENCE:
             return _restore_own, (self.REFERENCE, self.model_dump())
         return super().__reduce__()
@@ -148,9 +149,9 @@ class Filter(BaseModel):
 
 
 def _restore_own(reference: str, fields: dict[str, Any]) -> Filter:
-    from filters import own_filter_class
+    from filters import filter_class
 
-    return own_filter_class(reference).model_validate(fields)
+    return filter_class(reference).model_validate(fields)
 
 
 def decision_exprs(rules: Sequence[Rule]) -> tuple[pl.Expr, pl.Expr]:

@@ -14,7 +14,7 @@ from rich.console import Console
 from factory.build.build import build
 from factory.core.resources import recipe_path
 from factory.recipe.build import load_recipe
-from filters import own_filter_class
+from filters import filter_class
 from tests.recorded import prompts, recipe_file, record
 
 EXAMPLE = Path(__file__).parent.parent / "recipes" / "own_filter" / "unsure.py"
@@ -227,7 +227,7 @@ HEDGES = [
 
 @pytest.mark.parametrize(("response", "reason"), HEDGES)
 def test_the_example_filter(response: str | None, reason: str | None) -> None:
-    judge = own_filter_class(f"{EXAMPLE}:Unsure")()
+    judge = filter_class(f"{EXAMPLE}:Unsure")()
     columns = {"sample_id": ["a"], "response": [response]}
     row = pl.DataFrame(columns, schema_overrides={"response": pl.String})
     assert judge.decide(judge.measure(row))["reason"].to_list() == [reason]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from factory.core.plugins import look_up
+from factory.core.plugins import find_class
 
 if TYPE_CHECKING:
     from factory.prompts.source import Source
@@ -34,7 +34,15 @@ LOADERS = {
 }
 
 
+GROUP = "factory.loaders"
+"""Installed packages add loaders as entry points of this group."""
+
+
 def loader_class(kind: str) -> type[Source]:
-    """The class behind a source's kind. Raises KeyError for a kind not in `LOADERS`."""
-    found: type[Source] = look_up(LOADERS[kind])
-    return found
+    """The class behind a source's kind, an entry point's name, or `path/to/file.py:Class`.
+
+    Raises PluginError.
+    """
+    from factory.prompts.source import Source
+
+    return find_class(LOADERS, kind, Source, GROUP)

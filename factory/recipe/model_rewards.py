@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from factory.core.errors import EngineError, TrainError
 from factory.core.models import model_path
-from factory.core.plugins import own_module
+from factory.core.plugins import find_function
 from factory.recipe.rewards import Batch, Reward, Values
 from filters.judges.reward_model import Pair, RewardModel, RewardServer
 
@@ -108,14 +107,12 @@ class OwnScore(Reward):
     @field_validator("reference")
     @classmethod
     def _names_a_function(cls, value: str) -> str:
-        file, colon, _ = value.rpartition(":")
-        if not colon or not Path(file).is_file():
-            raise ValueError("name a Python file and a function in it, as path/to/file.py:function")
+        find_function(value)
         return value
 
     @model_validator(mode="after")
     def _loads(self) -> Self:
-        self._function = _own_function(self.reference)
+        self._function = find_function(self.reference)
         return self
 
     def score(self, batch: Batch) -> Values:
@@ -136,16 +133,3 @@ class OwnScore(Reward):
                 "completions; it must return one each"
             )
         return [None if value is None else float(value) for value in values]
-
-
-def _own_function(reference: str) -> OwnFunction:
-    file, _, name = reference.rpartition(":")
-    try:
-        module = own_module(Path(file))
-    except ImportError as error:
-        raise ValueError(str(error)) from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise ValueError(f"{file} has no function {name}")
-    found: OwnFunction = function
-    return found

@@ -5,18 +5,19 @@ Every problem names its place (file, line, key), the value and what to write ins
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from factory.core.errors import Problem, RecipeError
+from factory.core.plugins import PluginError, known_names, suggest
+from factory.prompts import GROUP as LOADER_GROUP
 from factory.prompts import LOADERS, loader_class
 from factory.prompts.source import Source
 from factory.recipe.document import Document, Loc, dotted
-from filters import FILTERS, FilterClassError, filter_class, own_filter_class
+from filters import filter_class
 from filters.base import Filter
 
 
@@ -37,17 +38,30 @@ def filters_by_name(names: Iterable[str]) -> dict[str, Filter]:
 
 
 def parse_sources(raw: Any, document: Document, problems: list[Problem]) -> Any:
+    """Entries of `sources:` as loaders: each has a `kind`, or a `class` of the user's own."""
     if not isinstance(raw, list):
         return raw if raw is not None else []
     parsed = []
     for number, item in enumerate(raw):
         loc: Loc = ("sources", number)
-        kind = item.get("kind") if isinstance(item, dict) else None
-        if kind not in LOADERS:
-            what = f"is {kind!r}; it must be one of {', '.join(LOADERS)}{meant(kind, LOADERS)}"
+        own, fields = split_class(item)
+        kind = fields.get("kind") if isinstance(fields, dict) else None
+        if own is not None and kind is not None:
+            what = "stands next to `class`, which already says how the source is read; keep one"
             problems.append(problem_at(document, (*loc, "kind"), what))
             continue
-        source = parse_part(loader_class(kind), item, loc, document, problems)
+        if own is None and not isinstance(kind, str):
+            known = ", ".join(known_names(LOADERS, LOADER_GROUP))
+            what = f"is {kind!r}; it must be one of {known}, or give a `class`"
+            problems.append(problem_at(document, (*loc, "kind"), what))
+            continue
+        at: tuple[Loc, Loc] = ((*loc, "class"), (*loc, "kind"))
+        found = find_part(loader_class, own, kind, at, f"is {kind!r}", document, problems)
+        if found is None:
+            continue
+        if own is not None:
+            fields = {"kind": found.__name__.lower(), **fields}
+        source = parse_part(found, fields, loc, document, problems)
         if source is not None:
             parsed.append(source)
     # An empty list here would report "no sources" beside the real problem.
@@ -55,29 +69,60 @@ def parse_sources(raw: Any, document: Document, problems: list[Problem]) -> Any:
 
 
 def parse_filters(raw: Any, document: Document, problems: list[Problem]) -> Any:
+    """The mapping `filters:` as filters by name: a shipped or installed one, or a `class`."""
     if not isinstance(raw, dict):
         return raw if raw is not None else {}
     parsed = {}
-    for name, fields in raw.items():
+    for name, given in raw.items():
         loc: Loc = ("filters", name)
-        own = fields.get("class") if isinstance(fields, dict) else None
-        if own is not None:
-            fields = {key: value for key, value in fields.items() if key != "class"}
-            try:
-                kind = own_filter_class(own)
-            except FilterClassError as error:
-                problems.append(problem_at(document, (*loc, "class"), f"is {own!r}: {error}"))
-                continue
-        elif name in FILTERS:
-            kind = filter_class(name)
-        else:
-            what = f"is no filter; the filters are {', '.join(FILTERS)}{meant(name, FILTERS)}"
-            problems.append(problem_at(document, loc, what))
+        own, fields = split_class(given)
+        at: tuple[Loc, Loc] = ((*loc, "class"), loc)
+        kind = find_part(filter_class, own, name, at, "is no filter", document, problems)
+        if kind is None:
             continue
         found = parse_part(kind, fields or {}, loc, document, problems)
         if found is not None:
             parsed[name] = found
     return parsed
+
+
+def split_class(item: Any) -> tuple[Any, Any]:
+    """The `class` of a part (None: it has none) and its other keys."""
+    if not isinstance(item, dict) or "class" not in item:
+        return None, item
+    return item["class"], {key: value for key, value in item.items() if key != "class"}
+
+
+_Class = TypeVar("_Class")
+
+
+def find_part(
+    find: Callable[[str], type[_Class]],
+    own: Any,
+    name: Any,
+    places: tuple[Loc, Loc],
+    unknown: str,
+    document: Document,
+    problems: list[Problem],
+) -> type[_Class] | None:
+    """The class of a part: `own`, its key `class`, or else what `name` stands for.
+
+    `places` are those of `class` and of the name; `unknown` says what a name is that stands for
+    nothing. None where there is no such class; what is wrong goes to `problems`.
+    """
+    try:
+        if own is None:
+            if ":" in str(name):
+                raise PluginError("that is no name; a class in a file is named by the key `class`")
+            return find(str(name))
+        if not isinstance(own, str) or ":" not in own:
+            raise PluginError("name a Python file and a class in it, as path/to/file.py:Class")
+        return find(own)
+    except PluginError as error:
+        at, told = (places[1], unknown) if own is None else (places[0], f"is {own!r}")
+        what = str(error).removeprefix(f"{name!r} is unknown; ")
+        problems.append(problem_at(document, at, f"{told}; {what}"))
+        return None
 
 
 _Part = TypeVar("_Part", bound=BaseModel)
@@ -134,7 +179,7 @@ def _in_words(item: ErrorDetails, root: type[BaseModel]) -> str:
     if item["type"] == "extra_forbidden":
         keys = _keys_at(root, item["loc"][:-1])
         listing = f"; the keys are {', '.join(keys)}" if keys else ""
-        return f"is not a key here{meant(item['loc'][-1], keys)}{listing}"
+        return f"is not a key here{suggest(item['loc'][-1], keys)}{listing}"
     if item["type"] == "missing":
         return "is missing; add it"
     if item["type"] in _LIMITS:
@@ -159,12 +204,6 @@ def _keys_at(root: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
             return []
         part = field.annotation
     return list(part.model_fields)
-
-
-def meant(word: Any, known: Iterable[str]) -> str:
-    """A suggestion, in brackets, where a name is close to a known one."""
-    close = difflib.get_close_matches(str(word), list(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def problem_at(document: Document, loc: Loc, what: str) -> Problem:

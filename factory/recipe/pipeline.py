@@ -25,9 +25,10 @@ import yaml
 from pydantic import Field, PrivateAttr, ValidationError
 
 from factory.core.errors import Problem, RecipeError
+from factory.core.plugins import suggest
 from factory.recipe.document import Document, Loc, dotted, load_document, override
 from factory.recipe.kinds import KINDS, SAMPLES, AnyRecipe, Product, load
-from factory.recipe.parsing import Strict, explain_validation, meant, parse_part, problem_at
+from factory.recipe.parsing import Strict, explain_validation, parse_part, problem_at
 
 KIND = "pipeline"
 STEPS = "steps"
@@ -123,7 +124,7 @@ class Pipeline(Strict):
     ) -> str | None:
         """What is wrong with a reference, if anything is."""
         if other not in self.steps:
-            return f"there is no step {other!r}{meant(other, self.steps)}"
+            return f"there is no step {other!r}{suggest(other, self.steps)}"
         if self.steps[other].skip:
             return f"the step {other} is left out (skip)"
         kind = kinds[other]
@@ -259,7 +260,7 @@ def _misnamed(pipeline: Pipeline, document: Document) -> list[Problem]:
             problems.append(problem_at(document, loc, what))
         for number, other in enumerate(step.after):
             if other not in pipeline.steps:
-                what = f"is {other!r}: there is no such step{meant(other, pipeline.steps)}"
+                what = f"is {other!r}: there is no such step{suggest(other, pipeline.steps)}"
                 problems.append(problem_at(document, (*loc, "after", number), what))
     edges = {
         name: [value[1:].partition("/")[0] for _, value in references(step.set)] + [*step.after]

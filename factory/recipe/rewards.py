@@ -170,7 +170,7 @@ class Filtered(Reward):
     @field_validator("filter", mode="before")
     @classmethod
     def _by_name(cls, value: Any) -> Any:
-        if not isinstance(value, dict) or not value.keys() <= FILTERS.keys():
+        if not isinstance(value, dict):
             raise ValueError(f"it must name one of the filters {', '.join(FILTERS)}")
         return {name: _filter(name, fields or {}) for name, fields in value.items()}
 
@@ -199,6 +199,9 @@ class Filtered(Reward):
 
 
 def _filter(name: str, fields: Any) -> Filter:
+    if isinstance(fields, dict) and "class" in fields:
+        fields = dict(fields)
+        name = str(fields.pop("class"))
     try:
         return filter_class(name).model_validate(fields)
     except ValidationError as error:

@@ -21,10 +21,11 @@ from pydantic import ValidationError
 
 from factory.core.errors import RunError
 from factory.core.files import read_lines
+from factory.core.plugins import PluginError, is_known
 from factory.core.run_dir import read_manifest, sample_parts
 from factory.judging.metrics import input_frame, measured_frame_of, metrics_folder, prompt_frame
 from factory.judging.verdicts import TextHash, decide, verdict_column
-from filters import FILTERS, FilterClassError, filter_class, own_filter_class
+from filters import FILTERS, GROUP, filter_class
 from filters.base import BASE_COLUMNS, Filter
 
 Kind = pl.DataType | type[pl.DataType]
@@ -273,14 +274,14 @@ def _read_filters(snapshot: Snapshot) -> None:
     for name, fields in given.items():
         own = dict(fields or {})
         reference = own.pop("class", None)
-        if reference is None and name not in FILTERS:
+        if reference is None and not is_known(FILTERS, name, GROUP):
             snapshot.missing.append(f"recipe.yaml: this version has no filter {name}")
             continue
         try:
-            kind = filter_class(name) if reference is None else own_filter_class(reference)
+            kind = filter_class(name if reference is None else str(reference))
             snapshot.filters[name] = kind.model_validate(own)
-        except FilterClassError as error:
-            snapshot.missing.append(f"recipe.yaml: filters.{name}.class: {error}")
+        except PluginError as error:
+            snapshot.missing.append(f"recipe.yaml: filters.{name}: {error}")
         except ValidationError as error:
             first = error.errors()[0]
             at = ".".join(map(str, first["loc"]))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from factory.core.plugins import look_up
+from factory.core.plugins import find_class
 
 if TYPE_CHECKING:
     from filters.verify.verification import Verifier
@@ -23,7 +23,22 @@ VERIFIERS = {
 }
 
 
+GROUP = "factory.verifiers"
+"""Installed packages add verifiers as entry points of this group."""
+
+
 def verifier_class(kind: str) -> type[Verifier]:
-    """The class behind a kind. Raises KeyError for a kind not in `VERIFIERS`."""
-    found: type[Verifier] = look_up(VERIFIERS[kind])
+    """The class behind a kind: a shipped one or an entry point's name. Raises PluginError.
+
+    Kinds come from rows of data, so that no file can be named here.
+    """
+    from filters.verify.verification import Verifier
+
+    found: type[Verifier] = find_class(
+        VERIFIERS,
+        kind,
+        Verifier,  # type: ignore[type-abstract]
+        GROUP,
+        files=False,
+    )
     return found
