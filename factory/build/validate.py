@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.build.local_judges import started_judges
-from factory.core.errors import FactoryError, ModelError
-from factory.core.models import model_path
+from factory.core.errors import FactoryError
+from factory.core.models import load_tokenizer, model_path
 from factory.core.nouns import Prompt
 from factory.prompts.load import preview
 
@@ -44,29 +43,24 @@ def _short(text: str) -> str:
 
 
 def _rendered(recipe: Recipe, prompt: Prompt) -> Iterator[str]:
+    server = recipe.engine.server
+    if server is not None and server.api == "chat":
+        yield "the first prompt's messages, which the server renders:"
+        for message in recipe.prompting.messages_for(prompt):
+            yield from (f"  {message['role']}: {line}" for line in message["content"].splitlines())
+        return
     tokenizer = None
     if recipe.prompting.is_chat:
-        tokenizer = load_tokenizer(recipe)
+        model = recipe.model
+        tokenizer = load_tokenizer(
+            model.tokenizer or model.id,
+            needed_for="a chat template",
+            revision=model.revision,
+            trust_remote_code=model.trust_remote_code,
+        )
     rendered = recipe.prompting.render(prompt, tokenizer)
     yield "the first prompt, as the model sees it:"
     yield from (f"  | {line}" for line in (rendered.prompt_text + rendered.prefill).splitlines())
-
-
-def load_tokenizer(recipe: Recipe):  # type: ignore[no-untyped-def]
-    """The model's own tokenizer. Raises ModelError naming the model."""
-    if find_spec("transformers") is None:
-        raise ModelError("a chat template needs transformers; install the extra `cpu` or `gpu`")
-    from transformers import AutoTokenizer
-
-    model = recipe.model
-    name = model.tokenizer or model_path(model.id)
-    try:
-        return AutoTokenizer.from_pretrained(
-            name, revision=model.revision, trust_remote_code=model.trust_remote_code
-        )
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"the tokenizer of {model.id!r} cannot be loaded: {reason}") from error
 
 
 def _estimate(recipe: Recipe) -> Iterator[str]:

@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from factory.core.errors import MissingDependency, ModelError, StorageError
 from factory.core.resources import cache_dir
@@ -48,6 +49,53 @@ def model_path(model: str) -> str:
                 "Hugging Face model, a Hub id such as Qwen/Qwen2.5-0.5B-Instruct, or `demo`."
             )
         return str(folder)
+    return model
+
+
+def load_tokenizer(
+    model: str,
+    *,
+    needed_for: str,
+    remedy: str = "",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    **options: Any,
+) -> Any:
+    """The tokenizer of a folder, a Hub id, a training or `demo`, by transformers' AutoTokenizer.
+
+    `needed_for` and `remedy` complete the messages: what wants it, and what to do without it.
+    `options` go to `from_pretrained`. Raises MissingDependency without transformers, ModelError
+    where there is no such tokenizer.
+    """
+    try:
+        from transformers import AutoTokenizer
+    except ImportError as error:
+        raise MissingDependency(
+            f"{needed_for} needs {error.name}; install the extra `cpu`, `gpu` or `train`{remedy}"
+        ) from error
+    model = tokenizer_path(model)
+    try:
+        return AutoTokenizer.from_pretrained(
+            model, revision=revision, trust_remote_code=trust_remote_code, **options
+        )
+    except (OSError, ValueError, KeyError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"the tokenizer of {model!r} cannot be loaded: {reason}. Name a folder with "
+            f"tokenizer.json, a Hub id, or `demo`{remedy}."
+        ) from error
+
+
+def tokenizer_path(model: str) -> str:
+    """The folder behind `demo` or a training; a Hub id, or a folder with a tokenizer, is itself.
+
+    Raises ModelError for a local path that is no folder.
+    """
+    folder = Path(model).expanduser()
+    if model == DEMO or (folder / TRAINING).is_file():
+        return model_path(model)
+    if model.startswith((".", "/", "~")) and not folder.is_dir():
+        raise ModelError(f"the tokenizer of {model!r} cannot be loaded: there is no such folder")
     return model
 
 

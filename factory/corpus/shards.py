@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from polars._typing import PolarsDataType
+from polars.datatypes import DataTypeClass
 
 from factory.core.files import storage_error, sync_dir
 
@@ -190,7 +190,7 @@ def row_bytes(table: pa.Table) -> pl.Series:
     return frame.select(pl.sum_horizontal(sizes)).to_series()
 
 
-def _size(value: pl.Expr, kind: PolarsDataType) -> pl.Expr:
+def _size(value: pl.Expr, kind: pl.DataType | DataTypeClass) -> pl.Expr:
     match kind:
         case pl.String():
             size = value.str.len_bytes().cast(pl.Int64)

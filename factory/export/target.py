@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from factory.core.errors import MissingDependency, ModelError
-from factory.core.models import DEMO, TRAINING, model_path
+from factory.core.errors import ModelError
+from factory.core.models import load_tokenizer, tokenizer_path
 from factory.core.nouns import Message
 from factory.core.resources import data_path
 
@@ -103,8 +103,8 @@ def load_target(
     the name of a shipped one; `eos` overrides the tokenizer's. Raises ModelError where any of them
     does not fit.
     """
-    name = _resolved(tokenizer)
-    loaded = _load_tokenizer(name)
+    name = tokenizer_path(tokenizer)
+    loaded = load_tokenizer(name, needed_for="the export gate")
     file = None if template is None else template_file(template)
     if file is not None:
         loaded.chat_template = file.read_text(encoding="utf-8")
@@ -141,30 +141,6 @@ def template_file(name: str) -> Path:
             return file
     known = ", ".join(sorted(file.stem for file in shipped.glob("*.jinja")))
     raise ModelError(f"template {name!r} is no file and none of the shipped ones: {known}")
-
-
-def _resolved(name: str) -> str:
-    """The folder behind `demo` or a training; a folder with no more than a tokenizer is one too."""
-    stands_for_one = name == DEMO or (Path(name).expanduser() / TRAINING).is_file()
-    return model_path(name) if stands_for_one else name
-
-
-def _load_tokenizer(name: str) -> Any:
-    try:
-        from transformers import AutoTokenizer
-    except ImportError as error:
-        raise MissingDependency(
-            f"the export gate needs {error.name}; install the extra `train`, `cpu` or `gpu`"
-        ) from error
-    if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
-        raise ModelError(f"tokenizer {name!r}: there is no such folder")
-    try:
-        return AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            f"tokenizer {name!r} cannot be loaded: {str(error).splitlines()[0]}. Name a folder "
-            "with tokenizer.json, a Hub id, or `demo`."
-        ) from error
 
 
 def _known_token(loaded: Any, name: str, token: str) -> str:

@@ -9,7 +9,7 @@ from factory.core.models import model_path
 from factory.train.arguments import arguments
 from factory.train.loop import fit
 from factory.train.reward_rows import Tokenized, tokenize
-from factory.train.tokenizer import load_tokenizer
+from factory.train.tokenizer import training_tokenizer
 from factory.train.weights import lora_config, save_causal_lm
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def train_reward_model(recipe: RewardModel, run: TrainDir, console: Console) -> 
 
     Raises ModelError for a tokenizer without a chat template, SourceError for unfit data.
     """
-    tokenizer = load_tokenizer(recipe)
+    tokenizer = training_tokenizer(recipe)
     if not tokenizer.chat_template:
         raise ModelError(
             f"the tokenizer of {recipe.model.id!r} has no chat template, which a reward model "

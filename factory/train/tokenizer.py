@@ -5,26 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from factory.core.errors import ModelError
-from factory.core.models import model_path
+from factory.core.models import load_tokenizer
 
 if TYPE_CHECKING:
     from factory.recipe.training import Training
 
 
-def load_tokenizer(recipe: Training) -> Any:
+def training_tokenizer(recipe: Training) -> Any:
     """The recipe's tokenizer. Raises ModelError where there is none, or it has no EOS token."""
-    from transformers import AutoTokenizer
-
-    name = recipe.model.tokenizer or model_path(recipe.model.id)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            name,
-            revision=recipe.model.revision,
-            trust_remote_code=recipe.model.trust_remote_code,
-        )
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"the tokenizer of {name!r} cannot be loaded: {reason}") from error
+    model = recipe.model
+    name = model.tokenizer or model.id
+    tokenizer = load_tokenizer(
+        name,
+        needed_for="training",
+        revision=model.revision,
+        trust_remote_code=model.trust_remote_code,
+    )
     if tokenizer.eos_token_id is None:
         raise ModelError(f"the tokenizer of {name!r} has no EOS token: no answer could end")
     if tokenizer.pad_token_id is None:

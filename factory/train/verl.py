@@ -64,14 +64,14 @@ def export_rl(recipe: Grpo, out: Path) -> Path:
 
     from factory.train.directory import TrainDir
     from factory.train.policy.grpo import in_stages, load_questions
-    from factory.train.tokenizer import load_tokenizer
+    from factory.train.tokenizer import training_tokenizer
 
     if out.exists() and any(out.iterdir()):
         raise RunError(f"{out} holds something already; name another folder")
     if recipe.scale_rewards == "batch":
         what = "is batch, which verl does not have; use group or none, or train it here"
         raise RecipeError([Problem("scale_rewards", what)])
-    tokenizer = load_tokenizer(recipe)
+    tokenizer = training_tokenizer(recipe)
     with whole_folder(out) as scratch:
         with TrainDir(scratch / "questions") as folder:
             questions = load_questions(recipe, folder, tokenizer, Console(quiet=True))

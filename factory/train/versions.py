@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from factory.core.errors import MissingDependency
 
 TESTED = {
-    "trl": ("1.16.0", "2"),
+    "trl": ("1.16.0", "1.17"),
     "transformers": ("5.17.0", "6"),
     "accelerate": ("1.10.0", "2"),
     "peft": ("0.18.0", "1"),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from factory.core.errors import MissingDependency, ModelError
+from factory.core.models import load_tokenizer
 from factory.core.nouns import Message
 from filters.judges.retry import post
 
@@ -75,7 +76,7 @@ class RewardModel(BaseModel):
 def _loaded(name: str) -> tuple[Any, Any]:
     try:
         import torch
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        from transformers import AutoModelForSequenceClassification
     except ImportError as error:
         raise MissingDependency(
             f"a reward model needs {error.name}; install the extra `cpu` or `gpu`, or score by "
@@ -93,13 +94,13 @@ def _loaded(name: str) -> tuple[Any, Any]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            name, padding_side="right", truncation_side="left"
-        )
         model = AutoModelForSequenceClassification.from_pretrained(name, dtype=dtype).to(device)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"reward model {name} cannot be loaded: {reason}") from error
+    tokenizer = load_tokenizer(
+        name, needed_for="a reward model", padding_side="right", truncation_side="left"
+    )
     if model.config.num_labels != 1 or not tokenizer.chat_template:
         raise ModelError(
             f"reward model {name} has {model.config.num_labels} outputs and "

@@ -13,7 +13,7 @@ from factory.recipe.grpo import Grpo
 from factory.train.directory import TrainDir
 from factory.train.policy.grpo import load_questions, make_trainer
 from factory.train.scoring import Scoring
-from factory.train.tokenizer import load_tokenizer
+from factory.train.tokenizer import training_tokenizer
 from factory.train.train import load_training
 from tests.train.policy import write_policy
 
@@ -27,7 +27,7 @@ def trainer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("policy")
     recipe = load_training(write_policy(folder))
     assert isinstance(recipe, Grpo)
-    tokenizer = load_tokenizer(recipe)
+    tokenizer = training_tokenizer(recipe)
     with TrainDir(folder / "run") as run:
         questions = load_questions(recipe, run, tokenizer, QUIET)
         scoring = Scoring(recipe.rewards, [question.prompt for question in questions])

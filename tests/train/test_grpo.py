@@ -21,7 +21,7 @@ from factory.prompts.chain_of_thought import COT
 from factory.recipe.grpo import Grpo
 from factory.train.directory import TrainDir
 from factory.train.policy.grpo import load_questions
-from factory.train.tokenizer import load_tokenizer
+from factory.train.tokenizer import training_tokenizer
 from factory.train.train import load_training, train
 from tests.train.policy import log_of, write_policy
 
@@ -175,6 +175,6 @@ def test_questions_bear_the_recipes_own_marks(
     recipe = load_training(write_policy(tmp_path, prompting={"template": "chat", "cot": cot}))
     assert isinstance(recipe, Grpo)
     with closing(TrainDir(tmp_path / "run")) as run:
-        questions = load_questions(recipe, run, load_tokenizer(recipe), QUIET)
+        questions = load_questions(recipe, run, training_tokenizer(recipe), QUIET)
     found = {one.prompt.meta.get(COT, {}).get("asked") for one in questions}
     assert found == marks

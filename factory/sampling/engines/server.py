@@ -21,12 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.core.errors import (
-    MissingDependency,
-    ModelError,
     Problem,
     RecipeError,
 )
-from factory.core.models import DEMO, DEMO_NAME, model_path
+from factory.core.models import DEMO, DEMO_NAME, load_tokenizer
 from factory.core.nouns import Failure, FinishReason, Sample
 from factory.core.resources import cache_dir
 from factory.recipe.engine import ServerOptions
@@ -256,23 +254,11 @@ def _tokenizer(spec: EngineSpec, options: ServerOptions) -> Any:
     """The model's tokenizer where the prompt is rendered here, otherwise None."""
     if options.api == "chat" or not spec.prompting.is_chat:
         return None
-    try:
-        from transformers import AutoTokenizer
-    except ImportError as error:
-        raise MissingDependency(
-            f"rendering `template: {spec.prompting.template}` here needs transformers: install "
-            "the extra `cpu` or `gpu`, or let the server render it with engine.server.api: chat"
-        ) from error
     model = spec.model
-    try:
-        return AutoTokenizer.from_pretrained(
-            model.tokenizer or model_path(model.id),
-            revision=model.revision,
-            trust_remote_code=model.trust_remote_code,
-        )
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(
-            f"the tokenizer of model {model.id!r} cannot be loaded: {reason}. Check the name and "
-            "the network, or let the server render prompts with engine.server.api: chat."
-        ) from error
+    return load_tokenizer(
+        model.tokenizer or model.id,
+        needed_for=f"rendering `template: {spec.prompting.template}`",
+        remedy=", or let the server render prompts with engine.server.api: chat",
+        revision=model.revision,
+        trust_remote_code=model.trust_remote_code,
+    )

@@ -19,7 +19,7 @@ from factory.prompts.references import sound_prompts
 from factory.prompts.templates import Rendered
 from factory.train.policy.rollouts import check_rollouts, generation_backend, rollout_arguments
 from factory.train.scoring import Rewarder, Scoring, dead_parts, not_judged
-from factory.train.tokenizer import load_tokenizer
+from factory.train.tokenizer import training_tokenizer
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,7 +35,7 @@ def train_grpo(recipe: Grpo, run: TrainDir, console: Console) -> dict[str, Any]:
     rewards, model or versions is told before an engine starts.
     """
     check_rollouts(recipe)
-    tokenizer = load_tokenizer(recipe)
+    tokenizer = training_tokenizer(recipe)
     tokenizer.padding_side = "left"
     questions = load_questions(recipe, run, tokenizer, console)
     prompts = [question.prompt for question in questions]
