@@ -115,6 +115,8 @@ def mixed(draw: random.Random) -> Draft:
     wrong = [f"{whole}\\cdot\\frac{{{a}}}{{{b}}}", f"{whole + 1}\\frac{{{a}}}{{{b}}}",
              f"{whole}-\\frac{{{a}}}{{{b}}}", f"\\frac{{{whole * a}}}{{{b}}}",
              f"-{text}", f"{whole}\\frac{{{a + 1}}}{{{b}}}", f"{whole}{a}/{b}"]  # fmt: skip
+    if Fraction(int(f"{whole}{a}"), b) == value:  # 20 3/10 and 203/10
+        wrong.pop()
     return draft([text, f"\\frac{{{value.numerator}}}{{{b}}}"], list(right), list(wrong))
 
 
@@ -272,6 +274,26 @@ def trigonometric(draw: random.Random) -> Draft:
     return of_tree(fn("arctan", num(draw_fraction(draw, 1, 30))), draw)
 
 
+def in_degrees(draw: random.Random) -> Draft:
+    a = draw.choice([one for one in range(1, 90) if one % 15])
+    turn = Fraction(a, 180)
+    k = "" if turn.numerator == 1 else turn.numerator
+    right = [f"\\sin {a}^\\circ", f"\\sin({a}^{{\\circ}})", f"\\cos {90 - a}^\\circ",
+             f"\\sin\\left({a}^\\circ\\right)", f"\\sin {a}°", f"\\sin {180 - a}^\\circ",
+             f"\\sin\\frac{{{k}\\pi}}{{{turn.denominator}}}"]  # fmt: skip
+    wrong = [f"\\cos {a}^\\circ", f"\\sin {a + 1}^\\circ", f"\\sin {a}", f"-\\sin {a}^\\circ",
+             f"\\tan {a}^\\circ", f"{a}^\\circ", f"\\sin^2 {a}^\\circ",
+             f"\\sin {180 + a}^\\circ"]  # fmt: skip
+    return draft([right[0], right[1]], list(right), list(wrong))
+
+
+def nested_fraction(draw: random.Random) -> Draft:
+    a, b, c, d = (draw.randint(2, 12) for _ in range(4))
+    value = Fraction(a) / (b + Fraction(c, d))
+    tree = div(num(a), add(num(b), div(num(c), num(d))))
+    return of_tree(num(value), draw, (tree,))
+
+
 def complex_number(draw: random.Random) -> Draft:
     a, b = draw.randint(1, 20), draw.randint(2, 20)
     b += a == b
@@ -313,5 +335,7 @@ MAKERS: dict[str, Maker] = {
     "factorial": factorials,
     "logarithm": logarithm,
     "trigonometric": trigonometric,
+    "degrees of an angle": in_degrees,
+    "nested fraction": nested_fraction,
     "complex": complex_number,
 }

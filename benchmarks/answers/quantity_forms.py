@@ -163,6 +163,25 @@ def lettered(draw: random.Random) -> Draft:
                  list(right), list(wrong))  # fmt: skip
 
 
+THINGS = ("apples", "white t-shirts", "years old", "miles", "dollars", "square feet")
+
+
+def as_data_sets_write(draw: random.Random) -> Draft:
+    a, b = draw.randint(2, 60), draw.randint(2, 40)
+    value, thing = a * b, draw.choice(THINGS)
+    references = [
+        f"{value} ({thing})",
+        f"There are {a}*{b}=<<{a}*{b}={value}>>{value} {thing}.\n#### {value}",
+        f"There are ${a}\\cdot {b}$ of them, hence $\\boxed{{{value}}}$.",
+        f"We count {a} rows of {b}.\n\n#### {value:,}",
+    ]
+    right = [str(value), f"{value:,}", f"{value}\\text{{ {thing}}}", f"{a}\\cdot {b}={value}"]
+    wrong = [str(value + 1), str(a), str(b), f"-{value}", f"{value}0", f"{a}+{b}={a + b}"]
+    if a + b == value:
+        wrong.pop()
+    return draft(references, list(right), list(wrong))
+
+
 WORDS = ("Monday", "Thursday", "even", "odd", "isosceles", "equilateral", "parabola", "ellipse",
          "hyperbola", "converges", "diverges", "increasing", "decreasing", "Yes", "No", "Carla",
          "Dmitri", "red", "blue", "acute", "obtuse", "neither", "always", "never")  # fmt: skip
@@ -213,6 +232,7 @@ MAKERS: dict[str, Maker] = {
     "ratio": ratio,
     "duration": duration,
     "lettered": lettered,
+    "as data sets write": as_data_sets_write,
     "word": word,
     "piecewise": piecewise,
 }
