@@ -105,6 +105,7 @@ def report_generated(
     return [
         at_most("verify.generated.wrong_called_correct", false, 0.001),
         at_most("verify.generated.right_refused", refused, 0.03),
+        at_most("verify.generated.timeouts", share(total["timeout"], len(items)), 0.01),
     ]
 
 
