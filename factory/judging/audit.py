@@ -25,7 +25,8 @@ from filters.base import Ask
 from filters.judges.client import Endpoint, JudgeClient
 from filters.judges.equivalence import Question, judge, judgeable, reference_of
 from filters.verify.latex import normalise
-from filters.verify.mathematics import MathVerifier, reference_text
+from filters.verify.mathematics import reference_text
+from filters.verify.maths.peer import Pair, second_opinions
 from filters.verify.verifiers import read_verifier
 
 SecondMethod = Callable[[pl.DataFrame], Sequence[bool | None]]
@@ -89,11 +90,7 @@ def audit_run(recipe: Recipe, run: Path, judge: Endpoint | None, n: int, seed: i
     """
     table = _verdict_table(recipe, run)
     if judge is None:
-        maths = MathVerifier()
-        try:
-            found = audit(table, _by_algebra(maths), n=n, seed=seed)
-        finally:
-            maths.close()
+        found = audit(table, _by_peer(), n=n, seed=seed)
     else:
         client = JudgeClient(judge)
         found = audit(table, judged_by(client), n=n, seed=seed)
@@ -133,19 +130,21 @@ def _verdict_table(recipe: Recipe, run: Path) -> pl.DataFrame:
     return pl.concat(frames)
 
 
-def _by_algebra(maths: MathVerifier) -> SecondMethod:
-    """math-verify alone, with none of the fast path's rules: what a peer would have said."""
+def _by_peer() -> SecondMethod:
+    """math-verify alone, with none of the rules here: what a peer would have said."""
 
     def second(rows: pl.DataFrame) -> Sequence[bool | None]:
-        said: list[bool | None] = []
-        for verifier, extracted in rows.select("verifier", "extracted").iter_rows():
+        said: list[bool | None] = [None] * len(rows)
+        pairs: dict[int, Pair] = {}
+        for at, (verifier, extracted) in enumerate(
+            rows.select("verifier", "extracted").iter_rows()
+        ):
             spec = read_verifier(verifier)
             reference = reference_text(spec) if spec and spec.get("kind") == "math" else None
-            if reference is None or not extracted:
-                said.append(None)
-                continue
-            state = maths.by_algebra(normalise(reference), normalise(extracted)).state
-            said.append({"correct": True, "wrong": False}.get(state))
+            if reference is not None and extracted:
+                pairs[at] = Pair(reference=normalise(reference), answer=normalise(extracted))
+        for at, opinion in zip(pairs, second_opinions([*pairs.values()]), strict=True):
+            said[at] = opinion
         return said
 
     return second

@@ -1,9 +1,10 @@
 """Finding the final answer of a response, in linear time.
 
 A response is what follows the closed think section. Its answer is, in this order: the last
-`\\boxed` or `\\fbox` (boxes that stand side by side are one answer), the last `<answer>` section,
-what follows the last `####`, the last "Final answer:", "the answer is" or 答案, or the whole of a
-response that is one short line. A box or section that is cut off is no answer.
+`\\boxed` or `\\fbox` (with those before it that belong to the same answer), the last `<answer>`
+section, what follows the last `####`, the last phrase that announces an answer (in ten languages),
+or the whole of a response that is one short line. A box or section that is cut off is no answer,
+and neither is anything in a response that opens or closes another think section.
 """
 
 from __future__ import annotations
@@ -25,31 +26,79 @@ MAX_PHRASES = 32
 
 _BOX_TOKEN = re.compile(r"\\(?:boxed|fbox)\s*(?P<open>\{)?|\\[\s\S]|[{}]")
 _BARE_BOX = re.compile(r"[^\s${}\\][^\s${}]{0,40}")
-_BETWEEN_BOXES = re.compile(
-    r"[\s$*,;&]*(?:\\\(|\\\)|and|or|和|或|\\text\{\s*(?:and|or)\s*\})?[\s$*,;&]*(?:\\\()?\s*"
+_BETWEEN_BOXES = re.compile(r"\\text\s*\{([^{}]*)\}|\\(?:quad|qquad|lor|land|[,;:!()\[\] \\])")
+_SEPARATE = re.compile(
+    r"\n\s*\n.*[^\W\d_]{4}|[.!?。]\s+[^\W\d_]{2}|[.!?。]\s*\n"
+    r"|(?<![^\W\d_])(?:no|not|wait|actually|instead|rather|should|correct\w*|final\w*|answer\w*|"
+    r"therefore|thus|hence|check\w*|then|but|however|mistake|wrong|result|sorry|oops|so|because|"
+    r"since|if|when|gives?|means?|verif\w*)(?![^\W\d_])|答案|所以|因此|不对|应该",
+    re.IGNORECASE | re.DOTALL,
 )
+"""What between two boxes says that the later one starts an answer of its own."""
+
+MAX_BETWEEN = 200
+
 _PHRASE = re.compile(
-    r"(?:final\s+answer(?:\s+is)?|\banswer\s+is|\banswer(?=\s*[:：])|最终答案|答案)"
-    r"(?:\s|\*|[:：是为】])*",
+    r"(?:"
+    r"(?:final|correct)\s+answer(?:\s+is)?|\banswer\s+is|\banswer(?=\s*\*{0,2}\s*[:：])"
+    r"|(?:^|\n)[ \t]*(?:\#{1,6}|\*\*)[ \t]*(?:final[ \t]+)?answer[ \t]*:?[ \t]*\**[ \t]*(?=\n)"
+    r"|最终答案|答案|答え?(?=\s*(?:は|[:：]))|(?:정답|답)(?=\s*(?:은|는|[:：]))"
+    r"|(?:réponse|reponse)(?:\s+finale)?(?=\s*(?:est\b|[:：]))"
+    r"|respuesta(?:\s+final)?(?=\s*(?:es\b|[:：]))"
+    r"|resposta(?:\s+final)?(?=\s*(?:é\b|[:：]))"
+    r"|risposta(?:\s+finale)?(?=\s*(?:è\b|[:：]))"
+    r"|antwort(?=\s*(?:lautet\b|ist\b|[:：]))"
+    r"|ответ(?=\s*(?:равен\b|[:：—–-]))"
+    r")"
+    r"(?:\s|\*|[:：—–】]|(?:是|为|は|은|는)|(?:est|es|é|è|lautet|ist|равен)(?=[\s:：]))*",
     re.IGNORECASE,
+)
+_PHRASE_LETTERS = (
+    "nswer",
+    "NSWER",
+    "答",
+    "답",
+    "ponse",
+    "espuesta",
+    "esposta",
+    "isposta",
+    "ntwort",
+    "твет",
 )
 _HASHES = "####"
 _DISPLAY = (("$$", "$$"), ("\\[", "\\]"), ("```", "```"))
+_TEMPLATE_TOKEN = re.compile(
+    r"(?:<[|｜][^<>|｜\s]{1,40}[|｜]>|</s>|<eos>|<end_of_turn>|<end_of_text>|\[EOS\]|<pad>)\s*$"
+)
+_DOUBT = re.compile(
+    r"(?<![^\W\d_])(?:no|not|or|wait|maybe|actually|but|however|wrong|instead|rather|except|never|"
+    r"neither|nor|unless|perhaps|possibly|either|otherwise|less|more|than|most|least|[a-z]+n['’]t)"
+    r"(?![^\W\d_])|不|或|[?？]",
+    re.IGNORECASE,
+)
+"""Words that may turn what stands beside them into something else."""
 
-# NFKC alone would read x² as x2, 10₂ as 102 and 3½ as 31/2: these go first.
-_SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ"
-_SUBSCRIPTS = "₀₁₂₃₄₅₆₇₈₉"
-_RAISED = re.compile(f"[{_SUPERSCRIPTS}]+")
-_LOWERED = re.compile(f"[{_SUBSCRIPTS}]+")
-_FLATTEN = str.maketrans(_SUPERSCRIPTS + _SUBSCRIPTS, "0123456789+-n" + "0123456789")
-_VULGAR = re.compile(r"[¼-¾⅐-⅞]")
+_REASON = re.compile(
+    r"[,.;，。；]?\s+(?:because|since|as|which|where|i hope|hope|so that|porque|weil|denn|da|car|"
+    r"parce|perché|pois|поскольку|потому|так как)(?![^\W\d_])|[,，。]?\s*(?:因为|なぜなら)",
+    re.IGNORECASE,
+)
+_SENTENCE = re.compile(r"[.。]\s+(?=[^\W\d_])")
+
+# NFKC alone would read x² as x2, 10₂ as 102, 3½ as 31/2 and ① as 1: these go first.
+_COMPOSED = re.compile("[ª²³¹º¼-¾ʰ-ʸˠ-ˤᴬ-ᵪ⁰-ₜ⅐-⅟①-⓿]+")
+_MARKS = {"<super>": "^{%s}", "<sub>": "_{%s}", "<circle>": "\\textcircled{%s}"}
+_VULGAR = frozenset("¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞⅟")
 _SYMBOLS = str.maketrans(
     {
         "−": "-",
         "–": "-",
+        "‐": "-",
+        "‑": "-",
         "×": "\\times ",
         "·": "\\cdot ",
         "⋅": "\\cdot ",
+        "∙": "\\cdot ",
         "÷": "/",
         "⁄": "/",
         "∕": "/",
@@ -57,18 +106,57 @@ _SYMBOLS = str.maketrans(
         "∞": "\\infty ",
         "≤": "\\le ",
         "≥": "\\ge ",
+        "⩽": "\\le ",
+        "⩾": "\\ge ",
         "≠": "\\ne ",
+        "≈": "\\approx ",
         "∪": "\\cup ",
         "∩": "\\cap ",
         "∅": "\\emptyset ",
+        "∈": "\\in ",
+        "∉": "\\notin ",
+        "→": "\\to ",
+        "⇒": "\\Rightarrow ",
         "°": "^\\circ ",
         "±": "\\pm ",
         "∓": "\\mp ",
+        "∑": "\\sum ",
+        "∫": "\\int ",
+        "∣": "|",
+        "′": "'",
         "、": ",",
         "。": ".",
+        "．": ".",
+        "“": '"',
+        "”": '"',
+        "‘": "'",
+        "\u200b": None,
+        "\u2061": None,
+        "\ufeff": None,
+        **{
+            letter: f"\\{name} "
+            for name, letter in {
+                "alpha": "α",
+                "beta": "β",
+                "gamma": "γ",
+                "delta": "δ",
+                "theta": "θ",
+                "lambda": "λ",
+                "mu": "μ",
+                "rho": "ρ",
+                "sigma": "σ",
+                "tau": "τ",
+                "phi": "φ",
+                "omega": "ω",
+                "epsilon": "ε",
+                "Delta": "Δ",
+                "Omega": "Ω",
+            }.items()
+        },
     }
 )
-_ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|\{([^{}]*)\}|([0-9]+|[A-Za-z]))")
+_ROOT = re.compile(r"([√∛∜])\s*(?:\(([^()]*)\)|\{([^{}]*)\}|([0-9]+|[A-Za-z]))")
+_INDEX = {"√": "", "∛": "[3]", "∜": "[4]"}
 
 
 class Answer(NamedTuple):
@@ -86,11 +174,32 @@ def fold(text: str) -> str:
     """
     if text.isascii():
         return text
-    text = _RAISED.sub(lambda found: "^{" + found[0].translate(_FLATTEN) + "}", text)
-    text = _LOWERED.sub(lambda found: "_{" + found[0].translate(_FLATTEN) + "}", text)
-    text = _VULGAR.sub(lambda found: " " + unicodedata.normalize("NFKC", found[0]), text)
+    text = _COMPOSED.sub(_decompose, text)
     text = unicodedata.normalize("NFKC", text).translate(_SYMBOLS)
-    return _ROOT.sub(lambda root: "\\sqrt{" + (root[1] or root[2] or root[3] or "") + "}", text)
+    return _ROOT.sub(
+        lambda root: f"\\sqrt{_INDEX[root[1]]}{{{root[2] or root[3] or root[4] or ''}}}", text
+    )
+
+
+def _decompose(run: re.Match[str]) -> str:
+    """Superscripts, subscripts, fractions and circled signs as LaTeX, each run as one."""
+    made: list[str] = []
+    last = ""
+    for character in run[0]:
+        mark, _, _ = unicodedata.decomposition(character).partition(" ")
+        plain = unicodedata.normalize("NFKC", character)
+        if character == "º":
+            made.append("°")
+        elif character in _VULGAR:
+            made.append(" " + plain)
+        elif mark not in _MARKS:
+            made.append(plain)
+        elif mark == last != "<circle>":
+            made[-1] = f"{made[-1][:-1]}{plain}}}"
+        else:
+            made.append(_MARKS[mark] % plain)
+        last = mark
+    return "".join(made)
 
 
 def final_answer(response: str, *, prefer: tuple[How, ...] = ("box", "tag")) -> Answer | None:
@@ -98,6 +207,9 @@ def final_answer(response: str, *, prefer: tuple[How, ...] = ("box", "tag")) -> 
 
     `prefer` orders the two explicit marks; if the first is there but cut off, there is no answer.
     """
+    response = _without_template_tokens(response)
+    if "<think>" in response or "</think>" in response:
+        return None
     finders = {"box": _boxed, "tag": _tagged}
     for how in prefer:
         text = finders[how](response)
@@ -140,10 +252,10 @@ def _last_phrase(response: str) -> re.Match[str] | None:
     expression over the whole of a long response would take most of the time there is."""
     end = len(response)
     for _ in range(MAX_PHRASES):
-        end = max(response.rfind(letters, 0, end) for letters in ("nswer", "NSWER", "答案"))
+        end = max(response.rfind(letters, 0, end) for letters in _PHRASE_LETTERS)
         if end < 0:
             return None
-        for found in _PHRASE.finditer(response, max(0, end - 16), end + MAX_LINE):
+        for found in _PHRASE.finditer(response, max(0, end - 24), end + MAX_LINE):
             if found.start() <= end < found.end():
                 return found
     return None
@@ -164,11 +276,22 @@ def _boxed(response: str) -> str | None:
     texts = [text.strip()]
     while boxes and len(texts) < MAX_BOXES:
         previous, end, text = boxes.pop()
-        if start - end > 24 or not _BETWEEN_BOXES.fullmatch(response, end, start):
+        if start - end > MAX_BETWEEN or not _one_answer(response[end:start]):
             break
         texts.append(text.strip())
         start = previous
-    return ", ".join(reversed(texts))
+    texts.reverse()
+    return texts[0] if len(set(texts)) == 1 else ", ".join(texts)
+
+
+def _one_answer(between: str) -> bool:
+    """Whether two boxes with this between them are one answer: on one line unless a new sentence
+    or a second thought starts there, on several if nothing is said between."""
+    plain = _BETWEEN_BOXES.sub(lambda found: f" {found[1] or ''} ", between)
+    if _SEPARATE.search(plain) is not None:
+        return False
+    words = re.findall(r"[^\W\d_]{2,}", plain)
+    return len(words) <= 2 if "\n" in plain else len(words) <= 12
 
 
 def _boxes(response: str, first: int) -> tuple[list[tuple[int, int, str]], bool]:
@@ -216,20 +339,46 @@ def _line(rest: str, how: How) -> Answer | None:
             end = rest.find(closing, len(opening))
             text = rest[len(opening) : end] if end >= 0 else ""
             return Answer(text.strip(), how) if text.strip() else None
-    text = _unmark(rest.split("\n", 1)[0])
+    text = _unmark(_without_reason(rest.split("\n", 1)[0]))
     return Answer(text, how) if text else None
 
 
-def _unmark(text: str) -> str:
-    """Without the Markdown, dollar signs and full stop around it; the formula if there is just one.
+def _without_template_tokens(response: str) -> str:
+    """Without the marks that a chat template puts after a response."""
+    for _ in range(4):
+        tail = _TEMPLATE_TOKEN.search(response, max(0, len(response) - 60))
+        if tail is None:
+            break
+        response = response[: tail.start()]
+    return response
 
-    >>> _unmark("**the value is $x^2$.** I hope it is correct.")
+
+def _without_reason(line: str) -> str:
+    """Without the closing sentence or the reason after an answer, if it takes nothing back."""
+    reason = _REASON.search(line)
+    if reason is not None and reason.start() and _DOUBT.search(line, reason.start()) is None:
+        line = line[: reason.start()]
+    sentence = _SENTENCE.search(line)
+    if sentence is not None and sentence.start():
+        rest = line[sentence.start() :]
+        if _DOUBT.search(rest) is None and not any(map(str.isdigit, rest)):
+            line = line[: sentence.start()]
+    return line
+
+
+def _unmark(text: str) -> str:
+    """Without the Markdown, dollar signs and full stop around it, and the words that lead up to the
+    one formula in it.
+
+    >>> _unmark("**the value is $x^2$.**")
     'x^2'
     """
-    text = text.strip()
+    text = text.strip().strip("*` \t")
     pieces = text.split("$")
     if len(pieces) == 3 and "\\" not in pieces[0][-1:]:
-        words = pieces[0] + pieces[2]
-        if len(words) < 80 and not any(character.isdigit() for character in words):
-            return pieces[1].strip()
-    return text.strip("*` \t").removesuffix(".").strip("*` \t")
+        before, formula, after = pieces
+        harmless = len(before) < 80 and not any(map(str.isdigit, before))
+        if harmless and _DOUBT.search(before) is None:
+            after = after.strip("*` \t.。")
+            return formula.strip() if not after else f"${formula}$ {after}"
+    return text.removesuffix(".").strip("*` \t")

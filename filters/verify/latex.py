@@ -1,7 +1,7 @@
 """The surface of a maths answer: many ways to typeset one thing become one way.
 
 `normalise` changes notation only, never a value. What it returns is also the key under which a
-verdict is remembered.
+verdict is remembered. In it `~` is a space that was typeset on purpose, ` ` one that was not.
 """
 
 from __future__ import annotations
@@ -35,86 +35,195 @@ _COMMANDS = {
     "rbrack": "]",
     "colon": ":",
     "varnothing": "\\emptyset",
-    "degree": "\\degree",
     "infin": "\\infty",
-    "land": "\\text{and}",
-    "lor": "\\text{or}",
-    "wedge": "\\text{and}",
-    "vee": "\\text{or}",
+    "land": "\\text{ and }",
+    "lor": "\\text{ or }",
     "simeq": "\\approx",
+    "doteq": "\\approx",
     "langle": "(",
     "rangle": ")",
-    "mathrm": "\\text",
-    "mathbf": "\\text",
-    "mathit": "\\text",
-    "mathsf": "\\text",
+    "lvert": "|",
+    "rvert": "|",
+    "vert": "|",
+    "lVert": "\\|",
+    "rVert": "\\|",
+    "Vert": "\\|",
+    "mathit": "\\mathrm",
+    "mathsf": "\\mathrm",
+    "mathup": "\\mathrm",
     "mbox": "\\text",
     "hbox": "\\text",
-    "operatorname": "\\text",
     "textbf": "\\text",
     "textit": "\\text",
     "textrm": "\\text",
     "texttt": "\\text",
+    "textsf": "\\text",
+    "textsc": "\\text",
     "textnormal": "\\text",
     "textup": "\\text",
     "emph": "\\text",
+    "operatorname": "\\mathrm",
+    "uppi": "\\pi",
+    "middle": "",
+    "mid": "\\mid",
+    "euro": "€",
+    "pounds": "£",
+    "textdollar": "\\$",
+    "setminus": "\\setminus",
+    "smallsetminus": "\\setminus",
+    "backslash": "\\setminus",
+    "slash": "/",
+    "textasciicircum": "^",
+    "thinspace": "~",
+    "enspace": "~",
+    "quad": "~~",
+    "qquad": "~~",
+    "newline": "\\\\",
 }
 """Commands with another spelling here; the next table's are dropped."""
 
 _FORMATTING = (
-    "left right big Big bigg Bigg bigl bigr Bigl Bigr displaystyle textstyle limits nolimits "
-    "rm bf it boldsymbol bm nonumber hfill boxed fbox"
+    "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle "
+    "textstyle scriptstyle limits nolimits rm bf it nonumber hfill boxed fbox underline uline"
 )
 _DROPPED = frozenset(_FORMATTING.split())
-_SPACES = frozenset(("quad", "qquad", "thinspace", "enspace", "hspace"))
-_COMMAND = re.compile(r"\\([A-Za-z]+)\s*")
-_SPACING = re.compile(r"(?<!\\)\\[,;: ]|~|\s+")  # \\ ends a matrix's row
-_DELIMITERS = re.compile(r"^(?:\$\$?|\\\(|\\\[)\s*(.*?)\s*(?:\$\$?|\\\)|\\\])$", re.DOTALL)
-_DEGREE = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ)|\\degree\b")
-_GROUPED = re.compile(r"(?<![\d.])\d{1,3}(?: \d{3})+(?![\d/])")
-_REALS = re.compile(r"\\mathbb\s*\{?R\}?|(?<!\w)ℝ(?!\w)")
-_PLAIN = re.compile(r"(?<![A-Za-z\\])(sqrt|pi|infinity|binom|sin|cos|tan|ln|log|exp)(?![A-Za-z])")
+_COMMAND = re.compile(r"\\([A-Za-z]+)\*?[ \n]*")
+_SPACING = re.compile(r"(?<!\\)((?:\\\\)*)\\[,;:> \n]")
+_COLOUR = re.compile(
+    r"\\(?:textcolor|color|colorbox|definecolor)\s*(?:\[[^\]{}]{0,20}\])?\s*\{[^{}]{0,40}\}"
+)
+_SKIP = re.compile(r"\\(?:hspace|vspace|mspace|hskip|kern)\*?\s*\{[^{}]{0,20}\}")
+_FULL_STOP = re.compile(r"(?:(?<=[^.…])[.。]|[,;:，；、~\s])+$")
+_NULL_DELIMITER = re.compile(r"\\(?:left|right)\s*\.")
+_PRIMES = re.compile(r"\^\s*(?:\{\s*(?:\\prime\s*)+\}|\\prime(?![A-Za-z]))")
+_DEGREE = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))|\\degree\b|\\textdegree\b")
+_GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:(?: \d{3})+|(?:~\d{3})+)(?![\d/])")
+_TYPESET_COMMA = re.compile(r"(?<=\d),(?:\\[!,;: ]\s*)+(?=\d{3}(?!\d))")
+_REALS = re.compile(r"\\mathbb\s*\{?\s*R\s*\}?|ℝ")
+_PLAIN = re.compile(r"(?<![A-Za-z\\])(sqrt|pi|infinity|infty|binom|frac)(?![A-Za-z])")
+_PLAIN_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
+_DOUBLED = re.compile(r"(?<!\\)\\\\(?=[A-Za-z{}])")
+_SINGLE = re.compile(r"(?<!\\)(?:\\\\)*\\(?!\\)")
+_HTML = re.compile(r"<(/?)(sup|sub|b|i|em|strong|span|p|br)\s*/?>", re.IGNORECASE)
+_ENTITIES = {
+    "&nbsp;": "~",
+    "&lt;": "<",
+    "&gt;": ">",
+    "&le;": "≤",
+    "&ge;": "≥",
+    "&ne;": "≠",
+    "&pi;": "π",
+    "&deg;": "°",
+    "&times;": "×",
+    "&minus;": "-",
+    "&radic;": "√",
+    "&infin;": "∞",
+    "&amp;": "&",
+}
+_SHIFT = re.compile(r"(?<!\\)\$+")
+_PARENTHESES = re.compile(r"(?<!\\)\\[()]|(?<!\\)\\[\[\]](?!\s*\d*\.?\d*\s*(?:ex|em|pt|mm))")
+_ENDINGS = ("\\)", "\\]")
 
 
 def normalise(answer: str) -> str:
     """The one spelling of an answer.
 
     >>> normalise(r"$\\dfrac{1}{2}\\, \\mathrm{cm}$.")
-    '\\\\frac{1}{2} \\\\text{cm}'
+    '\\\\frac{1}{2}~\\\\mathrm{cm}'
     """
-    text = fold(answer).strip().strip("*").strip()
-    for _ in range(2):  # $$…$$ inside \( … \) and the like; never deeper in the wild
-        text = text.removesuffix(".").rstrip() if not text.endswith("..") else text
-        wrapped = _DELIMITERS.match(text)
-        if wrapped is None or "$" in wrapped[1]:
-            break
-        text = wrapped[1]
-    text = text.replace("{,}", ",").replace("{:}", ":")
+    if _PLAIN_NUMBER.fullmatch(answer):
+        return answer
+    text = answer
+    if "<" in text or "&" in text:
+        text = _without_html(text)
+    text = fold(text).strip().strip("*`").strip()
+    if "\\\\" in text:
+        text = _single_backslashes(text)
+    if "$" in text or "\\(" in text or "\\[" in text or "\\)" in text:
+        text = _without_shifts(text)
+    text = text.replace("{,}", ",").replace("{:}", ":").replace("{.}", ".")
+    text = text.replace("**", "^").replace("!=", "\\ne ")
+    text = text.replace("=<", "<=").replace("=>", ">=") if "\\" not in text else text
     if "\\" in text or "~" in text:
-        text = text.replace("\\!", "").replace("\\%", "%")
-        text = _REALS.sub(r"(-\\infty ,\\infty )", text)
-        text = _SPACING.sub(" ", text)
-        text = _DEGREE.sub(r"\\degree ", text)
-        text = _COMMAND.sub(_spell, text)
-    if "$" in text:
-        text = re.sub(r"(?<!\\)\$(?=\s*\d)", r"\\$", text)
-    text = _PLAIN.sub(lambda name: _plain(name[1]), text)
-    text = " ".join(text.replace("**", "^").split())
-    text = _GROUPED.sub(lambda number: number[0].replace(" ", ""), text)
-    return text.strip(" ,;")
+        text = _respell(text)
+    text = _FULL_STOP.sub("", text)
+    text = _PLAIN.sub(lambda name: f"\\{'infty' if name[1] == 'infinity' else name[1]} ", text)
+    text = " ".join(text.split())
+    text = _GROUPED.sub(lambda number: number[0].replace(" ", "").replace("~", ""), text)
+    return text.strip(" ,;~")
 
 
-def _plain(name: str) -> str:
-    return "\\infty " if name == "infinity" else f"\\{name} "
+def _respell(text: str) -> str:
+    text = _TYPESET_COMMA.sub(",", text)
+    text = text.replace("\\!", "").replace("\\%", "%").replace("\\#", "#").replace("\\_", "_")
+    text = text.replace("\\&", "&")
+    text = _PRIMES.sub(lambda found: "'" * found[0].count("prime"), text)
+    text = _NULL_DELIMITER.sub("", text)
+    text = _COLOUR.sub("", text)
+    text = _SKIP.sub("~", text)
+    text = _REALS.sub(r"(-\\infty ,\\infty )", text)
+    text = _SPACING.sub(r"\1~", text)
+    text = _DEGREE.sub(r"\\degree ", text)
+    return _COMMAND.sub(_spell, text)
 
 
 def _spell(command: re.Match[str]) -> str:
     name = command[1]
-    if name in _DROPPED:
-        return ""
-    if name in _SPACES:
-        return " "
-    spelling = _COMMANDS.get(name, "\\" + name)
+    spelling = "" if name in _DROPPED else _COMMANDS.get(name, "\\" + name)
     # A command swallows the space after it, as TeX does; keep one where letters would join.
-    joins = spelling[-1:].isalpha() and command.string[command.end() : command.end() + 1].isalpha()
-    return spelling + " " if joins else spelling
+    following = command.string[command.end() : command.end() + 1]
+    return spelling + " " if spelling[-1:].isalpha() and following.isalpha() else spelling
+
+
+def _without_html(text: str) -> str:
+    for entity, sign in _ENTITIES.items():
+        text = text.replace(entity, sign)
+
+    def tag(found: re.Match[str]) -> str:
+        closing, name = found[1], found[2].lower()
+        if name in ("sup", "sub"):
+            return "}" if closing else "^{" if name == "sup" else "_{"
+        return " "
+
+    return _HTML.sub(tag, text)
+
+
+def _single_backslashes(text: str) -> str:
+    """Text that was escaped twice: every command in it starts with two backslashes."""
+    if _SINGLE.search(text) is None and _DOUBLED.search(text) is not None:
+        return text.replace("\\\\", "\\")
+    return text
+
+
+def _without_shifts(text: str) -> str:
+    """Without $…$ and \\(…\\); what stands outside them and holds letters is marked as text."""
+    pieces, math = _pieces(text)
+    if not math:
+        return text
+    if not any(piece.strip() for piece, inside in zip(pieces, math, strict=True) if inside):
+        return "".join(pieces)  # a$ $b: the outer marks were lost
+    made = []
+    for piece, inside in zip(pieces, math, strict=True):
+        words = not inside and any(map(str.isalpha, piece)) and "\\" not in piece
+        words = words and "{" not in piece and "}" not in piece
+        made.append(f"\\text{{{piece}}}" if words else piece)
+    return " ".join(made)
+
+
+def _pieces(text: str) -> tuple[list[str], list[bool]]:
+    """The text between its marks of mathematics, and which pieces are inside; empty if unpaired."""
+    if _SHIFT.search(text) is not None:
+        pieces = _SHIFT.split(text)
+        if len(pieces) % 2 == 0:
+            return [re.sub(r"(?<!\\)\$(?=\s*\d)", r"\\$", text)], []
+        return pieces, [bool(i % 2) for i in range(len(pieces))]
+    marks = list(_PARENTHESES.finditer(text))
+    inside = bool(marks) and marks[0][0] in _ENDINGS
+    pieces, math, start = [], [], 0
+    for mark in marks:
+        pieces.append(text[start : mark.start()])
+        math.append(inside)
+        inside, start = mark[0] not in _ENDINGS, mark.end()
+    pieces.append(text[start:])
+    math.append(inside)
+    return pieces, math

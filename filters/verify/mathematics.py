@@ -1,4 +1,4 @@
-"""Mathematics: the exact fast path, then guards, then the symbolic path in killable workers."""
+"""Mathematics: forms compared by exact arithmetic here, and by numbers in killable workers."""
 
 from __future__ import annotations
 
@@ -7,44 +7,63 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from filters.verify import answer_forms, early_verdicts, exact, symbolic
+from filters.verify import exact
+from filters.verify.answer_forms import MAX_LENGTH, read
 from filters.verify.extract_answer import final_answer
 from filters.verify.latex import normalise
+from filters.verify.maths.decide import TASK, Question
+from filters.verify.maths.forms import Form
+from filters.verify.maths.respell import NoSpelling, respell
 from filters.verify.pool import Outcome, Pool
 from filters.verify.verification import State, Verification
 
-MAX_ANSWER = 2_000
+MAX_ANSWER = MAX_LENGTH
 """Characters of the longest answer worth reading; an ordinary one is under 100."""
 
 MEMORY = 200_000
 """Verdicts remembered; samples of one prompt give few different answers."""
 
-_TEXT = re.compile(r"\\text ?\{([^{}]*)\}")
-_AROUND = re.compile(r"\s*([(),;]|\s)\s*")
+_TEXT = re.compile(r"\\(?:text|mathrm) ?\{([^{}]*)\}")
+_AROUND = re.compile(r"\s*([(),;]|[\s~])\s*")
+_BOXED = re.compile(r"\\f?boxed\s*\{")
+_HASHES = "####"
 
-_PLACEHOLDERS = frozenset(("", "proof", "notfound", "not found", "n/a", "nan", "null"))
+_PLACEHOLDERS = frozenset(
+    (
+        "",
+        "proof",
+        "see proof",
+        "see solution",
+        "see the solution",
+        "see below",
+        "omitted",
+        "answers vary",
+        "notfound",
+        "not found",
+        "n/a",
+        "nan",
+        "null",
+    )
+)
 """What sources write where they have no answer."""
 
 _FINDINGS: dict[str, State] = {
     "equal": "correct",
     "different": "wrong",
-    "unparseable": "unparseable",
-    "bad_reference": "bad_reference",
+    "undecided": "unparseable",
 }
 
 
 class MathVerifier:
     """Verifier of `{"kind": "math", "answer": …}`.
 
-    `deadline_s`: the seconds algebra may take on an answer, over its two tries.
+    `deadline_s`: the CPU seconds an answer may take in a worker, over its two tries.
     """
 
-    VERSION = 1
+    VERSION = 2
 
     def __init__(self, workers: int | None = None, *, deadline_s: float = 2.0) -> None:
-        self._pool = Pool(
-            symbolic.TASK, workers=workers, attempts=(0.2 * deadline_s, 0.8 * deadline_s)
-        )
+        self._pool = Pool(TASK, workers=workers, attempts=(0.2 * deadline_s, 0.8 * deadline_s))
         self._known: dict[tuple[str, str], Verification] = {}
 
     def verify(self, items: Sequence[tuple[Mapping[str, Any], str]]) -> list[Verification]:
@@ -58,16 +77,16 @@ class MathVerifier:
             reference = reference_text(spec)
             if reference is None:
                 verdict = _say(
-                    "bad_reference", None, "fast", detail=f"answer is {spec.get('answer')!r:.80}"
+                    "bad_reference", "fast", detail=f"answer is {spec.get('answer')!r:.80}"
                 )
             elif answer is None:
-                verdict = _say("no_answer", None, "extract")
+                verdict = _say("no_answer", "extract")
             elif len(answer.text) > MAX_ANSWER:
                 written[-1] = answer.text[:100] + "…"
-                verdict = _say("unparseable", None, "screen", detail="too long")
+                verdict = _say("unparseable", "screen", detail="too long")
             else:
                 key = normalise(reference), normalise(answer.text)
-                known = self._known.get(key) or _without_algebra(*key)
+                known = self._known.get(key) or _without_numbers(*key)
                 if known is None:
                     hard.setdefault(key, []).append(position)
                     verdicts.append(None)
@@ -76,7 +95,7 @@ class MathVerifier:
                 verdict = known
             ms = (time.perf_counter() - started) * 1000
             verdicts.append(_of(verdict, written[-1] or None, ms))
-        questions = [symbolic.Question(reference=r, answer=a) for r, a in hard]
+        questions = [Question(reference=r, answer=a) for r, a in hard]
         for (key, positions), outcome in zip(hard.items(), self._pool.run(questions), strict=True):
             verdict = _from(outcome)
             if not outcome.failure:
@@ -86,30 +105,37 @@ class MathVerifier:
         return [verdict for verdict in verdicts if verdict is not None]
 
     def check(self, specs: Sequence[Mapping[str, Any]]) -> list[str | None]:
-        """A reference is sound if one of the two paths can read it."""
+        """A reference is sound if it can be read, and is recognised in another spelling.
+
+        What runs out of time here is not known to be bad.
+        """
         problems: list[str | None] = []
-        hard: dict[int, str] = {}
+        hard: dict[int, Question] = {}
         for position, spec in enumerate(specs):
             reference = reference_text(spec)
             text = normalise(reference) if reference is not None else ""
-            problem = None
             if not text:
-                problem = f"answer is {spec.get('answer')!r:.80}; it must be a number or LaTeX"
-            elif answer_forms.parse(text) is None:
-                problem = early_verdicts.bomb(text)
-                if problem is None:
-                    hard[position] = text
-            problems.append(problem)
-        questions = [symbolic.Question(reference=text, answer=None) for text in hard.values()]
-        for position, outcome in zip(hard, self._pool.run(questions), strict=True):
-            if outcome.value != "readable":
-                problems[position] = outcome.detail or "neither a value nor an expression"
+                problems.append(
+                    f"answer is {spec.get('answer')!r:.80}; it must be a number or LaTeX"
+                )
+                continue
+            form = read(text)
+            if isinstance(form, str):
+                problems.append(form)
+                continue
+            other = _other_spelling(form)
+            twin = read(other) if other is not None else form
+            if isinstance(twin, str) or other is None:
+                problems.append(None if other is None else f"not recognised as {other}: {twin}")
+                continue
+            truth = exact.same(form, twin)
+            problems.append(None if truth is not False else f"not recognised as {other}")
+            if truth is None:
+                hard[position] = Question(reference=text, answer=other)
+        for position, outcome in zip(hard, self._pool.run([*hard.values()]), strict=True):
+            if outcome.failure is None and outcome.value != "equal":
+                problems[position] = f"not recognised as {hard[position]['answer']}"
         return problems
-
-    def by_algebra(self, reference: str, answer: str) -> Verification:
-        """The symbolic path's verdict alone, of two normalised answers: a second opinion."""
-        (outcome,) = self._pool.run([symbolic.Question(reference=reference, answer=answer)])
-        return _from(outcome)
 
     def close(self) -> None:
         self._pool.close()
@@ -121,52 +147,60 @@ class MathVerifier:
 
 
 def reference_text(spec: Mapping[str, Any]) -> str | None:
-    """The reference as text; None where there is none worth the name."""
+    """The reference as text; None where there is none worth the name.
+
+    A whole solution is read like a response: what follows its last ####, or its box.
+    """
     answer = spec.get("answer")
     if isinstance(answer, bool) or not isinstance(answer, str | int | float):
         return None
-    text = str(answer).strip()
-    return None if text.casefold() in _PLACEHOLDERS else text
+    text = str(answer).strip() if not isinstance(answer, float) else repr(answer)
+    if isinstance(answer, str) and ("\\boxed" in text or "\\fbox" in text or _HASHES in text):
+        whole = _BOXED.match(text) is not None and text.endswith("}")
+        found = None if whole and len(text) < MAX_ANSWER else final_answer(text)
+        text = found.text if found is not None else text
+    return None if text.casefold().strip(" .") in _PLACEHOLDERS else text
 
 
-def _without_algebra(reference: str, answer: str) -> Verification | None:
-    """A verdict from notation, exact arithmetic or form; None where algebra must decide."""
+def _other_spelling(form: Form) -> str | None:
+    try:
+        return normalise(respell(form))
+    except NoSpelling:
+        return None
+
+
+def _without_numbers(reference: str, answer: str) -> Verification | None:
+    """A verdict from notation, form or exact arithmetic; None where numbers must decide."""
     if not reference:
-        return _say("bad_reference", None, "fast", detail="nothing is left of the reference")
-    if not any(character.isalnum() for character in answer):
-        return _say("unparseable", None, "fast", detail="it says nothing")
-    if reference == answer or _words(reference) == _words(answer):
-        return _say("correct", None, "fast")
-    truth = exact.same(answer_forms.parse(reference), answer_forms.parse(answer))
-    if truth is not None:
-        return _say("correct" if truth else "wrong", None, "fast")
-    why = early_verdicts.mismatch(reference, answer)
-    if why is not None:
-        return _say("wrong", None, "form", detail=why)
-    why = early_verdicts.bomb(answer)
-    if why is not None:
-        return _say("unparseable", None, "screen", detail=why)
-    why = early_verdicts.bomb(reference)
-    if why is not None:
-        return _say("bad_reference", None, "screen", detail=why)
-    return None
+        return _say("bad_reference", "fast", detail="nothing is left of the reference")
+    if not any(character.isalnum() or character in "∞∅" for character in answer):
+        return _say("unparseable", "fast", detail="it says nothing")
+    if reference == answer or plain_text(reference) == plain_text(answer):
+        return _say("correct", "fast")
+    wanted = read(reference)
+    if isinstance(wanted, str):
+        return _say("bad_reference", "form", detail=wanted)
+    given = read(answer)
+    if isinstance(given, str):
+        return _say("unparseable", "form", detail=given)
+    truth = exact.same(wanted, given)
+    return None if truth is None else _say("correct" if truth else "wrong", "fast")
 
 
-def _words(text: str) -> str:
-    """A text without its marks of text, for answers that mix words and formulas."""
-    return _AROUND.sub(r"\1", _TEXT.sub(r" \1 ", text)).strip()
+def plain_text(text: str) -> str:
+    """A normalised answer without its marks of text: for what mixes words and formulas."""
+    return _AROUND.sub(r"\1", _TEXT.sub(r" \1 ", text)).strip().replace("~", " ")
 
 
 def _from(outcome: Outcome) -> Verification:
     if outcome.failure:
-        return _say(outcome.failure, None, "symbolic", detail=outcome.detail)
-    return _say(_FINDINGS[outcome.value], None, "symbolic")
+        return _say(outcome.failure, "numeric", detail=outcome.detail)
+    detail = "undecided" if outcome.value == "undecided" else None
+    return _say(_FINDINGS[outcome.value], "numeric", detail=detail)
 
 
-def _say(
-    state: State, extracted: str | None, method: str, *, detail: str | None = None
-) -> Verification:
-    return Verification(state, extracted, method, 0.0, detail)
+def _say(state: State, method: str, *, detail: str | None = None) -> Verification:
+    return Verification(state, None, method, 0.0, detail)
 
 
 def _of(verdict: Verification, extracted: str | None, ms: float) -> Verification:

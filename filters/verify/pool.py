@@ -4,6 +4,9 @@ Alarms work in a main thread only and cannot stop C code; threads cannot be kill
 runs in processes forked by a small exec'ed one (see `worker`), memory-capped, ended by SIGKILL at
 the deadline, recycled, and tied to the life of this process. Nothing is started before it is
 needed, and the caller needs no thread.
+
+A deadline counts the CPU time of the worker, so that a busy machine gives the same outcomes; the
+wall clock is only a backstop, for work that waits instead.
 """
 
 from __future__ import annotations
@@ -28,6 +31,12 @@ from filters.verify import worker
 
 START_S = 120.0
 """Importing a task's libraries takes seconds on a busy machine; only a hang takes longer."""
+
+BACKSTOP_S = 60.0
+"""Wall-clock seconds after which a worker is ended, however little it has computed."""
+
+POLL_S = 0.02
+"""The least time between two looks at a worker's CPU clock."""
 
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
 
@@ -57,7 +66,8 @@ class _Worker:
     served: int = 0
     job: _Job | None = None
     started: float = 0.0
-    deadline: float | None = None
+    limit: float | None = None
+    spent: float = 0.0  # its CPU seconds when the job started
     buffer: bytearray = field(default_factory=bytearray)
 
 
@@ -69,8 +79,9 @@ def available_cores() -> int:
 class Pool:
     """Runs `task` ("module:function", JSON in, JSON out) on payloads in killable processes.
 
-    `attempts` holds the seconds allowed to each try; the tries after the first get a fresh worker,
-    so that a failure says something about the payload. None means no limit.
+    `attempts` holds the CPU seconds allowed to each try; the tries after the first get a fresh
+    worker, so that a failure says something about the payload. None means no limit, of wall-clock
+    time (`backstop_s`) neither.
     """
 
     def __init__(
@@ -81,8 +92,10 @@ class Pool:
         attempts: Sequence[float | None] = (0.4, 1.6),
         memory_mb: int = 2048,
         recycle: int = 1000,
+        backstop_s: float = BACKSTOP_S,
     ) -> None:
         self.task = task
+        self.backstop_s = backstop_s
         self.size = workers or available_cores()
         self.attempts = tuple(attempts)
         self.memory_mb = memory_mb
@@ -215,9 +228,9 @@ class Pool:
             return Outcome(failure="error", detail=str(error))
         limit = self.attempts[job.attempt]
         chosen.job, chosen.started = job, time.monotonic()
-        chosen.deadline = None if limit is None else chosen.started + limit
+        chosen.limit, chosen.spent = limit, _cpu_seconds(chosen.pid) or 0.0
         chosen.served += 1
-        chosen.channel.settimeout(limit)
+        chosen.channel.settimeout(None if limit is None else self.backstop_s)
         with contextlib.suppress(OSError):  # it died while idle: reading finds the end of file
             chosen.channel.sendall(worker.frame(job.payload))
         return chosen
@@ -226,20 +239,27 @@ class Pool:
         self, selector: selectors.BaseSelector, running: set[_Worker]
     ) -> list[tuple[_Worker, Outcome]]:
         """Those that have finished, failed or run out of time by the next event."""
-        limits = [busy.deadline for busy in running if busy.deadline is not None]
-        timeout = max(0.0, min(limits) - time.monotonic()) if limits else None
+        remaining = [self._remaining(busy) for busy in running if busy.limit is not None]
+        timeout = max(POLL_S, min(remaining)) if remaining else None
         ended: list[tuple[_Worker, Outcome]] = []
         for key, _ in selector.select(timeout):
             outcome = _read(key.data)
             if outcome is not None:
                 ended.append((key.data, outcome))
-        now = time.monotonic()
         finished = {busy for busy, _ in ended}
         for busy in running - finished:
-            if busy.deadline is not None and now >= busy.deadline:
-                ms = (now - busy.started) * 1000
+            if busy.limit is not None and self._remaining(busy) <= 0:
+                ms = (time.monotonic() - busy.started) * 1000
                 ended.append((busy, Outcome(None, "timeout", "killed at the deadline", ms)))
         return ended
+
+    def _remaining(self, busy: _Worker) -> float:
+        """Seconds until a worker can have used up its limit at the earliest; 0 when it has."""
+        assert busy.limit is not None
+        wall = time.monotonic() - busy.started
+        cpu = _cpu_seconds(busy.pid)
+        used = wall if cpu is None else cpu - busy.spent
+        return min(busy.limit - used, self.backstop_s - wall)
 
     def _settle(
         self, job: _Job, outcome: Outcome, queue: deque[_Job], done: dict[int, Outcome]
@@ -258,6 +278,19 @@ class Pool:
         if self._control is not None:
             with contextlib.suppress(OSError):
                 self._control.sendall(worker.KILL + struct.pack("!i", ended.pid))
+
+
+def _cpu_seconds(pid: int) -> float | None:
+    """The CPU time a process has used; None where this system has no clock for it, or it is gone.
+
+    The clock's number is how Linux encodes a process id in one (clock_getcpuclockid).
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        return time.clock_gettime(~pid << 3 | 2)
+    except (OSError, OverflowError, ValueError):
+        return None
 
 
 def _read(busy: _Worker) -> Outcome | None:

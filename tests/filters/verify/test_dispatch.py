@@ -59,7 +59,7 @@ def test_checks_of_references(verifiers: Verifiers) -> None:
 
 def test_threads_share_verifiers(verifiers: Verifiers) -> None:
     seen: list[Verification] = []
-    item = Item({"kind": "math", "answer": r"\frac12"}, r"\boxed{\sin(\pi/6)}")
+    item = Item({"kind": "math", "answer": r"\sin(\pi/6)"}, r"\boxed{\frac12}")
     threads = [
         threading.Thread(target=lambda: seen.extend(verifiers.verify([item]))) for _ in range(4)
     ]

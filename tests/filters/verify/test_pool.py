@@ -21,7 +21,9 @@ def task(name: str) -> str:
 @pytest.fixture
 def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    made = Pool(task("do"), workers=2, attempts=(0.4, 0.4), memory_mb=512, recycle=3)
+    made = Pool(
+        task("do"), workers=2, attempts=(0.4, 0.4), memory_mb=512, recycle=3, backstop_s=3.0
+    )
     yield made
     made.close()
 

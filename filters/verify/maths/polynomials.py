@@ -13,11 +13,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from math import gcd, isqrt
+from functools import lru_cache
+from math import comb, factorial, gcd, isqrt
 from typing import NamedTuple
 
-MAX_BITS = 2**15
+from filters.verify.maths.nodes import Node, is_numeric, key
+
+MAX_BITS = 2**13
 MAX_TERMS = 64
+MAX_DEGREE = 64
+MAX_FACTORIAL = 150
 MAX_POWER = 24
 MAX_RADICAND = 10**6
 
@@ -46,26 +51,11 @@ Polynomial = dict[Monomial, Fraction]
 
 
 @dataclass(frozen=True, slots=True)
-class Literal:
-    """A decimal as it was written: how many decimals, how many significant digits."""
-
-    decimals: int
-    significant: int
-
-
-@dataclass(frozen=True, slots=True)
 class Expression:
-    """numerator / denominator, and how the number was written.
-
-    `plain` marks a number made of literals by + - * / alone; `undone` one of those whose arithmetic
-    was left to the reader (`12 + 7`, `12/4`).
-    """
+    """numerator / denominator."""
 
     numerator: Polynomial
     denominator: Polynomial
-    literal: Literal | None = None
-    plain: bool = False
-    undone: bool = False
 
     @property
     def rational(self) -> Fraction | None:
@@ -89,14 +79,83 @@ class Expression:
     def numeric(self) -> bool:
         return self.atoms <= _VALUES.keys()
 
-    def key(self) -> str:
-        """A name for use inside an opaque atom."""
-        return f"{sorted(self.numerator.items())}/{sorted(self.denominator.items())}"
+
+@lru_cache(maxsize=16_384)
+def expression_of(node: Node) -> Expression:
+    """The quotient of polynomials that a tree is. Raises Undecided past a bound, at a division by
+    zero, and wherever a part may have no value (0·ln 0, ∞ - ∞)."""
+    head = node.head
+    if head == "number":
+        assert node.value is not None
+        return number(node.value)
+    if head == "symbol":
+        return atom(node.name)
+    if head == "constant":
+        return _constant_of(node.name)
+    if head == "negate":
+        return negate(expression_of(node.args[0]))
+    if head == "add":
+        made = expression_of(node.args[0])
+        for arg in node.args[1:]:
+            made = add(made, expression_of(arg))
+        return made
+    if head == "multiply":
+        made = expression_of(node.args[0])
+        for arg in node.args[1:]:
+            made = multiply(made, expression_of(arg))
+        return made
+    if head == "divide":
+        return divide(expression_of(node.args[0]), expression_of(node.args[1]))
+    if head == "power":
+        return power(expression_of(node.args[0]), expression_of(node.args[1]), node)
+    if head == "factorial":
+        n = expression_of(node.args[0]).rational
+        if n is not None and n.denominator == 1 and 0 <= n <= MAX_FACTORIAL:
+            return number(factorial(int(n)))
+    if head == "call":
+        return _called(node)
+    if is_numeric(node):
+        raise Undecided(head)  # it may have no value
+    return atom(OPAQUE + key(node))
 
 
-def number(value: Fraction | int, literal: Literal | None = None) -> Expression:
+def _constant_of(name: str) -> Expression:
+    if name in ("pi", "e", "i"):
+        return atom(name)
+    if name == "degree":
+        return divide(atom("pi"), number(180))
+    raise Undecided(name)
+
+
+def _called(node: Node) -> Expression:
+    args = [expression_of(arg) for arg in node.args]
+    values = [arg.rational for arg in args]
+    degree = values[-1]
+    if node.name == "root" and degree is not None and degree.denominator == 1 and 2 <= degree <= 24:
+        return root(args[0], int(degree), node)
+    if node.name == "abs" and values[0] is not None:
+        return number(abs(values[0]))
+    if node.name in ("floor", "ceil") and values[0] is not None:
+        down = values[0].numerator // values[0].denominator
+        up = -(-values[0].numerator // values[0].denominator)
+        return number(down if node.name == "floor" else up)
+    if node.name == "binomial" and None not in values:
+        n, k = values[0], values[1]
+        assert n is not None
+        assert k is not None
+        if n.denominator == k.denominator == 1 and 0 <= n <= 300 and 0 <= k <= 300:
+            return number(comb(int(n), int(k)))
+    if is_numeric(node):
+        positive = values[0] is not None and values[0] > 0
+        defined = node.name in ("sin", "cos") or (node.name in ("ln", "log") and positive)
+        if not defined or any(arg.opaque for arg in args):
+            raise Undecided(node.name)
+    return atom(OPAQUE + key(node))
+
+
+def number(value: Fraction | int) -> Expression:
     value = Fraction(value)
-    return Expression({ONE: value} if value else {}, {ONE: Fraction(1)}, literal, plain=True)
+    return Expression({ONE: value} if value else {}, {ONE: Fraction(1)})
 
 
 def atom(name: str) -> Expression:
@@ -104,65 +163,71 @@ def atom(name: str) -> Expression:
 
 
 def add(a: Expression, b: Expression) -> Expression:
-    top = _sum(_product(a.numerator, b.denominator), _product(b.numerator, a.denominator))
-    both = a.plain and b.plain
-    return Expression(top, _product(a.denominator, b.denominator), None, both, _undone(a, b, both))
+    if a.denominator == b.denominator:
+        return Expression(_sum(a.numerator, b.numerator), a.denominator)
+    top = _sum(product(a.numerator, b.denominator), product(b.numerator, a.denominator))
+    return Expression(top, product(a.denominator, b.denominator))
 
 
 def multiply(a: Expression, b: Expression) -> Expression:
-    top = _product(a.numerator, b.numerator)
-    both = a.plain and b.plain
-    return Expression(top, _product(a.denominator, b.denominator), None, both, _undone(a, b, both))
+    top = product(a.numerator, b.numerator)
+    return Expression(top, product(a.denominator, b.denominator))
 
 
 def divide(a: Expression, b: Expression) -> Expression:
     if not b.numerator:
         raise Undecided("division by zero")
-    top, bottom = _product(a.numerator, b.denominator), _product(a.denominator, b.numerator)
-    both = a.plain and b.plain
-    made = Expression(top, bottom, None, both)
-    value = made.rational
-    # 1/2 is a number; 12/4 is a division left to the reader.
-    unfinished = both and value is not None and value.denominator == 1
-    return Expression(top, bottom, None, both, _undone(a, b, unfinished))
+    return Expression(product(a.numerator, b.denominator), product(a.denominator, b.numerator))
 
 
 def negate(a: Expression) -> Expression:
-    top = {monomial: -c for monomial, c in a.numerator.items()}
-    return Expression(top, a.denominator, a.literal, a.plain, a.undone)
+    return Expression({monomial: -c for monomial, c in a.numerator.items()}, a.denominator)
 
 
-def power(a: Expression, exponent: Expression) -> Expression:
+def power(a: Expression, exponent: Expression, node: Node) -> Expression:
+    """`node` is the power's own tree, which names it where it stays opaque."""
     to = exponent.rational
-    if to is not None and to == Fraction(1, 2):
-        return root(a, 2)
+    if to is not None and to.denominator == 2 and abs(to) <= MAX_POWER and a.rational is not None:
+        half = root(a, 2, node)
+        return power(half, number(to.numerator), node) if OPAQUE not in str(half.atoms) else half
     if to is None or to.denominator != 1:
-        return atom(f"{OPAQUE}({a.key()})^({exponent.key()})")
+        if is_numeric(node):
+            raise Undecided("a power")
+        return atom(OPAQUE + key(node))
     base, times = a.rational, abs(int(to))
     if base is not None:
         size = max(base.numerator.bit_length(), base.denominator.bit_length())
         if size * times > MAX_BITS or (not base and to <= 0):
             raise Undecided("a power too large")
-        made = number(base ** int(to))
-        return Expression(made.numerator, made.denominator)
+        return number(base ** int(to))
     if times > MAX_POWER:
         raise Undecided("a power too large")
-    made = Expression({ONE: Fraction(1)}, {ONE: Fraction(1)})
+    if not a.numerator and to <= 0:
+        raise Undecided("zero to no positive power")
+    made = number(1)
     for _ in range(times):
         made = multiply(made, a)
     return made if to >= 0 else Expression(made.denominator, made.numerator)
 
 
-def root(a: Expression, degree: int) -> Expression:
+def root(a: Expression, degree: int, node: Node) -> Expression:
     value = a.rational
-    if value is None or value < 0:
-        return atom(f"{OPAQUE}root{degree}({a.key()})")
+    if value is None:
+        if is_numeric(node):
+            raise Undecided("a root of a root")
+        return atom(OPAQUE + key(node))
+    if value < 0:
+        if degree == 2:
+            return multiply(root(negate(a), 2, node), atom("i"))
+        raise Undecided("a root of a negative number")
     top, bottom = value.numerator, value.denominator
     if degree != 2:
         exact = [_integer_root(part, degree) for part in (top, bottom)]
         if None in exact:
-            return atom(f"{OPAQUE}root{degree}({a.key()})")
-        return Expression({ONE: Fraction(exact[0] or 0)}, {ONE: Fraction(exact[1] or 1)})
+            raise Undecided("a higher root")
+        return Expression(
+            {ONE: Fraction(exact[0] or 0)} if top else {}, {ONE: Fraction(exact[1] or 1)}
+        )
     outside, radicand = _squarefree(top * bottom)
     if not outside:
         return number(0)
@@ -171,7 +236,7 @@ def root(a: Expression, degree: int) -> Expression:
 
 def equal(a: Expression, b: Expression) -> bool:
     """Whether the two have the same value; certain unless one of them is opaque."""
-    return _product(a.numerator, b.denominator) == _product(b.numerator, a.denominator)
+    return product(a.numerator, b.denominator) == product(b.numerator, a.denominator)
 
 
 def approximate(a: Expression) -> Fraction:
@@ -180,10 +245,6 @@ def approximate(a: Expression) -> Fraction:
     if not bottom:
         raise Undecided("a denominator of zero")
     return _evaluate(a.numerator) / bottom
-
-
-def _undone(a: Expression, b: Expression, here: bool) -> bool:
-    return here or a.undone or b.undone
 
 
 def _constant(polynomial: Polynomial) -> Fraction | None:
@@ -203,7 +264,7 @@ def _sum(a: Polynomial, b: Polynomial) -> Polynomial:
     return _bounded(made)
 
 
-def _product(a: Polynomial, b: Polynomial) -> Polynomial:
+def product(a: Polynomial, b: Polynomial) -> Polynomial:
     if len(b) == 1 and b.get(ONE) == 1:
         return a
     if len(a) * len(b) > MAX_TERMS**2:
@@ -231,6 +292,8 @@ def _join(a: Monomial, b: Monomial) -> tuple[int, Monomial]:
     if powers.get("i", 0) > 1:
         del powers["i"]
         factor = -common
+    if sum(powers.values()) > MAX_DEGREE:
+        raise Undecided("a power too large")
     radicand = a.radicand * b.radicand // common**2
     return factor, Monomial(radicand, tuple(sorted(powers.items())))
 

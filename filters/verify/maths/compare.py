@@ -1,0 +1,397 @@
+"""Whether an answer's form equals a reference's: one rule a pair of forms, and no other pair equal.
+
+True, False, or None for undecided. With `hard` values are also compared by numbers (`numeric`), in
+a worker; without, by exact arithmetic alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from filters.verify.maths import nodes
+from filters.verify.maths.forms import (
+    Based,
+    Choice,
+    Form,
+    Group,
+    Matrix,
+    Named,
+    Phrase,
+    Piecewise,
+    Ratio,
+    Region,
+    Relation,
+    Value,
+    Words,
+)
+from filters.verify.maths.intervals import same_regions
+from filters.verify.maths.relations import chain_values, same_relations, to_relation
+from filters.verify.maths.same_values import Values
+
+Truth = bool | None
+
+_INTERVALS = frozenset(("()", "[]", "[)", "(]"))
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How values are compared: by numbers too (`hard`), and what a percent sign on one side alone
+    means ("either", "bare", "scaled")."""
+
+    values: Values
+
+    def same(self, reference: Form, answer: Form) -> Truth:
+        """Whether any reading of the answer equals any reading of the reference."""
+        verdicts = [
+            self.forms(wanted, given)
+            for wanted in _readings(reference)
+            for given in _readings(answer)
+        ]
+        return True if True in verdicts else None if None in verdicts else False
+
+    def forms(self, reference: Form, answer: Form) -> Truth:
+        if isinstance(reference, Choice) or isinstance(answer, Choice):
+            return self.choices(reference, answer)
+        if isinstance(reference, Named) or isinstance(answer, Named):
+            return self.named(reference, answer)
+        if isinstance(reference, Relation) or isinstance(answer, Relation):
+            return self.relations(reference, answer)
+        if isinstance(reference, Region) or isinstance(answer, Region):
+            return self.regions(reference, answer)
+        if isinstance(reference, Phrase) or isinstance(answer, Phrase):
+            return self.phrases(reference, answer)
+        if isinstance(reference, Words) or isinstance(answer, Words):
+            return self.words(reference, answer)
+        if isinstance(reference, Matrix) or isinstance(answer, Matrix):
+            return self.matrices(reference, answer)
+        if isinstance(reference, Group) or isinstance(answer, Group):
+            return self.groups(reference, answer)
+        if isinstance(reference, Piecewise) and isinstance(answer, Piecewise):
+            return self.piecewise(reference, answer)
+        if isinstance(reference, Ratio) and isinstance(answer, Ratio):
+            return self.each(reference.parts, answer.parts)
+        if isinstance(reference, Based) and isinstance(answer, Based):
+            return reference == answer
+        if isinstance(reference, Based) and isinstance(answer, Value):
+            number = answer.node.value
+            bare = answer.unit is None and not answer.percent
+            return bare and number is not None and str(number) == reference.digits
+        if isinstance(reference, Value) and isinstance(answer, Value):
+            return self.values.same(reference, answer)
+        return False
+
+    def each(self, wanted: Sequence[Form], given: Sequence[Form]) -> Truth:
+        """Item by item, in order."""
+        if len(wanted) != len(given):
+            return False
+        return every([self.same(a, b) for a, b in zip(wanted, given, strict=True)])
+
+    def matched(self, wanted: Sequence[Form], given: Sequence[Form]) -> Truth:
+        """The same things in some order."""
+        if len(wanted) != len(given):
+            return False
+        left, doubt = list(given), False
+        for item in wanted:
+            verdicts = [self.same(item, other) for other in left]
+            if True in verdicts:
+                left.pop(verdicts.index(True))
+            elif None in verdicts:
+                doubt = True
+            else:
+                return False
+        return None if doubt else True
+
+    def phrases(self, reference: Form, answer: Form) -> Truth:
+        """The same words at the same places, and equal formulas between them."""
+        if not (isinstance(reference, Phrase) and isinstance(answer, Phrase)):
+            return False
+        if len(reference.parts) != len(answer.parts):
+            return False
+        verdicts: list[Truth] = []
+        for wanted, given in zip(reference.parts, answer.parts, strict=True):
+            if isinstance(wanted, str) or isinstance(given, str):
+                verdicts.append(wanted == given)
+            else:
+                verdicts.append(self.as_percent("strict").same(wanted, given))
+        return every(verdicts)
+
+    def choices(self, reference: Form, answer: Form) -> Truth:
+        """A letter equals a letter; (C) 14 equals C, and 14."""
+        if isinstance(reference, Choice) and isinstance(answer, Choice):
+            if reference.letter != answer.letter:
+                return False
+            if reference.form is None or answer.form is None:
+                return True
+            return self.same(reference.form, answer.form)
+        if isinstance(reference, Choice):
+            if reference.form is not None:
+                return self.same(reference.form, answer)
+            return _is_symbol(answer, reference.letter)
+        assert isinstance(answer, Choice)
+        if answer.form is not None:
+            return self.same(reference, answer.form)
+        return _is_symbol(reference, answer.letter)
+
+    def named(self, reference: Form, answer: Form) -> Truth:
+        if isinstance(reference, Named) and isinstance(answer, Named):
+            if _plain(reference.name) == _plain(answer.name):
+                return self.same(reference.form, answer.form)
+            return self.relations(reference, answer)
+        if isinstance(reference, Named):
+            if isinstance(answer, Relation):
+                if to_relation(reference) is None:
+                    return self.forms(reference.form, answer)
+                return self.relations(reference, answer)
+            if isinstance(answer, Group) and not answer.ends:
+                assigned = self.assigned(reference, answer)
+                if assigned is not None:
+                    return assigned
+            return self.forms(reference.form, answer)
+        assert isinstance(answer, Named)
+        if isinstance(reference, Relation):
+            chained = chain_values(reference, self.values)
+            if chained is not None:
+                return self.forms(reference, answer.form)
+            return self.relations(reference, answer)
+        if isinstance(reference, Value) and not isinstance(answer.form, Value | Group):
+            return self.same(reference, answer.form)
+        if isinstance(reference, Group) and not reference.ends:
+            assigned = self.assigned(answer, reference)
+            if assigned is not None:
+                return assigned
+        return self.same(reference, answer.form)
+
+    def assigned(self, whole: Named, parts: Group) -> Truth:
+        """(x, y) = (3, 4) against x = 3, y = 4; None where it is not that."""
+        names = whole.name.strip("()").split(",")
+        tuple_ = whole.form
+        if len(names) < 2 or not isinstance(tuple_, Group) or tuple_.ends != "()":
+            return None
+        found = {form.name: form.form for form in parts.items if isinstance(form, Named)}
+        if set(found) != set(names) or len(parts.items) != len(names):
+            return None
+        return self.each(tuple_.items, [found[name] for name in names])
+
+    def relations(self, reference: Form, answer: Form) -> Truth:
+        wanted, given = to_relation(reference), to_relation(answer)
+        if isinstance(reference, Relation) and isinstance(answer, Relation):
+            return same_relations(reference, answer, self.values)
+        if isinstance(reference, Relation) and not isinstance(answer, Named):
+            chained = chain_values(reference, self.values)
+            return False if chained is None else self.any_of(chained, answer)
+        if isinstance(answer, Relation) and not isinstance(reference, Named):
+            chained = chain_values(answer, self.values, quantities=True)
+            if chained is None:
+                return False
+            verdicts = [self.same(reference, value) for value in chained]
+            return True if True in verdicts else None if None in verdicts else False
+        if wanted is not None and given is not None:
+            return same_relations(wanted, given, self.values)
+        return False
+
+    def any_of(self, wanted: Sequence[Form], given: Form) -> Truth:
+        verdicts = [self.same(value, given) for value in wanted]
+        return True if True in verdicts else None if None in verdicts else False
+
+    def words(self, reference: Form, answer: Form) -> Truth:
+        if isinstance(reference, Words) and isinstance(answer, Words):
+            return reference.text == answer.text
+        text, other = (reference.text, answer) if isinstance(reference, Words) else ("", reference)
+        if isinstance(answer, Words):
+            text = answer.text
+        return text == "all real numbers" and _is_real_line(other)
+
+    def regions(self, reference: Form, answer: Form) -> Truth:
+        sides = []
+        for side in (reference, answer):
+            if isinstance(side, Words) and side.text == "all real numbers":
+                from filters.verify.maths.reading.brackets import REAL_LINE
+
+                side = Region((REAL_LINE,))
+            elif isinstance(side, Group) and side.ends:
+                side = Region((side,))
+            if not isinstance(side, Region):
+                return False
+            sides.append(side)
+        found = same_regions(sides[0], sides[1], self.values)
+        if found is not None:
+            return found
+        if not (sides[0].without or sides[1].without):
+            return True if self.matched(sides[0].pieces, sides[1].pieces) is True else None
+        same_whole = self.matched(sides[0].pieces, sides[1].pieces)
+        same_holes = self.matched(sides[0].without, sides[1].without)
+        return True if same_whole is same_holes is True else None
+
+    def matrices(self, reference: Form, answer: Form) -> Truth:
+        wanted, given = _rows(reference), _rows(answer)
+        if wanted is None or given is None:
+            return self.groups(reference, answer) if _has_basis(reference, answer) else False
+        if not (isinstance(reference, Matrix) and isinstance(answer, Matrix)):
+            wanted, given = _column(wanted), _column(given)
+        if len(wanted) != len(given):
+            return False
+        return every([self.each(a, b) for a, b in zip(wanted, given, strict=True)])
+
+    def groups(self, reference: Form, answer: Form) -> Truth:
+        if not (isinstance(reference, Group) and isinstance(answer, Group)):
+            basis = _by_components(reference, answer)
+            if basis is not None:
+                return self.values.same(*basis)
+            return self.single(reference, answer)
+        kinds = {reference.ends, answer.ends}
+        if "{|}" in kinds:
+            return self.each(reference.items, answer.items) if len(kinds) == 1 else False
+        if len(kinds) == 2 and not kinds <= {"{}", ""}:
+            if "" in kinds and "()" in kinds:
+                bare = reference if reference.ends == "" else answer
+                other = answer if reference.ends == "" else reference
+                if _distinct_names(bare):
+                    inner = [item.form for item in bare.items if isinstance(item, Named)]
+                    sides = (other.items, inner) if other is reference else (inner, other.items)
+                    return self.each(*sides)
+            return False
+        flags = [
+            {item.percent for item in side.items if isinstance(item, Value)}
+            for side in (reference, answer)
+        ]
+        if flags[0] != flags[1] and {True, False} not in flags:
+            # The signs mean one thing throughout.
+            read = [self.as_percent(mode).items(reference, answer) for mode in ("bare", "scaled")]
+            return True if True in read else None if None in read else False
+        return self.as_percent("strict").items(reference, answer)
+
+    def as_percent(self, mode: str) -> Comparison:
+        return Comparison(replace(self.values, percent=mode))
+
+    def items(self, reference: Group, answer: Group) -> Truth:
+        if not {reference.ends, answer.ends} <= {"", "{}"}:
+            return self.each(reference.items, answer.items)
+        if reference.ends == answer.ends == "{}":
+            missing = [self.found(item, answer.items) for item in reference.items]
+            surplus = [
+                every_any([self.same(other, item) for other in reference.items])
+                for item in answer.items
+            ]
+            return every([*missing, *surplus])
+        sides = (reference, answer)
+        for one, other in (sides, sides[::-1]):
+            # x = 1, y = 2 against 1, 2: the order says which is which.
+            if _distinct_names(one) and not any(isinstance(i, Named) for i in other.items):
+                return self.each(reference.items, answer.items)
+        return self.matched(reference.items, answer.items)
+
+    def found(self, item: Form, among: Sequence[Form]) -> Truth:
+        return every_any([self.same(item, other) for other in among])
+
+    def single(self, reference: Form, answer: Form) -> Truth:
+        """A set or list of one thing is that thing."""
+        sides: list[Form] = []
+        for side in (reference, answer):
+            if isinstance(side, Group):
+                if len(side.items) != 1 or side.ends not in ("", "{}"):
+                    return False
+                side = side.items[0]
+            sides.append(side)
+        return self.same(*sides)
+
+    def piecewise(self, reference: Piecewise, answer: Piecewise) -> Truth:
+        if len(reference.branches) != len(answer.branches):
+            return False
+        left, doubt = list(answer.branches), False
+        for value, condition in reference.branches:
+            verdicts = [
+                every([self.same(value, other), self.condition(condition, when)])
+                for other, when in left
+            ]
+            if True in verdicts:
+                left.pop(verdicts.index(True))
+            elif None in verdicts:
+                doubt = True
+            else:
+                return False
+        return None if doubt else True
+
+    def condition(self, wanted: Form | None, given: Form | None) -> Truth:
+        if wanted is None or given is None:
+            return True if wanted is given else None
+        return self.same(wanted, given)
+
+
+def every(verdicts: Sequence[Truth]) -> Truth:
+    return False if False in verdicts else None if None in verdicts else True
+
+
+def every_any(verdicts: Sequence[Truth]) -> Truth:
+    return True if True in verdicts else None if None in verdicts else False
+
+
+def _readings(form: Form) -> tuple[Form, ...]:
+    if isinstance(form, Value) and form.others:
+        return (replace(form, others=()), *form.others)
+    return (form,)
+
+
+def _plain(name: str) -> str:
+    return name.replace(" ", "").replace("{", "").replace("}", "").replace("\\", "")
+
+
+def _is_symbol(form: Form, name: str) -> bool:
+    return isinstance(form, Value) and form.node == nodes.symbol(name) and form.unit is None
+
+
+def _is_real_line(form: Form) -> bool:
+    from filters.verify.maths.reading.brackets import REAL_LINE
+
+    return form == REAL_LINE
+
+
+def _distinct_names(group: Group) -> bool:
+    names = [item.name for item in group.items if isinstance(item, Named)]
+    return len(names) == len(group.items) == len(set(names)) > 1
+
+
+def _rows(form: Form) -> tuple[tuple[Form, ...], ...] | None:
+    if isinstance(form, Matrix):
+        return form.rows
+    if isinstance(form, Group) and form.ends == "()":
+        return tuple((item,) for item in form.items)
+    return None
+
+
+def _column(rows: tuple[tuple[Form, ...], ...]) -> tuple[tuple[Form, ...], ...]:
+    return tuple((item,) for item in rows[0]) if len(rows) == 1 else rows
+
+
+def _has_basis(*forms: Form) -> bool:
+    return any(
+        isinstance(form, Value)
+        and any(name.startswith("basis ") for name in nodes.symbols(form.node))
+        for form in forms
+    )
+
+
+def _by_components(reference: Form, answer: Form) -> tuple[Value, Value] | None:
+    """3i + 4j against (3, 4): both as sums of basis vectors."""
+    if not _has_basis(reference, answer):
+        return None
+    sides: list[Value] = []
+    for side in (reference, answer):
+        rows = _rows(side) if isinstance(side, Group | Matrix) else None
+        if rows is not None:
+            cells = [row[0] for row in _column(rows)]
+            if not 2 <= len(cells) <= 3 or not all(isinstance(cell, Value) for cell in cells):
+                return None
+            terms = tuple(
+                nodes.Node("multiply", (cell.node, nodes.symbol(f"basis {name}")))
+                for cell, name in zip(cells, "ijk", strict=False)
+                if isinstance(cell, Value)
+            )
+            side = Value(nodes.Node("add", terms))
+        if not isinstance(side, Value):
+            return None
+        sides.append(side)
+    return sides[0], sides[1]
+
+
+__all__ = ["Comparison", "every"]

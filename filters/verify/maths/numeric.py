@@ -1,0 +1,352 @@
+"""Values at random points, by mpmath: the second opinion on what exact arithmetic leaves open.
+
+The rule. Two expressions of the elementary class read here are equal if they agree, to two thirds
+of the digits, at every point tried where both are real or both are not, and at no fewer than
+`POINTS` of them: positive and negative numbers for the unknowns, 60 digits. Two numbers are equal
+if they agree to 100 of 120 digits. An equality that holds to that precision by accident is not
+known for expressions of this size; a difference at one point is proof. What has no value, and
+what is too large to evaluate, is undecided. Runs in killable workers.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+from filters.verify.maths.nodes import Node, symbols, walk
+
+POINTS = 6
+TRIES = 24
+DIGITS = 60
+MAX_EXPONENT = 10**6
+MAX_FACTORIAL = 3_000
+MAX_RANGE = 20_000
+MAX_NODES = 600
+
+Truth = bool | None
+
+
+class NoValue(Exception):
+    """It has no value there, or is too large to evaluate."""
+
+
+def equal(a: Node, b: Node) -> Truth:
+    """Whether two expressions have the same value; None where that cannot be seen."""
+    return _compare(a, b, _agree)
+
+
+def proportional(a: Node, b: Node, *, positive: bool = False) -> Truth:
+    """Whether a = c·b for a constant c that is not zero (with `positive`, above zero)."""
+    ratios: list[Any] = []
+
+    def constant(x: Any, y: Any, digits: int) -> bool:
+        from mpmath import mp
+
+        if abs(x) < mp.mpf(10) ** (-digits // 2) or abs(y) < mp.mpf(10) ** (-digits // 2):
+            return bool(x == y)
+        ratio = x / y
+        ratios.append(ratio)
+        if positive and not (mp.im(ratio) == 0 and mp.re(ratio) > 0):
+            return False
+        return _agree(ratio, ratios[0], digits)
+
+    verdict = _compare(a, b, constant)
+    return None if verdict and not ratios else verdict
+
+
+def value(node: Node) -> Fraction | None:
+    """A number's value to about sixty digits; None where it has none or is not real."""
+    from mpmath import mp
+
+    with mp.workdps(DIGITS + 10):
+        try:
+            found = _evaluate(node, {})
+            if mp.im(found) != 0 and abs(mp.im(found)) > mp.mpf(10) ** -DIGITS * (1 + abs(found)):
+                return None
+            return _fraction(mp.re(found))
+        except NoValue:
+            return None
+
+
+def _fraction(number: Any) -> Fraction:
+    sign, mantissa, exponent, _ = number._mpf_
+    if abs(exponent) > 4 * MAX_FACTORIAL:
+        raise NoValue
+    made: Fraction = Fraction(-mantissa if sign else mantissa) * Fraction(2) ** exponent
+    return made
+
+
+def _compare(a: Node, b: Node, agree: Callable[[Any, Any, int], bool]) -> Truth:
+    from mpmath import mp
+
+    if sum(1 for side in (a, b) for _ in walk(side)) > MAX_NODES:
+        return None
+    names = sorted(symbols(a) | symbols(b) | _operators(a) | _operators(b))
+    if not names:
+        with mp.workdps(120):
+            try:
+                return agree(_evaluate(a, {}), _evaluate(b, {}), 100)
+            except NoValue:
+                return None
+    agreed = 0
+    chance = random.Random(20_231)
+    with mp.workdps(DIGITS):
+        for attempt in range(TRIES):
+            point = {name: _draw(chance, attempt) for name in names}
+            try:
+                x, y = _evaluate(a, point), _evaluate(b, point)
+            except NoValue:
+                continue
+            if _is_real(x) != _is_real(y):
+                continue
+            if not agree(x, y, DIGITS * 2 // 3):
+                return False
+            agreed += 1
+            if agreed >= POINTS and attempt >= POINTS + 2:
+                return True
+    return True if agreed >= POINTS else None
+
+
+def _operators(node: Node) -> frozenset[str]:
+    """What is compared by structure: its value is an unknown of that name."""
+    return frozenset(
+        _unknown(found)
+        for found in walk(node)
+        if (found.head == "opaque" and not _is_finite(found))
+        or (found.head == "call" and found.name.startswith("function "))
+        or found.head == "plusminus"
+    )
+
+
+def _unknown(node: Node) -> str:
+    from filters.verify.maths.nodes import key
+
+    return "@" + key(node)
+
+
+def _draw(chance: random.Random, attempt: int) -> Any:
+    from mpmath import mp
+
+    drawn = mp.mpf(chance.randrange(10**17, 29 * 10**17)) / 10**18
+    scale = (1, 1, 4, 25)[attempt // 3 % 4]
+    # Positive points first: there all the ordinary functions are real.
+    return -drawn * scale if attempt % 3 == 2 and chance.random() < 0.7 else drawn * scale
+
+
+def _is_real(x: Any) -> bool:
+    from mpmath import mp
+
+    return bool(mp.im(x) == 0 or abs(mp.im(x)) < mp.mpf(10) ** (-DIGITS * 3 // 4) * (1 + abs(x)))
+
+
+def _agree(x: Any, y: Any, digits: int) -> bool:
+    from mpmath import mp
+
+    size = max(abs(x), abs(y))
+    bound = mp.mpf(10) ** -digits
+    if size < mp.mpf(10) ** (-digits // 2):
+        # Two tiny numbers, or what cancellation left of zero.
+        return bool(size < bound or abs(x - y) <= size * mp.mpf(10) ** (-digits // 4))
+    return bool(abs(x - y) <= bound * size)
+
+
+def _evaluate(node: Node, point: Mapping[str, Any]) -> Any:
+    from mpmath import mp
+
+    try:
+        found = _value(node, point)
+    except (ValueError, ZeroDivisionError, OverflowError, TypeError, ArithmeticError) as error:
+        raise NoValue from error
+    if not mp.isfinite(found):
+        raise NoValue
+    return found
+
+
+def _value(node: Node, point: Mapping[str, Any]) -> Any:
+    from mpmath import mp
+
+    head = node.head
+    if head == "number":
+        assert node.value is not None
+        return mp.mpf(node.value.numerator) / node.value.denominator
+    if head == "symbol":
+        return point[node.name]
+    if head == "constant":
+        return _constant(node.name)
+    if head == "opaque" and _is_finite(node):
+        return _finite(node, point)
+    if head in ("opaque", "plusminus") or (head == "call" and node.name.startswith("function ")):
+        return point[_unknown(node)]
+    args = [_evaluate(arg, point) for arg in node.args]
+    if head == "add":
+        return mp.fsum(args)
+    if head == "multiply":
+        return mp.fprod(args)
+    if head == "negate":
+        return -args[0]
+    if head == "divide":
+        if abs(args[1]) < mp.mpf(10) ** (-mp.dps * 3 // 4):
+            raise NoValue
+        return args[0] / args[1]
+    if head == "power":
+        return _power(args[0], args[1], node.args[1].value)
+    if head == "factorial":
+        if abs(args[0]) > MAX_FACTORIAL or (mp.im(args[0]) == 0 and args[0] < 0):
+            raise NoValue
+        return mp.factorial(args[0])
+    if head == "call":
+        return _call(node.name, args)
+    raise NoValue
+
+
+def _constant(name: str) -> Any:
+    from mpmath import mp
+
+    if name == "pi":
+        return +mp.pi
+    if name == "e":
+        return +mp.e
+    if name == "i":
+        return mp.mpc(0, 1)
+    if name == "degree":
+        return mp.pi / 180
+    raise NoValue  # infinity
+
+
+def _power(base: Any, exponent: Any, written: Fraction | None) -> Any:
+    from mpmath import mp
+
+    if abs(exponent) > MAX_EXPONENT or abs(mp.im(exponent)) > 10**3:
+        raise NoValue
+    if base == 0 and not (mp.im(exponent) == 0 and exponent > 0):
+        raise NoValue
+    if abs(base) > 1 and exponent != 0 and mp.log(abs(base) + 1) * abs(exponent) > MAX_EXPONENT:
+        raise NoValue
+    real = mp.im(base) == 0 and mp.re(base) < 0
+    if real and written is not None and written.denominator % 2 and written.denominator > 1:
+        size = mp.power(-mp.re(base), exponent)
+        return size if written.numerator % 2 == 0 else -size
+    return mp.power(base, exponent)
+
+
+def _call(name: str, args: list[Any]) -> Any:
+    from mpmath import mp
+
+    x = args[0]
+    if name == "root":
+        degree = args[1]
+        if degree == 0:
+            raise NoValue
+        if mp.im(x) == 0 and mp.re(x) < 0 and mp.im(degree) == 0 and degree % 2 == 1:
+            return -mp.power(-mp.re(x), 1 / degree)
+        return mp.power(x, 1 / degree) if degree != 2 else mp.sqrt(x)
+    if name in ("ln", "log"):
+        if x == 0 or (name == "log" and args[1] in (0, 1)):
+            raise NoValue
+        return mp.log(x) / mp.log(args[1]) if name == "log" else mp.log(x)
+    if name in ("floor", "ceil", "max", "min", "gcd", "lcm") and any(
+        mp.im(arg) != 0 for arg in args
+    ):
+        raise NoValue
+    if name in ("floor", "ceil"):
+        # Near a whole number rounding decides; away from one it is certain.
+        if abs(x - mp.nint(x)) < mp.mpf(10) ** (-mp.dps // 2) and x != mp.nint(x):
+            x = mp.nint(x)
+        return mp.floor(x) if name == "floor" else mp.ceil(x)
+    if name in ("max", "min"):
+        return max(args) if name == "max" else min(args)
+    if name in ("gcd", "lcm"):
+        return _whole(name, args)
+    if name == "binomial":
+        if any(abs(arg) > 10**4 for arg in args):
+            raise NoValue
+        return mp.binomial(*args)
+    if name == "determinant":
+        size = round(len(args) ** 0.5)
+        return mp.det(mp.matrix([args[at : at + size] for at in range(0, len(args), size)]))
+    if name == "cis":
+        return mp.cos(x) + mp.mpc(0, 1) * mp.sin(x)
+    if name in ("tan", "sec") and abs(mp.cos(x)) < mp.mpf(10) ** (-mp.dps // 2):
+        raise NoValue
+    if name in ("cot", "csc") and abs(mp.sin(x)) < mp.mpf(10) ** (-mp.dps // 2):
+        raise NoValue
+    function = _functions().get(name)
+    if function is None or len(args) != 1 or (abs(x) > 10**4 and name.endswith("h")):
+        raise NoValue
+    return function(x)
+
+
+def _whole(name: str, args: list[Any]) -> Any:
+    from math import gcd, lcm
+
+    from mpmath import mp
+
+    if any(arg != mp.nint(arg) or abs(arg) > 10**30 for arg in args):
+        raise NoValue
+    return mp.mpf((gcd if name == "gcd" else lcm)(*(int(arg) for arg in args)))
+
+
+@lru_cache(maxsize=1)
+def _functions() -> Mapping[str, Callable[[Any], Any]]:
+    from mpmath import mp
+
+    return {
+        "sin": mp.sin,
+        "cos": mp.cos,
+        "tan": mp.tan,
+        "cot": mp.cot,
+        "sec": mp.sec,
+        "csc": mp.csc,
+        "sinh": mp.sinh,
+        "cosh": mp.cosh,
+        "tanh": mp.tanh,
+        "coth": mp.coth,
+        "sech": mp.sech,
+        "csch": mp.csch,
+        "arcsin": mp.asin,
+        "arccos": mp.acos,
+        "arctan": mp.atan,
+        "arccot": mp.acot,
+        "arcsinh": mp.asinh,
+        "arccosh": mp.acosh,
+        "arctanh": mp.atanh,
+        "abs": abs,
+        "norm": abs,
+        "Re": mp.re,
+        "Im": mp.im,
+        "arg": mp.arg,
+        "erf": mp.erf,
+        "sgn": mp.sign,
+        "sign": mp.sign,
+    }
+
+
+def _is_finite(node: Node) -> bool:
+    """A sum or product over a range of numbers."""
+    if node.name not in ("sum", "prod"):
+        return False
+    low, high = node.args[1].value, node.args[2].value
+    return (
+        low is not None
+        and high is not None
+        and low.denominator == high.denominator == 1
+        and 0 <= high - low < MAX_RANGE
+    )
+
+
+def _finite(node: Node, point: Mapping[str, Any]) -> Any:
+    from mpmath import mp
+
+    from filters.verify.maths.reading.operators import BOUND
+
+    low, high = node.args[1].value, node.args[2].value
+    assert low is not None
+    assert high is not None
+    terms = (
+        _evaluate(node.args[0], {**point, BOUND: mp.mpf(at)})
+        for at in range(int(low), int(high) + 1)
+    )
+    return mp.fsum(terms) if node.name == "sum" else mp.fprod(terms)

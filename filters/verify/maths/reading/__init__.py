@@ -1,0 +1,1 @@
+"""Reading: from a normalised answer's tokens to its form."""

@@ -1,0 +1,352 @@
+"""An answer's form from its tokens: lists, relations, names. Everything in it, or Unreadable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from filters.verify.maths import nodes
+from filters.verify.maths.forms import Choice, Form, Group, Named, Phrase, Region, Relation, Value
+from filters.verify.maths.nodes import Unreadable
+from filters.verify.maths.reading.brackets import read_brackets, read_environment
+from filters.verify.maths.reading.names import read_name
+from filters.verify.maths.reading.pieces import MAX_ITEMS, flatten, is_pair, split, trim
+from filters.verify.maths.reading.regions import solve
+from filters.verify.maths.reading.tokens import Token
+from filters.verify.maths.reading.values import read_value
+from filters.verify.maths.reading.wording import option_letter, read_words
+
+MAX_NESTING = 8
+
+_SIGNS = {
+    "\\equiv": "=",
+    "=": "=",
+    "<": "<",
+    ">": ">",
+    "<=": "<=",
+    ">=": ">=",
+    "\\ne": "ne",
+    "\\approx": "~",
+}
+_FLIPPED = {">": "<", ">=": "<="}
+_SYMMETRIC = frozenset(("=", "ne", "~"))
+
+_DIVIDING = frozenset(
+    (
+        ":",
+        ".",
+        "!",
+        "?",
+        '"',
+        "’",
+        "@",
+        "\\to",
+        "\\rightarrow",
+        "\\Rightarrow",
+        "\\implies",
+        "\\sim",
+        "\\mid",
+        "\\nmid",
+        "\\parallel",
+        "\\perp",
+        "\\cong",
+        "\\mapsto",
+        "\\iff",
+        "\\Leftrightarrow",
+    )
+)
+
+Tokens = Sequence[Token]
+
+
+def read_whole(tokens: Tokens) -> Form:
+    """The form that all of the tokens spell, prose with formulas included. Raises Unreadable."""
+    try:
+        return read_answer(tokens)
+    except Unreadable:
+        phrase = read_phrase(tokens)
+        if phrase is None:
+            raise
+        return phrase
+
+
+def read_phrase(tokens: Tokens) -> Phrase | None:
+    """Words and formulas in turn; None where there are no words, or a formula cannot be read."""
+    parts: list[str | Form] = []
+    words, start, told = "", 0, False
+    for position in range(len(tokens) + 1):
+        token = tokens[position] if position < len(tokens) else None
+        divides = token is not None and _divides(tokens, position)
+        if token is not None and not divides:
+            continue
+        if position > start:
+            if words:
+                parts.append(words.strip())
+                words = ""
+            try:
+                parts.append(read_answer(tokens[start:position], MAX_NESTING - 2))
+            except Unreadable:
+                return None
+        if token is not None:
+            told = told or token.kind != "sign"
+            words += token.text.casefold() if token.kind == "sign" else f" {token.text.casefold()} "
+        start = position + 1
+    if words:
+        parts.append(" ".join(words.split()))
+    if not told or len(parts) > MAX_ITEMS or sum(isinstance(p, str) for p in parts) > MAX_ITEMS:
+        return None
+    return Phrase(tuple(" ".join(p.split()) if isinstance(p, str) else p for p in parts))
+
+
+def _divides(tokens: Tokens, position: int) -> bool:
+    """Whether a token stands between formulas: a word, a colon, an arrow."""
+    token = tokens[position]
+    if token.kind == "word":
+        return True
+    if token.text in ("\\max", "\\min"):
+        return position + 1 < len(tokens) and tokens[position + 1].kind == "word"
+    return token.text in _DIVIDING
+
+
+def read_answer(tokens: Tokens, depth: int = 0) -> Form:
+    """The form that all of the tokens spell. Raises Unreadable."""
+    if depth > MAX_NESTING:
+        raise Unreadable("nested too deeply")
+    tokens = trim(tokens)
+    if not tokens:
+        raise Unreadable("nothing is there")
+    choice = _read_choice(tokens, depth)
+    if choice is not None:
+        return choice
+    words = read_words(tokens)
+    if words is not None:
+        return words
+    tokens = _unwrap(tokens)
+    if len(tokens) == 1 and tokens[0].kind == "number" and "," in tokens[0].text:
+        return _thousands(tokens[0])
+    items, joined = split(tokens)
+    if len(items) > 1:
+        return _read_list(items, joined, depth)
+    if tokens[0].text == "\\begin":
+        whole = read_environment(tokens, read_answer, depth)
+        if whole is not None:
+            return whole
+    return read_item(tokens, depth)
+
+
+def read_item(tokens: Tokens, depth: int) -> Form:
+    """One item of a list: a relation, a bracketed group, or a value."""
+    tokens = trim(tokens)
+    if not tokens:
+        raise Unreadable("an empty item")
+    for position, token in enumerate(flatten(tokens)):
+        if token is not None and token.text in ("\\in", "\\notin"):
+            return _membership(tokens, position, depth)
+    pieces, signs = _relation(tokens)
+    if signs:
+        return _read_relation(pieces, signs, depth)
+    group = read_brackets(tokens, read_answer, depth)
+    return group if group is not None else _both_signs(read_value(tokens))
+
+
+def _both_signs(form: Form) -> Form:
+    """±3 is 3 and -3; everything else is itself."""
+    if not isinstance(form, Value) or not nodes.has(form.node, "plusminus"):
+        return form
+    signs = (replace(form, node=nodes.with_sign(form.node, upper)) for upper in (True, False))
+    return Group("", tuple(signs), "or")
+
+
+def _unwrap(tokens: Tokens) -> Tokens:
+    """Without the quotation marks or the one pair of braces around everything.
+
+    Braces around a list at the top are a set's, its backslashes lost.
+    """
+    for _ in range(4):
+        ends = tokens[0].text, tokens[-1].text
+        if len(tokens) > 2 and ends in (("'", "'"), ('"', '"'), ("`", "'"), ("`", "`")):
+            tokens = tokens[1:-1]
+            continue
+        whole = ends == ("{", "}") and is_pair(tokens)
+        if not whole or len(tokens) < 3:
+            break
+        if len(split(tokens[1:-1])[0]) > 1:
+            return [Token("command", "\\{"), *tokens[1:-1], Token("command", "\\}")]
+        tokens = tokens[1:-1]
+    return tokens
+
+
+def _thousands(token: Token) -> Form:
+    """1,234 is a number, and may be a list of two."""
+    value = read_value([token])
+    if "." in token.text or not isinstance(value, Value):
+        return value
+    parts = tuple(read_value([Token("number", part)]) for part in token.text.split(","))
+    return Value(value.node, others=(Group("", parts),))
+
+
+def _read_choice(tokens: Tokens, depth: int) -> Form | None:
+    """(C), C., (C) 14: an option's letter, and what the option says."""
+    found = option_letter(tokens)
+    if found is None:
+        return None
+    letter, rest = found
+    rest = trim(rest)
+    if not rest:
+        return Choice(letter)
+    if option_letter(rest) is not None:
+        raise Unreadable("several options")
+    return Choice(letter, read_answer(rest, depth + 1))
+
+
+def _read_list(items: list[Tokens], joined: str, depth: int) -> Form:
+    """A bare list. A name given once holds for the unnamed items that follow it: x = 1, 2."""
+    forms: list[Form] = []
+    for item in items:
+        form = read_item(item, depth)
+        signs = isinstance(form, Group) and not form.ends
+        forms.extend(form.items if isinstance(form, Group) and signs else [form])
+    region = solve(forms, joined)
+    if region is not None:
+        return region
+    first = forms[0]
+    if (
+        isinstance(first, Named)
+        and not isinstance(first.form, Group | Region)
+        and not any(isinstance(form, Named | Relation) for form in forms[1:])
+    ):
+        return Named(first.name, Group("", (first.form, *forms[1:]), joined))
+    if isinstance(first, Named) and all(
+        isinstance(form, Group) and form.ends == "()" for form in (first.form, *forms[1:])
+    ):
+        return Named(first.name, Group("", (first.form, *forms[1:]), joined))
+    names = {form.name for form in forms if isinstance(form, Named)}
+    whole = all(isinstance(form, Named) and not _is_region(form) for form in forms)
+    if len(names) == 1 and whole:
+        inner: list[Form] = []
+        for form in forms:
+            given = form.form if isinstance(form, Named) else form
+            both = isinstance(given, Group) and not given.ends
+            inner.extend(given.items if isinstance(given, Group) and both else [given])
+        return Named(names.pop(), Group("", tuple(inner), joined))
+    return Group("", _assignments(forms), joined)
+
+
+def _is_region(form: Form) -> bool:
+    return isinstance(form, Named) and (
+        isinstance(form.form, Region)
+        or (isinstance(form.form, Group) and form.form.ends in ("[)", "(]", "()", "[]"))
+    )
+
+
+def _assignments(forms: list[Form]) -> tuple[Form, ...]:
+    """a = 5, b = 2; a = 7, b = 2 as two assignments of the same names."""
+    names = [form.name for form in forms if isinstance(form, Named)]
+    count = len(dict.fromkeys(names))
+    if len(names) != len(forms) or count < 2 or len(forms) % count or len(forms) == count:
+        return tuple(forms)
+    rows = [forms[at : at + count] for at in range(0, len(forms), count)]
+    if any([f.name for f in row if isinstance(f, Named)] != names[:count] for row in rows):
+        return tuple(forms)
+    return tuple(Group("", tuple(row)) for row in rows)
+
+
+def _membership(tokens: Tokens, position: int, depth: int) -> Form:
+    if tokens[position].text == "\\notin":
+        raise Unreadable("\\notin")
+    name = read_name(tokens[:position])
+    if name is None:
+        raise Unreadable("membership of something")
+    form = read_item(tokens[position + 1 :], depth + 1)
+    if isinstance(form, Group) and form.ends == "{}":
+        form = Group("", form.items)
+    return Named(name, form)
+
+
+def _relation(tokens: Tokens) -> tuple[list[Tokens], list[str]]:
+    """The sides and signs of a relation that stand in no bracket."""
+    sides: list[Tokens] = []
+    signs: list[str] = []
+    start = 0
+    for position, token in enumerate(flatten(tokens)):
+        if token is None or token.kind == "word" or token.text not in _SIGNS:
+            continue
+        if position == start and token.text == "=" and signs and signs[-1] in ("<", ">"):
+            signs[-1] += "="  # < =
+            start = position + 1
+            continue
+        sides.append(tokens[start:position])
+        signs.append(_SIGNS[token.text])
+        start = position + 1
+    sides.append(tokens[start:])
+    return sides, signs
+
+
+def _read_relation(pieces: list[Tokens], signs: list[str], depth: int) -> Form:
+    if not pieces[0]:
+        if signs[0] not in ("=", "~"):
+            raise Unreadable("a relation without its left side")
+        pieces, signs = pieces[1:], signs[1:]
+        if not signs:
+            return read_answer(pieces[0], depth + 1)
+    if not all(pieces):
+        raise Unreadable("a relation without one of its sides")
+    if set(signs) <= {"=", "~"}:
+        named = _read_equalities(pieces, signs, depth)
+        if named is not None:
+            return named
+    if "ne" in signs and len(signs) > 1:
+        raise Unreadable("a chain with ≠")
+    sides = tuple(_read_side(piece) for piece in pieces)
+    if signs[0] in _FLIPPED:
+        if not all(sign in _FLIPPED for sign in signs):
+            raise Unreadable("a chain of unlike relations")
+        sides, signs = sides[::-1], [_FLIPPED[sign] for sign in reversed(signs)]
+    if len({sign in _SYMMETRIC for sign in signs}) > 1 or any(sign in _FLIPPED for sign in signs):
+        raise Unreadable("a chain of unlike relations")
+    relation = Relation(sides, tuple(signs))
+    region = solve([relation], "")
+    return region if region is not None else relation
+
+
+def _read_side(tokens: Tokens) -> Value:
+    side = read_value(tokens)
+    if not isinstance(side, Value):
+        raise Unreadable("a side that is no expression")
+    return side
+
+
+def _read_equalities(pieces: list[Tokens], signs: list[str], depth: int) -> Form | None:
+    """x = … = value, 2 + 3 = 5, a + b = 7. None for an equation that gives nothing a value."""
+    name = read_name(pieces[0])
+    if name is not None:
+        last = read_item(pieces[-1], depth + 1)
+        if signs[-1] == "~":
+            last = _approximate(last)
+            if len(pieces) > 2:
+                last = read_item(pieces[-2], depth + 1)
+        elif len(pieces) > 2:
+            middle = [read_value(piece) for piece in pieces[1:-1]]
+            chain = Relation((*_values(middle), *_values([last])), tuple(signs[1:]))
+            return Named(name, chain)
+        return Named(name, last)
+    values = [read_brackets(piece, read_answer, depth) or read_value(piece) for piece in pieces]
+    if len(pieces) == 2:
+        left = values[0]
+        if isinstance(left, Value) and nodes.is_numeric(left.node) and signs == ["="]:
+            turned = read_name(pieces[1])
+            if turned is not None and len(pieces[1]) == 1:
+                return Named(turned, left)
+    return Relation(_values(values), tuple(signs))
+
+
+def _values(forms: Sequence[Form]) -> tuple[Value, ...]:
+    if not all(isinstance(form, Value) for form in forms):
+        raise Unreadable("an equation between something other than values")
+    return tuple(form for form in forms if isinstance(form, Value))
+
+
+def _approximate(form: Form) -> Form:
+    if isinstance(form, Value):
+        return Value(form.node, form.unit, form.percent, True, form.compound)
+    raise Unreadable("an approximation of something")

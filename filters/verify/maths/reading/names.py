@@ -1,0 +1,77 @@
+"""What an answer calls what it gives: the left side of x = 5, f(x) = …, P(X = 4) = …"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from filters.verify.maths.reading.pieces import is_pair, split, trim
+from filters.verify.maths.reading.tokens import GREEK, Token
+
+_NAMING = frozenset(("\\angle", "\\triangle", "\\widehat", "\\odot"))
+
+Tokens = Sequence[Token]
+
+
+def read_name(tokens: Tokens) -> str | None:
+    """The name left of an equals sign, as its tokens spell it; None for an expression.
+
+    A symbol, f(x), P(X = 4), (x, y), ∠ABC, max f, or words.
+    """
+    tokens = trim(tokens)
+    if not tokens:
+        return None
+    texts = [token.text.lstrip("\\") for token in tokens]
+    kinds = {token.kind for token in tokens}
+    if "number" not in kinds and kinds <= {"word"}:
+        return " ".join(texts).lower()
+    at = 0
+    if tokens[0].text in _NAMING or tokens[0].text in ("\\max", "\\min"):
+        at = 1
+    elif tokens[0].text == "|" and len(tokens) == 3 and tokens[2].text == "|":
+        return "".join(texts) if tokens[1].kind == "letter" and len(tokens[1].text) > 1 else None
+    elif tokens[0].text == "(":
+        if not is_pair(tokens):
+            return None
+        inner, _ = split(tokens[1:-1])
+        names = [read_name(piece) for piece in inner]
+        if len(names) > 1 and None not in names:
+            return "(" + ",".join(name or "" for name in names) + ")"
+        return None
+    if at >= len(tokens) or not _is_symbol(tokens[at]):
+        return None
+    at = _after_scripts(tokens, at + 1)
+    if at < len(tokens) and tokens[at].text == "(" and is_pair(tokens[at:]):
+        head = tokens[at - 1] if at == 1 else tokens[0]
+        plain = head.kind == "command" or (
+            head.kind == "letter"
+            and (head.text.isupper() or head.text in "fghpqrsuvy" or " " in head.text)
+        )
+        if not plain and at == 1:
+            return None
+        return "".join(texts)
+    return "".join(texts) if at == len(tokens) else None
+
+
+def _is_symbol(token: Token) -> bool:
+    if token.kind == "letter":
+        return not (token.text == "i" and not token.upright)
+    return token.kind == "word" or (token.kind == "command" and token.text[1:] in GREEK)
+
+
+def _after_scripts(tokens: Tokens, at: int) -> int:
+    """The index after a symbol's primes and subscript."""
+    while at < len(tokens) and tokens[at].text in ("'", "’", "_"):
+        if tokens[at].text != "_":
+            at += 1
+            continue
+        at += 1
+        if at < len(tokens) and tokens[at].text == "{":
+            depth = 0
+            while at < len(tokens):
+                depth += (tokens[at].text == "{") - (tokens[at].text == "}")
+                at += 1
+                if not depth:
+                    break
+        else:
+            at += 1
+    return at

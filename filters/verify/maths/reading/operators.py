@@ -1,0 +1,110 @@
+"""Sums, products, integrals, limits and determinants: read whole, compared by structure.
+
+A finite sum or product over numbers, and a determinant of numbers, has a value and gets it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from filters.verify.maths import nodes
+from filters.verify.maths.nodes import Node, Unreadable
+
+if TYPE_CHECKING:
+    from filters.verify.maths.reading.expressions import Reader
+
+MAX_SIZE = 6
+BOUND = "bound variable"
+"""The name that every bound variable gets."""
+
+
+def read_operator(reader: Reader, kind: str) -> Node:
+    """What follows \\sum, \\prod, \\int or \\lim."""
+    if kind == "lim":
+        return _limit(reader)
+    if kind == "int":
+        return _integral(reader)
+    variable, low = "", nodes.number(0)
+    if reader.peek().text == "_":
+        reader.at += 1
+        reader.expect("{")
+        named = reader.primary()
+        if named == nodes.IMAGINARY:
+            named = nodes.symbol("i")
+        if named.head != "symbol":
+            raise Unreadable("the index of a sum")
+        variable = named.name
+        reader.expect("=")
+        low = reader.sum()
+        reader.expect("}")
+    high = nodes.symbol("?")
+    if reader.peek().text == "^":
+        reader.at += 1
+        high = reader.argument(exponent=True)
+    if not variable or high == nodes.symbol("?"):
+        raise Unreadable("a sum without its range")
+    body = reader.term()
+    if variable == "i":  # an index, not the imaginary unit
+        body = _replace(body, nodes.IMAGINARY, nodes.symbol("i"))
+    return Node("opaque", (nodes.rename(body, variable, BOUND), low, high), kind)
+
+
+def _replace(node: Node, old: Node, new: Node) -> Node:
+    if node == old:
+        return new
+    if not node.args:
+        return node
+    args = tuple(_replace(arg, old, new) for arg in node.args)
+    return Node(node.head, args, node.name, node.value, node.literal)
+
+
+def _limit(reader: Reader) -> Node:
+    reader.expect("_")
+    reader.expect("{")
+    variable = reader.primary()
+    if variable.head != "symbol" or reader.take().text not in ("\\to", "\\rightarrow"):
+        raise Unreadable("a limit")
+    target = reader.sum()
+    side = ""
+    if reader.peek().text == "^":
+        reader.at += 1
+        side = reader.take().text
+    reader.expect("}")
+    body = nodes.rename(reader.term(), variable.name, BOUND)
+    return Node("opaque", (body, target), f"lim{side}")
+
+
+def _integral(reader: Reader) -> Node:
+    limits: list[Node] = []
+    if reader.peek().text == "_":
+        reader.at += 1
+        limits.append(reader.argument(exponent=True))
+        reader.expect("^")
+        limits.append(reader.argument(exponent=True))
+    reader.integrals += 1
+    integrand = nodes.number(1) if reader.at_differential() else reader.sum()
+    reader.integrals -= 1
+    reader.expect("d")
+    variable = nodes.symbol(reader.take().text)
+    if limits:
+        return Node("opaque", (nodes.rename(integrand, variable.name, BOUND), *limits), "int")
+    return Node("opaque", (integrand, variable), "antiderivative")
+
+
+def read_determinant(reader: Reader) -> Node:
+    """\\begin{vmatrix} … \\end{vmatrix} inside an expression."""
+    start = reader.at - 1
+    if reader.peek().text != "{":
+        raise Unreadable("an environment without a name")
+    from filters.verify.maths.reading.environments import environment_end, read_rows
+
+    end, name = environment_end(reader.tokens, start)
+    if name != "vmatrix":
+        raise Unreadable(f"{name} inside an expression")
+    rows = read_rows(reader.tokens, start, end)
+    reader.at = end
+    if len(rows) > MAX_SIZE or any(len(row) != len(rows) for row in rows):
+        raise Unreadable("a determinant that is not square")
+    from filters.verify.maths.reading.expressions import parse_expression
+
+    return nodes.call("determinant", *(parse_expression(cell) for row in rows for cell in row))

@@ -1,0 +1,113 @@
+"""Answers in words, and the letters of options."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from filters.verify.maths import nodes
+from filters.verify.maths.forms import Choice, Form, Value, Words
+from filters.verify.maths.reading.tokens import AND, OR, Token
+
+MAX_WORDS = 12
+
+NOTHING = "no solution"
+_SYNONYMS = {
+    "no solutions": NOTHING,
+    "none": NOTHING,
+    "empty set": NOTHING,
+    "the empty set": NOTHING,
+    "无解": NOTHING,
+    "does not exist": "undefined",
+    "dne": "undefined",
+    "no real solutions": "no real solution",
+    "true": "true",
+    "all real number": "all real numbers",
+    "both": "both",
+}
+_COUNTING = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+    "fifteen sixteen seventeen eighteen nineteen twenty"
+)
+_NUMBERS = {word: value for value, word in enumerate(_COUNTING.split())}
+_TENS = "thirty forty fifty sixty seventy eighty ninety"
+_NUMBERS |= {word: 10 * (place + 3) for place, word in enumerate(_TENS.split())}
+_LETTERS = frozenset("ABCDEFGHIJ")
+_JOINTS = frozenset((",", "-", "'", "’", "."))
+
+
+def number_word(text: str) -> int | None:
+    """The whole number up to ninety that a word names."""
+    return _NUMBERS.get(text.lower())
+
+
+REALS = frozenset(("all real numbers", "all reals", "real numbers", "the real numbers"))
+
+
+def read_words(tokens: Sequence[Token]) -> Form | None:
+    """Words alone: their text, or the number they name. None where anything else is there."""
+    if tokens[0].text == "\\emptyset" and len(tokens) == 1:
+        return Words(NOTHING)
+    if [token.text for token in tokens] == ["\\{", "\\}"]:
+        return Words(NOTHING)
+    texts = []
+    for position, token in enumerate(tokens):
+        inner = 0 < position < len(tokens) - 1
+        lone = token.kind == "letter" and position and len(token.text) == 1 and token.space
+        joint = inner and token.text in _JOINTS and len(tokens) > 2
+        if not (lone or joint or token.kind == "word"):
+            return _bare_run(tokens)
+        texts.append(token.text)
+    if texts[0].lower() in AND | OR and len(texts) == 1:
+        return None
+    if len(texts) == 1 and len(texts[0]) == 1 and texts[0].isascii():
+        if texts[0] in _LETTERS:
+            return Choice(texts[0])
+        return Value(nodes.symbol(texts[0]))
+    if any(text.lower() in OR for text in texts):
+        return None
+    text = " ".join(texts).casefold().replace(" - ", "-").replace(" ' ", "'").replace(" ,", ",")
+    if text in _NUMBERS:
+        return Value(nodes.number(_NUMBERS[text]))
+    tens, _, unit = text.partition("-")
+    if unit in _NUMBERS and _NUMBERS.get(tens, 0) >= 20 and 0 < _NUMBERS[unit] < 10:
+        return Value(nodes.number(_NUMBERS[tens] + _NUMBERS[unit]))
+    if text in REALS:
+        text = "all real numbers"
+    return Words(_SYNONYMS.get(text, text)) if len(texts) <= MAX_WORDS else None
+
+
+def _bare_run(tokens: Sequence[Token]) -> Form | None:
+    """A run of three letters and no space: a word for another such run, else a product."""
+    letters = all(
+        token.kind == "letter" and len(token.text) == 1 and (not position or not token.space)
+        for position, token in enumerate(tokens)
+    )
+    if not letters or len(tokens) < 3:
+        return None
+    product = nodes.Node("multiply", tuple(_letter(token.text) for token in tokens))
+    return Value(product, others=(Words("".join(token.text for token in tokens)),))
+
+
+def _letter(name: str) -> nodes.Node:
+    return {"e": nodes.E, "i": nodes.IMAGINARY}.get(name) or nodes.symbol(name)
+
+
+def option_letter(tokens: Sequence[Token]) -> tuple[str, Sequence[Token]] | None:
+    """An option's letter and what follows it: (C), C., C:, (C) 14, Option C."""
+    texts = [token.text for token in tokens[:4]]
+    if texts and texts[0].lower() in ("option", "choice", "answer") and len(texts) > 1:
+        return option_letter(tokens[1:]) or None
+    if len(texts) >= 3 and texts[0] == "(" and texts[1] in _LETTERS and texts[2] == ")":
+        rest = tokens[3:]
+        if rest and (rest[0].text in ("^", "_", "!", "'", "+", "-", "*", "/", "=", "(")):
+            return None
+        # A product in brackets, (A)5, is not what anybody writes; a letter with its value is.
+        if not rest or rest[0].space or tokens[1].upright or rest[0].upright:
+            return texts[1], rest
+        return None
+    if texts and texts[0] in _LETTERS and tokens[0].kind in ("letter", "word"):
+        if len(texts) == 1:
+            return texts[0], []
+        if texts[1] in (".", ")") or (texts[1] == ":" and len(texts) > 2):
+            return texts[0], tokens[2:]
+    return None
