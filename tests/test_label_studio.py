@@ -91,7 +91,7 @@ def test_tasks_fill_the_text_areas(tasks: list[dict[str, Any]]) -> None:
             assert result["value"]["text"] == [data[result["from_name"]]]
 
 
-def test_the_interface_lies_beside_the_tasks(tasks: object, tmp_path: Path) -> None:
+def test_the_interface_is_written_next_to_the_tasks(tasks: object, tmp_path: Path) -> None:
     assert (tmp_path / "tasks.xml").read_text() == labeling_config()
 
 
@@ -145,7 +145,7 @@ def test_an_edit_that_breaks_the_answer_is_flagged(
         run, export_of(tmp_path, annotated(tasks[0], wrong, choice("decision", "accept")))
     )
     assert imported.flagged == {tasks[0]["data"]["sample_id"]: ("correctness: wrong",)}
-    assert "correctness: wrong" in "\n".join(imported.lines())
+    assert "correctness: wrong" in "\n".join(imported.format_lines())
 
 
 def test_an_edit_of_an_older_text_is_refused(
@@ -165,7 +165,7 @@ def test_an_edit_of_an_older_text_is_refused(
     assert shown["version"] > 0
 
 
-def test_another_runs_samples_are_told(
+def test_another_runs_samples_are_reported(
     run: Path, tasks: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     data = {**tasks[0]["data"], "sample_id": "0123456789abcdef-0"}
@@ -239,14 +239,15 @@ def test_through_the_real_program(
         "/api/projects", json={"title": "run", "label_config": labeling_config()}
     ).raise_for_status()
     place = f"/api/projects/{project.json()['id']}"
-    taken = program.post(f"{place}/import?return_task_ids=true", json=tasks).raise_for_status()
-    assert taken.json()["task_count"] == taken.json()["prediction_count"] == len(tasks)
-    for number, task_id in enumerate(taken.json()["task_ids"]):
+    response = program.post(f"{place}/import?return_task_ids=true", json=tasks).raise_for_status()
+    counts = response.json()
+    assert counts["task_count"] == counts["prediction_count"] == len(tasks)
+    for number, task_id in enumerate(counts["task_ids"]):
         results = program.get(f"/api/tasks/{task_id}").json()["predictions"][0]["result"]
         if number == 1:
             results[0]["value"]["text"] = ["Rewritten by a person."]
-        word = choice("decision", "reject" if number == 0 else "accept")
-        answer = {"result": [*results, word] + [choice("reason", "wrong")] * (number == 0)}
+        decision = choice("decision", "reject" if number == 0 else "accept")
+        answer = {"result": [*results, decision] + [choice("reason", "wrong")] * (number == 0)}
         program.post(f"/api/tasks/{task_id}/annotations/", json=answer).raise_for_status()
     file = tmp_path / "export.json"
     file.write_bytes(program.get(f"{place}/export?exportType=JSON").raise_for_status().content)

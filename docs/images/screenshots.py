@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from factory.report.snapshot import take_snapshot
 from factory.report.write import write_report
-from factory.view.app import serving
+from factory.view.app import serve_in_background
 from factory.view.import_reviews import Recorder
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
@@ -95,7 +95,7 @@ def take_build(run: Path, folder: Path) -> None:
     kept = mixed.filter(pl.col("decision") == "keep").sort("n_tokens", "sample_id")["sample_id"]
     report = write_report(run).as_uri()
     review(run)
-    with chromium() as browser, serving(run, port=0) as address:
+    with chromium() as browser, serve_in_background(run, port=0) as address:
         desktop = browser.new_page(viewport={"width": 1200, "height": 800}, device_scale_factor=1.5)
         shoot(desktop, report, folder / "report.png")
         shoot(desktop, f"{address}/samples/{kept[len(kept) // 2]}", folder / "sample.png")

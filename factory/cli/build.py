@@ -38,7 +38,7 @@ def build(recipe: Path, assignments: tuple[str, ...], run: Path | None, watch: b
     from factory.corpus.assembly.assemble import build_assembly
     from factory.corpus.assembly.statistics import print_assembly
     from factory.recipe.assembly import Assembly, load_build
-    from factory.report.tables import print_funnel, print_outcome
+    from factory.report.tables import print_corpus, print_funnel
 
     loaded = load_build(recipe, assignments)
     directory = run or RUNS / loaded.name
@@ -48,14 +48,14 @@ def build(recipe: Path, assignments: tuple[str, ...], run: Path | None, watch: b
     with _watching(directory) if watch else nullcontext():
         funnel = build(loaded, directory, stderr())
     print_funnel(loaded.name, funnel, stdout())
-    print_outcome(directory, funnel, stdout())
+    print_corpus(directory, funnel, stdout())
 
 
 @contextmanager
 def _watching(run: Path) -> Iterator[None]:
-    from factory.view.app import serving
+    from factory.view.app import serve_in_background
 
-    with serving(run, port=None) as address:
+    with serve_in_background(run, port=None) as address:
         click.echo(f"watch at {address}/", err=True)
         yield
 

@@ -21,7 +21,7 @@ def show(run: Path, as_json: bool) -> None:
     """
     from factory.corpus.assembly.statistics import FILE, load_report, print_assembly
     from factory.judging.funnel import load_funnel
-    from factory.report.tables import print_funnel, print_outcome
+    from factory.report.tables import print_corpus, print_funnel
 
     funnel = load_funnel(run)
     if as_json:
@@ -30,7 +30,7 @@ def show(run: Path, as_json: bool) -> None:
     print_funnel(run.name, funnel, stdout())
     if (run / FILE).exists():
         print_assembly(load_report(run), stdout())
-    print_outcome(run, funnel, stdout())
+    print_corpus(run, funnel, stdout())
 
 
 @click.command()
@@ -135,11 +135,11 @@ def samples(run: Path, full: bool, **which: Any) -> None:
     """Print samples of a run by what became of them, with what the filters found marked."""
     from factory.judging.verdicts import all_filters
     from factory.recipe.build import recipe_of_run
-    from factory.report.browse import find_samples, told
+    from factory.report.browse import find_samples, format_sample
 
     filters = all_filters(recipe_of_run(run))
     for row in find_samples(run, filters, **which):
-        echo(told(row, filters, full=full))
+        echo(format_sample(row, filters, full=full))
 
 
 @click.command(name="export-tasks")
@@ -175,4 +175,4 @@ def import_annotations(run: Path, file: Path) -> None:
     """Take Label Studio's annotations up as reviews; edits are verified, then build again."""
     from factory.view.label_studio import import_annotations
 
-    echo(import_annotations(run, file).lines())
+    echo(import_annotations(run, file).format_lines())

@@ -10,7 +10,7 @@ from factory.core.errors import RunError
 from factory.evaluation.result import Evaluation, load_evaluation
 from factory.evaluation.scores import ALL, span_of
 from factory.report.chart import Figure, Rows
-from factory.report.training_figures import write_over_steps
+from factory.report.training_figures import write_training_figures
 
 NAME = "training"
 
@@ -21,7 +21,7 @@ def write_figure(directories: Sequence[Path], out: Path) -> Path:
     Raises RunError where a directory is no evaluation, or has no step, or two are one point.
     """
     figures = training_figures([load_evaluation(path) for path in directories])
-    return write_over_steps("Evaluation over training", figures, out, NAME)
+    return write_training_figures("Evaluation over training", figures, out, NAME)
 
 
 def training_figures(evaluations: Sequence[Evaluation]) -> list[Figure]:

@@ -1,4 +1,4 @@
-"""Browsing a run's samples by what became of them."""
+"""Find samples of a run by their verdict, and format one for a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from factory.core.errors import RunError
 from factory.core.run_dir import sample_parts
 from factory.judging.metrics import measured_frame, prompt_frame
 from factory.judging.verdicts import load_verdicts
-from factory.report.highlight import excerpt, listed, marked, offences
+from factory.report.highlight import find_flagged, list_flagged, mark_excerpt, mark_text
 from filters.base import Filter, Rule
 
 
@@ -27,9 +27,10 @@ def find_samples(
     limit: int = 5,
     seed: int = 0,
 ) -> Iterator[dict[str, Any]]:
-    """Samples that match, chosen by a seeded draw: verdict, text and what `filters` measured.
+    """Yield at most `limit` matching samples, drawn with `seed`.
 
-    Raises RunError for a reason that no sample of the run has, naming those that some have.
+    Each row has the verdict, the text and the metrics of `filters`. Raises RunError that lists the
+    run's reasons if no sample matches.
     """
     verdicts = load_verdicts(run)
     columns = ["sample_id", "prompt_id", "index", "decision", "reason", "filter"]
@@ -42,7 +43,7 @@ def find_samples(
     if rows.is_empty():
         known = verdicts.select(pl.col("reason").drop_nulls().unique().sort()).collect()
         raise RunError(
-            f"{run} has no such sample; its reasons are {', '.join(known['reason']) or 'none'}"
+            f"{run} has no matching sample; its reasons are {', '.join(known['reason']) or 'none'}"
         )
     chosen = rows.sort("sample_id").sample(min(limit, rows.height), seed=seed, shuffle=True)
     prompts = prompt_frame(run, verifiers=False)
@@ -58,35 +59,37 @@ def find_samples(
 def rule_frame(
     run: Path, part: Path, prompts: pl.DataFrame, filters: Mapping[str, Filter]
 ) -> pl.DataFrame:
-    """All that rules read of a part's samples: base columns, metrics, the prompt's pass rate."""
+    """Return all columns that rules read: base columns, metrics and the prompt's pass rate."""
     rates = pl.read_parquet(run / "pass_rates.parquet")
     measured = measured_frame(run, part, prompts, filters)
     return measured.join(rates, on="prompt_id", how="left", maintain_order="left")
 
 
 def broken_rules(rules: Sequence[Rule], sample: pl.DataFrame) -> list[Rule]:
-    """The rules that take the one sample of a frame."""
+    """Return the rules that match the one sample of a frame."""
     known = [rule for rule in rules if set(rule.when.meta.root_names()) <= set(sample.columns)]
     return [rule for rule in known if sample.select(rule.when.fill_null(False)).item()]
 
 
-def told(row: Mapping[str, Any], filters: Mapping[str, Filter], *, full: bool) -> Iterator[str]:
-    """A sample in lines: what became of it and why, then its text with what offended marked."""
-    found = offences(row["text"], row)
+def format_sample(
+    row: Mapping[str, Any], filters: Mapping[str, Filter], *, full: bool
+) -> Iterator[str]:
+    """Yield the lines that show a sample: its verdict and why, then its text with marked spans."""
+    found = find_flagged(row["text"], row)
     verdict = row["decision"] + (f": {row['reason']}" if row["reason"] else "")
     head = f"=== {row['sample_id']}  {verdict}  {row['n_tokens']} tokens, {row['source']}"
     yield click.style(head, bold=True)
-    judge = filters.get(row["filter"] or "")
-    for rule in broken_rules(judge.rules(), pl.DataFrame([row])) if judge else ():
+    filter_ = filters.get(row["filter"] or "")
+    for rule in broken_rules(filter_.rules(), pl.DataFrame([row])) if filter_ else ():
         if rule.reason == row["reason"]:
-            yield f"    {rule.metric} is {in_short(row[rule.metric])}, wanted: {rule.bound}"
-    yield from (f"    {line}" for line in listed(row["text"], found))
-    yield marked(row["text"], found) if full else excerpt(row["text"], found)
+            yield f"    {rule.metric} is {format_value(row[rule.metric])}, required: {rule.bound}"
+    yield from (f"    {line}" for line in list_flagged(row["text"], found))
+    yield mark_text(row["text"], found) if full else mark_excerpt(row["text"], found)
     yield ""
 
 
-def in_short(value: Any) -> str:
-    """A metric's value as a line or a table shows it."""
+def format_value(value: Any) -> str:
+    """Format a metric's value for a line or a table cell, in at most 80 characters."""
     if value is None:
         return "–"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""What every figure is made of: Vega-Lite over rows, with an axis, a colour and a legend each."""
+"""Building blocks of the figures: Vega-Lite charts over rows, axes, colours and tooltips."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ Rows = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart, what it shows in words, and the rows behind it for those who cannot see it."""
+    """A chart with its title, a note that explains it, and the rows it is drawn from."""
 
     name: str
     title: str
     note: str
-    specs: list[dict[str, Any]]  # more than one where one measure a chart reads better
+    specs: list[dict[str, Any]]  # several where each measure has its own chart
     rows: Rows
-    shares: Sequence[str] = ("share", "occupancy")  # columns that read as percentages
+    shares: Sequence[str] = ("share", "occupancy")  # columns that are formatted as percentages
 
 
 def chart(rows: Rows, mark: Any, height: int = 220, **encoding: Any) -> dict[str, Any]:
@@ -31,8 +31,11 @@ def chart(rows: Rows, mark: Any, height: int = 220, **encoding: Any) -> dict[str
     }
 
 
-def bars(names: Iterable[str]) -> int:
-    """As high as so many bars need. A step would do, but not in a chart that fits its container."""
+def bar_chart_height(names: Iterable[str]) -> int:
+    """Return the height in pixels for one bar per distinct name.
+
+    Vega-Lite's `step` can't be used: it does not work in a chart that fits its container.
+    """
     return 24 * len(set(names)) + 12
 
 
@@ -46,12 +49,12 @@ def color(field: str, scale: Mapping[str, Any] | None = None) -> dict[str, Any]:
     return found if scale is None else {**found, "scale": scale}
 
 
-def tips(*fields: str) -> list[dict[str, Any]]:
+def tooltip(*fields: str) -> list[dict[str, Any]]:
     return [{"field": field} for field in fields]
 
 
-def in_brief(count: float) -> str:
-    """A count as short as a label wants it: 9,120, 12.3k, 4.56M."""
+def format_count(count: float) -> str:
+    """Format a count for a label: 9,120, 12.3k, 4.56M."""
     for size, suffix in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if count >= size:
             return f"{count / (size if size > 1e4 else 1e3):.3g}{suffix}"

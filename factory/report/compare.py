@@ -1,7 +1,7 @@
-"""Two runs beside each other: funnels, distributions, and the rows that differ.
+"""Compare two runs: funnels, distributions, and the samples and rows that differ.
 
-Samples with the same id and the same text are the same sample, so that a changed verdict is the
-recipe's doing. Where the texts differ the runs sampled anew, and prompts are compared instead.
+Samples with the same id and text are treated as the same sample; a changed verdict is then an
+effect of the recipe. Runs that sampled different texts are compared by prompt.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ from factory.report.snapshot import Snapshot, scan_part, take_snapshot
 Rows = list[dict[str, Any]]
 
 EXAMPLES = 50
-SHOWN = 8  # of them, on a terminal
+SHOWN = 8  # examples shown on a terminal
 QUANTILES = {"5%": 0.05, "25%": 0.25, "50%": 0.5, "75%": 0.75, "95%": 0.95}
-QUESTION = 160  # characters of one that are shown
+QUESTION = 160  # characters shown of a question
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What differs between two runs. `changed` counts verdicts of the samples both hold."""
+    """The differences between two runs. `changed` counts changed verdicts of common samples."""
 
     first: str
     second: str
     missing: list[str]
     funnel: Rows  # stage, reason, samples and share of each, change
-    distributions: Rows  # measure, run, and a column a quantile
+    distributions: Rows  # measure, run, and one column per quantile
     same_samples: int
-    changed: Rows  # before, after, samples: first those that were kept, or are
-    changed_samples: Rows  # sample_id, before, after: in the same order
-    prompts: Rows  # prompt_id, question, kept share of each: the largest differences
+    changed: Rows  # before, after, samples; changes from or to "keep" first
+    changed_samples: Rows  # sample_id, before, after; in the same order
+    prompts: Rows  # prompt_id, question, share kept in each run; largest differences first
     only_first: int  # corpus rows
     only_second: int
-    lengths: Rows  # for the figure
-    pass_rates: Rows
+    lengths: Rows  # rows of the figure
+    pass_rates: Rows  # rows of the figure
 
     def text(self) -> str:
-        """For a terminal."""
-        return "\n".join(self._lines())
+        """Format the comparison for a terminal."""
+        return "\n".join(self._format_lines())
 
     def html(self) -> str:
-        """One self-contained page."""
+        """Format the comparison as one self-contained HTML page."""
         from factory.report.figures import compared_lengths, compared_pass_rates
         from factory.report.page import comparison_page
 
@@ -56,7 +56,7 @@ class Comparison:
         figures += [compared_pass_rates(self.pass_rates)] if self.pass_rates else []
         return comparison_page(f"{self.first} and {self.second}", figures, comparison=self)
 
-    def _lines(self) -> Iterator[str]:
+    def _format_lines(self) -> Iterator[str]:
         yield f"{self.first} against {self.second}"
         yield from (f"missing: {what}" for what in self.missing)
         yield ""
@@ -69,11 +69,11 @@ class Comparison:
         yield ""
         yield f"{'quantiles':<22} {'':<6}" + "".join(f" {name:>9}" for name in QUANTILES)
         for row in self.distributions:
-            values = "".join(f" {_number(row[name]):>9}" for name in QUANTILES)
+            values = "".join(f" {_format_number(row[name]):>9}" for name in QUANTILES)
             yield f"{row['measure']:<22} {row['run']:<6}{values}"
         yield ""
         if self.same_samples:
-            yield f"{self.same_samples:,} samples are in both; verdicts that changed:"
+            yield f"{self.same_samples:,} samples are in both runs; changed verdicts:"
             for row in self.changed:
                 yield f"  {row['samples']:>8,}  {row['before']} → {row['after']}"
             for row in self.changed_samples[:SHOWN]:
@@ -81,7 +81,7 @@ class Comparison:
             if not self.changed:
                 yield "  none"
         else:
-            yield "no sample is in both"
+            yield "no sample is in both runs"
         if self.prompts:
             yield "prompts whose acceptance differs most:"
         for row in self.prompts[:SHOWN]:
@@ -91,12 +91,12 @@ class Comparison:
 
 
 def compare(run_a: Path, run_b: Path) -> Comparison:
-    """Compare two runs as far as both can be read. Raises RunError where one is no run."""
+    """Compare what can be read of two runs. Raises RunError where one is no run directory."""
     first, second = take_snapshot(run_a), take_snapshot(run_b)
     same = _same_samples(first, second)
     kept = (pl.col("before") == "keep") | (pl.col("after") == "keep")
-    moved = same.filter(pl.col("before") != pl.col("after")).with_columns(other=~kept)
-    changed = moved.group_by("other", "before", "after").agg(samples=pl.len())
+    differing = same.filter(pl.col("before") != pl.col("after")).with_columns(other=~kept)
+    changed = differing.group_by("other", "before", "after").agg(samples=pl.len())
     names = _names(first, second)
     rows_a, rows_b = _corpus_ids(first), _corpus_ids(second)
     return Comparison(
@@ -115,7 +115,10 @@ def compare(run_a: Path, run_b: Path) -> Comparison:
         )
         .drop("other")
         .to_dicts(),
-        changed_samples=moved.sort("other", "sample_id").drop("other").head(EXAMPLES).to_dicts(),
+        changed_samples=differing.sort("other", "sample_id")
+        .drop("other")
+        .head(EXAMPLES)
+        .to_dicts(),
         prompts=_prompts(first, second),
         only_first=len(rows_a - rows_b),
         only_second=len(rows_b - rows_a),
@@ -131,7 +134,7 @@ def _names(first: Snapshot, second: Snapshot) -> tuple[str, str]:
 
 
 def _funnels(first: Snapshot, second: Snapshot) -> Rows:
-    """Both funnels, stage by stage; what only one of them has counts zero in the other."""
+    """Join both funnels by stage and reason. What one of them lacks counts as zero."""
     sides = [
         {(row["stage"], row["reason"]): row for row in funnel_rows(count_funnel(snapshot))}
         for snapshot in (first, second)
@@ -178,7 +181,7 @@ def _measures(snapshot: Snapshot) -> dict[str, pl.Series]:
 
 
 def _same_samples(first: Snapshot, second: Snapshot) -> pl.DataFrame:
-    """Samples of the same id and text, with their verdict in each run."""
+    """Return the samples with the same id and text, with their verdict in each run."""
     sides = [
         snapshot.samples.select(
             "sample_id",
@@ -193,19 +196,19 @@ def _same_samples(first: Snapshot, second: Snapshot) -> pl.DataFrame:
 
 
 def _hashes(snapshot: Snapshot) -> pl.DataFrame:
-    """The hash of every text, from the texts: cached hashes may be of another version."""
+    """Hash every text. Cached hashes are not used: another version may have written them."""
     frames = [pl.DataFrame(schema={"sample_id": pl.String, "hash": pl.UInt64})]
     for part in snapshot.samples["part"].unique(maintain_order=True):
         try:
             scan = scan_part(snapshot.run / "samples" / str(part))
             frames.append(scan.select(sample_key(), hash=pl.col("text").hash()).collect())
         except (OSError, pl.exceptions.PolarsError):
-            continue  # named in `missing` already
+            continue  # listed in `missing` already
     return pl.concat(frames)
 
 
 def _prompts(first: Snapshot, second: Snapshot) -> Rows:
-    """Prompts in both whose kept share differs most."""
+    """Return the prompts in both runs whose share of kept samples differs most."""
     share = (pl.col("decision") == "keep").mean()
     sides = [
         snapshot.samples.group_by("prompt_id").agg(share.alias(name))
@@ -232,12 +235,12 @@ def _corpus_ids(snapshot: Snapshot) -> set[str]:
 
 
 def _figure_rows(names: tuple[str, str], snapshots: Sequence[Snapshot], key: str) -> Rows:
-    """The rows of one of the report's figures, from both runs."""
+    """Return the rows of one of the report's figures, for both runs."""
     rows: Rows = []
     for name, snapshot in zip(names, snapshots, strict=True):
         rows += [{**row, "run": name} for row in gather(snapshot).get(key, [])]
     return rows
 
 
-def _number(value: float | None) -> str:
+def _format_number(value: float | None) -> str:
     return "–" if value is None else f"{value:,.2f}".rstrip("0").rstrip(".")

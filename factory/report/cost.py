@@ -1,4 +1,4 @@
-"""What an accepted sample took, and what a fixed number of samples a prompt would have taken."""
+"""The cost of an accepted sample, and what a fixed number of samples per prompt would have cost."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ _TOKENS = pl.col("n_tokens").cast(pl.Int64).sum()
 
 
 def cost_of(snapshot: Snapshot, judged: pl.DataFrame) -> dict[str, Any] | None:
-    """Generated tokens for each useful accepted sample, and what fixed n would have cost.
+    """Return the generated tokens per useful accepted sample, actual and for each fixed n.
 
-    Useful: at most `cap` a prompt, the recipe's `select.per_prompt` or `sampling.accept`. The
-    counterfactual takes each prompt's observed acceptance as its chance, and its mean length.
+    At most `cap` accepted samples per prompt are useful; the cap is the recipe's
+    `select.per_prompt` or `sampling.accept`. The estimate for a fixed n uses each prompt's observed
+    acceptance rate and mean length. Returns None if nothing was accepted.
     """
     by_prompt = judged.group_by("prompt_id").agg(
         drawn=pl.len(), kept=_KEPT.sum(), mean=pl.col("n_tokens").mean(), tokens=_TOKENS
@@ -61,7 +62,7 @@ def _cap(snapshot: Snapshot) -> int | None:
 
 
 def expected_capped(n: int, chance: np.ndarray[Any, Any], cap: int) -> np.ndarray[Any, Any]:
-    """E[min(X, cap)] for X binomial(n, chance): the sum of P(X > j) for j below the cap."""
+    """Return E[min(X, cap)] for X ~ binomial(n, chance), by iterating the capped distribution."""
     states = np.zeros((chance.size, cap + 1))
     states[:, 0] = 1.0
     for _ in range(n):

@@ -1,4 +1,4 @@
-"""One sample, in full: every metric beside its bound, what decided, and the text."""
+"""Explain the verdict on one sample: every metric with its bound, the deciding rule, the text."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from factory.core.run_dir import sample_parts
 from factory.judging.metrics import base_frame, prompt_frame
 from factory.judging.verdicts import all_filters, load_verdicts, verdict_column
 from factory.recipe.build import Recipe
-from factory.report.browse import broken_rules, in_short, rule_frame
-from factory.report.highlight import listed, marked, offences, visible
+from factory.report.browse import broken_rules, format_value, rule_frame
+from factory.report.highlight import find_flagged, list_flagged, mark_text, show_controls
 from filters.base import Filter
 
 
 def find_sample(run: Path, sample_id: str) -> tuple[Path, dict[str, Any]]:
-    """The part and the row of a sample. Raises RunError that says what ids look like."""
+    """Return the part and the row of a sample. Raises RunError where the run has no such sample."""
     prompt_id, _, index = sample_id.rpartition("-")
     wanted = (pl.col("prompt_id") == prompt_id) & (pl.col("index").cast(pl.String) == index)
     for part in sample_parts(run):
@@ -28,13 +28,13 @@ def find_sample(run: Path, sample_id: str) -> tuple[Path, dict[str, Any]]:
         if rows.height:
             return part, rows.row(0, named=True)
     raise RunError(
-        f"{run} has no sample {sample_id!r}. Ids read like 0123456789abcdef-3; "
+        f"{run} has no sample {sample_id!r}. Ids look like 0123456789abcdef-3; "
         "`factory samples RUN` lists some."
     )
 
 
 def explain(recipe: Recipe, run: Path, sample_id: str) -> list[str]:
-    """The account of one sample, as lines of text."""
+    """Return the explanation of one sample as lines of text."""
     part, sample = find_sample(run, sample_id)
     filters = all_filters(recipe)
     prompts = prompt_frame(run)
@@ -44,51 +44,51 @@ def explain(recipe: Recipe, run: Path, sample_id: str) -> list[str]:
     measured = rule_frame(run, part, prompts, filters).filter(own)
     row = measured.row(0, named=True)
     verdict = load_verdicts(run).filter(own).collect().row(0, named=True)
-    found = offences(sample["text"], row)
+    found = find_flagged(sample["text"], row)
     lines = [
         f"sample    {sample_id}",
         f"model     {sample['model']}",
-        f"verdict   {click.style(_word(verdict), bold=True)}",
+        f"verdict   {click.style(_format_verdict(verdict), bold=True)}",
         f"drawn     {sample['created_at']:%Y-%m-%d %H:%M:%S} UTC, {sample['n_tokens']} tokens "
-        f"after {sample['n_prompt_tokens']} of prompt, finished by {sample['finish_reason']}",
+        f"after {sample['n_prompt_tokens']} of prompt, finish reason {sample['finish_reason']}",
         f"prompt    {row['n_correct']} of {row['n_judged']} judged samples are correct",
     ]
-    for name, judge in filters.items():
-        lines += _filter_lines(name, judge, measured, verdict)
+    for name, filter_ in filters.items():
+        lines += _format_filter(name, filter_, measured, verdict)
     if found:
-        lines += ["", "offending", *(f"  {line}" for line in listed(sample["text"], found))]
-    lines += ["", "--- prompt, as the model saw it", visible(sample["prompt_text"])]
-    lines += ["--- sample", marked(sample["text"], found)]
+        lines += ["", "flagged", *(f"  {line}" for line in list_flagged(sample["text"], found))]
+    lines += ["", "--- prompt, as the model saw it", show_controls(sample["prompt_text"])]
+    lines += ["--- sample", mark_text(sample["text"], found)]
     return lines
 
 
-def _word(verdict: Mapping[str, Any]) -> str:
+def _format_verdict(verdict: Mapping[str, Any]) -> str:
     if verdict["decision"] == "keep":
         return "keep"
     return f"{verdict['decision']}: {verdict['reason']} (by {verdict['filter']})"
 
 
-def _filter_lines(
-    name: str, judge: Filter, measured: pl.DataFrame, verdict: Mapping[str, Any]
+def _format_filter(
+    name: str, filter_: Filter, measured: pl.DataFrame, verdict: Mapping[str, Any]
 ) -> list[str]:
-    """Every metric of a filter beside its bounds; a cross marks those that it broke."""
+    """Format every metric of a filter with its bounds; a cross marks the broken ones."""
     own = verdict[verdict_column(name)]
-    rules = judge.rules()
+    rules = filter_.rules()
     if not rules:
         return []
     broken = {(rule.metric, rule.reason) for rule in broken_rules(rules, measured)}
     bounds: dict[str, list[str]] = {}
     for rule in sorted(rules, key=lambda rule: (rule.metric, rule.reason) not in broken):
         bounds.setdefault(rule.metric, []).append(f"{rule.reason} unless {rule.bound}")
-    culprits = {metric for metric, _ in broken}
+    broken_metrics = {metric for metric, _ in broken}
     row = measured.row(0, named=True)
     lines = ["", f"{name}: {own['reason'] or own['decision']}"]
     for column in sorted(set(bounds) | {c for c in row if c.startswith(f"{name}_")}):
         if isinstance(measured.schema.get(column), pl.List):
-            continue  # places in the text: marked there
+            continue  # spans, which are marked in the text
         first, *others = bounds.get(column, [""])
-        mark = "✗" if column in culprits else " "
-        line = f"{mark} {column:<34} {in_short(row.get(column)):<12} {first}".rstrip()
-        lines.append(click.style(line, fg="red") if column in culprits else line)
+        mark = "✗" if column in broken_metrics else " "
+        line = f"{mark} {column:<34} {format_value(row.get(column)):<12} {first}".rstrip()
+        lines.append(click.style(line, fg="red") if column in broken_metrics else line)
         lines += [f"{'':<50}{other}" for other in others]
     return lines

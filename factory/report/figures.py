@@ -1,4 +1,4 @@
-"""The figures, as Vega-Lite over the rows of `factory.report.numbers`."""
+"""The report's figures: Vega-Lite specs over the rows of `factory.report.numbers`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,22 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from factory.report.chart import Figure, Rows, axis, bars, chart, color, in_brief, tips
+from factory.report.chart import (
+    Figure,
+    Rows,
+    axis,
+    bar_chart_height,
+    chart,
+    color,
+    format_count,
+    tooltip,
+)
 from factory.report.intervals import audit, forecast
 from factory.report.vega import KEPT, NEUTRAL, PALETTE, REJECTED, UNDECIDED
 from factory.sampling.accounting import FATES
 
-_OUTCOMES = {"domain": ["accepted", "rejected"], "range": [KEPT, REJECTED]}
-_FATES = {
+_ACCEPTANCE_SCALE = {"domain": ["accepted", "rejected"], "range": [KEPT, REJECTED]}
+_OUTCOME_SCALE = {
     "domain": [fate.replace("_", " ") for fate in FATES],
     "range": [KEPT, REJECTED, UNDECIDED, NEUTRAL, PALETTE[3]],
 }
@@ -20,13 +29,13 @@ _DECISIONS = {"drawn": NEUTRAL, "drop": REJECTED, "undecided": UNDECIDED, "keep"
 _UNITS = ("samples", "tokens")
 _BARE = {"ticks": False, "domain": False, "labelPadding": 6}
 _ROOM = 1.4
-"""How much wider than its longest bar a chart is whose bars end in a label."""
+"""Width of a chart relative to its longest bar, to leave room for the labels after the bars."""
 _MAX_REASONS = 7
-"""Colours that can be told apart, with `kept`; the rarer reasons are shown together."""
+"""Number of distinguishable colours, with `kept`; rarer reasons are shown together as `other`."""
 
 
 def all_figures(facts: Mapping[str, Any]) -> list[Figure]:
-    """The figures that a run has data for, in the order of a report."""
+    """Return the figures that a run has data for, in the order of the report."""
     makers = (
         ("funnel", funnel),
         ("taken_by_source", by_source),
@@ -48,31 +57,31 @@ def all_figures(facts: Mapping[str, Any]) -> list[Figure]:
 
 
 def funnel(rows: Rows) -> Figure:
-    """What each reason took, from what was drawn to what was kept; in samples and in tokens."""
+    """Samples and tokens dropped for each reason, from those drawn to those kept."""
     reasons = Counter(row["reason"] for row in rows)
-    # Two filters may give one reason.
+    # Two filters may share a reason; such steps carry the filter's name.
     shown = [
         {**row, "step": row["reason"]}
         if row["reason"] and reasons[row["reason"]] == 1
         else {**row, "step": f"{row['stage']} {row['reason']}".rstrip()}
         for row in rows
     ]
-    note = "What each reason took of the samples drawn and of their tokens, and what was kept."
+    note = "Samples and tokens dropped for each reason, and those kept."
     return Figure("funnel", "Funnel", note, [_funnel(shown, unit) for unit in _UNITS], rows)
 
 
 def _funnel(rows: Rows, unit: str) -> dict[str, Any]:
-    """Bars that say how long they are: most are too short to be read off an axis."""
+    """Build a bar chart with a label on each bar: most bars are too short to read off an axis."""
     whole = max(1, *(row[unit] for row in rows))
-    told = [{**row, "label": _label(row[unit], rows[0][unit])} for row in rows]
-    steps = [row["step"] for row in told]
+    labelled = [{**row, "label": _format_label(row[unit], rows[0][unit])} for row in rows]
+    steps = [row["step"] for row in labelled]
     present = {row["decision"] for row in rows}
     scale = {name: shade for name, shade in _DECISIONS.items() if name in present}
     fill = color("decision", {"domain": list(scale), "range": list(scale.values())})
     return {
-        "data": {"values": told},
+        "data": {"values": labelled},
         "title": {"text": unit, "anchor": "start", "frame": "group"},
-        "height": bars(steps),
+        "height": bar_chart_height(steps),
         "encoding": {
             "y": axis("step", "nominal", None, sort=steps, axis=_BARE),
             "x": axis(unit, "quantitative", None, axis=None, scale={"domainMax": whole * _ROOM}),
@@ -81,8 +90,8 @@ def _funnel(rows: Rows, unit: str) -> dict[str, Any]:
             {
                 "mark": "bar",
                 "encoding": {
-                    "color": _told_once(fill, unit),
-                    "tooltip": tips("stage", "reason", "decision", "samples", "tokens", "left"),
+                    "color": _legend_once(fill, unit),
+                    "tooltip": tooltip("stage", "reason", "decision", "samples", "tokens", "left"),
                 },
             },
             {
@@ -93,42 +102,44 @@ def _funnel(rows: Rows, unit: str) -> dict[str, Any]:
     }
 
 
-def _label(count: int, whole: int) -> str:
-    return in_brief(count) if count == whole else f"{in_brief(count)} · {count / max(1, whole):.1%}"
+def _format_label(count: int, whole: int) -> str:
+    if count == whole:
+        return format_count(count)
+    return f"{format_count(count)} · {count / max(1, whole):.1%}"
 
 
-def _told_once(colors: dict[str, Any], unit: str) -> dict[str, Any]:
-    """The same colours mean the same in the charts of all units: the first has the legend."""
+def _legend_once(colors: dict[str, Any], unit: str) -> dict[str, Any]:
+    """Drop the legend from all charts but the first: all units share their colours."""
     return colors if unit == _UNITS[0] else {**colors, "legend": None}
 
 
 def by_source(rows: Rows) -> Figure | None:
-    return _taken(rows, "source")
+    return _outcomes_by(rows, "source")
 
 
 def by_domain(rows: Rows) -> Figure | None:
-    return _taken(rows, "domain")
+    return _outcomes_by(rows, "domain")
 
 
-def _taken(rows: Rows, key: str) -> Figure | None:
-    """None where there is but one group: the funnel says the same."""
+def _outcomes_by(rows: Rows, key: str) -> Figure | None:
+    """The share of each outcome per group; None for a single group, which the funnel shows."""
     groups = {row["group"] for row in rows}
     if len(groups) < 2:
         return None
     specs = []
     for unit in _UNITS:
         spec = chart(
-            _with_rare_together(rows),
+            _merge_rare_reasons(rows),
             "bar",
             y=axis("group", "nominal", None),
             x=axis(unit, "quantitative", f"share of {unit}", stack="normalize"),
-            color=_told_once(_reasons(rows), unit),
+            color=_legend_once(_reason_colors(rows), unit),
             order={"field": "rank", "type": "quantitative"},
-            height=bars(groups),
+            height=bar_chart_height(groups),
         )
         spec["encoding"]["x"]["aggregate"] = "sum"
         specs.append(spec)
-    note = f"What became of the samples of each {key}, and of their tokens."
+    note = f"Outcomes of the samples and tokens of each {key}."
     return Figure(f"by_{key}", f"By {key}", note, specs, rows)
 
 
@@ -151,29 +162,29 @@ def accepted_by_prompt(rows: Rows) -> Figure:
         x=axis("accepted", "ordinal", "accepted samples", axis={"labelAngle": 0}),
         y=axis("prompts", "quantitative", "prompts"),
     )
-    note = "Prompts by how many of their samples were accepted. Zero: the corpus lacks them."
-    return Figure("accepted_by_prompt", "Accepted by prompt", note, [spec], rows)
+    note = "Prompts by the number of accepted samples. The corpus has no row of those at zero."
+    return Figure("accepted_by_prompt", "Accepted per prompt", note, [spec], rows)
 
 
 def lengths(rows: Rows) -> Figure:
-    """One histogram a measure, accepted against rejected."""
+    """One histogram per measure, accepted against rejected samples."""
     histograms = [
         chart(
-            _closed([row for row in rows if row["part"] == part]),
+            _close_last_bin([row for row in rows if row["part"] == part]),
             {"type": "area", "interpolate": "step-after", "opacity": 0.45, "line": True},
             x=axis("low", "quantitative", part),
             y=axis("share", "quantitative", "share", stack=None, axis={"format": "%"}),
-            color=color("outcome", _OUTCOMES),
+            color=color("outcome", _ACCEPTANCE_SCALE),
             height=130,
         )
         for part in dict.fromkeys(row["part"] for row in rows)
     ]
-    note = "Accepted against rejected, each as a share of its own. The last bin holds what is over."
+    note = "Shares of the accepted and of the rejected samples. The last bin includes longer ones."
     return Figure("lengths", "Lengths", note, histograms, rows)
 
 
-def _closed(rows: Rows) -> list[dict[str, Any]]:
-    """Bins as the steps of an area, which needs a last point to reach the end of the last bin."""
+def _close_last_bin(rows: Rows) -> list[dict[str, Any]]:
+    """Add the end point that a stepped area needs to reach the end of the last bin."""
     last = max((row["high"] for row in rows), default=0)
     ends = [{**row, "low": row["high"]} for row in rows if row["high"] == last]
     return [*map(dict, rows), *ends]
@@ -181,18 +192,18 @@ def _closed(rows: Rows) -> list[dict[str, Any]]:
 
 def reasons_over_time(rows: Rows) -> Figure:
     spec = chart(
-        _with_rare_together(rows),
+        _merge_rare_reasons(rows),
         {"type": "bar", "binSpacing": 0},
-        x=axis("since", "quantitative", "samples, in the order they ended", bin={"binned": True}),
+        x=axis("since", "quantitative", "samples, in order of completion", bin={"binned": True}),
         x2={"field": "until"},
         y=axis("samples", "quantitative", "share of samples", stack="normalize"),
-        color=_reasons(rows),
+        color=_reason_colors(rows),
         order={"field": "rank", "type": "quantitative"},
     )
     spec["encoding"]["y"]["aggregate"] = "sum"
     note = (
-        "In stretches of equally many samples. A reason that grows while the run goes on points at "
-        "the engine or the order of prompts."
+        "Each bar covers the same number of samples. A reason that becomes more frequent during "
+        "the run points to the engine or to the order of the prompts."
     )
     return Figure("reasons_over_time", "Reasons over time", note, [spec], rows)
 
@@ -202,11 +213,11 @@ def throughput(rows: Rows) -> Figure:
     line = {"type": "line", "point": True}
     speed = axis("tokens_per_second", "quantitative", "tokens/s")
     specs = [chart(rows, line, x=minute, y=speed)]
-    note = "Generated tokens a second, between two entries of the run's log"
+    note = "Generated tokens per second between two log entries"
     if any(row["occupancy"] is not None for row in rows):
-        share = axis("occupancy", "quantitative", "of the engine in use", axis={"format": "%"})
+        share = axis("occupancy", "quantitative", "engine occupancy", axis={"format": "%"})
         specs.append(chart(rows, line, height=110, x=minute, y=share))
-        note += ", and how full the engine was"
+        note += ", and the engine's occupancy"
     return Figure("throughput", "Throughput", f"{note}.", specs, rows)
 
 
@@ -217,19 +228,23 @@ def workers(rows: Rows) -> Figure:
         "bar",
         y=axis("name", "nominal", None),
         x=axis("tokens_per_second", "quantitative", "tokens/s"),
-        height=bars(row["name"] for row in rows),
+        height=bar_chart_height(row["name"] for row in rows),
     )
-    spec["encoding"]["tooltip"] = tips("name", "samples", "tokens", "faults")
-    note = "Tokens a second of each, from its first request to its last answer"
+    spec["encoding"]["tooltip"] = tooltip("name", "samples", "tokens", "faults")
+    note = "Tokens per second of each, from its first request to its last response"
     faults = sum(row["faults"] for row in rows)
-    note += f"; {faults:,} requests or replicas failed and were tried again." if faults else "."
+    note += f"; {faults:,} failed requests or replicas were retried." if faults else "."
     return Figure("workers", "Endpoints and replicas", note, [spec], rows)
 
 
 def account(rows: Rows) -> Figure:
-    """A source's tokens by what became of them."""
+    """The generated tokens of each source by their outcome."""
     shown = [
-        {"source": row["source"], "fate": fate.replace("_", " "), "tokens": row[f"{fate}_tokens"]}
+        {
+            "source": row["source"],
+            "outcome": fate.replace("_", " "),
+            "tokens": row[f"{fate}_tokens"],
+        }
         for row in rows
         if row["source"] != "all" or len(rows) == 1
         for fate in FATES
@@ -240,15 +255,15 @@ def account(rows: Rows) -> Figure:
         "bar",
         y=axis("source", "nominal", None),
         x=axis("tokens", "quantitative", "generated tokens"),
-        color=color("fate", _FATES),
-        height=bars(row["source"] for row in shown),
+        color=color("outcome", _OUTCOME_SCALE),
+        height=bar_chart_height(row["source"] for row in shown),
     )
     whole = rows[-1]
     note = f"{whole['tokens']:,} tokens were generated"
     if whole["tokens_per_accepted"] is not None:
-        note += f", {whole['tokens_per_accepted']:,.0f} for each accepted sample"
+        note += f", {whole['tokens_per_accepted']:,.0f} per accepted sample"
         if whole.get("seconds_per_accepted") is not None:
-            note += f", which took {whole['seconds_per_accepted']:.2g} s of the engine"
+            note += f", in {whole['seconds_per_accepted']:.2g} s of engine time each"
     return Figure("account", "Where the tokens went", f"{note}.", [spec], rows)
 
 
@@ -257,7 +272,7 @@ def cost(facts: Mapping[str, Any]) -> Figure:
     line = chart(
         fixed,
         {"type": "line", "point": True},
-        x=axis("n", "quantitative", "fixed samples a prompt", scale={"type": "log", "base": 2}),
+        x=axis("n", "quantitative", "fixed samples per prompt", scale={"type": "log", "base": 2}),
         y=axis("tokens_per_accepted", "quantitative", "tokens per accepted sample"),
     )
     actual = [{"tokens_per_accepted": facts["tokens_per_accepted"]}]
@@ -270,10 +285,11 @@ def cost(facts: Mapping[str, Any]) -> Figure:
     spec = {"height": height, "layer": [{"data": data, **line}, rule]}
     cap = "all accepted samples count"
     if facts["cap"]:
-        cap = f"at most {facts['cap']} accepted samples a prompt count"
+        cap = f"at most {facts['cap']} accepted samples per prompt count"
     note = (
-        f"This run paid {facts['tokens_per_accepted']:,.0f} generated tokens for each (dashed; "
-        f"{cap}). The line is what a fixed n would have cost, from each prompt's acceptance here."
+        f"This run generated {facts['tokens_per_accepted']:,.0f} tokens per accepted sample "
+        f"(dashed; {cap}). The line shows the cost of a fixed n, estimated from each prompt's "
+        "acceptance rate in this run."
     )
     return Figure("cost", "Cost of an accepted sample", note, [spec], fixed)
 
@@ -285,23 +301,24 @@ def languages(rows: Rows) -> Figure:
         y=axis("language", "nominal", None, sort="-x"),
         x=axis("samples", "quantitative", "samples"),
         color=color("part"),
-        height=bars(row["language"] for row in rows),
+        height=bar_chart_height(row["language"] for row in rows),
     )
-    note = "Samples that hold a stretch in another language or script than their prompt's."
+    note = "Samples that contain a span in another language or script than their prompt's."
     return Figure("languages", "Language mixing", note, [spec], rows)
 
 
 def compared_lengths(rows: Rows) -> Figure:
-    """Tokens of the accepted samples of two runs."""
+    """Histograms of the tokens of accepted samples in two runs."""
     accepted = [row for row in rows if (row["part"], row["outcome"]) == ("tokens", "accepted")]
     spec = chart(
-        _closed(accepted),
+        _close_last_bin(accepted),
         {"type": "area", "interpolate": "step-after", "opacity": 0.45, "line": True},
         x=axis("low", "quantitative", "tokens"),
         y=axis("share", "quantitative", "share of accepted", stack=None, axis={"format": "%"}),
         color=color("run"),
     )
-    return Figure("lengths", "Lengths", "Of accepted samples, in each run.", [spec], accepted)
+    note = "Lengths of the accepted samples of each run."
+    return Figure("lengths", "Lengths", note, [spec], accepted)
 
 
 def compared_pass_rates(rows: Rows) -> Figure:
@@ -317,9 +334,9 @@ def compared_pass_rates(rows: Rows) -> Figure:
     return Figure("pass_rates", "Pass rate", "Prompts by pass rate, in each run.", [spec], rows)
 
 
-def _with_rare_together(rows: Rows) -> list[dict[str, Any]]:
-    """Rows with a rank beside the reason, by which parts of a bar are laid in one order."""
-    names = _common(rows)
+def _merge_rare_reasons(rows: Rows) -> list[dict[str, Any]]:
+    """Rename rare reasons to `other` and add the rank that orders the segments of each bar."""
+    names = _common_reasons(rows)
     rank = {reason: (reason, number) for number, reason in enumerate(names)}
     return [
         {**row, "reason": reason, "rank": number}
@@ -328,17 +345,17 @@ def _with_rare_together(rows: Rows) -> list[dict[str, Any]]:
     ]
 
 
-def _common(rows: Rows) -> list[str]:
-    """`kept`, then the reasons that took most."""
+def _common_reasons(rows: Rows) -> list[str]:
+    """Return `kept`, then the most frequent reasons."""
     totals: dict[str, int] = {}
     for row in rows:
         totals[row["reason"]] = totals.get(row["reason"], 0) + row["samples"]
     return sorted(totals, key=lambda reason: (reason != "kept", -totals[reason]))[:_MAX_REASONS]
 
 
-def _reasons(rows: Rows) -> dict[str, Any]:
-    """Kept is green wherever it is shown."""
-    names = _common(rows)
+def _reason_colors(rows: Rows) -> dict[str, Any]:
+    """Assign a colour to each reason; `kept` is green in every figure."""
+    names = _common_reasons(rows)
     if any(row["reason"] not in names for row in rows):
         names.append("other")
     colors = iter(color for color in PALETTE if color not in (KEPT, "#999999"))

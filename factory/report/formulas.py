@@ -1,8 +1,8 @@
-"""LaTeX as MathML, which browsers render by themselves: no script, no font, no network.
+"""Convert LaTeX to MathML, which browsers render without a script, a font or the network.
 
-The library's own `convert` unescapes what it wrote, so that `\\text{<script>}` becomes a script;
-and `\\href` and `\\style` pass attributes through. So the tree is taken, and only known elements
-and attributes leave here.
+The library's `convert` is not safe for model text: it unescapes its output, so `\\text{<script>}`
+becomes a script, and `\\href` and `\\style` pass attributes through. So this module uses the
+element tree and keeps only known elements and attributes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 MAX_LATEX = 2000
-"""Characters; the converter recurses, and a formula longer than this is not one."""
+"""Most characters of a formula; the converter recurses, and longer text is no formula."""
 
 _ELEMENTS = frozenset(
     """
@@ -36,18 +36,21 @@ _ATTRIBUTES = frozenset(
 _VALUE = re.compile(r"[\w.+\-% ]*", re.ASCII)
 _ENTITY = re.compile(r"&#x[0-9A-Fa-f]{1,6};")
 _ENVIRONMENT = re.compile(r"(\\(?:begin|end))\{([a-z]+)\*?\}")
-_KNOWN_AS = {
+_SUBSTITUTES = {
     **dict.fromkeys(("align", "aligned", "split", "eqnarray"), "align*"),
     **dict.fromkeys(("gather", "gathered", "multline"), "matrix"),
     "equation": "equation*",
     "dcases": "cases",
 }
-"""Environments by a name of the same shape: those the converter does not know it runs together."""
+"""Unknown environments and a known one of the same layout to convert them as.
+
+The converter joins the lines of an environment that it does not know.
+"""
 
 
 @lru_cache(maxsize=8192)
 def mathml(latex: str, display: bool = False) -> Markup | None:
-    """A formula as safe MathML; None where it cannot be converted."""
+    """Convert a formula to safe MathML; None where it can't be converted."""
     if len(latex) > MAX_LATEX:
         return None
     from xml.etree.ElementTree import tostring
@@ -55,16 +58,16 @@ def mathml(latex: str, display: bool = False) -> Markup | None:
     from latex2mathml.converter import convert_to_element
 
     try:
-        known = _ENVIRONMENT.sub(_known, latex)
+        known = _ENVIRONMENT.sub(_substitute, latex)
         tree = convert_to_element(known, display="block" if display else "inline")
-    except Exception:  # its errors share no base, and malformed LaTeX raises others besides
+    except Exception:  # its errors share no base class, and malformed LaTeX raises others too
         return None
     _clean(tree)
     return Markup(tostring(tree, encoding="unicode"))
 
 
-def _known(found: re.Match[str]) -> str:
-    name = _KNOWN_AS.get(found[2])
+def _substitute(found: re.Match[str]) -> str:
+    name = _SUBSTITUTES.get(found[2])
     return found[0] if name is None else f"{found[1]}{{{name}}}"
 
 
@@ -73,9 +76,9 @@ def _clean(tree: Element) -> None:
         if node.tag not in _ELEMENTS:
             node.tag = "mrow"
         for name, value in list(node.attrib.items()):
-            # xmlns is the converter's own; anything else must be known and plain.
+            # The converter sets xmlns; any other attribute must be known, with a plain value.
             if name != "xmlns" and not (name in _ATTRIBUTES and _VALUE.fullmatch(value)):
                 del node.attrib[name]
-        # The converter writes its operators as entities; text that only looks so stays text.
+        # The converter writes operators as hexadecimal entities; other entities are left alone.
         if node.text:
             node.text = _ENTITY.sub(lambda found: unescape(found[0]), node.text)

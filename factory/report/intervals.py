@@ -1,23 +1,23 @@
-"""Figures of what is known within an interval: an audit's rates, a pilot's forecast."""
+"""Figures with confidence intervals: the audit's error rates and the pilot's forecast."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from factory.report.chart import Figure, Rows, axis, bars, color, tips
+from factory.report.chart import Figure, Rows, axis, bar_chart_height, color, tooltip
 from factory.report.vega import KEPT, NEUTRAL, REJECTED
 
 _INSIDE = {"domain": ["inside", "outside"], "range": [KEPT, REJECTED]}
 
 
 def audit(rows: Rows) -> Figure:
-    """How often a second method disagreed with the verdicts, with intervals."""
+    """The rates at which a second method disagreed with the verdicts, with intervals."""
     x = axis("rate", "quantitative", "share", axis={"format": "%"}, scale={"domainMin": 0})
     y = axis("what", "nominal", None)
     spec = {
         "data": {"values": [dict(row) for row in rows]},
-        "height": bars(row["what"] for row in rows),
-        "encoding": {"y": y, "tooltip": tips("what", "rate", "low", "high", "hits", "n")},
+        "height": bar_chart_height(row["what"] for row in rows),
+        "encoding": {"y": y, "tooltip": tooltip("what", "rate", "low", "high", "hits", "n")},
         "layer": [
             {
                 "mark": {"type": "rule", "strokeWidth": 3, "color": NEUTRAL},
@@ -29,25 +29,25 @@ def audit(rows: Rows) -> Figure:
             },
         ],
     }
-    told = [
+    rates = [
         f"{row['what']} {row['rate']:.1%} ({row['low']:.1%} to {row['high']:.1%}, {row['hits']:,} "
         f"of {row['n']:,})"
         for row in rows
     ]
-    note = f"Verdicts judged again by a second method, with 95% intervals: {'; '.join(told)}."
+    note = f"Verdicts checked by a second method, with 95% intervals: {'; '.join(rates)}."
     return Figure("audit", "Audit", note, [spec], rows, shares=("rate", "low", "high"))
 
 
 def forecast(rows: Rows) -> Figure | None:
-    """What a pilot foretold, with intervals, and what came: each as a multiple of the middle."""
-    ordered = sorted(rows, key=lambda row: row["source"] != "all")  # the whole first
+    """The pilot's forecast with its intervals against the actual values, relative to the median."""
+    ordered = sorted(rows, key=lambda row: row["source"] != "all")  # the totals first
     shown = [
         {
             **row,
             "quantity": row["quantity"].replace("_", " "),
             "from": row["low"] / row["middle"],
             "to": row["high"] / row["middle"],
-            "came": None if row["actual"] is None else row["actual"] / row["middle"],
+            "reached": None if row["actual"] is None else row["actual"] / row["middle"],
             "interval": "inside" if row["inside"] else "outside",
         }
         for row in ordered
@@ -57,12 +57,12 @@ def forecast(rows: Rows) -> Figure | None:
         return None
     order = [row["quantity"] for row in shown]
     y = axis("quantity", "nominal", None, sort=order)
-    x = axis("from", "quantitative", "times what was foretold", axis={"format": "~g"})
+    x = axis("from", "quantitative", "relative to the forecast", axis={"format": "~g"})
     x["scale"] = {"zero": False}
     spec: dict[str, Any] = {
         "data": {"values": shown},
-        "height": bars(order),
-        "encoding": {"y": y, "tooltip": tips("quantity", "middle", "low", "high", "actual")},
+        "height": bar_chart_height(order),
+        "encoding": {"y": y, "tooltip": tooltip("quantity", "middle", "low", "high", "actual")},
         "layer": [
             {
                 "mark": {"type": "rule", "strokeWidth": 6, "opacity": 0.35, "color": NEUTRAL},
@@ -71,14 +71,14 @@ def forecast(rows: Rows) -> Figure | None:
             {
                 "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1},
                 "encoding": {
-                    "x": {**x, "field": "came"},
+                    "x": {**x, "field": "reached"},
                     "color": color("interval", _INSIDE),
                     "shape": {"field": "interval", "scale": {"domain": _INSIDE["domain"]}},
                 },
             },
         ],
     }
-    if all(row["came"] is None for row in shown):
+    if all(row["reached"] is None for row in shown):
         del spec["layer"][1]
-    note = "What the pilot foretold, as its 90% interval, and what came of it."
+    note = "The pilot's forecast as a 90% interval, and the actual values."
     return Figure("forecast", "Forecast against actual", note, [spec], ordered)

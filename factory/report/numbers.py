@@ -1,4 +1,4 @@
-"""The numbers of a report: what a run drew, kept and paid. Made from a snapshot, plain JSON out."""
+"""The numbers of a report, computed from a snapshot, as plain JSON values."""
 
 from __future__ import annotations
 
@@ -23,24 +23,26 @@ from factory.sampling.scheduling.forecast import Rates, against
 Rows = list[dict[str, Any]]
 
 BINS = 40
-STRETCH = 20  # samples at least
+INTERVAL = 20  # fewest samples in an interval of "reasons over time"
 
 _TOKENS = pl.col("n_tokens").cast(pl.Int64).sum()
 _KEPT = pl.col("decision") == "keep"
 
 
 def gather(snapshot: Snapshot) -> dict[str, Any]:
-    """Everything a report shows, by figure; most are absent where a run has no data. As JSON knows
-    it: a number that is none, such as tokens a row of no rows, is null."""
+    """Return everything a report shows, by figure. Figures without data are left out.
+
+    The values are valid JSON: NaN and infinity, such as tokens per row of no rows, become null.
+    """
     samples = snapshot.samples
     judged = samples.filter(pl.col("decision") != UNJUDGED)
     facts: dict[str, Any] = {
-        "run": _about(snapshot),
+        "run": _run_facts(snapshot),
         "missing": snapshot.missing,
         "funnel": funnel_rows(count_funnel(snapshot)),
         "groups": [*_groups(judged, "source"), *_groups(judged, "domain")],
-        "taken_by_source": _taken_by(judged, "source"),
-        "taken_by_domain": _taken_by(judged, "domain"),
+        "taken_by_source": _outcomes_by(judged, "source"),
+        "taken_by_domain": _outcomes_by(judged, "domain"),
         "pass_rates": _pass_rates(samples),
         "accepted_by_prompt": _accepted_by_prompt(judged),
         "lengths": _lengths(snapshot, judged),
@@ -55,27 +57,28 @@ def gather(snapshot: Snapshot) -> dict[str, Any]:
         "languages": _languages(snapshot),
     }
     always = ("run", "missing", "funnel")
-    return {key: _finite(value) for key, value in facts.items() if value or key in always}
+    return {key: _replace_nan(value) for key, value in facts.items() if value or key in always}
 
 
-def _finite(value: Any) -> Any:
+def _replace_nan(value: Any) -> Any:
+    """Replace NaN and infinity by None, at any depth."""
     if isinstance(value, Mapping):
-        return {key: _finite(own) for key, own in value.items()}
+        return {key: _replace_nan(own) for key, own in value.items()}
     if isinstance(value, list):
-        return [_finite(own) for own in value]
+        return [_replace_nan(own) for own in value]
     return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def count_funnel(snapshot: Snapshot) -> Funnel:
-    """The funnel of what is judged so far; the corpus rows are those of the last build."""
+    """Count the funnel of the samples judged so far. Corpus rows are those of the last build."""
     judged = snapshot.samples.filter(pl.col("decision") != UNJUDGED)
     order = {stage: position for position, stage in enumerate(snapshot.stages)}
     counted = judged.group_by("filter", "reason", "decision").agg(samples=pl.len(), tokens=_TOKENS)
-    taken = [
+    filtered = [
         Taken(row["filter"], row["reason"], row["decision"], Count(row["samples"], row["tokens"]))
         for row in counted.filter(pl.col("decision") != "keep").rows(named=True)
     ]
-    taken.sort(
+    filtered.sort(
         key=lambda t: (
             t.decision == "undecided",
             order.get(t.filter, len(order)),
@@ -88,7 +91,7 @@ def count_funnel(snapshot: Snapshot) -> Funnel:
     return Funnel(
         prompts=snapshot.prompts.height,
         drawn=_count(judged),
-        taken=taken,
+        taken=filtered,
         kept=_count(judged.filter(_KEPT)),
         by_source=_grouped(snapshot, judged, "source"),
         by_domain=_grouped(snapshot, judged, "domain"),
@@ -102,10 +105,10 @@ def _count(frame: pl.DataFrame) -> Count:
 
 
 def _grouped(snapshot: Snapshot, judged: pl.DataFrame, key: str) -> dict[str, Group]:
-    asked = dict(snapshot.prompts.group_by(key).len().iter_rows())
+    prompts = dict(snapshot.prompts.group_by(key).len().iter_rows())
     return {
         row[key]: Group(
-            asked.get(row[key], 0),
+            prompts.get(row[key], 0),
             row["covered"],
             Count(row["samples"], row["tokens"]),
             Count(row["kept"], row["kept_tokens"]),
@@ -120,21 +123,21 @@ def _failures(snapshot: Snapshot) -> dict[str, int]:
 
 
 def funnel_rows(funnel: Funnel) -> Rows:
-    """A funnel as rows of a table, from what was drawn down to the corpus."""
+    """Return a funnel as table rows, from the drawn samples down to the corpus."""
     left = funnel.drawn
-    rows: Rows = [_stage("drawn", "", "drawn", left, left)]
-    for taken in funnel.taken:
-        left = Count(left.samples - taken.count.samples, left.tokens - taken.count.tokens)
-        rows.append(_stage(taken.filter, taken.reason, taken.decision, taken.count, left))
-    rows.append(_stage("kept", "", "keep", funnel.kept, funnel.kept))
+    rows: Rows = [_stage_row("drawn", "", "drawn", left, left)]
+    for step in funnel.taken:
+        left = Count(left.samples - step.count.samples, left.tokens - step.count.tokens)
+        rows.append(_stage_row(step.filter, step.reason, step.decision, step.count, left))
+    rows.append(_stage_row("kept", "", "keep", funnel.kept, funnel.kept))
     if funnel.rows is not None:
-        rows.append(_stage("corpus", "rows after selection", "keep", funnel.rows, funnel.rows))
+        rows.append(_stage_row("corpus", "rows after selection", "keep", funnel.rows, funnel.rows))
     for row in rows:
         row["share"] = row["samples"] / max(1, funnel.drawn.samples)
     return rows
 
 
-def _stage(stage: str, reason: str, decision: str, count: Count, left: Count) -> dict[str, Any]:
+def _stage_row(stage: str, reason: str, decision: str, count: Count, left: Count) -> dict[str, Any]:
     return {
         "stage": stage,
         "reason": reason,
@@ -146,7 +149,7 @@ def _stage(stage: str, reason: str, decision: str, count: Count, left: Count) ->
     }
 
 
-def _about(snapshot: Snapshot) -> dict[str, Any]:
+def _run_facts(snapshot: Snapshot) -> dict[str, Any]:
     samples, manifest = snapshot.samples, snapshot.manifest
     return {
         "name": snapshot.name,
@@ -156,7 +159,7 @@ def _about(snapshot: Snapshot) -> dict[str, Any]:
         "tokens": int(samples["n_tokens"].cast(pl.Int64).sum()),
         "unjudged": samples.filter(pl.col("decision") == UNJUDGED).height,
         "failures": _failures(snapshot),
-        "started_at": _moment(manifest.get("started_at")),
+        "started_at": _format_time(manifest.get("started_at")),
         "engine_seconds": engine_seconds(snapshot.run) or None,
         "versions": manifest.get("versions", {}),
         "models": sorted(
@@ -165,7 +168,7 @@ def _about(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def _moment(seconds: float | None) -> str | None:
+def _format_time(seconds: float | None) -> str | None:
     return None if seconds is None else f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M}"
 
 
@@ -186,14 +189,14 @@ def _groups(judged: pl.DataFrame, key: str) -> Rows:
     return [{"by": key, "group": row[key], **row} for row in counted.rows(named=True)]
 
 
-def _taken_by(judged: pl.DataFrame, key: str) -> Rows:
+def _outcomes_by(judged: pl.DataFrame, key: str) -> Rows:
     counted = judged.group_by(key, "decision", "reason").agg(samples=pl.len(), tokens=_TOKENS)
     named = counted.with_columns(pl.col("reason").cast(pl.String).fill_null("kept"))
     return named.rename({key: "group"}).sort("group", "reason").rows(named=True)
 
 
 def _pass_rates(samples: pl.DataFrame) -> Rows:
-    """Prompts by the share of their judged samples that were correct, in tenths."""
+    """Count prompts by the share of their judged samples that were correct, in tenths."""
     rates = samples.unique("prompt_id", keep="any")["pass_rate"].drop_nulls()
     if rates.is_empty():
         return []
@@ -210,7 +213,7 @@ def _accepted_by_prompt(judged: pl.DataFrame) -> Rows:
 
 
 def _lengths(snapshot: Snapshot, judged: pl.DataFrame) -> Rows:
-    """Histograms of tokens and, where the length filter measured them, of the two parts."""
+    """Return histograms of tokens and, if the length filter measured them, of both parts."""
     columns = {"tokens": "n_tokens"}
     frame = judged.select("sample_id", "decision", "n_tokens")
     if "length" in snapshot.filters:
@@ -226,8 +229,8 @@ def _lengths(snapshot: Snapshot, judged: pl.DataFrame) -> Rows:
         values = frame.filter(pl.col(column).is_not_null())
         if values.is_empty():
             continue
-        # The longest hundredth would flatten all the rest; it is counted in the last bin.
-        # Bins are whole numbers wide, or some would hold more of them than others.
+        # The longest 1% would compress the rest of the histogram; the last bin counts them.
+        # Bin widths are integers, so that each bin covers the same number of values.
         long = max(1.0, values[column].quantile(0.99) or 1.0)
         width = ceil(long / BINS)
         edges = np.arange(0, ceil(long / width) + 1) * width
@@ -249,28 +252,31 @@ def _lengths(snapshot: Snapshot, judged: pl.DataFrame) -> Rows:
 
 
 def _reasons_over_time(judged: pl.DataFrame) -> Rows:
-    """Samples by reason in the order they ended, in stretches of as many each: engines end them in
-    bursts, and the share of a few would say nothing."""
+    """Count samples by reason in order of completion, in intervals of equally many samples.
+
+    Intervals of equal time would not do: engines finish samples in bursts, and the shares among a
+    few samples mean nothing.
+    """
     timed = judged.filter(pl.col("created_at").is_not_null()).sort("created_at")
-    stretches = max(1, min(BINS, timed.height // STRETCH))
+    intervals = max(1, min(BINS, timed.height // INTERVAL))
     ended = pl.col("created_at").dt.epoch("ms")
     number = pl.int_range(pl.len())
     placed = timed.select(
         pl.col("reason").cast(pl.String).fill_null("kept"),
         number=number,
-        stretch=number * stretches // pl.len(),
+        interval=number * intervals // pl.len(),
         minute=(ended - ended.min()) / 60_000,
     )
-    spans = placed.group_by("stretch").agg(
+    bounds = placed.group_by("interval").agg(
         pl.col("minute").min(), since=pl.col("number").min(), until=pl.col("number").max() + 1
     )
-    counted = placed.group_by("stretch", "reason").agg(samples=pl.len())
-    rows = counted.join(spans, on="stretch").sort("stretch", "reason")
+    counted = placed.group_by("interval", "reason").agg(samples=pl.len())
+    rows = counted.join(bounds, on="interval").sort("interval", "reason")
     return rows.select("since", "until", "minute", "reason", "samples").rows(named=True)
 
 
 def throughput(snapshot: Snapshot) -> Rows:
-    """tokens/s between two throughput events, and the engine's occupancy where it was logged."""
+    """Return tokens/s between two throughput events, and the engine's occupancy if logged."""
     rows: Rows = []
     before: Mapping[str, Any] | None = None
     began: float | None = None
@@ -297,7 +303,7 @@ def throughput(snapshot: Snapshot) -> Rows:
 
 
 def _verification(snapshot: Snapshot) -> dict[str, Any] | None:
-    """States by method, what a judge said against the rule, and how many canaries fooled it."""
+    """Count states by method, the judge's verdicts by state, and the canaries it accepted."""
     if "correctness" not in snapshot.filters:
         return None
     columns = [f"correctness_{name}" for name in ("state", "method", "judge", "canary")]
@@ -325,7 +331,7 @@ def _estimate(estimate: Estimate) -> dict[str, Any] | None:
 
 
 def _audit(snapshot: Snapshot) -> Rows:
-    """Rates with intervals from audit.json, a table whatever else the file holds."""
+    """Read the rates with intervals from audit.json; other entries of the file are ignored."""
     found = read_json(snapshot.run / "audit.json") or {}
     return [
         {"what": name.replace("_", " "), **{key: value.get(key) for key in Estimate._fields}}
@@ -335,24 +341,24 @@ def _audit(snapshot: Snapshot) -> Rows:
 
 
 def _account(snapshot: Snapshot, judged: pl.DataFrame) -> Rows:
-    """What became of every token, by source, and what an accepted sample took."""
+    """Return the outcome of every token by source, and the cost of an accepted sample."""
     seconds = engine_seconds(snapshot.run) or None
     plain = judged.with_columns(pl.col("source", "decision", "finish_reason").cast(pl.String))
     return token_account(plain, seconds).rows(named=True)
 
 
 def _forecast(snapshot: Snapshot, judged: pl.DataFrame) -> Rows:
-    """What a pilot foretold of the run's policy beside what came, as far as the run is done."""
-    told = read_json(snapshot.run / "forecast.json") or {}
+    """Return the pilot's forecast for the run's policy, with the actual values of a done run."""
+    saved = read_json(snapshot.run / "forecast.json") or {}
     try:
-        forecasts = pl.DataFrame(told.get("all") or [])
-        rates = Rates(**told["rates"])
-        policy, per_prompt = str(told["policy"]), told["per_prompt"]
+        forecasts = pl.DataFrame(saved.get("all") or [])
+        rates = Rates(**saved["rates"])
+        policy, per_prompt = str(saved["policy"]), saved["per_prompt"]
         if snapshot.state != "done":
             unknown = {"actual": None, "inside": None}
             return [{**row, **unknown} for row in forecasts.filter(policy=policy).rows(named=True)]
     except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
-        if told:
+        if saved:
             snapshot.missing.append(f"forecast.json: {error!r}")
         return []
     seconds = engine_seconds(snapshot.run)
@@ -365,7 +371,7 @@ def _forecast(snapshot: Snapshot, judged: pl.DataFrame) -> Rows:
 
 
 def _languages(snapshot: Snapshot) -> Rows:
-    """How many samples hold a stretch in another language or script, by which."""
+    """Count the samples with a span in another language or script, by language."""
     if "language" not in snapshot.filters:
         return []
     spans = ("language_thinking_spans", "language_response_spans")
@@ -374,13 +380,13 @@ def _languages(snapshot: Snapshot) -> Rows:
     for column in spans:
         if column not in metrics.columns:
             continue
-        stretches = (
+        found = (
             metrics.select("sample_id", spans=column)
             .explode("spans")
             .drop_nulls("spans")
             .unnest("spans")
         )
-        counted = stretches.group_by("language").agg(
+        counted = found.group_by("language").agg(
             samples=pl.col("sample_id").n_unique(), stretches=pl.len()
         )
         part = "reasoning" if "thinking" in column else "answer"

@@ -1,7 +1,7 @@
-"""The report as one HTML file that needs no network and can run no script but its own.
+"""Render the report as one HTML file that needs no network and runs only its own scripts.
 
-Model text is hostile. It is escaped by the template engine, and a Content-Security-Policy that
-names the two scripts and the style by their hashes stands behind that.
+Model text is treated as hostile. The template engine escapes it. As a second barrier, a
+Content-Security-Policy allows only the page's own scripts and style, by their hashes.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from factory.report.browse import in_short
+from factory.report.browse import format_value
 from factory.report.chart import Figure
 from factory.report.examples import Example
-from factory.report.vega import for_page, script
+from factory.report.vega import load_script, page_spec
 
 HERE = Path(__file__).parent / "templates"
 
 
 @cache
 def environment() -> Environment:
-    """Templates with escaping on for everything and no silent gaps."""
+    """Return the Jinja environment: everything is escaped, and undefined names are errors."""
     made = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined)
     made.trim_blocks = made.lstrip_blocks = True
-    made.filters["short"] = in_short
-    made.filters["percent"] = percent
+    made.filters["short"] = format_value
+    made.filters["percent"] = format_percent
     return made
 
 
-def percent(share: float | None) -> str:
+def format_percent(share: float | None) -> str:
     return "–" if share is None else f"{share:.1%}"
 
 
 def report_page(
     facts: Mapping[str, Any], figures: Sequence[Figure], examples: Mapping[str, Sequence[Example]]
 ) -> str:
-    """The whole file."""
+    """Render a run's report."""
     return _page(
         "report.html.j2",
         figures,
@@ -53,18 +53,18 @@ def report_page(
 
 
 def comparison_page(title: str, figures: Sequence[Figure], **content: Any) -> str:
-    """Two runs beside each other, in one file of the same kind."""
+    """Render the comparison of two runs."""
     return _page("compare.html.j2", figures, title=title, **content)
 
 
 def training_page(title: str, figures: Sequence[Figure]) -> str:
-    """Figures over training steps."""
+    """Render figures over training steps."""
     return _page("training.html.j2", figures, title=title)
 
 
 def _page(template: str, figures: Sequence[Figure], **content: Any) -> str:
     style = (HERE / "report.css").read_text(encoding="utf-8")
-    vega = script()
+    vega = load_script()
     scripts = [vega, (HERE / "figures.js").read_text(encoding="utf-8")] if vega else []
     allowed = " ".join(map(policy_hash, scripts)) or "'none'"
     policy = (
@@ -72,7 +72,7 @@ def _page(template: str, figures: Sequence[Figure], **content: Any) -> str:
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
     specs = {
-        f"{figure.name}-{number}": for_page(spec)
+        f"{figure.name}-{number}": page_spec(spec)
         for figure in figures
         for number, spec in enumerate(figure.specs)
     }
@@ -91,12 +91,12 @@ def _page(template: str, figures: Sequence[Figure], **content: Any) -> str:
 
 
 def json_for_page(value: Any) -> Markup:
-    """JSON that can stand between script tags: no `<` is left to end them with."""
+    """Serialize to JSON that is safe between script tags: `<`, `>` and `&` are escaped."""
     text = json.dumps(value, ensure_ascii=True, default=str)
     return Markup(text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026"))
 
 
 def policy_hash(code: str) -> str:
-    """How a Content-Security-Policy names a script or style that stands in the page."""
+    """Return the hash by which a Content-Security-Policy allows an inline script or style."""
     digest = hashlib.sha256(code.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"

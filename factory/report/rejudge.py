@@ -1,4 +1,4 @@
-"""Judging a few texts now, with the run's own filters: an edit, or a sample no build got to yet."""
+"""Judge a few texts with a run's own filters: an edited text, or samples not yet judged."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from factory.report.snapshot import RATE_COLUMNS, Snapshot
 from filters.base import BASE_COLUMNS, INPUT_COLUMNS
 
 UNCHECKED = "unchecked"
-"""The reason of a filter that could not be asked: an edit is not taken to pass it."""
+"""The reason given for a filter that could not run; an edit does not count as passing it."""
 
 
 @dataclass(frozen=True)
 class Rejudged:
-    """Verdicts of a few texts. `skipped` names the filters that could not be asked, and why."""
+    """Verdicts on a few texts. `skipped` maps the filters that could not run to the reason."""
 
     verdicts: pl.DataFrame
     measured: pl.DataFrame
@@ -28,45 +28,46 @@ class Rejudged:
     skipped: dict[str, str]
 
     def flags(self) -> list[str]:
-        """ "correctness: wrong" for each filter that would take the first text or was not asked."""
+        """Return "correctness: wrong" for each filter that drops the first text or was skipped."""
         row = self.verdicts.row(0, named=True)
         own = ((name, row[verdict_column(name)]["reason"]) for name in self.asked)
-        unasked = [f"{name}: {UNCHECKED}" for name in self.skipped]
-        return [f"{name}: {reason}" for name, reason in own if reason] + unasked
+        unchecked = [f"{name}: {UNCHECKED}" for name in self.skipped]
+        return [f"{name}: {reason}" for name, reason in own if reason] + unchecked
 
 
 def find_row(snapshot: Snapshot, sample_id: str) -> pl.DataFrame:
-    """A sample's row of `samples`. Raises RunError where the run holds no such sample."""
+    """Return a sample's row of `samples`. Raises RunError where the run has no such sample."""
     row = snapshot.samples.filter(pl.col("sample_id") == sample_id)
     if row.is_empty():
-        raise RunError(f"{snapshot.run} has no sample {sample_id}; ids read 0123456789abcdef-3")
+        where = f"{snapshot.run} has no sample {sample_id}"
+        raise RunError(f"{where}; ids look like 0123456789abcdef-3")
     return row.head(1)
 
 
 def rejudge_edit(
     snapshot: Snapshot, sample_id: str, thinking: str | None, response: str
 ) -> Rejudged:
-    """What the run's filters, judge models among them, say of another text of a sample.
+    """Judge an edited text of a sample with all filters of the run, including judge models.
 
-    Raises RunError where there is no such sample or its own text cannot be read.
+    Raises RunError where there is no such sample or its own text can't be read.
     """
     inputs = snapshot.texts(find_row(snapshot, sample_id))
     if inputs.is_empty():
         raise RunError(f"the text of {sample_id} cannot be read, so no edit can be judged")
-    changed = edited(inputs.select(INPUT_COLUMNS), thinking, response)
+    changed = apply_edit(inputs.select(INPUT_COLUMNS), thinking, response)
     return rejudge(snapshot, changed, ask_judges=True)
 
 
 def rejudge(snapshot: Snapshot, inputs: pl.DataFrame, ask_judges: bool = False) -> Rejudged:
     """Measure and decide texts (`INPUT_COLUMNS`). A judge model is asked only if `ask_judges`."""
     metrics, skipped, asked = {}, {}, {}
-    for name, judge in snapshot.filters.items():
-        if getattr(judge, "judge", None) is not None and not ask_judges:
+    for name, filter_ in snapshot.filters.items():
+        if getattr(filter_, "judge", None) is not None and not ask_judges:
             skipped[name] = "asks a judge model"
             continue
         try:
-            metrics[name] = judge.measure(inputs.select(INPUT_COLUMNS))
-            asked[name] = judge
+            metrics[name] = filter_.measure(inputs.select(INPUT_COLUMNS))
+            asked[name] = filter_
         except FactoryError as error:
             skipped[name] = str(error)
     rates = snapshot.samples.select("sample_id", *RATE_COLUMNS)
@@ -77,10 +78,10 @@ def rejudge(snapshot: Snapshot, inputs: pl.DataFrame, ask_judges: bool = False) 
     return Rejudged(decide(measured, asked), measured, list(asked), skipped)
 
 
-def edited(inputs: pl.DataFrame, thinking: str | None, response: str) -> pl.DataFrame:
-    """One sample's inputs with another text.
+def apply_edit(inputs: pl.DataFrame, thinking: str | None, response: str) -> pl.DataFrame:
+    """Return one sample's inputs with an edited text.
 
-    A person ended it, so it is not cut off; its tokens are counted in proportion to its length.
+    The finish reason becomes "stop". The token count is estimated in proportion to the length.
     """
     row: dict[str, Any] = inputs.row(0, named=True)
     text = join_think(thinking, response)

@@ -1,7 +1,7 @@
-"""A run directory as it is at one moment: finished, being written, half sealed, damaged or old.
+"""Read a run directory in any state: finished, being written, partly sealed, damaged or old.
 
-Everything here reads as far as it can and names what it could not read in `Snapshot.missing`; it
-takes no lock and writes nothing, so that looking at a run never disturbs a build.
+What can't be read is listed in `Snapshot.missing`. Reading takes no lock and writes nothing, so it
+never disturbs a build.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from factory.judging.verdicts import TextHash, decide, verdict_column
 from filters import FILTERS, GROUP, filter_class
 from filters.base import BASE_COLUMNS, Filter
 
-Kind = pl.DataType | type[pl.DataType]
+PolarsType = pl.DataType | type[pl.DataType]
 State = Literal["done", "running", "stopped", "unknown"]
 
 UNJUDGED = "unjudged"
-"""The decision of a sample that no verdict and no metrics are there for yet."""
+"""The decision of a sample that has neither a verdict nor metrics yet."""
 
 _DAMAGE = (OSError, pl.exceptions.PolarsError)
-_DRAWN: dict[str, Kind] = {
+_SAMPLE: dict[str, PolarsType] = {
     "prompt_id": pl.String,
     "index": pl.Int32,
     "finish_reason": pl.String,
     "n_tokens": pl.Int32,
     "created_at": pl.Datetime("ms", "UTC"),
 }
-_VERDICT: dict[str, Kind] = {"decision": pl.String, "reason": pl.String, "filter": pl.String}
-_PROMPT: dict[str, Kind] = {
+_VERDICT: dict[str, PolarsType] = {"decision": pl.String, "reason": pl.String, "filter": pl.String}
+_PROMPT: dict[str, PolarsType] = {
     "domain": pl.String,
     "source": pl.String,
     "language": pl.String,
@@ -51,7 +51,7 @@ _PROMPT: dict[str, Kind] = {
     "prompt_id": pl.String,
     "question": pl.String,
 }
-_RATES: dict[str, Kind] = {
+_RATES: dict[str, PolarsType] = {
     "prompt_id": pl.String,
     "n_samples": pl.UInt32,
     "n_judged": pl.UInt32,
@@ -63,7 +63,7 @@ RATE_COLUMNS = tuple(name for name in _RATES if name != "prompt_id")
 
 @dataclass
 class Snapshot:
-    """What a run holds. `samples` has one narrow row a sample, in the order of the parts."""
+    """The readable content of a run. `samples` has one row per sample, without its texts."""
 
     run: Path
     state: State = "unknown"
@@ -80,7 +80,7 @@ class Snapshot:
 
     @cached_property
     def folders(self) -> dict[str, Path]:
-        """Where each filter's metrics are."""
+        """The folder of each filter's cached metrics."""
         return {name: metrics_folder(self.run, name, own) for name, own in self.filters.items()}
 
     @property
@@ -89,8 +89,10 @@ class Snapshot:
         return ["engine", *self.filters]
 
     def texts(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """The whole sampled rows behind `rows` (of `samples`), as filters are given them, and
-        `prompt_text`, `model`, `created_at`. Rows whose part has gone are left out."""
+        """Return the filter inputs of `rows` (of `samples`), with `prompt_text` and `model`.
+
+        Rows whose part can't be read are left out.
+        """
         frames = []
         for (part,), wanted in rows.group_by("part", maintain_order=True):
             try:
@@ -100,21 +102,21 @@ class Snapshot:
                 inputs = input_frame(full, self._prompts_of(full))
             except _DAMAGE:
                 continue
-            aside = full.select(
+            extra = full.select(
                 pl.format("{}-{}", "prompt_id", "index").alias("sample_id"),
                 *(_column(full, name) for name in ("prompt_text", "model")),
             )
             frames.append(
-                wanted.select("sample_id").join(inputs, on="sample_id").join(aside, on="sample_id")
+                wanted.select("sample_id").join(inputs, on="sample_id").join(extra, on="sample_id")
             )
         if not frames:
             return pl.DataFrame(schema={"sample_id": pl.String})
-        return pl.concat(frames, how="vertical_relaxed")  # a journal has wider numbers than a part
+        return pl.concat(frames, how="vertical_relaxed")  # a journal has wider integer types
 
     def metrics(self, wanted: Mapping[str, Iterable[str] | None]) -> pl.DataFrame:
-        """Cached metrics of every judged sample: `sample_id` and the columns asked of each filter.
+        """Return cached metrics: `sample_id` and the wanted columns of each filter.
 
-        None asks for all of a filter's columns. Parts that lack any of them are left out.
+        None stands for all columns of a filter. Parts that lack any wanted column are left out.
         """
         frames = []
         for part in self.samples["part"].unique(maintain_order=True):
@@ -131,7 +133,7 @@ class Snapshot:
         return known if known is not None else pl.DataFrame(schema={"sample_id": pl.String})
 
     def own_verdicts(self, stage: str) -> pl.DataFrame:
-        """One filter's own word on each sample, as the last build wrote it down."""
+        """Return one filter's own decision on each sample, as the last build wrote it."""
         own = pl.col(verdict_column(stage))
         frames = []
         for part in self.samples["part"].unique(maintain_order=True):
@@ -148,7 +150,7 @@ class Snapshot:
         return pl.concat([pl.DataFrame(schema=schema), *frames])
 
     def measured(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Base columns, pass rates and every cached metric of a few rows of `samples`."""
+        """Return base columns, pass rates and all cached metrics of a few rows of `samples`."""
         frame = rows.select(*BASE_COLUMNS, *RATE_COLUMNS)
         for name in self.filters:
             found = [
@@ -167,9 +169,9 @@ class Snapshot:
         columns: Iterable[str] | None,
         rows: pl.DataFrame | None = None,
     ) -> pl.DataFrame | None:
-        """A filter's metrics of a part, or of some `rows` of it."""
+        """Read a filter's metrics of a part, or of some `rows` of it; None if they are missing."""
         try:
-            found = pl.scan_parquet(_metrics(self, name, Path(part).stem))
+            found = pl.scan_parquet(_metrics_file(self, name, Path(part).stem))
             if rows is not None:
                 found = found.filter(pl.col("sample_id").is_in(rows["sample_id"].implode()))
             return (found if columns is None else found.select("sample_id", *columns)).collect()
@@ -177,7 +179,7 @@ class Snapshot:
             return None
 
     def _prompts_of(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """The prompts of some sampled rows; an unknown prompt gets an empty one."""
+        """Return the prompts of some sampled rows; an unknown prompt gets empty fields."""
         ids = rows.select("prompt_id").unique()
         return ids.join(self.prompts, on="prompt_id", how="left").with_columns(
             pl.col("question", "source").fill_null(""), pl.col("domain").fill_null("general")
@@ -185,14 +187,14 @@ class Snapshot:
 
 
 def signature(run: Path) -> tuple[object, ...]:
-    """Changes whenever a snapshot could, at the cost of a few dozen `stat`s.
+    """Return a value that changes whenever a snapshot could; costs a few dozen `stat` calls.
 
-    Parts appear by a rename, which shows in their folder's time; only journals and logs grow.
+    Parts appear by a rename, which changes their folder's mtime; only journals and logs grow.
     """
     folders = [run, run / "samples", run / "verdicts", *sorted(run.glob("metrics/*"))]
     growing = sorted(run.glob("samples/journal-*.jsonl"))
     files = [run / name for name in ("run.json", "recipe.yaml", "events.jsonl", "failures.jsonl")]
-    stamps: list[object] = [_is_held(run)]
+    stamps: list[object] = [_is_locked(run)]
     for path in (*folders, *growing, *files):
         try:
             status = path.stat()
@@ -203,9 +205,9 @@ def signature(run: Path) -> tuple[object, ...]:
 
 
 def take_snapshot(run: Path, before: Snapshot | None = None) -> Snapshot:
-    """Read a run as far as it goes. Parts that `before` holds and that have not changed are kept.
+    """Read what can be read of a run. Reuses the unchanged parts of `before`.
 
-    Raises RunError where there is no directory at all.
+    Raises RunError where there is no such directory.
     """
     if not run.is_dir():
         raise RunError(f"{run} is not a run directory; build one first, or check the path")
@@ -215,7 +217,7 @@ def take_snapshot(run: Path, before: Snapshot | None = None) -> Snapshot:
     try:
         snapshot.prompts = prompt_frame(run)
     except _DAMAGE as error:
-        snapshot.missing.append(f"prompts.parquet: {_why(error)}")
+        snapshot.missing.append(f"prompts.parquet: {_describe(error)}")
     _read_samples(snapshot, before)
     return snapshot
 
@@ -231,12 +233,15 @@ def _read_manifest(snapshot: Snapshot) -> None:
         return
     state = snapshot.manifest.get("state")
     if state == "running":
-        state = "running" if _is_held(snapshot.run) else "stopped"
+        state = "running" if _is_locked(snapshot.run) else "stopped"
     snapshot.state = state if state in ("done", "running", "stopped") else "unknown"
 
 
-def _is_held(run: Path) -> bool:
-    """Whether the process that locked the run is alive. Trying the lock could refuse a build."""
+def _is_locked(run: Path) -> bool:
+    """Return True if the process that locked the run is alive.
+
+    Does not try the lock itself: a build that starts at that moment would be refused.
+    """
     lock = run / "run.lock"
     try:
         holder = int(lock.read_text())
@@ -249,27 +254,29 @@ def _is_held(run: Path) -> bool:
 
 
 def _has_open(process: int, file: Path) -> bool:
-    """Whether a process has a file open. A dead holder's number is soon given to another, most of
-    all in a container. True where that cannot be told."""
+    """Return True if a process has a file open, or if that can't be determined.
+
+    Needed because the PID of a dead process is soon reused, above all in a container.
+    """
     try:
         descriptors = list(Path(f"/proc/{process}/fd").iterdir())
     except OSError:
         return True
     for descriptor in descriptors:
-        with suppress(OSError):  # it may be closed by now
+        with suppress(OSError):  # it may have been closed since
             if descriptor.samefile(file):
                 return True
     return False
 
 
 def _read_filters(snapshot: Snapshot) -> None:
-    """The recipe's filters, each by itself: one that is unknown today hides no other."""
+    """Read the recipe's filters one by one, so that an unknown filter doesn't hide the others."""
     snapshot.filters["text"] = TextHash()
     try:
         recipe = yaml.safe_load((snapshot.run / "recipe.yaml").read_text(encoding="utf-8"))
         given = dict(recipe["filters"])
     except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
-        snapshot.missing.append(f"recipe.yaml: {_why(error)}")
+        snapshot.missing.append(f"recipe.yaml: {_describe(error)}")
         return
     for name, fields in given.items():
         own = dict(fields or {})
@@ -293,7 +300,7 @@ def _read_samples(snapshot: Snapshot, before: Snapshot | None) -> None:
     rates = _read_rates(snapshot)
     files = sample_parts(run)
     sealed = {part.stem for part in files}
-    # A journal whose part exists was sealed: the part wins, as when the run is taken up again.
+    # A journal whose part exists was sealed: the part wins, as when a build resumes.
     journals = [
         journal
         for journal in sorted((run / "samples").glob("journal-*.jsonl"))
@@ -301,24 +308,24 @@ def _read_samples(snapshot: Snapshot, before: Snapshot | None) -> None:
     ]
     frames = []
     for file in [*files, *journals]:
-        stamp = _stamp(snapshot, file)
-        held = before._parts.get(file.name) if before is not None else None
-        if held is None or held[0] != stamp:
+        stamp = _part_stamp(snapshot, file)
+        cached = before._parts.get(file.name) if before is not None else None
+        if cached is None or cached[0] != stamp:
             missing: list[str] = []
-            held = (stamp, _read_part(snapshot, file, rates, missing), missing)
-        snapshot._parts[file.name] = held
-        snapshot.missing.extend(held[2])
-        frames.append(held[1])
+            cached = (stamp, _read_part(snapshot, file, rates, missing), missing)
+        snapshot._parts[file.name] = cached
+        snapshot.missing.extend(cached[2])
+        frames.append(cached[1])
     for name in snapshot.filters:
-        lacking = [part for part in files if not _metrics(snapshot, name, part.stem).exists()]
+        lacking = [part for part in files if not _metrics_file(snapshot, name, part.stem).exists()]
         if lacking and snapshot.state != "running":
             snapshot.missing.append(
                 f"metrics of {name}: none by this version and these settings for {len(lacking)} of "
-                f"{len(files)} parts; a build measures them"
+                f"{len(files)} parts; build again to measure them"
             )
     if not files and not journals:
         snapshot.missing.append("samples: none yet")
-    empty = pl.DataFrame(schema={"part": pl.String, "sample_id": pl.String, **_DRAWN, **_VERDICT})
+    empty = pl.DataFrame(schema={"part": pl.String, "sample_id": pl.String, **_SAMPLE, **_VERDICT})
     joined = (
         pl.concat([empty, *frames])
         .join(
@@ -329,10 +336,10 @@ def _read_samples(snapshot: Snapshot, before: Snapshot | None) -> None:
         )
         .join(rates, on="prompt_id", how="left", maintain_order="left")
     )
-    words = ("part", "source", "domain", "language", "decision", "reason", "filter")
+    categories = ("part", "source", "domain", "language", "decision", "reason", "filter")
     snapshot.samples = joined.with_columns(
         pl.col("source", "domain").fill_null("unknown")
-    ).with_columns(pl.col(*words, "finish_reason").cast(pl.Categorical))
+    ).with_columns(pl.col(*categories, "finish_reason").cast(pl.Categorical))
 
 
 def _read_rates(snapshot: Snapshot) -> pl.DataFrame:
@@ -341,18 +348,18 @@ def _read_rates(snapshot: Snapshot) -> pl.DataFrame:
             pl.col(name).cast(kind) for name, kind in _RATES.items()
         )
     except _DAMAGE as error:
-        snapshot.missing.append(f"pass_rates.parquet: {_why(error)}")
+        snapshot.missing.append(f"pass_rates.parquet: {_describe(error)}")
         return pl.DataFrame(schema=_RATES)
 
 
-def _metrics(snapshot: Snapshot, name: str, part: str) -> Path:
+def _metrics_file(snapshot: Snapshot, name: str, part: str) -> Path:
     return snapshot.folders[name] / f"{part}.parquet"
 
 
-def _stamp(snapshot: Snapshot, part: Path) -> tuple[Any, ...]:
-    """Changes whenever what is known of a part could: its file, its verdicts, its metrics."""
+def _part_stamp(snapshot: Snapshot, part: Path) -> tuple[Any, ...]:
+    """Return a value that changes whenever a part's samples, verdicts or metrics could."""
     files = [part, snapshot.run / "verdicts" / f"{part.stem}.parquet"]
-    files += [_metrics(snapshot, name, part.stem) for name in snapshot.filters]
+    files += [_metrics_file(snapshot, name, part.stem) for name in snapshot.filters]
     stamps: list[Any] = []
     for file in files:
         try:
@@ -366,19 +373,19 @@ def _stamp(snapshot: Snapshot, part: Path) -> tuple[Any, ...]:
 def _read_part(
     snapshot: Snapshot, part: Path, rates: pl.DataFrame, missing: list[str]
 ) -> pl.DataFrame:
-    """The narrow rows of one part, with their verdicts as far as there are any."""
+    """Return the rows of one part, without texts, with their verdicts where they exist."""
     place = f"samples/{part.name}"
     try:
         scan = scan_part(part)
         known = scan.collect_schema().names()
-        absent = [name for name in _DRAWN if name not in known]
+        absent = [name for name in _SAMPLE if name not in known]
         drawn = scan.select(
             pl.col(name).cast(kind) if name in known else pl.lit(None, kind).alias(name)
-            for name, kind in _DRAWN.items()
+            for name, kind in _SAMPLE.items()
         ).collect()
     except _DAMAGE as error:
-        missing.append(f"{place}: {_why(error)}")
-        drawn, absent = pl.DataFrame(schema=_DRAWN), []
+        missing.append(f"{place}: {_describe(error)}")
+        drawn, absent = pl.DataFrame(schema=_SAMPLE), []
     if absent:
         missing.append(f"{place}: has no column {', '.join(absent)}")
     if part.suffix == ".jsonl" and snapshot.state != "running":
@@ -388,21 +395,21 @@ def _read_part(
     return (
         named.join(verdicts, on="sample_id", how="left", maintain_order="left")
         .with_columns(pl.lit(part.name).alias("part"), pl.col("decision").fill_null(UNJUDGED))
-        .select("part", "sample_id", *_DRAWN, *_VERDICT)
+        .select("part", "sample_id", *_SAMPLE, *_VERDICT)
     )
 
 
 def _verdicts(
     snapshot: Snapshot, part: Path, drawn: pl.DataFrame, rates: pl.DataFrame, missing: list[str]
 ) -> pl.DataFrame:
-    """The part's verdicts; made from the cached metrics where the build has not got to them."""
+    """Return the part's verdicts; decides from cached metrics where the build hasn't yet."""
     file = snapshot.run / "verdicts" / f"{part.stem}.parquet"
     columns = ["sample_id", *_VERDICT]
     if file.exists():
         try:
             return pl.read_parquet(file, columns=columns)
         except _DAMAGE as error:
-            missing.append(f"verdicts/{file.name}: {_why(error)}")
+            missing.append(f"verdicts/{file.name}: {_describe(error)}")
     metrics = {}
     for name in snapshot.filters:
         found = snapshot._read_metrics(name, part.name, None)
@@ -424,7 +431,7 @@ def scan_part(part: Path) -> pl.LazyFrame:
         return pl.scan_parquet(part)
     rows = pl.DataFrame(read_lines(part), infer_schema_length=None)
     if rows.is_empty():
-        return pl.LazyFrame(schema={**_DRAWN, "text": pl.String})
+        return pl.LazyFrame(schema={**_SAMPLE, "text": pl.String})
     stamps = pl.from_epoch("created_at", time_unit="ms").dt.replace_time_zone("UTC")
     return rows.lazy().with_columns(stamps)
 
@@ -433,14 +440,14 @@ def _column(frame: pl.DataFrame, name: str) -> pl.Expr:
     return pl.col(name) if name in frame.columns else pl.lit(None, pl.String).alias(name)
 
 
-def _why(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "not there"
     return f"cannot be read ({str(error).splitlines()[0][:160]})" if str(error) else repr(error)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """An optional JSON file beside a run: None where it is absent or damaged."""
+    """Read an optional JSON object of a run; None where the file is missing or damaged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

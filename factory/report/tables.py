@@ -1,4 +1,4 @@
-"""Funnels and samples as tables on a terminal."""
+"""Print funnels as tables on a terminal."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from factory.judging.funnel import Count, Funnel, Group
 
 
 def print_funnel(name: str, funnel: Funnel, console: Console) -> None:
-    """The funnel, then acceptance by source (and by domain where there are several)."""
+    """Print the funnel, then acceptance by source, and by domain if there are several."""
     title = f"{name}: {funnel.drawn.samples:,} samples of {funnel.prompts:,} prompts"
     table = _table(title, "filter", "reason", "samples", "share", "tokens")
     drawn = funnel.drawn
     _row(table, "drawn", "", drawn, drawn)
-    for taken in funnel.taken:
-        word = taken.reason if taken.decision == "drop" else f"{taken.reason} (undecided)"
-        _row(table, taken.filter, word, taken.count, drawn, sign="-")
+    for step in funnel.taken:
+        reason = step.reason if step.decision == "drop" else f"{step.reason} (undecided)"
+        _row(table, step.filter, reason, step.count, drawn, sign="-")
     table.add_section()
     _row(table, "kept", "", funnel.kept, drawn)
     if funnel.rows is not None:
@@ -33,7 +33,8 @@ def print_funnel(name: str, funnel: Funnel, console: Console) -> None:
         console.print(f"generated tokens per accepted sample: {cost:,.1f}", highlight=False)
     for kind, count in funnel.failures.items():
         console.print(
-            f"{count:,} requests gave no sample: {kind} (failures.jsonl has each)", highlight=False
+            f"{count:,} requests returned no sample: {kind} (listed in failures.jsonl)",
+            highlight=False,
         )
 
 
@@ -46,7 +47,7 @@ def _print_groups(key: str, groups: Mapping[str, Group], console: Console) -> No
             f"{group.covered:,}",
             f"{group.drawn.samples:,}",
             f"{group.kept.samples:,}",
-            _share(group.kept.samples, group.drawn.samples),
+            _format_share(group.kept.samples, group.drawn.samples),
             f"{group.drawn.tokens / group.kept.samples:,.1f}" if group.kept.samples else "-",
         )
     console.print(table)
@@ -55,8 +56,8 @@ def _print_groups(key: str, groups: Mapping[str, Group], console: Console) -> No
 def _table(title: str | None, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for column in columns:
-        words = column in ("filter", "reason", "source", "domain")
-        table.add_column(column, justify="left" if words else "right", no_wrap=True)
+        text = column in ("filter", "reason", "source", "domain")
+        table.add_column(column, justify="left" if text else "right", no_wrap=True)
     return table
 
 
@@ -65,17 +66,17 @@ def _row(table: Table, stage: str, reason: str, count: Count, whole: Count, sign
         stage,
         reason,
         f"{sign}{count.samples:,}",
-        _share(count.samples, whole.samples),
+        _format_share(count.samples, whole.samples),
         f"{sign}{count.tokens:,}",
     )
 
 
-def _share(part: int, whole: int) -> str:
+def _format_share(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else "-"
 
 
-def print_outcome(run: Path, funnel: Funnel, console: Console) -> None:
-    """Where the product is and how to look at it."""
+def print_corpus(run: Path, funnel: Funnel, console: Console) -> None:
+    """Print where the corpus is, with its rows and files."""
     shards = len(list((run / "corpus").glob("*.parquet")))
     rows = funnel.rows.samples if funnel.rows else 0
     files = "1 file" if shards == 1 else f"{shards} files"

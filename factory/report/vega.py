@@ -1,7 +1,7 @@
-"""Vega, the plotting library: its script for pages without a network, and figures as PNG.
+"""Vega, the plotting library: its script for offline pages, and figures as PNG.
 
-`vl-convert` carries Vega, Vega-Lite and vega-embed inside its wheel. Vega's expressions are run by
-its interpreter (`ast: true`), since a strict Content-Security-Policy forbids `new Function`.
+The wheel of `vl-convert` contains Vega, Vega-Lite and vega-embed. The pages run Vega's expressions
+in its interpreter (`ast: true`), since their Content-Security-Policy forbids `new Function`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from factory.core.resources import cache_dir
 PACKAGE = "vl-convert-python"
 _SNIPPET = "window.drawVega = vegaEmbed;"
 
-# Okabe and Ito's colours can be told apart with every common kind of colour blindness.
+# Okabe and Ito's colours are distinguishable with every common kind of colour blindness.
 KEPT, REJECTED, UNDECIDED, NEUTRAL = "#009E73", "#D55E00", "#E69F00", "#0072B2"
 PALETTE = [NEUTRAL, REJECTED, KEPT, "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#999999"]
 
@@ -34,41 +34,41 @@ _CONFIG: dict[str, Any] = {
 
 
 @cache
-def script() -> str | None:
-    """The JavaScript that defines `drawVega`; None where vl-convert is not installed.
+def load_script() -> str | None:
+    """Return the JavaScript that defines `drawVega`; None where vl-convert is not installed.
 
-    Bundling takes over a second, so the result is kept in the user's cache, by version.
+    Bundling takes over a second, so the result is cached in the user's cache folder, by version.
     """
     try:
-        kept = cache_dir() / f"vega-{version(PACKAGE)}.js"
+        cached = cache_dir() / f"vega-{version(PACKAGE)}.js"
     except PackageNotFoundError:
         return None
     with suppress(OSError):
-        found = kept.read_text(encoding="utf-8")
+        found = cached.read_text(encoding="utf-8")
         if found.endswith(_SNIPPET_END):
             return found
     import vl_convert
 
-    # A page embeds it between tags, where `</script` would end it.
+    # Pages embed the script inline, where `</script` would end it.
     bundle = vl_convert.javascript_bundle(_SNIPPET).replace("</script", r"<\/script") + _SNIPPET_END
     with suppress(OSError):
         from factory.core.files import write_atomic
 
-        write_atomic(kept, bundle)
+        write_atomic(cached, bundle)
     return bundle
 
 
 _SNIPPET_END = "\n//# end of the bundle\n"
 
 
-def png(spec: Mapping[str, Any]) -> bytes:
-    """A figure for a paper or a card, at twice the size of the page's."""
+def render_png(spec: Mapping[str, Any]) -> bytes:
+    """Render a figure as PNG, at twice the resolution of the page."""
     import vl_convert
 
     sized = {**spec, "width": 640, "background": "white", "config": _CONFIG}
     return vl_convert.vegalite_to_png(json.dumps(sized), scale=2)
 
 
-def for_page(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """A figure as wide as the page has room for."""
+def page_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the spec of a figure that fills the width of the page."""
     return {**spec, "width": "container", "background": None, "config": _CONFIG}

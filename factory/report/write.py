@@ -1,4 +1,4 @@
-"""`write_report`: a run's report as one HTML file, with its figures as JSON and PNG beside it."""
+"""`write_report`: write a run's report as one HTML file, with its figures as JSON and PNG."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ import json
 from pathlib import Path
 
 from factory.core.files import storage_error, write_atomic
-from factory.report.examples import examples
+from factory.report.examples import choose_examples
 from factory.report.figures import all_figures
 from factory.report.numbers import gather
 from factory.report.page import report_page
 from factory.report.snapshot import take_snapshot
-from factory.report.vega import png, script
+from factory.report.vega import load_script, render_png
 
 
 def write_report(run: Path) -> Path:
     """Write RUN/report.html, and RUN/report/ with report.json and the figures; returns the page.
 
-    Reads a run as far as it goes: an unfinished or damaged one is reported with what is missing
-    named. Raises RunError where there is no run, StorageError where the report cannot be written.
+    The report of an unfinished or damaged run lists what is missing. Raises RunError where there is
+    no run, StorageError where the report can't be written.
     """
     snapshot = take_snapshot(run)
     facts = gather(snapshot)
     figures = all_figures(facts)
     folder = run / "report"
     write_atomic(folder / "report.json", json.dumps(facts, indent=2, default=str) + "\n")
-    if script() is not None:
+    if load_script() is not None:
         for figure in figures:
             for number, spec in enumerate(figure.specs):
                 suffix = f"-{number + 1}" if number else ""
-                _save(folder / f"{figure.name}{suffix}.png", png(spec))
+                _save(folder / f"{figure.name}{suffix}.png", render_png(spec))
     page = run / "report.html"
-    write_atomic(page, report_page(facts, figures, examples(snapshot)))
+    write_atomic(page, report_page(facts, figures, choose_examples(snapshot)))
     return page
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from factory.core.files import read_lines
 from factory.report.chart import Figure
-from factory.report.training_figures import write_over_steps
+from factory.report.training_figures import write_training_figures
 
 NAME = "curves"
 
@@ -43,7 +43,7 @@ _PANELS: Sequence[tuple[str, str, str, Mapping[str, str]]] = (
 def write_curves(run: Path) -> Path:
     """RUN/curves.html, and the figures as JSON and PNG beside it; returns the page."""
     lines = [line for line in read_lines(run / "log.jsonl") if "loss" in line]
-    return write_over_steps(f"{run.name} · training", curves(lines), run, NAME)
+    return write_training_figures(f"{run.name} · training", curves(lines), run, NAME)
 
 
 def curves(lines: Sequence[Mapping[str, Any]]) -> list[Figure]:

@@ -1,10 +1,10 @@
-"""The web app: look at a run, move its thresholds, review its samples, watch it being built.
+"""The web app: browse a run, move its thresholds, review its samples, watch it being built.
 
-    create_app(run, token)            the ASGI app
-    serve(run, host, port, token)     serves it until interrupted, once `announce` has its address
-    serving(run, host, port, token)   serves it while the caller goes on, as `build --watch` does
+    create_app(run, token)                        returns the ASGI app
+    serve(run, host, port, token)                 serves it until interrupted
+    serve_in_background(run, host, port, token)   serves it from a thread, as `build --watch` does
 
-Pages come from the server as HTML; a little script draws figures, moves sliders and takes keys.
+The server renders the pages as HTML. A small script draws figures and handles sliders and keys.
 """
 
 from __future__ import annotations
@@ -26,16 +26,20 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from factory.view.session import Desk
+    from factory.view.session import RunSession
 
 DEFAULT_PORT = 8765
 KEEP_ALIVE_SECONDS = 4
-"""A page that follows a run asks every two seconds."""
-FAREWELL_SECONDS = 15.0
+"""Longer than the two seconds between the polls of a page that follows a run."""
+DRAIN_SECONDS = 15.0
+"""How long open pages may take to fetch the final state before the server stops."""
 
 
 def create_app(run: Path, token: str | None = None) -> Starlette:
-    """The app over one run directory, which need not be finished. Raises RunError without one."""
+    """Return the app for one run directory, which need not be finished.
+
+    Raises RunError where the directory does not exist, MissingDependency without the extra `view`.
+    """
     try:
         from starlette.applications import Starlette
         from starlette.middleware import Middleware
@@ -49,22 +53,21 @@ def create_app(run: Path, token: str | None = None) -> Starlette:
     from factory.view.auth import Guard
     from factory.view.pages import Pages, page
     from factory.view.review import ReviewPages
-    from factory.view.session import Desk
+    from factory.view.session import RunSession
 
-    desk = Desk(run)
-    pages, reviews = Pages(desk), ReviewPages(desk)
+    session = RunSession(run)
+    pages, reviews = Pages(session), ReviewPages(session)
 
-    def explained(request: Request, error: Exception) -> Response:
-        """A user's mistake, in words: to a script as JSON, to a reader as a page. Anything else
-        stays a 500."""
+    def show_error(request: Request, error: Exception) -> Response:
+        """Answer 422 with the message: JSON for a POST, a page for a GET. Other errors stay 500."""
         assert isinstance(error, FactoryError)
         if request.method == "POST":
             return JSONResponse({"error": str(error)}, 422)
-        return page("error.html.j2", desk, status_code=422, error=str(error))
+        return page("error.html.j2", session, status_code=422, error=str(error))
 
-    def unknown(request: Request, error: Exception) -> Response:
+    def show_not_found(request: Request, error: Exception) -> Response:
         what = f"there is no page {request.url.path}"
-        return page("error.html.j2", desk, status_code=404, error=what)
+        return page("error.html.j2", session, status_code=404, error=what)
 
     here = Path(__file__).parent
     shared = here.parent / "report" / "templates"
@@ -78,7 +81,7 @@ def create_app(run: Path, token: str | None = None) -> Starlette:
             Route("/api/funnel", pages.funnel, methods=["POST"]),
             Route("/review", reviews.queue),
             Route("/review/{sample_id}", reviews.sample),
-            Route("/api/reviewer", reviews.introduce, methods=["POST"]),
+            Route("/api/reviewer", reviews.set_reviewer, methods=["POST"]),
             Route("/api/review/{sample_id}/decide", reviews.decide, methods=["POST"]),
             Route("/api/review/{sample_id}/edit", reviews.edit, methods=["POST"]),
             Route("/static/vega.js", pages.vega),
@@ -87,9 +90,9 @@ def create_app(run: Path, token: str | None = None) -> Starlette:
             Mount("/static", StaticFiles(directory=here / "static")),
         ],
         middleware=[Middleware(Guard, token=token or None)],
-        exception_handlers={FactoryError: explained, 404: unknown},
+        exception_handlers={FactoryError: show_error, 404: show_not_found},
     )
-    app.state.desk = desk
+    app.state.session = session
     return app
 
 
@@ -100,45 +103,49 @@ def serve(
     token: str | None = None,
     announce: Callable[[str], None] = lambda address: None,
 ) -> None:
-    """Serve the app until interrupted. Beyond this machine it is served with a token only."""
-    with _listening(host, port, token) as listening:
-        server = _server(create_app(run, token))
-        announce(_address(host, listening))
-        server.run([listening])
+    """Serve the app until interrupted. Calls `announce` with the address once it listens.
+
+    Raises RecipeError for a host other than this machine without a token, or a port in use.
+    """
+    with _open_socket(host, port, token) as listener:
+        server = _create_server(create_app(run, token))
+        announce(_format_address(host, listener))
+        server.run([listener])
 
 
 @contextmanager
-def serving(
+def serve_in_background(
     run: Path, host: str = "127.0.0.1", port: int | None = DEFAULT_PORT, token: str | None = None
 ) -> Iterator[str]:
-    """The app in a thread of this process while something else goes on; yields its address.
+    """Serve the app from a thread of this process; yields its address.
 
-    Port 0 takes a free one, None the usual one or else a free one. The run may be one that is about
-    to be made. Where it ends well, pages that are open get a moment to show the end.
+    Port 0 means any free port; None means the default port, or any free port where that is in use.
+    The run directory is created where it does not exist. If the block ends without an error, the
+    server stops only after open pages have fetched the final state, or after DRAIN_SECONDS.
     """
     run.mkdir(parents=True, exist_ok=True)
-    with _listening(host, port, token) as listening:
+    with _open_socket(host, port, token) as listener:
         app = create_app(run, token)
-        server = _server(app)
-        thread = threading.Thread(target=server.run, args=([listening],), name="view", daemon=True)
+        server = _create_server(app)
+        thread = threading.Thread(target=server.run, args=([listener],), name="view", daemon=True)
         thread.start()
         try:
-            yield _address(host, listening)
-            _farewell(server, app.state.desk)
+            yield _format_address(host, listener)
+            _drain_connections(server, app.state.session)
         finally:
             server.should_exit = True
             thread.join(timeout=5)
 
 
-def _farewell(server: uvicorn.Server, desk: Desk) -> None:
-    """Let those who look see how it ended. An open page asks again before its connection lapses."""
-    desk.expire()
-    ends = time.monotonic() + FAREWELL_SECONDS
+def _drain_connections(server: uvicorn.Server, session: RunSession) -> None:
+    """Wait until open pages have shown the end. A page polls before its connection times out."""
+    session.expire()
+    ends = time.monotonic() + DRAIN_SECONDS
     while server.server_state.connections and time.monotonic() < ends:
         time.sleep(0.1)
 
 
-def _server(app: Starlette) -> uvicorn.Server:
+def _create_server(app: Starlette) -> uvicorn.Server:
     import uvicorn
 
     return uvicorn.Server(
@@ -146,26 +153,30 @@ def _server(app: Starlette) -> uvicorn.Server:
     )
 
 
-def _address(host: str, listening: socket.socket) -> str:
+def _format_address(host: str, listener: socket.socket) -> str:
     name = f"[{host}]" if ":" in host else host
-    return f"http://{name}:{listening.getsockname()[1]}"
+    return f"http://{name}:{listener.getsockname()[1]}"
 
 
-def _listening(host: str, port: int | None, token: str | None) -> socket.socket:
-    """A listening socket. Raises RecipeError that names the flag to change."""
+def _open_socket(host: str, port: int | None, token: str | None) -> socket.socket:
+    """Return a listening socket. Raises RecipeError that names the flag to change."""
     if port is None:
         with suppress(RecipeError):
-            return _listening(host, DEFAULT_PORT, token)
+            return _open_socket(host, DEFAULT_PORT, token)
         port = 0
     if not token and not is_loopback(host):
         raise RecipeError(
-            [Problem(f"--host {host}", "is not this machine alone; give a --token as well")]
+            [
+                Problem(
+                    f"--host {host}", "can be reached from other machines; give a --token as well"
+                )
+            ]
         )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
     except OSError as error:
-        what = f"cannot be listened on ({error.strerror}); choose another"
+        what = f"cannot be used ({error.strerror}); choose another port or host"
         raise RecipeError([Problem(f"--host {host} --port {port}", what)]) from error
 
 

@@ -1,9 +1,9 @@
-"""Who may talk to the app: this machine alone, unless a token was set.
+"""Access control: only this machine is served, unless a token is set.
 
-Model text is shown here, so every answer forbids scripts but the app's own. A page elsewhere on the
-web can neither read answers (no CORS, the Host is checked) nor act: browsers say where a request
-comes from, only JSON is taken, which other origins cannot send without asking first, and the cookie
-is SameSite=Strict.
+The pages show model text, so every response carries a Content-Security-Policy that allows only the
+app's own scripts. A page of another site can't read responses: there is no CORS, and the Host
+header is checked. It can't change anything either: Sec-Fetch-Site is checked, only JSON bodies are
+accepted (other origins need a preflight to send them), and the cookie is SameSite=Strict.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE = "factory_token"
-OUR_OWN = (None, "same-origin", "none")
-"""What Sec-Fetch-Site says of a request by a program, by the app's own page, by hand."""
+ALLOWED_FETCH_SITES = (None, "same-origin", "none")
+"""Sec-Fetch-Site of a request by a program, by the app's own page, and by a typed address."""
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -33,7 +33,10 @@ _HEADERS = {
 
 
 class Guard:
-    """ASGI middleware. Without a token only requests addressed to this machine are answered."""
+    """ASGI middleware that rejects requests without the token.
+
+    Where no token is set, it rejects requests that are not addressed to this machine.
+    """
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:
         self.app, self.token = app, token
@@ -48,40 +51,41 @@ class Guard:
                 MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
-        refusal = self._refusal(scope)
-        await (refusal or self.app)(scope, receive, send_guarded)
+        rejection = self._reject(scope)
+        await (rejection or self.app)(scope, receive, send_guarded)
 
-    def _refusal(self, scope: Scope) -> Response | None:
+    def _reject(self, scope: Scope) -> Response | None:
+        """Return the response that rejects a request; None where it may pass."""
         headers = Headers(scope=scope)
         if self.token is None:
             if not is_loopback(_hostname(headers.get("host", ""))):
                 return PlainTextResponse("addressed to another host", 403)
-        elif not self._is_known(headers):
-            return self._entry(scope)
+        elif not self._has_token(headers):
+            return self._log_in(scope)
         if scope["method"] in ("GET", "HEAD"):
             return None
-        if headers.get("sec-fetch-site") not in OUR_OWN:
+        if headers.get("sec-fetch-site") not in ALLOWED_FETCH_SITES:
             return PlainTextResponse("sent by a page of another site", 403)
         if headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-            return PlainTextResponse("only JSON is taken", 415)
+            return PlainTextResponse("only application/json is accepted", 415)
         return None
 
-    def _is_known(self, headers: Headers) -> bool:
+    def _has_token(self, headers: Headers) -> bool:
         cookies = SimpleCookie()
         try:
             cookies.load(headers.get("cookie", ""))
         except CookieError:
             return False
-        shown = [unquote(cookies[COOKIE].value)] if COOKIE in cookies else []
-        shown.append(headers.get("authorization", "").removeprefix("Bearer "))
-        return any(self._matches(value) for value in shown)
+        presented = [unquote(cookies[COOKIE].value)] if COOKIE in cookies else []
+        presented.append(headers.get("authorization", "").removeprefix("Bearer "))
+        return any(self._matches(value) for value in presented)
 
-    def _entry(self, scope: Scope) -> Response:
-        """The first visit brings the token in the address; from then on a cookie does."""
+    def _log_in(self, scope: Scope) -> Response:
+        """Exchange the token in the address for a cookie; answer 401 without a valid one."""
         query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
         if scope["method"] != "GET" or not self._matches(query.pop("token", "")):
-            return PlainTextResponse("a token is wanted: open this address with ?token=…", 401)
-        path = "/" + scope["path"].lstrip("/")  # `//host` would lead elsewhere
+            return PlainTextResponse("token required: open this address with ?token=…", 401)
+        path = "/" + scope["path"].lstrip("/")  # `//host` would redirect to another host
         answer = RedirectResponse(f"{path}?{urlencode(query)}" if query else path, 303)
         assert self.token is not None
         answer.set_cookie(COOKIE, quote(self.token), httponly=True, samesite="strict")

@@ -1,8 +1,8 @@
-"""People's edits by way of Label Studio: a run's samples as its tasks, its annotations as reviews.
+"""Label Studio: export a run's samples as tasks, import annotations as reviews.
 
-Format: https://labelstud.io/guide/task_format. A task carries the model's text as a prediction, so
-that its text areas open filled in; an annotation is one annotator's decision, with the text as that
-annotator left it.
+File format: https://labelstud.io/guide/task_format. A task carries the model's text as a
+prediction, so that the text areas are filled in when it opens. An annotation is one annotator's
+decision, with the text as the annotator left it.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ QUESTION, THINKING, RESPONSE, DECISION, REASON = (
     "decision",
     "reason",
 )
-"""The tags of the labelling interface; results name them as `from_name`."""
+"""Tag names of the labelling interface; results refer to them as `from_name`."""
 
 
 def labeling_config() -> str:
-    """The interface's XML, to be pasted into a project's settings."""
+    """Return the XML of the labelling interface, to be pasted into a project's settings."""
     reasons = "".join(f"\n    <Choice value={quoteattr(reason)}/>" for reason in REASONS)
     area = f'toName="{QUESTION}" editable="true" maxSubmissions="1"'
     return f"""<View>
   <Header value="Question"/>
   <Text name="{QUESTION}" value="$question"/>
-  <Header value="Reasoning (change it where it can be read better; leave the rest)"/>
+  <Header value="Reasoning (change it only where it is hard to read)"/>
   <TextArea name="{THINKING}" {area} rows="20"/>
   <Header value="Summary"/>
   <TextArea name="{RESPONSE}" {area} rows="8"/>
@@ -66,15 +66,14 @@ def export_tasks(
     limit: int = 1000,
     seed: int = 0,
 ) -> int:
-    """Write samples of a judged run as tasks to `out`, and the interface beside it as XML.
+    """Write samples of a judged run as tasks to `out`, and the interface's XML next to it.
 
-    Which ones: a seeded draw of those that match, as in `factory show`. A sample that was edited
-    is exported as edited. Returns how many. Raises RunError where none matches.
+    Draws at most `limit` of the matching samples at random, as `factory samples` does. An edited
+    sample is exported with its edit. Returns the number of tasks. Raises RunError if none matches.
     """
-    chosen = find_samples(
-        run, reason=reason, decision=decision, source=source, limit=limit, seed=seed
+    rows = list(
+        find_samples(run, reason=reason, decision=decision, source=source, limit=limit, seed=seed)
     )
-    rows = list(chosen)
     questions = _questions(run, {row["prompt_id"] for row in rows})
     reviews = Reviews(run) if (run / FILE).exists() else None
     tasks = []
@@ -99,7 +98,7 @@ def export_tasks(
 
 
 def _questions(run: Path, prompt_ids: Iterable[str]) -> dict[str, str]:
-    """Each prompt as text; a conversation of several turns with its roles."""
+    """Return each prompt as text by its id; a prompt of several turns is shown with its roles."""
     prompts = pl.scan_parquet(run / "prompts.parquet").select("id", "messages")
     found = {}
     for name, messages in prompts.filter(pl.col("id").is_in(list(prompt_ids))).collect().rows():
@@ -118,7 +117,7 @@ def _prediction(data: Mapping[str, Any]) -> dict[str, Any]:
             "value": {"text": [data[name]]},
         }
         for name in (THINKING, RESPONSE)
-        if data[name]  # Label Studio shows an empty submission as a line of its own
+        if data[name]  # Label Studio shows an empty submission as a separate line
     ]
     return {
         "model_version": "as sampled" if not data["version"] else "as edited",
@@ -127,39 +126,39 @@ def _prediction(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclass
-class Imported:
-    """What an import made of the annotations."""
+class ImportReport:
+    """Counts of the imported annotations, and the samples that need attention."""
 
     accepted: int = 0
     rejected: int = 0
-    edited: int = 0  # of those, with another text
+    edited: int = 0  # accepted or rejected with a changed text
     known: int = 0  # imported before
     skipped: int = 0  # cancelled, or without a decision
-    flagged: dict[str, tuple[str, ...]] = field(default_factory=dict)  # edits filters would take
-    stale: list[str] = field(default_factory=list)  # somebody else edited these in between
+    flagged: dict[str, tuple[str, ...]] = field(default_factory=dict)  # edits filters would drop
+    stale: list[str] = field(default_factory=list)  # edited by someone else since the export
     absent: list[str] = field(default_factory=list)  # samples that the run does not have
 
-    def lines(self) -> Iterator[str]:
+    def format_lines(self) -> Iterator[str]:
         yield (
             f"{self.accepted} accepted and {self.rejected} rejected, {self.edited} of them edited; "
-            f"{self.known} known already, {self.skipped} without a decision"
+            f"{self.known} imported before, {self.skipped} without a decision"
         )
         for sample_id, flags in self.flagged.items():
             yield f"{sample_id}: the edit is flagged by the run's filters: {', '.join(flags)}"
         for sample_id in self.stale:
-            yield f"{sample_id}: edited by somebody else since the export; export it again"
+            yield f"{sample_id}: edited by someone else since the export; export it again"
         for sample_id in self.absent:
             yield f"{sample_id}: the run has no such sample"
 
 
-def import_annotations(run: Path, file: Path) -> Imported:
+def import_annotations(run: Path, file: Path) -> ImportReport:
     """Store the annotations of a Label Studio export (JSON) as reviews by `label-studio:<user>`.
 
-    Importing a file again, or one that has grown, stores only what is new. Raises SourceError
-    where the file is no such export, with nothing stored.
+    If a file is imported again, or has grown since, only its new annotations are stored. Raises
+    SourceError if the file is not such an export; nothing is stored then.
     """
-    annotations = list(_annotations(file))
-    recorder, imported = Recorder(run), Imported()
+    annotations = list(_read_annotations(file))
+    recorder, imported = Recorder(run), ImportReport()
     for one in sorted(annotations, key=lambda one: one.created_at):
         if one.choice is None:
             imported.skipped += 1
@@ -193,7 +192,7 @@ def import_annotations(run: Path, file: Path) -> Imported:
 
 
 class Annotation(NamedTuple):
-    """One annotator's word on one sample. A text area that is absent was left as it was."""
+    """One annotator's decision on one sample. The texts are those the annotator left."""
 
     sample_id: str
     version: int
@@ -206,7 +205,7 @@ class Annotation(NamedTuple):
     changed: bool
 
 
-def _annotations(file: Path) -> Iterator[Annotation]:
+def _read_annotations(file: Path) -> Iterator[Annotation]:
     try:
         tasks = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -217,7 +216,7 @@ def _annotations(file: Path) -> Iterator[Annotation]:
         try:
             data = task["data"]
             for annotation in task["annotations"]:
-                yield _annotation(data, annotation)
+                yield _parse_annotation(data, annotation)
         except (LookupError, TypeError, AttributeError, ValueError) as error:
             raise SourceError(
                 f"{file}, task {number}: not a task of a run with its annotations "
@@ -225,10 +224,10 @@ def _annotations(file: Path) -> Iterator[Annotation]:
             ) from error
 
 
-def _annotation(data: Mapping[str, Any], annotation: Mapping[str, Any]) -> Annotation:
-    said = {item["from_name"]: item["value"] for item in annotation["result"]}
-    thinking, response = (
-        "\n".join(said[name]["text"]).strip() if name in said else data[name]
+def _parse_annotation(data: Mapping[str, Any], annotation: Mapping[str, Any]) -> Annotation:
+    values = {item["from_name"]: item["value"] for item in annotation["result"]}
+    thinking, response = (  # a text area without a result was not changed
+        "\n".join(values[name]["text"]).strip() if name in values else data[name]
         for name in (THINKING, RESPONSE)
     )
     user = annotation.get("completed_by")
@@ -239,14 +238,14 @@ def _annotation(data: Mapping[str, Any], annotation: Mapping[str, Any]) -> Annot
         version=int(data["version"]),
         user=str(user if user is not None else "unknown"),
         created_at=str(annotation.get("created_at", "")),
-        choice=None if annotation.get("was_cancelled") else _one(said.get(DECISION)),
-        reason=_one(said.get(REASON)),
+        choice=None if annotation.get("was_cancelled") else _first_choice(values.get(DECISION)),
+        reason=_first_choice(values.get(REASON)),
         thinking=thinking or None,
         response=response,
         changed=(thinking, response) != (data[THINKING], data[RESPONSE]),
     )
 
 
-def _one(value: Mapping[str, Sequence[str]] | None) -> str | None:
+def _first_choice(value: Mapping[str, Sequence[str]] | None) -> str | None:
     chosen = value.get("choices") if value else None
     return chosen[0] if chosen else None

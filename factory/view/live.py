@@ -1,4 +1,4 @@
-"""A run while it is being built: how far it is, how fast, and what it did last."""
+"""The live status of a run: progress, speed and the latest samples."""
 
 from __future__ import annotations
 
@@ -9,36 +9,40 @@ from typing import Any
 import polars as pl
 import yaml
 
-from factory.report.examples import Example, shown
+from factory.report.examples import Example, build_examples
 from factory.report.numbers import throughput
 from factory.report.rejudge import rejudge
 from factory.report.snapshot import UNJUDGED, Snapshot
 from filters.base import INPUT_COLUMNS
 
-LAST = 3
+LATEST = 3
+"""Samples shown of each decision."""
 NEWEST = 16
-"""Unsealed samples judged here to show some: a small run seals nothing before its end."""
+"""Unsealed samples judged here per request: a small run seals no part before its end."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """Where a run stands. `wanted` is None where the policy does not say how many it will draw."""
+    """Counts, speed and latest samples of a run.
+
+    `planned` is the number of samples to draw; None where the policy decides it while running.
+    """
 
     state: str
     samples: int
-    wanted: int | None
+    planned: int | None
     tokens: int
     kept: int
     rejected: int
     unjudged: int
     tokens_per_second: float | None
     tokens_per_accepted: float | None
-    accepted: list[Example] = field(default_factory=list)
-    refused: list[Example] = field(default_factory=list)
+    latest_accepted: list[Example] = field(default_factory=list)
+    latest_rejected: list[Example] = field(default_factory=list)
 
 
-class Watch:
-    """Remembers the verdicts it made of unsealed samples, so that each is judged once."""
+class LiveStatus:
+    """Computes the status of a run. Caches its verdicts on unsealed samples to judge each once."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, tuple[str, str | None, str | None]] = OrderedDict()
@@ -47,27 +51,27 @@ class Watch:
         samples = self._with_newest(snapshot)
         counted = dict(samples.group_by("decision").len().iter_rows())
         speeds = throughput(snapshot)[-3:]
-        *_, latest = [{}, *speeds]  # its verdicts are the build's own, ahead of the sealed ones
+        *_, latest = [{}, *speeds]  # counted by the build, which is ahead of the sealed verdicts
         accepted = latest.get("accepted")
-        seconds = [row["tokens_per_second"] for row in speeds]
+        rates = [row["tokens_per_second"] for row in speeds]
         kept = samples.filter(pl.col("decision") == "keep")
-        taken = samples.filter(pl.col("decision").is_in(["drop", "undecided"]))
+        rejected = samples.filter(pl.col("decision").is_in(["drop", "undecided"]))
         return Status(
             state=snapshot.state,
             samples=samples.height,
-            wanted=_wanted(snapshot),
+            planned=_planned_samples(snapshot),
             tokens=int(samples["n_tokens"].cast(pl.Int64).sum()),
             kept=kept.height,
-            rejected=taken.height,
+            rejected=rejected.height,
             unjudged=counted.get(UNJUDGED, 0),
-            tokens_per_second=sum(seconds) / len(seconds) if seconds else None,
+            tokens_per_second=sum(rates) / len(rates) if rates else None,
             tokens_per_accepted=latest["tokens"] / accepted if accepted else None,
-            accepted=shown(snapshot, _last(kept), excerpt=True),
-            refused=shown(snapshot, _last(taken), excerpt=True),
+            latest_accepted=build_examples(snapshot, _select_latest(kept), excerpt=True),
+            latest_rejected=build_examples(snapshot, _select_latest(rejected), excerpt=True),
         )
 
     def _with_newest(self, snapshot: Snapshot) -> pl.DataFrame:
-        """The samples, with verdicts for the newest of those that have none."""
+        """Return the samples, with verdicts added to the newest unjudged ones."""
         samples = snapshot.samples.with_columns(pl.col("decision", "reason", "filter").cast(str))
         if snapshot.state != "running":
             return samples
@@ -95,11 +99,11 @@ class Watch:
         )
 
 
-def _last(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.top_k(LAST, by="created_at").sort("created_at", descending=True)
+def _select_latest(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.top_k(LATEST, by="created_at").sort("created_at", descending=True)
 
 
-def _wanted(snapshot: Snapshot) -> int | None:
+def _planned_samples(snapshot: Snapshot) -> int | None:
     try:
         recipe: dict[str, Any] = yaml.safe_load((snapshot.run / "recipe.yaml").read_text("utf-8"))
         sampling = recipe.get("sampling") or {}

@@ -1,4 +1,4 @@
-"""Review by people: a queue to accept, reject or edit, and how far reviewers agree."""
+"""The review pages: a queue of samples to accept, reject or edit, and reviewer agreement."""
 
 from __future__ import annotations
 
@@ -17,44 +17,44 @@ from factory.core.errors import Problem, RecipeError
 from factory.core.think import split_think
 from factory.judging.review_verdicts import REASONS
 from factory.judging.reviews import StaleReview, Standing
-from factory.report.examples import shown
+from factory.report.examples import build_examples
 from factory.report.markup import render
 from factory.report.rejudge import find_row, rejudge_edit
 from factory.view.pages import examine, page, read_object
-from factory.view.session import Desk
+from factory.view.session import RunSession
 
 REVIEWER = "factory_reviewer"
 SHARED = 5
-"""One sample in so many goes to every reviewer, to measure how far they agree."""
+"""One in this many samples goes to every reviewer, to measure their agreement."""
 
 
 class ReviewPages:
-    """Handlers of the review. Who reviews is a name in a cookie: a courtesy, not a credential."""
+    """Handlers of the review pages. A cookie holds the reviewer's name; it is not a credential."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, session: RunSession) -> None:
+        self.session = session
 
-    async def introduce(self, request: Request) -> Response:
-        """Take a reviewer's name."""
+    async def set_reviewer(self, request: Request) -> Response:
+        """Store the reviewer's name in a cookie."""
         name = str((await read_object(request)).get("name", "")).strip()[:60]
         if not name:
-            raise RecipeError([Problem("name", "is empty; say who reviews")])
+            raise RecipeError([Problem("name", "is empty; give your name")])
         answer = JSONResponse({"name": name})
         answer.set_cookie(REVIEWER, quote(name), max_age=31_536_000, samesite="strict")
         return answer
 
     def queue(self, request: Request) -> Response:
-        """The next sample that waits for this reviewer, after the one named by `after`."""
+        """Redirect to the reviewer's next sample, after the one that `after` names."""
         reviewer = _reviewer(request)
         decision = request.query_params.get("decision", "keep")
         if reviewer is None:
             return self._page(None, None, decision)
-        samples = self.desk.snapshot().samples
+        samples = self.session.snapshot().samples
         queue = samples.filter(decision=decision)["sample_id"].to_list()
         after = request.query_params.get("after", "")
         start = queue.index(after) + 1 if after in queue else 0
         rotated = chain(queue[start:], queue[:start])
-        found = self.desk.reviews().next(rotated, reviewer, is_shared)
+        found = self.session.reviews().next(rotated, reviewer, is_shared)
         if found is None:
             return self._page(None, reviewer, decision)
         return RedirectResponse(f"/review/{found}?decision={decision}", 303)
@@ -67,19 +67,19 @@ class ReviewPages:
         )
 
     def _page(self, sample_id: str | None, reviewer: str | None, decision: str) -> Response:
-        snapshot, reviews = self.desk.snapshot(), self.desk.reviews()
+        snapshot, reviews = self.session.snapshot(), self.session.reviews()
         content: dict[str, Any] = {"sample_id": sample_id, "example": None}
         if sample_id is not None:
             row = find_row(snapshot, sample_id)
             standing = reviews.standing(sample_id)
-            examples = shown(snapshot, row)
+            examples = build_examples(snapshot, row)
             texts = snapshot.texts(row)
             original = split_think(texts["text"][0] if texts.height else "")
             edit = standing.edit
             prompt = snapshot.prompts.filter(pl.col("prompt_id") == row["prompt_id"][0])
             examined = examine(snapshot, row, prompt)
             if edit is not None:
-                examined["extracted"] = None  # it was read in the model's own text
+                examined["extracted"] = None  # it was extracted from the model's own text
             content |= {
                 "row": row.row(0, named=True),
                 "example": examples[0] if examples else None,
@@ -97,7 +97,7 @@ class ReviewPages:
             }
         return page(
             "review.html.j2",
-            self.desk,
+            self.session,
             reviewer=reviewer,
             decision=decision,
             queues=dict(snapshot.samples.group_by("decision").len().iter_rows()),
@@ -108,45 +108,45 @@ class ReviewPages:
         )
 
     async def decide(self, request: Request) -> Response:
-        """Accept, or reject with a reason."""
+        """Accept a sample, or reject it with a reason."""
         given = await read_object(request)
-        sample_id, reviewer = request.path_params["sample_id"], _known_reviewer(request)
+        sample_id, reviewer = request.path_params["sample_id"], _require_reviewer(request)
         choice, reason = given.get("choice"), given.get("reason")
         if choice not in ("accept", "reject"):
             raise RecipeError([Problem("choice", f"is {choice!r}; it must be accept or reject")])
         if choice == "reject" and not reason:
             raise RecipeError([Problem("reason", "is missing; a rejection needs one")])
-        base, why = _version(given), str(reason) if choice == "reject" else None
+        base, why = _require_version(given), str(reason) if choice == "reject" else None
 
         def act() -> Standing:
-            find_row(self.desk.snapshot(), sample_id)
-            return self.desk.reviews().decide(sample_id, reviewer, choice, base, why)
+            find_row(self.session.snapshot(), sample_id)
+            return self.session.reviews().decide(sample_id, reviewer, choice, base, why)
 
-        return await _stored(act)
+        return await _store(act)
 
     async def edit(self, request: Request) -> Response:
-        """Save another text once the filters have judged it; a broken one only if insisted on."""
+        """Judge an edited text and save it. One that filters would drop needs `insist`."""
         given = await read_object(request)
-        sample_id, reviewer = request.path_params["sample_id"], _known_reviewer(request)
+        sample_id, reviewer = request.path_params["sample_id"], _require_reviewer(request)
         response, thinking = given.get("response"), given.get("thinking")
         if not isinstance(response, str) or not isinstance(thinking, str | None):
-            raise RecipeError([Problem("response", "and thinking must be text")])
+            raise RecipeError([Problem("response", "must be text, and thinking text or null")])
         thinking = thinking if thinking and thinking.strip() else None
-        snapshot = self.desk.snapshot()
+        snapshot = self.session.snapshot()
         found = await run_in_threadpool(rejudge_edit, snapshot, sample_id, thinking, response)
         flags, skipped = found.flags(), found.skipped
         if flags and given.get("insist") is not True:
             return JSONResponse({"saved": False, "flags": flags, "skipped": skipped})
-        base = _version(given)
+        base = _require_version(given)
 
         def act() -> Standing:
-            return self.desk.reviews().edit(sample_id, reviewer, base, thinking, response, flags)
+            return self.session.reviews().edit(sample_id, reviewer, base, thinking, response, flags)
 
-        return await _stored(act, {"flags": flags, "skipped": skipped})
+        return await _store(act, {"flags": flags, "skipped": skipped})
 
 
-async def _stored(act: Callable[[], Standing], facts: dict[str, Any] | None = None) -> Response:
-    """Do it durably and say so; 409 where somebody else was faster."""
+async def _store(act: Callable[[], Standing], facts: dict[str, Any] | None = None) -> Response:
+    """Run a store action and report it; 409 where someone else has edited the text since."""
     try:
         standing = await run_in_threadpool(act)
     except StaleReview as error:
@@ -155,14 +155,14 @@ async def _stored(act: Callable[[], Standing], facts: dict[str, Any] | None = No
 
 
 def is_shared(sample_id: str) -> bool:
-    """Whether every reviewer gets a sample; the same for everybody, by its hash."""
+    """Return True if every reviewer gets this sample. Decided by the hash of its id."""
     return xxhash.xxh3_64_intdigest(sample_id.encode()) % SHARED == 0
 
 
-def _version(given: dict[str, Any]) -> int:
+def _require_version(given: dict[str, Any]) -> int:
     base = given.get("base")
     if not isinstance(base, int):
-        raise RecipeError([Problem("base", "is missing: the version of the text that was seen")])
+        raise RecipeError([Problem("base", "is missing; give the version of the text reviewed")])
     return base
 
 
@@ -170,7 +170,7 @@ def _reviewer(request: Request) -> str | None:
     return unquote(request.cookies.get(REVIEWER, "")) or None
 
 
-def _known_reviewer(request: Request) -> str:
+def _require_reviewer(request: Request) -> str:
     reviewer = _reviewer(request)
     if reviewer is None:
         raise RecipeError([Problem("reviewer", "is unknown; give your name first")])

@@ -1,7 +1,7 @@
-"""Finding samples among a million: a page at a time, from the narrow columns in memory.
+"""Search the samples of a run, a page at a time, over the narrow columns held in memory.
 
-Only a search in the texts reads them, part by part and for a bounded time; it says how far it got
-and can go on from there.
+Only a full-text search reads the texts, part by part and for a bounded time. It reports how many
+parts it has searched, and can continue from there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SORTABLE = ("n_tokens", "pass_rate", "created_at")
 
 @dataclass(frozen=True)
 class Query:
-    """What to look for. Empty fields ask nothing."""
+    """Search conditions. An empty field is no condition."""
 
     source: str = ""
     domain: str = ""
@@ -38,20 +38,19 @@ class Query:
     max_tokens: int | None = None
     min_pass: float | None = None
     max_pass: float | None = None
-    skip: int = 0  # parts that a text search has been through already
-    sort: str = ""  # one of SORTABLE, with a minus for the largest first
+    skip: int = 0  # parts that a text search has searched already
+    sort: str = ""  # one of SORTABLE, with a leading minus for descending order
     page: int = 1
 
 
 @dataclass(frozen=True)
 class Page:
-    """Some of the rows found. With a text search `total` counts what was found up to the part that
-    `searched` numbers."""
+    """One page of the rows found. A text search counts only the parts it searched in `total`."""
 
     rows: pl.DataFrame
     total: int
-    searched: int = 0
-    to_search: int = 0
+    searched: int = 0  # parts
+    to_search: int = 0  # parts that hold candidate rows
 
     @property
     def exact(self) -> bool:
@@ -59,34 +58,35 @@ class Page:
 
 
 def search(snapshot: Snapshot, query: Query, seconds: float = SEARCH_SECONDS) -> Page:
-    """A page of the samples that a query finds, in the order it asks for."""
+    """Return a page of the samples that match a query, in the query's order."""
     rows = snapshot.samples.with_row_index("row").lazy().filter(_conditions(query))
     if query.question:
         asked = snapshot.prompts.lazy().filter(_contains("question", query.question))
         rows = rows.join(asked.select("prompt_id"), on="prompt_id", how="semi")
+        rows = rows.sort("row")  # a semi join does not keep the order
     first, last = (max(1, query.page) - 1) * PAGE, max(1, query.page) * PAGE
     if not query.text:
         key = query.sort.removeprefix("-")
         keys = rows.select("row", *([key] if key in SORTABLE else [])).collect()
-        ranked = _ranked(keys, query.sort, last)[first:]
+        ranked = _rank(keys, query.sort, last)[first:]
         return Page(snapshot.samples[ranked], keys.height)
     found = rows.select("row", "part", "prompt_id", "index", *SORTABLE)
     hits, searched, parts = _search_texts(
         snapshot, found.collect(), query.text, max(0, query.skip), seconds
     )
-    ranked = _ranked(hits.sort("row"), query.sort, last)[first:]
+    ranked = _rank(hits.sort("row"), query.sort, last)[first:]
     return Page(snapshot.samples[ranked], hits.height, searched, parts)
 
 
-def _ranked(keys: pl.DataFrame, sort: str, count: int) -> NDArray[np.uint32]:
-    """The first `count` rows in an order: a partition, and a sort of what may be among them."""
+def _rank(keys: pl.DataFrame, sort: str, count: int) -> NDArray[np.uint32]:
+    """Return the first `count` rows in an order. Sorts only the rows that may be among them."""
     rows: NDArray[np.uint32] = keys["row"].to_numpy()
     column = sort.removeprefix("-")
     if column not in SORTABLE:
         return rows[:count]
     sign = -1.0 if sort.startswith("-") else 1.0
     values = sign * keys[column].to_physical().cast(pl.Float64).to_numpy()
-    values = np.where(np.isnan(values), np.inf, values)  # what has none comes last
+    values = np.where(np.isnan(values), np.inf, values)  # missing values come last
     near = np.arange(len(values))
     if count < len(values):
         near = np.flatnonzero(values <= np.partition(values, count - 1)[count - 1])
@@ -124,8 +124,10 @@ def _contains(column: str, words: str) -> pl.Expr:
 def _search_texts(
     snapshot: Snapshot, rows: pl.DataFrame, words: str, skip: int, seconds: float
 ) -> tuple[pl.DataFrame, int, int]:
-    """The rows whose text holds the words, from the part after `skip` on; how many parts the search
-    is through, and how many hold rows."""
+    """Search the texts of rows, after the first `skip` parts, for `seconds`.
+
+    Returns the matching rows, the number of parts searched so far, and the number of parts.
+    """
     ends = time.monotonic() + seconds
     parts = rows.partition_by("part", maintain_order=True)
     hits, searched = [rows.clear()], min(skip, len(parts))
@@ -139,6 +141,6 @@ def _search_texts(
             keys: Any = texts.select("prompt_id", pl.col("index").cast(pl.Int32)).collect()
             hits.append(own.join(keys, on=["prompt_id", "index"], how="semi"))
         except (OSError, pl.exceptions.PolarsError):
-            pass  # a part that cannot be read is named in `missing`
+            pass  # the snapshot lists an unreadable part in `missing`
         searched += 1
     return pl.concat(hits), searched, len(parts)

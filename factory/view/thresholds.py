@@ -1,8 +1,9 @@
-"""Moving a threshold and seeing the funnel at once: the filters' own rules over cached metrics.
+"""Recompute the funnel for moved thresholds: the filters' own rules over cached metrics.
 
-Each stage's word on each sample is one small integer, ordered so that the least of a row is what
-decides it (a drop outranks an undecided; among equals the first stage). A changed filter makes one
-column anew, and the funnel is a minimum and a count. No text is read and no engine is needed.
+Each stage's decision on each sample is encoded as a small integer. The codes are ordered so that
+the smallest code of a sample is its outcome: a drop outranks an undecided, and among equals the
+first stage wins. A changed filter replaces one column of codes; the funnel is then a minimum and a
+count. No text is read and no engine is needed.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _UNDECIDED = 1 << 29
 
 @dataclass(frozen=True)
 class Knob:
-    """A threshold of a filter: what it is, and the range its metric has in this run."""
+    """A threshold of a filter, with the range of its metric in this run."""
 
     filter: str
     field: str
@@ -39,7 +40,7 @@ class Knob:
 
     @property
     def start(self) -> float:
-        """Where the slider stands: at the end that takes nothing where the threshold is off."""
+        """The slider's position; for a threshold that is off, the end that drops nothing."""
         if self.value is not None:
             return int(self.value) if self.value == int(self.value) else self.value
         end = self.low if self.field.startswith("min") else self.high
@@ -47,66 +48,73 @@ class Knob:
 
 
 class Thresholds:
-    """The measured samples of a run, and what any setting of its filters makes of them."""
+    """The measured samples of a run, and the funnel for any setting of its filters."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        ruled = {name: judge for name, judge in snapshot.filters.items() if judge.rules()}
-        self._stages = ["engine", *ruled, REVIEW_STAGE]
+        with_rules = {
+            name: filter_ for name, filter_ in snapshot.filters.items() if filter_.rules()
+        }
+        self._stages = ["engine", *with_rules, REVIEW_STAGE]
         samples = snapshot.samples.filter(pl.col("decision") != UNJUDGED)
         self.prompts = snapshot.prompts.height
         self.frame = samples.select(*BASE_COLUMNS, *RATE_COLUMNS).with_columns(
-            # Rules compare these as the strings they are in a build.
+            # Rules compare these columns as strings, as in a build.
             pl.col("domain", "source", "language", "finish_reason").cast(pl.String)
         )
         self.filters: dict[str, Filter] = {}
-        self.fixed: list[str] = []  # filters without metrics by this version: their verdicts stay
-        self._moved: dict[tuple[str, str], list[Rule]] = {}
+        self.fixed: list[str] = []  # filters without cached metrics: their verdicts are the build's
+        self._affected: dict[tuple[str, str], list[Rule]] = {}
         self._reasons: dict[str, list[str]] = {}
-        codes = [self._recorded("engine", _by(samples, "engine"))]
-        for name, judge in ruled.items():
-            moved = {field: list(_moved_by(judge, field, v)) for field, v in _numbers(judge)}
+        codes = [self._recorded_codes("engine", _stage_verdicts(samples, "engine"))]
+        for name, filter_ in with_rules.items():
+            affected = {
+                field: list(_affected_rules(filter_, field, value))
+                for field, value in _numeric_fields(filter_)
+            }
             recorded = snapshot.own_verdicts(name)
-            if not any(moved.values()) and recorded.height >= self.frame.height:
-                codes.append(self._recorded(name, recorded))
+            if not any(affected.values()) and recorded.height >= self.frame.height:
+                codes.append(self._recorded_codes(name, recorded))
                 continue
-            # A knob may bring in a rule that the recipe leaves off, and with it another metric.
-            read = _read_by([*judge.rules(), *(rule for rules in moved.values() for rule in rules)])
-            wanted = read - {*BASE_COLUMNS, *RATE_COLUMNS}
-            known = snapshot.metrics({name: sorted(wanted)})
-            if known.height < self.frame.height or not wanted <= set(known.columns):
+            # A knob may switch on a rule that is off in the recipe and reads another metric.
+            rules = [*filter_.rules(), *(rule for own in affected.values() for rule in own)]
+            needed = _columns_read(rules) - {*BASE_COLUMNS, *RATE_COLUMNS}
+            known = snapshot.metrics({name: sorted(needed)})
+            if known.height < self.frame.height or not needed <= set(known.columns):
                 self.fixed += [name] * bool(self.frame.height)
-                codes.append(self._recorded(name, recorded))
+                codes.append(self._recorded_codes(name, recorded))
                 continue
-            self.filters[name] = judge
-            self._moved |= {(name, field): rules for field, rules in moved.items()}
+            self.filters[name] = filter_
+            self._affected |= {(name, field): own for field, own in affected.items()}
             self.frame = self.frame.join(known, on="sample_id", how="left", maintain_order="left")
-            codes.append(self.frame.select(self._code(name, judge)).to_series())
+            codes.append(self.frame.select(self._code_expression(name, filter_)).to_series())
         self._codes = pl.DataFrame(codes)
         by_people = (samples["filter"].cast(pl.String) == REVIEW_STAGE).fill_null(False)
-        word = self._recorded(REVIEW_STAGE, _by(samples, REVIEW_STAGE))
-        self._reviewed = pl.select(pl.when(by_people).then(word)).to_series()
+        decisions = self._recorded_codes(REVIEW_STAGE, _stage_verdicts(samples, REVIEW_STAGE))
+        self._reviewed = pl.select(pl.when(by_people).then(decisions)).to_series()
 
     def knobs(self) -> list[Knob]:
-        """The numbers that can be moved without measuring anything again."""
+        """Return the thresholds that can be moved without measuring anything again."""
         return [knob for name in self.filters for knob in self._knobs(name)]
 
-    def changed(self, changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Filter]:
-        """The filters with some fields replaced. Raises RecipeError for what a recipe would refuse,
-        or for a field that is measured with, which takes a build."""
+    def replace_fields(self, changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Filter]:
+        """Return the named filters with some fields replaced.
+
+        Raises RecipeError for a value that a recipe would refuse, and for a field that metrics
+        depend on: changing that one needs a build.
+        """
         made = {}
         for name, fields in changes.items():
             if name not in self.filters:
                 raise RecipeError([Problem(f"filters.{name}", "is no filter of this run")])
-            judge = self.filters[name]
+            filter_ = self.filters[name]
             for field in fields:
-                if field in judge.MEASURED:
-                    raise RecipeError(
-                        [Problem(f"filters.{name}.{field}", "is measured with; build to change it")]
-                    )
+                if field in filter_.MEASURED:
+                    what = "changes the metrics; build again to change it"
+                    raise RecipeError([Problem(f"filters.{name}.{field}", what)])
             try:
-                made[name] = type(judge).model_validate({**judge.model_dump(), **fields})
+                made[name] = type(filter_).model_validate({**filter_.model_dump(), **fields})
             except ValidationError as error:
-                # A field that may be a number or a mapping reports both; the first is the number's.
+                # A field that may be a number or a mapping reports two errors; keep the first.
                 first = {str((*e["loc"], "")[0]): e["msg"] for e in reversed(error.errors())}
                 raise RecipeError(
                     [Problem(f"filters.{name}.{key}", f": {what}") for key, what in first.items()]
@@ -114,11 +122,11 @@ class Thresholds:
         return made
 
     def funnel(self, changes: Mapping[str, Mapping[str, Any]]) -> Funnel:
-        """The funnel with some fields replaced: `{"length": {"max_tokens": 2048}}`."""
-        changed = self.changed(changes)
+        """Return the funnel with some fields replaced: `{"length": {"max_tokens": 2048}}`."""
+        changed = self.replace_fields(changes)
         filters = {**self.filters, **changed}
-        fresh = [self._code(name, judge) for name, judge in changed.items()]
-        codes = self._codes.with_columns(self.frame.select(fresh)) if fresh else self._codes
+        new = [self._code_expression(name, filter_) for name, filter_ in changed.items()]
+        codes = self._codes.with_columns(self.frame.select(new)) if new else self._codes
         decided = self.frame.select("prompt_id", "n_tokens").with_columns(
             codes.select(code=pl.coalesce(self._reviewed, pl.min_horizontal(pl.all()))).to_series()
         )
@@ -131,9 +139,9 @@ class Thresholds:
         kept = counts.pop(_KEEP, Count())
         reasons: dict[tuple[str, str, str], Count] = {}
         for code, count in counts.items():
-            stage, reason = self._meaning(code, filters)
+            stage, reason = self._decode(code, filters)
             decision = "undecided" if code & _UNDECIDED else "drop"
-            # Two rules may share a reason: one of the reasoning, one of the answer.
+            # Two rules may share a reason, for instance one for the reasoning, one for the answer.
             sum_ = reasons.get((stage, reason, decision), Count())
             reasons[stage, reason, decision] = Count(
                 sum_.samples + count.samples, sum_.tokens + count.tokens
@@ -147,18 +155,19 @@ class Thresholds:
             by_domain={},
         )
 
-    def _code(self, name: str, judge: Filter) -> pl.Expr:
+    def _code_expression(self, name: str, filter_: Filter) -> pl.Expr:
+        """Return the expression that computes a filter's code from the frame's columns."""
         stage = self._stages.index(name) << 8
         code = pl.lit(_KEEP, dtype=pl.Int32)
-        rules = list(judge.rules())
+        rules = list(filter_.rules())
         for number, rule in reversed(list(enumerate(rules))):
             own = stage | number | (_UNDECIDED if rule.decision == "undecided" else 0)
             holds = rule.when.fill_null(False)
             code = pl.when(holds).then(pl.lit(own, dtype=pl.Int32)).otherwise(code)
         return code.alias(name)
 
-    def _recorded(self, stage: str, verdicts: pl.DataFrame) -> pl.Series:
-        """The codes of a stage whose verdicts cannot be made here, from what a build wrote."""
+    def _recorded_codes(self, stage: str, verdicts: pl.DataFrame) -> pl.Series:
+        """Return the codes of a stage whose verdicts are those that a build wrote."""
         reasons = verdicts["reason"].drop_nulls().unique().sort().to_list()
         self._reasons[stage] = reasons
         number = pl.col("reason").replace_strict(
@@ -171,49 +180,49 @@ class Thresholds:
         )
         return own.select(code.fill_null(_KEEP).cast(pl.Int32).alias(stage)).to_series()
 
-    def _meaning(self, code: int, filters: Mapping[str, Filter]) -> tuple[str, str]:
+    def _decode(self, code: int, filters: Mapping[str, Filter]) -> tuple[str, str]:
+        """Return the stage and the reason that a code stands for."""
         stage = self._stages[(code & ~_UNDECIDED) >> 8]
         if stage in self._reasons:
             return stage, self._reasons[stage][code & 255]
         return stage, filters[stage].rules()[code & 255].reason
 
-    def _rules_within_reach(self, name: str) -> list[Rule]:
-        return [rule for (own, _), rules in self._moved.items() if own == name for rule in rules]
-
     def _knobs(self, name: str) -> Iterator[Knob]:
-        for field, value in _numbers(self.filters[name]):
-            moved = self._moved[name, field]
-            metrics = tuple(sorted({rule.metric for rule in moved}))
+        for field, value in _numeric_fields(self.filters[name]):
+            affected = self._affected[name, field]
+            metrics = tuple(sorted({rule.metric for rule in affected}))
             known = [self.frame[m] for m in metrics if m in self.frame.columns]
             numeric = [column.drop_nulls() for column in known if column.dtype.is_numeric()]
             if any(column.len() for column in numeric):
-                yield _ranged(name, field, value, numeric, metrics, moved)
+                yield _make_knob(name, field, value, numeric, metrics, affected)
 
 
-def _by(samples: pl.DataFrame, stage: str) -> pl.DataFrame:
-    """The verdicts of the engine, whose word comes before any filter's, or of reviewers, whose
-    word stands above them all."""
+def _stage_verdicts(samples: pl.DataFrame, stage: str) -> pl.DataFrame:
+    """Return the verdicts whose deciding stage is `stage`.
+
+    Complete for the engine, which decides before every filter, and for reviewers, who override all.
+    """
     return samples.filter(pl.col("filter") == stage).select(
         "sample_id", pl.col("decision", "reason").cast(pl.String)
     )
 
 
-def _numbers(judge: Filter) -> Iterator[tuple[str, float | None]]:
-    """The fields that are a number, or none, and that only rules read."""
-    for field, value in judge:
+def _numeric_fields(filter_: Filter) -> Iterator[tuple[str, float | None]]:
+    """Yield the fields that are a number or None, and that only rules read."""
+    for field, value in filter_:
         number = value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-        if number and field not in judge.MEASURED:
+        if number and field not in filter_.MEASURED:
             yield field, value
 
 
-def _moved_by(judge: Filter, field: str, value: float | None) -> Iterator[Rule]:
-    """The rules that another value of a field changes: no table of fields to drift."""
-    before = {(rule.reason, rule.metric): str(rule.when) for rule in judge.rules()}
+def _affected_rules(filter_: Filter, field: str, value: float | None) -> Iterator[Rule]:
+    """Yield the rules that depend on a field, found by trying another value of it."""
+    before = {(rule.reason, rule.metric): str(rule.when) for rule in filter_.rules()}
     for other in (1, 0.5, 0, 2):
         if other == value:
             continue
         try:
-            changed = type(judge).model_validate({**judge.model_dump(), field: other})
+            changed = type(filter_).model_validate({**filter_.model_dump(), field: other})
         except ValidationError:
             continue
         for rule in changed.rules():
@@ -222,13 +231,13 @@ def _moved_by(judge: Filter, field: str, value: float | None) -> Iterator[Rule]:
         return
 
 
-def _ranged(
+def _make_knob(
     name: str,
     field: str,
     value: float | None,
     columns: list[pl.Series],
     metrics: tuple[str, ...],
-    moved: list[Rule],
+    affected: list[Rule],
 ) -> Knob:
     ends = [(float(c.to_numpy().min()), float(c.to_numpy().max())) for c in columns if c.len()]
     low, high = min(end[0] for end in ends), max(end[1] for end in ends)
@@ -236,9 +245,9 @@ def _ranged(
         low, high = min(low, 0.0), max(high, float(value or 0), 1.0)
     whole = all(column.dtype.is_integer() for column in columns)
     step = max(1.0, (high - low) // 500) if whole else (high - low) / 500 or 0.01
-    reasons = tuple(dict.fromkeys(rule.reason for rule in moved))
+    reasons = tuple(dict.fromkeys(rule.reason for rule in affected))
     return Knob(name, field, value, low, high, step, metrics, reasons)
 
 
-def _read_by(rules: Iterable[Rule]) -> set[str]:
+def _columns_read(rules: Iterable[Rule]) -> set[str]:
     return {name for rule in rules for name in (*rule.when.meta.root_names(), rule.metric)}

@@ -1,4 +1,4 @@
-"""Small real run directories with texts written here: right, wrong, mixed, cut off and hostile."""
+"""Small real run directories with handwritten texts: right, wrong, mixed, cut off, hostile."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def prompts(count: int = 6) -> list[Prompt]:
 
 
 def text_of(prompt: Prompt, index: int) -> str:
-    """Kept, unclosed, in two languages, and hostile but well-formed, in turn."""
+    """Return in turn a text that is kept, unclosed, in two languages, hostile but well-formed."""
     assert prompt.verifier is not None
     answer = prompt.verifier["answer"]
     thinking = (
@@ -85,7 +85,7 @@ def sample(prompt: Prompt, index: int, finish: FinishReason = "stop") -> Sample:
 def sampled_run(
     folder: Path, n: int = 4, filters: Mapping[str, Any] = FILTERS, parts: int = 2
 ) -> Path:
-    """A run that was sampled and not yet judged, in so many parts."""
+    """Return a run with `parts` parts that was sampled and not yet judged."""
     asked = prompts()
     save_prompts(folder, asked)
     recipe = {"name": "by-hand", "filters": dict(filters), "sampling": {"n": n}}
@@ -106,7 +106,7 @@ def sampled_run(
 
 @contextmanager
 def held(run: Path) -> Iterator[None]:
-    """As if a build in this process went on with the run."""
+    """Hold the run's lock, as a build in this process would."""
     with open(run / "run.lock", "w", encoding="utf-8") as lock:
         lock.write(str(os.getpid()))
         lock.flush()
@@ -114,7 +114,7 @@ def held(run: Path) -> Iterator[None]:
 
 
 def judged_run(folder: Path, n: int = 4, filters: Mapping[str, Any] = FILTERS) -> Path:
-    """A run carried through to its funnel."""
+    """Return a run that was sampled and judged, with its funnel."""
     run = sampled_run(folder, n, filters)
     snapshot = take_snapshot(run)
     judge_run(run, snapshot.filters, References())

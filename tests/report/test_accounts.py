@@ -1,4 +1,4 @@
-"""A pilot, a build and an audit through the real code: the report sets what they say together."""
+"""The report combines the results of a real pilot, build and audit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prices = "sampling.prices={gpus: 4, per_gpu_hour: 2.5}"
     recipe = load_recipe(recipe_file(folder, record(folder / "recorded", 8), 8), [prices])
     lines = list(run_pilot(recipe, folder / "run", 24, QUIET))
-    (folder / "run" / "said.txt").write_text("\n".join(lines))
+    (folder / "run" / "pilot.txt").write_text("\n".join(lines))
     build(recipe, folder / "run", QUIET)
     audit_run(recipe, folder / "run", None, n=20, seed=0)
     return folder / "run"
@@ -39,7 +39,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("factory.report.write.script", lambda: None)  # pictures take seconds
+    monkeypatch.setattr("factory.report.write.load_script", lambda: None)  # pictures take seconds
     return Path(shutil.copytree(whole, tmp_path / "run"))
 
 
@@ -58,12 +58,12 @@ def test_every_token_of_the_run_is_accounted_for(run: Path) -> None:
     (figure,) = [one for one in all_figures(facts) if one.name == "account"]
     drawn = figure.specs[0]["data"]["values"]
     assert sum(bar["tokens"] for bar in drawn) == funnel.drawn.tokens
-    assert f"{each:,.0f} for each accepted sample" in figure.note
+    assert f"{each:,.0f} per accepted sample" in figure.note
 
 
-def test_a_forecast_tells_what_a_row_will_cost_under_every_policy(run: Path) -> None:
-    said = (run / "said.txt").read_text()
-    policies = [block.splitlines() for block in said.split("policy ")[1:]]
+def test_a_forecast_gives_the_cost_of_a_row_under_every_policy(run: Path) -> None:
+    printed = (run / "pilot.txt").read_text()
+    policies = [block.splitlines() for block in printed.split("policy ")[1:]]
     assert [name.split()[0] for name, *_ in policies] == ["fixed", "until", "difficulty", "budget"]
     for _, *lines in policies:
         named = [line[:20].strip() for line in lines]
@@ -74,19 +74,19 @@ def test_a_forecast_tells_what_a_row_will_cost_under_every_policy(run: Path) -> 
     assert money["low"] < money["middle"] < money["high"]
 
 
-def test_the_forecast_stands_beside_what_came(run: Path) -> None:
+def test_the_forecast_is_compared_with_the_actual_values(run: Path) -> None:
     funnel = load_funnel(run)
     rows = gather(take_snapshot(run))["forecast"]
-    told = {row["quantity"]: row for row in rows if row["source"] == "all"}
-    actual = {name: row["actual"] for name, row in told.items()}
+    totals = {row["quantity"]: row for row in rows if row["source"] == "all"}
+    actual = {name: row["actual"] for name, row in totals.items()}
     assert actual["samples"] == funnel.drawn.samples
     assert actual["tokens"] == funnel.drawn.tokens
     assert actual["accepted"] == funnel.kept.samples
     assert actual["tokens_per_row"] == pytest.approx(funnel.drawn.tokens / actual["rows"])
     assert all(row["inside"] == (row["low"] <= row["actual"] <= row["high"]) for row in rows)
-    # Each recorded prompt is right once in four: what a pilot of 24 prompts cannot miss.
-    assert told["samples"]["inside"]
-    assert told["accepted"]["low"] < told["accepted"]["middle"] < told["accepted"]["high"]
+    # One in four samples of each recorded prompt is right, which a pilot of 24 prompts must find.
+    assert totals["samples"]["inside"]
+    assert totals["accepted"]["low"] < totals["accepted"]["middle"] < totals["accepted"]["high"]
     page = write_report(run).read_text()
     assert page.count('id="forecast-title"') == page.count('id="audit-title"') == 1
 
@@ -115,7 +115,7 @@ def test_a_damaged_forecast_is_left_out(run: Path, content: str) -> None:
     write_report(run)
 
 
-def test_a_killed_sitting_counts_up_to_its_last_sign(run: Path) -> None:
+def test_a_killed_engine_counts_up_to_its_last_event(run: Path) -> None:
     before = gather(take_snapshot(run))["account"][-1]["seconds_per_accepted"]
     for event in ("engine_started", "throughput"):
         log_event(run, event, samples=0, tokens=0, seconds=100.0 * (event == "throughput"))

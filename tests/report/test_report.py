@@ -14,9 +14,9 @@ import pytest
 
 from factory.judging.funnel import load_funnel
 from factory.report import numbers
-from factory.report.chart import in_brief
+from factory.report.chart import format_count
 from factory.report.cost import expected_capped
-from factory.report.examples import examples
+from factory.report.examples import choose_examples
 from factory.report.figures import all_figures
 from factory.report.numbers import count_funnel, gather
 from factory.report.snapshot import take_snapshot
@@ -53,21 +53,21 @@ def test_every_number_adds_up_to_the_samples(run: Path) -> None:
     assert facts["funnel"][0]["samples"] == total
 
 
-def test_foreign_stretches_are_counted_and_shown(run: Path) -> None:
+def test_foreign_spans_are_counted_and_shown(run: Path) -> None:
     snapshot = take_snapshot(run)
     rows = gather(snapshot)["languages"]
     assert [(row["part"], row["samples"]) for row in rows] == [("reasoning", 6)]
-    shown = examples(snapshot)["mixed_script"]
+    shown = choose_examples(snapshot)["mixed_script"]
     assert all("<mark" in (item.thinking or "") for item in shown)
-    assert all("所以" in item.stretches[0] for item in shown)
+    assert all("所以" in item.foreign[0] for item in shown)
 
 
-def test_examples_are_ten_a_reason_at_most_and_the_same_each_time(run: Path) -> None:
+def test_the_examples_per_reason_are_limited_and_the_same_each_time(run: Path) -> None:
     snapshot = take_snapshot(run)
-    found = examples(snapshot, per_reason=3)
+    found = choose_examples(snapshot, per_reason=3)
     assert next(iter(found)) == "kept"
     assert {reason: len(items) for reason, items in found.items()} == dict.fromkeys(found, 3)
-    again = examples(take_snapshot(run), per_reason=3)
+    again = choose_examples(take_snapshot(run), per_reason=3)
     ids = {reason: [item.sample_id for item in items] for reason, items in found.items()}
     assert ids == {reason: [item.sample_id for item in items] for reason, items in again.items()}
 
@@ -102,8 +102,8 @@ def test_every_figure_is_also_a_png(run: Path) -> None:
 def test_without_the_plotting_package_numbers_stand_in_for_figures(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("factory.report.page.script", lambda: None)
-    monkeypatch.setattr("factory.report.write.script", lambda: None)
+    monkeypatch.setattr("factory.report.page.load_script", lambda: None)
+    monkeypatch.setattr("factory.report.write.load_script", lambda: None)
     page = write_report(run).read_text(encoding="utf-8")
     assert "vl-convert-python" in page
     assert "script-src 'none'" in unescape(page)
@@ -116,21 +116,21 @@ def test_a_run_of_nothing_has_a_report(tmp_path: Path) -> None:
     assert "not written yet" in page.read_text()
 
 
-def test_stretches_of_the_run_hold_as_many_samples_each(
+def test_intervals_of_the_run_have_equally_many_samples(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(numbers, "STRETCH", 8)
+    monkeypatch.setattr(numbers, "INTERVAL", 8)
     rows = pl.DataFrame(gather(take_snapshot(run))["reasons_over_time"])
-    stretches = rows.group_by("since", "until", "minute").agg(pl.col("samples").sum()).sort("since")
-    assert stretches["samples"].to_list() == [10, 10, 10]
-    assert stretches["since"].to_list() == [0, 10, 20]
-    assert stretches["minute"].is_sorted()
+    intervals = rows.group_by("since", "until", "minute").agg(pl.col("samples").sum()).sort("since")
+    assert intervals["samples"].to_list() == [10, 10, 10]
+    assert intervals["since"].to_list() == [0, 10, 20]
+    assert intervals["minute"].is_sorted()
 
 
-def test_a_number_that_is_none_is_null(run: Path) -> None:
+def test_nan_and_infinity_become_null(run: Path) -> None:
     """JSON has no NaN: a page that held one would draw no figure."""
-    told = {"policy": "fixed", "source": "all", "quantity": "tokens_per_row"}
-    row = {**told, "low": math.nan, "middle": math.nan, "high": math.inf}
+    key = {"policy": "fixed", "source": "all", "quantity": "tokens_per_row"}
+    row = {**key, "low": math.nan, "middle": math.nan, "high": math.inf}
     content = {"policy": "fixed", "per_prompt": 1, "rates": {"tokens_per_second": 9}, "all": [row]}
     (run / "forecast.json").write_text(json.dumps(content))
     facts = gather(take_snapshot(run))
@@ -145,10 +145,10 @@ def test_a_number_that_is_none_is_null(run: Path) -> None:
      (1_234_567_890, "1.23G")],
 )  # fmt: skip
 def test_labels_are_short(count: int, label: str) -> None:
-    assert in_brief(count) == label
+    assert format_count(count) == label
 
 
-def test_throughput_starts_anew_with_each_engine(run: Path) -> None:
+def test_throughput_restarts_with_each_engine(run: Path) -> None:
     rows = numbers.throughput(take_snapshot(run))
     assert all(row["tokens_per_second"] >= 0 for row in rows)
     assert pl.DataFrame(rows)["minute"].is_sorted()

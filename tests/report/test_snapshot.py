@@ -1,4 +1,4 @@
-"""A run is shown as far as it goes, and what is missing is named."""
+"""A snapshot has what can be read of a run and lists what is missing."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_damage_is_named_and_the_rest_is_reported(
     samples: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("factory.report.write.script", lambda: None)  # pictures take seconds
+    monkeypatch.setattr("factory.report.write.load_script", lambda: None)  # pictures take seconds
     damage(run)
     snapshot = take_snapshot(run)
     assert any(named in what for what in snapshot.missing), snapshot.missing
@@ -154,7 +154,7 @@ def test_unchanged_parts_are_not_read_again(run: Path) -> None:
     before = take_snapshot(run)
     again = take_snapshot(run, before)
     assert again.samples.equals(before.samples)
-    assert all(again._parts[name][1] is held[1] for name, held in before._parts.items())
+    assert all(again._parts[name][1] is cached[1] for name, cached in before._parts.items())
     (run / "samples" / "part-00001.parquet").unlink()
     assert take_snapshot(run, again).samples.height == 12
 
@@ -177,9 +177,7 @@ CHANGES: list[Callable[[Path], object]] = [
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_the_signature_tells_when_to_look_again(
-    run: Path, change: Callable[[Path], object]
-) -> None:
+def test_the_signature_changes_with_the_run(run: Path, change: Callable[[Path], object]) -> None:
     before = signature(run)
     assert signature(run) == before
     change(run)
@@ -191,7 +189,7 @@ def test_no_directory_is_an_error(tmp_path: Path) -> None:
         take_snapshot(tmp_path / "nowhere")
 
 
-def test_looking_writes_nothing(run: Path) -> None:
+def test_a_snapshot_writes_nothing(run: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     snapshot = take_snapshot(run)
     snapshot.texts(snapshot.samples.head(3))

@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 from factory.core.errors import RecipeError, RunError
 from factory.judging.review_verdicts import overlay
 from factory.report.snapshot import take_snapshot
-from factory.view.app import create_app, serve, serving
+from factory.view.app import create_app, serve, serve_in_background
 from factory.view.auth import is_loopback
 from factory.view.session import FRESH_SECONDS
 from tests.report.runs import FILTERS, HOSTILE, held, judged_run, prompts, sampled_run, text_of
@@ -78,14 +78,14 @@ def test_a_sample_has_its_metrics_and_its_siblings(client: TestClient, run: Path
     assert "✗" in page
 
 
-def test_an_unknown_page_is_an_error_in_words(client: TestClient) -> None:
+def test_an_unknown_page_is_an_error_with_a_message(client: TestClient) -> None:
     answer = client.get("/<b>nowhere")
     assert answer.status_code == 404
     assert "there is no page /&lt;b&gt;nowhere" in answer.text
 
 
 @pytest.mark.parametrize("path", ["/samples/none-0", "/review/none-0", "/samples/%3Cscript%3E"])
-def test_an_unknown_sample_is_an_error_in_words(client: TestClient, path: str) -> None:
+def test_an_unknown_sample_is_an_error_with_a_message(client: TestClient, path: str) -> None:
     client.cookies.set("factory_reviewer", "ann")
     answer = client.get(path)
     assert answer.status_code == 422
@@ -142,9 +142,9 @@ class TestReview:
     def test_an_edit_that_breaks_the_answer_is_flagged(self, client: TestClient, run: Path) -> None:
         sample = a_sample(run)
         wrong = {"thinking": "I add the two numbers.", "response": "It is \\boxed{-99}.", "base": 0}
-        told = self.act(client, sample, "edit", **wrong).json()
-        assert told["saved"] is False
-        assert told["flags"] == ["correctness: wrong"]
+        answer = self.act(client, sample, "edit", **wrong).json()
+        assert answer["saved"] is False
+        assert answer["flags"] == ["correctness: wrong"]
         assert overlay(run).is_empty()
         insisted = self.act(client, sample, "edit", **wrong, insist=True).json()
         assert insisted["saved"]
@@ -156,8 +156,8 @@ class TestReview:
         prompt = next(p for p in prompts() if sample.startswith(p.id))
         assert prompt.verifier is not None
         good = f"So the answer is \\boxed{{{prompt.verifier['answer']}}}."
-        told = self.act(client, sample, "edit", thinking="I add.", response=good, base=0).json()
-        assert (told["saved"], told["flags"], told["skipped"]) == (True, [], {})
+        answer = self.act(client, sample, "edit", thinking="I add.", response=good, base=0).json()
+        assert (answer["saved"], answer["flags"], answer["skipped"]) == (True, [], {})
         assert good.split("\\boxed")[0] in client.get(f"/review/{sample}").text
 
     def test_two_reviewers_do_not_overwrite_each_other(self, client: TestClient, run: Path) -> None:
@@ -293,24 +293,24 @@ class TestGuard:
     [("127.0.0.1", True), ("localhost", True), ("::1", True), ("127.9.9.9", True),
      ("0.0.0.0", False), ("::", False), ("192.168.1.2", False), ("box.example", False)],
 )  # fmt: skip
-def test_loopback_is_told_from_the_rest(host: str, loopback: bool) -> None:
+def test_loopback_addresses_are_recognized(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback
 
 
-def test_serving_to_others_wants_a_token(run: Path) -> None:
+def test_serving_to_other_machines_needs_a_token(run: Path) -> None:
     with pytest.raises(RecipeError, match="--token"):
         serve(run, host="0.0.0.0")
 
 
-def test_a_port_that_is_taken_is_an_error_in_words(run: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(RecipeError, match=f"--port {port} cannot be listened on"):
+def test_a_port_in_use_is_an_error_with_a_message(run: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as occupied:
+        port = occupied.getsockname()[1]
+        with pytest.raises(RecipeError, match=f"--port {port} cannot be used"):
             serve(run, port=port)
 
 
-def test_a_run_about_to_be_made_is_served_beside_its_making(tmp_path: Path) -> None:
-    with serving(tmp_path / "run", port=0) as address:
+def test_a_run_is_served_while_it_is_made(tmp_path: Path) -> None:
+    with serve_in_background(tmp_path / "run", port=0) as address:
         early = httpx.get(f"{address}/live").json()
         sampled_run(tmp_path / "run")
         with held(tmp_path / "run"):
@@ -322,8 +322,11 @@ def test_a_run_about_to_be_made_is_served_beside_its_making(tmp_path: Path) -> N
         httpx.get(address)
 
 
-def test_a_watched_build_takes_another_port_where_its_own_is_taken(tmp_path: Path) -> None:
-    with serving(tmp_path / "a", port=None) as one, serving(tmp_path / "b", port=None) as other:
+def test_a_watched_build_uses_another_port_where_the_default_is_in_use(tmp_path: Path) -> None:
+    with (
+        serve_in_background(tmp_path / "a", port=None) as one,
+        serve_in_background(tmp_path / "b", port=None) as other,
+    ):
         assert one != other
         assert httpx.get(other).status_code == 200
 

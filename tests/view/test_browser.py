@@ -232,13 +232,13 @@ def test_what_a_reviewer_wrote_is_not_lost(browser: Any, run: Path, tmp_path: Pa
         page.fill("[name=name]", "ann")
         page.wait_for_selector("body[data-ready]")
         page.click("text=Begin")
-        desk, said = page.locator("#desk"), page.locator("#said")
+        desk, message = page.locator("#desk"), page.locator("#message")
         page.wait_for_selector("#desk")
         page.wait_for_selector("body[data-ready]")
         page.keyboard.press("e")
         page.fill("[name=response]", "Half an")
         page.click("#accept")
-        playwright.expect(said).to_contain_text("edit is not saved")
+        playwright.expect(message).to_contain_text("edit is not saved")
         page.fill("[name=response]", "A \\boxed{7} written by hand.")
         page.keyboard.press("Control+Enter")
         page.wait_for_selector("text=edited by ann")
@@ -247,11 +247,11 @@ def test_what_a_reviewer_wrote_is_not_lost(browser: Any, run: Path, tmp_path: Pa
         process.send_signal(signal.SIGKILL)
         process.wait()
         page.keyboard.press("a")
-        playwright.expect(said).to_contain_text("Not saved: the app does not answer")
+        playwright.expect(message).to_contain_text("Not saved: the app does not answer")
     page.close()
 
 
-def test_a_build_is_watched_from_its_first_moment_to_its_end(browser: Any, tmp_path: Path) -> None:
+def test_a_build_is_watched_from_start_to_end(browser: Any, tmp_path: Path) -> None:
     """The real engine in the process that serves the page."""
     run = tmp_path / "run"
     command = [*FACTORY, "build", str(recipe(tmp_path, size=60)), "--run", str(run), "--watch"]
@@ -260,17 +260,19 @@ def test_a_build_is_watched_from_its_first_moment_to_its_end(browser: Any, tmp_p
         address = re.search(r"http://[0-9.:]+", process.stderr.readline())
         assert address is not None
         with opened(browser) as page:
-            for _ in range(300):  # the address is told a moment before it is listened on
+            for _ in range(
+                300
+            ):  # the address is printed a moment before the server accepts connections
                 with suppress(playwright.Error):
                     page.goto(address[0])
                     break
                 time.sleep(0.1)
             state, drawn = page.locator("#state"), page.locator("progress")
             playwright.expect(state).to_have_text("running")
-            playwright.expect(page.locator(".beside article .keep").first).to_be_visible(
+            playwright.expect(page.locator(".side-by-side article .keep").first).to_be_visible(
                 timeout=120_000
             )
-            playwright.expect(page.locator(".beside article .drop").first).to_be_visible()
+            playwright.expect(page.locator(".side-by-side article .drop").first).to_be_visible()
             assert 0 < float(drawn.get_attribute("value")) <= float(drawn.get_attribute("max"))
             playwright.expect(state).to_have_text("done", timeout=120_000)
             drawn_of_wanted = page.locator(".facts dd").first.inner_text()

@@ -1,5 +1,4 @@
-"""A run in a bad state is shown as far as it goes by everything that shows runs, and what is
-missing is named."""
+"""Views of a damaged run show what can be read and list what is missing."""
 
 from __future__ import annotations
 
@@ -90,7 +89,7 @@ STATES: list[tuple[Callable[[Path], None], str | None]] = [
     (corrupt("metrics/*/part-00000.parquet"), None),
     (corrupt("prompts.parquet"), "prompts.parquet: cannot be read"),
     (corrupt("pass_rates.parquet"), "pass_rates.parquet: cannot be read"),
-    (corrupt("funnel.json"), None),  # made anew from the verdicts
+    (corrupt("funnel.json"), None),  # recomputed from the verdicts
     (corrupt("run.json"), "run.json: "),
     (corrupt("recipe.yaml"), None),
 ]
@@ -116,7 +115,7 @@ def damaged(
 def test_report_pages_review_and_comparison_go_as_far_as_they_can(
     damaged: tuple[Path, str | None], whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("factory.report.write.script", lambda: None)  # pictures take seconds
+    monkeypatch.setattr("factory.report.write.load_script", lambda: None)  # pictures take seconds
     run, named = damaged
     reported = write_report(run).read_text(encoding="utf-8")
     compared = compare(whole, run).text()

@@ -99,11 +99,11 @@ def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        told = [int(process.stdout.readline()) for _ in range(20)]
+        answered = [int(process.stdout.readline()) for _ in range(20)]
         os.kill(process.pid, signal.SIGKILL)
-        told += [int(line) for line in process.stdout]
+        answered += [int(line) for line in process.stdout]
     kept = {standing.sample_id for standing in Reviews(tmp_path).standings()}
-    assert {f"p-{number}" for number in told} <= kept
+    assert {f"p-{number}" for number in answered} <= kept
 
 
 def test_the_queue_gives_each_sample_to_one_reviewer_and_shared_ones_to_all(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 "use strict";
-// Draws the figures of a page: <div class="chart" id="chart-NAME"> from the JSON in #figures.
+// Draws each figure of the JSON in #figures into the page's <div class="chart" id="chart-NAME">.
 (() => {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const narrow = matchMedia("(max-width: 40rem)");
@@ -21,7 +21,7 @@
       ast: true, actions: false, defaultStyle: false, renderer: "svg",
       tooltip: { disableDefaultStyle: true },
     });
-    // Vega makes each mark focusable through ARIA roles only; the chart itself is one image.
+    // Vega gives ARIA roles to each mark; screen readers should see the chart as one image.
     const picture = place.querySelector("svg");
     picture.setAttribute("role", "img");
     picture.setAttribute("aria-label", place.closest("section")?.querySelector("h2")?.textContent ?? "");

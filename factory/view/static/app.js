@@ -1,5 +1,5 @@
 "use strict";
-// What a page cannot do by itself: follow a live run, move thresholds, review by keyboard.
+// The interactive parts of the pages: follow a live run, move thresholds, review by keyboard.
 
 async function post(path, body) {
   try {
@@ -10,7 +10,7 @@ async function post(path, body) {
     });
     return { ok: answer.ok, ...(await answer.json()) };
   } catch {
-    return { ok: false, error: "the app does not answer; start it again and repeat this" };
+    return { ok: false, error: "the app does not answer; restart it and try again" };
   }
 }
 
@@ -22,8 +22,8 @@ function drawAll(specs) {
 const pages = {
   overview() {
     const status = document.getElementById("status");
-    const said = document.getElementById("state");
-    let shown; // what is being read or selected stays where nothing has changed
+    const stateText = document.getElementById("state");
+    let shown; // replacing unchanged HTML would lose the reader's selection
     async function follow() {
       const before = document.body.dataset.state;
       if (before === "done") return;
@@ -31,12 +31,12 @@ const pages = {
         const now = await (await fetch("/live")).json();
         const isNew = Object.keys(now.specs).some((name) => !document.getElementById(`chart-${name}`));
         if (now.state !== before || isNew) { location.reload(); return; }
-        if (now.html !== shown) status.innerHTML = now.html; // the server's own, escaped there
+        if (now.html !== shown) status.innerHTML = now.html; // escaped by the server
         shown = now.html;
         drawAll(now.specs);
-        said.textContent = now.state;
+        stateText.textContent = now.state;
       } catch {
-        said.textContent = "the app has ended; this is what it showed last";
+        stateText.textContent = "the app has stopped; this is the last state it reported";
       }
       setTimeout(follow, 2000);
     }
@@ -54,7 +54,7 @@ const pages = {
     knobs.forEach((knob) => { knob.before = value(knob); });
 
     let latest = 0;
-    let before; // what the recipe as it is keeps
+    let before; // the number of samples kept by the unchanged recipe
     async function refresh() {
       const changes = {};
       for (const knob of knobs) {
@@ -65,14 +65,14 @@ const pages = {
       }
       const mine = ++latest;
       const found = await post("/api/funnel", changes);
-      if (mine !== latest) return; // a later move was faster
+      if (mine !== latest) return; // a later request has been sent
       document.getElementById("recipe").textContent = asRecipe(changes);
       if (!found.ok) { outcome.textContent = found.error; return; }
       const kept = found.rows.find((row) => row.stage === "kept");
       before ??= kept.samples;
       const change = kept.samples - before;
-      const told = change ? ` (${change > 0 ? "+" : "−"}${Math.abs(change).toLocaleString()} against the recipe)` : "";
-      outcome.textContent = `${kept.samples.toLocaleString()} kept, ${(100 * kept.share).toFixed(1)}%${told}`;
+      const difference = change ? ` (${change > 0 ? "+" : "−"}${Math.abs(change).toLocaleString()} against the recipe)` : "";
+      outcome.textContent = `${kept.samples.toLocaleString()} kept, ${(100 * kept.share).toFixed(1)}%${difference}`;
       outcome.dataset.kept = kept.samples;
       drawAll(found.specs);
       document.querySelector(".outcome .numbers").innerHTML = found.table; // escaped by the server
@@ -98,13 +98,13 @@ const pages = {
   },
 
   review() {
-    const said = document.getElementById("said");
+    const message = document.getElementById("message");
     document.getElementById("reviewer").addEventListener("submit", async (event) => {
       event.preventDefault();
       const name = new FormData(event.target).get("name");
       const answer = await post("/api/reviewer", { name });
       if (answer.ok) location.reload();
-      else said.textContent = answer.error;
+      else message.textContent = answer.error;
     });
     const desk = document.getElementById("desk");
     if (!desk) return;
@@ -112,24 +112,24 @@ const pages = {
     const at = `/api/review/${encodeURIComponent(sample)}`;
     const base = Number(version);
     const editor = document.getElementById("editor");
-    const insistence = document.getElementById("insist");
+    const insistButton = document.getElementById("insist");
     const next = document.getElementById("next");
 
     const written = () => JSON.stringify(Object.fromEntries(new FormData(editor)));
     const untouched = written();
-    let busy = false; // one action at a time: a key pressed twice is not meant for the next sample
-    async function act(path, body, told) {
+    let busy = false; // one action at a time: a double key press must not act on the next sample
+    async function act(path, body, progress) {
       if (busy) return {};
       busy = true;
-      said.textContent = told;
+      message.textContent = progress;
       const answer = await post(`${at}/${path}`, { ...body, base });
-      busy = Boolean(answer.saved); // then another page is on its way
-      if (answer.error) said.textContent = `Not saved: ${answer.error}`;
+      busy = Boolean(answer.saved); // once saved, the next page loads
+      if (answer.error) message.textContent = `Not saved: ${answer.error}`;
       return answer;
     }
     async function decide(choice, reason) {
       if (written() !== untouched) {
-        said.textContent = "Your edit is not saved: save it first, or close it.";
+        message.textContent = "Your edit is not saved: save it first, or close it.";
         return;
       }
       if ((await act("decide", { choice, reason }, "")).saved) location.href = next.href;
@@ -137,10 +137,10 @@ const pages = {
     async function save(insist) {
       const answer = await act("edit", { ...JSON.parse(written()), insist }, "verifying…");
       if (answer.saved) { editor.reset(); location.reload(); return; }
-      insistence.hidden = !answer.flags;
-      if (answer.flags) said.textContent = `Not saved yet: the filters would reject it (${answer.flags.join(", ")}).`;
+      insistButton.hidden = !answer.flags;
+      if (answer.flags) message.textContent = `Not saved yet: the filters would reject it (${answer.flags.join(", ")}).`;
     }
-    // A page the browser kept for going back to may stand as it was before the decision.
+    // A page restored from the browser's back/forward cache may predate the decision.
     addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
     addEventListener("beforeunload", (event) => {
       if (!busy && written() !== untouched) event.preventDefault();
@@ -156,7 +156,7 @@ const pages = {
     document.getElementById("back").addEventListener("click", (event) => { event.preventDefault(); history.back(); });
     document.getElementById("close").addEventListener("click", () => { editor.reset(); editor.hidden = true; });
     document.getElementById("change").addEventListener("click", open);
-    insistence.addEventListener("click", () => save(true));
+    insistButton.addEventListener("click", () => save(true));
     editor.addEventListener("submit", (event) => { event.preventDefault(); save(false); });
     document.addEventListener("keydown", (event) => {
       if (event.key === "Escape") { document.activeElement.blur(); return; }
@@ -174,7 +174,7 @@ const pages = {
 function asRecipe(changes) {
   const lines = Object.entries(changes).flatMap(([filter, fields]) =>
     [`  ${filter}:`, ...Object.entries(fields).map(([field, value]) => `    ${field}: ${value}`)]);
-  return lines.length ? ["filters:", ...lines].join("\n") : "(as it is)";
+  return lines.length ? ["filters:", ...lines].join("\n") : "(unchanged)";
 }
 
 pages[document.body.dataset.page]?.();

@@ -1,4 +1,4 @@
-"""What offended in a text: where it stands, and how a terminal shows it."""
+"""Flagged spans of a text: where they are, and how a terminal shows them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from factory.report.highlight import Offence, excerpt, listed, marked, offences, visible
+from factory.report.highlight import (
+    Flagged,
+    find_flagged,
+    list_flagged,
+    mark_excerpt,
+    mark_text,
+    show_controls,
+)
 
 
 def spans(*found: tuple[int, int, str]) -> list[dict[str, Any]]:
@@ -38,26 +45,26 @@ CASES = [
 
 
 @pytest.mark.parametrize(("text", "metrics", "words"), CASES)
-def test_where_it_stands(text: str, metrics: dict[str, Any], words: list[str]) -> None:
-    assert [text[found.start : found.end] for found in offences(text, metrics)] == words
+def test_flagged_spans_are_found(text: str, metrics: dict[str, Any], words: list[str]) -> None:
+    assert [text[found.start : found.end] for found in find_flagged(text, metrics)] == words
 
 
 def test_marked_text_is_the_text() -> None:
-    found = [Offence(2, 4, "Han"), Offence(7, 8, "Han")]
-    assert "⟦面积⟧" in marked("a 面积 b c", found)
-    assert list(listed("a 面积 b\n c", [Offence(2, 8, "Han")])) == ["Han            面积 b"]
+    found = [Flagged(2, 4, "Han"), Flagged(7, 8, "Han")]
+    assert "⟦面积⟧" in mark_text("a 面积 b c", found)
+    assert list(list_flagged("a 面积 b\n c", [Flagged(2, 8, "Han")])) == ["Han            面积 b"]
 
 
-def test_an_excerpt_shows_ends_and_offences() -> None:
+def test_an_excerpt_shows_ends_and_flagged_spans() -> None:
     text = "begin " + "x" * 10_000 + "数" + "y" * 10_000 + " end"
-    short = excerpt(text, [Offence(10_006, 10_007, "Han")])
+    short = mark_excerpt(text, [Flagged(10_006, 10_007, "Han")])
     assert short.startswith("begin")
     assert short.endswith("end")
     assert "⟦数⟧" in short
     assert len(short) < 2_500
     assert short.count(" characters …") == 2
-    assert excerpt("short", []) == "short"
+    assert mark_excerpt("short", []) == "short"
 
 
 def test_control_characters_do_not_reach_the_terminal() -> None:
-    assert visible("a\x1b[31m\x00\x9b\tb\n") == "a␛[31m␀�\tb\n"
+    assert show_controls("a\x1b[31m\x00\x9b\tb\n") == "a␛[31m␀�\tb\n"
