@@ -48,13 +48,12 @@ def test_samples_and_explain(run: Path) -> None:
     found = factory("samples", run, "--reason", "wrong", "--show", "2")
     assert found.stdout.count("drop: wrong") == 2
     name = found.stdout.split()[1]
-    told = factory("explain", run, name)
-    assert told.returncode == 0, told.stderr
-    assert "verdict   drop: wrong (by correctness)" in told.stdout
-    assert "✗ correctness_state                  wrong        wrong unless correct" in told.stdout
-    assert "correctness_state is wrong, wanted: correct" in found.stdout
-    assert "987654321" in told.stdout
-    assert "Question:" in told.stdout
+    explained = factory("explain", run, name)
+    assert explained.returncode == 0, explained.stderr
+    line = "✗ correctness_state                  wrong        wrong unless correct"
+    for words in ("verdict   drop: wrong (by correctness)", line, "987654321", "Question:"):
+        assert words in explained.stdout
+    assert "correctness_state is wrong, required: correct" in found.stdout
 
 
 GRPO = recipe_path("grpo_quickstart.yaml")
@@ -103,29 +102,29 @@ def test_mistakes_are_named(
 
 
 def test_a_recipe_of_another_kind_is_validated_too() -> None:
-    told = factory("validate", GRPO, "--set", "steps=7")
-    assert told.returncode == 0, told.stderr
-    assert "steps: 7" in told.stdout
-    assert "`factory train" in told.stdout
+    done = factory("validate", GRPO, "--set", "steps=7")
+    assert done.returncode == 0, done.stderr
+    assert "steps: 7" in done.stdout
+    assert "`factory train" in done.stdout
     wrong = factory("validate", GRPO, "--set", "stepps=7")
     assert wrong.returncode == 2
     assert "did you mean steps?" in wrong.stderr
 
 
 def test_audit_gives_rates_with_intervals(run: Path) -> None:
-    told = factory("audit", run, "-n", "20")
-    assert told.returncode == 0, told.stderr
-    assert "0.0% (0.0% to" in told.stdout
+    done = factory("audit", run, "-n", "20")
+    assert done.returncode == 0, done.stderr
+    assert "0.0% (0.0% to" in done.stdout
     written = json.loads((run / "audit.json").read_text())
     assert written["method"] == "algebra"
     assert written["false_positives"]["hits"] == 0
     assert written["false_positives"]["n"] > 0
 
 
-def test_filter_again_tells_what_moved(run: Path) -> None:
-    told = factory("filter", run, "--set", "filters.length.max_tokens=25", "--diff")
-    assert told.returncode == 0, told.stderr
-    assert "keep -> too_long" in told.stdout
+def test_filtering_again_lists_changed_verdicts(run: Path) -> None:
+    done = factory("filter", run, "--set", "filters.length.max_tokens=25", "--diff")
+    assert done.returncode == 0, done.stderr
+    assert "keep -> too_long" in done.stdout
     back = factory("filter", run, "--set", "filters.length={}", "--diff")
     assert "too_long -> keep" in back.stdout
 
@@ -189,7 +188,7 @@ def test_init_writes_a_recipe_that_validates(tmp_path: Path) -> None:
     assert "exists already" in again.stderr
 
 
-def test_doctor_names_what_it_looked_at() -> None:
+def test_doctor_names_its_checks() -> None:
     done = factory("doctor")
     assert done.returncode == 0, done.stderr
     for name in ("python", "vllm", "accelerator", "sandbox", "cache", "hub token"):
@@ -197,7 +196,7 @@ def test_doctor_names_what_it_looked_at() -> None:
 
 
 def test_a_filter_of_your_own(tmp_path: Path) -> None:
-    """The documented example, in a recipe of one's own."""
+    """The documented example filter in a user's recipe."""
     recorded = record(tmp_path / "recorded", 4)
     recipe = recipe_file(tmp_path, recorded, 4)
     own = f"  unsure: {{class: '{EXAMPLE}:Unsure'}}\n  correctness: {{}}\n"
@@ -227,7 +226,7 @@ HEDGES = [
 
 @pytest.mark.parametrize(("response", "reason"), HEDGES)
 def test_the_example_filter(response: str | None, reason: str | None) -> None:
-    judge = filter_class(f"{EXAMPLE}:Unsure")()
+    filter_ = filter_class(f"{EXAMPLE}:Unsure")()
     columns = {"sample_id": ["a"], "response": [response]}
     row = pl.DataFrame(columns, schema_overrides={"response": pl.String})
-    assert judge.decide(judge.measure(row))["reason"].to_list() == [reason]
+    assert filter_.decide(filter_.measure(row))["reason"].to_list() == [reason]

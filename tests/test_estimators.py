@@ -109,7 +109,7 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
     for _ in range(300):
         rates = draw.beta(0.8, 1.2, size=40)
         values = draw.binomial(8, rates)[:, None] / 8
-        (estimate,) = resampling.estimates(values, [(0.0, 1.0)])
+        (estimate,) = resampling.estimate(values, [(0.0, 1.0)])
         assert estimate.low is not None
         assert estimate.high is not None
         held += estimate.low <= 0.4 <= estimate.high
@@ -118,14 +118,14 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
 
 def test_the_same_seed_gives_the_same_interval() -> None:
     values = np.random.default_rng(0).random((30, 2))
-    once, again = (Resampling(500, seed=3).estimates(values, [None, None]) for _ in range(2))
+    once, again = (Resampling(500, seed=3).estimate(values, [None, None]) for _ in range(2))
     assert once == again
-    assert once != Resampling(500, seed=4).estimates(values, [None, None])
+    assert once != Resampling(500, seed=4).estimate(values, [None, None])
 
 
 def test_what_is_unknown_is_left_out_and_not_zero() -> None:
     values = np.array([[1.0], [NAN], [1.0], [NAN]])
-    (estimate,) = Resampling(200).estimates(values, [None])
+    (estimate,) = Resampling(200).estimate(values, [None])
     assert (estimate.value, estimate.prompts) == (1.0, 2)
     assert np.nanmin(resampled_means(values, 200, 0)) == 1.0
 
@@ -144,7 +144,7 @@ NO_WIDTH = [  # values, what they lie between, and the interval
 def test_prompts_that_all_agree_claim_no_certainty(
     values: list[float], span: tuple[float, float] | None, interval: tuple[float, float] | None
 ) -> None:
-    (estimate,) = Resampling(200).estimates(np.array([values]).T, [span])
+    (estimate,) = Resampling(200).estimate(np.array([values]).T, [span])
     if interval is None:
         assert (estimate.low, estimate.high) == (None, None)
     else:
@@ -152,4 +152,4 @@ def test_prompts_that_all_agree_claim_no_certainty(
 
 
 def test_nothing_gives_nothing() -> None:
-    assert Resampling(200).estimates(np.empty((0, 1)), [None]) == [Estimate(None, None, None, 0)]
+    assert Resampling(200).estimate(np.empty((0, 1)), [None]) == [Estimate(None, None, None, 0)]

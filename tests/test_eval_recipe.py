@@ -1,4 +1,4 @@
-"""Eval recipes: what is refused and in which words, and what a good one comes to."""
+"""Eval recipes: what is refused with which message, and what a valid one resolves to."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_refused_with_place_value_and_remedy(
     assert any(complaint in line for line in found), found
 
 
-def test_problems_of_both_halves_are_told_at_once(tmp_path: Path) -> None:
+def test_problems_of_both_halves_are_reported_at_once(tmp_path: Path) -> None:
     text = GOOD.replace("task: gcd", "tsk: gcd").replace("gcd: 2}", "gcd: 0}")
     with pytest.raises(RecipeError) as caught:
         load_eval(write(tmp_path, text))

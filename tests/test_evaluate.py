@@ -1,4 +1,4 @@
-"""Evaluations of recorded runs: numbers that were worked out, resuming, comparing, refusing."""
+"""Evaluations of recorded runs: known numbers, resuming, comparing, refusing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from factory.core.think import join_think
 from factory.evaluation.evaluate import _weights, evaluate
 from factory.evaluation.figure import write_figure
 from factory.evaluation.result import Evaluation, load_evaluation
-from factory.evaluation.table import markdown, print_evaluation
+from factory.evaluation.table import format_markdown, print_evaluation
 from factory.judging.funnel import load_funnel
 from factory.prompts.files import Files
 from factory.recipe.build import recipe_of_run
@@ -137,7 +137,7 @@ def copied(done: tuple[Evaluation, Path], folder: Path) -> Path:
 def test_a_smaller_k_reads_less_and_a_larger_one_draws_the_rest(
     done: tuple[Evaluation, Path], recorded: Path, tmp_path: Path
 ) -> None:
-    """What the recording has no sample of is told as never drawn, and counts for nothing."""
+    """Samples that the recording lacks are reported as never drawn, and don't count."""
     path, run = recipe_file(tmp_path, recorded), copied(done, tmp_path)
     assert values(evaluate(load_eval(path, ["k=1"]), run, QUIET))["pass@1"] == 1.0
     assert values(evaluate(load_eval(path, ["k=2"]), run, QUIET))["pass@1"] == 0.5
@@ -146,7 +146,7 @@ def test_a_smaller_k_reads_less_and_a_larger_one_draws_the_rest(
     assert (group.samples, group.missing) == (4 * group.prompts, 2 * group.prompts)
     assert values(found)["pass@1"] == 0.25
     assert values(found)["pass@6"] is None
-    assert "were never drawn" in markdown(found)
+    assert "were never drawn" in format_markdown(found)
 
 
 TWO_SOURCES = """
@@ -194,7 +194,7 @@ def test_undecided_is_neither_right_nor_wrong(tmp_path: Path) -> None:
     assert 0 < group.undecided < group.samples
     assert values(found)["pass@1"] == 0.25
     assert group.metrics["pass@1"].prompts < group.prompts
-    assert "undecided and in no pass@1" in markdown(found)
+    assert "undecided and not counted in pass@1" in format_markdown(found)
 
 
 def _record(file: Path, folder: Path) -> Path:
@@ -230,12 +230,12 @@ def test_two_models_on_the_same_prompts(
     assert gain.low > 0
     assert versus.groups["aime24"]["format"].value == 0.0
     assert found == load_evaluation(tmp_path / "run")
-    page = markdown(found)
-    assert "second less before" in page
+    page = format_markdown(found)
+    assert "second minus before" in page
     assert "| DeepSeek-R1 | 79.8 |" in page
 
 
-def test_other_prompts_and_other_settings_are_told(
+def test_other_prompts_and_other_settings_are_reported(
     done: tuple[Evaluation, Path], recorded: Path, tmp_path: Path
 ) -> None:
     other = shutil.copytree(done[1], tmp_path / "other")
@@ -246,10 +246,10 @@ def test_other_prompts_and_other_settings_are_told(
     (versus,) = found.against
     assert (versus.prompts, versus.only_here) == (8, 0)
     assert versus.only_there > 0
-    told = markdown(found)
-    assert "8 prompts are in both, 0 only here" in told
-    assert "sampling.temperature: 0.7 here, 0.9 there" in told
-    assert "model.id" not in told
+    page = format_markdown(found)
+    assert "8 prompts are in both, 0 only here" in page
+    assert "sampling.temperature: 0.7 here, 0.9 there" in page
+    assert "model.id" not in page
 
 
 def test_prompts_asked_elsewhere_are_left_out(
@@ -264,7 +264,7 @@ def test_prompts_asked_elsewhere_are_left_out(
     changes = [f"exclude=[{part}]"]
     found = evaluate(load_eval(path, changes), run, QUIET)
     assert (found.left_out, found.groups["aime24"].prompts) == (6, whole - 6)
-    # Resumed, it is still told how many; with another exclusion the prompts are loaded anew.
+    # A resumed run still reports the count; with another exclusion the prompts are loaded again.
     assert evaluate(load_eval(path, changes), run, QUIET) == found
     back = evaluate(load_eval(path), run, QUIET)
     assert (back.left_out, back.groups["aime24"].prompts) == (0, whole)
@@ -313,7 +313,7 @@ def test_refused(
 def test_a_corpus_run_is_not_written_over(recorded: Path, tmp_path: Path) -> None:
     with RunDir(tmp_path / "run") as run:
         run.save_manifest(name="a corpus")
-    with pytest.raises(RunError, match="holds a run that is no evaluation"):
+    with pytest.raises(RunError, match="contains a run that is no evaluation"):
         evaluate(load_eval(recipe_file(tmp_path, recorded)), tmp_path / "run", QUIET)
 
 

@@ -1,4 +1,4 @@
-"""Pipelines of real steps (a replayed build, an assembly): killed, changed, failed, done anew."""
+"""Pipelines of real steps (a replayed build, an assembly): killed, changed, failed, run again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ from rich.console import Console
 from factory.core.errors import FactoryError, RecipeError, RunError, RunLocked
 from factory.core.run_dir import lock_directory, sample_parts
 from factory.pipelines.run import run_pipeline
-from factory.pipelines.state import PipelineState, settings, taken, version
+from factory.pipelines.state import (
+    PipelineState,
+    content_version,
+    input_versions,
+    resolve_settings,
+)
 from factory.recipe.pipeline import PlannedStep, load_pipeline
 from tests.corpora import corpus, row
 from tests.recorded import record
@@ -70,7 +75,7 @@ def built(home: Path) -> Path:
 
 
 def run(home: Path, directory: Path, *assignments: str, **options: Any) -> str:
-    """Run the pipeline; returns what it said."""
+    """Run the pipeline; returns what it printed."""
     console = Console(file=io.StringIO(), record=True, width=200)
     run_pipeline(load_pipeline(home / "p.yaml", assignments), directory, console, **options)
     return console.export_text()
@@ -94,9 +99,8 @@ def test_each_step_takes_what_the_others_made(built: Path) -> None:
     assert found["state"] == "done"
     sums, mix = found["steps"]["sums"], found["steps"]["mix"]
     assert {sums["state"], mix["state"]} == {"done"}
-    assert (
-        mix["inputs"] == {"sums": sums["output"]} == {"sums": version(built / "steps/sums/corpus")}
-    )
+    version = content_version(built / "steps" / "sums" / "corpus")
+    assert mix["inputs"] == {"sums": sums["output"]} == {"sums": version}
     assert mix["facts"]["rows"] == sums["facts"]["rows"] + 5
     assert mix["recipe"]["runs"][0] == {"path": "@sums"}
     assert "rows chosen" in (built / "steps" / "mix.log").read_text()
@@ -106,8 +110,8 @@ def test_each_step_takes_what_the_others_made(built: Path) -> None:
 def test_what_is_done_is_not_touched(built: Path, home: Path) -> None:
     files = [path for path in (built / "steps").rglob("*") if path.is_file()]
     before = {path: path.stat().st_mtime_ns for path in files if path.name != "run.lock"}
-    said = run(home, built)
-    assert said.count("done before") == 2
+    output = run(home, built)
+    assert output.count("done before") == 2
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
@@ -124,30 +128,30 @@ def test_only_what_a_change_reaches_is_done_again(built: Path, home: Path, tmp_p
         home, copy, *changed, dry=True
     )
     before = {file: file.stat().st_mtime_ns for file in (copy / "steps/sums").rglob("*")}
-    said = run(home, copy, *changed)
-    assert "sums: done before" in said
-    assert "7 rows" in said
+    output = run(home, copy, *changed)
+    assert "sums: done before" in output
+    assert "7 rows" in output
     assert before == {file: file.stat().st_mtime_ns for file in before}
 
 
-def test_a_step_that_fails_shows_why_and_goes_on_once_mended(
+def test_a_failed_step_shows_why_and_resumes_once_the_cause_is_fixed(
     built: Path, home: Path, tmp_path: Path
 ) -> None:
     copy = Path(shutil.copytree(built, tmp_path / "copy"))
     broken = ["mix.runs=[{path: '@sums'}, {path: nowhere}]"]
     with pytest.raises(RunError) as caught:
         run(home, copy, *broken)
-    told = str(caught.value)
-    assert "step mix ended with exit code 4" in told
-    assert "nowhere is not there; build that run first" in told
-    assert str(copy / "steps" / "mix.log") in told
+    message = str(caught.value)
+    assert "step mix ended with exit code 4" in message
+    assert "nowhere is not there; build that run first" in message
+    assert str(copy / "steps" / "mix.log") in message
     assert (manifest(copy)["state"], manifest(copy)["steps"]["mix"]["state"]) == (
         "stopped",
         "failed",
     )
-    said = run(home, copy)
-    assert "sums: done before" in said
-    assert "mix (assembly): its recipe changed (runs)" in said
+    output = run(home, copy)
+    assert "sums: done before" in output
+    assert "mix (assembly): its recipe changed (runs)" in output
 
 
 def test_two_at_once_are_refused(built: Path, home: Path) -> None:
@@ -179,9 +183,9 @@ def test_killed_anywhere_it_goes_on(built: Path, home: Path, tmp_path: Path) -> 
 
     process, _ = start()
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate()
+    _, output = process.communicate()
     assert process.returncode == 130
-    assert "The same command goes on" in said
+    assert "The same command goes on" in output
     assert not alive(mark)
 
     process, _ = start()
@@ -192,20 +196,20 @@ def test_killed_anywhere_it_goes_on(built: Path, home: Path, tmp_path: Path) -> 
 
     process, worker = start()  # at once: what the killed one started has not ended yet
     os.kill(worker, signal.SIGKILL)
-    _, said = process.communicate()
+    _, output = process.communicate()
     assert process.returncode == 1
-    assert "step sums was ended by signal 9 (SIGKILL: out of memory?)" in said
+    assert "step sums was killed by signal 9 (SIGKILL: out of memory?)" in output
 
     run(home, directory)
     assert contents(directory) == contents(built)
     assert set(drawn(directory / "steps" / "sums").values()) == {1}
 
 
-# What a step that comes again is told. No process: only what is on record and on disk.
+# The status of a step that comes again. These tests start no process.
 
 
 class Case:
-    """A pipeline whose steps have made something, by hand."""
+    """A pipeline whose steps have outputs, written by hand."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -234,16 +238,16 @@ class Case:
 
     def make(self, step: PlannedStep, text: str) -> None:
         write(step.product, text, "data")
-        self.state.note(
+        self.state.record(
             step,
             state="done",
-            recipe=settings(step),
-            inputs=taken(step),
-            output=version(step.product),
+            recipe=resolve_settings(step),
+            inputs=input_versions(step),
+            output=content_version(step.product),
         )
 
-    def standing(self, *assignments: str) -> dict[str, tuple[str, str]]:
-        return {step.name: self.state.standing(step) for step in self.plan(*assignments)}
+    def check(self, *assignments: str) -> dict[str, tuple[str, str]]:
+        return {step.name: self.state.check(step) for step in self.plan(*assignments)}
 
 
 @pytest.fixture
@@ -252,30 +256,30 @@ def case(tmp_path: Path) -> Case:
 
 
 def test_nothing_changed(case: Case) -> None:
-    assert {standing[0] for standing in case.standing().values()} == {"done"}
+    assert {status[0] for status in case.check().values()} == {"done"}
 
 
 def test_a_changed_recipe_starts_the_step_in_its_own_directory(case: Case) -> None:
-    found = case.standing("taught.optimizer={floor: 0.2}", "taught.epochs=2")
+    found = case.check("taught.optimizer={floor: 0.2}", "taught.epochs=2")
     assert found["taught"] == ("start", "its recipe changed (optimizer, epochs)")
     assert found["again"][0] == "done"
 
 
 def test_a_changed_input_is_refused_unless_the_step_is_cheap(case: Case) -> None:
     case.make(case.step("a"), "something else")
-    found = case.standing()
+    found = case.check()
     assert found["a"][0] == "done"
-    assert found["b"] == ("start", "made anew of another a")
+    assert found["b"] == ("start", "its inputs changed (a)")
     assert found["taught"][0] == "done"
     assert found["again"][0] == "refuse"
     assert found["again"][1].startswith("  a: ")
-    assert case.standing("again.model=demo")["again"][0] == "refuse"
+    assert case.check("again.model=demo")["again"][0] == "refuse"
 
 
 def test_a_refusal_comes_before_anything_runs(case: Case) -> None:
     case.make(case.step("taught"), "another")
-    case.state.note(case.step("first"), state="running")
-    with pytest.raises(RunError, match="step again: what it takes") as caught:
+    case.state.record(case.step("first"), state="running")
+    with pytest.raises(RunError, match="step again: its inputs have changed") as caught:
         run(case.home, case.state.directory)
     assert "taught: " in str(caught.value)
     assert "--redo again" in str(caught.value)
@@ -283,7 +287,7 @@ def test_a_refusal_comes_before_anything_runs(case: Case) -> None:
 
 
 def test_a_training_is_started_by_its_launcher(case: Case) -> None:
-    case.state.note(case.step("taught"), state="running")
+    case.state.record(case.step("taught"), state="running")
     with pytest.raises(FactoryError, match="step taught ended with exit code 127") as caught:
         run(case.home, case.state.directory, "steps.taught.launch=no-such-launcher --here")
     assert "no-such-launcher --here -m factory.cli train" in str(caught.value)
@@ -293,23 +297,23 @@ def test_a_training_is_started_by_its_launcher(case: Case) -> None:
 def test_what_was_lost_or_altered_is_made_again(case: Case) -> None:
     taught = case.step("taught")
     write(taught.product, "altered", "data")
-    assert case.standing()["taught"] == ("start", "what it made is not there as it was")
+    assert case.check()["taught"] == ("start", "its output is missing or was changed")
     shutil.rmtree(taught.product)
-    assert case.standing()["taught"][0] == "start"
-    assert case.standing()["again"][0] == "refuse"
+    assert case.check()["taught"][0] == "start"
+    assert case.check()["again"][0] == "refuse"
     shutil.rmtree(taught.folder)
-    assert case.standing()["taught"] == ("start", "")
+    assert case.check()["taught"] == ("start", "")
 
 
-def test_an_unfinished_step_goes_on(case: Case) -> None:
-    case.state.note(case.step("taught"), state="running")
-    assert case.standing()["taught"] == ("start", "goes on")
+def test_an_unfinished_step_resumes(case: Case) -> None:
+    case.state.record(case.step("taught"), state="running")
+    assert case.check()["taught"] == ("start", "resumes")
 
 
 def test_redo_moves_a_step_and_what_follows_from_it(case: Case) -> None:
     plan = case.plan()
     assert case.state.set_aside(["taught"], plan) == ["taught", "again"]
-    assert {name for name, found in case.standing().items() if found[0] == "done"} == {
+    assert {name for name, found in case.check().items() if found[0] == "done"} == {
         "first",
         "a",
         "b",

@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from factory.pipelines.facts import clock, facts, in_a_line
+from factory.pipelines.facts import format_duration, format_facts, read_facts
 from factory.pipelines.page import (
     SPARK_HEIGHT,
     SPARK_WIDTH,
-    graph,
+    layout_graph,
+    layout_sparkline,
     print_pipeline,
-    spark,
     write_page,
 )
 from factory.recipe.pipeline import PlannedStep, load_pipeline
@@ -111,7 +111,7 @@ def test_nothing_on_the_page_is_code_or_comes_from_elsewhere(plan: list[PlannedS
     states = dict.fromkeys(FACTS, "done")
     page = write_page(manifest(states), plan, plan[0].pipeline)
     found = Elements(page)
-    assert found.tags.count("script") == 1  # the figures' data: none here
+    assert found.tags.count("script") == 1  # the figures' data, empty here
     assert "alert" in found.text
     assert not [link for link in found.links if ":" in link or link.startswith("/")]
     assert {link[1:] for link in found.links if link.startswith("#")} - set(found.ids) == {
@@ -127,7 +127,7 @@ def test_what_is_shown(plan: list[PlannedStep]) -> None:
     found = Elements(write_page(manifest(dict.fromkeys(FACTS, "done")), plan, plan[0].pipeline))
     for words in ("7 rows, 40 samples drawn", "3 steps, loss 0.5", "25.0% (12.5% to 50.0%)"):
         assert words in found.text
-    for words in ("0123abcd", "checkpoint-3", "waiting", "1.7 min", "5.0 min of work"):
+    for words in ("0123abcd", "checkpoint-3", "waiting", "1.7 min", "5.0 min in total"):
         assert words in found.text
     for link in ("steps/taught/train.json", "steps/asked/eval.md", "steps/mix.log"):
         assert link in found.links
@@ -139,15 +139,15 @@ def test_a_pipeline_on_its_way(plan: list[PlannedStep], state: str) -> None:
     assert state in Elements(write_page(known, plan, plan[0].pipeline)).text
     console = Console(file=io.StringIO(), record=True, width=200)
     print_pipeline(known, plan, console)
-    told = console.export_text()
-    assert re.search(rf"taught +sft +{state} +1.7 min", told)
-    assert re.search(r"last +assembly +waiting +–", told)
+    printed = console.export_text()
+    assert re.search(rf"taught +sft +{state} +1.7 min", printed)
+    assert re.search(r"last +assembly +waiting +–", printed)
 
 
 @pytest.mark.parametrize("kind", ["build", "assembly", "sft", "grpo", "eval"])
 def test_a_directory_without_results_has_few_facts(kind: str, tmp_path: Path) -> None:
-    """What a step left behind may be from another version: the pipeline does not fail over it."""
-    assert isinstance(in_a_line(facts(kind, tmp_path)), str)
+    """A step's files may be of another version; the pipeline must not fail because of them."""
+    assert isinstance(format_facts(read_facts(kind, tmp_path)), str)
 
 
 def test_a_training_in_facts(tmp_path: Path) -> None:
@@ -159,8 +159,8 @@ def test_a_training_in_facts(tmp_path: Path) -> None:
     write(tmp_path, "\n".join(lines) + '\n{"step": 501, "lo', "log.jsonl")
     write(tmp_path, '{"state": "done", "metrics": {"train_loss": 1.5}}', "train.json")
     (tmp_path / "checkpoints" / "checkpoint-500").mkdir(parents=True)
-    found = facts("grpo", tmp_path)
-    assert in_a_line(found) == "500 steps, loss 0.004, reward 62.5"
+    found = read_facts("grpo", tmp_path)
+    assert format_facts(found) == "500 steps, loss 0.004, reward 62.5"
     assert list(found["curves"]) == ["loss", "reward", "rewards/format/mean"]
     assert all(100 <= len(points) <= 121 for points in found["curves"].values())
     assert {points[-1][0] for points in found["curves"].values()} == {500}
@@ -171,8 +171,8 @@ def test_a_training_in_facts(tmp_path: Path) -> None:
     ("seconds", "text"),
     [(None, "–"), (0.4, "0 s"), (89, "89 s"), (90, "1.5 min"), (5400, "1.5 h")],
 )
-def test_clock(seconds: float | None, text: str) -> None:
-    assert clock(seconds) == text
+def test_durations(seconds: float | None, text: str) -> None:
+    assert format_duration(seconds) == text
 
 
 numbers = st.floats(-1e9, 1e9)
@@ -180,7 +180,7 @@ numbers = st.floats(-1e9, 1e9)
 
 @given(st.lists(st.tuples(st.integers(0, 10**6), numbers), min_size=1))
 def test_a_curve_stays_in_its_box(points: list[tuple[int, float]]) -> None:
-    for place in spark(points)["points"].split():
+    for place in layout_sparkline(points)["points"].split():
         x, y = map(float, place.split(","))
         assert 0 <= x <= SPARK_WIDTH
         assert 0 <= y <= SPARK_HEIGHT
@@ -193,7 +193,7 @@ def test_a_line_past_other_steps_keeps_clear_of_their_boxes(tmp_path: Path) -> N
     longer = PIPELINE.replace("after: [taught]", "after: [taught, asked]")
     plan = load_pipeline(write(tmp_path, longer, "p.yaml")).plan(tmp_path / "run")
 
-    drawn = graph(plan, {})
+    drawn = layout_graph(plan, {})
 
     passing = [line for line in drawn["lines"] if "V" in line]
     assert len(passing) == 1

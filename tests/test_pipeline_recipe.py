@@ -1,4 +1,4 @@
-"""Pipelines: what is refused and in which words, the order of steps, what a reference becomes."""
+"""Pipelines: what is refused with which message, the order of steps, resolved references."""
 
 from __future__ import annotations
 
@@ -82,14 +82,14 @@ def test_refused_with_file_and_line(before: str, after: str, words: str, tmp_pat
     assert words in complaints(pipeline(tmp_path, PIPELINE.replace(before, after, 1)))
 
 
-def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     """Those of the graph, of what is set, and of the recipes that are named."""
     path = pipeline(tmp_path, PIPELINE.replace("@sums", "@smus").replace("n: 2", "n: 0"))
     write(tmp_path, MIX + "near_duplicates: 7\n", "mix.yaml")
-    told = complaints(path)
-    assert "p.yaml:8: steps.mix.set.runs.0.path is '@smus'" in told
-    assert "p.yaml:13: steps.few.set.sampling.n is 0" in told
-    assert "mix.yaml:4: near_duplicates is 7" in told
+    message = complaints(path)
+    assert "p.yaml:8: steps.mix.set.runs.0.path is '@smus'" in message
+    assert "p.yaml:13: steps.few.set.sampling.n is 0" in message
+    assert "mix.yaml:4: near_duplicates is 7" in message
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,8 @@ def test_a_reference_needs_no_quotes_on_the_command_line(tmp_path: Path) -> None
     assert loaded.plan(tmp_path)[-1].inputs.keys() == {"sums", "taught"}
 
 
-def test_a_file_is_found_beside_the_pipeline(tmp_path: Path) -> None:
-    """What is no reference is a path like any other: it starts at the file that names it."""
+def test_paths_are_relative_to_the_pipelines_file(tmp_path: Path) -> None:
+    """A path that is no reference is relative to the file that names it."""
     text = PIPELINE.replace('"@sums"', "../other").replace(
         "sources.0.size: 3", "engine.replay: r, engine.kind: replay"
     )
@@ -172,7 +172,7 @@ graphs = st.dictionaries(names, st.lists(names, max_size=4), max_size=8)
 
 @given(graphs)
 def test_order_and_circles(edges: dict[str, list[str]]) -> None:
-    """Either there is a circle, or each comes after all it needs; and nothing is lost."""
+    """Either there is a circle, or each step comes after all it needs; no step is lost."""
     ordered = in_order(edges)
     assert sorted(ordered) == sorted(edges)
     round_trip = circle(edges)

@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. Heavy imports wait inside the commands."""
+"""The command line: parse, call, print. Heavy imports happen inside the commands."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from factory.core.errors import FactoryError, Stopped
 
 SECTIONS = {
     "Make a corpus": (init, validate, build, filter_command, serve),
-    "Look at it": (show, report, view, compare, samples, explain),
+    "Inspect a run": (show, report, view, compare, samples, explain),
     "Review by hand": (review, export_tasks, import_annotations),
     "Check": (audit, verify, repair, doctor),
-    "Hand it over": (export, push),
+    "Export and publish": (export, push),
     "Train and evaluate": (train, pairs, eval_command, curves, run),
 }
 
 
 class Sections(click.Group):
-    """A group whose help lists its commands by what they are for, in the order of their use."""
+    """A command group whose help lists the commands by section."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(len(command.name or "") for command in self.commands.values())
@@ -49,9 +49,9 @@ class Sections(click.Group):
 @click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="r1-factory", prog_name="factory")
 def cli() -> None:
-    """From prompts to a verified reasoning corpus, and to the models it teaches.
+    """Build verified reasoning corpora from prompts, and train models on them.
 
-    Exit codes: 0 done, 2 recipe or flag, 3 engine lost (run again to go on), 4 run directory,
+    Exit codes: 0 done, 2 recipe or flag, 3 engine lost (run again to resume), 4 run directory,
     5 disk, 6 prompt source, 7 model or tokenizer, 8 missing package, 9 quota, 10 push,
     11 training, 130 interrupted.
     """
@@ -63,7 +63,7 @@ for _commands in SECTIONS.values():
 
 
 def main() -> None:
-    """The `factory` command. Prints a FactoryError without a traceback and exits with its code."""
+    """Run the `factory` command. Prints a FactoryError without a traceback, exits with its code."""
     try:
         cli(standalone_mode=False)
     except FactoryError as error:
@@ -76,6 +76,6 @@ def main() -> None:
         click.echo(str(stop) or "interrupted", err=True)
         sys.exit(130)
     except BrokenPipeError:
-        # `factory samples RUN | head`: the reader has seen enough.
+        # The reader of a pipe has closed it, as in `factory samples RUN | head`.
         sys.stderr.close()
         sys.exit(0)

@@ -1,4 +1,4 @@
-"""`python -m factory.cli`, for launchers that want a module."""
+"""`python -m factory.cli`, for launchers that need a module."""
 
 from factory.cli import main
 

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 @recipe_argument
 @set_option
 @run_option
-@click.option("--watch", is_flag=True, help="Show the run in a browser while it is being made.")
+@click.option("--watch", is_flag=True, help="Serve a page that shows the run while it is built.")
 def build(recipe: Path, assignments: tuple[str, ...], run: Path | None, watch: bool) -> None:
-    """Carry a recipe through to its corpus; the same command goes on after any interruption.
+    """Build the corpus of a recipe; run the same command again to resume.
 
     A recipe of `kind: assembly` mixes the corpora of finished runs into one.
     """
@@ -45,14 +45,14 @@ def build(recipe: Path, assignments: tuple[str, ...], run: Path | None, watch: b
     if isinstance(loaded, Assembly):
         print_assembly(build_assembly(loaded, directory, stderr()), stdout())
         return
-    with _watching(directory) if watch else nullcontext():
+    with _serve_page(directory) if watch else nullcontext():
         funnel = build(loaded, directory, stderr())
     print_funnel(loaded.name, funnel, stdout())
     print_corpus(directory, funnel, stdout())
 
 
 @contextmanager
-def _watching(run: Path) -> Iterator[None]:
+def _serve_page(run: Path) -> Iterator[None]:
     from factory.view.app import serve_in_background
 
     with serve_in_background(run, port=None) as address:
@@ -68,15 +68,15 @@ def _watching(run: Path) -> Iterator[None]:
     "--pilot",
     type=click.IntRange(1),
     metavar="PROMPTS",
-    help="Also sample so many prompts for real, and forecast yield, tokens, hours and money.",
+    help="Also sample this many prompts, and forecast yield, tokens, hours and money.",
 )
 def validate(
     recipe: Path, assignments: tuple[str, ...], run: Path | None, pilot: int | None
 ) -> None:
-    """Check a recipe, load three prompts a source, render one, estimate the work.
+    """Check a recipe, load three prompts per source, render one, estimate the work.
 
-    No engine starts, unless --pilot asks for a small real run. A recipe of another `kind` is
-    checked and printed with everything it extends; an assembly also with what its runs offer.
+    Starts no engine, except with --pilot. A recipe of another `kind` is checked and printed with
+    everything it extends; for an assembly, also the rows that its runs offer.
     """
     from factory.build.validate import validate
     from factory.corpus.assembly.preview import offers
@@ -90,7 +90,7 @@ def validate(
         click.echo(other.to_yaml())
         if isinstance(other, Assembly):
             echo(offers(other))
-        click.echo(f"sound; `factory {KINDS[kind].command} {recipe}` carries it out")
+        click.echo(f"valid; run it with `factory {KINDS[kind].command} {recipe}`")
         return
     loaded = read_recipe(recipe, assignments)
     echo(validate(loaded))
@@ -114,25 +114,29 @@ def init(path: Path) -> None:
 @click.argument(
     "run", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path)
 )
-@click.option("--recipe", type=click.Path(dir_okay=False, path_type=Path), help="Other limits.")
+@click.option(
+    "--recipe",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Recipe with the new limits; the run's own unless given.",
+)
 @set_option
-@click.option("--diff", is_flag=True, help="List what newly passes or drops.")
+@click.option("--diff", is_flag=True, help="List the samples whose verdict changed.")
 @click.option(
     "--on",
     "file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Judge a Parquet or JSONL file of any origin instead of a run.",
+    help="Filter a Parquet or JSONL file instead of a run.",
 )
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="With --on: the result, .parquet or .jsonl.",
+    help="With --on: output file, .parquet or .jsonl.",
 )
-@click.option("--filters", "names", help="With --on: filters by name, with their defaults.")
-@click.option("--text", default="text", show_default=True, help="With --on: the text's column.")
-@click.option("--prompt", help="With --on: the prompt's column.")
-@click.option("--language", help="With --on: the column of the prompt's language (ISO 639-1).")
-@click.option("--id", "id_column", help="With --on: the id's column; row numbers unless given.")
+@click.option("--filters", "names", help="With --on: names of filters to run with their defaults.")
+@click.option("--text", default="text", show_default=True, help="With --on: text column.")
+@click.option("--prompt", help="With --on: prompt column.")
+@click.option("--language", help="With --on: column of the prompt's language (ISO 639-1).")
+@click.option("--id", "id_column", help="With --on: id column; row numbers unless given.")
 def filter_command(
     run: Path | None,
     recipe: Path | None,
@@ -146,11 +150,11 @@ def filter_command(
     language: str | None,
     id_column: str | None,
 ) -> None:
-    """Judge a run again with other limits, or any data set; no engine starts.
+    """Filter a run again with other limits, or filter any data set; starts no engine.
 
-    `factory filter RUN --set filters.length.max_tokens=4096 --diff` makes the run's corpus anew.
+    `factory filter RUN --set filters.length.max_tokens=4096 --diff` rewrites the run's corpus.
     `factory filter --on FILE --filters language,repetition --out OUT` writes id, metrics, verdict
-    and reason a row.
+    and reason of every row.
     """
     from factory.build.refilter import Columns, filter_file, filter_run
     from factory.recipe.build import refuse_assembly
@@ -167,17 +171,19 @@ def filter_command(
             raise click.UsageError(f"--out {out} must end in .parquet or .jsonl")
         if (recipe is None) == (names is None):
             raise click.UsageError("--on needs either --filters or --recipe")
-        judges = _filters(names) if recipe is None else read_recipe(recipe, assignments).filters
-        judged = filter_file(file, out, judges, Columns(text, prompt, language, id_column))
+        filters = (
+            _parse_filters(names) if recipe is None else read_recipe(recipe, assignments).filters
+        )
+        judged = filter_file(file, out, filters, Columns(text, prompt, language, id_column))
         for named, count in judged.unknown_languages.most_common(5):
             click.echo(
-                f"{language}: {named!r} in {count:,} rows is no language known here (ISO 639-1: "
-                "en, zh, …); theirs was detected instead",
+                f"{language}: {named!r} in {count:,} rows is no known language code (ISO 639-1: "
+                "en, zh, …); the language of these rows was detected instead",
                 err=True,
             )
         counts = sorted(judged.verdicts.items())
-        words = ", ".join(f"{count:,} {verdict}" for verdict, count in counts)
-        click.echo(f"{words}; written to {out}")
+        summary = ", ".join(f"{count:,} {verdict}" for verdict, count in counts)
+        click.echo(f"{summary}; written to {out}")
         return
     assert run is not None
     refuse_assembly(run)
@@ -188,7 +194,7 @@ def filter_command(
         print_funnel(run.name, change.after, stdout())
 
 
-def _filters(names: str | None) -> dict[str, Filter]:
+def _parse_filters(names: str | None) -> dict[str, Filter]:
     from factory.recipe.parsing import filters_by_name
 
     return filters_by_name((names or "").split(","))
@@ -197,11 +203,15 @@ def _filters(names: str | None) -> dict[str, Filter]:
 @click.command()
 @recipe_argument
 @set_option
-@click.option("--replicas", type=click.IntRange(1), default=1, show_default=True, help="Servers.")
-@click.option("--port", default=8000, show_default=True, help="The first one's; others follow.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where they listen.")
+@click.option(
+    "--replicas", type=click.IntRange(1), default=1, show_default=True, help="Number of servers."
+)
+@click.option(
+    "--port", default=8000, show_default=True, help="Port of the first server; the others follow."
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 def serve(recipe: Path, assignments: tuple[str, ...], replicas: int, port: int, host: str) -> None:
-    """Start vLLM servers of a recipe's model on this machine, and replace those that die."""
+    """Start vLLM servers of a recipe's model on this machine, and restart those that die."""
     from factory.sampling.engines.local_servers import serve
 
     serve(read_recipe(recipe, assignments).engine_spec, replicas, port, host)

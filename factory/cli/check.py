@@ -13,12 +13,14 @@ from factory.cli.common import echo, run_argument
 
 @click.command()
 @click.argument("file", type=click.File("r", encoding="utf-8"))
-@click.option("--workers", type=click.IntRange(1), help="Processes; one a core unless given.")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Number of processes; one per core unless given."
+)
 def verify(file: Iterable[str], workers: int | None) -> None:
-    """Judge responses made by anyone: JSON lines in (- for standard input), JSON lines out.
+    """Verify responses from any model: JSON lines in (- for standard input), JSON lines out.
 
-    A line in: {"id", "kind": math|choice|text|json|code|gym, "reference" | "tests" | "choices",
-    "text"}. A line out, in the same order: {"id", "state", "extracted", "method", "ms"}.
+    Input line: {"id", "kind": math|choice|text|json|code|gym, "reference" | "tests" | "choices",
+    "text"}. Output line, in the same order: {"id", "state", "extracted", "method", "ms"}.
     """
     from factory.judging.standalone import verify_lines
 
@@ -28,15 +30,17 @@ def verify(file: Iterable[str], workers: int | None) -> None:
 
 @click.command()
 @run_argument
-@click.option("-n", "n", default=200, show_default=True, help="Rejects, and accepts, judged again.")
-@click.option("--seed", default=0, show_default=True, help="Of the draw.")
-@click.option("--judge-url", help="Judge with a model behind an OpenAI-compatible endpoint.")
-@click.option("--judge-model", help="The name the endpoint knows the judge by.")
+@click.option(
+    "-n", "n", default=200, show_default=True, help="Number of rejected, and of accepted, samples."
+)
+@click.option("--seed", default=0, show_default=True, help="Random seed for the draw.")
+@click.option("--judge-url", help="URL of an OpenAI-compatible endpoint with a judge model.")
+@click.option("--judge-model", help="Name of the judge model at the endpoint.")
 @click.option(
     "--judge-key-env",
     default="JUDGE_API_KEY",
     show_default=True,
-    help="The environment variable that holds the endpoint's key.",
+    help="Environment variable with the endpoint's API key.",
 )
 def audit(
     run: Path,
@@ -46,9 +50,9 @@ def audit(
     judge_model: str | None,
     judge_key_env: str,
 ) -> None:
-    """Estimate how often the verdicts are mistaken, by judging a sample of them another way.
+    """Estimate the error rates of the verdicts by checking some with a second method.
 
-    Without a judge, mathematics is judged by algebra alone. Writes audit.json into the run.
+    Without a judge model, mathematics is checked by algebra alone. Writes audit.json into the run.
     """
     from factory.judging.audit import audit_lines, audit_run
     from factory.recipe.build import recipe_of_run
@@ -83,14 +87,14 @@ def repair(run: Path, dry_run: bool) -> None:
 
 @click.command()
 def doctor() -> None:
-    """Look at what this machine has of what the factory needs; say how to mend the rest."""
-    from factory.cli.doctor import examine
+    """Check whether this machine has what the factory needs; say how to fix what is missing."""
+    from factory.cli.doctor import run_checks
 
-    troubles = 0
-    for finding in examine():
+    problems = 0
+    for finding in run_checks():
         mark = "ok" if finding.remedy is None else "!!"
         click.echo(f"{mark}  {finding.name:<12} {finding.state}")
         if finding.remedy:
-            troubles += 1
+            problems += 1
             click.echo(f"    {'':<12} {finding.remedy}")
-    click.echo("all is well" if not troubles else f"{troubles} thing(s) to look at")
+    click.echo("no problems found" if not problems else f"{problems} problem(s) found")

@@ -1,4 +1,4 @@
-"""What the commands share: arguments, consoles, and how a recipe is read."""
+"""Shared by the commands: arguments, options, consoles, reading a recipe."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ def echo(lines: Iterable[str]) -> None:
 
 
 def stdout() -> Console:
-    """Where results go."""
+    """Return the console for results."""
     return _console(stderr=False)
 
 
 def stderr() -> Console:
-    """Where talk goes."""
+    """Return the console for diagnostics."""
     return _console(stderr=True)
 
 
 def _console(stderr: bool) -> Console:
     from rich.console import Console
 
-    # A pipe or a file has no width of its own: tables keep their columns whole there.
+    # A pipe or a file has no width; a fixed one keeps table columns from being cut off.
     stream = sys.stderr if stderr else sys.stdout
     return Console(stderr=stderr, width=None if stream.isatty() else 120)

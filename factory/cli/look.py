@@ -1,4 +1,4 @@
-"""Commands that look at a run, and those by which people review it."""
+"""Commands to inspect a run and to review its samples."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from factory.cli.common import echo, run_argument, stdout
 
 @click.command()
 @run_argument
-@click.option("--json", "as_json", is_flag=True, help="The funnel as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the funnel as JSON.")
 def show(run: Path, as_json: bool) -> None:
     """Print a run's funnel, acceptance by source and tokens per accepted sample.
 
-    Of an assembly also what every step left out, and its Table 5.
+    For an assembly, also print what every step left out, and its version of the paper's Table 5.
     """
     from factory.corpus.assembly.statistics import FILE, load_report, print_assembly
     from factory.judging.funnel import load_funnel
@@ -36,7 +36,7 @@ def show(run: Path, as_json: bool) -> None:
 @click.command()
 @run_argument
 def report(run: Path) -> None:
-    """Write RUN/report.html and its figures, of a run in whatever state it is."""
+    """Write RUN/report.html and its figures, for a run in any state."""
     from factory.report.write import write_report
 
     click.echo(write_report(run))
@@ -46,10 +46,10 @@ def report(run: Path) -> None:
 @click.argument("run_a", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("run_b", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
-    "--html", type=click.Path(dir_okay=False, path_type=Path), help="Also write it as a page."
+    "--html", type=click.Path(dir_okay=False, path_type=Path), help="Also write an HTML page."
 )
 def compare(run_a: Path, run_b: Path, html: Path | None) -> None:
-    """Set two runs side by side: funnels, distributions, and the rows that differ."""
+    """Compare two runs: funnels, distributions, and the samples and rows that differ."""
     from factory.core.files import write_atomic
     from factory.report.compare import compare
 
@@ -60,18 +60,22 @@ def compare(run_a: Path, run_b: Path, html: Path | None) -> None:
         click.echo(f"written to {html}", err=True)
 
 
-def _served(function: Callable[..., None]) -> Callable[..., None]:
+def _server_options(function: Callable[..., None]) -> Callable[..., None]:
     options = [
         run_argument,
-        click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen."),
+        click.option(
+            "--host", default="127.0.0.1", show_default=True, help="Address to listen on."
+        ),
         click.option(
             "--port",
             type=click.IntRange(0, 65535),
             default=8765,
             show_default=True,
-            help="Its port; 0 takes a free one.",
+            help="Port to listen on; 0 chooses a free one.",
         ),
-        click.option("--token", envvar="FACTORY_VIEW_TOKEN", help="Wanted from every visitor."),
+        click.option(
+            "--token", envvar="FACTORY_VIEW_TOKEN", help="Token that visitors must present."
+        ),
     ]
     for option in reversed(options):
         function = option(function)
@@ -79,32 +83,32 @@ def _served(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command()
-@_served
+@_server_options
 def view(run: Path, host: str, port: int, token: str | None) -> None:
-    """Open a run in a browser: search its samples, move thresholds, see the funnel change.
+    """Browse a run in a web app: search its samples, move thresholds, see the funnel change.
 
-    Listens on this machine only, unless --host says otherwise: then it wants a --token.
+    Can be reached from this machine only; another --host needs a --token.
     """
     _serve(run, host, port, token, "/")
 
 
 @click.command()
-@_served
+@_server_options
 def review(run: Path, host: str, port: int, token: str | None) -> None:
-    """Review samples by hand: accept, reject or edit, by keyboard; edits are verified at once."""
+    """Review samples in a web app: accept, reject or edit by keyboard; edits are verified."""
     _serve(run, host, port, token, "/review")
 
 
 def _serve(run: Path, host: str, port: int, token: str | None, path: str) -> None:
     from factory.view.app import serve
 
-    wanted = "?token=…, with your token," if token else ""
+    query = "?token=… with your token" if token else ""
     serve(
         run,
         host,
         port,
         token,
-        announce=lambda at: click.echo(f"{at}{path}{wanted} (Ctrl-C ends it)", err=True),
+        announce=lambda at: click.echo(f"{at}{path}{query} (stop it with Ctrl-C)", err=True),
     )
 
 
@@ -112,7 +116,7 @@ def _serve(run: Path, host: str, port: int, token: str | None, path: str) -> Non
 @run_argument
 @click.argument("sample_id")
 def explain(run: Path, sample_id: str) -> None:
-    """Say of one sample what was measured, what decided, and what the model saw and wrote."""
+    """Explain the verdict on one sample: its metrics, the deciding rule, prompt and text."""
     from factory.corpus.assembly.provenance import origin
     from factory.recipe.build import recipe_of_run
     from factory.report.explain import explain
@@ -126,13 +130,17 @@ def explain(run: Path, sample_id: str) -> None:
 @click.command()
 @run_argument
 @click.option("--reason", help="Only samples with this reason, such as mixed_script.")
-@click.option("--decision", type=click.Choice(["keep", "drop", "undecided"]))
+@click.option(
+    "--decision",
+    type=click.Choice(["keep", "drop", "undecided"]),
+    help="Only samples with this decision.",
+)
 @click.option("--source", help="Only samples of this source.")
-@click.option("--show", "limit", default=5, show_default=True, help="How many.")
-@click.option("--seed", default=0, show_default=True, help="Of the draw.")
-@click.option("--full", is_flag=True, help="Whole texts; else long ones are cut between offences.")
+@click.option("--show", "limit", default=5, show_default=True, help="Number of samples to show.")
+@click.option("--seed", default=0, show_default=True, help="Random seed for the draw.")
+@click.option("--full", is_flag=True, help="Print whole texts; otherwise long ones are shortened.")
 def samples(run: Path, full: bool, **which: Any) -> None:
-    """Print samples of a run by what became of them, with what the filters found marked."""
+    """Print samples of a run by verdict, with the spans that filters flagged marked."""
     from factory.judging.verdicts import all_filters
     from factory.recipe.build import recipe_of_run
     from factory.report.browse import find_samples, format_sample
@@ -148,9 +156,15 @@ def samples(run: Path, full: bool, **which: Any) -> None:
     "--out",
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The tasks, as JSON; the labelling interface is written beside it, as XML.",
+    help="File for the tasks (JSON); the labelling interface is written next to it (XML).",
 )
-@click.option("--decision", type=click.Choice(["keep", "drop", "undecided"]), default="keep")
+@click.option(
+    "--decision",
+    type=click.Choice(["keep", "drop", "undecided"]),
+    default="keep",
+    show_default=True,
+    help="Only samples with this decision.",
+)
 @click.option("--reason", help="Only samples with this reason.")
 @click.option("--source", help="Only samples of this source.")
 @click.option(
@@ -158,11 +172,11 @@ def samples(run: Path, full: bool, **which: Any) -> None:
     type=click.IntRange(1),
     default=1000,
     show_default=True,
-    help="At most so many, drawn at random.",
+    help="Maximum number of samples, drawn at random.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the draw.")
+@click.option("--seed", default=0, show_default=True, help="Random seed for the draw.")
 def export_tasks(run: Path, out: Path, **which: Any) -> None:
-    """Write samples as Label Studio tasks, for people to accept, reject and edit."""
+    """Export samples as Label Studio tasks, to be accepted, rejected or edited there."""
     from factory.view.label_studio import export_tasks
 
     click.echo(f"{export_tasks(run, out, **which):,} tasks in {out}")
@@ -172,7 +186,10 @@ def export_tasks(run: Path, out: Path, **which: Any) -> None:
 @run_argument
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def import_annotations(run: Path, file: Path) -> None:
-    """Take Label Studio's annotations up as reviews; edits are verified, then build again."""
+    """Import Label Studio's annotations as reviews; the next build applies them.
+
+    Edits are verified by the run's filters.
+    """
     from factory.view.label_studio import import_annotations
 
     echo(import_annotations(run, file).format_lines())

@@ -1,4 +1,4 @@
-"""Commands that consume a corpus: train, eval, and run, which does all nine steps of R1."""
+"""Commands that use a corpus: train, pairs, eval, curves, and run for whole pipelines."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from factory.cli.common import (
 @set_option
 @run_option
 def train(recipe: Path, assignments: tuple[str, ...], run: Path | None) -> None:
-    """Train by a recipe of kind sft, grpo or reward_model; the same command goes on.
+    """Train a model by a recipe of kind sft, grpo or reward_model; the same command resumes.
 
-    The model is then in RUN/model, and RUN itself can stand as `model:` in any other recipe.
+    The model is written to RUN/model. Any other recipe can name RUN as its `model:`.
     """
     from factory.train.train import load_training, train
 
@@ -38,7 +38,7 @@ def train(recipe: Path, assignments: tuple[str, ...], run: Path | None) -> None:
 @set_option
 @run_option
 def eval_command(recipe: Path, assignments: tuple[str, ...], run: Path | None) -> None:
-    """Evaluate a model by a recipe of kind eval: pass@1, pass@k, cons@k, with intervals."""
+    """Evaluate a model by a recipe of kind eval: pass@1, pass@k and cons@k with intervals."""
     from factory.evaluation.evaluate import evaluate
     from factory.evaluation.table import print_evaluation
     from factory.recipe.evaluation import load_eval
@@ -49,35 +49,46 @@ def eval_command(recipe: Path, assignments: tuple[str, ...], run: Path | None) -
 
 @click.command()
 @run_argument
-@click.option("--judge", required=True, metavar="URL", help="An OpenAI-compatible endpoint.")
-@click.option("--judge-model", required=True, help="The name the endpoint knows the judge by.")
+@click.option("--judge", required=True, metavar="URL", help="URL of an OpenAI-compatible endpoint.")
+@click.option("--judge-model", required=True, help="Name of the judge model at the endpoint.")
 @click.option(
     "--judge-key-env",
     default="JUDGE_API_KEY",
     show_default=True,
-    help="The environment variable that holds the endpoint's key.",
+    help="Environment variable with the endpoint's API key.",
 )
 @click.option(
-    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="JSON lines."
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write (JSON lines).",
 )
-@click.option("--per-prompt", default=1, show_default=True, help="Pairs of a prompt's samples.")
-@click.option("--margin", default=1.0, show_default=True, help="Mean difference must exceed it.")
-@click.option("--seed", default=0, show_default=True, help="Of which samples are paired.")
+@click.option(
+    "--per-prompt", default=1, show_default=True, help="Maximum number of pairs per prompt."
+)
+@click.option(
+    "--margin",
+    default=1.0,
+    show_default=True,
+    help="Keep pairs whose mean grade difference is larger.",
+)
+@click.option("--seed", default=0, show_default=True, help="Random seed for the choice of pairs.")
 def pairs(
     run: Path, judge: str, judge_model: str, judge_key_env: str, out: Path, **pairing: Any
 ) -> None:
-    """Make preference pairs of a run's samples: a judge compares each four times, both ways.
+    """Make preference pairs of a run's samples, for a recipe of kind reward_model.
 
-    For a recipe of kind reward_model. What was compared is kept beside OUT and not asked again.
+    A judge model compares each pair four times, twice in each order. Comparisons are stored next to
+    OUT and never repeated.
     """
     from factory.train.preferences import Pairing, make_pairs
     from filters.judges.client import Endpoint, JudgeClient
 
     endpoint = Endpoint(base_url=judge, model=judge_model, api_key_env=judge_key_env)
     with JudgeClient(endpoint, temperature=1.0) as ask:
-        became = make_pairs(run, ask, out, Pairing(**pairing))
-    words = ", ".join(f"{count:,} {what}" for what, count in became.items())
-    click.echo(f"{words}; written to {out}")
+        outcomes = make_pairs(run, ask, out, Pairing(**pairing))
+    summary = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
+    click.echo(f"{summary}; written to {out}")
 
 
 @click.command()
@@ -88,10 +99,13 @@ def pairs(
     type=click.Path(exists=True, file_okay=False, path_type=Path),
 )
 @click.option(
-    "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Where to."
+    "--out",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to write.",
 )
 def curves(evaluations: tuple[Path, ...], out: Path) -> None:
-    """Draw EVALUATIONS of a model's checkpoints (with `step`) over its training steps."""
+    """Plot EVALUATIONS of a model's checkpoints (with `step`) over its training steps."""
     from factory.evaluation.figure import write_figure
 
     click.echo(write_figure(evaluations, out))
@@ -101,9 +115,11 @@ def curves(evaluations: tuple[Path, ...], out: Path) -> None:
 @recipe_argument
 @set_option
 @run_option
-@click.option("--until", metavar="STEP", help="Stop when this step is done.")
-@click.option("--redo", multiple=True, metavar="STEP", help="Make it, and what follows, anew.")
-@click.option("--dry-run", "dry", is_flag=True, help="Only say what would be done.")
+@click.option("--until", metavar="STEP", help="Run only this step and the steps it needs.")
+@click.option(
+    "--redo", multiple=True, metavar="STEP", help="Run this step and its dependents from scratch."
+)
+@click.option("--dry-run", "dry", is_flag=True, help="Only print what would run.")
 def run(
     recipe: Path,
     assignments: tuple[str, ...],
@@ -112,9 +128,9 @@ def run(
     redo: tuple[str, ...],
     dry: bool,
 ) -> None:
-    """Carry out a pipeline: recipes as steps, each taking what others made.
+    """Run a pipeline: recipes as steps that use each other's outputs.
 
-    Every step goes on where it stopped; a step that is done is not done again.
+    The same command resumes: an interrupted step continues, and a finished step is skipped.
     """
     from factory.pipelines.page import print_pipeline
     from factory.pipelines.run import run_pipeline
@@ -122,7 +138,7 @@ def run(
 
     loaded = load_pipeline(recipe, assignments)
     directory = run or RUNS / loaded.name
-    done = run_pipeline(loaded, directory, stderr(), until=until, redo=redo, dry=dry)
-    if done is not None:
-        print_pipeline(done.manifest, done.steps, stdout())
-        click.echo(f"page: {done.page}")
+    result = run_pipeline(loaded, directory, stderr(), until=until, redo=redo, dry=dry)
+    if result is not None:
+        print_pipeline(result.manifest, result.steps, stdout())
+        click.echo(f"page: {result.page}")

@@ -1,8 +1,8 @@
-"""What k samples a prompt say about a model: pass@k, cons@k, and how sure a mean over prompts is.
+"""Estimators from k samples per prompt: pass@k, cons@k, and intervals of means over prompts.
 
-pass@k is the unbiased estimator of Chen et al. (arXiv 2107.03374); cons@k the majority vote of Wang
-et al. (arXiv 2203.11171), as R1 reports it. Intervals resample prompts, not samples: the prompts
-are what a benchmark has few of, and samples of one prompt are no independent evidence.
+pass@k is the unbiased estimator of Chen et al. (arXiv 2107.03374). cons@k is the majority vote of
+Wang et al. (arXiv 2203.11171), as R1 reports it. Intervals resample prompts, not samples: a
+benchmark has few prompts, and samples of one prompt are not independent.
 """
 
 from __future__ import annotations
@@ -22,40 +22,41 @@ from filters.verify.latex import normalise
 
 Floats = NDArray[np.float64]
 
-Span = tuple[float, float]
+Bounds = tuple[float, float]
+"""The smallest and the largest possible value."""
 
 CELLS = 4_000_000
-"""Numbers drawn at once while resampling: 32 MB."""
+"""Numbers drawn per chunk while resampling: 32 MB."""
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
-    """The chance that k of n samples, drawn without replacement, hold a right one.
+    """Return the probability that k of n samples, drawn without replacement, include a correct one.
 
-    Not a number where fewer than k were drawn: nothing unbiased can be said then.
+    Returns NaN where n < k: there is no unbiased estimate then.
 
     >>> pass_at_k(4, 1, 1), pass_at_k(4, 1, 4)
     (0.25, 1.0)
     """
     if n < k:
         return float("nan")
-    missed = 1.0  # C(n - correct, k) / C(n, k), as a product: the factorials would overflow
+    missed = 1.0  # C(n - correct, k) / C(n, k) as a product: factorials would overflow
     for drawn in range(k):
         missed *= max(0, n - correct - drawn) / (n - drawn)
     return 1.0 - missed
 
 
 class Vote(NamedTuple):
-    """A sample's answer, and whether it is right: None where that was not decided."""
+    """A sample's answer, and whether it is right; None where the verdict is undecided."""
 
     answer: str | None
     right: bool | None
 
 
 def cons_at_k(votes: Sequence[Vote], k: int) -> float:
-    """How often the majority of k samples is right: the mean over disjoint groups of k.
+    """Return how often the majority of k samples is right: the mean over disjoint groups of k.
 
-    Samples beyond the last whole group have no part. Not a number where there is no whole group,
-    or where a group's winner is an answer that was never decided.
+    Samples beyond the last complete group are ignored. Returns NaN where there is no complete
+    group, or where the winning answer of a group is undecided.
     """
     groups = len(votes) // k
     if not groups:
@@ -64,11 +65,11 @@ def cons_at_k(votes: Sequence[Vote], k: int) -> float:
 
 
 def majority(votes: Sequence[Vote]) -> float:
-    """Whether the commonest answer is right.
+    """Return the probability that the most frequent answer is right.
 
-    All right answers are one answer; of the others, equal values in other spellings are. A tie
-    counts as the chance that a fair draw among the tied is right. Samples without an answer do not
-    vote; where nobody does, nothing was right.
+    All right answers count as one answer; wrong answers are merged where their values are equal.
+    A tie is broken by a fair draw among the tied answers. Samples without an answer do not vote;
+    without any vote the result is 0.
     """
     right = sum(vote.right is True for vote in votes)
     others = _tally([vote for vote in votes if vote.right is not True and vote.answer])
@@ -81,7 +82,7 @@ def majority(votes: Sequence[Vote]) -> float:
 
 
 def _tally(votes: Sequence[Vote]) -> list[tuple[int, bool]]:
-    """Votes by value: how many, and whether any of them was found wrong."""
+    """Count votes by value; returns the count, and whether any of them was found wrong."""
     spelled: dict[str, tuple[int, bool]] = {}
     for vote in votes:
         text = normalise(vote.answer or "")
@@ -90,7 +91,7 @@ def _tally(votes: Sequence[Vote]) -> list[tuple[int, bool]]:
     values: list[tuple[str, int, bool]] = []
     for text, (count, wrong) in sorted(spelled.items(), key=lambda item: (-item[1][0], item[0])):
         for at, (known, so_far, so_wrong) in enumerate(values):
-            if _equal(known, text):
+            if _have_same_value(known, text):
                 values[at] = (known, so_far + count, so_wrong or wrong)
                 break
         else:
@@ -98,15 +99,15 @@ def _tally(votes: Sequence[Vote]) -> list[tuple[int, bool]]:
     return [(count, wrong) for _, count, wrong in values]
 
 
-def _equal(one: str, other: str) -> bool:
-    """Whether two spellings are one value, whichever of them is taken as the reference."""
+def _have_same_value(one: str, other: str) -> bool:
+    """Return True if either answer is equal to the other as a reference."""
     left, right = parse(one), parse(other)
     return same(left, right) is True or same(right, left) is True
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over `prompts`, and its interval; None where there is nothing to take it of."""
+    """A mean over `prompts` prompts with its interval; None where there are no values."""
 
     value: float | None
     low: float | None
@@ -116,23 +117,23 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Resampling:
-    """How intervals are made: percentiles of the mean over resampled prompts."""
+    """Bootstrap settings: intervals are percentiles of the mean over resampled prompts."""
 
     resamples: int = 10_000
     seed: int = 0
     confidence: float = 0.95
 
-    def estimates(self, values: Floats, spans: Sequence[Span | None]) -> list[Estimate]:
-        """Each column's mean over the rows (prompts), leaving out what is not a number.
+    def estimate(self, values: Floats, bounds: Sequence[Bounds | None]) -> list[Estimate]:
+        """Return each column's mean over the rows (prompts), ignoring NaN.
 
-        `spans` says between what a column's values lie, where it is a share or a difference of
-        shares. Where every prompt has the same one, resampling them would claim certainty: as much
-        as Wilson's interval leaves open over so many prompts stands in for it.
+        `bounds` are the bounds of a column that is a share or a difference of shares. If all
+        prompts have the same value, resampling would give an interval of width zero; the width of
+        Wilson's interval for that number of prompts is used instead.
         """
         tail = (1 - self.confidence) / 2
         means = resampled_means(values, self.resamples, self.seed)
         found = []
-        for column, span in enumerate(spans):
+        for column, limits in enumerate(bounds):
             known = values[:, column]
             known = known[~np.isnan(known)]
             mean = float(known.mean()) if known.size else None
@@ -140,9 +141,9 @@ class Resampling:
             high: float | None = None
             if mean is not None and known.size > 1:
                 low, high = map(float, np.nanquantile(means[:, column], [tail, 1 - tail]))
-                if span is not None and np.ptp(known) == 0:
+                if limits is not None and np.ptp(known) == 0:
                     slack = wilson(0, known.size, self._z).high
-                    low, high = max(span[0], mean - slack), min(span[1], mean + slack)
+                    low, high = max(limits[0], mean - slack), min(limits[1], mean + slack)
             found.append(Estimate(mean, low, high, int(known.size)))
         return found
 
@@ -152,9 +153,9 @@ class Resampling:
 
 
 def resampled_means(values: Floats, resamples: int, seed: int) -> Floats:
-    """The columns' means over `resamples` draws of the rows with replacement.
+    """Return the column means of `resamples` draws of the rows with replacement.
 
-    Every column sees the same draws. What is not a number is left out of a mean, not counted as 0.
+    All columns use the same draws. NaN is ignored in a mean, not counted as 0.
     """
     rows, columns = values.shape
     known = ~np.isnan(values)

@@ -1,9 +1,10 @@
-"""Eval recipe → samples → verdicts → metrics. Kill it anywhere and run it again.
+"""Eval recipe → samples → verdicts → metrics. May be killed at any time and run again.
 
-The directory is an ordinary run directory, whose recipe.yaml is what sampled it, with these beside:
+The directory is an ordinary run directory; its recipe.yaml is the recipe that sampled it. It also
+contains:
 
-    eval.yaml  eval.json  eval.md     the recipe; the result, for programs and for people
-    scores.parquet                    a row a prompt, a column a metric
+    eval.yaml  eval.json  eval.md     the eval recipe; the result as JSON and as Markdown
+    scores.parquet                    one row per prompt, one column per metric
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from factory.core.nouns import fingerprint
 from factory.core.run_dir import RunDir
 from factory.evaluation.compare import compare_scores
 from factory.evaluation.estimators import Resampling
-from factory.evaluation.held_out import held_out
+from factory.evaluation.held_out import load_held_out
 from factory.evaluation.result import Evaluation, load_evaluation
-from factory.evaluation.scores import FILE, groups, score_prompts
-from factory.evaluation.table import markdown
+from factory.evaluation.scores import FILE, group_scores, score_prompts
+from factory.evaluation.table import format_markdown
 from factory.judging.background import LiveJudge
 from factory.judging.funnel import measure_funnel
 from factory.judging.verdicts import ENGINE_STAGE, all_filters, judge_run
@@ -44,10 +45,10 @@ if TYPE_CHECKING:
 
 
 def evaluate(recipe: Eval, directory: Path, console: Console) -> Evaluation:
-    """Carry an evaluation through. Samples only what is missing; the rest is made anew in seconds.
+    """Run an evaluation. Draws only missing samples; everything else is recomputed in seconds.
 
-    Raises what `factory.build.build.build` raises, and RunError where the directory holds
-    something else, or samples of other weights, or where `against` names what is no evaluation.
+    Raises what `factory.build.build.build` raises, and RunError where the directory contains
+    another kind of run or samples of other weights, or where `against` names no evaluation.
     """
     others = {against: load_evaluation(against.path) for against in recipe.against}
     weights = _weights(recipe)
@@ -56,7 +57,7 @@ def evaluate(recipe: Eval, directory: Path, console: Console) -> Evaluation:
         begin(recipe.recipe, run)
         write_atomic(run.path / "eval.yaml", recipe.to_yaml())
         run.save_manifest(kind=KIND, weights=weights)
-        prompts = held_out(recipe, run, console)
+        prompts = load_held_out(recipe, run, console)
         _sample(recipe, run, prompts, console)
         _judge(recipe, run)
         k_of = {source.label: recipe.k_of(source.label) for source in recipe.sources}
@@ -74,14 +75,14 @@ def evaluate(recipe: Eval, directory: Path, console: Console) -> Evaluation:
             bootstrap=recipe.bootstrap.model_dump(),
             left_out=run.manifest["left_out"],
             bad_references=len(read_lines(run.path / "bad_references.jsonl")),
-            groups=groups(scores, recipe.columns, resampling),
+            groups=group_scores(scores, recipe.columns, resampling),
             versions=run.manifest["versions"],
             fingerprint=recipe.fingerprint(),
         )
         for against, other in others.items():
             found.against.append(compare_scores(found, scores, other, against, resampling))
         found.save(run.path)
-        write_atomic(run.path / "eval.md", markdown(found))
+        write_atomic(run.path / "eval.md", format_markdown(found))
         run.save_manifest(
             state="done", recipe=recipe.recipe.fingerprint(), finished_at=int(time.time())
         )
@@ -89,26 +90,27 @@ def evaluate(recipe: Eval, directory: Path, console: Console) -> Evaluation:
 
 
 def _sample(recipe: Eval, run: RunDir, prompts: pa.Table, console: Console) -> None:
-    """Draw what is missing of each source's k samples a prompt. Starts no engine for nothing."""
+    """Draw the missing samples, k per prompt of each source. Starts an engine only if needed."""
     from factory.sampling.scheduling.scheduler import Scheduler, Ticket
 
     asked = prompts.select(["id", "source"]).to_pylist()
     numbers = {prompt["id"]: number for number, prompt in enumerate(asked)}
     sampling = recipe.recipe.sampling
     failed = ((failure.prompt_id, failure.index, 0) for failure in run.failures())
-    held = (
+    existing = (
         (Ticket(numbers[name], index), None, tokens)
         for name, index, tokens in chain(run.drawn(), failed)
         if name in numbers
     )
-    # To the scheduler every prompt gets the largest k; what a source has less of is as if drawn.
+    # The scheduler uses the largest k for every prompt. For a source with a smaller k, the surplus
+    # indices count as drawn.
     surplus = (
         (Ticket(number, index), None, 0)
         for number, prompt in enumerate(asked)
         for index in range(recipe.k_of(prompt["source"]), sampling.n)
     )
     scheduler = Scheduler(sampling, len(numbers))
-    scheduler.restore(chain(held, surplus))
+    scheduler.restore(chain(existing, surplus))
     missing = sampling.n * len(numbers) - scheduler.ended
     first = scheduler.next()
     if first is not None:
@@ -117,12 +119,12 @@ def _sample(recipe: Eval, run: RunDir, prompts: pa.Table, console: Console) -> N
 
 
 def _judge(recipe: Eval, run: RunDir) -> None:
-    """Log → verdicts → funnel: what `build` does, without making a corpus of a test."""
+    """Judge the samples and count the funnel, as `build` does, but without writing a corpus."""
     failed = run.failures()
     failures = Counter[str](failure.kind for failure in failed)
     if not run.parts():
-        first = f" The first: {failed[0].detail}" if failed else ""
-        raise RunError(f"{run.path}: not one sample was drawn {dict(failures)}.{first}")
+        first = f" The first failure: {failed[0].detail}" if failed else ""
+        raise RunError(f"{run.path}: no sample was drawn {dict(failures)}.{first}")
     filters = all_filters(recipe.recipe)
     ask_judges(recipe.recipe, run.path)
     judge_run(run.path, filters, recipe.recipe.references)
@@ -130,13 +132,14 @@ def _judge(recipe: Eval, run: RunDir) -> None:
 
 
 def _weights(recipe: Eval) -> Mapping[str, str] | None:
-    """The weights at a local path as they are now; None where the model is no local folder.
+    """Return a fingerprint of the weights at a local path; None if the model isn't a local folder.
 
-    A model trained again in the same place has the same name: its samples must not be mixed.
+    A model that was trained again in the same folder has the same name, but its samples must not be
+    mixed with those of the old weights.
     """
     if recipe.engine.kind not in ("vllm", "ray"):
         return None
-    folder = Path(model_path(recipe.model.id))  # a missing model is told before anything is loaded
+    folder = Path(model_path(recipe.model.id))  # raises for a missing model before any loading
     if not folder.is_dir():
         return None
     files = [(file.name, file.stat()) for file in sorted(folder.glob("*.safetensors"))]
@@ -148,11 +151,11 @@ def _weights(recipe: Eval) -> Mapping[str, str] | None:
 
 def _refuse_another(recipe: Eval, run: RunDir, weights: Mapping[str, str] | None) -> None:
     if run.manifest and run.manifest.get("kind") != KIND:
-        raise RunError(f"{run.path} holds a run that is no evaluation; give this one another --run")
+        raise RunError(f"{run.path} contains a run that is no evaluation; choose another --run")
     refuse_mixing(recipe.recipe, run)
     known = run.manifest.get("weights")
     if known is not None and weights is not None and known != weights and run.parts():
         raise RunError(
-            f"{run.path} holds samples of other weights: those at {weights['path']} were changed "
-            "since. Delete the directory, or evaluate in another one: --run DIR."
+            f"{run.path} contains samples of other weights: those at {weights['path']} have since "
+            "changed. Delete the directory, or choose another one with --run DIR."
         )

@@ -1,4 +1,4 @@
-"""Metrics over training: evaluations of a model's checkpoints as lines with their intervals."""
+"""Plot metrics over training: evaluations of a model's checkpoints, with their intervals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from factory.core.errors import RunError
 from factory.evaluation.result import Evaluation, load_evaluation
-from factory.evaluation.scores import ALL, span_of
+from factory.evaluation.scores import ALL, metric_bounds
 from factory.report.chart import Figure, Rows
 from factory.report.training_figures import write_training_figures
 
@@ -16,35 +16,36 @@ NAME = "training"
 
 
 def write_figure(directories: Sequence[Path], out: Path) -> Path:
-    """OUT/training.html, and the same as JSON and PNG beside it; returns the page.
+    """Write OUT/training.html, and the figures as JSON and PNG; returns the page.
 
-    Raises RunError where a directory is no evaluation, or has no step, or two are one point.
+    Raises RunError where a directory is no evaluation, an evaluation has no step, or two of them
+    have the same step and series.
     """
     figures = training_figures([load_evaluation(path) for path in directories])
     return write_training_figures("Evaluation over training", figures, out, NAME)
 
 
 def training_figures(evaluations: Sequence[Evaluation]) -> list[Figure]:
-    """A figure a metric, in the order of the first evaluation's; a line a series and source."""
+    """Return one figure per metric, with one line per series and source."""
     places: dict[tuple[str, int], str] = {}
     for found in evaluations:
         if found.step is None:
             raise RunError(
-                f"{found.name} has no step, so that it has no place in a figure over training; "
+                f"{found.name} has no step, so it can't be placed in a figure over training; "
                 "evaluate it with --set step=N"
             )
         other = places.setdefault((found.series, found.step), found.name)
         if other != found.name:
             raise RunError(
                 f"{other} and {found.name} are both step {found.step} of series "
-                f"{found.series!r}; give each line a series of its own: --set series=NAME"
+                f"{found.series!r}; give each line its own series with --set series=NAME"
             )
     metrics = dict.fromkeys(metric for found in evaluations for metric in found.columns)
     return [_figure(metric, list(_points(evaluations, metric))) for metric in metrics]
 
 
 def _points(evaluations: Sequence[Evaluation], metric: str) -> Iterator[dict[str, Any]]:
-    """A row a step and source; of several sources also all together."""
+    """Yield one row per step and source; with several sources also one row for all of them."""
     several = len({name for found in evaluations for name in found.groups if name != ALL}) > 1
     for found in sorted(evaluations, key=lambda each: (each.series, each.step or 0)):
         for name, group in found.groups.items():
@@ -63,7 +64,7 @@ def _points(evaluations: Sequence[Evaluation], metric: str) -> Iterator[dict[str
 
 
 def _figure(metric: str, rows: Rows) -> Figure:
-    axis = {"format": "%"} if span_of(metric) else {}
+    axis = {"format": "%"} if metric_bounds(metric) else {}
     x = {"field": "step", "type": "quantitative", "title": "training step"}
     y = {"type": "quantitative", "title": metric, "axis": axis}
     color = {"field": "line", "type": "nominal", "legend": {"orient": "top", "title": None}}
@@ -76,5 +77,5 @@ def _figure(metric: str, rows: Rows) -> Figure:
         "encoding": {"x": x, "y": {**y, "field": "value"}, "color": color},
     }
     spec = {"data": {"values": [dict(row) for row in rows]}, "height": 220, "layer": [band, line]}
-    note = "The line is the mean over prompts, the band its interval."
+    note = "The line is the mean over prompts, the band is its confidence interval."
     return Figure(metric.replace("@", "_at_"), metric, note, [spec], rows)

@@ -1,7 +1,7 @@
-"""Keeping an evaluation's prompts apart from what a model was trained on.
+"""Exclude the prompts that a model was trained on from its evaluation.
 
-Prompts are the same where their question is, however their answers are verified: ids would tell a
-question with another verifier apart.
+Two prompts are the same if their questions are. Ids can't be compared: the id of a prompt also
+depends on its verifier.
 """
 
 from __future__ import annotations
@@ -28,49 +28,49 @@ if TYPE_CHECKING:
     from factory.recipe.evaluation import Eval
 
 
-def held_out(recipe: Eval, run: RunDir, console: Console) -> pa.Table:
-    """The run's prompts without those that `exclude` names; prompts.parquet holds what is left.
+def load_held_out(recipe: Eval, run: RunDir, console: Console) -> pa.Table:
+    """Load the run's prompts without those of `exclude`, and write them to prompts.parquet.
 
-    Raises SourceError where nothing is left, or where a source's answers cannot be verified.
+    Raises SourceError where no prompt is left, or where a source has no verifiers.
     """
     file = run.path / "prompts.parquet"
-    seen = {question for item in recipe.exclude for question in questions(item.path)}
+    seen = {question for item in recipe.exclude for question in read_questions(item.path)}
     key = fingerprint(sorted(seen))
     before = run.manifest.get("excluded"), run.manifest.get("sources")
     if before[0] != key:
         file.unlink(missing_ok=True)
     prompts = load(recipe.recipe, run, console)
-    kept = [question not in seen for question in asked(prompts)]
+    kept = [question not in seen for question in extract_questions(prompts)]
     left_out = kept.count(False)
-    # Filtering again what was filtered before, as a resumed run does, leaves nothing out.
+    # A resumed run loads prompts that were filtered before: keep the count of the first time.
     if left_out or before != (key, run.manifest["sources"]):
         run.save_manifest(left_out=left_out)
     if left_out:
-        console.print(f"{left_out:,} prompts left out, asked elsewhere", highlight=False)
+        console.print(f"{left_out:,} prompts excluded (`exclude`)", highlight=False)
         prompts = prompts.filter(pa.array(kept))
         write_parquet(file, prompts)
     run.save_manifest(excluded=key)
     if not prompts.num_rows:
         paths = ", ".join(str(item.path) for item in recipe.exclude)
         raise SourceError(
-            f"exclude leaves no prompt: all {left_out:,} are asked in {paths} too. Draw more, with "
-            "another seed or other settings"
+            f"exclude leaves no prompt: all {left_out:,} are in {paths} too. Draw more prompts, "
+            "with another seed or other settings"
         )
     _require_verifiers(prompts)
     return prompts
 
 
-def questions(path: Path) -> Iterator[str]:
-    """The questions that a run, a corpus or a recipe asks. Raises RunError for anything else."""
+def read_questions(path: Path) -> Iterator[str]:
+    """Yield the questions of a run, a corpus or a recipe. Raises RunError for anything else."""
     if path.suffix in (".yaml", ".yml"):
         document, problems = load_document(path), list[Problem]()
-        # Of a recipe of any kind only its sources are read.
+        # The recipe may be of any kind; only its sources are read.
         sources = parse_sources(document.data.get("sources"), document, problems)
         if problems:
             raise RecipeError(problems)
         if not sources:
-            raise RunError(f"exclude: {path} has no sources; name the run whose data it takes")
-        yield from (question_of(prompt.messages) for prompt in load_prompts(sources).prompts)
+            raise RunError(f"exclude: {path} has no sources; name the run whose data it uses")
+        yield from (normalize_question(prompt.messages) for prompt in load_prompts(sources).prompts)
         return
     files = _parquet_files(path)
     if not files:
@@ -80,7 +80,7 @@ def questions(path: Path) -> Iterator[str]:
         )
     for file in files:
         try:
-            yield from asked(pq.read_table(file, columns=["messages"]))
+            yield from extract_questions(pq.read_table(file, columns=["messages"]))
         except (OSError, KeyError, pa.ArrowException) as error:
             raise RunError(f"exclude: {file} has no readable messages: {error}") from error
 
@@ -91,24 +91,24 @@ def _parquet_files(path: Path) -> list[Path]:
     return sorted(path.glob("*.parquet")) or sorted(path.glob("corpus/*.parquet"))
 
 
-def asked(table: pa.Table) -> list[str]:
-    """The question of every row that has `messages`."""
-    return [question_of(row["messages"]) for row in table.select(["messages"]).to_pylist()]
+def extract_questions(table: pa.Table) -> list[str]:
+    """Return the normalized question of every row, from its column `messages`."""
+    return [normalize_question(row["messages"]) for row in table.select(["messages"]).to_pylist()]
 
 
-def question_of(messages: Sequence[Mapping[str, Any]]) -> str:
-    """The last user turn, whatever its spacing and capitals."""
+def normalize_question(messages: Sequence[Mapping[str, Any]]) -> str:
+    """Return the last user turn, with whitespace and case normalized."""
     last = next((turn["content"] for turn in reversed(messages) if turn["role"] == "user"), "")
     return " ".join(last.split()).casefold()
 
 
 def _require_verifiers(prompts: pa.Table) -> None:
-    """An evaluation of answers that nothing can verify would say nothing, at full price."""
+    """Raise SourceError for a source without any verifier: none of its answers could be scored."""
     rows = prompts.select(["source", "verifier"]).to_pylist()
     verified = {row["source"] for row in rows if row["verifier"] is not None}
-    silent = sorted({row["source"] for row in rows} - verified)
-    if silent:
+    unverified = sorted({row["source"] for row in rows} - verified)
+    if unverified:
         raise SourceError(
-            f"no prompt of {', '.join(silent)} has a verifier, so no answer can be scored; give "
-            "the source `verifier: {kind: math}` and name its answer column"
+            f"no prompt of {', '.join(unverified)} has a verifier, so no answer can be scored; "
+            "give the source `verifier: {kind: math}` and name its answer column"
         )

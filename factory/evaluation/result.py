@@ -1,4 +1,4 @@
-"""What an evaluation found: eval.json, its schema stable from `FORMAT` to `FORMAT`."""
+"""The result of an evaluation, stored as eval.json. Its schema has the version `FORMAT`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from factory.evaluation.scores import Group
 
 FILE = "eval.json"
 FORMAT = 1
-"""Raised when a key of eval.json changes its meaning; keys may be added without."""
+"""Incremented when a key of eval.json changes its meaning; a new key needs no new version."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """This evaluation less another, on the prompts both have. `groups` as in `Evaluation`.
+    """This evaluation minus another, on their common prompts. `groups` as in `Evaluation`.
 
-    `better` and `worse` count prompts by pass@1; `settings` names what else differs, in words.
+    `better` and `worse` count prompts by pass@1. `settings` describes other differing settings.
     """
 
     name: str
@@ -37,7 +37,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One model's metrics by source. `left_out` and `bad_references` count prompts not asked."""
+    """One model's metrics by source.
+
+    `left_out` counts prompts excluded by `exclude`, `bad_references` those whose reference answer
+    fails its own verifier.
+    """
 
     name: str
     model: str
@@ -55,7 +59,7 @@ class Evaluation:
 
     @property
     def columns(self) -> list[str]:
-        """The metrics of any source, in their order."""
+        """The metrics of all sources, in order."""
         return list(dict.fromkeys(c for group in self.groups.values() for c in group.metrics))
 
     def save(self, directory: Path) -> None:
@@ -64,16 +68,16 @@ class Evaluation:
 
 
 def load_evaluation(directory: Path) -> Evaluation:
-    """The result a directory holds. Raises RunError where there is none."""
+    """Load the result of an evaluation. Raises RunError where there is none."""
     path = directory / FILE
     try:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(
-            f"{directory} holds no finished evaluation ({error}); `factory eval` makes one"
+            f"{directory} holds no finished evaluation ({error}); run `factory eval` first"
         ) from error
     if data.pop("format", None) != FORMAT:
-        raise RunError(f"{path} is of another version of the factory; evaluate again")
+        raise RunError(f"{path} was written by another version of the factory; evaluate again")
     return Evaluation(
         **{
             **data,

@@ -1,8 +1,8 @@
-"""A judged run → a row a prompt, a column a metric; and from it, metrics by source with intervals.
+"""Score a judged run: one row per prompt, one column per metric; then metrics by source.
 
 pass@1 is the mean over a prompt's decided samples, then over prompts. A sample whose verdict is
-undecided (the verifier timed out, nothing can verify it) is neither right nor wrong: it is left out
-and counted, and the count stands beside every result. A sample that was never drawn likewise.
+undecided (the verifier timed out, or there is none) is neither right nor wrong: it is excluded and
+counted, and every result shows the count. The same holds for a sample that was never drawn.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ import polars as pl
 
 from factory.core.errors import RunError
 from factory.core.run_dir import sample_parts
-from factory.evaluation.estimators import Estimate, Resampling, Span, Vote, cons_at_k, pass_at_k
+from factory.evaluation.estimators import Bounds, Estimate, Resampling, Vote, cons_at_k, pass_at_k
 from factory.judging.metrics import metrics_file
 from factory.judging.verdicts import load_verdicts, verdict_column
 from filters.base import Filter
 
 FILE = "scores.parquet"
 ALL = "all"
-"""What the group of every prompt is called."""
+"""The name of the group of all prompts."""
 
-SHARE: Span = (0.0, 1.0)
+SHARE: Bounds = (0.0, 1.0)
 NO_VOTE = ("code",)
-"""Kinds of verifiers whose answers have no majority: no two programs are written alike."""
+"""Kinds of verifiers without cons@k: no two programs are written alike."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """One source's result, or that of all prompts together.
+    """The result of one source, or of all prompts.
 
-    `undecided` counts samples without a verdict, `missing` those that were never drawn; pass@k and
-    cons@k leave out prompts that have too few of the others, and say of how many they are.
+    `undecided` counts samples without a verdict, `missing` those never drawn. pass@k and cons@k
+    exclude prompts that have too few other samples; their estimates say how many prompts they use.
     """
 
     prompts: int
@@ -46,15 +46,18 @@ class Group:
     metrics: dict[str, Estimate]
 
 
-def span_of(metric: str) -> Span | None:
-    """Between what a metric lies; None for counts."""
+def metric_bounds(metric: str) -> Bounds | None:
+    """Return the bounds of a metric; None for a count."""
     return None if metric == "tokens" else SHARE
 
 
 def score_prompts(
     run: Path, filters: Mapping[str, Filter], k_of: Mapping[str, int], columns: Sequence[str]
 ) -> pl.DataFrame:
-    """prompt_id, source, k, samples, undecided, correct, and `columns`: null where unknown."""
+    """Return one row per prompt: prompt_id, source, k, samples, undecided, correct and `columns`.
+
+    A metric that isn't known is null.
+    """
     asked = pl.read_parquet(run / "prompts.parquet", columns=["id", "source", "verifier"]).select(
         pl.col("source").replace_strict(k_of, return_dtype=pl.Int64).alias("k"),
         "source",
@@ -62,7 +65,7 @@ def score_prompts(
         kind=pl.col("verifier").str.json_path_match("$.kind"),
     )
     samples = _samples(run, filters).join(asked.select("prompt_id", "k"), on="prompt_id")
-    # A run that once had a larger k holds more.
+    # A run that once had a larger k has more samples.
     samples = samples.filter(pl.col("index") < pl.col("k")).sort("prompt_id", "index")
     grouped = samples.group_by("prompt_id", maintain_order=True).agg(
         samples=pl.len(),
@@ -87,7 +90,7 @@ def score_prompts(
 
 
 def _samples(run: Path, filters: Mapping[str, Filter]) -> pl.DataFrame:
-    """A row a sample: what was read in it, whether it is right and well formed, its language."""
+    """Return one row per sample: extracted answer, verdict, format verdict, language metric."""
     decision = pl.col(verdict_column("correctness")).struct.field("decision")
     form: pl.Expr = pl.lit(None, dtype=pl.Boolean)
     if "format" in filters:
@@ -114,7 +117,7 @@ def _samples(run: Path, filters: Mapping[str, Filter]) -> pl.DataFrame:
 
 
 def _at_k(prompts: pl.DataFrame, name: str) -> list[float]:
-    """pass@K or cons@K of every prompt; not a number where it has too few samples for it."""
+    """Return pass@K or cons@K of every prompt; NaN where it has too few samples."""
     kind, _, text = name.partition("@")
     k = int(text)
     rows = prompts.select("k", "samples", "undecided", "correct", "kind", "votes").rows()
@@ -129,13 +132,13 @@ def _at_k(prompts: pl.DataFrame, name: str) -> list[float]:
     return values
 
 
-def groups(
+def group_scores(
     scores: pl.DataFrame, columns: Sequence[str], resampling: Resampling
 ) -> dict[str, Group]:
-    """Each source's result in the order of the prompts, and that of all where there are several.
+    """Return the result of each source, and with several sources also that of all prompts.
 
-    What `all` says is the mean over prompts, whatever source they are of. A metric that some source
-    cannot have (its k is smaller) is not given of all.
+    The values of `all` are means over prompts, not over sources. A metric that a source can't have,
+    because its k is smaller, is not given for `all`.
     """
     names = scores["source"].unique(maintain_order=True).to_list()
     found = {name: _group(scores.filter(source=name), columns, resampling) for name in names}
@@ -146,7 +149,7 @@ def groups(
 
 
 def _group(scores: pl.DataFrame, columns: Sequence[str], resampling: Resampling) -> Group:
-    estimates = resampling.estimates(matrix(scores, columns), [span_of(c) for c in columns])
+    estimates = resampling.estimate(to_matrix(scores, columns), [metric_bounds(c) for c in columns])
     samples = int(scores["samples"].sum())
     return Group(
         prompts=scores.height,
@@ -157,18 +160,18 @@ def _group(scores: pl.DataFrame, columns: Sequence[str], resampling: Resampling)
     )
 
 
-def matrix(scores: pl.DataFrame, columns: Sequence[str]) -> Any:
-    """The metrics as numbers, a row a prompt; null becomes not-a-number."""
+def to_matrix(scores: pl.DataFrame, columns: Sequence[str]) -> Any:
+    """Return the metrics as an array, one row per prompt; null becomes NaN."""
     if not columns:
         return np.empty((scores.height, 0))
     return scores.select(pl.col(columns).cast(pl.Float64).fill_null(float("nan"))).to_numpy()
 
 
 def load_scores(directory: Path) -> pl.DataFrame:
-    """The scores an evaluation saved. Raises RunError where there are none."""
+    """Load the scores of an evaluation. Raises RunError where there are none."""
     try:
         return pl.read_parquet(directory / FILE)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise RunError(
-            f"{directory} holds no finished evaluation ({error}); `factory eval` makes one"
+            f"{directory} holds no finished evaluation ({error}); run `factory eval` first"
         ) from error

@@ -1,4 +1,4 @@
-"""An evaluation as tables: on a terminal, and in eval.md beside the paper's own figures."""
+"""Format an evaluation as tables: on a terminal, and in eval.md with the paper's figures."""
 
 from __future__ import annotations
 
@@ -15,70 +15,75 @@ from factory.evaluation.estimators import Estimate
 from factory.evaluation.result import Comparison, Evaluation
 from factory.evaluation.scores import Group
 
-NONE = "–"
+MISSING = "–"
 Rows = Sequence[Sequence[str]]
 
 
 @cache
-def published() -> dict[str, Any]:
-    """R1's own figures, with their source."""
+def load_published() -> dict[str, Any]:
+    """Load R1's published figures, with their source."""
     text = data_path("eval/published.yaml").read_text(encoding="utf-8")
     found: dict[str, Any] = yaml.safe_load(text)
     return found
 
 
 def print_evaluation(found: Evaluation, console: Console) -> None:
-    """The metrics by source, the comparisons, and what stands beside them."""
-    _print(f"{found.name}: {found.model}", *_metrics(found), console)
+    """Print the metrics by source, the comparisons and the notes."""
+    _print_table(f"{found.name}: {found.model}", *_metric_rows(found), console)
     for comparison in found.against:
-        _print(_versus(found, comparison), *_differences(comparison), console)
-    for line in notes(found):
+        title = _format_title(found, comparison)
+        _print_table(title, *_difference_rows(comparison), console)
+    for line in format_notes(found):
         console.print(line, highlight=False, markup=False)
 
 
-def markdown(found: Evaluation) -> str:
-    """eval.md."""
+def format_markdown(found: Evaluation) -> str:
+    """Return the text of eval.md."""
     level = f"{found.bootstrap['confidence']:.0%}"
     drawn = ", ".join(f"{key} {value}" for key, value in _settings(found).items())
     lines = [f"# {found.name}", "", f"Model: `{found.model}`. Drawn with {drawn}.", ""]
-    lines += _table(*_metrics(found))
+    lines += _format_table(*_metric_rows(found))
     lines += [
         "",
-        f"In brackets {level} intervals: percentiles of the mean over "
-        f"{found.bootstrap['resamples']:,} resamplings of the prompts; where all prompts agree, "
-        "Wilson's. " + " ".join(notes(found)),
+        f"In brackets: {level} confidence intervals, percentiles of the mean over "
+        f"{found.bootstrap['resamples']:,} resamplings of the prompts. If all prompts have the "
+        "same value, the width is that of Wilson's interval. " + " ".join(format_notes(found)),
     ]
     for comparison in found.against:
-        lines += ["", f"## {_versus(found, comparison)}", "", *_table(*_differences(comparison))]
-    beside = _beside_published(found)
-    if beside:
-        lines += ["", "## Beside the paper", "", *_table(*beside)]
-        lines += ["", f"In percent. The others as reported by {published()['source']}."]
+        lines += ["", f"## {_format_title(found, comparison)}", ""]
+        lines += _format_table(*_difference_rows(comparison))
+    published = _published_rows(found)
+    if published:
+        lines += ["", "## Comparison with the paper", "", *_format_table(*published)]
+        source = load_published()["source"]
+        lines += ["", f"In percent. The values of the other models are from {source}."]
     return "\n".join(lines) + "\n"
 
 
-def notes(found: Evaluation) -> Iterator[str]:
-    """What a reader must know of these numbers."""
+def format_notes(found: Evaluation) -> Iterator[str]:
+    """Yield the notes needed to read the numbers: what is missing, undecided or excluded."""
     for name, group in found.groups.items():
         if name in found.k and group.undecided:
             share = group.undecided / group.samples
             yield (
                 f"{name}: {group.undecided:,} of {group.samples:,} samples ({share:.1%}) are "
-                "undecided and in no pass@1."
+                "undecided and not counted in pass@1."
             )
         if name in found.k and group.missing:
             yield (
-                f"{name}: {group.missing:,} samples were never drawn; failures.jsonl says why, and "
-                "the same command tries again what may succeed."
+                f"{name}: {group.missing:,} samples were never drawn; failures.jsonl has the "
+                "reasons. Run the same command again to retry those that may succeed."
             )
         for metric, estimate in group.metrics.items():
-            # Without think sections, no reasoning has a language to judge.
+            # For instance, reasoning without a think section has no language metric.
             if 0 < estimate.prompts < group.prompts:
-                yield f"{name}: {metric} is of {estimate.prompts:,} of {group.prompts:,} prompts."
+                prompts = f"{estimate.prompts:,} of {group.prompts:,} prompts"
+                yield f"{name}: {metric} is the mean of {prompts}."
     if found.bad_references:
-        yield f"{found.bad_references:,} prompts fail their own verifier and were not asked."
+        count = f"{found.bad_references:,} prompts"
+        yield f"{count} were not used: their reference answer fails its own verifier."
     if found.left_out:
-        yield f"{found.left_out:,} prompts were left out: they are asked elsewhere too (`exclude`)."
+        yield f"{found.left_out:,} prompts were excluded, since `exclude` names them."
     for comparison in found.against:
         if comparison.only_here or comparison.only_there:
             yield (
@@ -95,7 +100,7 @@ def _settings(found: Evaluation) -> dict[str, Any]:
     return {key: value for key, value in own.items() if value}
 
 
-def _metrics(found: Evaluation) -> tuple[list[str], Rows]:
+def _metric_rows(found: Evaluation) -> tuple[list[str], Rows]:
     columns = found.columns
     rows = [
         [name, *_counts(found, name, group), *(_cell(c, group.metrics.get(c)) for c in columns)]
@@ -106,17 +111,17 @@ def _metrics(found: Evaluation) -> tuple[list[str], Rows]:
 
 def _counts(found: Evaluation, name: str, group: Group) -> list[str]:
     k = found.k.get(name)
-    return [f"{group.prompts:,}", NONE if k is None else str(k), f"{group.undecided:,}"]
+    return [f"{group.prompts:,}", MISSING if k is None else str(k), f"{group.undecided:,}"]
 
 
-def _versus(found: Evaluation, comparison: Comparison) -> str:
+def _format_title(found: Evaluation, comparison: Comparison) -> str:
     return (
-        f"{found.name} less {comparison.name} ({comparison.model}): "
+        f"{found.name} minus {comparison.name} ({comparison.model}): "
         f"{comparison.better:,} prompts better, {comparison.worse:,} worse"
     )
 
 
-def _differences(comparison: Comparison) -> tuple[list[str], Rows]:
+def _difference_rows(comparison: Comparison) -> tuple[list[str], Rows]:
     groups = comparison.groups
     columns = list(dict.fromkeys(c for metrics in groups.values() for c in metrics))
     rows = [
@@ -126,9 +131,9 @@ def _differences(comparison: Comparison) -> tuple[list[str], Rows]:
     return ["source", *columns], rows
 
 
-def _beside_published(found: Evaluation) -> tuple[list[str], Rows] | None:
-    """This model's percentages above the paper's, on the benchmarks that both have."""
-    known = published()["benchmarks"]
+def _published_rows(found: Evaluation) -> tuple[list[str], Rows] | None:
+    """Return this model's and the paper's percentages on common benchmarks; None without any."""
+    known = load_published()["benchmarks"]
     pairs = [
         (name, metric)
         for name, benchmark in known.items()
@@ -139,16 +144,16 @@ def _beside_published(found: Evaluation) -> tuple[list[str], Rows] | None:
         return None
     own = [_cell(metric, found.groups[name].metrics[metric]) for name, metric in pairs]
     rows = [[found.name, *own]]
-    for model, figures in published()["models"].items():
+    for model, figures in load_published()["models"].items():
         theirs = [figures.get(name, {}).get(metric) for name, metric in pairs]
-        rows.append([model, *(NONE if value is None else f"{value:.1f}" for value in theirs)])
+        rows.append([model, *(MISSING if value is None else f"{value:.1f}" for value in theirs)])
     return ["model", *(f"{known[name]['title']} {metric}" for name, metric in pairs)], rows
 
 
 def _cell(metric: str, estimate: Estimate | None, sign: str = "") -> str:
-    """Shares in percent, tokens as they are; the interval in brackets."""
+    """Format an estimate: shares in percent, tokens as a count; the interval in brackets."""
     if estimate is None or estimate.value is None:
-        return NONE
+        return MISSING
     scale = 1 if metric == "tokens" else 100
     shown = f"{scale * estimate.value:{sign},.1f}"
     if estimate.low is None or estimate.high is None:
@@ -156,13 +161,13 @@ def _cell(metric: str, estimate: Estimate | None, sign: str = "") -> str:
     return f"{shown} [{scale * estimate.low:{sign},.1f}, {scale * estimate.high:{sign},.1f}]"
 
 
-def _table(columns: Sequence[str], rows: Rows) -> list[str]:
+def _format_table(columns: Sequence[str], rows: Rows) -> list[str]:
     lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
 
 
-def _print(title: str, columns: Sequence[str], rows: Rows, console: Console) -> None:
-    """A terminal is narrow, and there are more metrics than sources: a line a metric."""
+def _print_table(title: str, columns: Sequence[str], rows: Rows, console: Console) -> None:
+    """Print the table transposed, one line per metric: a terminal is too narrow for all columns."""
     header, *lines = zip(columns, *rows, strict=True)
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for number, name in enumerate(header):

@@ -1,7 +1,7 @@
-"""A finished corpus → a trainer's files and config, through the gate.
+"""Export a finished corpus as a trainer's files and config, after checking it.
 
-The gate looks at a seeded sample before anything is written; then every row is rendered, measured
-and written, a batch at a time. The export appears under its name whole, or not at all.
+The gate checks a seeded sample of rows before anything is written. Then every row is rendered,
+measured and written, batch by batch. The output folder appears complete or not at all.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from factory.core.errors import ModelError, RunError
 from factory.core.files import whole_folder
 from factory.core.nouns import Message, as_messages
 from factory.core.run_dir import read_manifest
-from factory.export.formats import FORMATS, Format, FormatName
+from factory.export.formats import FORMATS, ExportFormat, FormatName
 from factory.export.gate import Gate, GateError
 from factory.export.layouts import LayoutName
 from factory.export.target import Target, load_target
-from factory.export.trainer_configs import Launch, Settings
+from factory.export.trainer_configs import ExportInfo, Settings
 
 BATCH_ROWS = 256
 MANIFEST = "export.json"
@@ -36,21 +36,21 @@ Row = tuple[str, tuple[Message, ...]]
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export did: kept beside its files as export.json."""
+    """Summary of an export, stored in its folder as export.json."""
 
     format: FormatName
     layout: LayoutName
     model: str
     template: str | None
     max_length: int
-    checked: int  # rows the gate looked at token by token, before anything was written
+    checked: int  # rows that the gate checked token by token before anything was written
     rows: dict[str, int]  # split → rows written
-    overlong: int  # rows longer than max_length, left out
+    overlong: int  # rows left out because they are longer than max_length
     longest: tuple[str, int] | None  # the longest of those: its id and its tokens
-    files: list[str]  # relative to the export
+    files: list[str]  # relative to the export's folder
 
-    def told(self, out: Path) -> str:
-        """The export in a line."""
+    def format_line(self, out: Path) -> str:
+        """Summarize the export in one line."""
         rows = ", ".join(f"{count:,} {split} rows" for split, count in self.rows.items())
         left = f"; {self.overlong:,} rows left out, too long" if self.overlong else ""
         return f"{rows} in layout {self.layout}{left}; written to {out}"
@@ -84,12 +84,12 @@ def export_run(
     sample_rows: int = 1000,
     settings: Settings | None = None,
 ) -> ExportReport:
-    """Export a run's corpus for a trainer.
+    """Export a run's corpus for a trainer to the folder `out`.
 
-    `tokenizer` is the target's (folder, Hub id, `demo`); `model` what its config should name where
-    that is another. The config says `settings`: R1's, unless given. Raises GateError where the
-    target would not learn what the rows hold, ModelError where it does not fit, RunError where
-    there is no corpus or `out` is something else.
+    `tokenizer` is that of the model to train: a folder, a Hub id or `demo`. `model` is the model
+    that the config names, if not that of the tokenizer. `settings` go into the config; the default
+    is R1's. Raises GateError where the model would not learn what the rows contain, ModelError for
+    an unfit tokenizer, template or length, RunError where there is no corpus or `out` is no export.
     """
     settings = settings or Settings()
     shards = corpus_shards(run)
@@ -104,11 +104,11 @@ def export_run(
             _write_shard(shard, gate, chosen, scratch, tally)
         _refuse_overlong(tally, target, overlong)
         name = re.sub(r"\W+", "_", str(read_manifest(run).get("name", run.name)))
-        launch = Launch(name, target, gate.layout.name, tally.files, settings)
-        for file, text in chosen.configs(launch).items():
+        info = ExportInfo(name, target, gate.layout.name, tally.files, settings)
+        for file, text in chosen.configs(info).items():
             (scratch / file).write_text(text, encoding="utf-8")
-        if launch.tokenizer:
-            target.tokenizer.save_pretrained(scratch / launch.tokenizer)
+        if info.tokenizer:
+            target.tokenizer.save_pretrained(scratch / info.tokenizer)
         report = ExportReport(
             format=format,
             layout=gate.layout.name,
@@ -128,29 +128,29 @@ def export_run(
 
 
 def corpus_shards(run: Path) -> list[Path]:
-    """A finished run's Parquet shards. Raises RunError where there are none."""
+    """Return a finished run's Parquet shards. Raises RunError where there are none."""
     if read_manifest(run).get("state") != "done":
-        raise RunError(f"{run} is not finished; `factory build` carries it to its corpus first")
+        raise RunError(f"{run} is not finished; complete it with `factory build` first")
     shards = sorted((run / "corpus").glob("*.parquet"))
     if not shards:
         raise RunError(
-            f"{run / 'corpus'} holds no row: every sample was dropped. `factory show {run}` says "
-            "by which filter."
+            f"{run / 'corpus'} holds no row: every sample was dropped. `factory show {run}` shows "
+            "which filters dropped them."
         )
     return shards
 
 
 def split_of(shard: Path) -> str:
-    """`train` of train-00000-of-00003.parquet."""
+    """Return the split of a shard: `train` for train-00000-of-00003.parquet."""
     return shard.name.split("-", 1)[0]
 
 
 def _refuse_to_overwrite(out: Path) -> None:
     if out.exists() and not (out / MANIFEST).is_file() and (out.is_file() or any(out.iterdir())):
-        raise RunError(f"{out} holds something that is no export; name another folder")
+        raise RunError(f"{out} is not empty and is no export; choose another folder")
 
 
-def _batches(shard: Path) -> Iterator[list[Row]]:
+def _read_batches(shard: Path) -> Iterator[list[Row]]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(shard) as file:
@@ -159,7 +159,7 @@ def _batches(shard: Path) -> Iterator[list[Row]]:
 
 
 def _sample(shards: Sequence[Path], size: int, seed: int) -> Iterator[Row]:
-    """`size` rows drawn from all shards; reads only the row groups that hold one."""
+    """Draw `size` rows from all shards; reads only the row groups that contain one of them."""
     import pyarrow.parquet as pq
 
     counts = []
@@ -185,19 +185,21 @@ def _sample(shards: Sequence[Path], size: int, seed: int) -> Iterator[Row]:
 
 
 def _check_sample(shards: Sequence[Path], gate: Gate, size: int, seed: int) -> int:
-    """How many rows passed. Raises GateError if any did not."""
-    refusals, checked = [], 0
+    """Check a sample of rows; returns their number. Raises GateError if any row fails."""
+    faults, checked = [], 0
     for row_id, messages in _sample(shards, size, seed):
         checked += 1
-        refusal = gate.check(row_id, messages)
-        if refusal is not None:
-            refusals.append(refusal)
-    if refusals:
-        raise GateError(refusals, checked)
+        fault = gate.check(row_id, messages)
+        if fault is not None:
+            faults.append(fault)
+    if faults:
+        raise GateError(faults, checked)
     return checked
 
 
-def _write_shard(shard: Path, gate: Gate, chosen: Format, folder: Path, tally: _Tally) -> None:
+def _write_shard(
+    shard: Path, gate: Gate, chosen: ExportFormat, folder: Path, tally: _Tally
+) -> None:
     split, layout, target = split_of(shard), gate.layout, gate.target
     file = chosen.path.format(split=split, shard=shard.stem)
     files = tally.files.setdefault(split, [])
@@ -205,14 +207,14 @@ def _write_shard(shard: Path, gate: Gate, chosen: Format, folder: Path, tally: _
         files.append(file)
     writer = chosen.writer(folder / file, layout)
     try:
-        for rows in _batches(shard):
-            texts = [_text(gate, row_id, messages) for row_id, messages in rows]
+        for rows in _read_batches(shard):
+            texts = [_render(gate, row_id, messages) for row_id, messages in rows]
             lengths = target.lengths(texts, special_tokens=layout.adds_special_tokens)
             kept: list[dict[str, Any]] = []
             for (row_id, messages), text, tokens in zip(rows, texts, lengths, strict=True):
-                refusal = gate.check_text(row_id, messages, text)
-                if refusal is not None:
-                    raise GateError([refusal], tally.rows.total() + len(kept) + 1)
+                fault = gate.check_text(row_id, messages, text)
+                if fault is not None:
+                    raise GateError([fault], tally.rows.total() + len(kept) + 1)
                 if tokens > target.max_length:
                     tally.leave_out(row_id, tokens)
                 else:
@@ -223,14 +225,15 @@ def _write_shard(shard: Path, gate: Gate, chosen: Format, folder: Path, tally: _
         writer.close()
 
 
-def _text(gate: Gate, row_id: str, messages: Sequence[Message]) -> str:
+def _render(gate: Gate, row_id: str, messages: Sequence[Message]) -> str:
+    """Render a row. Raises GateError where the chat template fails on it."""
     try:
         return gate.layout.text(messages, gate.target)
     except (TemplateError, TypeError, ValueError):
-        refusal = gate.check(row_id, messages)
-        if refusal is None:
+        fault = gate.check(row_id, messages)
+        if fault is None:
             raise
-        raise GateError([refusal], 1) from None
+        raise GateError([fault], 1) from None
 
 
 def _refuse_overlong(tally: _Tally, target: Target, overlong: Overlong) -> None:
@@ -244,7 +247,7 @@ def _refuse_overlong(tally: _Tally, target: Target, overlong: Overlong) -> None:
     if overlong == "fail":
         raise ModelError(
             f"export refused, nothing written: {facts}. Leave them out with --overlong drop, or "
-            "raise --max-length where the model's context allows."
+            "raise --max-length if the model's context allows it."
         )
     if not tally.rows["train"]:
         raise ModelError(f"{facts}: no training row would be left; raise --max-length")

@@ -1,4 +1,4 @@
-"""The formats: what each trainer wants its files to be, and its config beside them.
+"""The export formats: the files and columns that each trainer reads, and its config.
 
 | format        | files                          | columns                                  |
 |---------------|--------------------------------|------------------------------------------|
@@ -26,7 +26,7 @@ from factory.export.layouts import (
     LayoutName,
     PromptCompletion,
 )
-from factory.export.trainer_configs import Launch
+from factory.export.trainer_configs import ExportInfo
 
 FormatName = Literal["trl", "verl", "llama-factory", "axolotl", "openai"]
 
@@ -34,7 +34,7 @@ Row = Mapping[str, Any]
 
 
 class Writer(Protocol):
-    """Takes rows in batches."""
+    """Writes rows in batches."""
 
     def write(self, rows: Sequence[Row]) -> None: ...
 
@@ -42,7 +42,7 @@ class Writer(Protocol):
 
 
 class ParquetWriter:
-    """One Parquet file of a layout's columns."""
+    """Writes one Parquet file with a layout's columns."""
 
     def __init__(self, path: Path, layout: Layout) -> None:
         import pyarrow.parquet as pq
@@ -61,7 +61,7 @@ class ParquetWriter:
 
 
 class JsonLinesWriter:
-    """One file of JSON lines; the API takes a file a split, so later shards append to it."""
+    """Writes a file of JSON lines. OpenAI reads one file per split, so further shards append."""
 
     def __init__(self, path: Path, layout: Layout) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ class JsonLinesWriter:
 
     def write(self, rows: Sequence[Row]) -> None:
         for row in rows:
-            # The API refuses keys it does not know, the id among them.
+            # The API rejects unknown keys, `id` among them.
             line = {key: value for key, value in row.items() if key != "id"}
             self._stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
@@ -78,17 +78,17 @@ class JsonLinesWriter:
 
 
 @dataclass(frozen=True)
-class Format:
-    """One trainer's form of the corpus."""
+class ExportFormat:
+    """How a corpus is written for one trainer. `alternating`: see `Gate`."""
 
     layouts: Mapping[LayoutName, Layout]  # the first is the default
-    path: str  # of a shard; {split} and {shard} are filled in
-    configs: Callable[[Launch], dict[str, str]]
+    path: str  # of a shard's file, with placeholders {split} and {shard}
+    configs: Callable[[ExportInfo], dict[str, str]]  # file name → text
     writer: Callable[[Path, Layout], Writer] = ParquetWriter
     alternating: bool = field(default=False, kw_only=True)
 
     def layout(self, name: LayoutName | None, format_name: str) -> Layout:
-        """The layout asked for. Raises ModelError where the trainer does not read it."""
+        """Return the named layout, or the default. Raises ModelError if the trainer lacks it."""
         if name is None:
             return next(iter(self.layouts.values()))
         if name not in self.layouts:
@@ -99,8 +99,8 @@ class Format:
 
 _MESSAGES: Mapping[LayoutName, Layout] = {"messages": Conversation(marked=False)}
 
-FORMATS: Mapping[FormatName, Format] = {
-    "trl": Format(
+FORMATS: Mapping[FormatName, ExportFormat] = {
+    "trl": ExportFormat(
         {
             "prompt-completion": PromptCompletion(),
             "messages": Conversation(marked=True),
@@ -109,10 +109,10 @@ FORMATS: Mapping[FormatName, Format] = {
         "data/{shard}.parquet",
         trainer_configs.trl,
     ),
-    "verl": Format(_MESSAGES, "data/{shard}.parquet", trainer_configs.verl),
-    "llama-factory": Format(
+    "verl": ExportFormat(_MESSAGES, "data/{shard}.parquet", trainer_configs.verl),
+    "llama-factory": ExportFormat(
         _MESSAGES, "{split}/{shard}.parquet", trainer_configs.llama_factory, alternating=True
     ),
-    "axolotl": Format(_MESSAGES, "{split}/{shard}.parquet", trainer_configs.axolotl),
-    "openai": Format(_MESSAGES, "{split}.jsonl", trainer_configs.openai, JsonLinesWriter),
+    "axolotl": ExportFormat(_MESSAGES, "{split}/{shard}.parquet", trainer_configs.axolotl),
+    "openai": ExportFormat(_MESSAGES, "{split}.jsonl", trainer_configs.openai, JsonLinesWriter),
 }

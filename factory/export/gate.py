@@ -1,8 +1,8 @@
-"""The export gate: rows as the trainer will see them, refused where training would go wrong.
+"""The export gate: check rows as the trainer will see them, and refuse wrong training data.
 
-A chat template decides what a model learns, and stock ones decide badly: those of DeepSeek-V3 and
-of the R1 distillations delete `<think>…</think>` from assistant turns, Qwen3's from earlier ones.
-Training on such a rendering teaches answers without reasoning, and nothing fails.
+The chat template decides what a model learns, and many stock templates are unsuitable: those of
+DeepSeek-V3 and of the R1 distillations delete `<think>…</think>` from assistant turns, Qwen3's from
+earlier turns. Training on such a rendering teaches answers without reasoning, without any error.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from jinja2.exceptions import TemplateError
 from factory.core.errors import ModelError
 from factory.core.nouns import Message
 from factory.core.think import THINK_OPEN, split_think
-from factory.export.layouts import Layout, Seen
+from factory.export.layouts import Layout, RenderedRow
 from factory.export.target import Target
 
 Reason = Literal[
@@ -38,26 +38,26 @@ _KEEPS = "a template that keeps think sections (--template chatml, plain, or you
 
 REMEDIES: dict[Reason, str] = {
     "cannot_render": f"Use {_KEEPS}, or leave such rows out of the corpus.",
-    "turns_out_of_order": "This trainer skips such rows without a word. Leave them out of the "
+    "turns_out_of_order": "This trainer skips such rows silently. Leave them out of the "
     "corpus, or export to another format.",
-    "reasoning_stripped": f"Use {_KEEPS}; or, for TRL, --layout text: prompt and completion "
-    "rendered here, which no template touches again.",
+    "reasoning_stripped": f"Use {_KEEPS}; or, for TRL, --layout text: prompt and completion are "
+    "rendered here, and no template changes them afterwards.",
     "response_changed": f"Use {_KEEPS}.",
     "think_doubled": f"The template opens the think section itself: use {_KEEPS}, or, for TRL, "
     "--layout text.",
-    "loss_mask_empty": "With messages, TRL learns only what the template marks with "
+    "loss_mask_empty": "With layout messages, TRL trains only on what the template marks with "
     "{% generation %}: use --layout prompt-completion, or a template with markers (--template "
     "chatml or plain).",
-    "not_trained_on": "The template's {% generation %} markers leave it out: move them, or use "
+    "not_trained_on": "The template's {% generation %} markers don't cover it: move them, or use "
     "--layout prompt-completion.",
-    "eos_missing": "A model trained so never stops. Name the token that ends a turn (--eos, for "
-    f"instance --eos '<|im_end|>'), or use {_KEEPS}.",
+    "eos_missing": "A model trained on such rows never stops. Name the token that ends a turn "
+    f"(--eos, for instance --eos '<|im_end|>'), or use {_KEEPS}.",
 }
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """What is wrong with one row."""
+class RowFault:
+    """Why one row would be trained on wrongly, with its rendering."""
 
     row_id: str
     reason: Reason
@@ -73,77 +73,81 @@ class Refusal:
 
 
 class GateError(ModelError):
-    """The target would not learn what the corpus holds. Lists the rows it was seen on."""
+    """The model would not learn what the corpus contains. Shows one faulty row per reason."""
 
-    def __init__(self, refusals: Sequence[Refusal], checked: int) -> None:
-        self.refusals = list(refusals)
-        counts = Counter(refusal.reason for refusal in refusals)
+    def __init__(self, faults: Sequence[RowFault], checked: int) -> None:
+        self.faults = list(faults)
+        counts = Counter(fault.reason for fault in faults)
         total = ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
-        firsts = {refusal.reason: refusal for refusal in reversed(self.refusals)}
+        firsts = {fault.reason: fault for fault in reversed(self.faults)}
         listing = "\n".join(str(firsts[reason]) for reason, _ in counts.most_common())
         super().__init__(
-            f"export refused, nothing written: {len(refusals):,} of {checked:,} rows checked would "
-            f"be trained wrongly ({total})\n{listing}"
+            f"export refused, nothing written: {len(faults):,} of {checked:,} checked rows would "
+            f"be trained on wrongly ({total})\n{listing}"
         )
 
 
 @dataclass(frozen=True)
 class Gate:
-    """Checks rows against a target. `alternating`: the trainer wants user, assistant, in turn."""
+    """Checks rows against a target model.
+
+    `alternating`: the trainer reads only conversations of alternating user and assistant turns.
+    """
 
     target: Target
     layout: Layout
     alternating: bool = False
 
-    def check(self, row_id: str, messages: Sequence[Message]) -> Refusal | None:
-        """Everything there is to check of one row; needs its tokens."""
+    def check(self, row_id: str, messages: Sequence[Message]) -> RowFault | None:
+        """Check one row completely, which needs its tokens; returns None if it is sound."""
         if self.alternating and not alternates(messages):
             roles = ", ".join(message["role"] for message in messages)
-            return Refusal(row_id, "turns_out_of_order", f"its turns are {roles}.", "")
+            return RowFault(row_id, "turns_out_of_order", f"its turns are {roles}.", "")
         try:
-            seen = self.layout.look(messages, self.target)
+            row = self.layout.render_row(messages, self.target)
         except (TemplateError, TypeError, ValueError, IndexError) as error:
             what = f"the chat template fails on it: {error}."
-            return Refusal(row_id, "cannot_render", what, "")
-        found = text_fault(seen.text, seen.turns) or self._loss_fault(seen)
-        return None if found is None else Refusal(row_id, *found, seen.text)
+            return RowFault(row_id, "cannot_render", what, "")
+        found = find_text_fault(row.text, row.turns) or self._find_loss_fault(row)
+        return None if found is None else RowFault(row_id, *found, row.text)
 
-    def check_text(self, row_id: str, messages: Sequence[Message], text: str) -> Refusal | None:
-        """What can be checked of a rendering alone, fast enough for every row."""
+    def check_text(self, row_id: str, messages: Sequence[Message], text: str) -> RowFault | None:
+        """Check a rendering alone, which is fast enough for every row; None if it is sound."""
         if self.alternating and not alternates(messages):
             return self.check(row_id, messages)
         turns = [message for message in messages if message["role"] == "assistant"]
-        found = text_fault(text, turns if self.layout.name == "messages" else turns[-1:])
-        return None if found is None else Refusal(row_id, *found, text)
+        found = find_text_fault(text, turns if self.layout.name == "messages" else turns[-1:])
+        return None if found is None else RowFault(row_id, *found, text)
 
-    def _loss_fault(self, seen: Seen) -> tuple[Reason, str] | None:
-        if not seen.trained:
+    def _find_loss_fault(self, row: RenderedRow) -> tuple[Reason, str] | None:
+        if not row.trained:
             return "loss_mask_empty", "no token of it would be trained on."
         target = self.target
-        learnt = _squash(target.tokenizer.decode(seen.trained, skip_special_tokens=False))
-        for message in seen.turns:
-            if not self._learns(message["content"], learnt):
-                what = "the loss would not see all of the assistant's words."
+        trained = _squash(target.tokenizer.decode(row.trained, skip_special_tokens=False))
+        for message in row.turns:
+            if not self._is_covered(message["content"], trained):
+                what = "the loss would not cover the whole text of the assistant."
                 return "not_trained_on", what
-        ends = [place for place, token in enumerate(seen.trained) if token in target.stop_ids]
-        tail = seen.trained[ends[-1] + 1 :] if ends else []
-        if len(ends) < len(seen.turns) or target.tokenizer.decode(tail).strip():
+        ends = [place for place, token in enumerate(row.trained) if token in target.stop_ids]
+        tail = row.trained[ends[-1] + 1 :] if ends else []
+        if len(ends) < len(row.turns) or target.tokenizer.decode(tail).strip():
             return "eos_missing", f"no EOS ({target.eos}) ends the assistant's turn under the loss."
         return None
 
-    def _learns(self, content: str, learnt: str) -> bool:
+    def _is_covered(self, content: str, trained: str) -> bool:
+        """Return True if the trained text contains both the reasoning and the response."""
         parts = split_think(content)
         for part in (parts.thinking, parts.response):
-            if part and _squash(part) not in learnt:
-                # A tokenizer that rewrites text (NFKC) returns other characters than it was given.
-                again = self.target.tokenizer.decode(self.target.encode(part))
-                if _squash(again) not in learnt:
+            if part and _squash(part) not in trained:
+                # A tokenizer that normalizes text (NFKC) decodes to other characters.
+                decoded = self.target.tokenizer.decode(self.target.encode(part))
+                if _squash(decoded) not in trained:
                     return False
         return True
 
 
-def text_fault(text: str, turns: Sequence[Message]) -> tuple[Reason, str] | None:
-    """What the rendering did to the words of the turns it trains on."""
+def find_text_fault(text: str, turns: Sequence[Message]) -> tuple[Reason, str] | None:
+    """Check that a rendering contains the text of `turns`; returns a reason and details."""
     for message in turns:
         thinking, response, _ = split_think(message["content"])
         kept = (thinking or "").strip()
@@ -163,7 +167,7 @@ def text_fault(text: str, turns: Sequence[Message]) -> tuple[Reason, str] | None
 
 
 def alternates(messages: Sequence[Message]) -> bool:
-    """True for user, assistant, user, …, assistant, after at most one system turn."""
+    """Return True for user, assistant, user, …, assistant, after at most one system turn."""
     roles = [message["role"] for message in messages]
     roles = roles[1:] if roles[:1] == ["system"] else roles
     pairs = len(roles) // 2

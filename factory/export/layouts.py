@@ -1,7 +1,7 @@
-"""How a row becomes columns: as a conversation, as prompt and completion, or as finished text.
+"""The layouts of a row: a conversation, prompt and completion, or rendered text.
 
-The three differ in who renders the chat template and in what the loss sees, so each knows how its
-trainer will tokenize it. `look` is that: the text, its tokens, and which of them are trained on.
+They differ in who renders the chat template and in which tokens the loss covers. `render_row`
+reproduces how the trainer tokenizes a row: the text, its tokens, and which of them are trained on.
 """
 
 from __future__ import annotations
@@ -21,43 +21,43 @@ if TYPE_CHECKING:
 LayoutName = Literal["messages", "prompt-completion", "text"]
 
 
-class Seen(NamedTuple):
+class RenderedRow(NamedTuple):
     """A row as its trainer sees it."""
 
     text: str
-    ids: list[int]
-    trained: list[int]  # the ids under the loss
-    turns: list[Message]  # the assistant turns that should be under it
+    ids: list[int]  # tokens
+    trained: list[int]  # the tokens under the loss
+    turns: list[Message]  # the assistant turns that the loss should cover
 
 
 class Layout(ABC):
-    """One way of writing a conversation down."""
+    """One way to store a conversation in columns."""
 
     name: LayoutName
     adds_special_tokens = False
 
     @abstractmethod
     def columns(self, messages: Sequence[Message], target: Target) -> dict[str, Any]:
-        """The row's columns beside its id."""
+        """Return the row's columns, without its id."""
 
     @abstractmethod
     def text(self, messages: Sequence[Message], target: Target) -> str:
-        """The whole text that the trainer tokenizes."""
+        """Return the whole text that the trainer tokenizes."""
 
     @abstractmethod
-    def look(self, messages: Sequence[Message], target: Target) -> Seen:
-        """The row as the trainer sees it."""
+    def render_row(self, messages: Sequence[Message], target: Target) -> RenderedRow:
+        """Return the row as the trainer sees it."""
 
     @abstractmethod
     def schema(self) -> pa.Schema:
-        """The columns in Arrow."""
+        """Return the Arrow schema of the columns, with the id."""
 
 
 class Conversation(Layout):
     """A `messages` column; the trainer renders it and trains on every assistant turn.
 
-    `marked` trainers (TRL) take the mask from the template's `{% generation %}` markers; the
-    others (verl, LLaMA-Factory, Axolotl) from where each assistant turn begins.
+    With `marked` (TRL) the loss mask comes from the template's `{% generation %}` markers. Other
+    trainers (verl, LLaMA-Factory, Axolotl) mask by where each assistant turn begins.
     """
 
     name = "messages"
@@ -71,29 +71,32 @@ class Conversation(Layout):
     def text(self, messages: Sequence[Message], target: Target) -> str:
         return target.render(messages)
 
-    def look(self, messages: Sequence[Message], target: Target) -> Seen:
+    def render_row(self, messages: Sequence[Message], target: Target) -> RenderedRow:
         turns = [message for message in messages if message["role"] == "assistant"]
         text = target.render(messages)
         if self.marked:
             ids, mask = target.assistant_tokens(messages) if target.marks_generation else ([], [])
             trained = [token for token, flag in zip(ids, mask, strict=True) if flag]
-            return Seen(text, ids, trained, turns)
+            return RenderedRow(text, ids, trained, turns)
         trained = []
         for place, message in enumerate(messages):
             if message["role"] == "assistant":
                 opened = target.encode(target.render(messages[:place], open_turn=True))
                 closed = target.encode(target.render(messages[: place + 1]))
-                trained += closed[_shared(opened, closed) :]
-        return Seen(text, target.encode(text), trained, turns)
+                trained += closed[_common_prefix(opened, closed) :]
+        return RenderedRow(text, target.encode(text), trained, turns)
 
     def schema(self) -> pa.Schema:
         import pyarrow as pa
 
-        return pa.schema([("id", pa.string()), ("messages", _messages())])
+        return pa.schema([("id", pa.string()), ("messages", _messages_type())])
 
 
 class PromptCompletion(Layout):
-    """`prompt` and `completion` as conversations: trains on the last turn, needs no markers."""
+    """Columns `prompt` and `completion` as conversations.
+
+    Trains on the last turn, and needs no markers in the template.
+    """
 
     name = "prompt-completion"
 
@@ -103,48 +106,48 @@ class PromptCompletion(Layout):
     def text(self, messages: Sequence[Message], target: Target) -> str:
         return target.render(messages)
 
-    def look(self, messages: Sequence[Message], target: Target) -> Seen:
+    def render_row(self, messages: Sequence[Message], target: Target) -> RenderedRow:
         text = target.render(messages)
         opened = target.encode(target.render(messages[:-1], open_turn=True))
         ids = target.encode(text)
-        return Seen(text, ids, ids[_shared(opened, ids) :], list(messages[-1:]))
+        return RenderedRow(text, ids, ids[_common_prefix(opened, ids) :], list(messages[-1:]))
 
     def schema(self) -> pa.Schema:
         import pyarrow as pa
 
         return pa.schema(
-            [("id", pa.string()), ("prompt", _messages()), ("completion", _messages())]
+            [("id", pa.string()), ("prompt", _messages_type()), ("completion", _messages_type())]
         )
 
 
 class FinishedText(Layout):
-    """`prompt` and `completion` as text, rendered here: for templates that strip reasoning.
+    """Columns `prompt` and `completion` as text, for templates that strip reasoning.
 
-    The prompt is the template's, up to where the assistant begins; the completion is the row's own
-    words and EOS, whatever the template would have made of them.
+    The prompt is rendered by the template, up to where the assistant begins. The completion is the
+    row's text and EOS, unchanged by the template.
     """
 
     name = "text"
     adds_special_tokens = True
 
     def columns(self, messages: Sequence[Message], target: Target) -> dict[str, Any]:
-        prompt, words = target.render(messages[:-1], open_turn=True), messages[-1]["content"]
+        prompt, answer = target.render(messages[:-1], open_turn=True), messages[-1]["content"]
         opening = prompt.rstrip()
-        if opening.endswith(THINK_OPEN) and words.startswith(THINK_OPEN):
-            # The template opened the think section already (R1's own do): do not open it twice.
-            prompt, words = opening, words.removeprefix(THINK_OPEN)
-        return {"prompt": _without_bos(prompt, target), "completion": words + target.eos}
+        if opening.endswith(THINK_OPEN) and answer.startswith(THINK_OPEN):
+            # Some templates (R1's among them) open the think section: don't open it twice.
+            prompt, answer = opening, answer.removeprefix(THINK_OPEN)
+        return {"prompt": _remove_bos(prompt, target), "completion": answer + target.eos}
 
     def text(self, messages: Sequence[Message], target: Target) -> str:
         columns = self.columns(messages, target)
         return str(columns["prompt"] + columns["completion"])
 
-    def look(self, messages: Sequence[Message], target: Target) -> Seen:
+    def render_row(self, messages: Sequence[Message], target: Target) -> RenderedRow:
         columns = self.columns(messages, target)
         text = columns["prompt"] + columns["completion"]
         opened: list[int] = target.tokenizer(columns["prompt"])["input_ids"]
         ids: list[int] = target.tokenizer(text)["input_ids"]
-        return Seen(text, ids, ids[_shared(opened, ids) :], list(messages[-1:]))
+        return RenderedRow(text, ids, ids[_common_prefix(opened, ids) :], list(messages[-1:]))
 
     def schema(self) -> pa.Schema:
         import pyarrow as pa
@@ -155,14 +158,14 @@ class FinishedText(Layout):
 
 
 @cache
-def _messages() -> pa.DataType:
+def _messages_type() -> pa.DataType:
     import pyarrow as pa
 
     return pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
 
-def _without_bos(prompt: str, target: Target) -> str:
-    """The prompt as a tokenizer that puts BOS first itself should be given it."""
+def _remove_bos(prompt: str, target: Target) -> str:
+    """Remove a leading BOS if the tokenizer adds one itself."""
     bos = target.tokenizer.bos_token
     if bos and prompt.startswith(bos):
         ids = target.tokenizer("")["input_ids"]
@@ -171,8 +174,8 @@ def _without_bos(prompt: str, target: Target) -> str:
     return prompt
 
 
-def _shared(opened: Sequence[int], closed: Sequence[int]) -> int:
-    """How many tokens both begin with: what follows them is the assistant's."""
+def _common_prefix(opened: Sequence[int], closed: Sequence[int]) -> int:
+    """Return the number of leading tokens in common; the assistant's tokens follow them."""
     for place, (first, second) in enumerate(zip(opened, closed, strict=False)):
         if first != second:
             return place

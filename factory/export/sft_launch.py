@@ -1,4 +1,4 @@
-"""An SFT recipe as a launch for another trainer: its corpus, and a config with its settings."""
+"""Export an SFT recipe for another trainer: its corpus, and a config with its settings."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from factory.export.trainer_configs import Settings
 if TYPE_CHECKING:
     from factory.recipe.sft import Sft
 
-_UNSAID = ("lora", "layers", "context")
-"""Keys that change the training in a way that no trainer's config is given."""
+_UNSUPPORTED = ("lora", "layers", "context")
+"""Keys whose effect can't be expressed in the trainers' configs."""
 
 
 def export_sft(recipe: Sft, format: FormatName, out: Path) -> ExportReport:
-    """Write OUT: the recipe's corpus behind the gate, and the trainer's own config.
+    """Write the recipe's corpus, checked by the gate, and the trainer's config to `out`.
 
-    Raises what `export_run` raises, and RecipeError for what a config is not given: adapters, and a
-    model that is cut or stretched before training.
+    Raises what `export_run` raises, and RecipeError for settings that a config can't express:
+    adapters, and a model whose layers or context are changed before training.
     """
-    unsaid = [key for key in _UNSAID if getattr(recipe, key) is not None]
-    if unsaid:
-        what = "is something an exported config does not carry; train it here, or take it out"
-        raise RecipeError([Problem(key, what) for key in unsaid])
+    unsupported = [key for key in _UNSUPPORTED if getattr(recipe, key) is not None]
+    if unsupported:
+        what = "can't be expressed in an exported config; train here, or remove the key"
+        raise RecipeError([Problem(key, what) for key in unsupported])
     optimizer = recipe.optimizer
     settings = Settings(
         learning_rate=optimizer.learning_rate,

@@ -1,4 +1,4 @@
-"""The model that will be trained: its tokenizer, chat template, end of turn and context."""
+"""The model to train: its tokenizer, chat template, end of turn and context."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ from factory.core.nouns import Message
 from factory.core.resources import data_path
 
 PAPER_CONTEXT = 32_768
-"""R1's context in SFT and distillation (v2, supplement); used where a model states none."""
+"""R1's context in SFT and distillation (v2, supplement); the default where a model states none."""
 
 _MARKERS = re.compile(r"\{%-?\s*generation\b")
-_UNLIMITED = 10**9  # transformers' stand-in for "the tokenizer states no length" is larger
+_UNLIMITED = 10**9  # transformers uses a larger number where the tokenizer states no length
 
 
 @dataclass(frozen=True)
 class Target:
-    """What the trainer will render rows with."""
+    """Everything the trainer renders rows with."""
 
     tokenizer: Any
-    model: str  # what a config names: a folder or a Hub id
-    template: Path | None  # one that replaces the tokenizer's own
+    model: str  # named in a config: a folder or a Hub id
+    template: Path | None  # replaces the tokenizer's own
     eos: str
-    stop_ids: frozenset[int]  # EOS, and what else the model's generation_config stops at
-    max_length: int
+    stop_ids: frozenset[int]  # EOS and the stop tokens of the model's generation_config
+    max_length: int  # tokens
 
     @property
     def marks_generation(self) -> bool:
-        """True if the template says itself which tokens are the assistant's."""
+        """True if the template marks the assistant's tokens with `{% generation %}`."""
         return bool(_MARKERS.search(self.tokenizer.chat_template))
 
     def render(self, messages: Sequence[Message], *, open_turn: bool = False) -> str:
-        """The text of a conversation; `open_turn` ends where the assistant would begin."""
+        """Render a conversation; with `open_turn` it ends where the assistant would begin."""
         text: str = self.tokenizer.apply_chat_template(
             [dict(message) for message in messages], tokenize=False, add_generation_prompt=open_turn
         )
         return text
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of rendered text, which holds its special tokens already."""
+        """Return the token ids of rendered text, which contains its special tokens already."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
     def assistant_tokens(self, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
-        """Token ids, and which of them the template marks as the assistant's."""
+        """Return the token ids, and for each whether the template marks it as the assistant's."""
         marked: Mapping[str, list[int]] = self.tokenizer.apply_chat_template(
             [dict(message) for message in messages],
             tokenize=True,
@@ -61,16 +61,16 @@ class Target:
         return list(marked["input_ids"]), [bool(flag) for flag in marked["assistant_masks"]]
 
     def lengths(self, texts: Sequence[str], *, special_tokens: bool = False) -> list[int]:
-        """How many tokens each text has; an upper bound where that already fits the context.
+        """Return the number of tokens of each text, or an upper bound that fits the context.
 
-        A token is at least one byte unless the tokenizer rewrites its input, so most rows need no
-        tokenizing at all.
+        A token covers at least one byte, unless the tokenizer normalizes its input. So most texts
+        are known to fit without being tokenized.
         """
         counts = [len(text.encode("utf-8", "replace")) + 2 for text in texts]
         unsure = [
             place
             for place, (text, count) in enumerate(zip(texts, counts, strict=True))
-            if count > self.max_length or not self._verbatim(text)
+            if count > self.max_length or not self._is_read_verbatim(text)
         ]
         if unsure:
             chosen = [texts[place] for place in unsure]
@@ -79,8 +79,8 @@ class Target:
                 counts[place] = len(ids)
         return counts
 
-    def _verbatim(self, text: str) -> bool:
-        """True if the tokenizer is known to read this very text, not a longer form of it."""
+    def _is_read_verbatim(self, text: str) -> bool:
+        """Return True if the tokenizer is known not to normalize this text to a longer one."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         if backend is None:
             return False
@@ -97,15 +97,15 @@ def load_target(
     eos: str | None = None,
     max_length: int | None = None,
 ) -> Target:
-    """The target of an export.
+    """Load the target of an export.
 
-    `tokenizer` is a folder, a training's directory, a Hub id or `demo`; `template` a Jinja file or
-    the name of a shipped one; `eos` overrides the tokenizer's. Raises ModelError where any of them
-    does not fit.
+    `tokenizer` is a folder, a training's directory, a Hub id or `demo`. `template` is a Jinja file
+    or the name of a shipped one. `eos` overrides the tokenizer's. Raises ModelError where one of
+    them can't be used.
     """
     name = tokenizer_path(tokenizer)
     loaded = load_tokenizer(name, needed_for="the export gate")
-    file = None if template is None else template_file(template)
+    file = None if template is None else find_template(template)
     if file is not None:
         loaded.chat_template = file.read_text(encoding="utf-8")
     if not loaded.chat_template:
@@ -115,60 +115,64 @@ def load_target(
             "`chatml` those that know <|im_start|> and <|im_end|>)."
         )
     if eos is not None:
-        loaded.eos_token = _known_token(loaded, tokenizer, eos)
+        loaded.eos_token = _require_token(loaded, tokenizer, eos)
     if not loaded.eos_token:
         raise ModelError(
             f"tokenizer {tokenizer!r} names no EOS token; a model trained without one never stops. "
             "Name it with --eos, for instance --eos '<|im_end|>'."
         )
     folder = Path(name).expanduser()
-    stop_ids = frozenset({loaded.eos_token_id}) | (frozenset() if eos else _stop_ids(folder))
+    stop_ids = frozenset({loaded.eos_token_id}) | (frozenset() if eos else _read_stop_ids(folder))
     return Target(
         tokenizer=loaded,
         model=model or name,
         template=file,
         eos=loaded.eos_token,
         stop_ids=stop_ids,
-        max_length=_max_length(max_length, folder, loaded),
+        max_length=_resolve_max_length(max_length, folder, loaded),
     )
 
 
-def template_file(name: str) -> Path:
-    """A template by path, or by the name of a shipped one. Raises ModelError for neither."""
+def find_template(name: str) -> Path:
+    """Find a template by path or by the name of a shipped one. Raises ModelError for neither."""
     shipped = data_path("templates")
     for file in (Path(name).expanduser(), shipped / f"{name}.jinja"):
         if file.is_file():
             return file
     known = ", ".join(sorted(file.stem for file in shipped.glob("*.jinja")))
-    raise ModelError(f"template {name!r} is no file and none of the shipped ones: {known}")
+    raise ModelError(f"template {name!r} is no file and none of the shipped templates: {known}")
 
 
-def _known_token(loaded: Any, name: str, token: str) -> str:
+def _require_token(loaded: Any, name: str, token: str) -> str:
     if token not in loaded.get_vocab():
         raise ModelError(f"tokenizer {name!r} does not know {token!r} as a token; check --eos")
     return token
 
 
-def _stop_ids(folder: Path) -> frozenset[int]:
+def _read_stop_ids(folder: Path) -> frozenset[int]:
     ids = _read_json(folder / "generation_config.json").get("eos_token_id")
     return frozenset(ids if isinstance(ids, list) else [] if ids is None else [ids])
 
 
-def _max_length(asked: int | None, folder: Path, loaded: Any) -> int:
+def _resolve_max_length(requested: int | None, folder: Path, loaded: Any) -> int:
+    """Return the requested length, or the model's context up to PAPER_CONTEXT.
+
+    Raises ModelError for a requested length over the model's context.
+    """
     config = _read_json(folder / "config.json")
     stated = config.get("max_position_embeddings") or config.get("text_config", {}).get(
         "max_position_embeddings"
     )
     if stated is None and loaded.model_max_length < _UNLIMITED:
         stated = loaded.model_max_length
-    if asked is None:
+    if requested is None:
         return int(min(stated or PAPER_CONTEXT, PAPER_CONTEXT))
-    if stated is not None and asked > stated:
+    if stated is not None and requested > stated:
         raise ModelError(
-            f"--max-length {asked} is more than the model's context of {stated} tokens; lower it, "
-            "or extend the model's context (RoPE scaling) first"
+            f"--max-length {requested} is more than the model's context of {stated} tokens; lower "
+            "it, or extend the model's context (RoPE scaling) first"
         )
-    return asked
+    return requested
 
 
 def _read_json(file: Path) -> dict[str, Any]:

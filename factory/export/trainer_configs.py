@@ -1,7 +1,7 @@
-"""Ready-to-run trainer configs that stand beside the exported data.
+"""Ready-to-run trainer configs, written next to the exported data.
 
-The batch is spread over eight GPUs. Paths are relative to the export's folder, so that it can move
-to a cluster.
+The batch is divided among eight GPUs. Paths are relative to the export's folder, so that it can be
+copied to a cluster.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ GPUS = 8
 
 @dataclass(frozen=True)
 class Settings:
-    """How the corpus is trained on. The defaults are R1's for its 800k rows (v2, supplement)."""
+    """Training settings. The defaults are R1's for its 800k rows (v2, supplement)."""
 
     learning_rate: float = 5e-5
-    floor: float = 0.1  # of the learning rate, where the cosine ends
+    floor: float = 0.1  # final learning rate of the cosine schedule, as a share of the first
     epochs: float = 2
-    steps: int | None = None  # in place of epochs
-    batch: int = 128
-    warmup: float = 0.0  # steps; below 1 a share of all
+    steps: int | None = None  # replaces epochs
+    batch: int = 128  # sequences
+    warmup: float = 0.0  # steps; below 1 a share of all steps
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     packing: bool = True
@@ -37,25 +37,25 @@ class Settings:
 
     @property
     def accumulation(self) -> int:
-        """Steps over which each of the GPUs gathers its share of a batch, a sequence each."""
+        """Gradient accumulation steps, with one sequence per GPU at a time."""
         return max(1, self.batch // GPUS)
 
     @property
-    def warming(self) -> dict[str, float]:
-        """The warm-up by the names that LLaMA-Factory and Axolotl share."""
+    def warmup_keys(self) -> dict[str, float]:
+        """The warm-up as the keys of LLaMA-Factory and Axolotl."""
         if self.warmup < 1:
             return {"warmup_ratio": self.warmup}
         return {"warmup_steps": int(self.warmup)}
 
 
 @dataclass(frozen=True)
-class Launch:
-    """What a config needs to know of its export."""
+class ExportInfo:
+    """What a config needs to know about its export."""
 
     name: str
     target: Target
     layout: LayoutName
-    files: Mapping[str, Sequence[str]]  # split → files, relative to the export
+    files: Mapping[str, Sequence[str]]  # split → files, relative to the export's folder
     settings: Settings
 
     @property
@@ -64,80 +64,80 @@ class Launch:
 
     @property
     def tokenizer(self) -> str | None:
-        """Where the tokenizer with the replaced template is; None where the model's own serves."""
+        """Folder of the tokenizer with the replaced template; None to use the model's own."""
         return "tokenizer" if self.target.template else None
 
 
-def trl(launch: Launch) -> dict[str, str]:
-    """`trl sft --config sft.yaml`."""
-    marked = launch.layout == "messages"
+def trl(info: ExportInfo) -> dict[str, str]:
+    """TRL: `trl sft --config sft.yaml`."""
+    marked = info.layout == "messages"
     config = {
-        "model_name_or_path": launch.target.model,
+        "model_name_or_path": info.target.model,
         "dtype": "bfloat16",
         "dataset_name": "data",
         "dataset_train_split": "train",
-        "dataset_test_split": "validation" if launch.validates else "train",
-        "eval_strategy": "epoch" if launch.validates else "no",
-        "max_length": launch.target.max_length,
-        "packing": launch.settings.packing,
+        "dataset_test_split": "validation" if info.validates else "train",
+        "eval_strategy": "epoch" if info.validates else "no",
+        "max_length": info.target.max_length,
+        "packing": info.settings.packing,
         "assistant_only_loss" if marked else "completion_only_loss": True,
-        "eos_token": launch.target.eos,
-        "num_train_epochs": launch.settings.epochs,
-        "max_steps": launch.settings.steps or -1,
-        "learning_rate": launch.settings.learning_rate,
+        "eos_token": info.target.eos,
+        "num_train_epochs": info.settings.epochs,
+        "max_steps": info.settings.steps or -1,
+        "learning_rate": info.settings.learning_rate,
         "lr_scheduler_type": "cosine_with_min_lr",
-        "lr_scheduler_kwargs": {"min_lr_rate": launch.settings.floor},
-        "warmup_steps": launch.settings.warmup,
-        "weight_decay": launch.settings.weight_decay,
-        "max_grad_norm": launch.settings.max_grad_norm,
+        "lr_scheduler_kwargs": {"min_lr_rate": info.settings.floor},
+        "warmup_steps": info.settings.warmup,
+        "weight_decay": info.settings.weight_decay,
+        "max_grad_norm": info.settings.max_grad_norm,
         "per_device_train_batch_size": 1,
-        "gradient_accumulation_steps": launch.settings.accumulation,
+        "gradient_accumulation_steps": info.settings.accumulation,
         "gradient_checkpointing": True,
         "bf16": True,
         "logging_steps": 10,
         "save_strategy": "epoch",
         "output_dir": "checkpoints",
-        "seed": launch.settings.seed,
+        "seed": info.settings.seed,
     }
-    if launch.tokenizer and launch.layout != "text":
-        config["chat_template_path"] = f"{launch.tokenizer}/chat_template.jinja"
+    if info.tokenizer and info.layout != "text":
+        config["chat_template_path"] = f"{info.tokenizer}/chat_template.jinja"
     return {"sft.yaml": _yaml("accelerate launch -m trl.scripts.sft --config sft.yaml", config)}
 
 
-def verl(launch: Launch) -> dict[str, str]:
-    """verl's SFT trainer: a Hydra config over its own defaults."""
-    model, steps = {"path": launch.target.model}, launch.settings.steps
-    if launch.tokenizer:
-        model["tokenizer_path"] = launch.tokenizer
+def verl(info: ExportInfo) -> dict[str, str]:
+    """verl's SFT trainer: a Hydra config that overrides verl's defaults."""
+    model, steps = {"path": info.target.model}, info.settings.steps
+    if info.tokenizer:
+        model["tokenizer_path"] = info.tokenizer
     config = {
         "hydra": {"searchpath": ["pkg://verl.trainer.config"]},
         "defaults": ["sft_trainer_engine", "_self_"],
         "data": {
-            "train_files": list(launch.files["train"]),
-            "val_files": list(launch.files["validation"]) if launch.validates else None,
+            "train_files": list(info.files["train"]),
+            "val_files": list(info.files["validation"]) if info.validates else None,
             "messages_key": "messages",
-            "train_batch_size": launch.settings.batch,
-            "max_length": launch.target.max_length,
-            "max_token_len_per_gpu": launch.target.max_length,
-            "truncation": "error",  # the gate left nothing to truncate
+            "train_batch_size": info.settings.batch,
+            "max_length": info.target.max_length,
+            "max_token_len_per_gpu": info.target.max_length,
+            "truncation": "error",  # no row is too long
         },
         "model": model,
         "optim": {
-            "lr": launch.settings.learning_rate,
+            "lr": info.settings.learning_rate,
             "lr_scheduler_type": "cosine",
-            "min_lr_ratio": launch.settings.floor,
-            **verl_warmup(launch.settings.warmup),
-            "weight_decay": launch.settings.weight_decay,
-            "clip_grad": launch.settings.max_grad_norm,
+            "min_lr_ratio": info.settings.floor,
+            **verl_warmup(info.settings.warmup),
+            "weight_decay": info.settings.weight_decay,
+            "clip_grad": info.settings.max_grad_norm,
         },
         "trainer": {
-            "project_name": launch.name,
+            "project_name": info.name,
             "experiment_name": "sft",
-            "total_epochs": math.ceil(launch.settings.epochs) if steps is None else 10**6,
+            "total_epochs": math.ceil(info.settings.epochs) if steps is None else 10**6,
             "total_training_steps": steps,
             "n_gpus_per_node": GPUS,
             "logger": ["console"],
-            "seed": launch.settings.seed,
+            "seed": info.settings.seed,
         },
     }
     command = (
@@ -148,16 +148,16 @@ def verl(launch: Launch) -> dict[str, str]:
 
 
 def verl_warmup(warmup: float) -> dict[str, float]:
-    """A warm-up by verl's names: steps, or below 1 a share of all."""
+    """Return a warm-up as verl's keys: steps, or below 1 a share of all steps."""
     if warmup < 1:
         return {"lr_warmup_steps_ratio": warmup}
     return {"lr_warmup_steps": int(warmup)}
 
 
-def llama_factory(launch: Launch) -> dict[str, str]:
-    """LLaMA-Factory: its dataset table, and the settings of a run.
+def llama_factory(info: ExportInfo) -> dict[str, str]:
+    """LLaMA-Factory: dataset_info.json and the settings of a run.
 
-    No `template`: it then reads the tokenizer's own, the one the gate rendered with.
+    `template` is not set, so that it uses the tokenizer's own, as the gate did.
     """
     tags = {
         "role_tag": "role",
@@ -167,46 +167,46 @@ def llama_factory(launch: Launch) -> dict[str, str]:
         "system_tag": "system",
     }
     table = {
-        f"{launch.name}_{split}": {
-            "file_name": split,  # a folder that holds nothing but this split's Parquet
+        f"{info.name}_{split}": {
+            "file_name": split,  # a folder that contains only this split's Parquet files
             "formatting": "sharegpt",
             "columns": {"messages": "messages"},
             "tags": tags,
         }
-        for split in launch.files
+        for split in info.files
     }
     config = {
         "stage": "sft",
         "do_train": True,
         "finetuning_type": "full",
-        "model_name_or_path": launch.target.model,
+        "model_name_or_path": info.target.model,
         "dataset_dir": ".",
-        "dataset": f"{launch.name}_train",
-        "cutoff_len": launch.target.max_length,
-        "packing": launch.settings.packing,
-        "neat_packing": launch.settings.packing,  # rows in one sequence do not see each other
-        "num_train_epochs": launch.settings.epochs,
-        "max_steps": launch.settings.steps or -1,
-        "learning_rate": launch.settings.learning_rate,
+        "dataset": f"{info.name}_train",
+        "cutoff_len": info.target.max_length,
+        "packing": info.settings.packing,
+        "neat_packing": info.settings.packing,  # no attention between rows of a sequence
+        "num_train_epochs": info.settings.epochs,
+        "max_steps": info.settings.steps or -1,
+        "learning_rate": info.settings.learning_rate,
         "lr_scheduler_type": "cosine_with_min_lr",
-        "lr_scheduler_kwargs": {"min_lr_rate": launch.settings.floor},
-        **launch.settings.warming,
-        "weight_decay": launch.settings.weight_decay,
-        "max_grad_norm": launch.settings.max_grad_norm,
+        "lr_scheduler_kwargs": {"min_lr_rate": info.settings.floor},
+        **info.settings.warmup_keys,
+        "weight_decay": info.settings.weight_decay,
+        "max_grad_norm": info.settings.max_grad_norm,
         "per_device_train_batch_size": 1,
-        "gradient_accumulation_steps": launch.settings.accumulation,
+        "gradient_accumulation_steps": info.settings.accumulation,
         "bf16": True,
         "logging_steps": 10,
         "save_strategy": "epoch",
         "output_dir": "checkpoints",
-        "seed": launch.settings.seed,
+        "seed": info.settings.seed,
     }
-    if launch.validates:
-        config |= {"eval_dataset": f"{launch.name}_validation", "eval_strategy": "epoch"}
+    if info.validates:
+        config |= {"eval_dataset": f"{info.name}_validation", "eval_strategy": "epoch"}
     command = "llamafactory-cli train sft.yaml"
-    if launch.tokenizer:
+    if info.tokenizer:
         command += (
-            "\n(after copying tokenizer/* over the model's own files: LLaMA-Factory takes the chat "
+            "\n(first copy tokenizer/* over the model's own files: LLaMA-Factory reads the chat "
             "template from the model's folder)"
         )
     return {
@@ -215,8 +215,8 @@ def llama_factory(launch: Launch) -> dict[str, str]:
     }
 
 
-def axolotl(launch: Launch) -> dict[str, str]:
-    """Axolotl, with the tokenizer's own template and the loss on assistant turns up to EOS."""
+def axolotl(info: ExportInfo) -> dict[str, str]:
+    """Axolotl, with the tokenizer's own template, and the loss on assistant turns up to EOS."""
 
     def dataset(split: str) -> dict[str, Any]:
         return {
@@ -232,36 +232,36 @@ def axolotl(launch: Launch) -> dict[str, str]:
         }
 
     config: dict[str, Any] = {
-        "base_model": launch.target.model,
+        "base_model": info.target.model,
         "datasets": [dataset("train")],
-        "sequence_len": launch.target.max_length,
-        "sample_packing": launch.settings.packing,
-        "attn_implementation": "flash_attention_2",  # keeps packed rows from seeing each other
-        "special_tokens": {"eos_token": launch.target.eos},
-        "num_epochs": launch.settings.epochs,
-        "learning_rate": launch.settings.learning_rate,
+        "sequence_len": info.target.max_length,
+        "sample_packing": info.settings.packing,
+        "attn_implementation": "flash_attention_2",  # no attention between packed rows
+        "special_tokens": {"eos_token": info.target.eos},
+        "num_epochs": info.settings.epochs,
+        "learning_rate": info.settings.learning_rate,
         "lr_scheduler": "cosine",
-        "cosine_min_lr_ratio": launch.settings.floor,
-        **launch.settings.warming,
-        "weight_decay": launch.settings.weight_decay,
-        "max_grad_norm": launch.settings.max_grad_norm,
+        "cosine_min_lr_ratio": info.settings.floor,
+        **info.settings.warmup_keys,
+        "weight_decay": info.settings.weight_decay,
+        "max_grad_norm": info.settings.max_grad_norm,
         "micro_batch_size": 1,
-        "gradient_accumulation_steps": launch.settings.accumulation,
+        "gradient_accumulation_steps": info.settings.accumulation,
         "gradient_checkpointing": True,
         "optimizer": "adamw_torch_fused",
         "bf16": True,
         "logging_steps": 10,
         "saves_per_epoch": 1,
         "output_dir": "checkpoints",
-        "seed": launch.settings.seed,
+        "seed": info.settings.seed,
     }
-    if launch.settings.steps is not None:
-        config["max_steps"] = launch.settings.steps
-    if launch.validates:
+    if info.settings.steps is not None:
+        config["max_steps"] = info.settings.steps
+    if info.validates:
         config["test_datasets"] = [dataset("validation")]
         config["evals_per_epoch"] = 1
-    if launch.tokenizer:
-        config["tokenizer_config"] = launch.tokenizer
+    if info.tokenizer:
+        config["tokenizer_config"] = info.tokenizer
     return {"sft.yaml": _yaml("axolotl train sft.yaml", config)}
 
 
@@ -282,20 +282,20 @@ print(client.fine_tuning.jobs.create(**job).id)
 '''
 
 
-def openai(launch: Launch) -> dict[str, str]:
-    """A supervised fine-tuning job of OpenAI's API, which many other services speak."""
+def openai(info: ExportInfo) -> dict[str, str]:
+    """A supervised fine-tuning job of OpenAI's API, which many other services implement."""
     job: dict[str, Any] = {
-        "model": launch.target.model,
-        "training_file": launch.files["train"][0],
-        "suffix": launch.name[:18],
-        "seed": launch.settings.seed,
+        "model": info.target.model,
+        "training_file": info.files["train"][0],
+        "suffix": info.name[:18],
+        "seed": info.settings.seed,
         "method": {
             "type": "supervised",
-            "supervised": {"hyperparameters": {"n_epochs": math.ceil(launch.settings.epochs)}},
+            "supervised": {"hyperparameters": {"n_epochs": math.ceil(info.settings.epochs)}},
         },
     }
-    if launch.validates:
-        job["validation_file"] = launch.files["validation"][0]
+    if info.validates:
+        job["validation_file"] = info.files["validation"][0]
     return {"job.json": json.dumps(job, indent=2) + "\n", "submit.py": _SUBMIT}
 
 

@@ -1,4 +1,4 @@
-"""A finished step in numbers, read from what it left behind; short enough for a table."""
+"""The key numbers of a finished step, read from the files it wrote."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from factory.core.files import read_lines
 from factory.recipe.kinds import KINDS
 
 CURVES = ("loss", "eval_loss", "reward", "kl", "entropy", "completions/mean_length")
-"""What of a training's log is shown where it is logged, beside the parts of the reward."""
+"""Metrics of a training's log that are shown, in addition to the parts of the reward."""
 
 CURVE_POINTS = 120
 EVALUATED = ("pass@1", "format", "language", "tokens", "truncated")
 REPORTS = ("report.html", "curves.html", "eval.md", "statistics.json", "train.json")
-"""What a page links to, the first that is there."""
+"""Files that a page may link to; it links to the first that exists."""
 
 
-def facts(kind: str, folder: Path) -> dict[str, Any]:
-    """What a step came to. What cannot be read is left out."""
+def read_facts(kind: str, folder: Path) -> dict[str, Any]:
+    """Return the key numbers of a finished step. Numbers that can't be read are left out."""
     read = {"corpus": _corpus, "model": _model, "eval.json": _evaluation}[KINDS[kind].product]
     report = next((name for name in REPORTS if (folder / name).exists()), None)
     return {"product": KINDS[kind].product, "report": report, **read(folder)}
@@ -75,8 +75,8 @@ def _evaluation(folder: Path) -> dict[str, Any]:
     }
 
 
-def in_a_line(found: Mapping[str, Any]) -> str:
-    """The two or three numbers that say how a step went."""
+def format_facts(found: Mapping[str, Any]) -> str:
+    """Format the two or three most important numbers of a step in one line."""
     if found["product"] == "corpus":
         drawn = f", {found['samples']:,} samples drawn" if found["samples"] else ""
         return f"{found['rows'] or 0:,} rows{drawn}"
@@ -84,13 +84,14 @@ def in_a_line(found: Mapping[str, Any]) -> str:
         ends = [f"{name} {points[-1][1]:.4g}" for name, points in found["curves"].items()]
         return ", ".join([f"{found['steps'] or 0:,} steps", *ends[:2]])
     return "; ".join(
-        f"{source}: " + ", ".join(f"{name} {estimate(group, name)}" for name in EVALUATED[:2])
+        f"{source}: "
+        + ", ".join(f"{name} {format_estimate(group, name)}" for name in EVALUATED[:2])
         for source, group in found["groups"].items()
     )
 
 
-def estimate(group: Mapping[str, Any], name: str) -> str:
-    """A mean with its interval: shares in percent."""
+def format_estimate(group: Mapping[str, Any], name: str) -> str:
+    """Format a mean with its interval; shares in percent."""
     found = group.get(name)
     if found is None or found["value"] is None:
         return "–"
@@ -101,8 +102,8 @@ def estimate(group: Mapping[str, Any], name: str) -> str:
     return f"{value} ({form.format(found['low'])} to {form.format(found['high'])})"
 
 
-def clock(seconds: float | None) -> str:
-    """A duration in the unit that fits it."""
+def format_duration(seconds: float | None) -> str:
+    """Format a duration in seconds, minutes or hours."""
     if seconds is None:
         return "–"
     if seconds < 90:

@@ -1,7 +1,7 @@
-"""A pipeline on one page, and as tables on a terminal: what was made of what, and how it went.
+"""Show a pipeline on one HTML page, and as tables on a terminal: its steps and their results.
 
-The page holds everything it shows, runs no script and asks no network. It stands in the pipeline's
-directory and links to what is in it.
+The page is self-contained and runs no script. It is written to the pipeline's directory and links
+to the files there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from factory.core.files import write_atomic
-from factory.pipelines.facts import EVALUATED, clock, estimate, in_a_line
+from factory.pipelines.facts import EVALUATED, format_duration, format_estimate, format_facts
 from factory.recipe.pipeline import STEPS, PlannedStep
 from factory.report.page import HERE, environment, policy_hash
 
@@ -23,15 +23,16 @@ if TYPE_CHECKING:
 
 PAGE = "pipeline.html"
 WIDTH, HEIGHT, GAP_X, GAP_Y = 168, 46, 16, 34
-LANE = 14  # between the lines that pass by other layers, left of the boxes
+LANE = 14  # distance of the lines that pass other layers, to the left of the boxes
 SPARK_WIDTH, SPARK_HEIGHT = 120, 28
 
-Known = Mapping[str, Mapping[str, Any]]
+Steps = Mapping[str, Mapping[str, Any]]
+"""Step name → its record in pipeline.json."""
 
 
 def write_page(manifest: Mapping[str, Any], plan: Sequence[PlannedStep], directory: Path) -> Path:
-    """Write DIRECTORY/pipeline.html, of a pipeline in whatever state it is."""
-    known: Known = manifest["steps"]
+    """Write DIRECTORY/pipeline.html for a pipeline in any state; returns the page."""
+    known: Steps = manifest["steps"]
     style = (HERE / "report.css").read_text(encoding="utf-8")
     policy = (
         f"default-src 'none'; style-src {policy_hash(style)}; base-uri 'none'; form-action 'none'"
@@ -47,13 +48,15 @@ def write_page(manifest: Mapping[str, Any], plan: Sequence[PlannedStep], directo
             title=f"{manifest['name']} · pipeline",
             name=manifest["name"],
             state=manifest["state"],
-            seconds=clock(sum(known.get(step.name, {}).get("seconds", 0.0) for step in plan)),
-            graph=graph(plan, known),
-            steps=[_row(number, step, known) for number, step in enumerate(plan, 1)],
-            evaluations=list(_evaluations(plan, known)),
+            seconds=format_duration(
+                sum(known.get(step.name, {}).get("seconds", 0.0) for step in plan)
+            ),
+            graph=layout_graph(plan, known),
+            steps=[_step_row(number, step, known) for number, step in enumerate(plan, 1)],
+            evaluations=list(_evaluation_rows(plan, known)),
             metrics=EVALUATED,
-            trainings=list(_trainings(plan, known)),
-            corpora=list(_corpora(plan, known)),
+            trainings=list(_training_rows(plan, known)),
+            corpora=list(_corpus_rows(plan, known)),
         )
     )
     page = directory / PAGE
@@ -64,29 +67,29 @@ def write_page(manifest: Mapping[str, Any], plan: Sequence[PlannedStep], directo
 def print_pipeline(
     manifest: Mapping[str, Any], plan: Sequence[PlannedStep], console: Console
 ) -> None:
-    """The steps and what each came to; then the evaluations."""
+    """Print the steps with their results, then the evaluations."""
     from rich.table import Table
 
-    known: Known = manifest["steps"]
+    known: Steps = manifest["steps"]
     table = Table(title=manifest["name"], title_justify="left", box=None, pad_edge=False)
-    for column in ("step", "kind", "state", "time", "came to"):
+    for column in ("step", "kind", "state", "time", "result"):
         table.add_column(column, justify="right" if column == "time" else "left", overflow="fold")
     for number, step in enumerate(plan, 1):
-        row = _row(number, step, known)
-        table.add_row(step.name, step.kind, row["state"], row["time"], row["came_to"])
+        row = _step_row(number, step, known)
+        table.add_row(step.name, step.kind, row["state"], row["time"], row["result"])
     console.print(table)
-    found = list(_evaluations(plan, known))
+    found = list(_evaluation_rows(plan, known))
     if found:
         table = Table(box=None, pad_edge=False)
-        for column in ("evaluation", "of", "source", "prompts", *EVALUATED):
+        for column in ("evaluation", "model", "source", "prompts", *EVALUATED):
             table.add_column(column, overflow="fold")
         for row in found:
-            cells = (row["step"], row["of"], row["source"], f"{row['prompts']:,}")
+            cells = (row["step"], row["model"], row["source"], f"{row['prompts']:,}")
             table.add_row(*cells, *(row[name] for name in EVALUATED))
         console.print(table)
 
 
-def _row(number: int, step: PlannedStep, known: Known) -> dict[str, Any]:
+def _step_row(number: int, step: PlannedStep, known: Steps) -> dict[str, Any]:
     state = known.get(step.name, {})
     found = state.get("facts")
     links = [(f"{step.name}.yaml", "recipe"), (f"{step.name}.log", "log")] if state else []
@@ -99,30 +102,30 @@ def _row(number: int, step: PlannedStep, known: Known) -> dict[str, Any]:
         "title": step.step.title,
         "kind": step.kind,
         "state": state.get("state", "waiting"),
-        "time": clock(state.get("seconds")),
-        "came_to": in_a_line(found) if found else "",
+        "time": format_duration(state.get("seconds")),
+        "result": format_facts(found) if found else "",
         "version": state.get("output"),
         "inputs": [(name, version) for name, version in inputs.items()],
         "links": [(f"{STEPS}/{target}", text) for target, text in links],
     }
 
 
-def _evaluations(plan: Sequence[PlannedStep], known: Known) -> Iterator[dict[str, Any]]:
-    """A row for every source of every evaluation."""
-    for step, found in _facts(plan, known, "eval.json"):
+def _evaluation_rows(plan: Sequence[PlannedStep], known: Steps) -> Iterator[dict[str, Any]]:
+    """Yield a row for every source of every evaluation."""
+    for step, found in _select_facts(plan, known, "eval.json"):
         for source, group in found["groups"].items():
             yield {
                 "step": step.name,
-                "of": ", ".join(step.inputs) or found["model"],
+                "model": ", ".join(step.inputs) or found["model"],
                 "source": source,
                 "prompts": group["prompts"],
-                **{name: estimate(group, name) for name in EVALUATED},
+                **{name: format_estimate(group, name) for name in EVALUATED},
             }
 
 
-def _trainings(plan: Sequence[PlannedStep], known: Known) -> Iterator[dict[str, Any]]:
-    """A row for every curve of every training: where it began, where it ended, and the way."""
-    for step, found in _facts(plan, known, "model"):
+def _training_rows(plan: Sequence[PlannedStep], known: Steps) -> Iterator[dict[str, Any]]:
+    """Yield a row for every curve of every training: its first and last value, and a sparkline."""
+    for step, found in _select_facts(plan, known, "model"):
         for name, points in found["curves"].items():
             yield {
                 "step": step.name,
@@ -130,39 +133,40 @@ def _trainings(plan: Sequence[PlannedStep], known: Known) -> Iterator[dict[str, 
                 "metric": name,
                 "first": f"{points[0][1]:.4g}",
                 "last": f"{points[-1][1]:.4g}",
-                "line": spark(points),
+                "line": layout_sparkline(points),
                 "checkpoints": found["checkpoints"],
             }
 
 
-def _corpora(plan: Sequence[PlannedStep], known: Known) -> Iterator[dict[str, Any]]:
-    for step, found in _facts(plan, known, "corpus"):
+def _corpus_rows(plan: Sequence[PlannedStep], known: Steps) -> Iterator[dict[str, Any]]:
+    for step, found in _select_facts(plan, known, "corpus"):
         numbers = {name: found[name] for name in ("prompts", "samples", "kept", "rows", "tokens")}
         yield {"step": step.name, **numbers, "version": known[step.name]["output"]}
 
 
-def _facts(
-    plan: Sequence[PlannedStep], known: Known, product: str
+def _select_facts(
+    plan: Sequence[PlannedStep], known: Steps, product: str
 ) -> Iterator[tuple[PlannedStep, Mapping[str, Any]]]:
+    """Yield the finished steps that make `product`, with their facts."""
     for step in plan:
         found = known.get(step.name, {}).get("facts")
         if found and found["product"] == product:
             yield step, found
 
 
-def graph(plan: Sequence[PlannedStep], known: Known) -> dict[str, Any]:
-    """The steps as boxes in layers, each below all it needs, and the lines between them."""
+def layout_graph(plan: Sequence[PlannedStep], known: Steps) -> dict[str, Any]:
+    """Place the steps as boxes in layers, each below all it needs, with lines between them."""
     layer: dict[str, int] = {}
     for step in plan:
         needs = [layer[name] for name in step.needs if name in layer]
         layer[step.name] = max(needs, default=-1) + 1
     for step in plan:
         users = [layer[other.name] for other in plan if step.name in other.needs]
-        if not step.needs and users:  # it waits for nothing: beside the others its user takes of
+        if not step.needs and users:  # place it just above the first step that uses it
             layer[step.name] = min(users) - 1
     used = {name for step in plan for name in step.needs}
     rows: dict[int, list[str]] = defaultdict(list)
-    for step in sorted(plan, key=lambda step: step.name not in used):  # dead ends to the right
+    for step in sorted(plan, key=lambda step: step.name not in used):  # unused steps to the right
         rows[layer[step.name]].append(step.name)
     passing = [
         step.name
@@ -209,8 +213,8 @@ def graph(plan: Sequence[PlannedStep], known: Known) -> dict[str, Any]:
     }
 
 
-def spark(points: Sequence[tuple[int, float]]) -> dict[str, Any]:
-    """A curve as the points of a polyline, from edge to edge of its box."""
+def layout_sparkline(points: Sequence[tuple[int, float]]) -> dict[str, Any]:
+    """Scale a curve to the points of a polyline that fills its box."""
     xs, ys = [x for x, _ in points], [y for _, y in points]
     across, up = max(xs) - min(xs) or 1, max(ys) - min(ys) or 1
     places = [

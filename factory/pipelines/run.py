@@ -1,8 +1,9 @@
-"""`factory run`: the steps of a pipeline, one after another. Kill it anywhere and run it again.
+"""`factory run`: run the steps of a pipeline, one after another.
 
-Each step is a process of its own: torch, vLLM and numba do not share one well, what a step held is
-free when it ends, and a step that dies takes nothing with it. On one machine the steps contend for
-the same accelerators, so steps that do not need each other still take turns.
+It may be killed at any time and run again. Each step runs in a separate process: torch, vLLM and
+numba don't share a process well, all memory of a step is released when it ends, and a crash does
+not affect the pipeline. Independent steps don't run in parallel either, since they would compete
+for the same accelerators.
 """
 
 from __future__ import annotations
@@ -38,9 +39,15 @@ from factory.core.files import write_atomic
 from factory.core.process_tree import leashed
 from factory.core.run_dir import lock_directory
 from factory.core.stop_signals import interrupts
-from factory.pipelines.facts import clock, facts, in_a_line
+from factory.pipelines.facts import format_duration, format_facts, read_facts
 from factory.pipelines.page import write_page
-from factory.pipelines.state import PipelineState, Standing, settings, taken, version
+from factory.pipelines.state import (
+    PipelineState,
+    StepStatus,
+    content_version,
+    input_versions,
+    resolve_settings,
+)
 from factory.recipe.kinds import KINDS
 from factory.recipe.pipeline import STEPS, Pipeline, PlannedStep
 
@@ -49,8 +56,8 @@ if TYPE_CHECKING:
 
 TAIL_LINES = 20
 POLL_SECONDS = 0.2
-PATIENCE_SECONDS = 60.0
-"""How long the processes of a pipeline that was killed may take to end."""
+LOCK_TIMEOUT_SECONDS = 60.0
+"""How long the processes of a killed pipeline may take to end."""
 
 _ERRORS = {
     error.exit_code: error
@@ -67,8 +74,8 @@ _ERRORS = {
 }
 
 
-class Outcome(NamedTuple):
-    """What a pipeline came to: its record, the steps asked for, and its page."""
+class PipelineResult(NamedTuple):
+    """The manifest of a pipeline, the steps that were asked for, and the page."""
 
     manifest: dict[str, Any]
     steps: list[PlannedStep]
@@ -83,48 +90,48 @@ def run_pipeline(
     until: str | None = None,
     redo: Sequence[str] = (),
     dry: bool = False,
-) -> Outcome | None:
-    """Carry out every step that is not done, in order; with `until`, that one and what it needs.
+) -> PipelineResult | None:
+    """Run every step that is not done, in order; with `until`, only that step and what it needs.
 
-    Returns what the steps came to; None where `dry` only foretells what would be done.
+    `redo` names steps to run again, together with what depends on them. With `dry` nothing runs:
+    the plan is printed and None is returned.
 
     Raises RecipeError before anything runs, RunError for a step whose inputs changed since it was
-    done, the error of a step that failed, Stopped on Ctrl-C. The same command goes on after each.
+    done, the error of a failed step, and Stopped on Ctrl-C. Running the same command again resumes.
     """
     plan = recipe.plan(directory)
-    wanted = _wanted(plan, _known(until, plan, "--until"))
+    wanted = _select_steps(plan, _require_step(until, plan, "--until"))
     for name in redo:
-        _known(name, wanted, "--redo")
+        _require_step(name, wanted, "--redo")
     if dry:
-        _tell(PipelineState(directory), wanted, console)
+        _print_plan(PipelineState(directory), wanted, console)
         return None
     with lock_directory(directory), interrupts() as interrupted:
         run = PipelineState(directory)
         write_atomic(directory / "recipe.yaml", recipe.to_yaml())
         run.save(name=recipe.name, state="running")
         try:
-            with _after_others(directory / STEPS) as leash:
+            with _lock_steps(directory / STEPS) as leash:
                 moved = run.set_aside(redo, plan)
                 if moved:
-                    told = f"to be done anew: {', '.join(moved)}; what there was is in replaced/"
-                    _say(console, told)
-                for step, standing in _foretell(run, wanted):
-                    if standing.state == "refuse":
-                        raise _refusal(step, standing)
-                turn = _Turn(run, plan, console, leash, interrupted)
+                    _print(console, f"to run again: {', '.join(moved)}; old files are in replaced/")
+                for step, status in _predict(run, wanted):
+                    if status.state == "refuse":
+                        raise _refusal(step, status)
+                runner = _StepRunner(run, plan, console, leash, interrupted)
                 for number, step in enumerate(wanted, 1):
-                    turn.take(step, f"[{number}/{len(wanted)}] {step.name}")
+                    runner.run_step(step, f"[{number}/{len(wanted)}] {step.name}")
             run.save(state="done" if len(wanted) == len(plan) else "stopped", redo=[])
         finally:
             if run.manifest["state"] == "running":
                 run.save(state="stopped")
             page = write_page(run.manifest, plan, directory)
-    return Outcome(run.manifest, wanted, page)
+    return PipelineResult(run.manifest, wanted, page)
 
 
 @dataclass(frozen=True)
-class _Turn:
-    """What every step is carried out with, each in its turn."""
+class _StepRunner:
+    """Runs single steps of a pipeline. `leash` is the lock file that step processes inherit."""
 
     run: PipelineState
     plan: Sequence[PlannedStep]
@@ -132,53 +139,54 @@ class _Turn:
     leash: IO[str]
     interrupted: list[int]
 
-    def take(self, step: PlannedStep, title: str) -> None:
-        """Carry out one step, unless it is done."""
+    def run_step(self, step: PlannedStep, title: str) -> None:
+        """Run one step, unless it is done."""
         if self.interrupted:
             raise Stopped(self.run.directory)
-        standing = self.run.standing(step)
-        if standing.state == "refuse":
-            raise _refusal(step, standing)
-        if standing.state == "done":
-            _say(self.console, f"{title}: done before")
+        status = self.run.check(step)
+        if status.state == "refuse":
+            raise _refusal(step, status)
+        if status.state == "done":
+            _print(self.console, f"{title}: done before")
             return
-        why = f": {standing.why}" if standing.why else ""
-        _say(self.console, f"{title} ({step.kind}){why}; log {step.log}")
+        why = f": {status.why}" if status.why else ""
+        _print(self.console, f"{title} ({step.kind}){why}; log {step.log}")
         before = self.run.steps.get(step.name, {}).get("seconds", 0.0)
-        self._begin(step)
+        self._record_start(step)
         started = time.monotonic()
-        code = _carry_out(step, self.leash, self.interrupted)
-        took = time.monotonic() - started
-        made = version(step.product) if code == 0 else None
+        code = _run_process(step, self.leash, self.interrupted)
+        elapsed = time.monotonic() - started
+        made = content_version(step.product) if code == 0 else None
         if made is not None:
-            found = facts(step.kind, step.folder)
+            found = read_facts(step.kind, step.folder)
             state: dict[str, Any] = {"state": "done", "output": made, "facts": found}
-            _say(self.console, f"{title}: done in {clock(took)}; {in_a_line(found)}")
+            result = f"done in {format_duration(elapsed)}; {format_facts(found)}"
+            _print(self.console, f"{title}: {result}")
         else:
             state = {"state": "stopped" if self.interrupted else "failed", "exit": code}
-        self.run.note(step, **state, seconds=round(before + took, 1))
+        self.run.record(step, **state, seconds=round(before + elapsed, 1))
         if self.interrupted:
             raise Stopped(self.run.directory)
         if made is None:
             raise _failure(step, code)
 
-    def _begin(self, step: PlannedStep) -> None:
-        """Write down what is about to be done, before any of it."""
+    def _record_start(self, step: PlannedStep) -> None:
+        """Record a step's recipe and inputs before it starts."""
         write_atomic(step.file, step.recipe.to_yaml())
         known = self.run.steps.get(step.name, {})
-        self.run.note(
+        self.run.record(
             step,
             kind=step.kind,
             state="running",
-            recipe=settings(step),
-            inputs=taken(step),
+            recipe=resolve_settings(step),
+            inputs=input_versions(step),
             started_at=known.get("started_at", int(time.time())),
         )
         write_page(self.run.manifest, self.plan, self.run.directory)
 
 
-def _carry_out(step: PlannedStep, leash: IO[str], interrupted: list[int]) -> int:
-    """Run a step in a process of its own, to its end and that of all it started."""
+def _run_process(step: PlannedStep, leash: IO[str], interrupted: list[int]) -> int:
+    """Run a step in a separate process; returns its exit code once all its processes have ended."""
     command = shlex.split(step.step.launch) or [sys.executable]
     command += ["-m", "factory.cli", KINDS[step.kind].command]
     command += [str(step.file), "--run", str(step.folder)]
@@ -190,30 +198,30 @@ def _carry_out(step: PlannedStep, leash: IO[str], interrupted: list[int]) -> int
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for us to pass on
-            pass_fds=[leash.fileno()],  # held until the last of its processes has ended
+            start_new_session=True,  # so that Ctrl-C reaches the step only through this process
+            pass_fds=[leash.fileno()],  # keeps the lock until the step's last process has ended
         )
-    passed_on = 0
+    forwarded = 0
     while process.poll() is None:
-        for _ in interrupted[passed_on:]:
-            process.send_signal(signal.SIGTERM if passed_on else signal.SIGINT)
-            passed_on += 1
+        for _ in interrupted[forwarded:]:
+            process.send_signal(signal.SIGTERM if forwarded else signal.SIGINT)
+            forwarded += 1
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(POLL_SECONDS)
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # where the leash itself was killed
+        os.killpg(process.pid, signal.SIGKILL)  # in case the leash process itself was killed
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
-def _known(name: str | None, plan: Sequence[PlannedStep], flag: str) -> str | None:
+def _require_step(name: str | None, plan: Sequence[PlannedStep], flag: str) -> str | None:
     names = [step.name for step in plan]
     if name is not None and name not in names:
         raise RecipeError([Problem(flag, f"is {name!r}; the steps are {', '.join(names)}")])
     return name
 
 
-def _wanted(plan: Sequence[PlannedStep], until: str | None) -> list[PlannedStep]:
-    """The steps that `until` needs, itself the last; all without it."""
+def _select_steps(plan: Sequence[PlannedStep], until: str | None) -> list[PlannedStep]:
+    """Return `until` and the steps it needs, in order; all steps where it is None."""
     if until is None:
         return list(plan)
     names = {until}
@@ -223,64 +231,64 @@ def _wanted(plan: Sequence[PlannedStep], until: str | None) -> list[PlannedStep]
     return [step for step in plan if step.name in names]
 
 
-def _foretell(
+def _predict(
     run: PipelineState, plan: Sequence[PlannedStep]
-) -> Iterator[tuple[PlannedStep, Standing]]:
-    """What will become of every step, as far as can be known before the others are done."""
+) -> Iterator[tuple[PlannedStep, StepStatus]]:
+    """Yield the status of every step, as far as it is known before the other steps have run."""
     done: set[str] = set()
     for step in plan:
-        standing = run.standing(step, [name for name in step.inputs if name not in done])
-        if standing.state == "done":
+        status = run.check(step, [name for name in step.inputs if name not in done])
+        if status.state == "done":
             done.add(step.name)
-        yield step, standing
+        yield step, status
 
 
-def _tell(run: PipelineState, plan: Sequence[PlannedStep], console: Console) -> None:
-    """What would be done, in order, and why."""
-    for number, (step, standing) in enumerate(_foretell(run, plan), 1):
-        told = {
+def _print_plan(run: PipelineState, plan: Sequence[PlannedStep], console: Console) -> None:
+    """Print what would run, in order, and why."""
+    for number, (step, status) in enumerate(_predict(run, plan), 1):
+        action = {
             "done": "done",
-            "start": standing.why or "to be done",
+            "start": status.why or "to run",
             "refuse": f"refused without --redo {step.name}: its inputs changed",
-        }[standing.state]
+        }[status.state]
         of = f" of {', '.join(step.inputs)}" if step.inputs else ""
         after = f", after {', '.join(step.step.after)}" if step.step.after else ""
-        _say(console, f"{number:>3} {step.name} ({step.kind}{of}{after}): {told}")
-    _say(console, "One at a time, also those that do not need each other: they share one machine.")
+        _print(console, f"{number:>3} {step.name} ({step.kind}{of}{after}): {action}")
+    _print(console, "Steps run one at a time, even independent ones: they share one machine.")
 
 
-def _refusal(step: PlannedStep, standing: Standing) -> RunError:
+def _refusal(step: PlannedStep, status: StepStatus) -> RunError:
     return RunError(
-        f"step {step.name}: what it takes of other steps is not what it was made of:\n"
-        f"{standing.why}\nSet those back, or do it and what follows from it anew: "
-        f"--redo {step.name} (what there is moves to {step.pipeline / 'replaced'})."
+        f"step {step.name}: its inputs have changed since it ran:\n"
+        f"{status.why}\nRestore them, or run this step and all that depend on it again with "
+        f"--redo {step.name} (the old files move to {step.pipeline / 'replaced'})."
     )
 
 
 def _failure(step: PlannedStep, code: int) -> FactoryError:
-    """The error of a step that failed, of the kind its exit code stands for."""
+    """Return the error of a failed step, of the class that its exit code stands for."""
     lines = step.log.read_text(encoding="utf-8", errors="replace").splitlines()
     tail = "\n".join(f"  {line}" for line in lines[-TAIL_LINES:])
     how = f"ended with exit code {code}"
     if code == 0:
-        how = f"ended well but made no {step.product.name}"
+        how = f"ended without an error but wrote no {step.product.name}"
     elif code > 128:
-        how = f"was ended by signal {code - 128}"
+        how = f"was killed by signal {code - 128}"
         how += " (SIGKILL: out of memory?)" * (code == 128 + signal.SIGKILL)
-    told = (
+    message = (
         f"step {step.name} {how}. The end of {step.log}:\n{tail}\n"
-        "What it finished is kept: once that is mended, the same command goes on; "
-        f"--redo {step.name} does it anew."
+        "What it finished is kept. Fix the cause and run the same command to resume, or start the "
+        f"step from scratch with --redo {step.name}."
     )
     if code == RecipeError.exit_code:
-        return RecipeError([Problem(str(step.file), told)])
-    return _ERRORS.get(code, FactoryError)(told)
+        return RecipeError([Problem(str(step.file), message)])
+    return _ERRORS.get(code, FactoryError)(message)
 
 
 @contextlib.contextmanager
-def _after_others(steps: Path) -> Iterator[IO[str]]:
-    """The lock that steps hold, once the last process of a pipeline that was killed has ended."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+def _lock_steps(steps: Path) -> Iterator[IO[str]]:
+    """Take the lock that step processes hold; waits until those of a killed pipeline have ended."""
+    deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
     while True:
         try:
             lock = lock_directory(steps)
@@ -293,5 +301,5 @@ def _after_others(steps: Path) -> Iterator[IO[str]]:
         yield lock
 
 
-def _say(console: Console, line: str) -> None:
+def _print(console: Console, line: str) -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""A policy's course over its steps: rewards, length (R1's figure 3), entropy, KL, time."""
+"""Figures of a policy over its steps: rewards, length (R1's figure 3), entropy, KL, time."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ NAME = "curves"
 
 _PANELS: Sequence[tuple[str, str, str, Mapping[str, str]]] = (
     ("length", "Length of a completion", "tokens", {"completions/mean_length": "mean"}),
-    ("entropy", "Entropy", "nats a token", {"entropy": "entropy"}),
-    ("kl", "Divergence from the reference model", "nats a token", {"kl": "KL"}),
+    ("entropy", "Entropy", "nats per token", {"entropy": "entropy"}),
+    ("kl", "Divergence from the reference model", "nats per token", {"kl": "KL"}),
     (
         "shares",
-        "Groups and completions that teach nothing",
+        "Groups and tokens without a gradient",
         "share",
         {
             "frac_reward_zero_std": "groups without signal",
-            "cut": "completions cut off",
+            "cut": "completions truncated",
             "clip_ratio/region_mean": "tokens clipped",
         },
     ),
     (
         "time",
-        "Where a step's time goes",
+        "Time of a step by phase",
         "seconds",
         {
             "time/rollout": "rollout",
@@ -41,13 +41,13 @@ _PANELS: Sequence[tuple[str, str, str, Mapping[str, str]]] = (
 
 
 def write_curves(run: Path) -> Path:
-    """RUN/curves.html, and the figures as JSON and PNG beside it; returns the page."""
+    """Write RUN/curves.html, and the figures as JSON and PNG; returns the page."""
     lines = [line for line in read_lines(run / "log.jsonl") if "loss" in line]
-    return write_training_figures(f"{run.name} · training", curves(lines), run, NAME)
+    return write_training_figures(f"{run.name} · training", build_curves(lines), run, NAME)
 
 
-def curves(lines: Sequence[Mapping[str, Any]]) -> list[Figure]:
-    """The figures that the log has numbers for."""
+def build_curves(lines: Sequence[Mapping[str, Any]]) -> list[Figure]:
+    """Return the figures that the log has numbers for."""
     parts = {
         key: key.split("/")[1]
         for line in lines
@@ -69,7 +69,7 @@ def curves(lines: Sequence[Mapping[str, Any]]) -> list[Figure]:
 
 
 def _figure(name: str, title: str, unit: str, rows: list[dict[str, Any]]) -> Figure:
-    """Every step as a faint point, and the mean of ten steps as a line."""
+    """Build a chart with a faint point per step, and the mean of the last ten steps as a line."""
     x = {"field": "step", "type": "quantitative", "title": "step"}
     color = {"field": "line", "type": "nominal", "legend": {"orient": "top", "title": None}}
     y = {"type": "quantitative", "title": unit}
@@ -95,4 +95,5 @@ def _figure(name: str, title: str, unit: str, rows: list[dict[str, Any]]) -> Fig
             },
         ],
     }
-    return Figure(name, title, "Points are steps, lines the mean of the last ten.", [spec], rows)
+    note = "Points are single steps, lines the mean of the last ten."
+    return Figure(name, title, note, [spec], rows)

@@ -1,7 +1,7 @@
-"""A corpus's Parquet files → datasets of tokens, checked before a model is loaded.
+"""Tokenize a corpus's Parquet files, and check them before a model is loaded.
 
-Tokens are written once, to files beside the checkpoints that are mapped into memory: any row can be
-reached without holding all. A streamed corpus is tokenized as it is trained on instead.
+Tokens are written once, to memory-mapped files in the training's directory, so that any row can be
+read without loading all. A streamed corpus is tokenized during training instead.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from factory.core.errors import ModelError, SourceError
 from factory.core.files import storage_error, write_atomic
 from factory.core.nouns import Message, as_messages
 from factory.export.export import corpus_shards, split_of
-from factory.export.gate import Gate, Refusal
+from factory.export.gate import Gate, RowFault
 from factory.export.target import Target
 from factory.train.tokens import TURNS, tokenize
 
 BATCH_ROWS = 256
 GATE_ROWS = 512
-"""Rows whose tokens the gate looks at before anything else; all rows are rendered anyway."""
+"""Rows whose tokens the gate checks before the training; all rows are rendered later anyway."""
 
 HELD_OUT = ("validation", "test")
 
@@ -33,20 +33,20 @@ Row = tuple[str, list[Message]]
 
 
 @dataclass
-class Count:
-    """What became of a split's rows."""
+class TokenCount:
+    """Row and token counts of a split."""
 
-    rows: int = 0
-    tokens: int = 0
-    learnt: int = 0  # of those, the assistant's
-    overlong: int = 0
-    longest: int = 0  # tokens of the longest row, left out or not
+    rows: int = 0  # rows that fit
+    tokens: int = 0  # of those rows
+    learnt: int = 0  # tokens under the loss
+    overlong: int = 0  # rows that don't fit
+    longest: int = 0  # tokens of the longest row, fitting or not
 
 
 def find_shards(data: Path) -> dict[str, list[Path]]:
-    """The Parquet files of a corpus by split: train, and validation where there is one.
+    """Return the Parquet files of a corpus by split: train, and validation if there is one.
 
-    Raises SourceError for a folder that holds no corpus, RunError for a run without one.
+    Raises SourceError for a folder without a corpus, RunError for a run without one.
     """
     if (data / "run.json").exists():
         files = corpus_shards(data)
@@ -55,7 +55,7 @@ def find_shards(data: Path) -> dict[str, list[Path]]:
     if not files:
         raise SourceError(
             f"{data} holds no corpus: there is no Parquet file in it. Name the directory of a "
-            "finished `factory build`, or a folder of Parquet files with a column `messages`."
+            "finished run, or a folder of Parquet files with a column `messages`."
         )
     found: dict[str, list[Path]] = {}
     for file in files:
@@ -64,7 +64,7 @@ def find_shards(data: Path) -> dict[str, list[Path]]:
         found.setdefault(split, []).append(file)
     found = {split: files for split, files in found.items() if count_rows(files)}
     if "train" not in found:
-        raise SourceError(f"{data} holds no row to train on; `factory show` says where they went")
+        raise SourceError(f"{data} holds no row to train on; `factory show` shows what was dropped")
     return found
 
 
@@ -79,19 +79,20 @@ def _check_columns(file: Path) -> None:
     if "messages" not in columns:
         raise SourceError(
             f"{file} has no column `messages` (it has {', '.join(columns)}). A row's `messages` is "
-            "a list of {role, content}, the last one the assistant's; `factory build` writes it."
+            "a list of {role, content} that ends with an assistant's turn, as `factory build` "
+            "writes it."
         )
 
 
 def count_rows(files: Iterable[Path]) -> int:
-    """How many rows the files hold, by their footers."""
+    """Return the number of rows in the files, from their footers."""
     import pyarrow.parquet as pq
 
     return sum(pq.read_metadata(file).num_rows for file in files)
 
 
 def read_rows(files: Sequence[Path]) -> Iterator[Row]:
-    """Every row's id and messages. Raises SourceError for one that nothing can be learnt of."""
+    """Yield every row's id and messages. Raises SourceError for one without an assistant's turn."""
     import pyarrow.parquet as pq
 
     for file in files:
@@ -102,50 +103,55 @@ def read_rows(files: Sequence[Path]) -> Iterator[Row]:
                 for row in batch.to_pylist():
                     name = row.get("id") or f"{file.name}:{number}"
                     number += 1
-                    yield name, _conversation(name, row["messages"])
+                    yield name, _parse_messages(name, row["messages"])
 
 
-def _conversation(name: str, messages: Any) -> list[Message]:
+def _parse_messages(name: str, messages: Any) -> list[Message]:
     if not messages or messages[-1]["role"] != "assistant" or not messages[-1]["content"]:
         raise SourceError(
             f"row {name}: its messages do not end with an assistant's turn, so there is nothing to "
-            "learn; leave such rows out of the corpus"
+            "train on; leave such rows out of the corpus"
         )
     return list(as_messages(messages))
 
 
 def check_rows(files: Sequence[Path], target: Target, limit: int = GATE_ROWS) -> int:
-    """Look at the first rows' tokens. Raises ModelError where the model would not learn them."""
+    """Check the tokens of the first `limit` rows; returns their number.
+
+    Raises ModelError where training on them would go wrong.
+    """
     gate, checked = Gate(target, TURNS), 0
     for name, messages in islice(read_rows(files), limit):
-        refusal = gate.check(name, messages)
-        if refusal is not None:
-            raise _refused(refusal)
+        fault = gate.check(name, messages)
+        if fault is not None:
+            raise _error_of(fault)
         checked += 1
     return checked
 
 
-def _refused(refusal: Refusal) -> ModelError:
+def _error_of(fault: RowFault) -> ModelError:
     return ModelError(
-        f"training refused, nothing was trained: row {refusal.row_id}: {refusal.detail}\n"
-        f"  rendered: {refusal.rendered[-300:]!r}\n"
+        f"training refused, nothing was trained: row {fault.row_id}: {fault.detail}\n"
+        f"  rendered: {fault.rendered[-300:]!r}\n"
         "  remedy: name a template that fits the tokenizer (template: chatml or plain, or a Jinja "
         "file) and the token that ends a turn (eos:)"
     )
 
 
-def token_rows(files: Sequence[Path], target: Target, count: Count) -> Iterator[dict[str, Any]]:
-    """Every row that fits as `input_ids` and `labels`; what became of all is told to `count`."""
+def tokenize_rows(
+    files: Sequence[Path], target: Target, count: TokenCount
+) -> Iterator[dict[str, Any]]:
+    """Yield every row that fits as `input_ids` and `labels`; updates `count`."""
     rows = read_rows(files)
     while batch := list(islice(rows, BATCH_ROWS)):
         try:
             tokenized = tokenize([messages for _, messages in batch], target)
         except (TemplateError, TypeError, ValueError):
-            refusals = (Gate(target, TURNS).check(*row) for row in batch)
-            found = next((refusal for refusal in refusals if refusal is not None), None)
+            faults = (Gate(target, TURNS).check(*row) for row in batch)
+            found = next((fault for fault in faults if fault is not None), None)
             if found is None:
                 raise
-            raise _refused(found) from None
+            raise _error_of(found) from None
         for tokens in tokenized:
             length = len(tokens.ids)
             count.longest = max(count.longest, length)
@@ -158,39 +164,45 @@ def token_rows(files: Sequence[Path], target: Target, count: Count) -> Iterator[
             yield {"input_ids": tokens.ids, "labels": tokens.labels}
 
 
-def prepare(files: Sequence[Path], target: Target, out: Path) -> Count:
-    """Write a split's tokens to `out`, an Arrow file, unless it is there; tell what it holds."""
+def write_tokens(files: Sequence[Path], target: Target, out: Path) -> TokenCount:
+    """Write a split's tokens to `out`, an Arrow file, unless it exists; returns its counts."""
     import pyarrow as pa
 
-    told = out.with_suffix(".json")
-    if out.exists() and told.exists():
-        return Count(**json.loads(told.read_text(encoding="utf-8")))
+    saved = out.with_suffix(".json")
+    if out.exists() and saved.exists():
+        return TokenCount(**json.loads(saved.read_text(encoding="utf-8")))
     schema = pa.schema([(name, pa.list_(pa.int32())) for name in ("input_ids", "labels")])
-    count, scratch = Count(), out.with_suffix(".tmp")
+    count, scratch = TokenCount(), out.with_suffix(".tmp")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with pa.OSFile(str(scratch), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
-            rows = token_rows(files, target, count)
+            rows = tokenize_rows(files, target, count)
             while batch := list(islice(rows, BATCH_ROWS)):
                 writer.write_table(pa.Table.from_pylist(batch, schema=schema))
         scratch.rename(out)
     except OSError as error:
         raise storage_error(out, error) from error
-    write_atomic(told, json.dumps(asdict(count)))
+    write_atomic(saved, json.dumps(asdict(count)))
     return count
 
 
-def stream(files: Sequence[Path], target: Target, overlong: str) -> Iterator[dict[str, Any]]:
-    """Rows as they are needed; one that does not fit is met in the middle of the training."""
-    count = Count()
-    for row in token_rows(files, target, count):
+def stream_rows(files: Sequence[Path], target: Target, overlong: str) -> Iterator[dict[str, Any]]:
+    """Yield tokenized rows as they are needed.
+
+    Raises ModelError when a row that doesn't fit comes up, unless `overlong` is "drop".
+    """
+    count = TokenCount()
+    for row in tokenize_rows(files, target, count):
         if overlong == "fail":
             refuse_overlong(count, target, overlong)
         yield row
 
 
-def refuse_overlong(count: Count, target: Target, overlong: str) -> None:
-    """Rows that do not fit are never cut. Raises ModelError if they may not be left out either."""
+def refuse_overlong(count: TokenCount, target: Target, overlong: str) -> None:
+    """Raise ModelError for rows that don't fit, unless `overlong` is "drop" and some rows fit.
+
+    Rows are never truncated.
+    """
     if not count.overlong and count.rows:
         return
     facts = (
@@ -199,6 +211,6 @@ def refuse_overlong(count: Count, target: Target, overlong: str) -> None:
     )
     if overlong == "fail" or not count.rows:
         raise ModelError(
-            f"{facts}. Leave them out with overlong: drop, or raise max_length where the model's "
-            "context and the memory allow."
+            f"{facts}. Leave them out with overlong: drop, or raise max_length if the model's "
+            "context and the memory allow it."
         )

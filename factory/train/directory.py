@@ -1,14 +1,14 @@
-"""A training's directory: what was trained so far, and the promise that it can go on.
+"""A training's directory: its state, from which an interrupted training resumes.
 
     runs/<name>/
       recipe.yaml  train.json     resolved recipe; settings, versions, state, metrics (atomic, last)
-      checkpoints/checkpoint-N/   what a killed training goes on from
-      log.jsonl                   a line a logged step: loss, learning rate, tokens, seconds, …
-      samples.jsonl               texts sampled in between, where a trainer samples
-      scratch/                    tokens of the data, while they are needed
+      checkpoints/checkpoint-N/   a killed training resumes from the newest complete one
+      log.jsonl                   one line per logged step: loss, learning rate, tokens, seconds, …
+      samples.jsonl               texts sampled during training, by trainers that sample
+      scratch/                    tokens of the data, deleted when the training is done
       model/                      the result: safetensors, tokenizer, chat template (by a rename)
 
-In a training of several processes only the first writes; the others read.
+In a training of several processes, only the first one writes.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ FORMAT = 1
 
 
 def rank() -> int:
-    """Which of a launch's processes this is (torchrun and accelerate set RANK); 0 when alone."""
+    """Return the rank of this process (torchrun and accelerate set RANK); 0 for a single one."""
     return int(os.environ.get("RANK", "0"))
 
 
 class TrainDir:
-    """One training's directory, opened for writing by exactly one process of one launch."""
+    """A training's directory, opened for writing by only one process of one launch."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -63,18 +63,18 @@ class TrainDir:
 
     @property
     def scratch(self) -> Path:
-        """What a trainer makes of its data to read it quickly; gone when the training is done."""
+        """Tokenized data, deleted when the training is done."""
         return self.path / "scratch"
 
     def begin(self, recipe: Training) -> None:
-        """Write down what is about to be done. Raises RunError where it is another training."""
+        """Record the start of a training. Raises RunError if another one was started here."""
         if not self.is_main:
             return
         settings = recipe.identity()
         if self.newest_checkpoint() is not None or self.model.exists():
             self._refuse_another(settings, recipe.amount())
         elif self.manifest.get("settings") != settings:
-            # It went wrong before anything was trained: the recipe may be mended.
+            # Nothing has been trained yet, so the recipe may change.
             shutil.rmtree(self.scratch, ignore_errors=True)
         write_atomic(self.path / "recipe.yaml", recipe.to_yaml())
         self.save_manifest(
@@ -95,23 +95,23 @@ class TrainDir:
             write_atomic(self.path / TRAINING, json.dumps(self.manifest, indent=2) + "\n")
 
     def log(self, step: int, **metrics: Any) -> None:
-        """One line of log.jsonl; `seconds` count from the start of this process."""
+        """Append a line to log.jsonl; `seconds` count from the start of this process."""
         if self.is_main:
             seconds = round(time.monotonic() - self.started, 2)
             append_line(self.path / "log.jsonl", {"step": step, "seconds": seconds, **metrics})
 
     def sample(self, step: int, **fields: Any) -> None:
-        """One sampled text of samples.jsonl."""
+        """Append a sampled text to samples.jsonl."""
         if self.is_main:
             append_line(self.path / "samples.jsonl", {"step": step, **fields})
 
     def newest_checkpoint(self) -> Path | None:
-        """The newest checkpoint that is whole; None where training starts from the beginning."""
+        """Return the newest complete checkpoint; None where there is none."""
         found = sorted(self.checkpoints.glob("checkpoint-*"), key=checkpoint_step, reverse=True)
         return next((folder for folder in found if _is_whole(folder)), None)
 
     def resume(self) -> Path | None:
-        """The checkpoint to go on from; what was logged after it is forgotten, it comes again."""
+        """Return the checkpoint to resume from. Deletes later checkpoints and log lines."""
         newest = self.newest_checkpoint()
         if self.is_main:
             step = checkpoint_step(newest) if newest else 0
@@ -119,12 +119,12 @@ class TrainDir:
                 if checkpoint_step(folder) > step:
                     shutil.rmtree(folder)
             for name in ("log.jsonl", "samples.jsonl"):
-                _forget_after(self.path / name, step)
+                _truncate_log(self.path / name, step)
         return newest
 
     @contextmanager
     def result(self) -> Iterator[Path]:
-        """A folder to write the resulting model into; it appears as model/ whole, or not at all."""
+        """Yield a folder for the resulting model; it becomes model/ complete or not at all."""
         partial = self.path / "model.partial"
         try:
             if self.is_main:
@@ -138,11 +138,11 @@ class TrainDir:
             raise storage_error(self.model, error) from error
 
     def finish(self, metrics: Mapping[str, Any], recipe: Training) -> None:
-        """The manifest, last; the checkpoints go unless the recipe retains them."""
+        """Record the end of a training; deletes the checkpoints unless the recipe retains them."""
         if not self.is_main:
             return
         if not (self.model / "config.json").is_file():
-            raise RunError(f"{self.model} holds no model: the trainer returned without writing it")
+            raise RunError(f"{self.model} holds no model: the trainer returned without writing one")
         self.save_manifest(
             state="done",
             recipe=recipe.fingerprint(),
@@ -154,7 +154,7 @@ class TrainDir:
             shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def close(self) -> None:
-        """Let go of the directory."""
+        """Release the lock on the directory."""
         if self._lock is not None:
             self._lock.close()
 
@@ -165,9 +165,11 @@ class TrainDir:
         self.close()
 
     def _refuse_another(self, settings: Mapping[str, Any], amount: Mapping[str, float]) -> None:
-        """Weights trained otherwise are another model: name what differs, touch nothing."""
+        """Raise RunError that lists the differing settings: other settings give another model."""
         if not self.manifest:
-            raise RunError(f"{self.path} holds a model that nothing tells of; name another (--run)")
+            raise RunError(
+                f"{self.path} holds a model without a train.json; choose another directory (--run)"
+            )
         was = self.manifest["settings"]
         differing = [
             f"  {key}: {was.get(key)!r} there, {settings.get(key)!r} in the recipe"
@@ -184,36 +186,38 @@ class TrainDir:
             listing = "\n".join(differing)
             raise RunError(
                 f"{self.path} holds a training with other settings:\n{listing}\n"
-                "Set them back, or train anew with --run DIR. (steps and epochs may grow.)"
+                "Restore them, or train in another directory with --run DIR. (steps and epochs may "
+                "grow.)"
             )
         if self.manifest["state"] == "done" and self.newest_checkpoint() is None:
             raise RunError(
-                f"{self.path} is done and its checkpoints are gone, so it cannot go on to "
-                f"{dict(amount)}. Train anew with --run DIR; checkpoint.retain: true keeps them."
+                f"{self.path} is done and its checkpoints are gone, so it cannot continue to "
+                f"{dict(amount)}. Train in another directory with --run DIR; checkpoint.retain: "
+                "true keeps the checkpoints."
             )
 
 
 def read_train_manifest(path: Path) -> dict[str, Any]:
-    """train.json, or an empty mapping for a new directory. Raises RunError where it is unusable."""
+    """Read train.json; an empty mapping for a new directory. Raises RunError if it is unusable."""
     if (path / "run.json").exists():
-        raise RunError(f"{path} is the directory of a build; name another with --run")
-    return read_versioned(path / TRAINING, FORMAT, "Train anew in another directory (--run DIR).")
+        raise RunError(f"{path} is the directory of a build; choose another with --run")
+    return read_versioned(path / TRAINING, FORMAT, "Train in another directory (--run DIR).")
 
 
 def is_finished(recipe: Training, path: Path) -> bool:
-    """True if this very recipe was carried through here."""
+    """Return True if a training with this recipe has finished here."""
     manifest = read_train_manifest(path)
     return manifest.get("state") == "done" and manifest.get("recipe") == recipe.fingerprint()
 
 
 def checkpoint_step(folder: Path) -> int:
-    """7 of checkpoint-7."""
+    """Return the step of a checkpoint's folder: 7 for checkpoint-7; -1 for another name."""
     number = folder.name.rpartition("-")[2]
     return int(number) if number.isdigit() else -1
 
 
 def _is_whole(checkpoint: Path) -> bool:
-    """True if its trainer_state.json, which trainers write last and in place, is whole."""
+    """Return True if its trainer_state.json is complete; trainers write that file last."""
     try:
         state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -221,7 +225,7 @@ def _is_whole(checkpoint: Path) -> bool:
     return isinstance(state, dict) and state.get("global_step") == checkpoint_step(checkpoint)
 
 
-def _forget_after(log: Path, step: int) -> None:
+def _truncate_log(log: Path, step: int) -> None:
     rows = read_lines(log)
     if not log.exists() or (rows and rows[-1]["step"] <= step):
         return

@@ -1,4 +1,4 @@
-"""One trainer's run, whatever its kind: from the newest checkpoint, logged, stoppable."""
+"""Run a trainer of any kind: resume from the newest checkpoint, log, stop on a signal."""
 
 from __future__ import annotations
 
@@ -14,26 +14,31 @@ if TYPE_CHECKING:
 
 
 def fit(trainer: Any, run: TrainDir, console: Console) -> dict[str, Any]:
-    """Train to the end. Returns the trainer's closing metrics.
+    """Train to the end. Returns the trainer's final metrics.
 
-    Raises TrainError for a loss that is no number, and Stopped on Ctrl-C: a checkpoint is left.
+    Raises TrainError for a loss that isn't finite, and Stopped on Ctrl-C after saving a checkpoint.
     """
     from transformers.trainer_callback import PrinterCallback
 
-    from factory.train.callbacks import Complete, Log, StopOnSignal, Tell
+    from factory.train.callbacks import (
+        LogWriter,
+        ProgressPrinter,
+        StopOnSignal,
+        TrainingComplete,
+    )
 
     newest = run.resume()
     if newest is not None and run.is_main:
-        console.print(f"going on from {newest}", highlight=False, markup=False)
+        console.print(f"resuming from {newest}", highlight=False, markup=False)
     trainer.remove_callback(PrinterCallback)
     if run.is_main:
-        trainer.add_callback(Tell(console))
+        trainer.add_callback(ProgressPrinter(console))
     with interrupts(first_only=True) as caught:
         trainer.add_callback(StopOnSignal(caught))
-        trainer.add_callback(Log(run))  # after whatever may ask for a checkpoint
+        trainer.add_callback(LogWriter(run))  # after all callbacks that may request a checkpoint
         try:
             output = trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
-        except Complete:
+        except TrainingComplete:
             return {}
     if caught:
         raise Stopped(run.path)

@@ -1,8 +1,9 @@
-"""Preference pairs made by a judge from a run's samples, to train a helpfulness model on.
+"""Make preference pairs of a run's samples by a judge model, to train a reward model on.
 
-As R1 made its 66,000 (v2): every pair is compared four times with the order of the two drawn at
-random, kept only if the mean difference is more than one point, and of similar length, so that the
-model learns no taste for length. What was compared is on disk at once: a killed run goes on.
+This follows R1's 66,000 pairs (v2): a judge compares every pair four times, in random order. A pair
+is kept only if the mean difference exceeds one point, and if the lengths are similar, so that the
+reward model does not learn to prefer long texts. Every comparison is written at once, so a killed
+run resumes.
 """
 
 from __future__ import annotations
@@ -29,22 +30,24 @@ from filters.base import Ask
 from filters.judges.equivalence import as_data, filled_in, said_last
 
 MAX_TEXT = 20_000
-_TOGETHER = 32
-"""Pairs compared before what is known of them is written down."""
+_CHUNK = 32
+"""Pairs compared before the results are written."""
 
-Outcome = Literal["kept", "close", "unread"]
+PairOutcome = Literal["kept", "close", "unread"]
 
 
 class Pairing(Strict):
     """How pairs are drawn and which are kept. The defaults are R1's where it published them."""
 
-    per_prompt: int = Field(1, ge=1, description="Pairs of one prompt's samples, at most.")
-    comparisons: int = Field(4, ge=2, multiple_of=2, description="Of each pair; half each way.")
-    margin: float = Field(1.0, ge=0, description="The mean difference must be more than this.")
-    length_ratio: float = Field(
-        1.5, ge=1, description="The longer response has at most so many times the tokens."
+    per_prompt: int = Field(1, ge=1, description="Maximum number of pairs per prompt.")
+    comparisons: int = Field(
+        4, ge=2, multiple_of=2, description="Comparisons per pair, half of them in each order."
     )
-    seed: int = Field(0, ge=0, description="Of which samples are paired, and in which order.")
+    margin: float = Field(1.0, ge=0, description="The mean grade difference must be larger.")
+    length_ratio: float = Field(
+        1.5, ge=1, description="Maximum ratio of the two responses' token counts."
+    )
+    seed: int = Field(0, ge=0, description="Random seed for the choice and the order of pairs.")
 
 
 class Candidate(NamedTuple):
@@ -56,11 +59,11 @@ class Candidate(NamedTuple):
 
 
 def make_pairs(run: Path, ask: Ask, out: Path, pairing: Pairing | None = None) -> dict[str, int]:
-    """Write OUT (JSON lines: prompt, chosen, rejected, …) and return what became of the pairs.
+    """Write OUT (JSON lines: prompt, chosen, rejected, …); returns the pairs counted by outcome.
 
-    `ask` should sample (temperature above 0): the comparisons of a pair are else two, said twice.
-    Samples that a filter other than correctness drops are not paired. OUT.compared.jsonl holds
-    every comparison; what stands there is not asked again.
+    `ask` should sample with a temperature above 0, or repeated comparisons give equal grades.
+    Samples dropped by a filter other than correctness are not paired. OUT.compared.jsonl stores
+    every comparison; stored ones are not repeated. Raises RunError where no pair can be drawn.
     """
     pairing = pairing or Pairing()
     samples = _samples(run)
@@ -74,13 +77,13 @@ def make_pairs(run: Path, ask: Ask, out: Path, pairing: Pairing | None = None) -
     candidates = list(draw_pairs(samples, pairing))
     if not candidates:
         raise RunError(
-            f"{run} has no two samples of one prompt that could be paired; it needs samples "
-            "without defects, of lengths that differ by at most "
-            f"{pairing.length_ratio:g} times"
+            f"{run} has no two samples of one prompt that can be paired; they must not be dropped "
+            "by filters other than correctness, and the longer one may have at most "
+            f"{pairing.length_ratio:g} times the tokens of the shorter"
         )
     texts = {row["sample_id"]: row for row in samples.iter_rows(named=True)}
     missing = [pair for pair in candidates if pair not in known]
-    for chunk in _chunks(missing, _TOGETHER):
+    for chunk in _chunks(missing, _CHUNK):
         for pair, grades in zip(chunk, _compare(chunk, texts, ask, pairing), strict=True):
             row = {**pair._asdict(), "grades": grades, "settings": settings}
             append_line(compared, row)
@@ -89,7 +92,7 @@ def make_pairs(run: Path, ask: Ask, out: Path, pairing: Pairing | None = None) -
     outcomes: Counter[str] = Counter()
     lines = []
     for pair in candidates:
-        outcome, difference = settle(known[pair]["grades"], pairing)
+        outcome, difference = decide_pair(known[pair]["grades"], pairing)
         outcomes[outcome] += 1
         if outcome == "kept":
             ids = (pair.first, pair.second) if difference > 0 else (pair.second, pair.first)
@@ -102,8 +105,10 @@ def make_pairs(run: Path, ask: Ask, out: Path, pairing: Pairing | None = None) -
 
 
 def draw_pairs(samples: pl.DataFrame, pairing: Pairing) -> Iterator[Candidate]:
-    """Pairs of each prompt's samples (columns prompt_id, sample_id, text, n_tokens), seeded by the
-    prompt, so that more samples of one change nothing for another."""
+    """Draw pairs of each prompt's samples (columns prompt_id, sample_id, text, n_tokens).
+
+    Each prompt has its own random state, so that more samples of one prompt don't affect another.
+    """
     for (prompt_id,), group in samples.group_by("prompt_id", maintain_order=True):
         rows = group.sort("sample_id").select("sample_id", "text", "n_tokens").rows()
         fitting = [
@@ -115,8 +120,13 @@ def draw_pairs(samples: pl.DataFrame, pairing: Pairing) -> Iterator[Candidate]:
         yield from fitting[: pairing.per_prompt]
 
 
-def settle(grades: Sequence[Sequence[int] | None], pairing: Pairing) -> tuple[Outcome, float]:
-    """What becomes of a pair, and the mean of the first's grade less the second's."""
+def decide_pair(
+    grades: Sequence[Sequence[int] | None], pairing: Pairing
+) -> tuple[PairOutcome, float]:
+    """Return the outcome of a pair, and the mean of the first grade minus the second.
+
+    The outcome is "unread" if any reply had no readable grades.
+    """
     read = [grade for grade in grades if grade is not None]
     if len(read) < len(grades):
         return "unread", 0.0
@@ -125,7 +135,7 @@ def settle(grades: Sequence[Sequence[int] | None], pairing: Pairing) -> tuple[Ou
 
 
 def read_grades(reply: str) -> tuple[int, int] | None:
-    """The grades on a reply's last line; None unless it is exactly the JSON asked for.
+    """Read the grades on a reply's last line; None unless it is exactly the requested JSON.
 
     >>> read_grades('The second rambles.\\n{"grades": [8, 5]}')
     (8, 5)
@@ -141,26 +151,26 @@ def read_grades(reply: str) -> tuple[int, int] | None:
 def _compare(
     pairs: Sequence[Candidate], texts: dict[str, dict[str, Any]], ask: Ask, pairing: Pairing
 ) -> list[list[tuple[int, int] | None]]:
-    """The grades of every comparison, always as (first, second) of the pair."""
-    asked: list[list[Message]] = []
+    """Return the grades of every comparison, always in the order (first, second) of the pair."""
+    conversations: list[list[Message]] = []
     swaps: list[bool] = []
     for pair in pairs:
         orders = [False, True] * (pairing.comparisons // 2)
         random.Random(f"{pairing.seed}:{pair.first}:{pair.second}").shuffle(orders)
         for swap in orders:
             names = (pair.second, pair.first) if swap else (pair.first, pair.second)
-            asked.append(_conversation(*(texts[name] for name in names)))
+            conversations.append(_conversation(*(texts[name] for name in names)))
             swaps.append(swap)
     grades = [
         grade[::-1] if grade and swap else grade
-        for grade, swap in zip(map(read_grades, ask(asked)), swaps, strict=True)
+        for grade, swap in zip(map(read_grades, ask(conversations)), swaps, strict=True)
     ]
     n = pairing.comparisons
     return [grades[at : at + n] for at in range(0, len(grades), n)]
 
 
 def _conversation(first: dict[str, Any], second: dict[str, Any]) -> list[Message]:
-    """The summary alone is compared, not the reasoning: R1's helpfulness sees no more."""
+    """Build the judge's prompt. As in R1, only the responses are compared, not the reasoning."""
     return filled_in(
         "judge/preference.txt",
         question=as_data(first["question"], MAX_TEXT),
@@ -170,7 +180,7 @@ def _conversation(first: dict[str, Any], second: dict[str, Any]) -> list[Message
 
 
 def _samples(run: Path) -> pl.DataFrame:
-    """A run's samples without defects: kept, or dropped for nothing but being wrong."""
+    """Return a run's samples that were kept or dropped only by the correctness filter."""
     verdicts = load_verdicts(run)
     sound = (pl.col("decision") == "keep") | (pl.col("filter") == "correctness")
     names = verdicts.filter(sound).select("sample_id").collect()

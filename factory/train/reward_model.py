@@ -1,4 +1,4 @@
-"""`kind: reward_model`: preference pairs or labelled answers → a model that scores answers."""
+"""`kind: reward_model`: train a model that scores answers, on preference pairs or labels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.core.errors import ModelError
 from factory.core.models import model_path
-from factory.train.arguments import arguments
+from factory.train.arguments import build_arguments
 from factory.train.loop import fit
 from factory.train.reward_rows import Tokenized, tokenize
 from factory.train.tokenizer import training_tokenizer
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 
 def train_reward_model(recipe: RewardModel, run: TrainDir, console: Console) -> dict[str, Any]:
-    """Train a reward model. Returns the closing metrics, `accuracy` on held-out questions included.
+    """Train a reward model. Returns the final metrics, with `accuracy` on held-out questions.
 
-    Raises ModelError for a tokenizer without a chat template, SourceError for unfit data.
+    Raises ModelError for a tokenizer without a chat template, SourceError for unusable data.
     """
     tokenizer = training_tokenizer(recipe)
     if not tokenizer.chat_template:
         raise ModelError(
             f"the tokenizer of {recipe.model.id!r} has no chat template, which a reward model "
-            "reads conversations by; start from a chat model, or name one in model.tokenizer"
+            "needs to read conversations; start from a chat model, or name one in model.tokenizer"
         )
     rows = tokenize(recipe, tokenizer)
-    told = f"{len(rows.train):,} rows to learn, {len(rows.validation):,} held out"
-    told += f", {rows.overlong:,} left out (longer than max_length)" if rows.overlong else ""
+    line = f"{len(rows.train):,} rows to train on, {len(rows.validation):,} held out"
+    line += f", {rows.overlong:,} left out (longer than max_length)" if rows.overlong else ""
     if run.is_main:
-        console.print(told, highlight=False, markup=False)
+        console.print(line, highlight=False, markup=False)
     trainer = _trainer(recipe, run, tokenizer, rows)
     metrics = fit(trainer, run, console)
     if rows.validation:
@@ -47,7 +47,7 @@ def _model(recipe: RewardModel, tokenizer: Any) -> Any:
     import torch
     from transformers import AutoModelForSequenceClassification, set_seed
 
-    set_seed(recipe.seed)  # the head is new and drawn at random
+    set_seed(recipe.seed)  # the head is initialized at random
     try:
         model = AutoModelForSequenceClassification.from_pretrained(
             model_path(recipe.model.id),
@@ -62,7 +62,7 @@ def _model(recipe: RewardModel, tokenizer: Any) -> Any:
         ) from error
     model.config.pad_token_id = tokenizer.pad_token_id
     if recipe.shape == "pointwise":
-        # With this transformers takes the binary cross entropy of the one output.
+        # This makes transformers use the binary cross entropy of the single output.
         model.config.problem_type = "multi_label_classification"
     return model
 
@@ -71,11 +71,11 @@ def _trainer(recipe: RewardModel, run: TrainDir, tokenizer: Any, rows: Tokenized
     from datasets import Dataset
     from trl import RewardConfig, RewardTrainer
 
-    config = arguments(
+    config = build_arguments(
         recipe,
         RewardConfig,
         run,
-        max_length=None,  # rows come tokenized, and none is longer
+        max_length=None,  # rows are tokenized already, and none is too long
         per_device_eval_batch_size=recipe.micro_batch,
         eval_strategy="no",
     )
@@ -88,7 +88,7 @@ def _trainer(recipe: RewardModel, run: TrainDir, tokenizer: Any, rows: Tokenized
     }
     if recipe.lora is not None:
         adapters = lora_config(recipe.lora)
-        adapters.task_type = "SEQ_CLS"  # trains the new head too
+        adapters.task_type = "SEQ_CLS"  # so that the new head is trained too
         given["peft_config"] = adapters
     if recipe.shape == "pairwise":
         return RewardTrainer(**given)
@@ -103,6 +103,6 @@ def _trainer(recipe: RewardModel, run: TrainDir, tokenizer: Any, rows: Tokenized
 
 
 def _label_accuracy(predicted: Any) -> dict[str, float]:
-    """Share of answers whose score is on the side of their label."""
+    """Return the share of answers whose score has the sign of their label."""
     scores, labels = predicted.predictions, predicted.label_ids
     return {"accuracy": float(((scores > 0) == (labels > 0.5)).mean())}

@@ -1,4 +1,4 @@
-"""What a reward model learns from: rows of pairs or of labelled answers, read and rendered."""
+"""Read and tokenize a reward model's training rows: preference pairs or labelled answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Row = Mapping[str, Any]
 
 
 class Tokenized(NamedTuple):
-    """Rows as token ids, those of the held-out questions apart."""
+    """Rows as token ids, split by held-out questions; `overlong` counts rows left out."""
 
     train: list[dict[str, Any]]
     validation: list[dict[str, Any]]
@@ -26,17 +26,17 @@ class Tokenized(NamedTuple):
 
 
 def read_rows(data: Path) -> Iterator[tuple[str, Row]]:
-    """Every row and its place. Raises SourceError where there is none or one cannot be read."""
+    """Yield every row with its place. Raises SourceError where no row or a row can't be read."""
     if not data.exists():
-        raise SourceError(f"{data} is not there; check the path, or make the data first")
+        raise SourceError(f"{data} does not exist; check the path, or make the data first")
     files = [data] if data.is_file() else sorted((*data.glob("*.jsonl"), *data.glob("*.parquet")))
     if not files:
         raise SourceError(f"{data} holds no .jsonl and no .parquet")
     for file in files:
-        yield from _parquet(file) if file.suffix == ".parquet" else _lines(file)
+        yield from _read_parquet(file) if file.suffix == ".parquet" else _read_json_lines(file)
 
 
-def _parquet(file: Path) -> Iterator[tuple[str, Row]]:
+def _read_parquet(file: Path) -> Iterator[tuple[str, Row]]:
     import pyarrow.parquet as pq
 
     number = 0
@@ -46,7 +46,7 @@ def _parquet(file: Path) -> Iterator[tuple[str, Row]]:
             yield f"{file}:{number}", row
 
 
-def _lines(file: Path) -> Iterator[tuple[str, Row]]:
+def _read_json_lines(file: Path) -> Iterator[tuple[str, Row]]:
     with open(file, encoding="utf-8") as stream:
         for number, line in enumerate(stream, 1):
             if not line.strip():
@@ -59,10 +59,10 @@ def _lines(file: Path) -> Iterator[tuple[str, Row]]:
 
 
 def tokenize(recipe: RewardModel, tokenizer: Any) -> Tokenized:
-    """The rows of a recipe's data, rendered by the tokenizer's chat template.
+    """Render the rows of a recipe's data with the tokenizer's chat template and tokenize them.
 
-    A question is held out whole, so that no answer to it was seen. Raises SourceError for a row
-    that is no pair, or no labelled answer, or where nothing is left.
+    Questions are held out with all their answers. Raises SourceError for a row that is no pair or
+    no labelled answer, and where no row is left to train on.
     """
     limit = recipe.max_length or tokenizer.model_max_length
     train: list[dict[str, Any]] = []
@@ -70,27 +70,29 @@ def tokenize(recipe: RewardModel, tokenizer: Any) -> Tokenized:
     overlong = 0
     for place, row in read_rows(recipe.data):
         try:
-            prompt = _messages(row["prompt"])
-            ids = _tokens(recipe, row, prompt, tokenizer)
+            prompt = _parse_prompt(row["prompt"])
+            ids = _tokenize_row(recipe, row, prompt, tokenizer)
         except (KeyError, TypeError, ValueError) as error:
-            wants = "prompt, chosen and rejected"
+            needed = "prompt, chosen and rejected"
             if recipe.shape == "pointwise":
-                wants = "prompt, text and label (true or false)"
-            raise SourceError(f"{place}: {wants} are needed: {error!r}") from error
+                needed = "prompt, text and label (true or false)"
+            raise SourceError(f"{place}: {needed} are needed: {error!r}") from error
         if any(len(value) > limit for value in ids.values() if isinstance(value, list)):
             overlong += 1
         else:
-            held_out = _draw(prompt) < recipe.validation
+            held_out = _hash_fraction(prompt) < recipe.validation
             (validation if held_out else train).append(ids)
     if not train:
         raise SourceError(
-            f"{recipe.data}: nothing to learn from: {overlong} rows are longer than max_length "
+            f"{recipe.data}: no row to train on: {overlong} rows are longer than max_length "
             f"({limit}), {len(validation)} are held out"
         )
     return Tokenized(train, validation, overlong)
 
 
-def _tokens(recipe: RewardModel, row: Row, prompt: list[Message], tokenizer: Any) -> dict[str, Any]:
+def _tokenize_row(
+    recipe: RewardModel, row: Row, prompt: list[Message], tokenizer: Any
+) -> dict[str, Any]:
     def ids(answer: Any) -> list[int]:
         if not isinstance(answer, str):
             raise TypeError(f"{answer!r} is no text")
@@ -107,17 +109,17 @@ def _tokens(recipe: RewardModel, row: Row, prompt: list[Message], tokenizer: Any
 
 
 def read_part(answer: str, reads: Reads) -> str:
-    """The part of an answer that is judged; an answer that never came is judged as empty."""
+    """Return the part of an answer that is scored; a missing response counts as empty."""
     return (answer if reads == "text" else split_think(answer).response or "").strip()
 
 
-def _messages(prompt: Any) -> list[Message]:
+def _parse_prompt(prompt: Any) -> list[Message]:
     if isinstance(prompt, str):
         return [Message(role="user", content=prompt)]
     return [Message(role=turn["role"], content=turn["content"]) for turn in prompt]
 
 
-def _draw(prompt: list[Message]) -> float:
-    """A number in [0, 1) that a question always gets."""
+def _hash_fraction(prompt: list[Message]) -> float:
+    """Hash a question to a number in [0, 1), always the same for the same question."""
     digest = hashlib.sha256(json.dumps(prompt, ensure_ascii=False).encode("utf-8", "replace"))
     return int.from_bytes(digest.digest()[:7]) / 2**56

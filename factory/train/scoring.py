@@ -1,4 +1,4 @@
-"""A recipe's rewards over its prompts: one pass a batch, part by part, in the form TRL calls."""
+"""Compute a recipe's rewards: one pass per batch, by parts, as the functions that TRL calls."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from factory.recipe.rewards import Batch, Reward, Values
 from factory.sampling.engines.vllm import KEPT_STOPS
 
 
-def not_judged(prompting: Prompting) -> list[str]:
-    """The stop strings that end a completion and are no part of it."""
+def excluded_stops(prompting: Prompting) -> list[str]:
+    """Return the stop strings that end a completion but don't belong to it."""
     return [stop for stop in prompting.stop if stop not in KEPT_STOPS]
 
 
 class Scores(NamedTuple):
-    """What completions earned: every part's values, and how many nothing could decide."""
+    """The rewards of completions by part, and the number of undecided completions."""
 
     parts: dict[str, Values]
     undecided: int
     frame: pl.DataFrame
 
     def totals(self, weights: Mapping[str, float]) -> Values:
-        """The weighted sum a completion earned; None where no part applied."""
+        """Return each completion's weighted sum; None where no part applied."""
         rows = zip(*self.parts.values(), strict=True)
         earned = [
             [weights[name] * value for name, value in zip(self.parts, row, strict=True)
@@ -40,10 +40,10 @@ class Scores(NamedTuple):
 
 
 class Scoring:
-    """The parts of a recipe's reward over a fixed set of prompts.
+    """The parts of a recipe's reward for a fixed set of prompts.
 
-    `prefills` are the words put into the model's mouth, by prompt: they belong to the completion.
-    A stop string that is no part of an answer (the next turn's opening) does not.
+    `prefills` maps prompt ids to text that the completion starts with. `stop` are strings that end
+    a completion and don't belong to it, such as the opening of the next turn.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Scoring:
 
     @property
     def best(self) -> float | None:
-        """The most a completion can earn in sum; None where a part has no bound."""
+        """The largest possible total reward; None where a part has no upper bound."""
         most = [
             None if reward.BEST is None else reward.weight * reward.BEST
             for reward in self.rewards.values()
@@ -87,13 +87,13 @@ class Scoring:
         n_tokens: Sequence[int],
         cut: Sequence[bool],
     ) -> Scores:
-        """What each completion earns, part by part; `cut`: ended by the token limit."""
+        """Score completions by part. `cut` marks those truncated by the token limit."""
         samples = pl.DataFrame(
             {
                 "prompt_id": list(prompt_ids),
-                "index": range(len(prompt_ids)),  # the place in the batch: makes ids unique
+                "index": range(len(prompt_ids)),  # the place in the batch makes ids unique
                 "text": [
-                    self._prefills.get(name, "") + self._ended(text)
+                    self._prefills.get(name, "") + self._cut_at_stop(text)
                     for name, text in zip(prompt_ids, completions, strict=True)
                 ],
                 "finish_reason": ["length" if short else "stop" for short in cut],
@@ -113,8 +113,8 @@ class Scoring:
         }
         return Scores(parts, len(undecided), frame)
 
-    def _ended(self, text: str) -> str:
-        """A completion up to the stop string that ended it."""
+    def _cut_at_stop(self, text: str) -> str:
+        """Return a completion up to the first stop string."""
         ends = [at for stop in self._stop if (at := text.find(stop)) >= 0]
         return text[: min(ends)] if ends else text
 
@@ -124,16 +124,16 @@ def _is_nan(value: float | None) -> bool:
 
 
 class Rewarder:
-    """The parts as the functions TRL calls one after the other; the first scores for them all."""
+    """The parts as functions that TRL calls in turn; the first call scores all parts."""
 
     def __init__(self, scoring: Scoring, max_tokens: int) -> None:
         self.scoring = scoring
         self.max_tokens = max_tokens
         self.last: Scores | None = None
-        self._of: Any = None
+        self._scored: Any = None  # the completions of `last`
 
     def functions(self) -> list[Callable[..., Values]]:
-        return [self._function(name) for name in self.scoring.rewards]
+        return [self._make_function(name) for name in self.scoring.rewards]
 
     def score(
         self,
@@ -142,17 +142,17 @@ class Rewarder:
         prompt_id: list[str],
         log_metric: Callable[[str, float], None],
     ) -> Scores:
-        """The scores of a batch; of the very same list they are not made twice."""
-        if self.last is None or self._of is not completions:
+        """Score a batch. The scores of the same list object are cached."""
+        if self.last is None or self._scored is not completions:
             n_tokens = [len(ids) for ids in completion_ids]
             cut = [n >= self.max_tokens for n in n_tokens]
             self.last = self.scoring.score(prompt_id, completions, n_tokens, cut)
-            self._of = completions
+            self._scored = completions
             log_metric("cut", sum(cut) / len(cut))
             log_metric("undecided", self.last.undecided)
         return self.last
 
-    def _function(self, name: str) -> Callable[..., Values]:
+    def _make_function(self, name: str) -> Callable[..., Values]:
         def reward(
             completions: list[str],
             completion_ids: list[list[int]],
@@ -162,18 +162,18 @@ class Rewarder:
         ) -> Values:
             return self.score(completions, completion_ids, prompt_id, log_metric).parts[name]
 
-        reward.__name__ = name  # TRL logs a part under its function's name
+        reward.__name__ = name  # TRL logs a part under the name of its function
         return reward
 
 
 PROBED = 64
-"""Questions that rewards are tried on before a training."""
+"""Number of questions that rewards are tried on before a training."""
 
 
-def dead_parts(scoring: Scoring, prompts: Sequence[Prompt]) -> list[str]:
-    """The parts that say nothing of any question, tried with an answer a verifier can read.
+def find_inapplicable_parts(scoring: Scoring, prompts: Sequence[Prompt]) -> list[str]:
+    """Return the parts that apply to none of the questions, tried with a well-formed answer.
 
-    Costs no generation. Parts that need a model or a server are not tried.
+    Generates nothing. Parts that need a model or a server are not tried.
     """
     stride = max(1, len(prompts) // PROBED)
     tried = prompts[::stride][:PROBED]

@@ -1,7 +1,7 @@
-"""Supervised fine-tuning with TRL's SFTTrainer: corpus → tokens → weights.
+"""`kind: sft`: supervised fine-tuning with TRL's SFTTrainer: corpus → tokens → weights.
 
-What can be wrong with data, tokenizer and settings is found before the model is loaded. The loss
-sees the assistant's tokens alone, its reasoning included (factory.train.tokens).
+Data, tokenizer and settings are checked before the model is loaded. The loss covers only the
+assistant's tokens, including its reasoning (factory.train.tokens).
 """
 
 from __future__ import annotations
@@ -14,8 +14,15 @@ from typing import TYPE_CHECKING, Any
 from factory.core.models import model_path
 from factory.export.target import Target, load_target
 from factory.recipe.sft import Sft
-from factory.train.arguments import arguments, one_cpu_process
-from factory.train.data import check_rows, count_rows, find_shards, prepare, refuse_overlong, stream
+from factory.train.arguments import build_arguments, is_single_cpu_process
+from factory.train.data import (
+    check_rows,
+    count_rows,
+    find_shards,
+    refuse_overlong,
+    stream_rows,
+    write_tokens,
+)
 from factory.train.directory import TrainDir
 from factory.train.loop import fit
 from factory.train.weights import load_causal_lm, lora_config, save_causal_lm
@@ -27,10 +34,10 @@ Shards = dict[str, list[Path]]
 
 
 def train_sft(recipe: Sft, run: TrainDir, console: Console) -> dict[str, Any]:
-    """Carry an SFT recipe out. Returns the closing metrics.
+    """Train by an SFT recipe. Returns the final metrics.
 
-    Raises SourceError for a corpus nothing can be learnt from, ModelError where tokenizer, template
-    or context do not fit it, RecipeError, TrainError and Stopped.
+    Raises SourceError for an unusable corpus, ModelError where tokenizer, template or context don't
+    fit it, RecipeError, TrainError and Stopped.
     """
     shards = find_shards(recipe.data)
     target = open_target(recipe)
@@ -38,7 +45,7 @@ def train_sft(recipe: Sft, run: TrainDir, console: Console) -> dict[str, Any]:
 
     from trl import SFTConfig
 
-    config = arguments(recipe, SFTConfig, run, **_own_arguments(recipe, target, shards))
+    config = build_arguments(recipe, SFTConfig, run, **_own_arguments(recipe, target, shards))
     with config.main_process_first(local=False, desc="tokenizing"):
         datasets = {
             split: _dataset(recipe, split, files, target, run, console)
@@ -61,7 +68,7 @@ def train_sft(recipe: Sft, run: TrainDir, console: Console) -> dict[str, Any]:
 
 
 def _trainer_class() -> Any:
-    if one_cpu_process():
+    if is_single_cpu_process():
         from factory.train.cpu_loss import CpuTrainer
 
         return CpuTrainer
@@ -71,7 +78,7 @@ def _trainer_class() -> Any:
 
 
 def open_target(recipe: Sft) -> Target:
-    """The tokenizer, template and context that rows are rendered with."""
+    """Load the tokenizer, template and context that rows are rendered with."""
     target = load_target(
         model_path(recipe.model.tokenizer or recipe.model.id),
         template=recipe.template,
@@ -85,7 +92,7 @@ def open_target(recipe: Sft) -> Target:
 
 def _own_arguments(recipe: Sft, target: Target, shards: Shards) -> dict[str, Any]:
     own: dict[str, Any] = {
-        # Rows come tokenized, and none is longer than max_length: only packing still needs it.
+        # Rows are tokenized and none is too long; only packing needs the length.
         "max_length": target.max_length if recipe.packing else None,
         "packing": recipe.packing,
         "per_device_eval_batch_size": recipe.micro_batch,
@@ -95,7 +102,7 @@ def _own_arguments(recipe: Sft, target: Target, shards: Shards) -> dict[str, Any
     if recipe.evaluate_every is not None and "validation" in shards:
         own |= {"eval_strategy": "steps", "eval_steps": recipe.evaluate_every}
     if recipe.streaming and recipe.steps is None:
-        # A stream has no length: its steps follow from the rows in the files' footers.
+        # A stream has no length; the number of steps follows from the files' row counts.
         own["max_steps"] = math.ceil(count_rows(shards["train"]) * recipe.epochs / recipe.batch)
     return own
 
@@ -107,15 +114,15 @@ def _dataset(
 
     if recipe.streaming:
         given = {"files": files, "target": target, "overlong": recipe.overlong}
-        rows = IterableDataset.from_generator(stream, gen_kwargs=given)
+        rows = IterableDataset.from_generator(stream_rows, gen_kwargs=given)
         train = split == "train"
         return rows.shuffle(recipe.seed, buffer_size=recipe.shuffle_buffer) if train else rows
     file = run.scratch / f"{split}.arrow"
-    count = prepare(files, target, file)
+    count = write_tokens(files, target, file)
     refuse_overlong(count, target, recipe.overlong)
     if run.is_main:
-        told = [f"{split}: {count.rows:,} rows", f"{count.tokens:,} tokens"]
-        told += [f"{count.learnt:,} of them under the loss"]
-        told += [f"{count.overlong:,} rows left out, too long"] * bool(count.overlong)
-        console.print(", ".join(told), highlight=False, markup=False)
+        facts = [f"{split}: {count.rows:,} rows", f"{count.tokens:,} tokens"]
+        facts += [f"{count.learnt:,} of them under the loss"]
+        facts += [f"{count.overlong:,} rows left out, too long"] * bool(count.overlong)
+        console.print(", ".join(facts), highlight=False, markup=False)
     return Dataset.from_file(str(file))

@@ -1,4 +1,4 @@
-"""The tokenizer a training works with, able to end a turn and to pad."""
+"""Load the tokenizer of a training, with an EOS and a padding token."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def training_tokenizer(recipe: Training) -> Any:
-    """The recipe's tokenizer. Raises ModelError where there is none, or it has no EOS token."""
+    """Load the recipe's tokenizer. Raises ModelError if it can't be loaded or has no EOS token."""
     model = recipe.model
     name = model.tokenizer or model.id
     tokenizer = load_tokenizer(
@@ -22,7 +22,7 @@ def training_tokenizer(recipe: Training) -> Any:
         trust_remote_code=model.trust_remote_code,
     )
     if tokenizer.eos_token_id is None:
-        raise ModelError(f"the tokenizer of {name!r} has no EOS token: no answer could end")
+        raise ModelError(f"the tokenizer of {name!r} has no EOS token, so no answer could end")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

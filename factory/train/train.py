@@ -1,4 +1,4 @@
-"""From a training recipe's file to its result: which kinds there are, and who carries them out."""
+"""Load a training recipe and run its trainer: the table of the kinds of training."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-class Kind(NamedTuple):
-    """Where a kind of training is: its recipe's class and the function that carries it out.
+class TrainingKind(NamedTuple):
+    """References to a kind's recipe class and to its training function.
 
-    The function is called with (recipe, TrainDir, Console), leaves the result in `run.result()`
-    and returns the final metrics.
+    The function is called with (recipe, TrainDir, Console), writes the model to `run.result()` and
+    returns the final metrics.
     """
 
     recipe: str
@@ -29,16 +29,16 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "sft": Kind("factory.recipe.sft:Sft", "factory.train.sft:train_sft"),
-    "grpo": Kind("factory.recipe.grpo:Grpo", "factory.train.policy.grpo:train_grpo"),
-    "reward_model": Kind(
+    "sft": TrainingKind("factory.recipe.sft:Sft", "factory.train.sft:train_sft"),
+    "grpo": TrainingKind("factory.recipe.grpo:Grpo", "factory.train.policy.grpo:train_grpo"),
+    "reward_model": TrainingKind(
         "factory.recipe.reward_model:RewardModel", "factory.train.reward_model:train_reward_model"
     ),
 }
 
 
 def load_training(path: Path, assignments: Iterable[str] = ()) -> Training:
-    """Read a training recipe. Raises RecipeError that lists everything wrong with it at once."""
+    """Load a training recipe. Raises RecipeError that lists all problems at once."""
     document = load_document(path, assignments)
     kind = document.data.get("kind")
     if kind not in KINDS:
@@ -50,26 +50,27 @@ def load_training(path: Path, assignments: Iterable[str] = ()) -> Training:
 
 
 def train(recipe: Training, directory: Path, console: Console) -> Path:
-    """Carry a training out, or on from its newest checkpoint. Returns the resulting model's folder.
+    """Train a model, resuming from the newest checkpoint. Returns the resulting model's folder.
 
-    Finished with this very recipe, it returns at once. Raises TrainError where the training went
-    wrong, Stopped on Ctrl-C (a checkpoint is left), RunError where the directory holds another
-    training, and for what does not fit ModelError, SourceError or RecipeError, before it starts.
+    Returns at once if a training with this recipe has finished here. Raises TrainError where the
+    training fails, Stopped on Ctrl-C (after a checkpoint), RunError where the directory holds
+    another training. Before it starts, it raises ModelError, SourceError or RecipeError for what
+    can't be used.
     """
     if is_finished(recipe, directory):
         return directory / "model"
     check_versions()
-    _quieten()
-    carry_out: Callable[[Training, TrainDir, Console], dict[str, Any]]
-    carry_out = look_up(KINDS[recipe.kind].train)
+    _silence_libraries()
+    train_kind: Callable[[Training, TrainDir, Console], dict[str, Any]]
+    train_kind = look_up(KINDS[recipe.kind].train)
     with TrainDir(directory) as run:
         run.begin(recipe)
-        run.finish(carry_out(recipe, run, console), recipe)
+        run.finish(train_kind(recipe, run, console), recipe)
     return run.model
 
 
-def _quieten() -> None:
-    """No progress bars and advice of the libraries; what matters is on the console and logged."""
+def _silence_libraries() -> None:
+    """Disable the libraries' progress bars and hints; the factory prints and logs its own."""
     import datasets
     import transformers
 

@@ -1,11 +1,12 @@
-"""A GRPO recipe as a launch of verl: questions, a Hydra config, and the factory's own rewards.
+"""Export a GRPO recipe for verl: questions, a Hydra config, and the factory's rewards.
 
-verl and the factory pin different versions of the same packages, so what is handed over is files.
-Its reward workers import the factory, without torch or vLLM of its own: install it beside verl with
-`pip install --no-deps r1-factory polars math-verify numba …` or put it on PYTHONPATH.
+verl and the factory pin different versions of the same packages, so they exchange files. verl's
+reward workers import the factory, which needs neither torch nor vLLM there: install it into verl's
+environment with `pip install --no-deps r1-factory polars math-verify numba …`, or put it on
+PYTHONPATH.
 
-Not carried over: `reference_every` (verl keeps the first policy as reference model; the config says
-so), stop strings (a text is judged up to the first of them) and `rollouts.correction`.
+Not exported: `reference_every` (verl keeps the initial policy as reference model; the config says
+so), stop strings (a text is scored up to the first of them) and `rollouts.correction`.
 """
 
 from __future__ import annotations
@@ -28,19 +29,19 @@ from factory.export.trainer_configs import GPUS, verl_warmup
 if TYPE_CHECKING:
     from factory.recipe.grpo import Grpo
     from factory.recipe.training import Lora
-    from factory.train.policy.grpo import Question
+    from factory.train.policy.grpo import PolicyQuestion
 
 NO_CLIP = 1e9
-"""verl clips a bad completion's ratio a second time, at 3 unless told; R1's range ends at 11."""
+"""verl clips the ratio of a bad completion again, by default at 3; R1's range ends at 11."""
 
-AS_IT_IS = "{{ messages[0]['content'] }}"
+IDENTITY_TEMPLATE = "{{ messages[0]['content'] }}"
 """A chat template for prompts that are rendered already."""
 
 LOSSES = {"grpo": "seq-mean-token-mean", "dapo": "token-mean", "dr_grpo": "seq-mean-token-sum-norm"}
-"""The recipe's losses by verl's names for how they are averaged."""
+"""The recipe's loss → verl's name for its aggregation."""
 
 _COMPUTE_SCORE = '''\
-"""What verl calls for every completion: the rewards of recipe.yaml, by the factory's verifiers."""
+"""verl calls this for every completion: the rewards of recipe.yaml, computed by the factory."""
 
 from pathlib import Path
 
@@ -54,20 +55,20 @@ def compute_score(data_source, solution_str, ground_truth, extra_info=None, **_)
 '''
 
 
-def export_rl(recipe: Grpo, out: Path) -> Path:
-    """Write OUT: data/train.parquet, grpo.yaml, compute_score.py, recipe.yaml. Returns OUT.
+def export_grpo(recipe: Grpo, out: Path) -> Path:
+    """Write data/train.parquet, grpo.yaml, compute_score.py and recipe.yaml to OUT; returns OUT.
 
-    Raises RunError where OUT holds something, RecipeError for what verl has no setting for,
-    SourceError and ModelError as a training would.
+    Raises RunError where OUT is not empty, RecipeError for a setting that verl lacks, SourceError
+    and ModelError as a training would.
     """
     from rich.console import Console
 
     from factory.train.directory import TrainDir
-    from factory.train.policy.grpo import in_stages, load_questions
+    from factory.train.policy.grpo import load_questions, order_in_stages
     from factory.train.tokenizer import training_tokenizer
 
     if out.exists() and any(out.iterdir()):
-        raise RunError(f"{out} holds something already; name another folder")
+        raise RunError(f"{out} is not empty; choose another folder")
     if recipe.scale_rewards == "batch":
         what = "is batch, which verl does not have; use group or none, or train it here"
         raise RecipeError([Problem("scale_rewards", what)])
@@ -76,14 +77,16 @@ def export_rl(recipe: Grpo, out: Path) -> Path:
         with TrainDir(scratch / "questions") as folder:
             questions = load_questions(recipe, folder, tokenizer, Console(quiet=True))
         shutil.rmtree(scratch / "questions")
-        plain = recipe.prompting.template != "chat" or any(one.asked.prefill for one in questions)
-        begin = _begin(recipe, tokenizer)
-        rows = [_row(recipe, one, begin + one.text if plain else None) for one in questions]
+        plain = recipe.prompting.template != "chat" or any(
+            one.rendered.prefill for one in questions
+        )
+        bos = _find_bos(recipe, tokenizer)
+        rows = [_build_row(recipe, one, bos + one.text if plain else None) for one in questions]
         if recipe.unverified_from is not None:
             verified = [one.prompt.verifier is not None for one in questions]
-            rows = in_stages(recipe, rows, verified)
+            rows = order_in_stages(recipe, rows, verified)
         _write_parquet(scratch / "data" / "train.parquet", rows)
-        config = verl_config(recipe, plain, _longest(tokenizer, questions))
+        config = build_config(recipe, plain, _longest_prompt(tokenizer, questions))
         (scratch / "grpo.yaml").write_text(_header(recipe) + _yaml(config), encoding="utf-8")
         (scratch / "compute_score.py").write_text(_COMPUTE_SCORE, encoding="utf-8")
         (scratch / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
@@ -91,8 +94,11 @@ def export_rl(recipe: Grpo, out: Path) -> Path:
 
 
 def score(recipe: Path, text: str, extra_info: dict[str, Any]) -> dict[str, float]:
-    """One completion's reward in sum and by part; parts that do not apply count as 0, and so does
-    a completion that nothing could decide (`undecided`), since verl has no such state."""
+    """Return one completion's reward, in total and by part.
+
+    verl has no state for them, so parts that don't apply and undecided completions count as 0;
+    `undecided` tells them apart.
+    """
     from factory.train.scoring import Scoring
 
     rewards, stop = _settings(recipe)
@@ -107,16 +113,19 @@ def score(recipe: Path, text: str, extra_info: dict[str, Any]) -> dict[str, floa
 @cache
 def _settings(path: Path) -> tuple[dict[str, Any], list[str]]:
     from factory.recipe.grpo import Grpo
-    from factory.train.scoring import not_judged
+    from factory.train.scoring import excluded_stops
     from factory.train.train import load_training
 
     recipe = load_training(path)
     assert isinstance(recipe, Grpo)
-    return dict(recipe.rewards), not_judged(recipe.prompting)
+    return dict(recipe.rewards), excluded_stops(recipe.prompting)
 
 
-def verl_config(recipe: Grpo, plain: bool, prompt_tokens: int) -> dict[str, Any]:
-    """verl's PPO trainer with GRPO's advantages; a batch of its own counts questions."""
+def build_config(recipe: Grpo, plain: bool, prompt_tokens: int) -> dict[str, Any]:
+    """Return the config of verl's PPO trainer with GRPO's advantages.
+
+    verl counts its batch in questions. With `plain`, prompts are rendered text.
+    """
     questions = recipe.batch // recipe.samples
     micro = {"log_prob_micro_batch_size_per_gpu": recipe.micro_batch}
     rollouts, optimizer = recipe.rollouts, recipe.optimizer
@@ -140,7 +149,7 @@ def verl_config(recipe: Grpo, plain: bool, prompt_tokens: int) -> dict[str, Any]
         "actor_rollout_ref": {
             "model": {
                 "path": model_path(recipe.model.id),
-                "custom_chat_template": AS_IT_IS if plain else None,
+                "custom_chat_template": IDENTITY_TEMPLATE if plain else None,
                 "enable_gradient_checkpointing": recipe.gradient_checkpointing,
                 **(_adapters(recipe.lora) if recipe.lora else {}),
             },
@@ -198,8 +207,8 @@ def _adapters(lora: Lora) -> dict[str, Any]:
     return {"lora_rank": lora.rank, "lora_alpha": lora.alpha, "target_modules": targets}
 
 
-def _row(recipe: Grpo, question: Question, text: str | None) -> dict[str, Any]:
-    """`extra_info.prompt` is the whole question: rewards read its language, domain and verifier."""
+def _build_row(recipe: Grpo, question: PolicyQuestion, text: str | None) -> dict[str, Any]:
+    """Build a row of verl's data. `extra_info.prompt` is the whole prompt, for the rewards."""
     prompt = question.prompt
     messages: list[Any] = [{"role": "user", "content": text}]
     if text is None:
@@ -213,7 +222,7 @@ def _row(recipe: Grpo, question: Question, text: str | None) -> dict[str, Any]:
         "extra_info": {
             "id": prompt.id,
             "prompt": json.dumps(row, ensure_ascii=False),
-            "prefill": question.asked.prefill,
+            "prefill": question.rendered.prefill,
         },
     }
 
@@ -226,15 +235,15 @@ def _write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
     pq.write_table(pa.Table.from_pylist(rows), path, compression="zstd")
 
 
-def _begin(recipe: Grpo, tokenizer: Any) -> str:
-    """The token a tokenizer puts before a plain text; a chat template's text already holds it."""
+def _find_bos(recipe: Grpo, tokenizer: Any) -> str:
+    """Return the BOS that a tokenizer adds to plain text; "" for chat text, which includes it."""
     if recipe.prompting.template == "chat" or tokenizer.bos_token is None:
         return ""
     first = tokenizer("a")["input_ids"][0]
     return str(tokenizer.bos_token) if first == tokenizer.bos_token_id else ""
 
 
-def _longest(tokenizer: Any, questions: list[Question]) -> int:
+def _longest_prompt(tokenizer: Any, questions: list[PolicyQuestion]) -> int:
     return max(len(ids) for ids in tokenizer([one.text for one in questions])["input_ids"])
 
 
@@ -244,8 +253,8 @@ def _header(recipe: Grpo) -> str:
         "(with the factory importable: see compute_score.py)",
     ]
     if recipe.reference_every:
-        told = f"reference_every: {recipe.reference_every} is not carried over"
-        lines.append(f"{told}: verl keeps the first policy as its reference")
+        key = f"reference_every: {recipe.reference_every}"
+        lines.append(f"{key} is not exported: verl keeps the initial policy as its reference")
     return "".join(f"# {line}\n" for line in lines)
 
 

@@ -1,4 +1,4 @@
-"""Whether the installed trainers are ones this code was tried with; told before anything loads."""
+"""Check that the installed training packages have tested versions, before they are loaded."""
 
 from __future__ import annotations
 
@@ -12,37 +12,39 @@ TESTED = {
     "accelerate": ("1.10.0", "2"),
     "peft": ("0.18.0", "1"),
 }
-"""Package → the oldest version that is known to fit, and the first that need not."""
+"""Package → the oldest tested version, and the first that is not covered by the tests."""
 
 INSTALL = "pip install 'r1-factory[train]'"
 
 
 def check_versions() -> None:
-    """Raises MissingDependency for a package that is missing or outside the tested range."""
-    unfit = [what for package in TESTED if (what := misfit(package, _installed(package)))]
-    if unfit:
-        raise MissingDependency(f"training needs other packages: {'; '.join(unfit)}. {INSTALL}")
+    """Raise MissingDependency for a package that is missing or outside the tested range."""
+    checked = (describe_mismatch(package, _installed_version(package)) for package in TESTED)
+    problems = [problem for problem in checked if problem]
+    if problems:
+        listing = "; ".join(problems)
+        raise MissingDependency(f"training needs other package versions: {listing}. {INSTALL}")
 
 
-def misfit(package: str, found: str | None) -> str | None:
-    """What is wrong with an installed version; None where it fits."""
+def describe_mismatch(package: str, found: str | None) -> str | None:
+    """Describe why an installed version can't be used; None if it can."""
     if found is None:
         return f"{package} is not installed"
     oldest, beyond = TESTED[package]
-    if release(oldest) <= release(found) < release(beyond):
+    if parse_release(oldest) <= parse_release(found) < parse_release(beyond):
         return None
     return f"{package} {found} is installed; tested are {oldest} up to below {beyond}"
 
 
-def _installed(package: str) -> str | None:
+def _installed_version(package: str) -> str | None:
     try:
         return version(package)
     except PackageNotFoundError:
         return None
 
 
-def release(text: str) -> tuple[int, ...]:
-    """The numbers that a version begins with: 1.16.0.dev0 → (1, 16, 0)."""
+def parse_release(text: str) -> tuple[int, ...]:
+    """Return the leading numbers of a version: 1.16.0.dev0 → (1, 16, 0)."""
     numbers = []
     for part in text.split("+")[0].split("."):
         if not part.isdigit():

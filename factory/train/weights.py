@@ -1,4 +1,4 @@
-"""Weights in and out: loaded in fp32 to be trained, written in the precision that is wanted."""
+"""Load weights in fp32 for training, and save them in the recipe's output precision."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def load_causal_lm(
     recipe: Training, *, layers: int | None = None, context: int | None = None
 ) -> Any:
-    """The model a recipe starts from, in fp32; with `layers`, a shallower one cut from it.
+    """Load the model that a recipe starts from, in fp32; with `layers`, reduced to that many.
 
-    Updates at R1's learning rates are smaller than bf16 can hold: the weights stay fp32 and only
-    the computing is bf16. Raises ModelError where it cannot be loaded.
+    bf16 can't represent updates at R1's learning rates, so the weights stay fp32 and only the
+    computation is bf16. Raises ModelError if the model can't be loaded.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -48,9 +48,9 @@ def load_causal_lm(
 
 
 def keep_layers(model: Any, wanted: int) -> None:
-    """Cut a model down to `wanted` of its layers, evenly spread, the first and the last among them.
+    """Keep `wanted` evenly spaced layers of a model, including the first and the last.
 
-    Raises ModelError where it does not have so many.
+    Raises ModelError where the model has fewer layers.
     """
     from torch.nn import ModuleList
 
@@ -61,7 +61,7 @@ def keep_layers(model: Any, wanted: int) -> None:
     kept = [round(place * (have - 1) / (wanted - 1)) for place in range(wanted)]
     decoder.layers = ModuleList(decoder.layers[place] for place in kept)
     for place, layer in enumerate(decoder.layers):
-        layer.self_attn.layer_idx = place  # the key-value cache goes by it
+        layer.self_attn.layer_idx = place  # the key-value cache uses it
     config = model.config
     config.num_hidden_layers = wanted
     if getattr(config, "layer_types", None):
@@ -69,7 +69,7 @@ def keep_layers(model: Any, wanted: int) -> None:
 
 
 def lora_config(lora: Lora | None) -> Any:
-    """What TRL is given as `peft_config`; None trains all weights."""
+    """Return TRL's `peft_config`; None trains all weights."""
     if lora is None:
         return None
     from peft import LoraConfig
@@ -86,10 +86,10 @@ def lora_config(lora: Lora | None) -> Any:
 def save_causal_lm(
     trainer: Any, recipe: Training, run: TrainDir, tokenizer: Any, stop_ids: Sequence[int] = ()
 ) -> None:
-    """Write the trained model into `run.model`, adapters merged, ready for vLLM.
+    """Write the trained model to `run.model`, with adapters merged, ready for vLLM.
 
-    `tokenizer` goes with it, and with that the chat template it was trained in; so do the tokens
-    that end a turn, where the trainer names them.
+    The tokenizer is saved with it, including the chat template used in training. `stop_ids`, if
+    given, are written as the EOS tokens of the generation config.
     """
     import torch
 
@@ -99,7 +99,7 @@ def save_causal_lm(
         model = model.merge_and_unload()
         state = model.state_dict()
     else:
-        state = accelerator.get_state_dict(trainer.model)  # gathers what FSDP or ZeRO-3 sharded
+        state = accelerator.get_state_dict(trainer.model)  # gathers FSDP or ZeRO-3 shards
     with run.result() as folder:
         if run.is_main:
             precision = torch.bfloat16 if recipe.output_precision == "bf16" else torch.float32
@@ -108,13 +108,13 @@ def save_causal_lm(
                 model.generation_config.eos_token_id = list(stop_ids)
             state = {name: tensor.to(precision) for name, tensor in state.items()}
             model.save_pretrained(folder, state_dict=state)
-            _state_precision(folder / "config.json", recipe.output_precision)
+            _write_precision(folder / "config.json", recipe.output_precision)
             tokenizer.save_pretrained(folder)
     accelerator.wait_for_everyone()
 
 
-def _state_precision(config: Path, precision: Precision) -> None:
-    """save_pretrained writes the precision the model was trained in, and loading goes by it."""
-    stated = json.loads(config.read_text(encoding="utf-8"))
-    stated["dtype"] = {"bf16": "bfloat16", "fp32": "float32"}[precision]
-    config.write_text(json.dumps(stated, indent=2) + "\n", encoding="utf-8")
+def _write_precision(config: Path, precision: Precision) -> None:
+    """Correct the dtype in config.json: save_pretrained writes that of the training."""
+    content = json.loads(config.read_text(encoding="utf-8"))
+    content["dtype"] = {"bf16": "bfloat16", "fp32": "float32"}[precision]
+    config.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Exports: the files each trainer wants, whole or not at all, row for row what the corpus held."""
+"""Exports: each trainer's files, complete or not at all, with every row of the corpus."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_a_replaced_template_travels_with_the_export(
 
 def test_a_template_that_strips_reasoning_writes_nothing(run: Path, tmp_path: Path) -> None:
     name = t.write_tokenizer(tmp_path / "strips", t.STRIPS)
-    with pytest.raises(GateError, match=r"15 of 15 rows.*\n.*strips its reasoning") as caught:
+    with pytest.raises(GateError, match=r"15 of 15 checked rows.*\n.*strips its reasoning") as caught:
         export_run(run, "trl", name, tmp_path / "out")
     assert "--layout text" in str(caught.value)
     assert not list(tmp_path.glob("*out*"))
@@ -147,7 +147,7 @@ def test_a_template_that_strips_reasoning_writes_nothing(run: Path, tmp_path: Pa
 
 
 def test_a_row_outside_the_sample_is_still_refused(tmp_path: Path, tokenizer: str) -> None:
-    """Only its text is looked at then, which is enough for reasoning that went missing."""
+    """Only its text is checked then, which is enough to find missing reasoning."""
     strips_one = t.CHATML.replace(
         "{{ m.content }}", "{{ 'gone' if '33 and 33' in m.content else m.content }}"
     )
@@ -206,7 +206,7 @@ def test_an_earlier_export_is_replaced_and_anything_else_spared(
     export_run(run, "trl", tokenizer, out)
     assert not (out / "train.jsonl").exists()
     (out / "export.json").unlink()
-    with pytest.raises(RunError, match="something that is no export"):
+    with pytest.raises(RunError, match="is not empty and is no export"):
         export_run(run, "trl", tokenizer, out)
     assert (out / "sft.yaml").exists()
 

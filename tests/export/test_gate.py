@@ -1,4 +1,4 @@
-"""The gate: templates that would train a model on something else than the corpus."""
+"""The gate: templates with which a model would be trained on something else than the corpus."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ CASES: list[tuple[str, FormatName, LayoutName | None, list[Message], str | None]
 
 
 @pytest.mark.parametrize(("template", "format", "layout", "messages", "reason"), CASES)
-def test_what_the_gate_says(
+def test_the_gates_verdict(
     template: str,
     format: FormatName,
     layout: LayoutName | None,
@@ -80,36 +80,36 @@ def test_what_the_gate_says(
     reason: str | None,
     tmp_path: Path,
 ) -> None:
-    refusal = gate(tmp_path, template, format, layout).check("row-1", messages)
-    assert (refusal and refusal.reason) == reason
-    if refusal is not None:
-        assert "row-1" in str(refusal)
-        assert REMEDIES[refusal.reason] in str(refusal)
+    fault = gate(tmp_path, template, format, layout).check("row-1", messages)
+    assert (fault and fault.reason) == reason
+    if fault is not None:
+        assert "row-1" in str(fault)
+        assert REMEDIES[fault.reason] in str(fault)
 
 
 @pytest.mark.parametrize("shipped", ["chatml", "plain"])
 @pytest.mark.parametrize("layout", ["messages", "prompt-completion", "text"])
 @pytest.mark.parametrize("messages", [conversation(1), TWO_TURNS, NO_REASONING])
-def test_the_shipped_templates_mend_a_tokenizer(
+def test_the_shipped_templates_fix_a_tokenizer(
     shipped: str, layout: LayoutName, messages: list[Message], tmp_path: Path
 ) -> None:
     for own in (None, t.STRIPS):
-        mended = gate(tmp_path, own, "trl", layout, template=shipped)
-        assert mended.check("row-1", messages) is None
+        fixed = gate(tmp_path, own, "trl", layout, template=shipped)
+        assert fixed.check("row-1", messages) is None
 
 
 def test_the_shipped_markers_are_the_assistants_words_and_eos(tmp_path: Path) -> None:
     for shipped in ("chatml", "plain"):
-        mended = gate(tmp_path, None, "trl", "messages", template=shipped)
-        seen = mended.layout.look(TWO_TURNS, mended.target)
-        learnt = mended.target.tokenizer.decode(seen.trained)
-        assert learnt == "".join(turn["content"] + "<|im_end|>" for turn in TWO_TURNS[1::2])
+        fixed = gate(tmp_path, None, "trl", "messages", template=shipped)
+        rendered = fixed.layout.render_row(TWO_TURNS, fixed.target)
+        trained = fixed.target.tokenizer.decode(rendered.trained)
+        assert trained == "".join(turn["content"] + "<|im_end|>" for turn in TWO_TURNS[1::2])
 
 
 def test_finished_text_opens_the_think_section_once_and_bos_not_at_all(tmp_path: Path) -> None:
     """The template's opening stands in the prompt, and the trainer's tokenizer adds no BOS here."""
-    looked = gate(tmp_path, t.STRIPS, "trl", "text")
-    columns = looked.layout.columns(conversation(3), looked.target)
+    stripping = gate(tmp_path, t.STRIPS, "trl", "text")
+    columns = stripping.layout.columns(conversation(3), stripping.target)
     assert columns["prompt"] == "<|begin|><|User|>What is 3 + 3?<|Assistant|><think>"
     assert columns["completion"].startswith("\n3 and 3 is twice 3.")
     assert columns["completion"].endswith("</think>\n\nIt is \\boxed{6}.<|im_end|>")
@@ -119,10 +119,10 @@ def test_a_base_models_eos_is_not_its_chat_templates_end(tmp_path: Path) -> None
     """Qwen's base models: EOS is <|endoftext|>, the template ends turns with <|im_end|>."""
     name = t.write_tokenizer(tmp_path, t.CHATML, eos="<|endoftext|>")
     layout = FORMATS["trl"].layout(None, "trl")
-    refusal = Gate(load_target(name), layout).check("row-1", conversation(1))
-    assert refusal is not None
-    assert refusal.reason == "eos_missing"
-    assert "--eos" in str(refusal)
+    fault = Gate(load_target(name), layout).check("row-1", conversation(1))
+    assert fault is not None
+    assert fault.reason == "eos_missing"
+    assert "--eos" in str(fault)
     assert Gate(load_target(name, eos="<|im_end|>"), layout).check("r", conversation(1)) is None
     (tmp_path / "generation_config.json").write_text(
         json.dumps({"eos_token_id": [load_target(name, eos="<|im_end|>").tokenizer.eos_token_id]})
@@ -144,7 +144,7 @@ UNFIT = [
     Unfit("no chat template.*--template", own=None),
     Unfit("no EOS token.*--eos", eos=None),
     Unfit("does not know", ask_eos="<|what|>"),
-    Unfit("none of the shipped ones: chatml, plain", ask_template="alpaca"),
+    Unfit("none of the shipped templates: chatml, plain", ask_template="alpaca"),
     Unfit("context of 512", context=512, ask_length=1024),
 ]
 
@@ -157,7 +157,7 @@ def test_a_target_that_does_not_fit(case: Unfit, tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="there is no such folder"):
+    with pytest.raises(ModelError, match="this folder does not exist"):
         load_target(str(tmp_path / "none"))
     with pytest.raises(ModelError, match="cannot be loaded"):
         load_target(str(tmp_path))
@@ -167,10 +167,10 @@ def test_a_finished_training_stands_for_its_model(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     name = t.write_tokenizer(tmp_path / "model", t.CHATML)
     (tmp_path / "model" / "config.json").write_text("{}")
-    for state, told in (("running", "not finished"), ("done", None)):
+    for state, message in (("running", "not finished"), ("done", None)):
         (tmp_path / "train.json").write_text(json.dumps({"state": state}))
-        if told:
-            with pytest.raises(ModelError, match=told):
+        if message:
+            with pytest.raises(ModelError, match=message):
                 load_target(str(tmp_path))
     assert load_target(str(tmp_path)).model == name
 

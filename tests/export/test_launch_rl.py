@@ -17,7 +17,7 @@ from factory.core.errors import RecipeError, RunError, SourceError
 from factory.prompts.templates import R1_ZERO
 from factory.recipe.grpo import Grpo
 from factory.train.train import load_training
-from factory.train.verl import AS_IT_IS, export_rl
+from factory.train.verl import IDENTITY_TEMPLATE, export_grpo
 from tests.export.tokenizers import CHATML, write_tokenizer
 
 CHECK = Path(__file__).parent / "in_trainer" / "verl_rl_check.py"
@@ -65,7 +65,7 @@ def rows_of(out: Path) -> list[dict[str, Any]]:
 
 
 def test_the_files_hold_what_verl_asks_for(tmp_path: Path) -> None:
-    out = export_rl(recipe(tmp_path), tmp_path / "out")
+    out = export_grpo(recipe(tmp_path), tmp_path / "out")
     row = rows_of(out)[0]
     assert row["prompt"] == [{"role": "user", "content": QUESTION}]
     assert row["ability"] == "math"
@@ -82,7 +82,7 @@ def test_the_files_hold_what_verl_asks_for(tmp_path: Path) -> None:
     assert actor["optim"].items() >= optimizer.items()
     assert actor["grad_clip"] == actor["optim"]["clip_grad"] == 0.5
     assert config["trainer"]["total_training_steps"] == 10, "verl's step is a rollout"
-    assert "is not carried over" in (out / "grpo.yaml").read_text()
+    assert "is not exported" in (out / "grpo.yaml").read_text()
 
 
 PROMPTS: list[tuple[dict[str, Any], str]] = [
@@ -98,10 +98,10 @@ PROMPTS: list[tuple[dict[str, Any], str]] = [
 def test_a_rendered_prompt_goes_through_as_it_is(
     prompting: dict[str, Any], expected: str, tmp_path: Path
 ) -> None:
-    out = export_rl(recipe(tmp_path, prompting=prompting), tmp_path / "out")
+    out = export_grpo(recipe(tmp_path, prompting=prompting), tmp_path / "out")
     assert rows_of(out)[0]["prompt"][0]["content"] == expected
     model = yaml.safe_load((out / "grpo.yaml").read_text())["actor_rollout_ref"]["model"]
-    assert model["custom_chat_template"] == AS_IT_IS
+    assert model["custom_chat_template"] == IDENTITY_TEMPLATE
 
 
 SCORES: list[tuple[int, str, float]] = [
@@ -113,7 +113,7 @@ SCORES: list[tuple[int, str, float]] = [
 
 
 def test_the_reward_file_scores_as_a_training_would(tmp_path: Path) -> None:
-    out = export_rl(recipe(tmp_path), tmp_path / "out")
+    out = export_grpo(recipe(tmp_path), tmp_path / "out")
     compute_score = runpy.run_path(str(out / "compute_score.py"))["compute_score"]
     rows = rows_of(out)
     for place, text, expected in SCORES:
@@ -126,7 +126,7 @@ def test_the_reward_file_scores_as_a_training_would(tmp_path: Path) -> None:
 
 
 def test_stages_are_an_order_of_rows(tmp_path: Path) -> None:
-    out = export_rl(
+    out = export_grpo(
         recipe(tmp_path, unverified_from=16, beta=0, reference_every=None), tmp_path / "out"
     )
     verified = [bool(row["reward_model"]["ground_truth"]) for row in rows_of(out)]
@@ -139,23 +139,23 @@ def test_stages_are_an_order_of_rows(tmp_path: Path) -> None:
 def test_adapters_go_along_and_what_verl_lacks_is_refused(tmp_path: Path) -> None:
     lora = {"rank": 8, "targets": ["q_proj"]}
     made = recipe(tmp_path, lora=lora, reference_every=None)
-    export_rl(made, tmp_path / "out")
+    export_grpo(made, tmp_path / "out")
     model = yaml.safe_load((tmp_path / "out" / "grpo.yaml").read_text())["actor_rollout_ref"][
         "model"
     ]
     assert model["lora_rank"] == 8
     assert model["target_modules"] == ["q_proj"]
     with pytest.raises(RecipeError, match="scale_rewards is batch"):
-        export_rl(recipe(tmp_path, scale_rewards="batch"), tmp_path / "other")
+        export_grpo(recipe(tmp_path, scale_rewards="batch"), tmp_path / "other")
 
 
 def test_nothing_is_overwritten_and_nothing_half_made_is_left(tmp_path: Path) -> None:
     made = recipe(tmp_path)
-    export_rl(made, tmp_path / "out")
-    with pytest.raises(RunError, match="holds something"):
-        export_rl(made, tmp_path / "out")
+    export_grpo(made, tmp_path / "out")
+    with pytest.raises(RunError, match="is not empty"):
+        export_grpo(made, tmp_path / "out")
     with pytest.raises(SourceError):
-        export_rl(recipe(tmp_path, max_length=70), tmp_path / "other")
+        export_grpo(recipe(tmp_path, max_length=70), tmp_path / "other")
     assert sorted(path.name for path in tmp_path.glob("o*")) == ["out"]
 
 
@@ -166,7 +166,7 @@ def test_verl_reads_the_launch(template: str, tmp_path: Path) -> None:
     python = os.environ.get("VERL_PYTHON")
     if python is None:
         pytest.skip("VERL_PYTHON is not set")
-    out = export_rl(recipe(tmp_path, prompting={"template": template}), tmp_path / "out")
+    out = export_grpo(recipe(tmp_path, prompting={"template": template}), tmp_path / "out")
     done = subprocess.run(
         [python, CHECK],
         cwd=out,

@@ -42,7 +42,7 @@ def recipe(tmp_path: Path) -> Path:
     return file
 
 
-SAID = {  # what the recipe says, by the place where a trainer's config says it
+SETTINGS = {  # the recipe's settings, by their keys in a trainer's config
     "trl": {
         "learning_rate": 1e-4,
         "lr_scheduler_kwargs.min_lr_rate": 0.2,
@@ -100,7 +100,7 @@ def at(config: Any, place: str) -> Any:
     return config
 
 
-@pytest.mark.parametrize("trainer", SAID)
+@pytest.mark.parametrize("trainer", SETTINGS)
 def test_a_recipe_goes_to_a_trainer_with_its_settings(
     trainer: str, recipe: Path, tmp_path: Path
 ) -> None:
@@ -110,10 +110,10 @@ def test_a_recipe_goes_to_a_trainer_with_its_settings(
     )
     assert "12 train rows, 3 validation rows" in done.stdout
     config = yaml.safe_load((out / "sft.yaml").read_text())
-    assert {place: at(config, place) for place in SAID[trainer]} == SAID[trainer]
+    assert {place: at(config, place) for place in SETTINGS[trainer]} == SETTINGS[trainer]
 
 
-@pytest.mark.parametrize("trainer", SAID)
+@pytest.mark.parametrize("trainer", SETTINGS)
 def test_steps_take_the_place_of_epochs(trainer: FormatName, recipe: Path, tmp_path: Path) -> None:
     loaded = load_training(recipe, ["steps=10", "optimizer.warmup=4"])
     assert isinstance(loaded, Sft)
@@ -150,9 +150,11 @@ def test_what_does_not_fit_together_is_said(
     assert complaint in done.output
 
 
-@pytest.mark.parametrize("unsaid", ["lora={}", "layers=4", "context=4096"])
-def test_what_a_config_cannot_say_is_refused(unsaid: str, recipe: Path, tmp_path: Path) -> None:
-    loaded = load_training(recipe, [unsaid])
+@pytest.mark.parametrize("unsupported", ["lora={}", "layers=4", "context=4096"])
+def test_what_a_config_cannot_express_is_refused(
+    unsupported: str, recipe: Path, tmp_path: Path
+) -> None:
+    loaded = load_training(recipe, [unsupported])
     assert isinstance(loaded, Sft)
-    with pytest.raises(RecipeError, match=unsaid.partition("=")[0]):
+    with pytest.raises(RecipeError, match=unsupported.partition("=")[0]):
         export_sft(loaded, "trl", tmp_path / "out")

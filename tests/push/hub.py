@@ -1,8 +1,8 @@
-"""A Hub of one process: the part of the upload protocol that huggingface_hub speaks.
+"""A test Hub in one process: the part of the upload protocol that huggingface_hub uses.
 
-Real HTTP on a local port, files kept in memory by content, commits as they come. `faults` maps a
-step to what befalls its next requests: a status to answer with, `drop` to close the connection, or
-`lose` to do the work and then close the connection before answering.
+It serves HTTP on a local port and keeps files in memory. `faults` maps a step to the faults of its
+next requests: a status to answer with, `drop` to close the connection, or `lose` to do the work and
+then close the connection before answering.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Fault = int | str
 
 @dataclass
 class Hub:
-    """Everything the server remembers."""
+    """The state of the server."""
 
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
@@ -199,14 +199,14 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def _oid(content: bytes, mode: str) -> str:
-    """A file's identity as the Hub tells it: sha256 where large, git's own hash where not."""
+    """A file's identity at the Hub: sha256 for a large file, git's own hash for others."""
     if mode == "lfs":
         return hashlib.sha256(content).hexdigest()
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 class QuietServer(ThreadingHTTPServer):
-    """A dropped connection is part of the play."""
+    """Prints nothing for a dropped connection, which the tests cause on purpose."""
 
     daemon_threads = True
 
@@ -216,7 +216,7 @@ class QuietServer(ThreadingHTTPServer):
 
 @contextmanager
 def running_hub(token: str) -> Iterator[Hub]:
-    """A Hub on a free local port, gone at the end."""
+    """Run a Hub on a free local port."""
     hub = Hub(token=token)
     handler = type("BoundHandler", (Handler,), {"hub": hub})
     server = QuietServer(("127.0.0.1", 0), handler)

@@ -1,4 +1,4 @@
-"""The card says what was measured, and nothing that a prompt, a name or a recipe smuggles in."""
+"""The card states measured facts, without markup from prompts, names or recipes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_front_matter_is_what_the_hub_reads(tmp_path: Path) -> None:
     ]
 
 
-def test_the_statistics_stand_beside_the_papers(tmp_path: Path) -> None:
+def test_the_statistics_are_next_to_the_papers(tmp_path: Path) -> None:
     card = card_of(small_run(tmp_path / "run"))
     assert "| math | 15 | 1.0 | 40.0 | 395,285 | 1.0 | 6,094.2 |" in card
     assert "| total | 15 | 1.0 | 40.0 | 804,745 | 1.0 | 5,355.3 |" in card
@@ -75,8 +75,8 @@ def test_licences_are_never_invented(tmp_path: Path) -> None:
     ]
     card = card_of(write_run(tmp_path / "run", {"train-00000-of-00001.parquet": rows}))
     assert front(card)["license"] == "unknown"
-    assert "| scraped | **unknown**: the source names none | 1 |" in card
-    assert "The licence of 1 rows' prompts is unknown." in card
+    assert "| scraped | **unknown**: the source states none | 1 |" in card
+    assert "The licence of the prompts of 1 rows is unknown." in card
     assert "not recorded 1" in card
 
 
@@ -93,7 +93,7 @@ def test_the_hubs_names_of_licences(license: str | None, hub: str | None) -> Non
     assert SourceUse("s", license, 1).hub_license == hub
 
 
-def test_what_was_not_done_is_said(tmp_path: Path) -> None:
+def test_what_was_not_done_is_stated(tmp_path: Path) -> None:
     run = small_run(tmp_path / "run", verdicts=[], n_correct=0)
     card = card_of(run)
     assert "Only 0 of 15 rows have an answer that a verifier found correct" in card
@@ -110,10 +110,10 @@ def test_the_decontamination_report(tmp_path: Path) -> None:
     rows = [row(1, conversation(1), verdicts=judged_by("contamination"))]
     card = card_of(write_run(tmp_path / "run", {"train-00000-of-00001.parquet": rows}, recipe))
     assert '"ngram": 10' in card
-    assert "Every row passed the contamination filter, which took: nothing." in card
+    assert "Every row passed the contamination filter, which dropped: nothing." in card
 
 
-def test_the_card_of_an_assembly_says_what_its_runs_did(tmp_path: Path) -> None:
+def test_the_card_of_an_assembly_includes_what_its_runs_did(tmp_path: Path) -> None:
     asked = "one two three four five six seven eight nine ten eleven twelve"
     (tmp_path / "eval.txt").write_text(asked + "\n")
     every = judged_by("format", "safety", "contamination")
@@ -129,16 +129,16 @@ def test_the_card_of_an_assembly_says_what_its_runs_did(tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump({"kind": "assembly", "name": "mix", "runs": given, **keys}))
     build_assembly(load_assembly(file), tmp_path / "out", Console(quiet=True))
     card = card_of(tmp_path / "out")
-    assert "10 of 14 rows passed the contamination filter, which took: nothing. " in card
-    assert "Assembling left out 1 rows that overlap them." in card
+    assert "10 of 14 rows passed the contamination filter, which dropped: nothing. " in card
+    assert "The assembly left out 1 rows that overlap with evaluation sets." in card
     assert "Only 10 of 14 rows were judged by a safety filter." in card
-    assert "Mixed languages were not looked for." in card
+    assert "Mixed languages were not checked." in card
     assert "| assembly | over its quota | -8 | -" in card
     assert "path: …/maths" in card
     assert str(tmp_path) not in card
 
 
-TOLD = [
+PATHS = [
     ("/elsewhere/of/mine/sums.jsonl", "…/sums.jsonl"),
     (str(Path.cwd() / "runs" / "x"), "runs/x"),
     (
@@ -149,12 +149,12 @@ TOLD = [
 ]
 
 
-@pytest.mark.parametrize(("written", "told"), TOLD)
-def test_the_paths_of_this_machine_stay_here(written: str, told: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("written", "public"), PATHS)
+def test_absolute_paths_are_not_published(written: str, public: str, tmp_path: Path) -> None:
     recipe = yaml.safe_load(RECIPE) | {"sources": [{"kind": "files", "path": written}]}
     rows = {"train-00000-of-00001.parquet": [row(1, conversation(1))]}
     run = write_run(tmp_path / "run", rows, yaml.safe_dump(recipe))
-    assert yaml.safe_load(measure_corpus(run).recipe)["sources"][0]["path"] == told
+    assert yaml.safe_load(measure_corpus(run).recipe)["sources"][0]["path"] == public
 
 
 def test_other_tags_than_think_are_not_called_think(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_the_folder_loads_with_the_configs_and_splits_of_its_card(
         ("batch", [503]),
     ],
 )
-def test_passing_trouble_delays_and_never_doubles(
+def test_transient_errors_delay_a_push_and_duplicate_nothing(
     step: str, faults: list[Fault], run: Path, hub: Hub
 ) -> None:
     hub.faults[step] = list(faults)
@@ -95,7 +95,7 @@ def test_passing_trouble_delays_and_never_doubles(
     assert len(hub.commits) == 1
     assert "data/train-00001-of-00002.parquet" in hub.files
     assert len(hub.uploads) == len(set(hub.uploads)) == 3
-    # A commit whose answer was lost stands: asking again must find it, not make another.
+    # A commit whose response was lost exists: the retry must find it, not make another.
     assert hub.seen.count(step) >= len(faults) + (faults != ["lose"])
     assert all(TOKEN not in note for note in notes)
 
@@ -132,15 +132,15 @@ def test_both_ways_in_which_the_hub_asks_for_a_wait(
     assert retry_after(wrapped) == wait
 
 
-def test_the_command_says_what_went_where(run: Path, hub: Hub, tmp_path: Path) -> None:
-    told = CliRunner().invoke(cli, ["push", str(run), "--repo", REPO])
-    assert told.exception is None
-    assert told.stdout == (
+def test_the_command_prints_a_summary(run: Path, hub: Hub, tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, ["push", str(run), "--repo", REPO])
+    assert done.exception is None
+    assert done.stdout == (
         f"12 train rows, 3 validation rows in 6 files: {hub.url}/datasets/{REPO}/commit/{hub.sha}\n"
     )
     dry = tmp_path / "dry"
-    told = CliRunner().invoke(cli, ["push", str(run), "--repo", REPO, "--dry-run", str(dry)])
-    assert told.stdout == f"12 train rows, 3 validation rows in 6 files: {dry}\n"
+    done = CliRunner().invoke(cli, ["push", str(run), "--repo", REPO, "--dry-run", str(dry)])
+    assert done.stdout == f"12 train rows, 3 validation rows in 6 files: {dry}\n"
 
 
 def test_an_assembly_has_no_prompts_to_publish(run: Path) -> None:
@@ -149,12 +149,12 @@ def test_an_assembly_has_no_prompts_to_publish(run: Path) -> None:
         push_run(run, REPO, with_prompts=True)
 
 
-def test_an_interrupted_push_publishes_nothing_and_goes_on(
+def test_an_interrupted_push_publishes_nothing_and_resumes(
     run: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(push, "ATTEMPTS", 2)
     hub.faults["commit"] = ["drop"] * 2
-    with pytest.raises(PushError, match="the same command goes on"):
+    with pytest.raises(PushError, match="same command again to resume"):
         push_run(run, REPO)
     assert hub.files == {}
     assert hub.commits == []
@@ -226,11 +226,11 @@ def test_a_refused_token_is_in_no_message(
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None, "the client's error holds the request's headers"
     assert "hf_anotherone" not in "".join(traceback.format_exception(caught.value))
-    assert hub.seen.count("create") == 1, "a refusal that time cannot mend was tried again"
+    assert hub.seen.count("create") == 1, "a permanent refusal was retried"
     assert "commit" not in hub.seen
 
 
-def test_no_token_is_said_before_anything_is_sent(
+def test_a_missing_token_is_reported_before_anything_is_sent(
     run: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from huggingface_hub import constants
@@ -245,7 +245,7 @@ def test_no_token_is_said_before_anything_is_sent(
 def test_a_token_in_the_recipe_is_not_published(tmp_path: Path, hub: Hub) -> None:
     rows = {"train-00000-of-00001.parquet": [row(1, conversation(1))]}
     run = write_run(tmp_path / "run", rows, RECIPE + f"# {TOKEN}\n")
-    with pytest.raises(PushError, match="holds your Hugging Face token") as caught:
+    with pytest.raises(PushError, match="contains your Hugging Face token") as caught:
         push_run(run, REPO)
     assert TOKEN not in str(caught.value)
     assert hub.seen == []
@@ -268,6 +268,6 @@ def test_a_dry_run_spares_a_folder_that_is_something_else(run: Path, tmp_path: P
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "notes.txt").write_text("keep me")
-    with pytest.raises(RunError, match="something that is no dataset folder"):
+    with pytest.raises(RunError, match="is not empty and is no dataset folder"):
         push_run(run, REPO, dry_run=mine)
     assert (mine / "notes.txt").read_text() == "keep me"

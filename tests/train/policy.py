@@ -48,7 +48,7 @@ RECIPE: dict[str, Any] = {
 
 
 def write_policy(folder: Path, **changes: Any) -> Path:
-    """A recipe file beside the policy it starts from."""
+    """Write a recipe file and, next to it, the policy that it starts from."""
     model = folder / "policy"
     if not model.exists():
         _write_model(model)

@@ -1,4 +1,4 @@
-"""A collapse is told when there is one, and not when a policy only has a bad step, or is done."""
+"""A collapse is detected, but no collapse is reported for a single bad step or a solved task."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factory.recipe.grpo import Stop
-from factory.train.policy.collapse import Collapse, Step, Watch
+from factory.train.policy.collapse import Collapse, CollapseDetector, StepStats
 
-SOUND = Step(0, reward=1.0, no_signal=0.2, format=0.9, cut=0.05, length=40.0)
+SOUND = StepStats(0, reward=1.0, no_signal=0.2, format=0.9, cut=0.05, length=40.0)
 RULES = Stop(no_signal=5, over=3)
 
 
 def run(steps: list[dict[str, Any]], rules: Stop = RULES, best: float | None = 2.0) -> list[Any]:
-    """What is told after each step."""
-    watch = Watch(rules, best)
+    """Return the detector's result after each step."""
+    detector = CollapseDetector(rules, best)
     return [
-        watch.see(SOUND._replace(step=number, **changes)) for number, changes in enumerate(steps, 1)
+        detector.update(SOUND._replace(step=number, **changes))
+        for number, changes in enumerate(steps, 1)
     ]
 
 
-def told(steps: list[dict[str, Any]], **given: Any) -> Collapse | None:
+def detect(steps: list[dict[str, Any]], **given: Any) -> Collapse | None:
     *before, last = run(steps, **given)
-    assert not any(before), "told too early"
+    assert not any(before), "detected too early"
     return last
 
 
@@ -41,23 +42,23 @@ COLLAPSED: list[tuple[str, list[dict[str, Any]], str, int]] = [
     ("signal lost", [{}, {}, *[SILENT] * 5], "every completion earns 1", 3),
     ("no reward at all", [{}, *[UNREWARDED] * 5], "no completion was given any reward", 2),
     ("format lost", [*[{}] * 3, *[BARE] * 3], "format reward fell to 0.000", 4),
-    ("runs on", [*[{}] * 3, *[CUT] * 3], "100% of the completions run into", 4),
+    ("runs on", [*[{}] * 3, *[CUT] * 3], "100% of the completions reach", 4),
     ("says nothing", [*[{}] * 4, *[{"length": 1.0}] * 3], "1.0 tokens on average", 5),
 ]
 
 
 @pytest.mark.parametrize(("_", "steps", "what", "since"), COLLAPSED)
-def test_a_collapse_is_told_with_its_first_step(
+def test_a_collapse_is_reported_with_its_first_step(
     _: str, steps: list[dict[str, Any]], what: str, since: int
 ) -> None:
-    found = told(steps)
+    found = detect(steps)
     assert found is not None
     assert what in found.what
     assert found.since == since
 
 
 NEAR: list[tuple[str, list[dict[str, Any]]]] = [
-    ("one short of patience", [SILENT] * 4),
+    ("one step short of the limit", [SILENT] * 4),
     ("a signal in between", [*[SILENT] * 4, {}, *[SILENT] * 4]),
     ("nothing left to earn", [DONE] * 50),
     ("format never was", [BARE] * 50),
@@ -74,7 +75,7 @@ def test_near_misses(_: str, steps: list[dict[str, Any]]) -> None:
 
 
 def test_the_remedy_depends_on_whether_it_ever_learnt() -> None:
-    never, lost = told([SILENT] * 5), told([{}, *[SILENT] * 5])
+    never, lost = detect([SILENT] * 5), detect([{}, *[SILENT] * 5])
     assert never is not None
     assert lost is not None
     assert "cold-start" in never.remedy
@@ -82,7 +83,7 @@ def test_the_remedy_depends_on_whether_it_ever_learnt() -> None:
 
 
 def test_without_a_bound_a_constant_reward_is_never_called_done() -> None:
-    assert told([DONE] * 5, best=None) is not None
+    assert detect([DONE] * 5, best=None) is not None
 
 
 OFF = Stop(no_signal=None, format_below=None, runaway=None, empty=None, over=1)
@@ -96,7 +97,7 @@ def test_rules_that_are_off_say_nothing(steps: list[dict[str, Any]]) -> None:
 @given(
     st.lists(
         st.builds(
-            Step,
+            StepStats,
             st.just(1),
             st.floats(0, 1.9),
             st.floats(0, 0.99),
@@ -107,14 +108,14 @@ def test_rules_that_are_off_say_nothing(steps: list[dict[str, Any]]) -> None:
         max_size=40,
     )
 )
-def test_a_policy_that_is_alive_is_left_alone(steps: list[Step]) -> None:
-    watch = Watch(RULES, 2.0)
-    assert not any(watch.see(step) for step in steps)
+def test_a_learning_policy_is_not_stopped(steps: list[StepStats]) -> None:
+    detector = CollapseDetector(RULES, 2.0)
+    assert not any(detector.update(step) for step in steps)
 
 
 def test_rarer_logging_counts_steps_all_the_same() -> None:
-    watch = Watch(Stop(no_signal=50), 2.0, log_every=10)
-    found = [watch.see(SOUND._replace(step=step, **SILENT)) for step in range(10, 70, 10)]
+    detector = CollapseDetector(Stop(no_signal=50), 2.0, log_every=10)
+    found = [detector.update(SOUND._replace(step=step, **SILENT)) for step in range(10, 70, 10)]
     assert [bool(one) for one in found] == [False] * 4 + [True] * 2
 
 
@@ -127,9 +128,8 @@ def test_a_logged_line_is_read_by_its_names() -> None:
         "cut": 0.1,
         "completions/mean_length": 31.0,
     }
-    assert Step.of(line, "form") == Step(3, 1.5, 0.25, 0.5, 0.1, 31.0)
-    assert Step.of(line, None).format is None
-    # A step in which nothing could be decided: a mean of nothing, and how log.jsonl spells it.
-    assert Step.of({**line, "reward": "nan", "rewards/form/mean": math.nan}, "form") == Step(
-        3, None, 0.25, None, 0.1, 31.0
-    )
+    assert StepStats.from_log(line, "form") == StepStats(3, 1.5, 0.25, 0.5, 0.1, 31.0)
+    assert StepStats.from_log(line, None).format is None
+    # A step without a decided completion has NaN means, which log.jsonl stores as text.
+    undecided = {**line, "reward": "nan", "rewards/form/mean": math.nan}
+    assert StepStats.from_log(undecided, "form") == StepStats(3, None, 0.25, None, 0.1, 31.0)

@@ -1,4 +1,4 @@
-"""Where there is no GPU a policy's loss is computed here; it is TRL's own, gradients and all."""
+"""The policy loss computed here without a GPU equals TRL's, including its gradients."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ def batch(advantages: list[float]) -> dict[str, Any]:
     }
 
 
-Outcome = tuple[float, float, list[torch.Tensor]]
+LossAndGradients = tuple[float, float, list[torch.Tensor]]
 
 
-def loss_of(trainer: Any, inputs: dict[str, Any]) -> Outcome:
-    """The loss, the logged entropy and every gradient."""
+def loss_of(trainer: Any, inputs: dict[str, Any]) -> LossAndGradients:
+    """Return the loss, the logged entropy and every gradient."""
     trainer.model.zero_grad()
     loss = trainer._compute_loss(trainer.model, inputs)
     loss.backward()
@@ -74,8 +74,9 @@ def loss_of(trainer: Any, inputs: dict[str, Any]) -> Outcome:
     return loss.item(), trainer._metrics["train"]["entropy"][-1], grads
 
 
-def assert_same(ours: Outcome, theirs: Outcome, entropy: float = 1e-5) -> None:
-    """`entropy`: how far apart the logged ones may be, where one completion stands for others."""
+def assert_same(ours: LossAndGradients, theirs: LossAndGradients, entropy: float = 1e-5) -> None:
+    """`entropy` is the relative tolerance of the logged entropy: one completion may represent
+    several."""
     assert ours[0] == pytest.approx(theirs[0], rel=1e-5, abs=1e-7)
     assert ours[1] == pytest.approx(theirs[1], rel=entropy)
     for mine, its in zip(ours[2], theirs[2], strict=True):
@@ -107,7 +108,7 @@ def test_the_loss_is_trl_s(
     if old:
         inputs["old_per_token_logps"] = inputs["ref_per_token_logps"] - 4.0
     ours = loss_of(trainer, inputs)
-    monkeypatch.setattr(trainer, "_fits", lambda model: False)
+    monkeypatch.setattr(trainer, "_is_supported", lambda model: False)
     assert_same(ours, loss_of(trainer, inputs), entropy=1e-5 if trainer.beta else 0.02)
 
 
@@ -115,15 +116,15 @@ def test_long_completions_do_not_share_a_row(trainer: Any, monkeypatch: pytest.M
     from factory.train.policy import cpu_log_probs
 
     shared = loss_of(trainer, batch(CASES["all learn"]))
-    monkeypatch.setattr(cpu_log_probs, "TOGETHER", 1)
+    monkeypatch.setattr(cpu_log_probs, "MAX_ROW_TOKENS", 1)
     assert_same(loss_of(trainer, batch(CASES["all learn"])), shared)
 
 
-def test_no_architecture_is_taken_for_one_that_was_not_tried(trainer: Any) -> None:
-    assert trainer._fits(trainer.model)
+def test_an_untested_architecture_is_left_to_trl(trainer: Any) -> None:
+    assert trainer._is_supported(trainer.model)
     trainer.model.config.model_type = "mamba"
     try:
-        assert not trainer._fits(trainer.model)
+        assert not trainer._is_supported(trainer.model)
     finally:
         trainer.model.config.model_type = "llama"
 
@@ -134,7 +135,7 @@ def test_tokens_in_chunks_at_a_temperature(trainer: Any, monkeypatch: pytest.Mon
     monkeypatch.setattr(cpu_loss, "CHUNK", 3)
     head = trainer.model.get_output_embeddings()
     hidden, targets = torch.randn(7, head.in_features), torch.arange(7)
-    nll, entropy = cpu_loss.next_tokens(head, hidden, targets, temperature=0.5, entropy=True)
+    nll, entropy = cpu_loss.score_tokens(head, hidden, targets, temperature=0.5, entropy=True)
     drawn_of = torch.distributions.Categorical(logits=head(hidden) / 0.5)
     torch.testing.assert_close(nll, -drawn_of.log_prob(targets))
     torch.testing.assert_close(entropy, drawn_of.entropy())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.core.files import append_line
-from factory.train.curves import curves, write_curves
+from factory.train.curves import build_curves, write_curves
 
 
 def line(step: int, **more: Any) -> dict[str, Any]:
@@ -16,16 +16,16 @@ def line(step: int, **more: Any) -> dict[str, Any]:
 
 
 def test_a_figure_for_what_was_logged() -> None:
-    figures = curves([line(1), line(2, kl=0.01), line(3, kl=None)])
+    figures = build_curves([line(1), line(2, kl=0.01), line(3, kl=None)])
     assert [figure.name for figure in figures] == ["reward", "length", "kl"]
     reward, _, kl = figures
     assert {row["line"] for row in reward.rows} == {"accuracy", "sum, weighted"}
     assert [row["value"] for row in reward.rows if row["line"] == "accuracy"] == [0.25, 0.5, 0.75]
     assert list(kl.rows) == [{"step": 2, "line": "KL", "value": 0.01}]
-    assert curves([]) == []
+    assert build_curves([]) == []
 
 
-def test_page_and_numbers_stand_beside_the_model(tmp_path: Path) -> None:
+def test_page_and_numbers_are_written_to_the_run(tmp_path: Path) -> None:
     for step in range(1, 4):
         append_line(tmp_path / "log.jsonl", line(step))
     append_line(tmp_path / "log.jsonl", {"step": 3, "train_runtime": 9.0})

@@ -1,4 +1,4 @@
-"""Policies trained for real: by vLLM inside the process, killed and gone on with, and failing."""
+"""Policies that are really trained: with vLLM inside the process, killed and resumed, failing."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def wait_for(file: Path, process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.real
-def test_a_killed_training_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_a_killed_training_resumes_to_the_same_result(tmp_path: Path) -> None:
     """Steps, optimizer, random state and, once it was replaced, the reference model."""
     recipe = write_policy(
         tmp_path,
@@ -81,7 +81,7 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None
 
 
 @pytest.mark.real
-def test_rollouts_that_die_name_the_checkpoint_to_go_on_from(
+def test_failing_rollouts_name_the_checkpoint_to_resume_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from transformers import LlamaForCausalLM
@@ -145,9 +145,9 @@ def test_vllm_inside_the_process_follows_the_policy(tmp_path: Path) -> None:
     assert sample["rewards"].keys() == {"accuracy", "short"}
 
 
-TOLD_BEFORE: list[tuple[dict[str, Any], type[Exception], str]] = [
+REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"max_length": 12}, SourceError, "no room"),
-    ({"batch": 64, "micro_batch": 64}, RecipeError, "takes 16 questions, and there are 12"),
+    ({"batch": 64, "micro_batch": 64}, RecipeError, "needs 16 questions, but there are 12"),
     (
         {"rewards": {"accuracy": {"prompts": "unverified"}, "format": {}}},
         RecipeError,
@@ -157,12 +157,12 @@ TOLD_BEFORE: list[tuple[dict[str, Any], type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "error", "told"), TOLD_BEFORE)
-def test_what_is_wrong_is_told_before_a_model_is_loaded(
-    changes: dict[str, Any], error: type[Exception], told: str, tmp_path: Path
+@pytest.mark.parametrize(("changes", "error", "message"), REFUSED)
+def test_problems_are_reported_before_a_model_is_loaded(
+    changes: dict[str, Any], error: type[Exception], message: str, tmp_path: Path
 ) -> None:
     recipe = load_training(write_policy(tmp_path, **changes))
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         train(recipe, tmp_path / "run", QUIET)
 
 

@@ -14,8 +14,8 @@ from factory.core.errors import RecipeError
 from factory.core.resources import recipe_path
 from factory.recipe.document import Document
 from factory.recipe.grpo import Grpo
-from factory.train.policy.grpo import in_stages
-from factory.train.policy.rollouts import check_rollouts, rollout_arguments
+from factory.train.policy.grpo import order_in_stages
+from factory.train.policy.rollouts import build_rollout_arguments, check_rollouts
 from factory.train.train import load_training
 from tests.train.policy import RECIPE
 
@@ -40,9 +40,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "told"), REFUSED)
-def test_combinations_that_cannot_be(changes: dict[str, Any], told: str) -> None:
-    with pytest.raises(RecipeError, match=told):
+@pytest.mark.parametrize(("changes", "message"), REFUSED)
+def test_impossible_combinations_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
         parsed(**changes)
 
 
@@ -109,15 +109,17 @@ def test_r1s_published_numbers_stand_in_its_recipes() -> None:
     ],
 )
 def test_a_correction_by_trl_s_names(correction: str, corrects: bool, mode: str) -> None:
-    found = rollout_arguments(parsed(rollouts={"correction": correction}))
+    found = build_rollout_arguments(parsed(rollouts={"correction": correction}))
     assert found["vllm_importance_sampling_correction"] is corrects
     assert found["vllm_importance_sampling_mode"] == mode
 
 
 def test_stop_strings_reach_the_engine() -> None:
     recipe = parsed(rollouts={}, prompting={"template": "r1_zero"})
-    assert rollout_arguments(recipe)["generation_kwargs"] == {"stop": ["\nUser:", "</answer>"]}
-    assert rollout_arguments(parsed(rollouts={}))["generation_kwargs"] is None
+    assert build_rollout_arguments(recipe)["generation_kwargs"] == {
+        "stop": ["\nUser:", "</answer>"]
+    }
+    assert build_rollout_arguments(parsed(rollouts={}))["generation_kwargs"] is None
 
 
 def test_a_server_without_gpus_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +139,7 @@ def test_stages_take_every_question_in_turn(
 ) -> None:
     recipe = parsed(steps=steps, unverified_from=unverified_from)
     rows = list(range(len(verified)))
-    ordered = in_stages(recipe, rows, verified)
+    ordered = order_in_stages(recipe, rows, verified)
     each = recipe.batch // recipe.samples
     assert len(ordered) == steps * each
     first = ordered[: (unverified_from - 1) * each]
@@ -145,7 +147,7 @@ def test_stages_take_every_question_in_turn(
     counts = Counter(first)
     if len(first) >= sum(verified):
         assert max(counts.values()) - min(counts.values()) <= 1
-    assert ordered == in_stages(recipe, rows, verified)
+    assert ordered == order_in_stages(recipe, rows, verified)
 
 
 @pytest.mark.parametrize("name", ["zero", "reasoning_rl", "all_scenario_rl"])

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factory.core.errors import RunError
-from factory.train.preferences import Pairing, draw_pairs, make_pairs, read_grades, settle
+from factory.train.preferences import Pairing, decide_pair, draw_pairs, make_pairs, read_grades
 from filters.judges.client import Endpoint, JudgeClient
 from tests.fake_server import FakeServer
 from tests.report.runs import judged_run
@@ -39,7 +39,7 @@ def test_a_reply_counts_only_in_the_form_asked_for(
     assert read_grades(reply) == expected
 
 
-SETTLED: list[tuple[list[Any], str]] = [
+DECIDED: list[tuple[list[Any], str]] = [
     ([(8, 5)] * 4, "kept"),
     ([(5, 8)] * 4, "kept"),
     ([(6, 5)] * 4, "close"),  # the margin must be exceeded
@@ -49,9 +49,9 @@ SETTLED: list[tuple[list[Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("grades", "expected"), SETTLED)
-def test_what_becomes_of_a_pair(grades: list[Any], expected: str) -> None:
-    assert settle(grades, Pairing())[0] == expected
+@pytest.mark.parametrize(("grades", "expected"), DECIDED)
+def test_the_outcome_of_a_pair(grades: list[Any], expected: str) -> None:
+    assert decide_pair(grades, Pairing())[0] == expected
 
 
 @given(

@@ -98,7 +98,7 @@ def test_a_question_is_held_out_whole(tokenizer: Any, tmp_path: Path) -> None:
 UNFIT: list[tuple[str, list[Any], str]] = [
     ("pairwise", [{"prompt": "a", "chosen": "b"}], "rows.jsonl:1: .*rejected"),
     ("pairwise", [*pairs(2), {"prompt": "a", "chosen": "b", "rejected": 3}], "rows.jsonl:3: "),
-    ("pairwise", [], "nothing to learn from"),
+    ("pairwise", [], "no row to train on"),
     ("pairwise", [{"prompt": "a", "chosen": "b" * 999, "rejected": "c"}], "1 rows are longer"),
     ("pointwise", [{"prompt": "a", "text": "b", "label": "good"}], "label is 'good'"),
     ("pointwise", [{"prompt": "a", "text": "b", "label": 0.5}], "label is 0.5"),
@@ -106,11 +106,11 @@ UNFIT: list[tuple[str, list[Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("shape", "rows", "told"), UNFIT)
+@pytest.mark.parametrize(("shape", "rows", "message"), UNFIT)
 def test_unfit_rows_are_named(
-    shape: str, rows: list[Any], told: str, tokenizer: Any, tmp_path: Path
+    shape: str, rows: list[Any], message: str, tokenizer: Any, tmp_path: Path
 ) -> None:
-    with pytest.raises(SourceError, match=told):
+    with pytest.raises(SourceError, match=message):
         tokenize(write_recipe(tmp_path, rows, shape=shape), tokenizer)
 
 

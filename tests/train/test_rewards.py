@@ -16,7 +16,7 @@ from factory.recipe.document import Document
 from factory.recipe.grpo import Grpo
 from factory.recipe.model_rewards import OwnScore, ServerScore
 from factory.recipe.rewards import Accuracy, Format, Language, Overlong, Reward
-from factory.train.scoring import Rewarder, Scores, Scoring, dead_parts
+from factory.train.scoring import Rewarder, Scores, Scoring, find_inapplicable_parts
 from factory.train.train import load_training
 
 SUM = Prompt(
@@ -123,22 +123,22 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("rewards", "told"), REFUSED)
+@pytest.mark.parametrize(("rewards", "message"), REFUSED)
 def test_a_wrong_part_is_refused_by_name(
-    rewards: dict[str, Any], told: str, tmp_path: Path
+    rewards: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "wrong.yaml"
     source = {"kind": "gym", "task": "chain_sum", "size": 3}
     data = {"kind": "grpo", "name": "t", "model": "demo", "sources": [source], "rewards": rewards}
     file.write_text(yaml.safe_dump(data))
-    with pytest.raises(RecipeError, match=f"wrong.yaml:[0-9]+: {told}"):
+    with pytest.raises(RecipeError, match=f"wrong.yaml:[0-9]+: {message}"):
         load_training(file)
 
 
 def test_a_metric_that_no_filter_measures_is_refused_before_training() -> None:
     parts = parts_of(part={"kind": "filter", "filter": {"length": {}}, "metric": "lenght"})
     with pytest.raises(RecipeError, match="length_answer"):
-        dead_parts(Scoring(parts, [SUM]), [SUM])
+        find_inapplicable_parts(Scoring(parts, [SUM]), [SUM])
 
 
 OWN = """
@@ -166,10 +166,12 @@ def test_a_function_of_ones_own(own: Path) -> None:
     assert (part.weight, score(part, RIGHT), score(part, NO_THINK)) == (2, 0.5, None)
 
 
-@pytest.mark.parametrize(("name", "told"), [("too_few", "0 numbers for 1"), ("breaks", "division")])
-def test_an_own_function_that_fails_is_named(own: Path, name: str, told: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "message"), [("too_few", "0 numbers for 1"), ("breaks", "division")]
+)
+def test_an_own_function_that_fails_is_named(own: Path, name: str, message: str) -> None:
     part = parts_of(mine={"class": f"{own}:{name}"})["mine"]
-    with pytest.raises(TrainError, match=told):
+    with pytest.raises(TrainError, match=message):
         score(part, RIGHT)
 
 
@@ -200,10 +202,10 @@ def test_prefill_counts_and_the_next_turn_does_not() -> None:
     assert scores.frame["text"][0] == RIGHT
 
 
-def test_parts_that_say_nothing_of_any_question_are_found() -> None:
+def test_parts_that_apply_to_no_question_are_found() -> None:
     scoring = Scoring(parts_of(accuracy={}, format={}, language={}), [TALK])
-    assert dead_parts(scoring, [TALK]) == ["accuracy"]
-    assert dead_parts(Scoring(scoring.rewards, [TALK, SUM]), [TALK, SUM]) == []
+    assert find_inapplicable_parts(scoring, [TALK]) == ["accuracy"]
+    assert find_inapplicable_parts(Scoring(scoring.rewards, [TALK, SUM]), [TALK, SUM]) == []
 
 
 def test_the_most_a_completion_can_earn() -> None:

@@ -248,7 +248,7 @@ def test_a_loss_that_is_no_number_stops_it(base: Path, corpus: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("changes", "error", "told"),
+    ("changes", "error", "message"),
     [
         ({"args": {"optimm": "sgd"}}, RecipeError, "args.optimm is no key of the installed TRL's"),
         ({"args": {"learning_rate": 1}}, RecipeError, "set optimizer.learning_rate instead"),
@@ -259,28 +259,28 @@ def test_a_loss_that_is_no_number_stops_it(base: Path, corpus: Path, tmp_path: P
         ({"max_length": 20, "overlong": "drop"}, ModelError, "36 of 36 rows"),
         ({"max_length": 257}, ModelError, "more than the model's context of 256"),
         ({"eos": "<|nothing|>"}, ModelError, "does not know '<|nothing|>'"),
-        ({"template": "chatm"}, ModelError, "none of the shipped ones: chatml, plain"),
+        ({"template": "chatm"}, ModelError, "none of the shipped templates: chatml, plain"),
         ({"layers": 9}, ModelError, "the model has 2"),
     ],
 )
-def test_what_does_not_fit_is_told_before_training(
-    base: Path, corpus: Path, tmp_path: Path, changes: Any, error: type[Exception], told: str
+def test_problems_are_reported_before_training(
+    base: Path, corpus: Path, tmp_path: Path, changes: Any, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error) as caught:
         train(recipe(base, corpus, **changes), tmp_path / "run", QUIET)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert not (tmp_path / "run" / "log.jsonl").exists()
 
 
 def test_batch_counts_over_all_processes(
     base: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from factory.train.arguments import accumulation
+    from factory.train.arguments import accumulation_steps
 
     monkeypatch.setenv("WORLD_SIZE", "8")
-    assert accumulation(recipe(base, corpus, batch=128, micro_batch=2)) == 8
+    assert accumulation_steps(recipe(base, corpus, batch=128, micro_batch=2)) == 8
     with pytest.raises(RecipeError, match=r"\(2 x 8\)"):
-        accumulation(recipe(base, corpus, batch=8, micro_batch=2))
+        accumulation_steps(recipe(base, corpus, batch=8, micro_batch=2))
 
 
 @pytest.mark.parametrize("name", ["ddp", "fsdp", "deepspeed_zero3"])

@@ -1,4 +1,4 @@
-"""What the loss sees of a corpus, token by token, and the corpora that are refused."""
+"""The tokens of a corpus that are under the loss, and the corpora that are refused."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from factory.core.nouns import Message, Prompt
 from factory.export.target import Target, load_target
 from factory.prompts.templates import Prompting
 from factory.train.data import (
-    Count,
+    TokenCount,
     check_rows,
     find_shards,
-    prepare,
     refuse_overlong,
-    stream,
-    token_rows,
+    stream_rows,
+    tokenize_rows,
+    write_tokens,
 )
 from factory.train.tokens import IGNORED, tokenize
 from tests.export.tokenizers import CHATML, FAILS, STRIPS, STRIPS_EARLIER, write_tokenizer
@@ -78,7 +78,7 @@ def test_training_reads_what_sampling_gives(system: str | None, prefill: str) ->
 
 
 @pytest.mark.parametrize("template", [CHATML, STRIPS, STRIPS_EARLIER])
-def test_no_template_takes_reasoning_away(tmp_path: Path, template: str) -> None:
+def test_no_template_strips_reasoning(tmp_path: Path, template: str) -> None:
     target = target_of(tmp_path, template, bos="<|begin|>")
     (tokens,) = tokenize([messages("2 + 2 = ?", TURN)], target)
     learnt = target.tokenizer.decode(tokens.ids[tokens.n_prompt :])
@@ -108,7 +108,7 @@ def test_of_a_conversation_the_last_turn_is_learnt(tmp_path: Path) -> None:
         max_size=5,
     )
 )
-def test_a_row_s_tokens_do_not_depend_on_the_rows_beside_it(rows: list[tuple[str, str]]) -> None:
+def test_a_row_s_tokens_do_not_depend_on_other_rows(rows: list[tuple[str, str]]) -> None:
     target = _shared_target()
     talks = [messages(question, turn) for question, turn in rows]
     together = tokenize(talks, target)
@@ -135,8 +135,8 @@ def test_rows_that_do_not_fit_are_counted_never_cut(tmp_path: Path) -> None:
     rows = [*sums(5), ("long", "x" * 5000), *sums(2)]
     files = find_shards(write_corpus(tmp_path / "corpus", rows))["train"]
     target = target_of(tmp_path / "tokenizer")
-    count = Count()
-    lengths = [len(row["input_ids"]) for row in token_rows(files, target, count)]
+    count = TokenCount()
+    lengths = [len(row["input_ids"]) for row in tokenize_rows(files, target, count)]
     assert (count.rows, count.overlong) == (7, 1)
     assert count.tokens == sum(lengths)
     assert count.longest > 5000 > max(lengths)
@@ -144,21 +144,21 @@ def test_rows_that_do_not_fit_are_counted_never_cut(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="1 of 8 rows are longer than 4,096 tokens"):
         refuse_overlong(count, target, "fail")
     with pytest.raises(ModelError, match="overlong: drop"):
-        list(stream(files, target, "fail"))
+        list(stream_rows(files, target, "fail"))
     with pytest.raises(ModelError, match="0 of 0 rows"):
-        refuse_overlong(Count(), target, "drop")
+        refuse_overlong(TokenCount(), target, "drop")
 
 
-def test_prepared_and_streamed_tokens_are_the_same(tmp_path: Path) -> None:
+def test_written_and_streamed_tokens_are_the_same(tmp_path: Path) -> None:
     files = find_shards(write_corpus(tmp_path / "corpus", sums(40), shards=3))["train"]
     target, out = _shared_target(), tmp_path / "tokens" / "train.arrow"
-    count = prepare(files, target, out)
+    count = write_tokens(files, target, out)
     with pa.memory_map(str(out)) as source:
         written = pa.ipc.open_stream(source).read_all().to_pylist()
-    assert written == list(stream(files, target, "fail"))
+    assert written == list(stream_rows(files, target, "fail"))
     assert count.rows == len(written) == 40
     assert count.learnt == sum(label != IGNORED for row in written for label in row["labels"])
-    assert prepare([], target, out) == count  # what is there is not made again
+    assert write_tokens([], target, out) == count  # an existing file is not written again
 
 
 def test_splits_go_by_the_files_names(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def _empty_turn(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "error", "told"),
+    ("make", "error", "message"),
     [
         (_nothing, SourceError, "no Parquet file"),
         (_no_messages, SourceError, "no column `messages` (it has text)"),
@@ -223,24 +223,24 @@ def _empty_turn(folder: Path) -> None:
         (_empty_turn, SourceError, "row r7: its messages do not end with an assistant's turn"),
     ],
 )
-def test_a_corpus_nothing_can_be_learnt_from(
-    tmp_path: Path, make: Any, error: type[FactoryError], told: str
+def test_an_unusable_corpus_is_refused(
+    tmp_path: Path, make: Any, error: type[FactoryError], message: str
 ) -> None:
     make(tmp_path)
     with pytest.raises(error) as caught:
         check_rows(find_shards(tmp_path)["train"], _shared_target())
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_a_template_that_fails_is_told_with_the_row(tmp_path: Path) -> None:
+def test_a_template_that_fails_is_reported_with_the_row(tmp_path: Path) -> None:
     files = find_shards(write_corpus(tmp_path / "corpus", sums(3)))["train"]
     target = target_of(tmp_path / "tokenizer", FAILS)
     with pytest.raises(ModelError, match=r"row train-00000/0: the chat template fails"):
         check_rows(files, target)
     with pytest.raises(ModelError, match=r"row train-00000/0: the chat template fails"):
-        list(token_rows(files, target, Count()))
+        list(tokenize_rows(files, target, TokenCount()))
 
 
-def test_a_tokenizer_without_a_template_is_told(tmp_path: Path) -> None:
+def test_a_tokenizer_without_a_template_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="has no chat template"):
         load_target(write_tokenizer(tmp_path, None))

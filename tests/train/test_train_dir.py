@@ -1,4 +1,4 @@
-"""A training's directory: what it goes on from, what it refuses, and who may write."""
+"""A training's directory: what it resumes from, what it refuses, and who may write."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_what_was_logged_after_the_checkpoint_is_forgotten(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
+    ("keys", "message"),
     [
         ({"batch": 4}, "batch: 128 there, 4 in the recipe"),
         ({"optimizer": {"learning_rate": 1e-3}}, "optimizer.learning_rate: 5e-05 there, 0.001"),
@@ -91,17 +91,17 @@ def test_what_was_logged_after_the_checkpoint_is_forgotten(tmp_path: Path) -> No
     ],
 )
 def test_another_training_is_refused(
-    tmp_path: Path, corpus: Path, keys: dict[str, object], told: str
+    tmp_path: Path, corpus: Path, keys: dict[str, object], message: str
 ) -> None:
     with TrainDir(tmp_path / "run") as run:
         run.begin(recipe(corpus))
         checkpoint(run, 1)
         with pytest.raises(RunError) as caught:
             run.begin(recipe(corpus, **keys))
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_a_recipe_may_be_mended_before_anything_is_trained(tmp_path: Path, corpus: Path) -> None:
+def test_a_recipe_may_change_before_anything_is_trained(tmp_path: Path, corpus: Path) -> None:
     with TrainDir(tmp_path / "run") as run:
         run.begin(recipe(corpus))
         (run.scratch).mkdir()
@@ -179,7 +179,7 @@ def test_a_trained_model_counts_by_its_weights(tmp_path: Path, corpus: Path) -> 
 
 def test_a_model_of_unknown_origin_is_not_overwritten(tmp_path: Path, corpus: Path) -> None:
     (tmp_path / "run" / "model").mkdir(parents=True)
-    with TrainDir(tmp_path / "run") as run, pytest.raises(RunError, match="nothing tells of"):
+    with TrainDir(tmp_path / "run") as run, pytest.raises(RunError, match=r"without a train\.json"):
         run.begin(recipe(corpus))
 
 

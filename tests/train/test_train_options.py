@@ -1,4 +1,4 @@
-"""Training recipes: what they refuse, what they are known by, and R1's own settings."""
+"""Training recipes: what they refuse, their fingerprints, and R1's own settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from factory.core.errors import RecipeError, SourceError
 from factory.core.resources import recipe_path
 from factory.recipe.sft import Sft
 from factory.train.train import load_training
-from factory.train.versions import TESTED, misfit
+from factory.train.versions import TESTED, describe_mismatch
 
 BASE = "kind: sft\nname: x\nmodel: demo\ndata: corpus\n"
 
@@ -26,7 +26,7 @@ def sft(folder: Path, text: str = BASE, *assignments: str) -> Sft:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("kind: dpo", "x.yaml:5: kind is given twice"),
         ("batches: 8", "x.yaml:5: batches is not a key here (did you mean batch?)"),
@@ -40,10 +40,10 @@ def sft(folder: Path, text: str = BASE, *assignments: str) -> Sft:
         ("context: 512\nmax_length: 513", "max_length is more than context"),
     ],
 )
-def test_a_wrong_key_is_told_with_its_place(tmp_path: Path, line: str, told: str) -> None:
+def test_a_wrong_key_is_reported_with_its_place(tmp_path: Path, line: str, message: str) -> None:
     with pytest.raises(RecipeError) as caught:
         sft(tmp_path, f"{BASE}{line}\n")
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_an_unknown_kind_names_the_kinds(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_data_counts_by_content_not_by_place(tmp_path: Path) -> None:
     assert sft(tmp_path).fingerprint() != before
 
 
-def test_missing_data_are_told_first(tmp_path: Path) -> None:
+def test_missing_data_are_reported_first(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="is not there"):
         sft(tmp_path, BASE, f"data={tmp_path / 'nowhere'}").fingerprint()
 
@@ -141,9 +141,11 @@ def test_a_sketch_sees_both_ends_of_a_file_of_any_size(tmp_path: Path, size: int
     ],
 )
 def test_versions(package: str, found: str | None, fits: bool) -> None:
-    told = misfit(package, found)
-    assert (told is None) == fits
-    assert fits or (package in str(told) and (found is None or TESTED[package][0] in str(told)))
+    message = describe_mismatch(package, found)
+    assert (message is None) == fits
+    if message is not None:
+        assert package in message
+        assert found is None or TESTED[package][0] in message
 
 
 R1 = {  # v2, supplement: learning rate, batch

@@ -1,7 +1,7 @@
-"""The dataset card: what a run's corpus is, where it came from, and what it is not good for.
+"""The dataset card: content, sources, statistics and known limits of a run's corpus.
 
-Everything in it was measured or read from the run; what is unknown is said to be unknown. Whatever
-a user or a model wrote is escaped, so that no prompt, name or recipe can put markup on the page.
+All facts are measured on the corpus or read from the run; unknown ones are stated as unknown. Text
+written by users or models is escaped, so that no prompt, name or recipe can add markup to the page.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def write_card(
     configs: Mapping[str, Mapping[str, str]],
     figures: Sequence[str] = (),
 ) -> str:
-    """The card's Markdown. `configs` maps each config to its splits' file patterns."""
+    """Return the card's Markdown. `configs` maps each config to its splits' file patterns."""
     parts = [
         front_matter(facts, configs),
         f"# {escape(repo.rsplit('/', 1)[-1])}",
@@ -52,7 +52,7 @@ def write_card(
 
 
 def front_matter(facts: CorpusFacts, configs: Mapping[str, Mapping[str, str]]) -> str:
-    """The YAML that the Hub and `datasets` read."""
+    """Return the YAML front matter that the Hub and `datasets` read."""
     known = sorted({str(use.hub_license) for use in facts.sources if use.may_be_shared})
     if all(use.may_be_shared for use in facts.sources):
         license: Any = known[0] if len(known) == 1 else known
@@ -80,28 +80,30 @@ def front_matter(facts: CorpusFacts, configs: Mapping[str, Mapping[str, str]]) -
 
 
 def size_category(rows: int) -> str:
-    """The Hub's bracket for a number of rows."""
+    """Return the Hub's size category for a number of rows."""
     return next((name for limit, name in _SIZES if rows < limit), "10M<n<100M")
 
 
 def escape(text: object) -> str:
-    """Any text as words on one line: no HTML, no Markdown, no table cell of its own."""
-    words = " ".join(str(text).split())
-    words = html.escape(words, quote=False)
-    words = re.sub(r"([\\`*_{}\[\]()#|~$])", r"\\\1", words)
-    # Bare addresses and mentions become links without any markup.
-    return re.sub(r"(?i)(https?|www|mailto|ftp)([:.])", r"\1&#8203;\2", words).replace("@", "&#64;")
+    """Escape text to one line of plain words: no HTML, no Markdown, no table cells, no links."""
+    line = " ".join(str(text).split())
+    line = html.escape(line, quote=False)
+    line = re.sub(r"([\\`*_{}\[\]()#|~$])", r"\\\1", line)
+    # Bare addresses and mentions would become links.
+    return re.sub(r"(?i)(https?|www|mailto|ftp)([:.])", r"\1&#8203;\2", line).replace("@", "&#64;")
 
 
 def fenced(text: str, language: str) -> str:
-    """A code block that its own content cannot close."""
+    """Return a fenced code block whose content can't close the fence."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[object]], words: int = 1) -> str:
-    lines = [" | ".join(header), " | ".join(["---"] * words + ["---:"] * (len(header) - words))]
+def _table(header: Sequence[str], rows: Iterable[Sequence[object]], text_columns: int = 1) -> str:
+    """Return a Markdown table; the columns after the first `text_columns` are right-aligned."""
+    rule = ["---"] * text_columns + ["---:"] * (len(header) - text_columns)
+    lines = [" | ".join(header), " | ".join(rule)]
     lines += [" | ".join(str(cell) for cell in row) for row in rows]
     return "\n".join(f"| {line} |" for line in lines)
 
@@ -111,8 +113,8 @@ def _summary(facts: CorpusFacts) -> str:
     tags = " between `<think>` and `</think>`" if facts.tagged == facts.reasoning else ""
     return (
         f"{facts.rows:,} conversations, {facts.reasoning:,} of them with a reasoning section{tags} "
-        f"before the response. The responses were sampled from {models}, judged by the filters "
-        "below and assembled by R1 Factory."
+        f"before the response. The responses were sampled from {models}, filtered as shown below "
+        "and assembled by R1 Factory."
     )
 
 
@@ -128,8 +130,8 @@ def _loading(facts: CorpusFacts, repo: str, configs: Mapping[str, Mapping[str, s
     )
     sizes = _table(("split", "rows"), [(name, f"{rows:,}") for name, rows in facts.splits.items()])
     return (
-        f"## Loading\n\n{fenced(snippet, 'python')}\n\n{sizes}\n\nPrompts, not rows, were split: "
-        "no prompt of one split is in another."
+        f"## Loading\n\n{fenced(snippet, 'python')}\n\n{sizes}\n\nThe splits were made by prompt: "
+        "no prompt is in more than one split."
     )
 
 
@@ -155,8 +157,8 @@ def _statistics(facts: CorpusFacts) -> str:
         for code, rows in facts.languages.items()
     )
     return (
-        f"## Statistics\n\n{_table(header, rows)}\n\nTokens are those the sampling model "
-        "generated. R1's columns are those of DeepSeek-R1's own SFT corpus (arXiv 2501.12948v2, "
+        f"## Statistics\n\n{_table(header, rows)}\n\nTokens are those that the sampling model "
+        "generated. The last three columns describe DeepSeek-R1's SFT corpus (arXiv 2501.12948v2, "
         "Table 5).\n\n"
         f"Rows by the prompt's language: {languages}."
     )
@@ -166,17 +168,18 @@ def _licences(facts: CorpusFacts) -> str:
     rows = [
         (
             escape(use.source),
-            escape(use.license) if use.license else "**unknown**: the source names none",
+            escape(use.license) if use.license else "**unknown**: the source states none",
             f"{use.rows:,}",
         )
         for use in facts.sources
     ]
-    text = f"## Sources and licences\n\n{_table(('source', 'licence', 'rows'), rows, words=2)}"
+    table = _table(("source", "licence", "rows"), rows, text_columns=2)
+    text = f"## Sources and licences\n\n{table}"
     if facts.also_in:
         text += f"\n\nSome prompts are also in: {', '.join(map(escape, facts.also_in))}."
     return (
-        f"{text}\n\nThese are the licences of the prompts. What the terms of the sampling model "
-        "say of its outputs is not recorded here; look them up before use."
+        f"{text}\n\nThese are the licences of the prompts. The terms of the sampling model for its "
+        "outputs are not recorded here; check them before use."
     )
 
 
@@ -185,14 +188,14 @@ def _funnel(facts: CorpusFacts) -> str:
     rows: list[tuple[str, str, str, str]] = [
         ("drawn", "", f"{funnel.drawn.samples:,}", f"{funnel.drawn.tokens:,}")
     ]
-    for taken in funnel.taken:
-        reason = escape(taken.reason) + (" (undecided)" if taken.decision != "drop" else "")
+    for stage in funnel.taken:
+        reason = escape(stage.reason) + (" (undecided)" if stage.decision != "drop" else "")
         rows.append(
             (
-                escape(taken.filter),
+                escape(stage.filter),
                 reason,
-                f"-{taken.count.samples:,}",
-                f"-{taken.count.tokens:,}",
+                f"-{stage.count.samples:,}",
+                f"-{stage.count.tokens:,}",
             )
         )
     rows.append(("kept", "", f"{funnel.kept.samples:,}", f"{funnel.kept.tokens:,}"))
@@ -203,32 +206,33 @@ def _funnel(facts: CorpusFacts) -> str:
         rows.append(
             ("corpus", "after selection", f"{funnel.rows.samples:,}", f"{funnel.rows.tokens:,}")
         )
-    table = _table(("filter", "reason", "samples", "tokens"), rows, words=2)
+    table = _table(("filter", "reason", "samples", "tokens"), rows, text_columns=2)
     return f"## Funnel\n\n{funnel.prompts:,} prompts.\n\n{table}"
 
 
 def _decontamination(facts: CorpusFacts) -> str:
-    judged, told = facts.filters.get("contamination", 0), []
+    judged = facts.filters.get("contamination", 0)
+    sentences = []
     if judged:
-        taken = [taken for taken in facts.funnel.taken if taken.filter == "contamination"]
-        counts = ", ".join(f"{escape(t.reason)} {t.count.samples:,}" for t in taken) or "nothing"
-        told.append(
-            f"{_so_many(judged, facts)} passed the contamination filter, which took: {counts}."
-        )
+        stages = [stage for stage in facts.funnel.taken if stage.filter == "contamination"]
+        counts = ", ".join(f"{escape(s.reason)} {s.count.samples:,}" for s in stages) or "nothing"
+        rows = _format_rows(judged, facts)
+        sentences.append(f"{rows} passed the contamination filter, which dropped: {counts}.")
     if facts.assembly and facts.contamination.get("against"):
         left = {step.name: step.left_out.samples for step in facts.assembly.steps}
-        told.append(f"Assembling left out {left.get(CONTAMINATED, 0):,} rows that overlap them.")
-    if not told:
+        count = f"{left.get(CONTAMINATED, 0):,} rows"
+        sentences.append(f"The assembly left out {count} that overlap with evaluation sets.")
+    if not sentences:
         return (
             "## Decontamination\n\nNone was done: evaluation sets may overlap with these prompts."
         )
     if facts.contamination:
         shown = json.dumps(facts.contamination, indent=2, ensure_ascii=False, default=str)
-        told.append(f"The settings (defaults apart):\n\n{fenced(shown, 'json')}")
-    return "## Decontamination\n\n" + " ".join(told)
+        sentences.append(f"The settings that differ from the defaults:\n\n{fenced(shown, 'json')}")
+    return "## Decontamination\n\n" + " ".join(sentences)
 
 
-def _so_many(judged: int, facts: CorpusFacts) -> str:
+def _format_rows(judged: int, facts: CorpusFacts) -> str:
     return "Every row" if judged == facts.rows else f"{judged:,} of {facts.rows:,} rows"
 
 
@@ -242,15 +246,15 @@ def _figures(figures: Sequence[str]) -> str:
 def _limits(facts: CorpusFacts) -> str:
     limits = [
         f"Only {facts.verified:,} of {facts.rows:,} rows have an answer that a verifier found "
-        "correct; nothing vouches for the others'."
+        "correct; the answers of the others are unverified."
         if facts.verified < facts.rows
-        else "Every row's final answer was found correct by a verifier; its reasoning was not "
-        "checked, and verifiers err.",
-        "The text is a model's: it can be wrong, biased or unsafe in ways no filter here measures.",
+        else "A verifier found every row's final answer correct. The reasoning was not checked, "
+        "and verifiers make mistakes.",
+        "A model wrote the text: it can be wrong, biased or unsafe in ways no filter measures.",
     ]
     for name, absent, what in (
         ("safety", "No safety filter was run.", "were judged by a safety filter"),
-        ("language", "Mixed languages were not looked for.", "were searched for mixed languages"),
+        ("language", "Mixed languages were not checked.", "were checked for mixed languages"),
     ):
         judged = facts.filters.get(name, 0)
         if not judged:
@@ -259,5 +263,5 @@ def _limits(facts: CorpusFacts) -> str:
             limits.append(f"Only {judged:,} of {facts.rows:,} rows {what}.")
     unknown = sum(use.rows for use in facts.sources if use.license is None)
     if unknown:
-        limits.append(f"The licence of {unknown:,} rows' prompts is unknown.")
+        limits.append(f"The licence of the prompts of {unknown:,} rows is unknown.")
     return "## Known limits\n\n" + "\n".join(f"- {limit}" for limit in limits)

@@ -1,7 +1,7 @@
-"""A finished run → a dataset repository on the Hugging Face Hub, in one commit.
+"""Push a finished run to a dataset repository on the Hugging Face Hub, in one commit.
 
-Large files go up first and are kept by content, so an interrupted push sends only what is missing
-when it is repeated; nothing is visible before the single commit that makes all of it visible.
+Large files are uploaded first, and the Hub stores them by content, so a repeated push sends only
+what is missing. Nothing is visible before the single commit.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 ATTEMPTS = 8
-FIRST_WAIT = 2.0
-LONGEST_WAIT = 300.0
+FIRST_WAIT = 2.0  # seconds
+LONGEST_WAIT = 300.0  # seconds
 
 _OWNED = ("data/", "prompts/", "figures/")
-"""Folders of the repository that a push owns: what it no longer holds is deleted from them."""
+"""Folders of the repository that a push owns: it deletes files there that it does not contain."""
 
 Content = Path | str
 Folder = Mapping[str, Content]
-"""Path in the repository → a file, or a text."""
+"""Path in the repository → a file or a text."""
 
 
 @dataclass(frozen=True)
 class PushReport:
-    """What was pushed, or written for a look."""
+    """Summary of a push or of a dry run."""
 
     files: list[str]
     rows: dict[str, int]
     url: str | None  # of the commit; None for a dry run
     folder: Path | None  # of a dry run
 
-    def told(self) -> str:
-        """The push in a line."""
+    def format_line(self) -> str:
+        """Summarize the push in one line."""
         splits = ", ".join(f"{rows:,} {split} rows" for split, rows in self.rows.items())
         return f"{splits} in {len(self.files)} files: {self.url or self.folder}"
 
@@ -64,23 +64,23 @@ def push_run(
     message: str | None = None,
     note: Callable[[str], None] = lambda _: None,
 ) -> PushReport:
-    """Push a run's corpus with its card, or write the very folder to `dry_run`.
+    """Push a run's corpus with its card, or write the same files to the folder `dry_run`.
 
-    The token is the one huggingface_hub finds (HF_TOKEN, or `hf auth login`), the Hub is
-    HF_ENDPOINT or the public one. Raises RunError where there is no corpus, PushError where the Hub
-    refuses or a licence forbids it. `note` is told of every wait and warning.
+    The token is the one that huggingface_hub finds (HF_TOKEN, or `hf auth login`). The Hub is
+    HF_ENDPOINT or the public one. `note` is called with every wait and warning. Raises RunError
+    where there is no corpus, PushError where the Hub refuses or a licence does not allow it.
     """
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
         raise PushError(f"--repo {repo!r} is no repository name; write OWNER/NAME")
     shards = corpus_shards(run)
     facts = measure_corpus(run)
-    barred = "" if private or accept_licenses else licence_trouble(facts.sources)
-    if barred and dry_run is None:
-        raise PushError(barred)
+    problem = "" if private or accept_licenses else describe_licence_problem(facts.sources)
+    if problem and dry_run is None:
+        raise PushError(problem)
     folder = dataset_folder(run, repo, shards, facts, with_prompts=with_prompts)
     if dry_run is not None:
-        if barred:
-            note(f"the push itself would be refused: {barred}")
+        if problem:
+            note(f"the push itself would be refused: {problem}")
         _write(folder, dry_run)
         return PushReport(list(folder), facts.splits, None, dry_run)
     return PushReport(
@@ -94,7 +94,7 @@ def push_run(
 def dataset_folder(
     run: Path, repo: str, shards: list[Path], facts: CorpusFacts, *, with_prompts: bool = False
 ) -> Folder:
-    """Everything a push puts into the repository."""
+    """Return all files that a push puts into the repository."""
     configs = {
         "default": {split_of(shard): f"data/{split_of(shard)}-*" for shard in shards},
     }
@@ -115,31 +115,32 @@ def _prompts(run: Path) -> Path:
     file = run / "prompts.parquet"
     if not file.exists():
         raise RunError(
-            f"{run} has no prompts of its own, an assembly's are its runs'; push without "
+            f"{run} has no prompts.parquet (an assembly's prompts are in its runs); push without "
             "--with-prompts"
         )
     return file
 
 
-def licence_trouble(sources: Sequence[SourceUse]) -> str:
-    """Why these sources cannot be published, and what to do; empty where they can."""
-    barred = [use for use in sources if not use.may_be_shared]
-    if not barred:
+def describe_licence_problem(sources: Sequence[SourceUse]) -> str:
+    """Describe why these sources can't be published, with a remedy; empty where they can."""
+    blocked = [use for use in sources if not use.may_be_shared]
+    if not blocked:
         return ""
     listing = "\n".join(
-        f"  {use.source}: {use.license or 'names no licence'} ({use.rows:,} rows)" for use in barred
+        f"  {use.source}: {use.license or 'states no licence'} ({use.rows:,} rows)"
+        for use in blocked
     )
     return (
-        "a public dataset would pass on prompts whose licence is not known to allow it:\n"
-        f"{listing}\nPush with --private; or set `license:` on the source where you know it; or, "
-        "if you have the right, --accept-licenses."
+        "a public dataset would share prompts whose licence is not known to allow it:\n"
+        f"{listing}\nPush with --private; or set `license:` on the source if you know it; or use "
+        "--accept-licenses if you have the right to publish them."
     )
 
 
 def _write(folder: Folder, target: Path) -> None:
-    """Write the folder beside its place and rename, so that it is whole or not there."""
+    """Write the files to the folder `target`, which appears complete or not at all."""
     if target.exists() and not (target / "README.md").is_file() and any(target.iterdir()):
-        raise RunError(f"{target} holds something that is no dataset folder; name another")
+        raise RunError(f"{target} is not empty and is no dataset folder; choose another")
     with whole_folder(target) as scratch:
         for name, content in folder.items():
             file = scratch / name
@@ -161,42 +162,42 @@ def _upload(
     if token is None:
         raise PushError(
             "no Hugging Face token was found. Set HF_TOKEN, or run `hf auth login`; the token "
-            "needs the right to write to the repository."
+            "needs write access to the repository."
         )
     _refuse_secret(folder, token)
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT", "").rstrip("/") or None)
-    patience = _Patience(token, note)
-    patience.call(
+    hub = _RetryingCaller(token, note)
+    hub.call(
         f"creating {repo}",
         lambda: api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True),
     )
-    info = patience.call(f"reading {repo}", lambda: api.dataset_info(repo))
+    info = hub.call(f"reading {repo}", lambda: api.dataset_info(repo))
     if private and not info.private:
         raise PushError(
-            f"{repo} exists and is public, so --private cannot hold; nothing was pushed. Make it "
-            "private on the Hub, or push to another repository."
+            f"{repo} exists and is public, so --private has no effect; nothing was pushed. Make "
+            "it private on the Hub, or push to another repository."
         )
-    return patience.call(f"pushing to {repo}", lambda: commit_once(api, repo, folder, message))
+    return hub.call(f"pushing to {repo}", lambda: commit_once(api, repo, folder, message))
 
 
 def commit_once(api: HfApi, repo: str, folder: Folder, message: str) -> str:
-    """One commit that makes the repository hold `folder`; returns its address.
+    """Make the repository contain `folder` in one commit; returns the commit's URL.
 
-    Safe to repeat after any failure: files the Hub already has are neither sent nor committed
-    again, so a commit whose answer was lost is not made twice; and `parent_commit` lets the Hub
-    refuse if anyone else committed in between.
+    Safe to repeat after any failure. Files that the Hub has are neither sent nor committed again,
+    so a commit whose response was lost is not made twice. `parent_commit` makes the Hub refuse if
+    someone else has committed in between.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     parent = api.dataset_info(repo).sha
-    there = api.list_repo_files(repo, repo_type="dataset")
+    existing = api.list_repo_files(repo, repo_type="dataset")
     operations: list[CommitOperationAdd | CommitOperationDelete] = [
         CommitOperationAdd(name, content if isinstance(content, Path) else content.encode())
         for name, content in folder.items()
     ]
     operations += [
         CommitOperationDelete(name)
-        for name in there
+        for name in existing
         if name.startswith(_OWNED) and name not in folder
     ]
     commit = api.create_commit(
@@ -206,55 +207,55 @@ def commit_once(api: HfApi, repo: str, folder: Folder, message: str) -> str:
 
 
 def _refuse_secret(folder: Folder, token: str) -> None:
-    """A token pasted into a recipe must not be published with it."""
+    """Raise PushError if a file contains the token, for instance a recipe it was pasted into."""
     for name, content in folder.items():
         if isinstance(content, Path) and content.suffix not in (".yaml", ".json"):
             continue
         text = content.read_text(encoding="utf-8") if isinstance(content, Path) else content
         if token in text:
-            raise PushError(f"{name} holds your Hugging Face token; take it out before pushing")
+            raise PushError(f"{name} contains your Hugging Face token; remove it before pushing")
 
 
 T = TypeVar("T")
 
 
-class _Patience:
-    """Calls the Hub again, later and later, while the trouble is of the passing kind."""
+class _RetryingCaller:
+    """Calls the Hub, and retries transient errors with exponential back-off."""
 
     def __init__(self, token: str, note: Callable[[str], None]) -> None:
         self._token, self._note = token, note
 
-    def call(self, what: str, ask: Callable[[], T]) -> T:
-        """The answer to `ask`. Raises PushError, which holds neither request nor token."""
+    def call(self, what: str, request: Callable[[], T]) -> T:
+        """Return the result of `request`. Raises PushError, which never contains the token."""
         failures = (OSError, ValueError, RuntimeError, _transport_error())
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return ask()
+                return request()
             except failures as error:
-                trouble, passing = self._described(error), is_passing(error)
-                asked = retry_after(error)
-            # Out of the handler: huggingface_hub's errors hold the request, and that the token.
-            if not passing:
-                raise PushError(f"{what} failed: {trouble}{_remedy(trouble)}")
+                problem, transient = self._describe(error), is_transient(error)
+                delay = retry_after(error)
+            # Raise outside the handler: huggingface_hub's errors hold the request with the token.
+            if not transient:
+                raise PushError(f"{what} failed: {problem}{_remedy(problem)}")
             if attempt == ATTEMPTS:
                 break
-            wait = asked or min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempt - 1))
-            wait *= 1 + random.random() / 4  # many jobs must not come back at the same instant
-            self._note(f"{what}: {trouble}; trying again in {wait:,.0f} s")
+            wait = delay or min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempt - 1))
+            wait *= 1 + random.random() / 4  # jitter, so that many jobs don't retry at once
+            self._note(f"{what}: {problem}; trying again in {wait:,.0f} s")
             time.sleep(wait)
         raise PushError(
-            f"{what} failed {ATTEMPTS} times, last: {trouble}. What was sent is kept: the same "
-            "command goes on from there."
+            f"{what} failed {ATTEMPTS} times, last: {problem}. Uploaded files are kept: run the "
+            "same command again to resume."
         )
 
-    def _described(self, error: BaseException) -> str:
+    def _describe(self, error: BaseException) -> str:
         firsts = [next(iter(str(cause).strip().splitlines()), "") for cause in _causes(error)]
-        words = ": ".join(dict.fromkeys(filter(None, firsts))) or type(error).__name__
-        return words.replace(self._token, "***")
+        text = ": ".join(dict.fromkeys(filter(None, firsts))) or type(error).__name__
+        return text.replace(self._token, "***")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and what led to it: the client wraps what happens in its upload threads."""
+    """Yield an error and its causes: the client wraps the errors of its upload threads."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause
@@ -272,8 +273,8 @@ def _status(error: BaseException) -> int | None:
     return getattr(response, "status_code", None)
 
 
-def is_passing(error: BaseException) -> bool:
-    """True for what time may mend: rate limits, server errors, dropped connections."""
+def is_transient(error: BaseException) -> bool:
+    """Return True for errors worth a retry: rate limits, server errors, dropped connections."""
     for cause in _causes(error):
         status = _status(cause)
         if status is not None:
@@ -284,8 +285,11 @@ def is_passing(error: BaseException) -> bool:
 
 
 def retry_after(error: BaseException) -> float | None:
-    """The wait in seconds that the Hub asked for, in either of its ways: `Retry-After: 55`, or the
-    time to its window's end in `RateLimit: "api";r=0;t=55`."""
+    """Return the wait in seconds that the Hub asks for; None where it asks for none.
+
+    It sends either `Retry-After: 55`, or `RateLimit: "api";r=0;t=55` with the time to the end of
+    the rate limit's window.
+    """
     for cause in _causes(error):
         headers = getattr(getattr(cause, "response", None), "headers", {})
         window = re.search(r"\bt\s*=\s*(\d+)", headers.get("ratelimit", ""))
@@ -295,9 +299,9 @@ def retry_after(error: BaseException) -> float | None:
     return None
 
 
-def _remedy(trouble: str) -> str:
-    if "401" in trouble or "403" in trouble:
+def _remedy(problem: str) -> str:
+    if "401" in problem or "403" in problem:
         return ". Check that the token may write to this repository (`hf auth whoami`)."
-    if "412" in trouble:
-        return ". Someone else committed meanwhile; the same command takes that into account."
+    if "412" in problem:
+        return ". Someone else has committed in the meantime; run the same command again."
     return ""

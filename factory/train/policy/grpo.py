@@ -1,8 +1,8 @@
-"""`kind: grpo`: questions → rollouts → rewards → a better policy (R1 §2.2.1).
+"""`kind: grpo`: train a policy: questions → rollouts → rewards → a better policy (R1 §2.2.1).
 
-A killed training goes on from its newest checkpoint with its steps, optimizer, random state and
-reference model. What vLLM samples from there is another draw: with rollouts of kind `none` the
-whole training is the same again, with vLLM its course is, its texts are not.
+A killed training resumes from its newest checkpoint with its step, optimizer, random state and
+reference model. With rollouts of kind `none` the result is the same as without the interruption.
+With vLLM it is equivalent but not identical: vLLM draws other texts after a restart.
 """
 
 from __future__ import annotations
@@ -17,8 +17,12 @@ from factory.prompts.chain_of_thought import unmarked
 from factory.prompts.load import load_prompts
 from factory.prompts.references import sound_prompts
 from factory.prompts.templates import Rendered
-from factory.train.policy.rollouts import check_rollouts, generation_backend, rollout_arguments
-from factory.train.scoring import Rewarder, Scoring, dead_parts, not_judged
+from factory.train.policy.rollouts import (
+    build_rollout_arguments,
+    check_rollouts,
+    generation_backend,
+)
+from factory.train.scoring import Rewarder, Scoring, excluded_stops, find_inapplicable_parts
 from factory.train.tokenizer import training_tokenizer
 
 if TYPE_CHECKING:
@@ -29,10 +33,10 @@ if TYPE_CHECKING:
 
 
 def train_grpo(recipe: Grpo, run: TrainDir, console: Console) -> dict[str, Any]:
-    """Train a policy. Returns the closing metrics.
+    """Train a policy. Returns the final metrics.
 
-    Raises TrainError where the policy collapses or the rollouts die; what is wrong with questions,
-    rewards, model or versions is told before an engine starts.
+    Raises TrainError where the policy collapses or the rollouts fail. Problems with questions,
+    rewards, model or versions are raised before an engine starts.
     """
     check_rollouts(recipe)
     tokenizer = training_tokenizer(recipe)
@@ -42,10 +46,10 @@ def train_grpo(recipe: Grpo, run: TrainDir, console: Console) -> dict[str, Any]:
     scoring = Scoring(
         recipe.rewards,
         prompts,
-        prefills={question.prompt.id: question.asked.prefill for question in questions},
-        stop=not_judged(recipe.prompting),
+        prefills={question.prompt.id: question.rendered.prefill for question in questions},
+        stop=excluded_stops(recipe.prompting),
     )
-    refuse_dead_parts(recipe, scoring, prompts)
+    refuse_inapplicable_parts(scoring, prompts)
     trainer = make_trainer(recipe, run, tokenizer, questions, scoring)
     from factory.train.loop import fit
 
@@ -66,20 +70,25 @@ def train_grpo(recipe: Grpo, run: TrainDir, console: Console) -> dict[str, Any]:
     return metrics
 
 
-class Question(NamedTuple):
-    """A prompt, and how it is put to the policy."""
+class PolicyQuestion(NamedTuple):
+    """A prompt, and its text for the policy."""
 
     prompt: Prompt
-    asked: Rendered
+    rendered: Rendered
 
     @property
     def text(self) -> str:
-        """What the policy continues."""
-        return self.asked.prompt_text + self.asked.prefill
+        """The text that the policy continues."""
+        return self.rendered.prompt_text + self.rendered.prefill
 
 
-def load_questions(recipe: Grpo, run: TrainDir, tokenizer: Any, console: Console) -> list[Question]:
-    """The questions, without those that leave no room to answer."""
+def load_questions(
+    recipe: Grpo, run: TrainDir, tokenizer: Any, console: Console
+) -> list[PolicyQuestion]:
+    """Load the questions, without those that leave no room for an answer.
+
+    Raises SourceError where no question is left.
+    """
     from factory.prompts.load import describe
 
     loaded = load_prompts(recipe.sources)
@@ -90,14 +99,14 @@ def load_questions(recipe: Grpo, run: TrainDir, tokenizer: Any, console: Console
         prompts = sound_prompts(prompts, run.path)
     cot = recipe.prompting.cot
     prompts = cot.mark(prompts) if cot else [unmarked(one) for one in prompts]
-    asked = [Question(one, recipe.prompting.render(one, tokenizer)) for one in prompts]
+    questions = [PolicyQuestion(one, recipe.prompting.render(one, tokenizer)) for one in prompts]
     room = (recipe.max_length or tokenizer.model_max_length) - recipe.rollouts.max_tokens
-    texts = [question.text for question in asked]
+    texts = [question.text for question in questions]
     lengths = [len(ids) for ids in tokenizer(texts)["input_ids"]] if texts else []
-    fitting = [one for one, length in zip(asked, lengths, strict=True) if length <= room]
+    fitting = [one for one, length in zip(questions, lengths, strict=True) if length <= room]
     if not fitting:
         raise SourceError(
-            f"not one of {len(loaded.prompts)} questions can be trained on: "
+            f"none of the {len(loaded.prompts)} questions can be trained on: "
             f"{len(loaded.prompts) - len(prompts)} have a reference that fails its own verifier, "
             f"{len(prompts)} leave no room for rollouts.max_tokens ({recipe.rollouts.max_tokens}) "
             f"within {recipe.max_length or tokenizer.model_max_length} tokens (max_length)"
@@ -110,39 +119,43 @@ def load_questions(recipe: Grpo, run: TrainDir, tokenizer: Any, console: Console
     return fitting
 
 
-def refuse_dead_parts(recipe: Grpo, scoring: Scoring, prompts: list[Prompt]) -> None:
-    """A part that says nothing of any question is a mistake in the recipe: told before training."""
-    dead = dead_parts(scoring, prompts)
-    if dead:
-        what = "applies to none of the questions tried; see its `prompts`, and their verifiers"
-        raise RecipeError([Problem(f"rewards.{name}", what) for name in dead])
+def refuse_inapplicable_parts(scoring: Scoring, prompts: list[Prompt]) -> None:
+    """Raise RecipeError for a part of the reward that applies to no question."""
+    inapplicable = find_inapplicable_parts(scoring, prompts)
+    if inapplicable:
+        what = "applies to none of the questions tried; check its `prompts`, and their verifiers"
+        raise RecipeError([Problem(f"rewards.{name}", what) for name in inapplicable])
 
 
 def make_trainer(
     recipe: Grpo,
     run: TrainDir,
     tokenizer: Any,
-    questions: list[Question],
+    questions: list[PolicyQuestion],
     scoring: Scoring,
 ) -> Any:
-    """The trainer with its policy, its reference model and its engine."""
+    """Create the trainer with its policy, its reference model and its engine."""
     from datasets import Dataset
 
-    from factory.train.arguments import accumulation, arguments, one_cpu_process
+    from factory.train.arguments import (
+        accumulation_steps,
+        build_arguments,
+        is_single_cpu_process,
+    )
     from factory.train.weights import load_causal_lm, lora_config
 
     rows = [{"prompt": one.text, "prompt_id": one.prompt.id} for one in questions]
     if recipe.unverified_from is not None:
-        rows = in_stages(recipe, rows, [one.prompt.verifier is not None for one in questions])
+        rows = order_in_stages(recipe, rows, [one.prompt.verifier is not None for one in questions])
     per_rollout = recipe.batch // recipe.samples * recipe.rollouts.batches
     if len(rows) < per_rollout:
-        what = f"a rollout takes {per_rollout} questions, and there are {len(rows)}"
-        raise RecipeError([Problem("batch", f"{what}: lower it, or give more sources")])
+        what = f"a rollout needs {per_rollout} questions, but there are {len(rows)}"
+        raise RecipeError([Problem("batch", f"{what}: lower it, or add sources")])
     from trl import GRPOConfig
 
-    own = rollout_arguments(recipe) | {
+    own = build_rollout_arguments(recipe) | {
         "num_generations": recipe.samples,
-        "steps_per_generation": accumulation(recipe) * recipe.rollouts.batches,
+        "steps_per_generation": accumulation_steps(recipe) * recipe.rollouts.batches,
         "num_iterations": recipe.iterations,
         "loss_type": recipe.loss,
         "scale_rewards": recipe.scale_rewards,
@@ -152,16 +165,16 @@ def make_trainer(
         "reward_weights": list(scoring.weights.values()),
         "sync_ref_model": recipe.reference_every is not None,
         "ref_model_sync_steps": recipe.reference_every or 1,
-        "ref_model_mixup_alpha": 1.0,  # replaced, not mixed
+        "ref_model_mixup_alpha": 1.0,  # replace the reference model, don't average
         "shuffle_dataset": recipe.unverified_from is None,
     }
-    config = arguments(recipe, GRPOConfig, run, **own)
+    config = build_arguments(recipe, GRPOConfig, run, **own)
     model = load_causal_lm(recipe)
-    if one_cpu_process():
+    if is_single_cpu_process():
         from factory.train.policy.cpu_log_probs import CpuPolicyTrainer as Trainer
     else:
         from factory.train.policy.trainer import PolicyTrainer as Trainer
-    # An engine that starts again with its old seed draws its old tokens again.
+    # An engine that restarted with the same seed would draw the same tokens again.
     seed = int(fingerprint([recipe.seed, str(run.newest_checkpoint())], 7), 16)
     with generation_backend(recipe, seed):
         return Trainer(
@@ -177,14 +190,17 @@ def make_trainer(
         )
 
 
-def in_stages(recipe: Grpo, rows: list[Any], verified: list[bool]) -> list[Any]:
-    """Every question of every step, in order: shuffled passes over those with a verifier, then,
-    from `unverified_from` on, over all. Raises RecipeError where there is none of either."""
+def order_in_stages(recipe: Grpo, rows: list[Any], verified: list[bool]) -> list[Any]:
+    """Return the questions of all steps in order.
+
+    These are shuffled passes over the questions with a verifier, then, from step `unverified_from`
+    on, over all questions. Raises RecipeError unless there are questions of both kinds.
+    """
     assert recipe.steps is not None
     assert recipe.unverified_from is not None
     reasoning = [row for row, known in zip(rows, verified, strict=True) if known]
     if len(reasoning) in (0, len(rows)):
-        what = "needs questions with a verifier and others without one"
+        what = "needs questions with a verifier and questions without one"
         raise RecipeError([Problem("unverified_from", what)])
     shuffle = random.Random(recipe.seed)
     each = recipe.batch // recipe.samples

@@ -1,8 +1,8 @@
-"""vLLM inside the training process where there is no GPU, and how it gets each step's weights.
+"""vLLM inside the training process without a GPU, and the transfer of each step's weights to it.
 
-TRL's own backend does this on GPUs. On a CPU vLLM repacks the weights it loads, so that what TRL
-calls (`load_weights` on the loaded model) fails; `reload_weights` of the model runner does it
-properly, in 0.2 s for a model of 135M.
+On GPUs, TRL's own backend does this. On a CPU, vLLM repacks the weights it loads, so TRL's call of
+`load_weights` on the loaded model fails. `reload_weights` of the model runner works; it takes 0.2 s
+for a model of 135M parameters.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ from typing import TYPE_CHECKING, Any
 from factory.core.errors import MissingDependency, Problem, RecipeError
 from factory.core.hardware import has_gpu
 from factory.sampling.engines.vllm import cpu_args, hidden, prepare_environment
-from factory.train.versions import release
+from factory.train.versions import parse_release
 
 if TYPE_CHECKING:
     from factory.recipe.grpo import Grpo
 
 TESTED_VLLM = ("0.22.0", "0.33")
-"""The oldest vLLM that TRL's releases speak to, and the first that nobody tried."""
+"""The oldest vLLM that TRL supports, and the first version that was not tested here."""
 
 
 def check_rollouts(recipe: Grpo) -> None:
-    """Whether completions can be drawn as the recipe says; told before anything is loaded.
+    """Check that rollouts can run as the recipe says, and set vLLM's environment variables.
 
-    Must come before trl is imported: it imports vLLM, which reads its switches then.
+    Must run before trl is imported: trl imports vLLM, which reads its environment then. Raises
+    RecipeError for an unsuitable kind, MissingDependency for a missing or untested vLLM.
     """
-    # TRL names the range its makers tried; what was tried here is checked below.
+    # TRL warns outside its own range; the range tested here is checked below.
     warnings.filterwarnings("ignore", message="TRL currently supports vLLM versions")
     if recipe.rollouts.kind == "none":
         return
@@ -43,7 +44,7 @@ def check_rollouts(recipe: Grpo) -> None:
         raise RecipeError([Problem("rollouts.kind", what)])
     found = _vllm_version()
     oldest, beyond = TESTED_VLLM
-    if found is None or not release(oldest) <= release(found) < release(beyond):
+    if found is None or not parse_release(oldest) <= parse_release(found) < parse_release(beyond):
         state = "is not installed" if found is None else f"{found} is installed"
         raise MissingDependency(
             f"rollouts.kind: {recipe.rollouts.kind} needs vLLM from {oldest} to below {beyond}; it "
@@ -60,8 +61,8 @@ def _vllm_version() -> str | None:
     return None
 
 
-def rollout_arguments(recipe: Grpo) -> dict[str, Any]:
-    """The part of TRL's configuration that says how completions are drawn."""
+def build_rollout_arguments(recipe: Grpo) -> dict[str, Any]:
+    """Return the keys of TRL's configuration that control how completions are sampled."""
     rollouts = recipe.rollouts
     found: dict[str, Any] = {
         "max_completion_length": rollouts.max_tokens,
@@ -89,27 +90,27 @@ def rollout_arguments(recipe: Grpo) -> dict[str, Any]:
 
 @contextmanager
 def generation_backend(recipe: Grpo, seed: int) -> Iterator[None]:
-    """While a trainer is made, have TRL use the backend that fits this machine.
+    """While a trainer is created, make TRL use the backend that fits this machine.
 
-    TRL takes no argument for its backend, so the name it makes one by is replaced meanwhile.
+    TRL has no argument for its backend, so its class is replaced for that time.
     """
     if recipe.rollouts.kind != "colocate" or has_gpu():
         yield
         return
     from trl.trainer import grpo_trainer
 
-    its_own = grpo_trainer.VLLMGeneration
-    grpo_trainer.VLLMGeneration = _cpu_generation(its_own, seed)
+    original = grpo_trainer.VLLMGeneration
+    grpo_trainer.VLLMGeneration = _make_cpu_generation(original, seed)
     try:
         yield
     finally:
-        grpo_trainer.VLLMGeneration = its_own
+        grpo_trainer.VLLMGeneration = original
 
 
-def _cpu_generation(base: Any, seed: int) -> Any:
-    """TRL's backend, with the engine and the way of its weights that a CPU wants."""
+def _make_cpu_generation(base: Any, seed: int) -> Any:
+    """Return a subclass of TRL's backend with an engine and a weight transfer for the CPU."""
 
-    class CpuGeneration(base):  # type: ignore[misc]  # TRL's class, known only when it is imported
+    class CpuGeneration(base):  # type: ignore[misc]  # TRL's class is only known at run time
         def _init_vllm(self) -> None:
             from vllm import LLM
 
@@ -118,7 +119,7 @@ def _cpu_generation(base: Any, seed: int) -> Any:
                     model=self.model.name_or_path,
                     max_model_len=self.max_model_length,
                     trust_remote_code=self.trust_remote_code,
-                    logprobs_mode="processed_logprobs",  # what importance ratios compare with
+                    logprobs_mode="processed_logprobs",  # importance ratios need these
                     seed=seed,
                     disable_log_stats=True,
                     **cpu_args() | {"max_num_seqs": self.max_num_seqs},
@@ -127,8 +128,8 @@ def _cpu_generation(base: Any, seed: int) -> Any:
             if not hasattr(runner, "reload_weights"):
                 oldest, beyond = TESTED_VLLM
                 raise MissingDependency(
-                    "this vLLM's model runner has no reload_weights, by which the engine gets each "
-                    f"step's weights on a CPU; vLLM from {oldest} to below {beyond} was tested"
+                    "this vLLM's model runner has no reload_weights, which updates the engine's "
+                    f"weights on a CPU; tested are vLLM versions from {oldest} to below {beyond}"
                 )
             self._runner = runner
             self._llm_weights_sleeping = False
@@ -140,8 +141,8 @@ def _cpu_generation(base: Any, seed: int) -> Any:
             self._runner.reload_weights(weights_iterator=weights)
             for layer in self._runner.get_model().modules():
                 if isinstance(layer, ParallelLMHead):
-                    # Tied to the embedding it is not loaded by itself, and keeps its packed copy of
-                    # the first policy's (vLLM 0.32): completions would come from two policies.
+                    # A head tied to the embedding isn't reloaded, and keeps a packed copy of the
+                    # initial weights (vLLM 0.32): completions would mix two policies.
                     layer.quant_method.process_weights_after_loading(layer)
             self.llm.reset_prefix_cache()
 

@@ -1,6 +1,6 @@
-"""TRL's GRPO trainer with a clock, the recipe's own rendering, samples kept, and a watch.
+"""TRL's GRPO trainer with timing, the recipe's rendering, stored samples and collapse detection.
 
-Imported by `factory.train.policy.grpo` only, once everything checkable was checked: it loads trl.
+Only `factory.train.policy.grpo` imports this module, after all checks, since it loads trl.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from trl import GRPOTrainer
 from factory.core.errors import FactoryError, TrainError
 from factory.core.files import read_lines
 from factory.train.directory import checkpoint_step
-from factory.train.policy.collapse import Step, Watch
+from factory.train.policy.collapse import CollapseDetector, StepStats
 
 if TYPE_CHECKING:
     from factory.recipe.grpo import Grpo
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from factory.train.scoring import Rewarder
 
 REFERENCE = "reference"
-"""Folder of a checkpoint that holds the reference model, once it is no longer the first policy."""
+"""Folder in a checkpoint for the reference model, once it is no longer the initial policy."""
 
 PHASES = ("rollout", "sync", "reward", "save")
 
 
 class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
-    """Trains a policy on prompts that are rendered already.
+    """Trains a policy on rendered prompts.
 
-    Overrides of TRL's own methods: `_tokenize_prompts`, since a chat template's text holds its
-    special tokens already; `_generate_single_turn`, `_calculate_rewards`, `_save_checkpoint` and
-    `log` for the clock; the last also watches for a collapse.
+    It overrides these methods of TRL: `_tokenize_prompts`, since text rendered by a chat template
+    contains its special tokens; `_generate_single_turn`, `_calculate_rewards`, `_save_checkpoint`
+    and `log` for the timing; `log` also detects a collapse.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
         self._mark: tuple[float, int] | None = None
         parts = recipe.rewards.items()
         self._format = next((name for name, part in parts if part.kind == "format"), None)
-        self._watch: Watch | None = None
+        self._detector: CollapseDetector | None = None
         super().__init__(reward_funcs=rewarder.functions(), **trl)
         if self.use_vllm:
             sync = self.vllm_generation.sync_weights
@@ -63,7 +63,7 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
 
     @contextmanager
     def clock(self, phase: str) -> Iterator[None]:
-        """Count the seconds inside towards a phase, less those of another phase inside it."""
+        """Add the seconds in the block to a phase, without those of other phases in it."""
         started, inner = time.perf_counter(), sum(self.spent.values())
         try:
             yield
@@ -72,17 +72,17 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
             self.spent[phase] += time.perf_counter() - started - nested
 
     def load_reference(self, checkpoint: Path) -> None:
-        """Take up the reference model of a checkpoint, where it had replaced the first policy."""
+        """Load the reference model of a checkpoint, if it has replaced the initial policy."""
         from safetensors.torch import load_file
 
         folder = checkpoint / REFERENCE
         if folder.is_dir() and self.ref_model is not None:
             weights = load_file(folder / "reference.safetensors")
             model = self.accelerator.unwrap_model(self.ref_model)
-            model.load_state_dict(weights, strict=False)  # tied weights are held once
+            model.load_state_dict(weights, strict=False)  # tied weights are stored once
 
     def close_engine(self) -> None:
-        """Let go of an engine inside this process, and of its memory."""
+        """Release an engine inside this process, and its memory."""
         if self.use_vllm and self.recipe.rollouts.kind == "colocate":
             self.vllm_generation.__dict__.clear()
             gc.collect()
@@ -96,9 +96,9 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
         if "loss" not in logs:
             super().log(logs, start_time)
             return
-        logs = {**logs, **self._time_split()}
+        logs = {**logs, **self._split_time()}
         super().log(logs, start_time)  # adds the step's metrics to the mapping
-        self._look_for_collapse(logs)
+        self._check_collapse(logs)
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         ids = self._tokenizer(text=prompts, add_special_tokens=self.special_tokens)["input_ids"]
@@ -111,11 +111,11 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
         except FactoryError:
             raise
         except Exception as error:
-            # An engine raises whatever its kernel, worker or connection raised: any of it means
-            # that there will be no more rollouts.
+            # An engine raises any error of its kernels, workers or connections. After each of
+            # them it can't generate any more.
             raise TrainError(
-                f"step {self.state.global_step + 1}: the rollouts died: {type(error).__name__}: "
-                f"{error}. {self._last_checkpoint()}; the same command goes on from there"
+                f"step {self.state.global_step + 1}: the rollouts failed: {type(error).__name__}: "
+                f"{error}. {self._last_checkpoint()}; the same command resumes from there"
             ) from error
 
     def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Any:
@@ -124,15 +124,15 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         scored: dict[str, Any] = super()._generate_and_score_completions(inputs)
-        # A rollout that feeds several steps may pass over the very step.
+        # A rollout that serves several steps may skip the exact step.
         if self.state.global_step % self.recipe.log_samples_every < self.recipe.rollouts.batches:
-            self._keep_samples(inputs)
+            self._store_samples(inputs)
         return scored
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         with self.clock("save"):
             every = self.recipe.reference_every
-            # First: a checkpoint counts as whole by what the trainer itself writes last.
+            # Before the trainer's own files: the last one of them marks the checkpoint complete.
             if every and self.state.global_step >= every and self.args.should_save:
                 self._save_reference()
             super()._save_checkpoint(model, trial)
@@ -145,14 +145,14 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
         model = self.accelerator.unwrap_model(self.ref_model)
         save_model(model, str(folder / "reference.safetensors"))
 
-    def _keep_samples(self, inputs: list[dict[str, Any]]) -> None:
-        """A few completions of the batch, spread over it, into samples.jsonl."""
+    def _store_samples(self, inputs: list[dict[str, Any]]) -> None:
+        """Append a few completions of the batch, evenly spaced, to samples.jsonl."""
         scores = self.rewarder.last
         if scores is None or not self.recipe.log_samples:
             return
-        # All processes' advantages, those of the main one first.
-        everyone = len(inputs) * self.accelerator.num_processes
-        advantages = list(self._logs["advantages"])[-everyone:]
+        # The advantages of all processes, those of the main process first.
+        total = len(inputs) * self.accelerator.num_processes
+        advantages = list(self._logs["advantages"])[-total:]
         rows = scores.frame.select("prompt_id", "question", "text", "n_tokens", "finish_reason")
         stride = max(1, len(inputs) // self.recipe.log_samples)
         for place in range(0, len(inputs), stride)[: self.recipe.log_samples]:
@@ -167,8 +167,11 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
         with self.clock("sync"):
             sync()
 
-    def _time_split(self) -> dict[str, float]:
-        """Seconds a step since the last log: all of it, and each phase's; `update` is the rest."""
+    def _split_time(self) -> dict[str, float]:
+        """Return the seconds per step since the last log, in total and by phase.
+
+        `update` is the remainder.
+        """
         now, step = time.perf_counter(), self.state.global_step
         since, before = self._mark or (now, step)
         self._mark = now, step
@@ -179,18 +182,19 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
         split |= {"time/step": whole, "time/update": whole - sum(split.values())}
         return {name: round(seconds, 4) for name, seconds in split.items()}
 
-    def _look_for_collapse(self, logs: dict[str, Any]) -> None:
-        """Raises TrainError once the policy has collapsed; a resumed training's past counts too."""
+    def _check_collapse(self, logs: dict[str, Any]) -> None:
+        """Raise TrainError once the policy has collapsed. Includes steps before a resume."""
         if not self.run.is_main:
             return
         step = self.state.global_step
-        if self._watch is None:
+        if self._detector is None:
             best = self.rewarder.scoring.best
-            self._watch = Watch(self.recipe.stop, best, self.recipe.log_every)
+            self._detector = CollapseDetector(self.recipe.stop, best, self.recipe.log_every)
             for row in read_lines(self.run.path / "log.jsonl"):
                 if "loss" in row and row["step"] < step:
-                    self._watch.see(Step.of(row, self._format))
-        collapse = self._watch.see(Step.of({**logs, "step": step}, self._format))
+                    self._detector.update(StepStats.from_log(row, self._format))
+        stats = StepStats.from_log({**logs, "step": step}, self._format)
+        collapse = self._detector.update(stats)
         if collapse is not None:
             raise TrainError(
                 f"step {step}: the policy has collapsed: since step {collapse.since} "
@@ -206,7 +210,4 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
         ]
         if found:
             return f"The last good checkpoint is {found[-1]}"
-        kept = (
-            "no checkpoint was made" if before is None else "no checkpoint from before it is kept"
-        )
-        return f"{kept[0].upper()}{kept[1:]}"
+        return "No checkpoint was made" if before is None else "No checkpoint from before it exists"

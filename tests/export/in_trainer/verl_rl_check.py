@@ -1,6 +1,6 @@
 """Run by verl's own Python in the folder of a GRPO launch: config, data class and reward function.
 
-The reward function is called if the factory can be imported beside verl.
+The reward function is called if the factory can be imported in verl's environment.
 """
 
 import asyncio
