@@ -139,7 +139,8 @@ def test_a_replaced_template_travels_with_the_export(
 
 def test_a_template_that_strips_reasoning_writes_nothing(run: Path, tmp_path: Path) -> None:
     name = t.write_tokenizer(tmp_path / "strips", t.STRIPS)
-    with pytest.raises(GateError, match=r"15 of 15 checked rows.*\n.*strips its reasoning") as caught:
+    refusal = r"15 of 15 checked rows.*\n.*strips its reasoning"
+    with pytest.raises(GateError, match=refusal) as caught:
         export_run(run, "trl", name, tmp_path / "out")
     assert "--layout text" in str(caught.value)
     assert not list(tmp_path.glob("*out*"))
