@@ -1,10 +1,10 @@
 """Language mixing, relative to the prompt's language.
 
 R1 drops chains of thought with mixed languages (v1 §2.3.3) and rewards consistency in RL (v1
-§2.3.2): R1-Zero's reasoning changes language within a sentence. Looking at a whole text finds
-little of that, since the majority hides the rest. So one pass over the bytes marks the stretches
-that may be foreign (`filters.language_id.scan`), and only those are looked at closely
-(`filters.language_id.spans`).
+§2.3.2): R1-Zero's reasoning changes language within a sentence. Every word of a text gets a language
+(`filters.language_id`): its own, another, or that of a name or term. What speaks for another
+language is summed up over the whole text first, so that terse lines count as prose does; a smoothed
+path then says where it is.
 """
 
 from __future__ import annotations
@@ -26,20 +26,25 @@ class Language(Filter):
     """Keeps what is written in the language of its prompt.
 
     Mathematics, code, URLs, names, terms, what stands in quotation marks and what is quoted from
-    the prompt are not judged. Shares are of all words; a Han or kana letter is half a word, about
-    what segmenters find. Metrics, of `thinking` and of `response` (null where there is none, or
-    no language to judge by):
+    the prompt are not judged and are no words, unless more is quoted than said. Sentences in
+    `\\text{…}`, comments that outgrow their code and prose in a code fence are. Shares are of all
+    words; a Han or kana letter is half a word, a Thai one a quarter, about what segmenters find.
+    Where the prompt asks for a translation into a language, or for an answer in one, that is as
+    good as its own. Metrics, of `thinking` and of `response` (null where there is none, or no
+    language to judge by):
 
     language_prompt            the language to judge by: given, the question's, or the text's own
     language_…_foreign         share that is foreign, the sum of the next two
     language_…_foreign_script  in another script, or a Latin sentence among other letters
     language_…_foreign_words   in the same script, of another language
     language_…_by              the shares by script or language: "Han 0.0012, es 0.04"
+    language_…_words           how many words there are; of none, 0 is foreign
     language_…_spans           the first stretches: start and end in characters, and what it is
-    language_consistency       R1's: words of the language over all words, in the reasoning
+    language_consistency       R1's: words of the language over all words, in the reasoning; 1
+                               where there are none
     """
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     # R1 gives no threshold. One stray letter is a mix.
     max_foreign_script: float = Field(
@@ -60,21 +65,24 @@ class Language(Filter):
             mixing,  # compiled code: not for those who only read rules
         )
         from filters.language_id.prompt_language import prompt_languages
+        from filters.language_id.targets import target_language
 
         homes = prompt_languages(samples)
+        also = [target_language(question) for question in samples["question"]]
         metrics = [pl.Series("language_prompt", homes, dtype=pl.String)]
         for part in PARTS:
-            found = mixing(samples[part], homes, samples["question"])
+            found = mixing(samples[part], homes, samples["question"], also)
             columns = [
                 pl.Series("foreign", found.foreign),
                 pl.Series("foreign_script", found.script),
                 pl.Series("foreign_words", found.language),
+                pl.Series("words", found.words),
                 pl.Series("by", [_summary(by) for by in found.by], dtype=pl.String),
                 pl.Series("spans", found.spans, dtype=pl.List(_SPAN)),
             ]
             if part == "thinking":
                 consistency = pl.Series("language_consistency", 1.0 - found.foreign)
-                metrics.append(_where(consistency, found.judged & found.worded))
+                metrics.append(_where(consistency, found.judged))
             metrics += [
                 _where(column.alias(f"language_{part}_{column.name}"), found.judged)
                 for column in columns

@@ -121,7 +121,7 @@ def is_astray(reasoning: str, language: str) -> bool:
     Mathematics and code are not looked at; where no language shows, nothing is said.
     """
     from filters.language_id.prompt_language import detect_language
-    from filters.language_id.spans import KIN
+    from filters.language_id.scripts import KIN
 
     if len(reasoning) < 2 * ASTRAY_CHARACTERS:
         return False

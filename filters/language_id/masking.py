@@ -18,6 +18,12 @@ INLINE_CODE, FENCE, DISPLAY, DOLLARS, PARENTHESES, BRACKETS, ENVIRONMENT, TAG, U
 MASK_KINDS = 9
 LONGEST_TAG = 64
 
+# A comment has at most so many words for each line of code, or the code is there for the comments.
+COMMENT_WORDS = 4
+# From so many words on, what stands in a fence, in inline code or in a formula is prose.
+PROSE_WORDS, INLINE_WORDS, TEXT_WORDS = 3, 6, 4
+SHORT = 12  # bytes that cannot hold as many
+
 # Classes of ASCII bytes.
 OTHER, LETTER, JOINER, CLAUSE, SPECIAL = range(5)
 
@@ -195,16 +201,147 @@ def masked_end(data: Bytes, start: int, i: int, end: int, failed: Integers) -> i
     return i
 
 
-@compiled
-def mask(data: Bytes, classes: Bytes) -> Bytes:
-    """`data`, one text, with mathematics, code, tags and URLs blanked; as long as before."""
-    masked = data.copy()
-    failed = np.zeros(MASK_KINDS, dtype=np.int64)
-    i, end = 0, len(data)
+
+
+@step
+def _is_letter(byte: int) -> bool:
+    """A letter of ASCII, or a byte of another letter."""
+    return byte >= 128 or ord("a") <= (byte | 32) <= ord("z")
+
+
+@step
+def _words(data: Bytes, i: int, end: int) -> int:
+    """How many words of two letters and more; letters beyond U+0800 (Han, …) count as half one."""
+    count, letters, wide = 0, 0, 0
+    while i < end:
+        byte = data[i]
+        wide += byte >= 0xE0
+        letters = letters + 1 if _is_letter(byte) else 0
+        count += letters == 2
+        i += 1
+    return max(count, wide // 2)
+
+
+@step
+def _is_code_sign(byte: int) -> bool:
+    return (
+        byte == ord("=") or byte == ord("(") or byte == ord("{") or byte == ord("[")
+        or byte == ord(";") or byte == ord("<") or byte == ord("_") or byte == ord("+")
+        or byte == ord("/") or byte == ord("\\") or byte == ord("|") or byte == ord("&")
+    )  # fmt: skip
+
+
+@step
+def _comment(data: Bytes, i: int, end: int) -> int:
+    """Where the comment of a line of code begins, or its end."""
+    first = i
+    while first < end and data[first] == ord(" "):
+        first += 1
+    while i < end:
+        byte = data[i]
+        if byte == ord("#") or (i == first and (byte == ord("*") or byte == ord("%"))):
+            return i
+        if i + 1 < end and byte == data[i + 1] and (byte == ord("/") or byte == ord("-")):
+            return i
+        if byte == ord("/") and _is(data, i + 1, end, "*"):
+            return i
+        i += 1
+    return end
+
+
+@step
+def _show(data: Bytes, masked: Bytes, i: int, end: int) -> None:
+    for k in range(i, end):
+        masked[k] = data[k]
+
+
+@step
+def _show_prose(data: Bytes, masked: Bytes, i: int, end: int) -> None:
+    """Of a code fence: comments, and lines that are no code, where they outgrow the code."""
+    for shown in range(2):
+        at, coded, commented = i, 0, 0
+        while at < end:
+            line = at
+            while at < end and data[at] != ord("\n"):
+                at += 1
+            comment = _comment(data, line, at)
+            signs = 0
+            for k in range(line, comment):
+                signs += _is_code_sign(data[k])
+            words = _words(data, line, comment)
+            prose = signs == 0 and words >= PROSE_WORDS and data[line] != ord("`")
+            commented += _words(data, comment, at)
+            if prose:
+                commented += words
+            elif words > 0 or signs > 0:
+                coded += 1
+            if shown == 1:
+                _show(data, masked, line if prose else comment, at)
+            at += 1
+        if commented <= COMMENT_WORDS * (coded + 1):
+            break
+
+
+@step
+def _show_text(data: Bytes, masked: Bytes, i: int, end: int) -> None:
+    r"""Of mathematics: what `\text{…}` and the like hold, where it is more than a phrase."""
+    while i + 6 < end:
+        if (
+            data[i] == ord("\\")
+            and (data[i + 1] == ord("t") or data[i + 1] == ord("m") or data[i + 1] == ord("i"))
+        ):
+            opened = i + 1
+            while opened < end and _is_letter(data[opened]):
+                opened += 1
+            if _is(data, opened, end, "{"):
+                closed = opened
+                while closed < end and data[closed] != ord("}"):
+                    closed += 1
+                if _words(data, opened, closed) >= TEXT_WORDS:
+                    _show(data, masked, opened, closed)
+                i = closed
+        i += 1
+
+
+@step
+def _show_inline(data: Bytes, masked: Bytes, i: int, end: int) -> None:
+    """Code within a line that is none: many words and no sign of code."""
+    signs = 0
+    for k in range(i, end):
+        signs += _is_code_sign(data[k])
+    if signs == 0 and _words(data, i, end) >= INLINE_WORDS:
+        _show(data, masked, i, end)
+
+
+@step
+def _mask_text(data: Bytes, masked: Bytes, start: int, end: int, classes: Bytes, failed: Integers) -> None:
+    failed[:] = 0
+    i = start
     while i < end:
         j = i
         if data[i] < 128 and classes[data[i]] == SPECIAL:
-            j = masked_end(data, 0, i, end, failed)
+            kind = _opening(data, start, i, end)
+            j = masked_end(data, start, i, end, failed)
             masked[i:j] = ord(" ")
+            if j - i > SHORT:
+                if kind == FENCE:
+                    _show_prose(data, masked, i, j)
+                elif kind == INLINE_CODE:
+                    _show_inline(data, masked, i, j)
+                elif DISPLAY <= kind <= ENVIRONMENT:
+                    _show_text(data, masked, i, j)
         i = max(j, i + 1)
+
+
+@compiled
+def mask(data: Bytes, offsets: Integers, classes: Bytes) -> Bytes:
+    """The texts with mathematics, code, tags and URLs blanked; as long as before.
+
+    What is written in a language within them stays: comments that outgrow their code, lines in a
+    fence that are no code, sentences in formulas.
+    """
+    masked = data.copy()
+    failed = np.zeros(MASK_KINDS, dtype=np.int64)
+    for text in range(len(offsets) - 1):
+        _mask_text(data, masked, offsets[text], offsets[text + 1], classes, failed)
     return masked

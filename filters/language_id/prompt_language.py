@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from functools import lru_cache
 
 import numpy as np
 import polars as pl
 
-from filters.language_id import detector
 from filters.language_id.masking import ascii_classes, mask
+from filters.language_id.reader import FREQUENT, OWN, floor_of, read
+from filters.language_id.readings import reading
+from filters.language_id.romanised import ROMANISED
 from filters.language_id.scripts import (
+    GROUPS,
     SCRIPT_OF_LANGUAGE,
     SCRIPTS,
     normalized_language,
     script_table,
 )
-from filters.language_id.spans import DETECTABLE_LETTERS, WORD
-from filters.language_id.tables import languages_of_word
+from filters.language_id.tables import LANGUAGES, lexicon
 
-# A Latin letter beside letters of another script is more often a term than a sentence.
+# A Latin letter next to letters of another script is more often a term than a sentence.
 _LATIN_DISCOUNT = 4
 # A share of kana that Japanese always has, and a Chinese text about Japan has not.
 _KANA_SHARE = 0.1
 _BEGINNING = 4000  # characters of a text, enough to show its language
-_SURE, _LEAD, _CERTAIN = 1.5, 1.3, 0.9
+_OFTEN = 3  # times that a word counts
+_LEAD = 12  # eighths of a nat that the likeliest language must be ahead of the next
 
 
 def prompt_languages(samples: pl.DataFrame) -> list[str | None]:
@@ -48,33 +50,48 @@ def _beginnings(samples: pl.DataFrame, row: int) -> list[str]:
 
 def masked_text(text: str) -> str:
     """`text` with mathematics, code, tags and URLs blanked."""
+    return _masked(text).tobytes().decode("utf-8", "replace")
+
+
+def _masked(text: str) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
     data = np.frombuffer(text.encode("utf-8", "replace"), dtype=np.uint8)
-    return mask(data, ascii_classes()).tobytes().decode("utf-8", "replace")
+    return mask(data, np.array([0, len(data)]), ascii_classes())
 
 
 @lru_cache(maxsize=4096)  # the samples of a prompt share its question
 def detect_language(text: str) -> str | None:
     """The language most of `text` is written in, or None where it does not show."""
-    prose = masked_text(text)
-    script = main_script(prose)
+    masked = _masked(text)
+    script = main_script(masked.tobytes().decode("utf-8", "replace"))
     if script is None:
         return None
     candidates = [name for name, known_by in SCRIPT_OF_LANGUAGE.items() if known_by == script]
     if len(candidates) == 1:
         return candidates[0]
-    votes: dict[str, float] = defaultdict(float)
-    for word in WORD.findall(prose):
-        languages = languages_of_word().get(word.lower(), frozenset())
-        if len(word.encode()) > 1:
-            for language in languages & set(candidates):
-                votes[language] += 1.0 / len(languages)
-    ranked = [*sorted(votes.items(), key=lambda item: -item[1]), ("", 0.0)]
-    if votes and ranked[0][1] >= max(_SURE, _LEAD * ranked[1][1]):
-        return ranked[0][0]
-    if sum(map(str.isalpha, prose)) < DETECTABLE_LETTERS:
-        return None
-    detected, certainty = detector.best(prose, script)
-    return detected if certainty >= _CERTAIN else None
+    return _likeliest(masked, next(group for group in GROUPS if script in GROUPS[group]))
+
+
+def _likeliest(masked: np.ndarray[tuple[int], np.dtype[np.uint8]], group: str) -> str | None:
+    """The language of a group that the words of a text are likeliest in, if any is surely."""
+    languages = LANGUAGES[group]
+    words, _ = read(masked, reading(languages[0]))
+    sums = np.zeros(len(languages), np.int64)
+    frequent = np.zeros(len(languages), bool)
+    times: dict[int, int] = {}
+    for kind, row, look in zip(
+        words.kind.tolist(), words.row.tolist(), words.look.tolist(), strict=True
+    ):
+        times[row] = times.get(row, 0) + 1
+        if kind == OWN and row != -1 and times[row] <= _OFTEN:
+            scores = lexicon().words[row] if row >= 0 else words.extra[-2 - row]
+            scores = np.maximum(scores[: len(languages)], floor_of(look))
+            sums += scores
+            frequent |= scores >= FREQUENT
+    native = np.array([name not in ROMANISED for name in languages])
+    ranked = np.argsort(np.where(native, -sums, 1), kind="stable")
+    best, second = int(ranked[0]), int(ranked[1])
+    lead = _LEAD if frequent[best] else 2 * _LEAD
+    return languages[best] if sums[best] - sums[second] >= lead else None
 
 
 def main_script(prose: str) -> str | None:

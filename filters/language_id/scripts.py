@@ -38,12 +38,43 @@ SCRIPTS = (
 SCRIPT = {name: number for number, name in enumerate(SCRIPTS)}
 MARK, LATIN, HAN = 1, 2, 20  # as numbers, for the kernels
 
-UNSPACED = ("Kana", "Han", "Simplified", "Thai")
-"""Written without spaces: every letter is looked up by itself and counts as half a word."""
+LETTERS_A_WORD = {"Kana": 2, "Han": 2, "Simplified": 2, "Thai": 4}
+"""Scripts written without spaces: every letter is read by itself, and so many count as a word.
+
+About what segmenters find: 1.6 letters a word in Chinese, 2.1 in Japanese, 4 in Thai (its vowel
+signs and tone marks counted).
+"""
+
+UNSPACED = tuple(LETTERS_A_WORD)
+
+GROUPS = {
+    "Latin": ("Latin",),
+    "Cyrillic": ("Cyrillic",),
+    "Arabic": ("Arabic",),
+    "Devanagari": ("Devanagari",),
+    "Han": ("Han", "Simplified", "Kana"),
+}
+"""Scripts that several languages share: there words have to tell them apart."""
+
+KIN = (
+    {"es", "pt", "ca", "it"},
+    {"da", "no", "sv"},
+    {"cs", "sk"},
+    {"hi", "mr", "ne"},
+    {"id", "ms", "tl"},
+    {"nl", "af", "de"},
+    {"bg", "mk", "ru", "uk", "be"},
+    {"hr", "sl"},
+    {"fi", "et"},
+)
+"""Languages so near each other that a short stretch is no proof of either."""
 
 # Modifier letters and IPA (U+0250–02FF, U+1D00–1DBF) are notation, hence in no script.
 _RANGES = {
-    "Latin": [(0x41, 0x5A), (0x61, 0x7A), (0xC0, 0x24F), (0x1E00, 0x1EFF)],
+    "Latin": [
+        *[(0x41, 0x5A), (0x61, 0x7A), (0xC0, 0x24F), (0x1E00, 0x1EFF)],
+        *[(0xFF21, 0xFF3A), (0xFF41, 0xFF5A)],
+    ],
     "Greek": [(0x370, 0x3FF), (0x1F00, 0x1FFF)],
     "Cyrillic": [(0x400, 0x52F)],
     "Armenian": [(0x530, 0x58F)],
@@ -60,15 +91,18 @@ _RANGES = {
     "Thai": [(0xE00, 0xE7F)],
     "Georgian": [(0x10A0, 0x10FF)],
     "Hangul": [(0x1100, 0x11FF), (0x3130, 0x318F), (0xAC00, 0xD7A3)],
-    "Kana": [(0x3041, 0x3096), (0x30A1, 0x30FA), (0x31F0, 0x31FF), (0xFF66, 0xFF9D)],
+    "Kana": [(0x3041, 0x3096), (0x30A1, 0x30FA), (0x30FC, 0x30FE), (0x31F0, 0x31FF), (0xFF66, 0xFF9D)],
     "Han": [(0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAD9)],
     "Other": [(0xD80, 0xDFF), (0xE80, 0xFFF), (0x1000, 0x109F), (0x1200, 0x139F), (0x1780, 0x17FF)],
 }
-_MARKS = [(0x300, 0x36F), (0x200B, 0x200F), (0x202A, 0x202E), (0x2066, 0x2069), (0xFE00, 0xFE0F)]
+_MARKS = [
+    *[(0x300, 0x36F), (0x64B, 0x65F), (0x670, 0x670), (0x180B, 0x180E), (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x2064)],
+    *[(0x2066, 0x206F), (0xFE00, 0xFE0F), (0xFFF9, 0xFFFB)],
+]
 
 _LANGUAGES = {
     "Latin": (
-        "en es fr de pt it nl pl sv da no fi tr id vi ro cs hu sk sl hr lt lv et sq sw af ca tl"
+        "en es fr de pt it nl pl sv da no fi tr id vi ro cs hu sk sl hr lt lv et sq sw af ca tl ms is"
     ),
     "Cyrillic": "ru uk bg mk be kk mn",
     "Arabic": "ar fa ur",
@@ -128,6 +162,31 @@ def _simplified_only() -> list[str]:
             if letter and not letter.encode("shift_jis", "ignore"):
                 letters.append(letter)
     return letters
+
+
+_ALIKE = {"ё": "е", "أ": "ا", "إ": "ا", "آ": "ا", "ى": "ي", "ة": "ه", "ς": "σ"}
+
+
+@cache
+def fold_table() -> npt.NDArray[np.uint16]:
+    """The code point that each of the basic plane is read as: small, and of ordinary width."""
+    table = np.arange(0x10000, dtype=np.uint16)
+    for code in range(0x41, 0x10000):
+        letter = chr(code - 0xFEE0 if 0xFF21 <= code <= 0xFF5A else code)  # fullwidth letters
+        lowered = letter.lower()[:1]  # "İ" becomes two letters, i and a dot
+        table[code] = ord(_ALIKE.get(lowered, lowered))
+    return table
+
+
+@cache
+def _folding() -> dict[int, int]:
+    table = fold_table()
+    return {code: int(table[code]) for code in np.flatnonzero(table != np.arange(0x10000)).tolist()}
+
+
+def fold(word: str) -> str:
+    """A word as the kernels look it up."""
+    return word.translate(_folding())
 
 
 def normalized_language(code: str | None) -> str | None:

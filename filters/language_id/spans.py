@@ -1,314 +1,309 @@
-"""The verdict on one suspicious stretch of a text: foreign, or a term, a name, a quotation."""
+"""The verdict on one text that may hold something foreign: which of its words are, and what.
+
+The path (`path`) says where another language is likelier than the home language. What stands there
+is looked at once more: what is quoted, borrowed or taken from the question is spoken about, not in.
+"""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
-from itertools import chain
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from filters.language_id import detector
-from filters.language_id.function_words import NOTATION
-from filters.language_id.scan import BY_PHRASE, BY_SCRIPT, PHRASE_WORDS
-from filters.language_id.scripts import SCRIPT_OF_LANGUAGE, SCRIPTS, UNSPACED, script_table
-from filters.language_id.tables import (
-    alien_letters,
-    foreign_words,
-    home_words,
-    languages_of_word,
-    likeliest,
+import numpy as np
+import numpy.typing as npt
+
+from filters.kernels import Bytes
+from filters.language_id.tables import UNLISTED, Scores, lexicon
+from filters.language_id.mentions import CONTEXT, Question, borrowed, mentioned
+from filters.language_id.path import likeliest_path, pooled
+from filters.language_id.reader import (
+    BEGINS,
+    CAPITAL,
+    FOREIGN,
+    LATIN_TERM,
+    LINKS,
+    MIXED,
+    OWN,
+    SILENT,
+    START_COST,
+    SURE,
+    WORD_UNITS,
+    Words,
+    read,
+)
+from filters.language_id.readings import reading, states
+from filters.language_id.scripts import (
+    GROUPS,
+    SCRIPT,
+    SCRIPT_OF_LANGUAGE,
+    SCRIPTS,
+    UNSPACED,
+    fold,
+    script_table,
 )
 
-# Letters with the marks that \w leaves out: accents, Arabic vowels, the vowel signs of India.
-_MARKS = r"\u0300-\u036f\u064b-\u065f\u0900-\u0903\u093a-\u094f\u0962\u0963\u0981-\u0d4d"
-WORD = re.compile(rf"[^\W\d_](?:[^\W\d_]|[{_MARKS}])*")
-_COMPOUND = re.compile(r"\w+(?:[-/]\w+)+")  # "same-origin", "and/or": terms
-_CLAUSE_END = re.compile(r"[.,;:!?()\[\]{}\"«»“”„…\n|–—।؟،؛。、，！？；：（）「」《》]")
-_NOTATION = frozenset(NOTATION.split())
-_CODE = re.compile(r"[=(){}\[\];<>_/\\#]")
+A_LINK = 64  # the score of a connective that changes the language by itself
+PARTICLES = frozenset("a al bin da das de del della den der des di do dos du e el en ibn la las le "
+    "les los of on sur ten ter und upon van von y zu zur".split())
+MAY_ENTER = 5  # languages that are followed at once
+NEAR = 4  # words around a stretch that a borrowed phrase may reach into it from
+SCRIPTS_OF = {"zh": ("Han", "Simplified", "None"), "ja": ("Han", "Kana", "None")}
+LONE_WORD = 4  # letters of a Latin word that is foreign by itself where it is not English
 
-# What is spoken about and not in: a term or title in quotation marks or emphasis, a gloss in
-# brackets ("Sunzi (孫子)"). Straight marks are told apart by the spaces around them.
-_QUOTED = re.compile(
-    r"(?<!\w)(\"|'|\*\*|\*)(?=\S)(?P<straight>[^\n\"*]{1,80}?)(?<=\S)\1(?!\w)"
-    r"|[“„«»‹「『《〈【](?P<curly>[^\n“”„«»‹›「」『』《》〈〉【】]{1,80})[”“»«›」』》〉】]"
-)
-_GLOSS = re.compile(r"[(（\[](?P<gloss>[^\n()（）\[\]]{1,40})[)）\]]")
-_MARK = re.compile(r"[\"'*“„«»‹「『《〈【(（\[]")  # what either begins with
-QUOTED_WORDS, GLOSS_WORDS = 8, 3
-CONTEXT = 100  # characters around a stretch: enough for the marks of a quotation it is part of
+GREEK_LOOKALIKES = str.maketrans("αβεικνορτυχγωμ", "abeiknoptuxywu")
+_ACCENTED_GREEK = frozenset("άέήίόύώΐΰ")
 
-# How many words a clause in the same script has at least, by how many of them are foreign function
-# words; fewer are a term ("on the fly").
-CLAUSE_WORDS = (6, 4, 4, 3)
+class Stretch(NamedTuple):
+    """Foreign words in a row: their bytes, what they are, and how many (in quarters)."""
 
-# Shorter words by themselves are commands and abbreviations ("su", "po"), unless they are English.
-LONE_WORD = 4
-
-# In a text of another script, an English term may have up to five plain words.
-TERM_WORDS = 6
-
-KIN = (
-    {"es", "pt", "ca"},
-    {"da", "no", "sv"},
-    {"cs", "sk"},
-    {"hi", "mr", "ne"},
-    {"id", "tl"},
-    {"nl", "af"},
-    {"bg", "mk"},
-)
-"""Languages so near each other that the detector alone cannot tell their clauses apart."""
-
-# Below so many letters the detector's answer is noise; beyond so many characters it changes little.
-DETECTABLE_LETTERS = 15
-DETECTED_CHARACTERS = 1000
-# So far ahead, in eighths of a nat, and with function words to match, the detector always agrees:
-# the likelihoods are its own. Twice as far, no function word is needed, not even among kin.
-SURE, BEYOND_DOUBT = 160, 320
-# Where no function word speaks for it, a clause that is less far ahead is an odd English one.
-UNAIDED = 128
-# What it must say where function words say little.
-CERTAIN = 0.9
+    start: int
+    end: int
+    label: str
+    units: int
+    by_words: bool  # in the script of the home language
 
 
 @dataclass
-class Judge:
-    """Judges the stretches of one text; remembers what it has already found there."""
+class Verdict:
+    """What one text holds, in quarters of words."""
 
-    home: str
-    question: Question
-    implementation: str | None = None
-    confirmed: set[str] = field(default_factory=set)
+    home: int
+    foreign: list[Stretch]
 
-    def label(
-        self,
-        kind: int,
-        stretch: str,
-        before: str = "",
-        after: str = "",
-        guess: tuple[str | None, int] = (None, 0),
-    ) -> str | None:
-        """The language or script that makes `stretch` foreign; None where it is legitimate.
-
-        `stretch` is masked; `before` and `after` are the characters around it; `guess` is the
-        language that the scan finds likeliest and how far it is ahead of the home language.
-        """
-        spoken = without_mentions(before, stretch, after)
-        if spoken != stretch:
-            stretch, guess = spoken, (None, 0)
-        words = _spoken_words(stretch)
-        if words and self.question.folded:
-            unquoted = self.question.unquoted(words, stretch)
-            if len(unquoted) < len(words):
-                words, guess = unquoted, (None, 0)
-        if not words:
-            return None
-        if kind == BY_SCRIPT:
-            return foreign_script(words)
-        if kind == BY_PHRASE:
-            return self._foreign_phrase(words, stretch, guess[0])
-        left, right = self.rest_of_clause(before, after)
-        return self._foreign_clause(words, WORD.findall(left) + words + WORD.findall(right), guess)
-
-    def rest_of_clause(self, before: str, after: str) -> tuple[str, str]:
-        """What goes with a stretch: up to a punctuation mark or a word of the home language."""
-        if SCRIPT_OF_LANGUAGE[self.home] in UNSPACED:
-            return "", ""
-        left = _CLAUSE_END.split(before)[-1]
-        right = _CLAUSE_END.split(after, maxsplit=1)[0]
-        home = home_words(self.home)
-        ends = (word.end() for word in WORD.finditer(left) if word[0].lower() in home)
-        starts = (word.start() for word in WORD.finditer(right) if word[0].lower() in home)
-        return left[max(ends, default=0) :], right[: next(starts, len(right))]
-
-    def _foreign_clause(
-        self, core: list[str], words: list[str], guess: tuple[str | None, int]
-    ) -> str | None:
-        """Words that look like another language's of the same script: are they?
-
-        Most is settled by the likelihoods; the detector is asked about what they leave open.
-        `core` is where they look most like it, `words` the clause around.
-        """
-        voted, strength = self._vote(words)
-        if script_of_letter(core[0][0]) in UNSPACED:
-            return voted if strength > 1 else None
-        if len(set(words)) < len(words):  # "no luck" over and over is no more evidence than once
-            core, words, guess = _distinct(core), _distinct(words), (None, 0)
-        if len(words) < CLAUSE_WORDS[min(strength, 3)]:
-            return None
-        content = [w for w in words if w.lower() not in languages_of_word()]
-        if strength <= 2 and content and all(w[0].isupper() for w in content):
-            return None  # "de la Vallée Poussin", "The Art of Computer Programming"
-        label, lead = guess if guess[0] else likeliest(core, self.home)
-        if lead >= BEYOND_DOUBT:
-            return label
-        if strength == 0 and lead < UNAIDED:
-            return None
-        if strength > 1 and (lead >= SURE or (strength > 2 and label in self.confirmed)):
-            return label
-        if _letters(core) < DETECTABLE_LETTERS:
-            if strength > 2:
-                return voted
-            core = words
-        if _letters(core) < DETECTABLE_LETTERS:
-            return None
-        if strength < 3:
-            _, around = likeliest(words, self.home)
-            if around < 0:
-                return None  # taken as a whole it is the home language
-            if strength > 0 and min(lead, around) >= SURE:
-                return label
-            if strength == 0 and around < SURE and any({label, self.home} <= kin for kin in KIN):
-                return None
-        return self._confirmed(core, words, strength)
-
-    def _confirmed(self, core: list[str], words: list[str], strength: int) -> str | None:
-        """What the detector says of a clause that function words and likelihoods leave open."""
-        found = self._detected(core)
-        if not found or found.get(self.home, 0.0) >= 0.5:
-            return None
-        label = max(found, key=found.__getitem__)
-        if strength < 2 and found[label] < CERTAIN:
-            return None
-        if strength < 3 and self._detected(words).get(self.home, 0.0) >= 0.5:
-            return None
-        self.confirmed.add(label)
-        return label
-
-    def _foreign_phrase(self, words: list[str], stretch: str, guess: str | None) -> str | None:
-        """Latin words in a text of another script: prose, or a term, a name, code?
-
-        Whichever it is, it is foreign, so its likeliest language will do for a name.
-        """
-        if len(_CODE.findall(stretch)) * 8 > _letters(words):
-            return None
-        words = WORD.findall(_COMPOUND.sub(" ", stretch)) if _COMPOUND.search(stretch) else words
-        if not words:
-            return None
-        voted, strength = self._vote(words)
-        if strength == 1 and len(words) > 1 and foreign_words(self.home).keys().isdisjoint(words):
-            strength = 0  # capitalised: a heading or a name
-        if strength == len(words) == 1 and len(words[0]) < LONE_WORD and voted != "en":
-            strength = 0
-        plain = sum(word.islower() and len(word) > 1 for word in words)
-        if strength == 0 and plain < (TERM_WORDS if guess == "en" else PHRASE_WORDS):
-            return None
-        return guess if _letters(words) >= DETECTABLE_LETTERS else voted or guess
-
-    def _detected(self, words: list[str]) -> Mapping[str, float]:
-        text = " ".join(words)[:DETECTED_CHARACTERS]
-        return detector.probabilities(text, SCRIPT_OF_LANGUAGE[self.home], self.implementation)
-
-    def _vote(self, words: list[str]) -> tuple[str | None, int]:
-        """The language that has most of the foreign function words and letters, and how many."""
-        foreign, alien = foreign_words(self.home), alien_letters(self.home)
-        if script_of_letter(words[0][0]) in UNSPACED:
-            units = [*"".join(words)]
-        else:
-            units = [word.lower() for word in words if not word.isupper()]
-        told = [foreign[unit] for unit in units if unit in foreign]
-        told += [
-            next(alien[letter] for letter in unit if letter in alien)
-            for unit in (units if alien else ())
-            if unit not in foreign and not alien.keys().isdisjoint(unit)
-        ]
-        if not told:
-            return None, 0
-        return Counter(chain.from_iterable(told)).most_common(1)[0]
+    @property
+    def units(self) -> int:
+        return self.home + sum(stretch.units for stretch in self.foreign)
 
 
-def _distinct(words: list[str]) -> list[str]:
-    return list(dict.fromkeys(words))
+class Text:
+    """One text being judged."""
+
+    def __init__(self, home: str, masked: Bytes, question: Question, also: str | None) -> None:
+        self.home, self.masked, self.question, self.also = home, masked, question, also
+        self.reading = reading(home)
+        self.words: Words
+        self.scores: Scores
+        self.words, self.scores = read(masked, self.reading)
+        self.raw = masked.tobytes()
+        self.exempt = np.zeros(len(self.words.start), bool)
+        self.asked = np.zeros(len(self.words.start), bool)  # in what the question asks for
+        self.quoted = np.zeros(len(self.words.start), bool)  # of these, by marks alone
+
+    def verdict(self) -> Verdict:
+        words = self.words
+        worded = words.kind != SILENT
+        by_script = list(self._of_other_scripts())
+        by_path = list(self._of_other_languages())
+        foreign = np.zeros(len(worded), bool)
+        for places, _ in (*by_script, *by_path):
+            foreign[places] = True
+        at_home = worded & ~foreign & ~self.exempt
+        at_home &= (words.kind == OWN) | (words.kind == SURE) | self.asked
+        at_home &= ~self._names()
+        home = int(words.units[at_home].sum())
+        quoted = self.quoted & worded
+        stretches = [self._stretch(places, label) for places, label in (*by_script, *by_path)]
+        if int(words.units[quoted].sum()) > home:
+            # More is quoted than said: it is no mention any more.
+            stretches += [self._stretch(places, "quoted") for places in _runs(quoted)]
+        return Verdict(home, sorted(stretches))
+
+    def _names(self) -> npt.NDArray[np.bool_]:
+        words = self.words
+        capital = (words.look & (CAPITAL | BEGINS)) == CAPITAL
+        unlisted = (words.row < 0) | (self.reading.own[words.row] <= UNLISTED)
+        return capital & (words.kind == OWN) & unlisted
+
+    def _word(self, place: int) -> str:
+        start, end = self.words.start[place], self.words.end[place]
+        return self.raw[start:end].decode("utf-8", "ignore")
+
+    def _stretch(self, places: npt.NDArray[np.int64], label: str) -> Stretch:
+        words = self.words
+        kinds = words.kind[places]
+        written = {SCRIPT[name] for name in SCRIPTS_OF.get(self.home, SCRIPTS)}
+        return Stretch(
+            int(words.start[places[0]]),
+            int(words.end[places[-1]]),
+            label,
+            int(words.units[places][kinds != SILENT].sum()),
+            bool((kinds == OWN).any()) and written.issuperset(words.script[places].tolist()),
+        )
+
+    def _spoken(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which words are spoken, not spoken about; the others are exempt from all counts."""
+        first, last = int(self.words.start[places[0]]), int(self.words.end[places[-1]])
+        begin = max(0, first - CONTEXT)
+        window = self.raw[begin : last + CONTEXT]
+        text = window.decode("utf-8", "ignore")
+        mentions = mentioned(text)
+        spoken = np.ones(len(places), bool)
+        if mentions:
+            # Characters to bytes; what a cut went through is ignored at the front.
+            front = 0
+            while front < len(window) and window[front] & 0xC0 == 0x80:
+                front += 1
+            offsets = np.cumsum([0, *(len(letter.encode()) for letter in text)]) + begin + front
+            starts = self.words.start[places]
+            for start, end in mentions:
+                spoken &= ~((starts >= offsets[start]) & (starts < offsets[end]))
+        near = range(max(0, places[0] - NEAR), min(len(self.words.start), places[-1] + NEAR + 1))
+        strings = [self._word(place) for place in near]
+        within = int(places[0]) - near.start, int(places[-1]) + 1 - near.start
+        allowed = np.array(borrowed(strings)) | np.array(self.question.quotes(strings, *within))
+        allowed = allowed[places - near.start]
+        self.quoted[places[~spoken & ~allowed]] = True
+        spoken &= ~allowed
+        self.exempt[places[~spoken]] = True
+        return spoken
+
+    # Other scripts
+
+    def _of_other_scripts(self) -> Iterator[tuple[npt.NDArray[np.int64], str]]:
+        kinds = self.words.kind
+        odd = (kinds == FOREIGN) | (kinds == MIXED)
+        if not odd.any():
+            return
+        for places in _runs(odd, through=kinds == SILENT):
+            places = places[odd[places]]
+            for place in places[kinds[places] == MIXED].tolist():
+                if self._disguised(self._word(place)):
+                    yield np.array([place]), "mixed letters"
+                else:
+                    self.exempt[place] = True
+            others = places[kinds[places] == FOREIGN]
+            if len(others):
+                others = others[self._spoken(others)]
+            label = self._script(others) if len(others) else None
+            if label is not None and self._asked_for(label):
+                self.asked[others] = True
+            elif label is not None:
+                yield others, label
+            else:
+                self.exempt[others] = True
+
+    def _script(self, places: npt.NDArray[np.int64]) -> str | None:
+        """The script of letters that the home language is not written in; None for symbols."""
+        counts = Counter(SCRIPTS[number] for number in self.words.script[places].tolist())
+        if "Kana" in counts:
+            return "Kana"
+        script = counts.most_common(1)[0][0]
+        if script == "Greek":
+            text = "".join(self._word(place) for place in places)
+            return script if _ACCENTED_GREEK.intersection(text) or len(places) > 2 else None
+        if script not in UNSPACED and all(len(self._word(place)) == 1 for place in places.tolist()):
+            return None  # the infinite cardinals, the Tate–Shafarevich group, letters as such
+        return "Han" if script == "Simplified" else script
+
+    def _asked_for(self, script: str) -> bool:
+        """Is it the script of what the question asks for?"""
+        if self.also not in SCRIPT_OF_LANGUAGE:
+            return False
+        known_by = SCRIPT_OF_LANGUAGE[self.also]
+        return script in GROUPS.get("Han" if known_by == "Kana" else known_by, (known_by,))
+
+    def _disguised(self, word: str) -> bool:
+        """A word of two scripts: one with some letters replaced, or a symbol with an index?"""
+        scripts = {SCRIPTS[number] for number in (_script_of(letter) for letter in word)}
+        if "Cyrillic" in scripts and "Latin" in scripts:
+            head = word.rstrip("абвгдеёжзийклмнопрстуфхцчшщъыьэюя")
+            return not (head.isascii() and head.isupper())  # "JSONа": an acronym with an ending
+        latin = fold(word).translate(GREEK_LOOKALIKES)
+        return len(word) > 2 and latin.isascii() and lexicon().row(latin) >= 0
+
+    # Other languages
+
+    def _of_other_languages(self) -> Iterator[tuple[npt.NDArray[np.int64], str]]:
+        if not len(self.scores):
+            return
+        names, home = states(self.home), self.reading.home
+        gains = pooled(self.scores, home)
+        gains[home] = 0
+        order = np.argsort(-gains)[:MAY_ENTER].tolist()
+        allowed = [state for state in order if gains[state] > self.reading.costs[state]]
+        if not allowed:
+            return
+        begins = self.words.look & BEGINS
+        path = likeliest_path(self.scores, begins, home, np.array([home, *allowed], np.int32))
+        found: dict[int, list[tuple[npt.NDArray[np.int64], int, tuple[str, ...]]]]
+        found = defaultdict(list)
+        for state, places in _same(path, home):
+            if names[state] == self.also:
+                self.asked[places] = True
+                continue
+            places = places[self.words.kind[places] != SILENT]
+            places = places[self.words.kind[places] < FOREIGN]
+            if not len(places):
+                continue
+            spoken = places[self._spoken(places)]
+            if not len(spoken):
+                continue
+            gain = self._gain(spoken, state) - START_COST
+            if gain <= 0:
+                self.exempt[spoken] = False
+                continue
+            strings = tuple(fold(self._word(place)) for place in spoken)
+            if self._is_term(spoken, strings, names[state]):
+                continue
+            found[state].append((spoken, gain, strings))
+        for state, stretches in found.items():
+            times = Counter(strings for _, _, strings in stretches)
+            kept = [
+                (places, gain)
+                for places, gain, strings in stretches
+                if len(strings) > 1 or self._stands_alone(int(places[0]), state, times[strings])
+            ]
+            if sum(gain for _, gain in kept) > self.reading.costs[state]:
+                yield from ((places, names[state]) for places, _ in kept)
+
+    def _stands_alone(self, place: int, state: int, times: int) -> bool:
+        """Is one word enough? A connective that comes again, or any word in another script."""
+        if self.words.kind[place] == LATIN_TERM or self.words.units[place] < WORD_UNITS:
+            return True
+        links = bool(self.words.look[place] & LINKS)
+        return times > 1 and links and int(self.scores[place, state]) >= A_LINK
+
+    def _gain(self, places: npt.NDArray[np.int64], state: int) -> int:
+        scores = self.scores[places].astype(np.int64)
+        return int((scores[:, state] - scores[:, self.reading.home]).sum())
+
+    def _is_term(
+        self, places: npt.NDArray[np.int64], strings: tuple[str, ...], language: str
+    ) -> bool:
+        """A particle of a name, or a lone short Latin word in a text of another script."""
+        after = int(places[-1]) + 1
+        if PARTICLES.issuperset(strings) and after < len(self.words.start):
+            if self.words.look[after] & CAPITAL:
+                return True
+        if not self.reading.latin or self.words.kind[places[0]] != LATIN_TERM:
+            return False
+        return len(strings) == 1 and len(strings[0]) < LONE_WORD and language != "en"
 
 
-def _letters(words: Collection[str]) -> int:
-    return sum(map(len, words))
+def _script_of(letter: str) -> int:
+    return int(script_table()[ord(letter)]) if ord(letter) < 0x10000 else SCRIPT["Latin"]
 
 
-def without_mentions(before: str, stretch: str, after: str) -> str:
-    """`stretch` without what quotation marks or brackets around it, or in it, set apart."""
-    window = before + stretch + after
-    if _MARK.search(window) is None:
-        return stretch
-    window = _QUOTED.sub(_blank, window)
-    window = _GLOSS.sub(_blank, window)
-    return window[len(before) : len(before) + len(stretch)]
+def _runs(
+    chosen: npt.NDArray[np.bool_], through: npt.NDArray[np.bool_] | None = None
+) -> Iterator[npt.NDArray[np.int64]]:
+    """The places of the chosen, those in a row together; `through` breaks no row."""
+    places = np.flatnonzero(chosen)
+    if not len(places):
+        return
+    if through is None:
+        breaks = np.diff(places) > 1
+    else:
+        between = np.cumsum(~chosen & ~through)
+        breaks = np.diff(between[places]) > 0
+    yield from np.split(places, np.flatnonzero(breaks) + 1)
 
 
-def _blank(match: re.Match[str]) -> str:
-    inside = match["gloss"] if match.re is _GLOSS else match["straight"] or match["curly"]
-    limit = GLOSS_WORDS if match.re is _GLOSS else QUOTED_WORDS
-    words = WORD.findall(inside)
-    size = sum(len(w) / 2 if script_of_letter(w[0]) in UNSPACED else 1.0 for w in words)
-    return " " * len(match[0]) if size <= limit else match[0]
-
-
-def _spoken_words(text: str) -> list[str]:
-    """The words of a text but for variables and names of functions."""
-    return [
-        word
-        for word in WORD.findall(text)
-        if not (word.isascii() if len(word) == 1 else word in _NOTATION)
-    ]
-
-
-def foreign_script(words: Collection[str]) -> str | None:
-    """The script of letters that the home language is not written in; None for symbols."""
-    table = script_table()
-    counts = Counter(
-        SCRIPTS[table[ord(letter)]] if ord(letter) < 0x10000 else "Han"
-        for word in words
-        for letter in word
-    )
-    for name in ("None", "Mark", "Latin"):
-        counts.pop(name, None)
-    if not counts:
-        return None
-    if "Kana" in counts:
-        return "Kana"
-    script = counts.most_common(1)[0][0]
-    if script == "Greek" and not _is_greek_prose(words):
-        return None
-    if counts.total() == 1 and any(word in "אבגדШ" for word in words):
-        return None  # the infinite cardinals, the Tate–Shafarevich group
-    return "Han" if script == "Simplified" else script
-
-
-def _is_greek_prose(words: Collection[str]) -> bool:
-    """Angles and products are runs of Greek letters too; Greek words carry an accent."""
-    return sum(any(letter in "άέήίόύώΐΰ" for letter in word) for word in words) > 0
-
-
-def script_of_letter(letter: str) -> str:
-    """The name of a letter's script."""
-    return SCRIPTS[script_table()[ord(letter)]] if ord(letter) < 0x10000 else "Han"
-
-
-class Question:
-    """What a text may quote: any of the question's words together with their neighbours."""
-
-    def __init__(self, text: str) -> None:
-        self.folded = " ".join(text.casefold().split())
-
-    @cached_property
-    def threes(self) -> set[tuple[str, ...]]:
-        """Every three words in a row."""
-        words = _spoken_words(self.folded)
-        return set(zip(words, words[1:], words[2:], strict=False))
-
-    def unquoted(self, words: list[str], stretch: str) -> list[str]:
-        """The words of `stretch` that do not come from here."""
-        if " ".join(stretch.casefold().split()) in self.folded:
-            return []
-        low = [word.casefold() for word in words]
-        if script_of_letter(words[0][0]) in UNSPACED or len(words) < 3:
-            return [word for word, key in zip(words, low, strict=True) if key not in self.folded]
-        if self.threes.isdisjoint(zip(low, low[1:], low[2:], strict=False)):
-            return words
-        covered = [False] * len(low)
-        for i, three in enumerate(zip(low, low[1:], low[2:], strict=False)):
-            if three in self.threes:
-                covered[i : i + 3] = [True] * 3
-        return [word for word, quoted in zip(words, covered, strict=True) if not quoted]
+def _same(path: npt.NDArray[np.int32], home: int) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """The states that are not `home`, each with its places in a row."""
+    changes = np.flatnonzero(np.diff(path)) + 1
+    for places in np.split(np.arange(len(path)), changes):
+        if len(places) and path[places[0]] != home:
+            yield int(path[places[0]]), places

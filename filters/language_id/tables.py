@@ -1,237 +1,272 @@
-"""The tables that the scan reads, built once from the lists of scripts and function words."""
+"""Which language a word is likely in: one table of words and one of letters, built from the lists.
+
+A word of a language's list is as likely there as it is frequent. Any other is as likely as its
+letters, of which each follows the two before it, and less likely than every listed one. Both are in
+eighths of a nat above the rarest, so that they fit a byte.
+
+The tables are built once, in some seconds, and kept in the user's cache.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+import contextlib
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from functools import cache
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from filters.language_id import detector
-from filters.language_id.function_words import FUNCTION_WORDS, HOMOGRAPHS, NOTATION, TERM_WORDS
-from filters.language_id.masking import ascii_classes
-from filters.language_id.scan import (
-    FOREIGN,
-    HOME,
-    NEUTRAL,
-    RUN,
-    SINGLE,
-    SPACED,
-    SYMBOL,
-    TOLERATED,
-    WEIGHT_FOREIGN,
-    WEIGHT_HOME,
-    word_hash,
-)
-from filters.language_id.scripts import SCRIPT_OF_LANGUAGE, SCRIPTS, UNSPACED, script_table
-from filters.language_id.trigrams import TRIGRAM_SLOTS, likelihoods_of, trigram_slots
+from factory.core.resources import cache_dir
+from filters.kernels import compiled, step
+from filters.language_id.scripts import GROUPS, SCRIPTS, fold, script_table
+from filters.language_id.word_lists import frequencies, languages_of
 
-LANGUAGES = tuple(SCRIPT_OF_LANGUAGE)
-NUMBER = {language: number for number, language in enumerate(LANGUAGES)}
-SLOTS = 8192  # a power of two, a third full
-_WIDESPREAD = {"en", "es", "fr", "de", "pt", "it", "ru", "ar", "hi"}
-"""A word that one of these shares with the home language is no evidence for the home language."""
+TABLES = 6
+"""Raised whenever the tables come out otherwise from the same lists."""
+
+EIGHTHS = 8  # to a nat
+RAREST = -17.0  # the log-probability that a zero stands for
+UNLISTED = 20  # a word of no list is as likely as this in the language whose letters it has
+BY_LETTERS = 0.5  # how far letters are believed: those of a word hang together
+_SMOOTHING = 2.0
+
+HASH_START, HASH_PRIME = 0x4BF29CE484222325, 0x100000001B3
+GRAM_PRIME, GRAM_BITS = 0x1E3779B97F4A7C15, 17
+
+LANGUAGES = {group: tuple(languages_of(group)) for group in GROUPS}
+WIDTH = max(map(len, LANGUAGES.values()))
+
+Scores = npt.NDArray[np.uint8]
+Places = npt.NDArray[np.int32]
+Hashes = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Tables:
-    """What `filters.language_id.scan.scan` reads; the names are its parameters'."""
+class Lexicon:
+    """Words and letters, each with a score a language. A column is a language of its group."""
 
-    classes: npt.NDArray[np.uint8]
-    script_of: npt.NDArray[np.uint8]
-    spacing: npt.NDArray[np.uint8]
-    roles: npt.NDArray[np.uint8]
-    keys: npt.NDArray[np.int64]
-    weights: npt.NDArray[np.int8]
-    strangeness: npt.NDArray[np.int8]
-    likelihoods: npt.NDArray[np.int8]
+    keys: Hashes  # open addressing: the hash of a word, 0 where free
+    rows: Places  # the row of each key in `words`
+    words: Scores  # how likely a word is in each language
+    begins: Hashes  # the first row of each group, and the end
+    grams: Scores  # how likely three letters are, a row a slot
+    gram_keys: npt.NDArray[np.uint16]  # what tells two grams of a slot apart; 0: none
 
-
-@cache
-def languages_of_word() -> dict[str, frozenset[str]]:
-    """Function word → the languages that have it."""
-    found: dict[str, set[str]] = {}
-    for language, words in FUNCTION_WORDS.items():
-        for word in words.split():
-            found.setdefault(word, set()).add(language)
-    return {word: frozenset(languages) for word, languages in found.items()}
+    def row(self, word: str) -> int:
+        """The row of a word in `words`, or -1."""
+        return int(find(self.keys, self.rows, word_hash(word)))
 
 
-_TERM_WORDS = frozenset(TERM_WORDS.split())
+def word_hash(word: str) -> int:
+    """The kernels' hash of a word: FNV-1a over its folded letters, in 64 signed bits."""
+    value = HASH_START
+    for letter in fold(word):
+        value = ((value ^ ord(letter)) * HASH_PRIME) % 2**64
+    return value - 2**64 if value >= 2**63 else value
 
 
-@cache
-def _homographs(language: str) -> frozenset[str]:
-    return frozenset(f"{HOMOGRAPHS.get(language, '')} {NOTATION}".split())
+@step
+def find(keys: Hashes, rows: Places, value: int) -> int:
+    """The row of a hash, or -1."""
+    slots = len(keys) - 1
+    slot = (value ^ (value >> 29)) & slots
+    while keys[slot] != 0:
+        if keys[slot] == value:
+            return int(rows[slot])
+        slot = (slot + 1) & slots
+    return -1
 
 
-def weight(word: str, home: str) -> int:
-    """What a function word says in a text whose language is `home`."""
-    languages = languages_of_word()[word]
-    if home in languages:
-        others = languages - {home}
-        if not others:
-            return WEIGHT_HOME
-        return 0 if others & _WIDESPREAD else WEIGHT_HOME // 2
-    if word in _homographs(home):
-        return 0
-    script = SCRIPT_OF_LANGUAGE[next(iter(languages))]
-    if script == SCRIPT_OF_LANGUAGE[home]:
-        # Without a list of its own words to weigh against, only English can be told apart.
-        return WEIGHT_FOREIGN if home in FUNCTION_WORDS or "en" in languages else 0
-    if script == "Latin":
-        english = "en" not in languages and word in _homographs("en")  # "era", "mit": terms too
-        return 0 if english or word in _TERM_WORDS else WEIGHT_FOREIGN
-    return WEIGHT_FOREIGN if (script, home) == ("Han", "ja") else 0
+@step
+def gram_slot(window: int) -> tuple[int, int]:
+    """Where three letters (16 bits each) are looked up, and what they are checked by."""
+    mixed = window * GRAM_PRIME
+    return (mixed >> 40) & ((1 << GRAM_BITS) - 1), ((mixed >> 24) & 0xFFFF) | 1
 
 
-@cache
-def foreign_words(home: str) -> dict[str, tuple[str, ...]]:
-    """The function words that speak against `home` → the languages that have them."""
-    known = languages_of_word().items()
-    return {word: tuple(sorted(having)) for word, having in known if weight(word, home) > 0}
+@compiled
+def _hashes(codes: Hashes, ends: Hashes) -> Hashes:
+    """The hash of each word of a concatenation."""
+    found = np.empty(len(ends), np.int64)
+    begin = 0
+    for i in range(len(ends)):
+        value = HASH_START
+        for k in range(begin, ends[i]):
+            value = (value ^ codes[k]) * HASH_PRIME
+        found[i] = value
+        begin = ends[i]
+    return found
 
 
-@cache
-def home_words(home: str) -> frozenset[str]:
-    """The function words that speak for `home`."""
-    return frozenset(word for word in languages_of_word() if weight(word, home) < 0)
+@compiled
+def _keyed(hashes: Hashes, bits: int) -> tuple[Hashes, Places]:
+    """An open-addressed table of the hashes."""
+    keys, rows = np.zeros(1 << bits, np.int64), np.zeros(1 << bits, np.int32)
+    mask = (1 << bits) - 1
+    for row in range(len(hashes)):
+        value = hashes[row]
+        slot = (value ^ (value >> 29)) & mask
+        while keys[slot] != 0 and keys[slot] != value:
+            slot = (slot + 1) & mask
+        keys[slot] = value
+        rows[slot] = row
+    return keys, rows
 
 
-def role(script: str, home: str) -> int:
-    """What a script is to a language."""
-    if script == SCRIPT_OF_LANGUAGE[home]:
-        return HOME
-    if home == "zh" and script == "Simplified":
-        return HOME
-    if home == "ja" and script == "Han":
-        return NEUTRAL
-    if script == "Latin":
-        return TOLERATED  # terms and names; its sentences are found by their function words
-    return SYMBOL if script == "Greek" else FOREIGN
+@compiled
+def _by_letters(
+    codes: npt.NDArray[np.uint32],
+    ends: Hashes,
+    grams: Scores,
+    gram_keys: npt.NDArray[np.uint16],
+    columns: int,
+) -> npt.NDArray[np.int32]:
+    """How likely the letters of each word are in each language, as a sum of scores."""
+    found = np.zeros((len(ends), columns), np.int32)
+    begin = 0
+    for i in range(len(ends)):
+        window = np.int64(ord(" "))
+        for k in range(begin, ends[i] + 1):
+            code = np.int64(codes[k]) if k < ends[i] else np.int64(ord(" "))
+            window = (window << 16 | code) & 0xFFFFFFFFFFFF
+            if window > 0xFFFFFFFF:
+                slot, key = gram_slot(window)
+                if gram_keys[slot] == key:
+                    for column in range(columns):
+                        found[i, column] += grams[slot, column]
+        begin = ends[i]
+    return found
 
 
-def reading(script: str, home: str) -> int:
-    """How the scan takes letters of a script apart."""
-    if script not in UNSPACED:
-        return SPACED
-    return SINGLE if (script, home) == ("Han", "ja") else RUN  # Chinese is known by its letters
+def _joined(words: list[str]) -> tuple[npt.NDArray[np.uint32], Hashes]:
+    """Words end to end as code points, and where each ends."""
+    codes = np.frombuffer("".join(words).encode("utf-32-le"), np.uint32)
+    return codes, np.cumsum([len(word) for word in words], dtype=np.int64)
 
 
-RARE_TRIGRAM = 5e-5  # langdetect's own smoothing: alpha 0.5 over 10,000
+def _gram_scores(
+    words: list[str], shares: npt.NDArray[np.float64]
+) -> tuple[Hashes, npt.NDArray[np.float64]]:
+    """Every three letters of a group's words, and log P(the third | the first two) a language."""
+    codes, ends = _joined([f" {word} " for word in words])
+    letters = codes.astype(np.int64)
+    inside = np.ones(len(letters) - 2, bool)
+    inside[ends[:-1] - 1] = inside[ends[:-1] - 2] = False
+    windows = (letters[:-2] << 32 | letters[1:-1] << 16 | letters[2:])[inside]
+    lengths = np.diff(ends, prepend=0) - 2
+    grams, which = np.unique(windows, return_inverse=True)
+    befores, befores_of = np.unique(grams >> 16, return_inverse=True)
+    lasts, lasts_of = np.unique(grams & 0xFFFF, return_inverse=True)
+    logs = np.empty((len(grams), shares.shape[1]))
+    for column in range(shares.shape[1]):
+        weights = np.sqrt(shares[:, column])  # a word ten times as frequent is no such witness
+        weights *= len(words) / max(weights.sum(), 1e-12)
+        counts = np.bincount(which, np.repeat(weights, lengths), len(grams))
+        before = np.bincount(befores_of, counts, len(befores))
+        last = np.bincount(lasts_of, counts, len(lasts)) + 0.1
+        last /= last.sum()
+        likely = (counts + _SMOOTHING * last[lasts_of]) / (before[befores_of] + _SMOOTHING)
+        logs[:, column] = np.log(likely)
+    return grams, logs
 
 
-@cache
-def _profile(language: str, size: int) -> dict[str, float]:
-    """How often so many letters follow each other, from the detector's own data."""
-    text = detector.profile(language)
-    if text is None:
-        return {}
-    profile = json.loads(text)
-    shares: dict[str, float] = {}
-    for gram, count in profile["freq"].items():
-        if len(gram) == len(lowered := gram.lower()) == size:
-            shares[lowered] = shares.get(lowered, 0.0) + count / profile["n_words"][size - 1]
-    return shares
+def _slots_of(windows: npt.NDArray[np.int64]) -> tuple[Places, npt.NDArray[np.uint16]]:
+    """`gram_slot` of many."""
+    mixed = windows.astype(np.uint64) * np.uint64(GRAM_PRIME)
+    slots = mixed >> np.uint64(40) & np.uint64((1 << GRAM_BITS) - 1)
+    keys = mixed >> np.uint64(24) & np.uint64(0xFFFF) | np.uint64(1)
+    return slots.astype(np.int32), keys.astype(np.uint16)
 
 
-OWN_LETTER, ALIEN_LETTER = 1e-3, 2e-5  # how often a language's letters are there, and others
+def _script(word: str) -> str:
+    """The script of a word's first letter."""
+    code = ord(word[0])
+    return SCRIPTS[script_table()[code]] if code < 0x10000 else "None"
 
 
-@cache
-def alien_letters(home: str) -> dict[str, tuple[str, ...]]:
-    """Letters that tell a near neighbour by themselves: і in Russian, پ in Arabic, ळ in Hindi.
+def _shares(
+    languages: Sequence[str], scripts: Sequence[str]
+) -> tuple[list[str], npt.NDArray[np.float64]]:
+    """All words of some languages, folded, and the share of each in each.
 
-    None in the Latin script, where names and borrowed words keep their accents.
+    A list made from the web has words in other scripts too: English ones in the Arabic list.
     """
-    if (script := SCRIPT_OF_LANGUAGE[home]) == "Latin" or not _profile(home, 1):
-        return {}
-    found: dict[str, set[str]] = {}
-    for language in LANGUAGES:
-        if SCRIPT_OF_LANGUAGE[language] == script:
-            for letter, share in _profile(language, 1).items():
-                if share > OWN_LETTER and _profile(home, 1).get(letter, 0.0) < ALIEN_LETTER:
-                    found.setdefault(letter, set()).add(language)
-    return {letter: tuple(sorted(languages)) for letter, languages in found.items()}
+    lists = []
+    for name in languages:
+        listed: dict[str, float] = {}
+        for word, share in frequencies(name).items():
+            folded = fold(word)
+            if folded and _script(folded) in scripts:
+                listed[folded] = max(listed.get(folded, 0.0), share)
+        lists.append(listed)
+    words = sorted(set().union(*lists))
+    index = {word: number for number, word in enumerate(words)}
+    shares = np.zeros((len(words), len(lists)))
+    for column, listed in enumerate(lists):
+        shares[[index[word] for word in listed], column] = list(listed.values())
+    return words, shares
 
 
-def trigram_tables() -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int8]]:
-    """How much likelier three letters are elsewhere, a row a language; how likely, a column each.
-
-    Both in eighths of a nat. "Elsewhere" is the mean of the other languages of the script, or the
-    likeliest widespread one, discounted: the mean alone hides a near neighbour, such as
-    Portuguese in Spanish.
-    """
-    strange = np.zeros((len(LANGUAGES), TRIGRAM_SLOTS + 1), dtype=np.int8)
-    likely = np.zeros((TRIGRAM_SLOTS + 1, len(LANGUAGES)), dtype=np.int8)
-    for script in sorted(set(SCRIPT_OF_LANGUAGE.values()) - set(UNSPACED)):
-        kin = [n for n in LANGUAGES if SCRIPT_OF_LANGUAGE[n] == script and _profile(n, 3)]
-        grams = sorted({gram for name in kin for gram in _profile(name, 3)})
-        slots = trigram_slots("".join(grams))[::3]
-        shares = np.array([[_profile(name, 3).get(gram, 0.0) for gram in grams] for name in kin])
-        wide = np.array([name in _WIDESPREAD for name in kin])
-        for row, name in enumerate(kin if len(kin) > 1 else ()):
-            others = np.arange(len(kin)) != row
-            elsewhere = shares[others].mean(axis=0)
-            if (wide & others).any():
-                elsewhere = np.maximum(elsewhere, 0.6 * shares[wide & others].max(axis=0))
-            ratio = np.log((elsewhere + RARE_TRIGRAM) / (shares[row] + RARE_TRIGRAM))
-            strange[NUMBER[name], slots] = np.clip(np.rint(8 * ratio), -32, 32)
-            likely[slots, NUMBER[name]] = np.rint(8 * np.log(shares[row] / RARE_TRIGRAM + 1))
-    return strange, likely
+GRAM_FLOOR = -12.0  # of a log-probability of letters; a zero is as unlikely
 
 
-@cache
-def _others(home: str) -> list[int]:
-    """The numbers of the other languages of a language's script."""
-    script = SCRIPT_OF_LANGUAGE[home]
-    kin = (name for name in LANGUAGES if SCRIPT_OF_LANGUAGE[name] == script)
-    return [NUMBER[name] for name in kin if name != home]
-
-
-def likeliest(words: Iterable[str], home: str) -> tuple[str | None, int]:
-    """The other language that words are likeliest in, and how far it is ahead of `home`.
-
-    In eighths of a nat. Names say nothing of the language around them.
-    """
-    common = " ".join(w for w in words if not (w[0].isascii() and w[0].isupper())).lower()
-    codes = np.frombuffer(f" {common} ".encode("utf-16-le"), np.uint16)
-    sums = likelihoods_of(codes, tables().likelihoods).tolist()
-    best = max(_others(home), key=sums.__getitem__, default=None)
-    if best is None:
-        return None, 0
-    return LANGUAGES[best], sums[best] - sums[NUMBER[home]]
-
-
-@cache
-def tables() -> Tables:
-    """Built on first use, in some milliseconds."""
-    strange, likely = trigram_tables()
-    spacing = [[reading(script, home) for script in SCRIPTS] for home in LANGUAGES]
-    roles = [[role(script, home) for script in SCRIPTS] for home in LANGUAGES]
-    keys = np.zeros(SLOTS, dtype=np.int64)
-    weights = np.zeros((len(LANGUAGES), SLOTS), dtype=np.int8)
-    known = languages_of_word()
-    for word in sorted(known.keys() | set(NOTATION.split())):
-        row = [weight(word, home) if word in known else 0 for home in LANGUAGES]
-        # The hash lower-cases ASCII only, so "É" needs an entry beside "é".
-        for form in {word, word.capitalize()}:
-            value = word_hash(form.encode())
-            slot = value & (SLOTS - 1)
-            while keys[slot] not in (0, value):
-                slot = (slot + 1) & (SLOTS - 1)
-            keys[slot] = value
-            weights[:, slot] = row
-    return Tables(
-        classes=ascii_classes(),
-        script_of=script_table(),
-        spacing=np.array(spacing, dtype=np.uint8),
-        roles=np.array(roles, dtype=np.uint8),
-        keys=keys,
-        weights=weights,
-        strangeness=strange,
-        likelihoods=likely,
+def build() -> Lexicon:
+    """The tables, from the lists."""
+    grams = np.zeros((1 << GRAM_BITS, WIDTH), np.uint8)
+    gram_keys = np.zeros(1 << GRAM_BITS, np.uint16)
+    all_hashes, all_words, begins = [], [], [0]
+    for group, languages in LANGUAGES.items():
+        words, shares = _shares(languages, GROUPS[group])
+        scores = np.zeros((len(words), WIDTH))
+        if group != "Han":
+            windows, logs = _gram_scores(words, shares)
+            slots, keys = _slots_of(windows)
+            grams[slots] = 0
+            gram_keys[slots] = keys
+            grams[slots, : len(languages)] = np.rint(
+                EIGHTHS * (np.maximum(logs, GRAM_FLOOR) - GRAM_FLOOR)
+            )
+            codes, ends = _joined(words)
+            sums = _by_letters(codes, ends, grams, gram_keys, len(languages))
+            behind = BY_LETTERS * (sums - sums.max(axis=1, keepdims=True))
+            scores[:, : len(languages)] = np.maximum(UNLISTED + behind, 0)
+        with np.errstate(divide="ignore"):
+            frequent = EIGHTHS * (np.log(shares) - RAREST)
+        own = scores[:, : len(languages)]
+        np.copyto(own, np.clip(frequent, UNLISTED + 1, 127), where=shares > 0)
+        codes, ends = _joined(words)
+        all_hashes.append(_hashes(codes.astype(np.int64), ends))
+        all_words.append(np.rint(scores).astype(np.uint8))
+        begins.append(begins[-1] + len(words))
+    hashes = np.concatenate(all_hashes)
+    keys, rows = _keyed(hashes, int(2 * len(hashes)).bit_length())
+    return Lexicon(
+        keys, rows, np.concatenate(all_words), np.array(begins), grams, gram_keys
     )
+
+
+def _kept_at() -> Path:
+    names = f"{TABLES}-{version('wordfreq')}"
+    return cache_dir() / f"lexicon-{names}.npz"
+
+
+@cache
+def lexicon() -> Lexicon:
+    """The tables, from the cache where they are there and whole."""
+    path = _kept_at()
+    with contextlib.suppress(OSError, ValueError, KeyError, EOFError):
+        with np.load(path, allow_pickle=False) as kept:
+            return Lexicon(**{field.name: kept[field.name] for field in fields(Lexicon)})
+    built = build()
+    with contextlib.suppress(OSError):  # a read-only home: built again by every process
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".npz")
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, **vars(built))
+        Path(name).replace(path)
+    return built

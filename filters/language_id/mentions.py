@@ -1,0 +1,100 @@
+"""What a text speaks about and not in: quotations, glosses, and what its question says."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+
+from filters.language_id.function_words import PHRASES
+from filters.language_id.scripts import SCRIPTS, UNSPACED, fold, script_table
+
+# Letters with the marks that \w leaves out: accents, Arabic vowels, the vowel signs of India.
+_MARKS = r"\u0300-\u036f\u064b-\u065f\u0900-\u0903\u093a-\u094f\u0962\u0963\u0981-\u0d4d"
+WORD = re.compile(rf"[^\W\d_](?:[^\W\d_]|[{_MARKS}])*")
+
+# A term or title in quotation marks or emphasis, a gloss in brackets ("Sunzi (孫子)"). A straight
+# mark opens after a space, a bracket or a letter of a script without spaces, and closes likewise:
+# Korean and Turkish add endings to it.
+_QUOTED = re.compile(
+    r"(?<![A-Za-z0-9])(\"|'|\*\*|\*)(?=\S)(?P<straight>[^\n\"*]{1,120}?)(?<=\S)\1(?![A-Za-z0-9])"
+    r"|(?P<mark>\")(?=\S)(?P<glued>[^\n\"]{1,120}?)(?<=\S)\""
+    r"|[“„«»‹「『《〈【](?P<curly>[^\n“”„«»‹›「」『』《》〈〉【】]{1,120})[”“»«›」』》〉】]"
+)
+_GLOSS = re.compile(r"[(（\[](?P<gloss>[^\n()（）\[\]]{1,40})[)）\]]")
+_MARK = re.compile(r"[\"'*“„«»‹「『《〈【(（\[]")  # what either begins with
+QUOTED_WORDS, GLOSS_WORDS = 8, 3
+CONTEXT = 150  # characters around a stretch: enough for the marks of a quotation it is part of
+
+_PHRASES = {tuple(phrase.split()) for phrase in PHRASES.replace("\n", " ").split("|")}
+_LONGEST_PHRASE = max(map(len, _PHRASES))
+
+
+def script_of_letter(letter: str) -> str:
+    """The name of a letter's script."""
+    return SCRIPTS[script_table()[ord(letter)]] if ord(letter) < 0x10000 else "Han"
+
+
+def mentioned(text: str) -> list[tuple[int, int]]:
+    """The stretches of a text, in characters, that quotation marks or brackets set apart."""
+    if _MARK.search(text) is None:
+        return []
+    found = []
+    for match in _QUOTED.finditer(text):
+        inside = match["straight"] or match["glued"] or match["curly"]
+        if _size(inside) <= QUOTED_WORDS:
+            found.append(match.span())
+    for match in _GLOSS.finditer(text):
+        if _size(match["gloss"]) <= GLOSS_WORDS:
+            found.append(match.span())
+    return found
+
+
+def _size(text: str) -> float:
+    words = WORD.findall(text)
+    return sum(len(w) / 2 if script_of_letter(w[0]) in UNSPACED else 1.0 for w in words)
+
+
+def borrowed(words: list[str]) -> list[bool]:
+    """Which of some words are part of a phrase that every language borrows."""
+    low = [fold(word) for word in words]
+    found = [False] * len(low)
+    for start in range(len(low)):
+        for size in range(1, _LONGEST_PHRASE + 1):
+            if tuple(low[start : start + size]) in _PHRASES:
+                found[start : start + size] = [True] * len(low[start : start + size])
+    return found
+
+
+class Question:
+    """What a text may quote: any of the question's words together with their neighbours."""
+
+    def __init__(self, text: str) -> None:
+        self.folded = " ".join(text.casefold().split())
+
+    @cached_property
+    def words(self) -> list[str]:
+        """Its words, in order."""
+        return WORD.findall(self.folded)
+
+    @cached_property
+    def threes(self) -> set[tuple[str, ...]]:
+        """Every three words in a row."""
+        return set(zip(self.words, self.words[1:], self.words[2:], strict=False))
+
+    def quotes(self, words: list[str], first: int, last: int) -> list[bool]:
+        """Which of some words in a row come from here; of a stretch in it, and its neighbours."""
+        low = [word.casefold() for word in words]
+        covered = [False] * len(low)
+        if not self.folded or not low:
+            return covered
+        for i, three in enumerate(zip(low, low[1:], low[2:], strict=False)):
+            if three in self.threes:
+                covered[i : i + 3] = [True] * 3
+        for i, two in enumerate(zip(low, low[1:], strict=False)):
+            if len(two[0]) == len(two[1]) == 1 and "".join(two) in self.folded:
+                covered[i : i + 2] = [True] * 2  # a script without spaces, letter by letter
+        if last - first <= 2 and all(word in self.words for word in low[first:last]):
+            covered[first:last] = [True] * (last - first)
+        for i in range(1, len(low)):  # what a number or a mark keeps apart
+            covered[i] |= covered[i - 1] and len(low[i]) == 1 and low[i] in self.folded
+        return covered

@@ -1,0 +1,77 @@
+"""Which language each word of a text is in: evidence pooled over the text, then a smoothed path.
+
+A hidden Markov model whose states are languages. To leave the home language costs START_COST, so a
+single odd word is no change; another language comes in question at all only where what speaks for
+it, over the whole text, exceeds its own cost (`pooled`). The path is Viterbi's (1967).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from filters.kernels import Bytes, compiled
+from filters.language_id.tables import Places, Scores
+from filters.language_id.reader import START_COST, Integers
+
+
+@compiled
+def pooled(scores: Scores, home: int) -> Integers:
+    """How far each language, entering wherever that pays, is ahead of the home language alone."""
+    states = scores.shape[1]
+    away = np.full(states, -(1 << 30), np.int64)
+    back = np.zeros(states, np.int64)
+    for k in range(len(scores)):
+        base = np.int64(scores[k, home])
+        for state in range(states):
+            enter = max(away[state], back[state] - START_COST)
+            away[state] = enter + np.int64(scores[k, state]) - base
+            back[state] = max(back[state], away[state])
+    return back
+
+
+# To change the language within a sentence costs more, at the beginning of the text less.
+WITHIN, AT_START = 8, -8
+
+
+@compiled
+def likeliest_path(scores: Scores, begins: Bytes, home: int, allowed: Places) -> Places:
+    """The state of each word, of the allowed ones and `home`.
+
+    `begins` tells of each word whether a clause begins with it.
+    """
+    n, states = len(scores), len(allowed)
+    found = np.full(n, home, np.int32)
+    if n == 0:
+        return found
+    total = np.full(states, -(1 << 30), np.int64)
+    stayed = np.zeros((n, states), np.bool_)
+    entered = np.zeros(n, np.int32)  # the best state before each word
+    at_home = 0
+    for state in range(states):
+        if allowed[state] == home:
+            at_home = state
+    total[at_home] = 0
+    for k in range(n):
+        best = 0
+        for state in range(states):
+            if total[state] > total[best]:
+                best = state
+        entered[k] = best
+        top = total[best]
+        extra = AT_START if k == 0 else (0 if begins[k] else WITHIN)
+        for state in range(states):
+            cost = max(extra, 0) if state == at_home else START_COST + extra
+            stay = total[state] >= top - cost
+            stayed[k, state] = stay
+            total[state] = (total[state] if stay else top - cost) + np.int64(
+                scores[k, allowed[state]]
+            )
+    state = 0
+    for other in range(states):
+        if total[other] > total[state]:
+            state = other
+    for k in range(n - 1, -1, -1):
+        found[k] = allowed[state]
+        if not stayed[k, state]:
+            state = entered[k]
+    return found
