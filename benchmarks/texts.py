@@ -75,7 +75,7 @@ def clean(rng: random.Random, language: str, category: str) -> Labelled:
     question = sentence(rng, language, "questions")
     parts = sentences(rng, language, rng.randint(400, 5000))
     if category == "mathematics":
-        parts = [_with_formula(rng, part) for part in parts]
+        parts = [with_formula(rng, part) for part in parts]
     elif category == "code":
         for _ in range(rng.randint(2, 6)):
             parts.insert(rng.randrange(len(parts)), rng.choice(_CODE))
@@ -104,7 +104,7 @@ def mixed(rng: random.Random, language: str, level: float, same_script: bool) ->
         else:
             parts[place] = _inserted(rng, language, parts[place], foreign)
     if rng.random() < 0.5:
-        parts = [_with_formula(rng, part) if rng.random() < 0.3 else part for part in parts]
+        parts = [with_formula(rng, part) if rng.random() < 0.3 else part for part in parts]
     category = "language" if same_script else "script"
     text = joined(rng, language, parts)
     return Labelled(text, language, question, True, category, level, tuple(units))
@@ -182,7 +182,8 @@ def joined(rng: random.Random, language: str, parts: list[str]) -> str:
     return text
 
 
-def _with_formula(rng: random.Random, part: str) -> str:
+def with_formula(rng: random.Random, part: str) -> str:
+    """A sentence with a formula after it."""
     a, b = rng.randint(2, 99), rng.randint(2, 99)
     formula = rng.choice(_FORMULAS).replace("A", str(a)).replace("B", str(b))
     return f"{part} {formula}"
