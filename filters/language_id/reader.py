@@ -57,7 +57,7 @@ TIMES = 4095  # words are counted by their row, up to so many apart
 HOME_LEAD = 12  # what makes a word one of the home language's
 LIKE_ENGLISH = 24  # a word no more frequent elsewhere than this is an English one there
 HAN_CAP = 24  # how far a frequent letter that Chinese and Japanese share puts one ahead
-A_CONNECTIVE = 40  # as a term
+A_CONNECTIVE, A_WORD_ABROAD = 40, 48  # as terms; the second is in another language than English
 PHRASE_WORDS = 5  # so many Latin words in a row may be a term in a text of another script
 TERM_COST = 8  # what a small word that terms are made of says, against the term
 SURE_SCORE = 60  # of a word in a script that the home language has for itself
@@ -344,13 +344,15 @@ def mark_runs(words: Words, n: int, runs: Places) -> int:
 
 
 @step
-def as_term(best: int, look: int, run: int, at_home: int) -> int:
-    """How likely a Latin word is as a term of a language of another script."""
+def as_term(best: int, english: int, look: int, run: int, at_home: int) -> int:
+    """How likely a Latin word is as a term of a language of another script: English ones are."""
     if run > PHRASE_WORDS or at_home == 0:
         return UNLISTED
     if look & LINKS:
         return A_CONNECTIVE
-    return max(A_TERM, best - TERM_COST) if look & TERM else A_TERM
+    if look & TERM:
+        return max(A_TERM, best - TERM_COST)
+    return A_TERM if english + LIKE_ENGLISH >= best else A_WORD_ABROAD
 
 
 @step
@@ -415,7 +417,7 @@ def fill_scores(
             for column in range(latin):
                 best = max(best, int(of_word[column]))
                 scores[k, own + column] = max(least, int(of_word[column]))
-            as_one = max(least, as_term(best, words.look[k], runs[k], at_home))
+            as_one = max(least, as_term(best, int(of_word[0]), words.look[k], runs[k], at_home))
             for column in range(own):
                 scores[k, column] = as_one
         if row >= 0:
@@ -493,7 +495,8 @@ def survey(
                 if kind == OWN:
                     own = int(words.extra[-2 - row, read.home])
             if kind == LATIN_TERM:
-                own = as_term(rival, look, runs[k], at_home)
+                of_word = read.words[row] if row >= 0 else words.extra[-2 - row]
+                own = as_term(rival, int(of_word[0]), look, runs[k], at_home)
             lead = max(rival, least) - max(own, least)
             if lead > 0 and capped and kind == OWN and row >= 0:
                 lead = int(read.lead[row])

@@ -151,6 +151,7 @@ class Text:
                 spoken &= ~((starts >= offsets[start]) & (starts < offsets[end]))
         near = range(max(0, places[0] - NEAR), min(len(self.words.start), places[-1] + NEAR + 1))
         strings = [self._word(place) for place in near]
+        spoken &= ~self._particles(places)
         within = int(places[0]) - near.start, int(places[-1]) + 1 - near.start
         allowed = np.array(borrowed(strings)) | np.array(self.question.quotes(strings, *within))
         allowed = allowed[places - near.start]
@@ -251,12 +252,16 @@ class Text:
         for state, stretches in found.items():
             times = Counter(strings for _, _, strings in stretches)
             kept = [
-                (places, gain)
-                for places, gain, strings in stretches
-                if len(strings) > 1 or self._stands_alone(int(places[0]), state, times[strings])
+                stretch
+                for stretch in stretches
+                if len(stretch[2]) > 1
+                or self._stands_alone(int(stretch[0][0]), state, times[stretch[2]])
             ]
-            if sum(gain for _, gain in kept) > self.reading.costs[state]:
-                yield from ((places, names[state]) for places, _ in kept)
+            # The same words again are no further evidence, but for connectives.
+            once = {strings: gain for _, gain, strings in kept if len(strings) > 1}
+            ahead = sum(once.values()) + sum(gain for _, gain, s in kept if len(s) == 1)
+            if ahead > self.reading.costs[state]:
+                yield from ((places, names[state]) for places, _, _ in kept)
 
     def _stands_alone(self, place: int, state: int, times: int) -> bool:
         """Is one word enough? A connective that comes again, or any word in another script."""
@@ -265,6 +270,19 @@ class Text:
         links = bool(self.words.look[place] & LINKS)
         return times > 1 and links and int(self.scores[place, state]) >= A_LINK
 
+    def _particles(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which words are small ones in a name: in "Gare du Nord", "de la Vallée Poussin"."""
+        found = np.zeros(len(places), bool)
+        look, last = self.words.look, len(self.words.look) - 1
+        for k in range(len(places) - 1, -1, -1):
+            place = int(places[k])
+            if look[place] & CAPITAL or fold(self._word(place)) not in PARTICLES:
+                continue
+            named = bool(look[min(place + 1, last)] & CAPITAL)
+            follows = k + 1 < len(places) and bool(found[k + 1]) and places[k + 1] == place + 1
+            found[k] = named or follows
+        return found
+
     def _gain(self, places: npt.NDArray[np.int64], state: int) -> int:
         scores = self.scores[places].astype(np.int64)
         return int((scores[:, state] - scores[:, self.reading.home]).sum())
@@ -272,11 +290,7 @@ class Text:
     def _is_term(
         self, places: npt.NDArray[np.int64], strings: tuple[str, ...], language: str
     ) -> bool:
-        """A particle of a name, or a lone short Latin word in a text of another script."""
-        after = int(places[-1]) + 1
-        if PARTICLES.issuperset(strings) and after < len(self.words.start):
-            if self.words.look[after] & CAPITAL:
-                return True
+        """A lone short Latin word in a text of another script: a command, an abbreviation."""
         if not self.reading.latin or self.words.kind[places[0]] != LATIN_TERM:
             return False
         return len(strings) == 1 and len(strings[0]) < LONE_WORD and language != "en"
