@@ -28,6 +28,8 @@ METRICS = pl.Schema(
         "correctness_method": pl.String,
         "correctness_detail": pl.String,
         "correctness_ms": pl.Float64,
+        "correctness_version": pl.String,  # the verifier's; null: none was asked
+        "correctness_input": pl.String,  # hash of what it was given
         "correctness_judge": pl.String,  # judge_correct, judge_wrong, malformed; null: not asked
         "correctness_canary": pl.Boolean,  # fooled by a wrong reference; null: no canary
     }
@@ -47,7 +49,7 @@ _ASKED: Mapping[Combine, frozenset[str]] = {
 class Correctness(Filter):
     """Keeps what its prompt's verifier calls correct."""
 
-    VERSION = 1
+    VERSION = 2
     PARALLEL = False  # its verifiers have processes of their own
     MEASURED: ClassVar[frozenset[str]] = frozenset(
         ("think", "combine", "judge", "canaries", "deadline_s", "unsafe_without_sandbox")
@@ -223,5 +225,7 @@ def _row(verdict: Verification, opinions: _Opinions) -> tuple[Any, ...]:
         verdict.method,
         verdict.detail,
         verdict.ms,
+        verdict.version,
+        verdict.input,
         *opinions,
     )

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from factory.recipe.build import Recipe
 
 PROMPTS_SHOWN = 3
+TRIAL = "I tried.\n\n```\n1\n```\n\nThe answer is \\boxed{1}."
+"""The response on which a verifier of the user's own is tried."""
 
 
 def validate(recipe: Recipe) -> Iterator[str]:
@@ -30,11 +32,32 @@ def validate(recipe: Recipe) -> Iterator[str]:
         for prompt in prompts:
             kind = prompt.verifier["kind"] if prompt.verifier else "nothing verifies it"
             yield f"  {prompt.id}  {prompt.domain}, {kind}: {_short(prompt.question)}"
+        yield from _own_verifier(source.label, prompts[0])
     assert first is not None  # the schema asks for a source
     yield from _rendered(recipe, first)
     yield from _estimate(recipe)
     yield from _engine(recipe)
     yield from _judges(recipe)
+
+
+def _own_verifier(source: str, prompt: Prompt) -> Iterator[str]:
+    """A verifier of the user's own is tried on one prompt and a made-up response."""
+    if prompt.verifier is None or prompt.verifier["kind"] != "own":
+        return
+    from filters.verify.own import OwnVerifiers
+
+    verifiers = OwnVerifiers(workers=1)
+    try:
+        failure = verifiers.failure(prompt.verifier, TRIAL)
+    finally:
+        verifiers.close()
+    name = prompt.verifier["class"]
+    if failure is not None:
+        raise FactoryError(
+            f"source {source}: the verifier {name} fails on the first prompt: {failure}; correct "
+            "the class, or the columns that it is given (`answer`, and those the source keeps)"
+        )
+    yield f"  verifier {name} ran on the first prompt and a made-up response"
 
 
 def _short(text: str) -> str:

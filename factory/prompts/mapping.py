@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from factory.core.nouns import Domain, Message, Prompt
 from factory.prompts import verifier_spec
 from factory.prompts.source import BadRow, Row, Source
+from filters.verify.own import entry_point_names, name_verifier
 
 
 class Columns(BaseModel):
@@ -35,12 +36,16 @@ class Columns(BaseModel):
     license: str | None = Field("license", description="The row's licence, an SPDX id.")
 
 
+Shipped = Literal["math", "choice", "text", "json", "code"]
+SHIPPED: tuple[Shipped, ...] = get_args(Shipped)
+
+
 class VerifierTemplate(BaseModel):
     """How the answers of a source are verified; its columns fill in the rest."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["math", "choice", "text", "json", "code"] = Field(
+    kind: Shipped = Field(
         description="math, choice, text and json need an answer column (choice also choices), "
         "code a tests column."
     )
@@ -57,14 +62,69 @@ class VerifierTemplate(BaseModel):
         return self
 
 
+class OwnTemplate(BaseModel):
+    """Answers are verified by a class of the user's own, or one of an installed package.
+
+    Every key but `class` and `kind` is an option of that class.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+        frozen=True,
+        populate_by_name=True,
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["class"]},
+                {"properties": {"kind": {"not": {"enum": list(SHIPPED)}}}, "required": ["kind"]},
+            ]
+        },
+    )
+
+    class_: str | None = Field(
+        None, alias="class", description="path/to/file.py:Class, relative to the recipe."
+    )
+    kind: str | None = Field(
+        None, description="The name of an entry point of the group factory.verifiers."
+    )
+
+    @model_validator(mode="after")
+    def _can_be_made(self) -> OwnTemplate:
+        if (self.class_ is None) == (self.kind is None):
+            raise ValueError("give either `class`, a file and a class in it, or `kind`")
+        self.mapping()
+        return self
+
+    def mapping(self) -> verifier_spec.Spec:
+        """What every prompt's verifier mapping holds. Raises ValueError naming file and class."""
+        return name_verifier(self.class_, self.kind, self.model_extra or {})
+
+
+def _template_of(value: Any) -> str:
+    """Which template a source's `verifier` is."""
+    if isinstance(value, OwnTemplate):
+        return "own"
+    own = isinstance(value, Mapping) and (
+        "class" in value or value.get("kind") in entry_point_names()
+    )
+    return "own" if own else "shipped"
+
+
+Template = Annotated[
+    Annotated[VerifierTemplate, Tag("shipped")] | Annotated[OwnTemplate, Tag("own")],
+    Discriminator(_template_of),
+]
+
+
 class Mapped(Source):
     """A source whose rows need a column mapping."""
 
     columns: Columns = Field(
         default_factory=Columns, description="Which column holds what; null ignores a column."
     )
-    verifier: VerifierTemplate | None = Field(
-        None, description="How answers are verified, where the rows do not say it themselves."
+    verifier: Template | None = Field(
+        None,
+        description="How answers are verified, where the rows do not say it themselves: a kind, or "
+        "`class: path/to/file.py:Class` with its options for one of your own.",
     )
     keep: tuple[str, ...] = Field(
         (), description="Further columns to keep with each prompt, in its meta."
@@ -73,6 +133,9 @@ class Mapped(Source):
     def prompt(self, row: Row) -> Prompt:
         messages = self._messages(row)
         verifier = self._verifier(row)
+        meta = json_safe({name: lookup(row, name) for name in self.keep})
+        if verifier and verifier["kind"] == "own":
+            verifier |= {"meta": meta, "messages": [dict(message) for message in messages]}
         if verifier and verifier["kind"] == "choice":
             messages = with_options(messages, verifier["choices"])
         domain = self._get(row, "domain")
@@ -85,7 +148,7 @@ class Mapped(Source):
             domain=domain,
             language=language_code(self._text(row, "language")),
             license=self._text(row, "license"),
-            meta=json_safe({name: lookup(row, name) for name in self.keep}),
+            meta=meta,
         )
 
     def _get(self, row: Row, role: str) -> Any:
@@ -133,6 +196,9 @@ class Mapped(Source):
                     "add `verifier: {kind: math}` or ignore it: `columns: {answer: null}`",
                 )
             return None
+        if isinstance(template, OwnTemplate):
+            given = {} if answer is None else json_safe({"answer": answer})
+            return template.mapping() | given
         extra = template.model_dump(exclude={"kind"}, exclude_none=True)
         match template.kind:
             case "math":

@@ -20,6 +20,7 @@ VERIFIERS = {
     "gym": "filters.verify.gym:GymVerifier",
     "arithmetic": "filters.verify.arithmetic:ArithmeticVerifier",
     "code": "filters.verify.code:CodeVerifier",
+    "own": "filters.verify.own:OwnVerifiers",
 }
 
 

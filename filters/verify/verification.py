@@ -15,6 +15,7 @@ State = Literal[
     "timeout",
     "error",
     "unverifiable",
+    "pending",
     "judge_correct",
     "judge_wrong",
 ]
@@ -28,6 +29,7 @@ bad_reference  the prompt's own reference or tests cannot be used
 timeout        the deadline passed, twice, the second time in a fresh worker
 error          the verifier failed, twice
 unverifiable   nothing here can verify it (no verifier, no sandbox)
+pending        a verdict is still to come (reserved: no verifier here gives it)
 judge_correct  a judge model called it correct
 judge_wrong    a judge model called it wrong
 """
@@ -38,13 +40,19 @@ RETRYABLE: frozenset[State] = frozenset({"timeout", "error"})
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """One answer's verdict. `method` names what decided (fast, symbolic, choice, tests, judge…)."""
+    """One answer's verdict. `method` names what decided (fast, symbolic, choice, tests, judge…).
+
+    `version` is the verifier's, and `input` the hash of the mapping and the response it was given:
+    the same two give the same verdict, and another version's verdicts can be told apart.
+    """
 
     state: State
     extracted: str | None
     method: str
     ms: float = 0.0
     detail: str | None = None
+    version: str | None = None
+    input: str | None = None
 
 
 class Verifier(Protocol):

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import atexit
+import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, lru_cache
 from typing import Any, NamedTuple, Self
 
 from factory.core.think import Shape, split_think
 from filters.verify import VERIFIERS, verifier_class
+from filters.verify.own import own_versions
 from filters.verify.verification import State, Verification, Verifier
 
+_SURROGATE = re.compile("[\\ud800-\\udfff]")
 MAX_RESPONSE = 1_000_000
 """Characters of a response that are read: the last ones, where the answer is."""
 
@@ -55,6 +60,7 @@ class Verifiers:
                 "deadline_s": deadline_s,
                 "unsafe_without_sandbox": unsafe_without_sandbox,
             },
+            "own": {"workers": workers, "deadline_s": deadline_s},
             "code": {"workers": workers, "unsafe_without_sandbox": unsafe_without_sandbox},
         }
         self._made: dict[str, Verifier] = {}
@@ -76,8 +82,12 @@ class Verifiers:
                     (items[at].verifier or {}, (items[at].response or "")[-MAX_RESPONSE:])
                     for at in positions
                 ]
-                for at, verdict in zip(positions, self._verifier(kind).verify(work), strict=True):
-                    verdicts[at] = verdict
+                version = _version(kind)
+                hashes = _hashes(work)
+                for at, verdict, read in zip(
+                    positions, self._verifier(kind).verify(work), hashes, strict=True
+                ):
+                    verdicts[at] = _storable(replace(verdict, version=version, input=read))
         return [verdict for verdict in verdicts if verdict is not None]
 
     def check(self, specs: Sequence[Mapping[str, Any] | None]) -> list[str | None]:
@@ -171,9 +181,38 @@ def read_verifier(text: str | None) -> Mapping[str, Any] | None:
     return read if isinstance(read, dict) else {"kind": None}
 
 
-def versions() -> dict[str, int]:
+def versions() -> dict[str, str]:
     """The version of every verifier: part of what names cached verdicts."""
-    return {kind: verifier_class(kind).VERSION for kind in VERIFIERS}
+    return {kind: _version(kind) for kind in VERIFIERS} | own_versions()
+
+
+def _version(kind: str) -> str:
+    return f"{kind}-{verifier_class(kind).VERSION}"
+
+
+def _hashes(work: Sequence[tuple[Mapping[str, Any], str]]) -> list[str]:
+    """A hash of each mapping and response; samples of one prompt share the mapping."""
+    specs: dict[int, bytes] = {}
+    found = []
+    for spec, response in work:
+        if id(spec) not in specs:
+            try:
+                text = json.dumps(spec, sort_keys=True, default=str)
+            except (TypeError, ValueError, RecursionError):  # never out of a file
+                text = ""
+            specs[id(spec)] = hashlib.blake2b(text.encode(), digest_size=16).digest()
+        written = response.encode("utf-8", "surrogatepass")
+        found.append(hashlib.blake2b(specs[id(spec)] + written, digest_size=8).hexdigest())
+    return found
+
+
+def _storable(verdict: Verification) -> Verification:
+    """A verdict whose texts are Unicode: a response may hold lone surrogates, Parquet may not."""
+    return replace(verdict, extracted=_unicode(verdict.extracted), detail=_unicode(verdict.detail))
+
+
+def _unicode(text: str | None) -> str | None:
+    return text if text is None or text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def _say(state: State, detail: str) -> Verification:
