@@ -13,19 +13,16 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from factory.core.nouns import Message, fingerprint
-from factory.core.plugins import own_module
+from factory.core.nouns import Message
+from factory.core.plugins import PluginError, find_class, known_names
+from filters.verify import GROUP
 from filters.verify.pool import Outcome, Pool
 from filters.verify.verification import State, Verification
-
-GROUP = "factory.verifiers"
-"""The entry points by which an installed package brings verifiers."""
 
 Decided = Literal[
     "correct", "wrong", "no_answer", "unparseable", "bad_reference", "unverifiable", "error"
@@ -59,6 +56,8 @@ class OwnVerifier(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     VERSION: ClassVar[int] = 1
+    SOURCE: ClassVar[str] = ""  # hash of its module's text, set where it is found
+    REFERENCE: ClassVar[str] = ""
 
     def verify(self, asked: Asked, response: str) -> Verification:
         """The verdict of a response: what follows the closed think section. May raise: `error`."""
@@ -75,10 +74,6 @@ class OwnVerifier(BaseModel):
         return Verification(state, extracted, type(self).__name__, detail=detail)
 
 
-class OwnVerifierError(ValueError):
-    """A verifier of the user's own cannot be used; the message names file, class and remedy."""
-
-
 _NAMED: dict[str, str] = {}
 """Verifiers that recipes of this process have named: name in a prompt's mapping → where it is."""
 
@@ -88,34 +83,27 @@ def name_verifier(
 ) -> dict[str, Any]:
     """The mapping of a verifier that a recipe names by file and class, or by entry point: what
     prompts carry, less their own part. Loads the class, as the user asked for. Raises
-    OwnVerifierError."""
+    PluginError."""
+    made = _make(reference or kind or "", options)
+    place = name = made.REFERENCE
     if reference is not None:
-        place = _place_of_file(reference)
         file, _, attribute = place.rpartition(":")
         name = f"{Path(file).parent.name}/{Path(file).name}:{attribute}"
-    else:
-        place = name = kind or ""
     if _NAMED.get(name, place) != place:
-        raise OwnVerifierError(f"{name} names two files ({_NAMED[name]}, {place}); rename one")
-    _make(place, options)
+        raise PluginError(f"{name} names two files ({_NAMED[name]}, {place}); rename one")
     _NAMED[name] = place
     return {"kind": "own", "class": name, "options": dict(options)}
 
 
 def own_versions() -> dict[str, str]:
     """The version of every verifier that a recipe has named, with the hash of its file."""
-    found = {}
-    for name, place in _NAMED.items():
-        kind = _class(place)
-        file = place.rpartition(":")[0]
-        source = Path(file).read_text(encoding="utf-8") if file else ""
-        found[name] = f"{kind.VERSION}-{fingerprint(source)}"
-    return found
+    classes = {name: find_class({}, place, OwnVerifier, GROUP) for name, place in _NAMED.items()}
+    return {name: f"{found.VERSION}-{found.SOURCE}" for name, found in classes.items()}
 
 
 def entry_point_names() -> list[str]:
     """The verifiers that installed packages bring."""
-    return sorted(entry.name for entry in entry_points(group=GROUP))
+    return known_names({}, GROUP)
 
 
 class OwnVerifiers:
@@ -186,18 +174,18 @@ def run(payload: Mapping[str, Any]) -> Any:
     except Exception as error:  # the user's class may raise anything: say where
         frame = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(frame.filename).name}:{frame.lineno}"
-        raise OwnVerifierError(f"{place}: {where}: {type(error).__name__}: {error}") from error
+        raise PluginError(f"{place}: {where}: {type(error).__name__}: {error}") from error
     method = "check" if response is None else "verify"
     if not isinstance(found, expected):
         wanted = "None or what is wrong" if response is None else "a Verification"
-        raise OwnVerifierError(
+        raise PluginError(
             f"{place}: {method} returned {type(found).__name__}; it must return {wanted}"
         )
     if response is None:
         return found
     if found.state not in get_args(Decided):
         known = ", ".join(get_args(Decided))
-        raise OwnVerifierError(f"{place}: verify said {found.state!r}; it may say {known}")
+        raise PluginError(f"{place}: verify said {found.state!r}; it may say {known}")
     return asdict(found)
 
 
@@ -215,17 +203,8 @@ def _obstacle(spec: Mapping[str, Any]) -> str | None:
     return f"no recipe here names the verifier {name!r:.100}, and data cannot"
 
 
-def _place_of_file(reference: str) -> str:
-    file, colon, attribute = reference.rpartition(":")
-    if not colon or not Path(file).is_file():
-        raise OwnVerifierError(
-            f"{reference!r}: name a Python file and a class in it, as path/to/file.py:Class"
-        )
-    return f"{Path(file).resolve()}:{attribute}"
-
-
 def _make(place: str, options: Mapping[str, Any]) -> OwnVerifier:
-    kind = _class(place)
+    kind = find_class({}, place, OwnVerifier, GROUP)
     try:
         return kind.model_validate(options)
     except ValidationError as error:
@@ -233,27 +212,4 @@ def _make(place: str, options: Mapping[str, Any]) -> OwnVerifier:
             f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()
         )
         known = ", ".join(kind.model_fields) or "none"
-        raise OwnVerifierError(f"{place}: {said}; its options are {known}") from None
-
-
-def _class(place: str) -> type[OwnVerifier]:
-    """The class at a place: `/path/file.py:Class`, or the name of an entry point."""
-    file, _, attribute = place.rpartition(":")
-    try:
-        if file:
-            found = getattr(own_module(Path(file)), attribute, None)
-        else:
-            (entry,) = entry_points(group=GROUP, name=attribute)
-            found = entry.load()
-    except ValueError:
-        known = ", ".join(entry_point_names()) or "none"
-        raise OwnVerifierError(
-            f"{place}: no installed package brings such a verifier; there is {known}"
-        ) from None
-    except Exception as error:  # whatever a user's file or package raises while it is imported
-        raise OwnVerifierError(f"{place}: {error}") from error
-    if not (isinstance(found, type) and issubclass(found, OwnVerifier)):
-        raise OwnVerifierError(
-            f"{place}: there is no class {attribute} that is a filters.verify.own.OwnVerifier"
-        )
-    return found
+        raise PluginError(f"{place}: {said}; its options are {known}") from None

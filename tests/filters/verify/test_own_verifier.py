@@ -16,11 +16,12 @@ from factory.build.build import build
 from factory.build.validate import validate
 from factory.core.errors import FactoryError, RecipeError
 from factory.core.nouns import Prompt, Sample
+from factory.core.plugins import PluginError
 from factory.core.run_dir import RunDir, save_prompts
 from factory.core.think import join_think
 from factory.prompts.files import Files
 from factory.recipe.build import load_recipe
-from filters.verify.own import OwnVerifierError, OwnVerifiers, name_verifier
+from filters.verify.own import OwnVerifiers, name_verifier
 from filters.verify.verifiers import Item, Verifiers, versions
 
 EXAMPLE = Path(__file__).parents[3] / "recipes" / "own_verifier"
@@ -141,7 +142,7 @@ def test_validate_says_that_it_ran(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("class Odd: pass", "no class Odd that is a filters.verify.own.OwnVerifier"),
+        ("class Odd: pass", "is no filters.verify.own.OwnVerifier"),
         ("1 / 0", "ZeroDivisionError"),
         ("class Odd(", "SyntaxError"),
     ],
@@ -152,7 +153,7 @@ def test_a_class_that_cannot_be_loaded(tmp_path: Path, text: str, said: str) -> 
     with pytest.raises(RecipeError, match="verifier") as raised:
         load_recipe(recipe)
     assert said in str(raised.value)
-    assert "checks.py:Odd" in str(raised.value)
+    assert "checks.py" in str(raised.value)
 
 
 def test_an_unknown_option_is_refused(tmp_path: Path) -> None:
@@ -174,7 +175,7 @@ def test_data_cannot_name_a_class(tmp_path: Path, verifiers: Verifiers) -> None:
 
 
 def test_an_unknown_entry_point_is_named() -> None:
-    with pytest.raises(OwnVerifierError, match="no installed package brings"):
+    with pytest.raises(PluginError, match="is unknown"):
         name_verifier(None, "sqlcheck", {})
 
 
