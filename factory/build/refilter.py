@@ -26,6 +26,9 @@ from factory.recipe.build import Recipe
 from filters.base import INPUT_COLUMNS, Filter
 from filters.language_id.scripts import normalized_language
 
+COMPRESSION = 3
+"""About how many times smaller text is in a Parquet file than in memory."""
+
 BATCH_ROWS = 1024  # five batches and more are in memory at once
 
 
@@ -97,7 +100,7 @@ def filter_file(file: Path, out: Path, filters: Mapping[str, Filter], columns: C
     """
     unknown: Counter[str] = Counter()
     batches = _counted(_batches(file, columns), unknown)
-    written = list(_judged(file, batches, filters))
+    written = list(_judged(file.stat().st_size, batches, filters))
     table = pl.concat(written, how="vertical_relaxed")
     if out.suffix == ".jsonl":
         rows = table.iter_rows(named=True)
@@ -120,12 +123,25 @@ def _counted(batches: Iterator[Batch], unknown: Counter[str]) -> Iterator[Batch]
         yield ids, rows
 
 
+def filter_frame(
+    rows: pl.DataFrame, filters: Mapping[str, Filter], columns: Columns
+) -> pl.DataFrame:
+    """Judge rows in memory: id, verdict, reason, filter and the metrics, in the rows' order."""
+    numbered = rows.with_row_index("sample_id").cast({"sample_id": pl.String})
+    batches = (
+        (some.select("sample_id", id=columns.id or "sample_id"), _as_input(some, columns))
+        for some in numbered.iter_slices(BATCH_ROWS)
+    )
+    size = int(rows[columns.text].estimated_size())
+    return pl.concat(_judged(size // COMPRESSION, batches, filters), how="vertical_relaxed")
+
+
 def _judged(
-    file: Path, batches: Iterator[Batch], filters: Mapping[str, Filter]
+    size: int, batches: Iterator[Batch], filters: Mapping[str, Filter]
 ) -> Iterator[pl.DataFrame]:
     """Every batch's verdicts and metrics, in order; much text is spread over processes."""
     textual = all(judge.PARALLEL for judge in filters.values())
-    if textual and cores() > 1 and file.stat().st_size >= SPREAD_BYTES:
+    if textual and cores() > 1 and size >= SPREAD_BYTES:
         return spread(_judge_elsewhere, batches, _begin, filters)
     return (_judge(batch, filters) for batch in batches)
 

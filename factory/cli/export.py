@@ -9,17 +9,19 @@ import click
 
 from factory.cli.common import run_argument
 
-TRAINERS = ("trl", "verl", "llama-factory", "axolotl", "openai")
+LAUNCHED = ("trl", "verl", "llama-factory", "axolotl")
+"""Trainers that a training recipe's settings can be written for."""
 
 
 @click.command()
 @click.argument("source", metavar="RUN|RECIPE", type=click.Path(exists=True, path_type=Path))
 @click.option(
-    "--format", "format", type=click.Choice(TRAINERS), help="For a run: the trainer to export to."
+    "--format",
+    "format",
+    help="For a run: trl, verl, llama-factory, axolotl, openai, an installed exporter's name, or "
+    "path/to/file.py:Class.",
 )
-@click.option(
-    "--launch", type=click.Choice(TRAINERS[:4]), help="For a recipe: the trainer to export to."
-)
+@click.option("--launch", type=click.Choice(LAUNCHED), help="For a recipe: the trainer.")
 @click.option("--tokenizer", help="Tokenizer of the model to train: a folder, a Hub id or `demo`.")
 @click.option(
     "--out",
@@ -50,7 +52,7 @@ TRAINERS = ("trl", "verl", "llama-factory", "axolotl", "openai")
 )
 def export(
     source: Path,
-    format: Any,
+    format: str | None,
     launch: str | None,
     tokenizer: str | None,
     out: Path,

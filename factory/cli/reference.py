@@ -18,6 +18,7 @@ from factory.cli.reference_recipes import REFERENCE, ROOT, kinds
 from factory.core.nouns import Domain
 from factory.prompts import LOADERS, loader_class
 from factory.recipe.build import Recipe
+from factory.recipe.rewards import REWARDS, reward_class
 from filters import FILTERS, filter_class
 
 SCHEMA = ROOT / "recipes" / "schema.json"
@@ -56,7 +57,10 @@ def _keys_of(part: type[BaseModel], definitions: dict[str, Any]) -> dict[str, An
         properties["model"] = {"anyOf": [{"type": "string"}, properties["model"]]}
     if "sources" in properties:
         loaders = [_define(loader_class(kind), kind, definitions) for kind in LOADERS]
-        properties["sources"]["items"] = {"anyOf": loaders}
+        properties["sources"]["items"] = {"anyOf": [*loaders, _OWN]}
+    if "rewards" in properties:
+        rewards = [_define(reward_class(kind), None, definitions) for kind in REWARDS]
+        properties["rewards"]["additionalProperties"] = {"anyOf": [*rewards, _OWN]}
     if "filters" in properties:
         properties["filters"] = _filters(properties["filters"], definitions)
     if "quotas" in properties:
@@ -65,8 +69,15 @@ def _keys_of(part: type[BaseModel], definitions: dict[str, Any]) -> dict[str, An
     return schema
 
 
+_OWN = {
+    "type": "object",
+    "properties": {"class": {"type": "string", "description": "path/to/file.py:Class"}},
+    "required": ["class"],
+}
+"""A part of the user's own, with whatever keys its class has."""
+
+
 def _filters(key: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    own = {"class": {"type": "string", "description": "path/to/file.py:Class"}}
     return {
         "type": ["object", "null"],
         "description": key.get("description", ""),
@@ -76,7 +87,7 @@ def _filters(key: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]
             for name in FILTERS
         },
         # A filter of the user's own, by any name.
-        "additionalProperties": {"type": "object", "properties": own, "required": ["class"]},
+        "additionalProperties": _OWN,
     }
 
 

@@ -28,6 +28,7 @@ from factory.recipe.build import Recipe
 from factory.recipe.evaluation import Eval
 from factory.recipe.kinds import ASSEMBLY
 from factory.recipe.pipeline import Pipeline
+from factory.recipe.rewards import REWARDS, Reward, reward_class
 from factory.train.train import KINDS as TRAINERS
 from filters import FILTERS, filter_class
 from filters.base import Filter
@@ -151,6 +152,9 @@ def _variant(part: type[BaseModel]) -> str:
 
 def _parts(annotation: Any, suffix: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
     """The parts that a type holds, and how a path goes on to each: "", "[]" or ".NAME"."""
+    if annotation is Reward:
+        yield from ((suffix, reward_class(kind)) for kind in REWARDS)
+        return
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         if annotation not in (Source, Filter):  # their kinds have pages of their own
             yield suffix, annotation
@@ -269,6 +273,8 @@ def _link(part: type[BaseModel], file: str) -> str:
         return "[source](sources.md)"
     if part is Filter:
         return "[filter](filters.md)"
+    if part is Reward:
+        return " or ".join(_link(reward_class(kind), file) for kind in REWARDS)
     for page in pages():
         for section in page.sections:
             if section.part is part:

@@ -10,6 +10,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -52,7 +53,7 @@ def spread(
     under_way: deque[Future[Result]] = deque()
     try:
         for item in items:
-            with environment(POLARS_MAX_THREADS="1", OMP_NUM_THREADS="1"):
+            with spawning(POLARS_MAX_THREADS="1", OMP_NUM_THREADS="1"):
                 under_way.append(pool.submit(work, item))  # starts a process where all are busy
             if len(under_way) > AHEAD * cores():
                 yield under_way.popleft().result()
@@ -66,6 +67,30 @@ def spread(
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+_spawning = threading.RLock()
+
+
+@contextlib.contextmanager
+def spawning(**variables: str) -> Iterator[None]:
+    """Processes spawned inside leave the main script alone, and have these environment variables.
+
+    multiprocessing makes a spawned process import the file that its parent was started with, which
+    runs a user's script again where it has no `if __name__ == "__main__"`. Nothing that is spawned
+    here needs that file: the names it goes by are hidden while a process starts.
+    """
+    main = sys.modules["__main__"]
+    with _spawning, environment(**variables):
+        names: dict[str, Any] = vars(main)
+        hidden: dict[str, Any] = {
+            name: names.pop(name) for name in ("__file__", "__spec__") if name in names
+        }
+        names["__spec__"] = None
+        try:
+            yield
+        finally:
+            names.update(hidden)
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from factory.core.errors import ModelError, RunError
 from factory.core.files import whole_folder
 from factory.core.nouns import Message, as_messages
 from factory.core.run_dir import read_manifest
-from factory.export.formats import FORMATS, ExportFormat, FormatName
+from factory.export.formats import ExportFormat, find_format
 from factory.export.gate import Gate, GateError
 from factory.export.layouts import LayoutName
 from factory.export.target import Target, load_target
@@ -38,7 +38,7 @@ Row = tuple[str, tuple[Message, ...]]
 class ExportReport:
     """Summary of an export, stored in its folder as export.json."""
 
-    format: FormatName
+    format: str
     layout: LayoutName
     model: str
     template: str | None
@@ -71,7 +71,7 @@ class _Tally:
 
 def export_run(
     run: Path,
-    format: FormatName,
+    format: str,
     tokenizer: str,
     out: Path,
     *,
@@ -90,11 +90,13 @@ def export_run(
     that the config names, if not that of the tokenizer. `settings` go into the config; the default
     is R1's. Raises GateError where the model would not learn what the rows contain, ModelError for
     an unfit tokenizer, template or length, RunError where there is no corpus or `out` is no export.
+    `format` is a name of `factory.export.formats.FORMATS`, an installed exporter's, or
+    `path/to/file.py:Class`.
     """
     settings = settings or Settings()
     shards = corpus_shards(run)
     _refuse_to_overwrite(out)
-    chosen = FORMATS[format]
+    chosen = find_format(format)
     target = load_target(tokenizer, model=model, template=template, eos=eos, max_length=max_length)
     gate = Gate(target, chosen.layout(layout, format), chosen.alternating)
     checked = _check_sample(shards, gate, sample_rows, settings.seed)

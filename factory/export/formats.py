@@ -12,12 +12,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
 from factory.core.errors import ModelError
+from factory.core.plugins import PluginError, find_class
 from factory.export import trainer_configs
 from factory.export.layouts import (
     Conversation,
@@ -27,8 +27,6 @@ from factory.export.layouts import (
     PromptCompletion,
 )
 from factory.export.trainer_configs import ExportInfo
-
-FormatName = Literal["trl", "verl", "llama-factory", "axolotl", "openai"]
 
 Row = Mapping[str, Any]
 
@@ -77,15 +75,25 @@ class JsonLinesWriter:
         self._stream.close()
 
 
-@dataclass(frozen=True)
 class ExportFormat:
-    """How a corpus is written for one trainer. `alternating`: see `Gate`."""
+    """One trainer's form of the corpus. A subclass sets these and gives `configs`.
 
-    layouts: Mapping[LayoutName, Layout]  # the first is the default
-    path: str  # of a shard's file, with placeholders {split} and {shard}
-    configs: Callable[[ExportInfo], dict[str, str]]  # file name → text
-    writer: Callable[[Path, Layout], Writer] = ParquetWriter
-    alternating: bool = field(default=False, kw_only=True)
+    `layouts` are the ways of writing a row down that the trainer reads, its default first. `path`
+    is where a shard goes in the export; {split} and {shard} are filled in. `alternating`: the
+    trainer refuses a conversation whose turns do not alternate.
+    """
+
+    layouts: ClassVar[Mapping[LayoutName, Layout]]
+    path: ClassVar[str]
+    alternating: ClassVar[bool] = False
+
+    def configs(self, info: ExportInfo) -> dict[str, str]:
+        """The trainer's own files next to the data: name → text."""
+        raise NotImplementedError
+
+    def writer(self, path: Path, layout: Layout) -> Writer:
+        """Opens the file of one shard."""
+        return ParquetWriter(path, layout)
 
     def layout(self, name: LayoutName | None, format_name: str) -> Layout:
         """Return the named layout, or the default. Raises ModelError if the trainer lacks it."""
@@ -97,22 +105,73 @@ class ExportFormat:
         return self.layouts[name]
 
 
-_MESSAGES: Mapping[LayoutName, Layout] = {"messages": Conversation(marked=False)}
+class Trl(ExportFormat):
+    layouts: ClassVar[Mapping[LayoutName, Layout]] = {
+        "prompt-completion": PromptCompletion(),
+        "messages": Conversation(marked=True),
+        "text": FinishedText(),
+    }
+    path = "data/{shard}.parquet"
 
-FORMATS: Mapping[FormatName, ExportFormat] = {
-    "trl": ExportFormat(
-        {
-            "prompt-completion": PromptCompletion(),
-            "messages": Conversation(marked=True),
-            "text": FinishedText(),
-        },
-        "data/{shard}.parquet",
-        trainer_configs.trl,
-    ),
-    "verl": ExportFormat(_MESSAGES, "data/{shard}.parquet", trainer_configs.verl),
-    "llama-factory": ExportFormat(
-        _MESSAGES, "{split}/{shard}.parquet", trainer_configs.llama_factory, alternating=True
-    ),
-    "axolotl": ExportFormat(_MESSAGES, "{split}/{shard}.parquet", trainer_configs.axolotl),
-    "openai": ExportFormat(_MESSAGES, "{split}.jsonl", trainer_configs.openai, JsonLinesWriter),
+    def configs(self, info: ExportInfo) -> dict[str, str]:
+        return trainer_configs.trl(info)
+
+
+class Verl(ExportFormat):
+    layouts: ClassVar[Mapping[LayoutName, Layout]] = {"messages": Conversation(marked=False)}
+    path = "data/{shard}.parquet"
+
+    def configs(self, info: ExportInfo) -> dict[str, str]:
+        return trainer_configs.verl(info)
+
+
+class LlamaFactory(ExportFormat):
+    layouts: ClassVar[Mapping[LayoutName, Layout]] = {"messages": Conversation(marked=False)}
+    path = "{split}/{shard}.parquet"
+    alternating = True
+
+    def configs(self, info: ExportInfo) -> dict[str, str]:
+        return trainer_configs.llama_factory(info)
+
+
+class Axolotl(ExportFormat):
+    layouts: ClassVar[Mapping[LayoutName, Layout]] = {"messages": Conversation(marked=False)}
+    path = "{split}/{shard}.parquet"
+
+    def configs(self, info: ExportInfo) -> dict[str, str]:
+        return trainer_configs.axolotl(info)
+
+
+class OpenAI(ExportFormat):
+    layouts: ClassVar[Mapping[LayoutName, Layout]] = {"messages": Conversation(marked=False)}
+    path = "{split}.jsonl"
+
+    def configs(self, info: ExportInfo) -> dict[str, str]:
+        return trainer_configs.openai(info)
+
+    def writer(self, path: Path, layout: Layout) -> Writer:
+        return JsonLinesWriter(path, layout)
+
+
+FORMATS = {
+    "trl": "factory.export.formats:Trl",
+    "verl": "factory.export.formats:Verl",
+    "llama-factory": "factory.export.formats:LlamaFactory",
+    "axolotl": "factory.export.formats:Axolotl",
+    "openai": "factory.export.formats:OpenAI",
 }
+"""Name of a format → its class."""
+
+GROUP = "factory.exporters"
+"""Installed packages add formats as entry points of this group."""
+
+
+def find_format(name: str) -> ExportFormat:
+    """The format of a name, an entry point's, or `path/to/file.py:Class`.
+
+    Raises ModelError, naming those there are.
+    """
+    try:
+        return find_class(FORMATS, name, ExportFormat, GROUP)()
+    except PluginError as error:
+        raise ModelError(f"--format {name}: {error}") from error

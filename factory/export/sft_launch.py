@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from factory.core.errors import Problem, RecipeError
 from factory.core.models import model_path
 from factory.export.export import ExportReport, export_run
-from factory.export.formats import FormatName
 from factory.export.trainer_configs import Settings
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ _UNSUPPORTED = ("lora", "layers", "context")
 """Keys whose effect can't be expressed in the trainers' configs."""
 
 
-def export_sft(recipe: Sft, format: FormatName, out: Path) -> ExportReport:
+def export_sft(recipe: Sft, format: str, out: Path) -> ExportReport:
     """Write the recipe's corpus, checked by the gate, and the trainer's config to `out`.
 
     Raises what `export_run` raises, and RecipeError for settings that a config can't express:

@@ -19,7 +19,7 @@ from pathlib import Path
 import polars as pl
 
 from factory.core.nouns import Judged, Sample
-from factory.core.parallel import environment
+from factory.core.parallel import spawning
 from factory.judging.metrics import (
     base_frame,
     input_frame,
@@ -48,7 +48,7 @@ class LiveJudge:
         self._process = context.Process(
             target=_judge_loop, args=(theirs, run), name="judge", daemon=False
         )
-        with environment(POLARS_MAX_THREADS="1", OMP_NUM_THREADS="1"):
+        with spawning(POLARS_MAX_THREADS="1", OMP_NUM_THREADS="1"):
             self._process.start()
         theirs.close()
         self._sealed: queue.SimpleQueue[str] = queue.SimpleQueue()

@@ -200,7 +200,11 @@ def is_assembly(document: Document) -> bool:
 
 def load_build(path: Path, assignments: Iterable[str] = ()) -> Recipe | Assembly:
     """Read a file of either kind. Raises RecipeError that lists everything wrong with it."""
-    document = load_document(path, assignments)
+    return parse_build(load_document(path, assignments))
+
+
+def parse_build(document: Document) -> Recipe | Assembly:
+    """Check a document of either kind against its schema. Raises RecipeError."""
     if is_assembly(document):
         return parse_assembly(document)
     if "runs" in document.data:

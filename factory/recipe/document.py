@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from factory.core.errors import Problem, RecipeError
+from factory.core.resources import recipe_path
 
 Loc = tuple[str | int, ...]
 
@@ -56,18 +57,78 @@ def load_document(path: Path, assignments: Iterable[str] = ()) -> Document:
     Raises RecipeError with every problem.
     """
     problems: list[Problem] = []
-    document = _load(path, problems, ())
+    document = _load(find_recipe(path), problems, ())
     if problems:
         raise RecipeError(problems)
-    for assignment in assignments:
-        override(document, assignment)
+    change(document, list(assignments))
     return document
+
+
+def read_mapping(data: Mapping[str, Any]) -> Document:
+    """A recipe given as a mapping; its relative paths start at the working directory.
+
+    Raises RecipeError, also for a value that YAML does not hold.
+    """
+    try:
+        text = yaml.safe_dump(_plain(data), sort_keys=False, allow_unicode=True)
+    except yaml.YAMLError as error:
+        what = f"holds a value that a recipe cannot: {error}; use texts, numbers, lists, mappings"
+        raise RecipeError([Problem("the recipe", what)]) from None
+    problems: list[Problem] = []
+    document = _parse(text, Path.cwd() / _MAPPING, problems, ())
+    if problems:
+        raise RecipeError(problems)
+    document.places = {
+        loc: place for loc, place in document.places.items() if not place.startswith(_MAPPING)
+    }
+    return document
+
+
+_MAPPING = "<mapping>"
+"""Stands for the file of a recipe that is none."""
+
+
+def _plain(value: Any) -> Any:
+    """Paths as texts and tuples as lists, all through a recipe's data."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def find_recipe(path: Path) -> Path:
+    """A recipe's file: the one at `path`, or the shipped one of that name.
+
+    `quickstart`, `r1/corpus` and `factory:quickstart.yaml` name shipped ones.
+    """
+    name = str(path)
+    if path.is_file() or not _SHIPPED.fullmatch(name):
+        return path
+    shipped = recipe_path(f"{name.removeprefix('factory:').removesuffix('.yaml')}.yaml")
+    named = name.startswith("factory:") or not name.endswith(".yaml")
+    return shipped if named and shipped.is_file() else path
+
+
+_SHIPPED = re.compile(r"(factory:)?[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)*")
+
+
+def change(document: Document, overrides: Mapping[str, Any] | Iterable[str]) -> None:
+    """Change keys of a document: dotted keys and their values, or `key.path=value` strings.
+
+    Raises RecipeError.
+    """
+    if isinstance(overrides, Mapping):
+        for dotted, value in overrides.items():
+            _assign(document, dotted, _plain(value), f"overrides {dotted}")
+        return
+    for assignment in overrides:
+        override(document, assignment)
 
 
 def override(document: Document, assignment: str) -> None:
     """Apply one `--set key.path=value`; the value is YAML, list items go by number."""
     dotted, equals, text = assignment.partition("=")
-    place = f"--set {dotted}"
     if not equals or not dotted:
         raise RecipeError(
             [Problem(f"--set {assignment}", "has no value; write it as key.path=value")]
@@ -75,7 +136,11 @@ def override(document: Document, assignment: str) -> None:
     try:
         value = _Yaml(text).get_single_data()
     except yaml.YAMLError as error:
-        raise RecipeError([Problem(place, f"is not YAML: {text!r}")]) from error
+        raise RecipeError([Problem(f"--set {dotted}", f"is not YAML: {text!r}")]) from error
+    _assign(document, dotted, value, f"--set {dotted}")
+
+
+def _assign(document: Document, dotted: str, value: Any, place: str) -> None:
     keys: list[str | int] = [int(key) if key.isdigit() else key for key in dotted.split(".")]
     target: Any = document.data
     for depth, key in enumerate(keys[:-1]):
@@ -121,6 +186,11 @@ def _load(path: Path, problems: list[Problem], chain: tuple[Path, ...]) -> Docum
     except (OSError, UnicodeDecodeError) as error:
         problems.append(Problem(str(_short(path)), f"cannot be read: {error}"))
         return Document({})
+    return _parse(text, path, problems, chain)
+
+
+def _parse(text: str, path: Path, problems: list[Problem], chain: tuple[Path, ...]) -> Document:
+    """A file's text and everything it `extends` as one document."""
     try:
         root = yaml.compose(text, Loader=_Yaml)
     except yaml.MarkedYAMLError as error:
@@ -138,9 +208,14 @@ def _load(path: Path, problems: list[Problem], chain: tuple[Path, ...]) -> Docum
     bases = own.data.pop("extends", [])
     merged = Document({})
     for base in [bases] if isinstance(bases, str) else bases:
-        _merge(merged, _load(path.parent / base, problems, (*chain, path)))
+        _merge(merged, _load(_base(path, str(base)), problems, (*chain, path)))
     _merge(merged, own)
     return merged
+
+
+def _base(path: Path, name: str) -> Path:
+    """What a recipe extends: a file next to it, or a shipped recipe, `factory:quickstart.yaml`."""
+    return find_recipe(Path(name)) if name.startswith("factory:") else path.parent / name
 
 
 class _Builder:

@@ -6,23 +6,25 @@ no schedule of the learning rate: there they are the community's (0.2) and const
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 from pydantic import Field, SerializeAsAny, ValidationError, model_validator
 
 from factory.core.errors import Problem, RecipeError
+from factory.core.plugins import PluginError, find_function, known_names
 from factory.prompts.source import Source
 from factory.prompts.templates import Prompting
-from factory.recipe.document import Document
-from factory.recipe.model_rewards import OwnScore, RewardModelScore, ServerScore
-from factory.recipe.parsing import Strict, explain_validation, parse_part, parse_sources
-from factory.recipe.rewards import Accuracy, Filtered, Format, Language, Overlong, Reward
+from factory.recipe.document import Document, Loc
+from factory.recipe.parsing import (
+    Strict,
+    explain_validation,
+    find_part,
+    parse_part,
+    parse_sources,
+    split_class,
+)
+from factory.recipe.rewards import GROUP, REWARDS, Format, Reward, reward_class
 from factory.recipe.training import CARRYING, Optimizer, Training
-
-AnyReward = Annotated[
-    Accuracy | Format | Language | Overlong | Filtered | RewardModelScore | ServerScore | OwnScore,
-    Field(discriminator="kind"),
-]
 
 
 class PolicyOptimizer(Optimizer):
@@ -118,11 +120,10 @@ class Grpo(Training):
         min_length=1, description="Where the questions come from; see the loaders."
     )
     prompting: Prompting = Field(default_factory=lambda: Prompting())
-    rewards: dict[str, AnyReward] = Field(
+    rewards: dict[str, SerializeAsAny[Reward]] = Field(
         min_length=1,
         description="The parts of the reward, by name. A part's kind is its name unless it has a "
-        "`kind`; `class: file.py:function` is one of your own.",
-        json_schema_extra=lambda schema: _by_name(schema),
+        "`kind`; `class: file.py:Class`, or `file.py:function`, is one of your own.",
     )
     rollouts: Rollouts = Field(default_factory=lambda: Rollouts())
     unverified_from: int | None = Field(
@@ -220,34 +221,47 @@ GRPO_CARRYING = CARRYING | {
 """Keys that may change from one start of a training to the next."""
 
 
-REWARDS: dict[str, type[Reward]] = {
-    part.model_fields["kind"].default: part for part in get_args(get_args(AnyReward)[0])
-}
-"""Kind of reward → its class. A part's kind is its name, unless it says another."""
-
-
 def _parse_rewards(raw: Any, document: Document, problems: list[Problem]) -> Any:
     if not isinstance(raw, dict):
         return raw if raw is not None else {}
-    parsed: dict[str, Reward] = {}
+    parsed = {}
     for name, fields in raw.items():
-        fields = fields or {}
-        own = "own" if isinstance(fields, dict) and "class" in fields else name
-        kind = fields.get("kind", own) if isinstance(fields, dict) else name
-        if kind not in REWARDS:
-            place = document.place(("rewards", name))
-            what = f"is no kind of reward; give it a `kind` of {', '.join(REWARDS)}, or a `class`"
-            problems.append(Problem(f"{place}: rewards.{name}".removeprefix(": "), what))
-            continue
-        found = parse_part(REWARDS[kind], fields, ("rewards", name), document, problems)
+        found = parse_reward(name, fields, document, problems)
         if found is not None:
             parsed[name] = found
     # An empty mapping here would report "no rewards" beside the real problem.
     return parsed if parsed or not raw else {"unreadable": Format()}
 
 
-def _by_name(schema: dict[str, Any]) -> None:
-    """A part without `kind` fits by its keys: `oneOf` would refuse `{}`, which fits several."""
-    parts = schema["additionalProperties"]
-    parts["anyOf"] = parts.pop("oneOf")
-    parts.pop("discriminator", None)
+def parse_reward(
+    name: str, given: Any, document: Document, problems: list[Problem]
+) -> Reward | None:
+    """One part of the reward. Its kind is its name, unless it has a `kind` or a `class`.
+
+    A `class` is a `Reward` in a user's own file, or a function there (kind `own`). None where it
+    does not fit; what is wrong goes to `problems`.
+    """
+    loc: Loc = ("rewards", name)
+    own, fields = split_class(given or {})
+    named = fields.get("kind", name) if isinstance(fields, dict) else name
+    if own is not None and (named == "own" or _is_function(own)):
+        return parse_part(reward_class("own"), given, loc, document, problems)
+    known = ", ".join(known_names(REWARDS, GROUP))
+    unknown = f"is no kind of reward; give it a `kind` of {known}, or a `class`"
+    at: tuple[Loc, Loc] = ((*loc, "class"), loc)
+    found = find_part(reward_class, own, named, at, unknown, document, problems)
+    if found is None:
+        return None
+    if own is not None and isinstance(fields, dict):
+        fields = {"kind": found.__name__.lower(), **fields}
+    elif isinstance(fields, dict) and found.model_fields["kind"].is_required():
+        fields = {"kind": named, **fields}
+    return parse_part(found, fields, loc, document, problems)
+
+
+def _is_function(reference: object) -> bool:
+    """True for what is no class; a reference that cannot be loaded is refused as a function."""
+    try:
+        return not isinstance(find_function(str(reference)), type)
+    except PluginError:
+        return True

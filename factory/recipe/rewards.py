@@ -18,6 +18,7 @@ from pydantic import Field, SerializeAsAny, ValidationError, field_validator, mo
 
 from factory.core.errors import Problem, RecipeError
 from factory.core.nouns import Prompt
+from factory.core.plugins import find_class
 from factory.recipe.parsing import Strict
 from filters import FILTERS, filter_class
 from filters.base import BASE_COLUMNS, Filter
@@ -39,6 +40,30 @@ class Batch(NamedTuple):
         base = self.frame.select(BASE_COLUMNS)
         metrics = judge.measure(self.frame)
         return base.join(metrics, on="sample_id", how="left", maintain_order="left")
+
+
+REWARDS = {
+    "accuracy": "factory.recipe.rewards:Accuracy",
+    "format": "factory.recipe.rewards:Format",
+    "language": "factory.recipe.rewards:Language",
+    "overlong": "factory.recipe.rewards:Overlong",
+    "filter": "factory.recipe.rewards:Filtered",
+    "model": "factory.recipe.model_rewards:RewardModelScore",
+    "server": "factory.recipe.model_rewards:ServerScore",
+    "own": "factory.recipe.model_rewards:OwnScore",
+}
+"""Kind of reward → its class."""
+
+GROUP = "factory.rewards"
+"""Installed packages add rewards as entry points of this group."""
+
+
+def reward_class(kind: str) -> type[Reward]:
+    """The class behind a kind, an entry point's name, or `path/to/file.py:Class`.
+
+    Raises PluginError.
+    """
+    return find_class(REWARDS, kind, Reward, GROUP)
 
 
 class Reward(Strict):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from factory.core.errors import Problem, RecipeError
 from factory.core.plugins import look_up
-from factory.recipe.document import load_document
+from factory.recipe.document import Document, load_document
 from factory.recipe.training import Training
 from factory.train.directory import TrainDir, is_finished
 from factory.train.versions import check_versions
@@ -39,10 +39,14 @@ KINDS = {
 
 def load_training(path: Path, assignments: Iterable[str] = ()) -> Training:
     """Load a training recipe. Raises RecipeError that lists all problems at once."""
-    document = load_document(path, assignments)
+    return parse_training(load_document(path, assignments))
+
+
+def parse_training(document: Document) -> Training:
+    """Check a document against its kind's schema. Raises RecipeError."""
     kind = document.data.get("kind")
     if kind not in KINDS:
-        place = document.place(("kind",)) or str(path)
+        place = document.place(("kind",)) or "recipe"
         what = f"is {kind!r}; a training's kind is one of {', '.join(KINDS)}"
         raise RecipeError([Problem(f"{place}: kind", what)])
     recipe_class: type[Training] = look_up(KINDS[kind].recipe)

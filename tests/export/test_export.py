@@ -15,7 +15,6 @@ from datasets import load_dataset
 from factory.core.errors import ModelError, RunError
 from factory.core.nouns import Message
 from factory.export.export import Overlong, export_run
-from factory.export.formats import FormatName
 from factory.export.gate import GateError
 from factory.export.layouts import LayoutName
 from tests.export import tokenizers as t
@@ -32,7 +31,7 @@ def run(tmp_path: Path) -> Path:
     return small_run(tmp_path / "run")
 
 
-FILES: list[tuple[FormatName, set[str]]] = [
+FILES: list[tuple[str, set[str]]] = [
     (
         "trl",
         {
@@ -58,7 +57,7 @@ FILES: list[tuple[FormatName, set[str]]] = [
 
 @pytest.mark.parametrize(("format", "files"), FILES)
 def test_the_files_of_a_format(
-    format: FormatName, files: set[str], run: Path, tokenizer: str, tmp_path: Path
+    format: str, files: set[str], run: Path, tokenizer: str, tmp_path: Path
 ) -> None:
     report = export_run(run, format, tokenizer, tmp_path / "out")
     assert set(report.files) == files
@@ -68,7 +67,7 @@ def test_the_files_of_a_format(
     assert written["format"] == format
 
 
-COLUMNS: list[tuple[FormatName, LayoutName | None, set[str]]] = [
+COLUMNS: list[tuple[str, LayoutName | None, set[str]]] = [
     ("trl", None, {"id", "prompt", "completion"}),
     ("trl", "text", {"id", "prompt", "completion"}),
     ("verl", None, {"id", "messages"}),
@@ -77,7 +76,7 @@ COLUMNS: list[tuple[FormatName, LayoutName | None, set[str]]] = [
 
 @pytest.mark.parametrize(("format", "layout", "columns"), COLUMNS)
 def test_the_folder_loads_and_holds_every_row_once(
-    format: FormatName,
+    format: str,
     layout: LayoutName | None,
     columns: set[str],
     run: Path,
@@ -103,7 +102,7 @@ def test_openais_lines_hold_messages_and_nothing_else(
     compile((tmp_path / "out" / "submit.py").read_text(), "submit.py", "exec")
 
 
-def config(run: Path, format: FormatName, tokenizer: str, out: Path, **options: Any) -> Any:
+def config(run: Path, format: str, tokenizer: str, out: Path, **options: Any) -> Any:
     export_run(run, format, tokenizer, out, **options)
     return yaml.safe_load((out / "sft.yaml").read_text())
 

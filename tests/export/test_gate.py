@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from factory.core.errors import ModelError
 from factory.core.nouns import Message
-from factory.export.formats import FORMATS, FormatName
+from factory.export.formats import find_format
 from factory.export.gate import REMEDIES, Gate, alternates
 from factory.export.layouts import LayoutName
 from factory.export.target import Target, load_target
@@ -31,18 +31,18 @@ NO_ANSWER = conversation(1)[:1]
 def gate(
     folder: Path,
     own: str | None,
-    format: FormatName = "trl",
+    format: str = "trl",
     layout: LayoutName | None = None,
     template: str | None = None,
 ) -> Gate:
     """`own` is the tokenizer's template, `template` the one that replaces it."""
-    chosen = FORMATS[format]
+    chosen = find_format(format)
     name = t.write_tokenizer(folder, own, bos="<|begin|>")
     target = load_target(name, template=template)
     return Gate(target, chosen.layout(layout, format), chosen.alternating)
 
 
-CASES: list[tuple[str, FormatName, LayoutName | None, list[Message], str | None]] = [
+CASES: list[tuple[str, str, LayoutName | None, list[Message], str | None]] = [
     (t.CHATML, "trl", None, conversation(1), None),
     (t.CHATML, "trl", "text", conversation(1), None),
     (t.CHATML, "verl", None, TWO_TURNS, None),
@@ -74,7 +74,7 @@ CASES: list[tuple[str, FormatName, LayoutName | None, list[Message], str | None]
 @pytest.mark.parametrize(("template", "format", "layout", "messages", "reason"), CASES)
 def test_the_gates_verdict(
     template: str,
-    format: FormatName,
+    format: str,
     layout: LayoutName | None,
     messages: list[Message],
     reason: str | None,
@@ -118,7 +118,7 @@ def test_finished_text_opens_the_think_section_once_and_bos_not_at_all(tmp_path:
 def test_a_base_models_eos_is_not_its_chat_templates_end(tmp_path: Path) -> None:
     """Qwen's base models: EOS is <|endoftext|>, the template ends turns with <|im_end|>."""
     name = t.write_tokenizer(tmp_path, t.CHATML, eos="<|endoftext|>")
-    layout = FORMATS["trl"].layout(None, "trl")
+    layout = find_format("trl").layout(None, "trl")
     fault = Gate(load_target(name), layout).check("row-1", conversation(1))
     assert fault is not None
     assert fault.reason == "eos_missing"

@@ -11,7 +11,6 @@ from click.testing import CliRunner
 
 from factory.cli import cli
 from factory.core.errors import RecipeError
-from factory.export.formats import FormatName
 from factory.export.sft_launch import export_sft
 from factory.recipe.sft import Sft
 from factory.train.train import load_training
@@ -114,7 +113,7 @@ def test_a_recipe_goes_to_a_trainer_with_its_settings(
 
 
 @pytest.mark.parametrize("trainer", SETTINGS)
-def test_steps_take_the_place_of_epochs(trainer: FormatName, recipe: Path, tmp_path: Path) -> None:
+def test_steps_take_the_place_of_epochs(trainer: str, recipe: Path, tmp_path: Path) -> None:
     loaded = load_training(recipe, ["steps=10", "optimizer.warmup=4"])
     assert isinstance(loaded, Sft)
     export_sft(loaded, trainer, tmp_path / "out")

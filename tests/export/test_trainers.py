@@ -16,7 +16,6 @@ import yaml
 
 from factory.core.models import model_path
 from factory.export.export import export_run
-from factory.export.formats import FormatName
 from factory.export.layouts import LayoutName
 from tests.export import tokenizers as t
 from tests.export.runs import small_run
@@ -29,7 +28,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_run(tmp_path_factory.mktemp("runs") / "run")
 
 
-OTHERS: list[tuple[FormatName, str, str]] = [
+OTHERS: list[tuple[str, str, str]] = [
     ("verl", "VERL_PYTHON", "verl_check.py"),
     ("llama-factory", "LLAMA_FACTORY_PYTHON", "llama_factory_check.py"),
     ("axolotl", "AXOLOTL_PYTHON", "axolotl_check.py"),
@@ -40,7 +39,7 @@ OTHERS: list[tuple[FormatName, str, str]] = [
 @pytest.mark.parametrize(("format", "variable", "check"), OTHERS)
 @pytest.mark.parametrize("template", [None, "chatml"])
 def test_the_trainers_own_loader_reads_it(
-    format: FormatName, variable: str, check: str, template: str | None, run: Path, tmp_path: Path
+    format: str, variable: str, check: str, template: str | None, run: Path, tmp_path: Path
 ) -> None:
     python = os.environ.get(variable)
     if python is None:

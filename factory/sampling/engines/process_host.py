@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.core.errors import FactoryError
+from factory.core.parallel import spawning
 from factory.sampling.engine import Engine, Request
 from factory.sampling.engines.placement import place, visible_gpus
 from factory.sampling.engines.replica import Answer, Replica, ReplicaDied
@@ -70,7 +71,8 @@ class _Process:
         arguments = (theirs, spec, run, seed, environment, cores)
         # Not a daemon: those may have no children, and tensor parallelism is made of them.
         self._process = context.Process(target=_live, args=arguments, name="replica", daemon=False)
-        self._process.start()
+        with spawning():
+            self._process.start()
         theirs.close()
 
     def ask(self, requests: list[Request], aborts: list[str]) -> None:

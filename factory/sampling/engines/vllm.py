@@ -22,6 +22,7 @@ from factory.core.errors import EngineError, MissingDependency, ModelError, Prob
 from factory.core.hardware import cpu_computes_bf16, has_gpu
 from factory.core.models import DEMO, DEMO_NAME, model_path
 from factory.core.nouns import Failure, FailureKind, FinishReason, Sample, fingerprint
+from factory.core.parallel import spawning
 from factory.sampling.early_stop import Watch, watch_for
 from factory.sampling.engine import Engine, Request, Worker
 from factory.sampling.engines.supervisor import EngineDied, Supervisor
@@ -300,7 +301,8 @@ def _start(args: Any, spec: EngineSpec) -> Any:
     from vllm.v1.engine.llm_engine import LLMEngine
 
     try:
-        return LLMEngine.from_engine_args(args)
+        with spawning():  # vLLM starts processes where there are several GPUs
+            return LLMEngine.from_engine_args(args)
     except (OSError, ValueError) as error:
         # transformers and vLLM say "no such model" and "does not fit" with these two.
         reason = str(error).strip().splitlines()[0]
