@@ -167,8 +167,9 @@ def test_every_recipe_snippet_is_valid(snippet: Snippet, tmp_path: Path) -> None
     file.write_text(snippet.text, encoding="utf-8")
     for name in re.findall(
         r"class: \"?([\w/]+\.py):", snippet.text
-    ):  # the reader's own file: the shipped example stands in for a filter
-        (tmp_path / name).write_text(OWN_CODE, encoding="utf-8")
+    ):  # the reader's own file: a shipped example stands in for it
+        code = OWN_VERIFIER if name == "checks.py" else OWN_CODE
+        (tmp_path / name).write_text(code, encoding="utf-8")
     if keys.get("kind") == "pipeline":
         return  # its steps are other files
     if "kind" not in keys and "name" not in keys:
@@ -180,6 +181,7 @@ def test_every_recipe_snippet_is_valid(snippet: Snippet, tmp_path: Path) -> None
         pytest.fail(f"{snippet.place}: {error}")
 
 
+OWN_VERIFIER = (ROOT / "recipes" / "own_verifier" / "checks.py").read_text(encoding="utf-8")
 OWN_CODE = (ROOT / "recipes" / "own_filter" / "unsure.py").read_text(encoding="utf-8") + (
     "\n\ndef shortness(rows):\n    return [0.0 for _ in rows]\n"
 )
@@ -246,7 +248,7 @@ def test_every_command_line_parses(place: str, line: str) -> None:
     [
         "factory biuld x.yaml",
         "factory build x.yaml --sett a=b",
-        "factory export r --format tlr --out x",
+        "factory export r --format trl --layout txt --out x",
         "factory samples r --show",
     ],
 )

@@ -147,7 +147,12 @@ def _walk(
 def _variant(part: type[BaseModel]) -> str:
     """What tells one of several schemas for the same key from the others."""
     kind = part.model_fields.get("kind")
-    return f"kind: {kind.default}" if kind is not None else f"with {next(iter(part.model_fields))}"
+    if kind is not None and isinstance(kind.default, str):
+        return f"kind: {kind.default}"
+    fields = part.model_fields.items()
+    names = [field.alias or name for name, field in fields]
+    needed = [name for name, (_, field) in zip(names, fields, strict=True) if field.is_required()]
+    return f"with {(needed or names)[0]}"
 
 
 def _parts(annotation: Any, suffix: str = "") -> Iterator[tuple[str, type[BaseModel]]]:

@@ -12,7 +12,9 @@ from filters.language_id.masking import ascii_classes, mask
 
 def masked(text: str) -> str:
     data = np.frombuffer(text.encode(), dtype=np.uint8)
-    return mask(data, np.array([0, len(data)]), ascii_classes()).tobytes().decode("utf-8", "replace")
+    return (
+        mask(data, np.array([0, len(data)]), ascii_classes()).tobytes().decode("utf-8", "replace")
+    )
 
 
 CASES = [
