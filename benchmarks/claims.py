@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from factory.core.files import read_lines
 from factory.evaluation.compare import compare_scores
-from factory.evaluation.estimators import Estimate, Resampling
+from factory.evaluation.estimators import MeanEstimate, Resampling
 from factory.evaluation.result import load_evaluation
 from factory.evaluation.scores import load_scores
 from factory.recipe.evaluation import Against
@@ -53,9 +53,11 @@ class Run:
     def seconds(self, *steps: str) -> float:
         return sum(self.steps[step]["seconds"] for step in steps)
 
-    def less(self, one: str, other: str, metric: str) -> Estimate:
-        """One evaluation's metric less another's, on the same prompts; told, with what else differs
-        between the two than the model."""
+    def less(self, one: str, other: str, metric: str) -> MeanEstimate:
+        """Print and return one evaluation's metric minus another's, on the same prompts.
+
+        Also prints the settings other than the model in which the two differ.
+        """
         here, there = self.folder(one), self.folder(other)
         compared = compare_scores(
             load_evaluation(here),
@@ -65,7 +67,7 @@ class Run:
             Resampling(),
         )
         found = compared.groups[SOURCE][metric]
-        print(f"{one} less {other}, {metric}: {told(found)}")
+        print(f"{one} less {other}, {metric}: {format_estimate(found)}")
         for setting in compared.settings:
             print(f"    {setting}")
         return found
@@ -78,7 +80,7 @@ class Run:
         return [sum(rewards[end - WINDOW : end]) / WINDOW for end in ends]
 
 
-def told(estimate: Estimate) -> str:
+def format_estimate(estimate: MeanEstimate) -> str:
     if estimate.value is None:
         return "unknown"
     if estimate.low is None:
@@ -91,7 +93,7 @@ def table(run: Run) -> None:
     print(f"{'':24}" + "".join(f"{metric:>24}" for metric in SHOWN))
     for name in evaluations:
         metrics = load_evaluation(run.folder(name)).groups[SOURCE].metrics
-        print(f"{name:24}" + "".join(f"{told(metrics[metric]):>24}" for metric in SHOWN))
+        print(f"{name:24}" + "".join(f"{format_estimate(metrics[metric]):>24}" for metric in SHOWN))
     print()
     for name, step in run.steps.items():
         if step["kind"] == "grpo":

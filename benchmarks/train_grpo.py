@@ -64,7 +64,7 @@ from rich.console import Console
 from factory.train.train import load_training, train
 if sys.argv[3] == "trl":
     from factory.train.policy import cpu_log_probs
-    cpu_log_probs.SHARING = frozenset()
+    cpu_log_probs.SUPPORTED = frozenset()
 train(load_training(Path(sys.argv[1])), Path(sys.argv[2]), Console(quiet=True))
 """
 

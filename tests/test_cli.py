@@ -195,7 +195,7 @@ def test_doctor_names_its_checks() -> None:
         assert name in done.stdout
 
 
-def test_a_filter_of_your_own(tmp_path: Path) -> None:
+def test_a_custom_filter(tmp_path: Path) -> None:
     """The documented example filter in a user's recipe."""
     recorded = record(tmp_path / "recorded", 4)
     recipe = recipe_file(tmp_path, recorded, 4)

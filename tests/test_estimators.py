@@ -1,4 +1,4 @@
-"""pass@k, cons@k and intervals, against enumeration, cases and the truth they should hold."""
+"""pass@k, cons@k and intervals, checked by enumeration, known cases and simulated coverage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factory.evaluation.estimators import (
-    Estimate,
+    MeanEstimate,
     Resampling,
     Vote,
     cons_at_k,
@@ -61,20 +61,20 @@ MAJORITIES = [
     ([wrong("4")], 0.0),
     ([right("4"), right("4"), wrong("5")], 1.0),
     ([right("4"), wrong("5"), wrong("5")], 0.0),
-    # Other spellings of one value vote together, right ones whatever they look like.
+    # Spellings of the same value vote together; all right answers do.
     ([right("1/2"), right("0.5"), right("\\frac{1}{2}"), wrong("2"), wrong("2")], 1.0),
     ([right("3"), right("3"), wrong("1/2"), wrong("0.5"), wrong("\\frac{2}{4}")], 0.0),
     ([right("3"), right("3"), wrong("1/2"), wrong("0.6"), wrong("0.7")], 1.0),
     ([right("B"), right("B"), wrong("A"), wrong("C"), wrong("D")], 1.0),
-    # A tie is a fair draw among the tied.
+    # A tie is broken by a fair draw.
     ([right("4"), wrong("5")], 0.5),
     ([right("4"), wrong("5"), wrong("6")], 1 / 3),
     ([wrong("5"), wrong("6")], 0.0),
-    # Who gives no answer does not vote.
+    # A sample without an answer does not vote.
     ([right("4"), wrong(None), wrong(None), wrong("")], 1.0),
     ([wrong(None), wrong(None)], 0.0),
     ([open_(None)], 0.0),
-    # A winner that nothing decided is neither.
+    # An undecided winner gives NaN.
     ([right("4"), open_("5"), open_("5")], NAN),
     ([right("4"), open_("5")], NAN),
     ([right("4"), right("4"), open_("5")], 1.0),
@@ -88,21 +88,21 @@ def test_majority(votes: list[Vote], expected: float) -> None:
 
 
 @given(st.lists(st.sampled_from([right("4"), wrong("5"), wrong("6"), wrong(None)]), max_size=9))
-def test_the_order_of_votes_is_of_no_matter(votes: list[Vote]) -> None:
+def test_the_order_of_votes_does_not_matter(votes: list[Vote]) -> None:
     assert majority(votes) == majority(votes[::-1]) == majority(sorted(votes, key=repr))
 
 
 def test_cons_at_k_is_the_mean_over_disjoint_groups() -> None:
     votes = [right("4"), right("4"), wrong("5"), wrong("5"), wrong("5")]
-    assert cons_at_k(votes, 2) == 0.5  # the fifth is of no whole group
+    assert cons_at_k(votes, 2) == 0.5  # the fifth is in no complete group
     assert cons_at_k(votes, 4) == 0.5  # a tie
     assert cons_at_k(votes, 5) == 0.0
     assert math.isnan(cons_at_k(votes, 6))
     assert math.isnan(cons_at_k([], 1))
 
 
-def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
-    """Pass rates of 40 prompts are drawn 300 times; their true mean is 0.4."""
+def test_the_intervals_coverage_is_about_its_confidence() -> None:
+    """Draws pass rates of 40 prompts 300 times; their true mean is 0.4."""
     draw = np.random.default_rng(5)
     resampling = Resampling(resamples=800, seed=1)
     held = 0
@@ -123,14 +123,14 @@ def test_the_same_seed_gives_the_same_interval() -> None:
     assert once != Resampling(500, seed=4).estimate(values, [None, None])
 
 
-def test_what_is_unknown_is_left_out_and_not_zero() -> None:
+def test_nan_is_left_out_and_not_zero() -> None:
     values = np.array([[1.0], [NAN], [1.0], [NAN]])
     (estimate,) = Resampling(200).estimate(values, [None])
     assert (estimate.value, estimate.prompts) == (1.0, 2)
     assert np.nanmin(resampled_means(values, 200, 0)) == 1.0
 
 
-NO_WIDTH = [  # values, what they lie between, and the interval
+NO_WIDTH = [  # values, their bounds, and the interval
     ([0.0] * 20, (0.0, 1.0), (0.0, 0.161)),
     ([1.0] * 20, (0.0, 1.0), (0.839, 1.0)),
     ([0.0] * 20, (-1.0, 1.0), (-0.161, 0.161)),
@@ -141,7 +141,7 @@ NO_WIDTH = [  # values, what they lie between, and the interval
 
 
 @pytest.mark.parametrize(("values", "span", "interval"), NO_WIDTH)
-def test_prompts_that_all_agree_claim_no_certainty(
+def test_equal_values_still_give_an_interval(
     values: list[float], span: tuple[float, float] | None, interval: tuple[float, float] | None
 ) -> None:
     (estimate,) = Resampling(200).estimate(np.array([values]).T, [span])
@@ -151,5 +151,5 @@ def test_prompts_that_all_agree_claim_no_certainty(
         assert (estimate.low, estimate.high) == pytest.approx(interval, abs=1e-3)
 
 
-def test_nothing_gives_nothing() -> None:
-    assert Resampling(200).estimate(np.empty((0, 1)), [None]) == [Estimate(None, None, None, 0)]
+def test_no_values_give_no_estimate() -> None:
+    assert Resampling(200).estimate(np.empty((0, 1)), [None]) == [MeanEstimate(None, None, None, 0)]

@@ -29,7 +29,7 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_a_good_recipe(tmp_path: Path) -> None:
+def test_a_valid_recipe(tmp_path: Path) -> None:
     found = load_eval(write(tmp_path, GOOD))
     assert found.columns == (
         *("pass@1", "pass@4", "pass@2", "cons@4", "cons@2"),
@@ -39,7 +39,7 @@ def test_a_good_recipe(tmp_path: Path) -> None:
     assert list(found.recipe.filters) == ["format", "language", "correctness"]
 
 
-def test_what_samples_is_an_ordinary_recipe(tmp_path: Path) -> None:
+def test_the_sampling_recipe_is_an_ordinary_recipe(tmp_path: Path) -> None:
     found = load_eval(write(tmp_path, GOOD))
     (tmp_path / "recipe.yaml").write_text(found.recipe.to_yaml(), encoding="utf-8")
     assert recipe_of_run(tmp_path).fingerprint() == found.recipe.fingerprint()

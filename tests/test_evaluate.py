@@ -47,13 +47,13 @@ bootstrap: {{resamples: 400}}
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of every prompt a right, a wrong, an unclosed and a boxless sample."""
+    """A recording with a right, a wrong, an unclosed and an answerless sample of every prompt."""
     return record(tmp_path_factory.mktemp("recorded") / "run", N)
 
 
 @pytest.fixture(scope="module")
 def better(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same, and the second sample right as well in every other prompt, in another spelling."""
+    """Like `recorded`, but every second prompt has a second right sample, spelled differently."""
     folder = tmp_path_factory.mktemp("better") / "run"
     asked = prompts()
     save_prompts(folder, asked)
@@ -105,7 +105,7 @@ def test_the_numbers(done: tuple[Evaluation, Path]) -> None:
     assert got["format"] == 0.75  # one of four never closes its reasoning
     assert got["language"] == 1.0
     assert found.groups["aime24"].metrics["pass@1"].low == pytest.approx(0.25, abs=0.2)
-    assert list(found.groups) == ["aime24"]  # one source is all
+    assert list(found.groups) == ["aime24"]  # a single source has no group `all`
 
 
 def test_the_directory_is_a_run(done: tuple[Evaluation, Path]) -> None:
@@ -118,7 +118,7 @@ def test_the_directory_is_a_run(done: tuple[Evaluation, Path]) -> None:
     )
 
 
-def test_again_is_the_same_and_draws_nothing(
+def test_a_second_evaluation_is_the_same_and_draws_nothing(
     done: tuple[Evaluation, Path], recorded: Path, tmp_path: Path
 ) -> None:
     found, run = done
@@ -130,7 +130,7 @@ def test_again_is_the_same_and_draws_nothing(
 
 
 def copied(done: tuple[Evaluation, Path], folder: Path) -> Path:
-    """The finished evaluation in another directory, to go on from."""
+    """Copy the finished evaluation to another directory."""
     return shutil.copytree(done[1], folder / "run")
 
 
@@ -171,14 +171,14 @@ def test_each_source_has_its_own_k(recorded: Path, tmp_path: Path) -> None:
     assert values(found, "few")["pass@4"] == 1.0
     assert values(found, "many")["pass@4"] is None
     assert values(found, "many")["pass@2"] == 1.0
-    # Of everything only what every source has; the mean is over prompts.
+    # `all` has only metrics that every source has; its mean is over prompts.
     assert "pass@4" not in everything.metrics
     expected = (5 * 0.25 + many.prompts * 0.5) / everything.prompts
     assert values(found, "all")["pass@1"] == pytest.approx(expected)
 
 
 def test_undecided_is_neither_right_nor_wrong(tmp_path: Path) -> None:
-    """Prompts that nothing verifies leave their samples without a verdict."""
+    """Samples of prompts without a verifier have no verdict."""
     file = tmp_path / "prompts.jsonl"
     rows = [json.loads(line) for line in PROMPTS.read_text(encoding="utf-8").splitlines()]
     for number, row in enumerate(rows):
@@ -198,7 +198,7 @@ def test_undecided_is_neither_right_nor_wrong(tmp_path: Path) -> None:
 
 
 def _record(file: Path, folder: Path) -> Path:
-    """A recording of the prompts in `file`, by the completions of those it is made from."""
+    """Record completions of the prompts in `file`."""
     asked = [p for p in Files(kind="files", path=str(file)).rows() if isinstance(p, Prompt)]
     answers = {prompt.question: prompt for prompt in prompts()}
     save_prompts(folder / "own", asked)
@@ -252,7 +252,7 @@ def test_other_prompts_and_other_settings_are_reported(
     assert "model.id" not in page
 
 
-def test_prompts_asked_elsewhere_are_left_out(
+def test_excluded_prompts_are_left_out(
     done: tuple[Evaluation, Path], recorded: Path, tmp_path: Path
 ) -> None:
     path, run = recipe_file(tmp_path, recorded), copied(done, tmp_path)
@@ -273,7 +273,7 @@ def test_prompts_asked_elsewhere_are_left_out(
 def test_a_recipe_names_prompts_to_leave_out(
     done: tuple[Evaluation, Path], recorded: Path, tmp_path: Path
 ) -> None:
-    """By its sources, though its verifier makes other ids of them; nothing needs to have run."""
+    """The recipe's sources are read, though its prompts have other ids; it need not have run."""
     other = tmp_path / "train.yaml"
     columns = {"answer": None, "verifier": None}
     source = {"kind": "files", "path": str(PROMPTS), "limit": 3, "columns": columns}

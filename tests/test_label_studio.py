@@ -1,4 +1,4 @@
-"""A run's samples to Label Studio and people's annotations back."""
+"""Export of a run's samples to Label Studio, and import of the annotations."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def choice(name: str, value: str) -> dict[str, Any]:
 
 
 def annotated(task: dict[str, Any], *results: Any, user: Any = 1, **more: Any) -> dict[str, Any]:
-    """A task as Label Studio exports it: with one annotation."""
+    """Return a task with one annotation, as Label Studio exports it."""
     annotation = {"id": 7, "completed_by": user, "was_cancelled": False, "result": list(results)}
     return {"id": 3, "data": task["data"], "annotations": [{**annotation, **more}]}
 
@@ -182,7 +182,9 @@ def test_another_runs_samples_are_reported(
         ('[{"data": {}, "annotations": [{"result": []}]}]', "task 1: not a task of a run"),
     ],
 )
-def test_what_is_no_export(run: Path, tmp_path: Path, text: str, complaint: str) -> None:
+def test_files_that_are_no_export_are_refused(
+    run: Path, tmp_path: Path, text: str, complaint: str
+) -> None:
     file = tmp_path / "export.json"
     file.write_text(text)
     with pytest.raises(SourceError, match=complaint):
@@ -191,7 +193,7 @@ def test_what_is_no_export(run: Path, tmp_path: Path, text: str, complaint: str)
 
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[httpx.Client]:
-    """A real Label Studio, which its user names in LABEL_STUDIO: it pins too much to install."""
+    """A real Label Studio, named in LABEL_STUDIO: its pinned packages can't be installed here."""
     if PROGRAM is None:
         pytest.skip("label-studio is not installed; name the program in LABEL_STUDIO")
     token = "0123456789abcdef0123456789abcdef01234567"
@@ -231,10 +233,10 @@ def program(tmp_path: Path) -> Iterator[httpx.Client]:
 
 
 @pytest.mark.real
-def test_through_the_real_program(
+def test_a_round_trip_through_the_real_program(
     run: Path, tasks: list[dict[str, Any]], program: httpx.Client, tmp_path: Path
 ) -> None:
-    """Its own importer takes the tasks, its own exporter gives what the import reads."""
+    """Label Studio imports the tasks, and its export can be imported here."""
     project = program.post(
         "/api/projects", json={"title": "run", "label_config": labeling_config()}
     ).raise_for_status()

@@ -57,7 +57,7 @@ MIX = "kind: assembly\nname: mix\nruns: []\nnear_duplicates: null\n"
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pipeline's recipes, and what they read."""
+    """A folder with the pipeline's recipes and their inputs."""
     folder = tmp_path_factory.mktemp("pipeline")
     record(folder / "recorded", 2)
     corpus(folder / "written", [row(f"m{n}") for n in range(5)])
@@ -69,7 +69,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def built(home: Path) -> Path:
-    """The pipeline's directory when all is done."""
+    """The directory of the finished pipeline."""
     run(home, home / "run")
     return home / "run"
 
@@ -107,7 +107,7 @@ def test_each_step_takes_what_the_others_made(built: Path) -> None:
     assert (built / "steps" / "mix.yaml").exists()
 
 
-def test_what_is_done_is_not_touched(built: Path, home: Path) -> None:
+def test_finished_steps_are_not_touched(built: Path, home: Path) -> None:
     files = [path for path in (built / "steps").rglob("*") if path.is_file()]
     before = {path: path.stat().st_mtime_ns for path in files if path.name != "run.lock"}
     output = run(home, built)
@@ -121,7 +121,7 @@ def test_a_pipeline_may_be_moved(built: Path, home: Path, tmp_path: Path) -> Non
     assert run(home, moved, dry=True).count(": done\n") == 2
 
 
-def test_only_what_a_change_reaches_is_done_again(built: Path, home: Path, tmp_path: Path) -> None:
+def test_only_affected_steps_run_again(built: Path, home: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(built, tmp_path / "copy"))
     changed = ["mix.quotas={math: 7}"]
     assert "mix (assembly of sums): its recipe changed (quotas)" in run(
@@ -154,7 +154,7 @@ def test_a_failed_step_shows_why_and_resumes_once_the_cause_is_fixed(
     assert "mix (assembly): its recipe changed (runs)" in output
 
 
-def test_two_at_once_are_refused(built: Path, home: Path) -> None:
+def test_a_second_pipeline_process_is_refused(built: Path, home: Path) -> None:
     with lock_directory(built), pytest.raises(RunLocked):
         run(home, built)
 
@@ -165,13 +165,13 @@ def test_flags_name_steps(home: Path, tmp_path: Path, options: dict[str, Any]) -
         run(home, tmp_path, **options)
 
 
-def test_killed_anywhere_it_goes_on(built: Path, home: Path, tmp_path: Path) -> None:
-    """Ctrl-C, kill -9 of the pipeline, kill -9 of a step; then the corpora are those of `built`."""
+def test_a_killed_pipeline_resumes(built: Path, home: Path, tmp_path: Path) -> None:
+    """After Ctrl-C, kill -9 of the pipeline and kill -9 of a step, the corpora equal `built`'s."""
     directory = tmp_path / "run"
     mark = str(directory / "steps" / "sums")
 
     def start() -> tuple[subprocess.Popen[str], int]:
-        """The pipeline's process, once it has a step's; and that."""
+        """Start the pipeline; returns its process and the PID of a step's process."""
         command = [sys.executable, "-m", "factory.cli", "run", str(home / "p.yaml")]
         process = subprocess.Popen(
             [*command, "--run", str(directory)], stderr=subprocess.PIPE, text=True
@@ -194,7 +194,7 @@ def test_killed_anywhere_it_goes_on(built: Path, home: Path, tmp_path: Path) -> 
     process.kill()
     process.communicate()
 
-    process, worker = start()  # at once: what the killed one started has not ended yet
+    process, worker = start()  # at once, while processes of the killed pipeline are still running
     os.kill(worker, signal.SIGKILL)
     _, output = process.communicate()
     assert process.returncode == 1
@@ -294,7 +294,7 @@ def test_a_training_is_started_by_its_launcher(case: Case) -> None:
     assert "no-such-launcher cannot be started" in str(caught.value)
 
 
-def test_what_was_lost_or_altered_is_made_again(case: Case) -> None:
+def test_missing_or_changed_outputs_are_made_again(case: Case) -> None:
     taught = case.step("taught")
     write(taught.product, "altered", "data")
     assert case.check()["taught"] == ("start", "its output is missing or was changed")
@@ -323,14 +323,14 @@ def test_redo_moves_a_step_and_what_follows_from_it(case: Case) -> None:
     assert (replaced / "again-1").is_dir()
 
 
-def test_redo_again_after_a_kill_keeps_what_was_begun(case: Case) -> None:
+def test_redo_after_a_kill_keeps_started_steps(case: Case) -> None:
     plan = case.plan()
     case.state.set_aside(["taught"], plan)
     case.make(case.step("taught"), "begun")
     killed = PipelineState(case.state.directory)
     assert killed.set_aside(["taught"], plan) == []
     assert killed.set_aside(["taught"], case.plan("taught.epochs=3")) == ["taught", "again"]
-    killed.save(redo=[])  # as when all is done
+    killed.save(redo=[])  # as at the end of a run
     case.state = killed
     case.make(case.step("taught"), "made")
     assert killed.set_aside(["taught"], plan) == ["taught", "again"]

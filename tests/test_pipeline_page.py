@@ -123,7 +123,7 @@ def test_nothing_on_the_page_is_code_or_comes_from_elsewhere(plan: list[PlannedS
     assert "default-src &#39;none&#39;" in policy[1]
 
 
-def test_what_is_shown(plan: list[PlannedStep]) -> None:
+def test_the_page_shows_results(plan: list[PlannedStep]) -> None:
     found = Elements(write_page(manifest(dict.fromkeys(FACTS, "done")), plan, plan[0].pipeline))
     for words in ("7 rows, 40 samples drawn", "3 steps, loss 0.5", "25.0% (12.5% to 50.0%)"):
         assert words in found.text
@@ -134,7 +134,7 @@ def test_what_is_shown(plan: list[PlannedStep]) -> None:
 
 
 @pytest.mark.parametrize("state", ["running", "failed", "stopped"])
-def test_a_pipeline_on_its_way(plan: list[PlannedStep], state: str) -> None:
+def test_a_pipeline_that_is_not_finished(plan: list[PlannedStep], state: str) -> None:
     known = manifest({"mix": "done", "taught": state})
     assert state in Elements(write_page(known, plan, plan[0].pipeline)).text
     console = Console(file=io.StringIO(), record=True, width=200)
@@ -150,7 +150,7 @@ def test_a_directory_without_results_has_few_facts(kind: str, tmp_path: Path) ->
     assert isinstance(format_facts(read_facts(kind, tmp_path)), str)
 
 
-def test_a_training_in_facts(tmp_path: Path) -> None:
+def test_the_facts_of_a_training(tmp_path: Path) -> None:
     logged = [
         {"step": step, "loss": 2.0 / step, "reward": step / 8, "rewards/format/mean": 0.5}
         for step in range(1, 501)
@@ -186,8 +186,8 @@ def test_a_curve_stays_in_its_box(points: list[tuple[int, float]]) -> None:
         assert 0 <= y <= SPARK_HEIGHT
 
 
-def test_a_line_past_other_steps_keeps_clear_of_their_boxes(tmp_path: Path) -> None:
-    """`last` needs `taught` as well as the step between them."""
+def test_a_line_that_passes_other_steps_does_not_cross_their_boxes(tmp_path: Path) -> None:
+    """`last` needs `taught` and also the step between them."""
     for name, text in (("mix", MIX), ("sft", SFT), ("eval", EVAL)):
         write(tmp_path, text, f"{name}.yaml")
     longer = PIPELINE.replace("after: [taught]", "after: [taught, asked]")

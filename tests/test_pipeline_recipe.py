@@ -83,7 +83,7 @@ def test_refused_with_file_and_line(before: str, after: str, words: str, tmp_pat
 
 
 def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
-    """Those of the graph, of what is set, and of the recipes that are named."""
+    """Problems of the graph, of `set` and of the steps' recipes."""
     path = pipeline(tmp_path, PIPELINE.replace("@sums", "@smus").replace("n: 2", "n: 0"))
     write(tmp_path, MIX + "near_duplicates: 7\n", "mix.yaml")
     message = complaints(path)
@@ -106,7 +106,7 @@ def test_a_step_is_a_recipe_of_a_known_kind(recipe: str, words: str, tmp_path: P
     assert words in complaints(path)
 
 
-def test_references_become_the_paths_they_will_have(tmp_path: Path) -> None:
+def test_references_are_resolved_to_paths(tmp_path: Path) -> None:
     few, mix = load_pipeline(pipeline(tmp_path)).plan(tmp_path / "run")[1:]
     assert isinstance(mix.recipe, Assembly)
     steps = tmp_path / "run" / "steps"
@@ -158,8 +158,8 @@ def test_paths_are_relative_to_the_pipelines_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["r1/pipeline.yaml", "r1/mini/pipeline.yaml", "r1/mini/data.yaml"])
-def test_what_ships_fits_together(name: str, tmp_path: Path) -> None:
-    """Every recipe of the shipped pipelines, with what is set in it; models are all evaluated."""
+def test_shipped_pipelines_are_consistent(name: str, tmp_path: Path) -> None:
+    """All recipes of the shipped pipelines are valid, and all trained models are evaluated."""
     plan = load_pipeline(recipe_path(name)).plan(tmp_path)
     evaluated = {other for step in plan if step.kind == "eval" for other in step.inputs}
     trained = {step.name for step in plan if step.kind in ("sft", "grpo")}
@@ -186,7 +186,7 @@ def test_order_and_circles(edges: dict[str, list[str]]) -> None:
 
 
 @given(st.lists(names, unique=True), st.data())
-def test_what_is_in_order_stays_so(ordered: list[str], data: st.DataObject) -> None:
+def test_a_valid_order_is_kept(ordered: list[str], data: st.DataObject) -> None:
     edges = {
         name: data.draw(st.lists(st.sampled_from(ordered[:number]), max_size=3)) if number else []
         for number, name in enumerate(ordered)

@@ -106,7 +106,7 @@ def _have_same_value(one: str, other: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class MeanEstimate:
     """A mean over `prompts` prompts with its interval; None where there are no values."""
 
     value: float | None
@@ -123,7 +123,7 @@ class Resampling:
     seed: int = 0
     confidence: float = 0.95
 
-    def estimate(self, values: Floats, bounds: Sequence[Bounds | None]) -> list[Estimate]:
+    def estimate(self, values: Floats, bounds: Sequence[Bounds | None]) -> list[MeanEstimate]:
         """Return each column's mean over the rows (prompts), ignoring NaN.
 
         `bounds` are the bounds of a column that is a share or a difference of shares. If all
@@ -144,7 +144,7 @@ class Resampling:
                 if limits is not None and np.ptp(known) == 0:
                     slack = wilson(0, known.size, self._z).high
                     low, high = max(limits[0], mean - slack), min(limits[1], mean + slack)
-            found.append(Estimate(mean, low, high, int(known.size)))
+            found.append(MeanEstimate(mean, low, high, int(known.size)))
         return found
 
     @property

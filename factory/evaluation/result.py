@@ -9,8 +9,8 @@ from typing import Any
 
 from factory.core.errors import RunError
 from factory.core.files import write_atomic
-from factory.evaluation.estimators import Estimate
-from factory.evaluation.scores import Group
+from factory.evaluation.estimators import MeanEstimate
+from factory.evaluation.scores import GroupResult
 
 FILE = "eval.json"
 FORMAT = 1
@@ -32,7 +32,7 @@ class Comparison:
     better: int
     worse: int
     settings: list[str]
-    groups: dict[str, dict[str, Estimate]]
+    groups: dict[str, dict[str, MeanEstimate]]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Evaluation:
     bootstrap: dict[str, Any]
     left_out: int
     bad_references: int
-    groups: dict[str, Group]
+    groups: dict[str, GroupResult]
     versions: dict[str, str]
     fingerprint: str
     against: list[Comparison] = field(default_factory=list)
@@ -82,7 +82,7 @@ def load_evaluation(directory: Path) -> Evaluation:
         **{
             **data,
             "groups": {
-                name: Group(**{**group, "metrics": _estimates(group["metrics"])})
+                name: GroupResult(**{**group, "metrics": _estimates(group["metrics"])})
                 for name, group in data["groups"].items()
             },
             "against": [
@@ -98,5 +98,5 @@ def load_evaluation(directory: Path) -> Evaluation:
     )
 
 
-def _estimates(metrics: dict[str, Any]) -> dict[str, Estimate]:
-    return {name: Estimate(**estimate) for name, estimate in metrics.items()}
+def _estimates(metrics: dict[str, Any]) -> dict[str, MeanEstimate]:
+    return {name: MeanEstimate(**estimate) for name, estimate in metrics.items()}

@@ -17,7 +17,14 @@ import polars as pl
 
 from factory.core.errors import RunError
 from factory.core.run_dir import sample_parts
-from factory.evaluation.estimators import Bounds, Estimate, Resampling, Vote, cons_at_k, pass_at_k
+from factory.evaluation.estimators import (
+    Bounds,
+    MeanEstimate,
+    Resampling,
+    Vote,
+    cons_at_k,
+    pass_at_k,
+)
 from factory.judging.metrics import metrics_file
 from factory.judging.verdicts import load_verdicts, verdict_column
 from filters.base import Filter
@@ -32,7 +39,7 @@ NO_VOTE = ("code",)
 
 
 @dataclass(frozen=True)
-class Group:
+class GroupResult:
     """The result of one source, or of all prompts.
 
     `undecided` counts samples without a verdict, `missing` those never drawn. pass@k and cons@k
@@ -43,7 +50,7 @@ class Group:
     samples: int
     undecided: int
     missing: int
-    metrics: dict[str, Estimate]
+    metrics: dict[str, MeanEstimate]
 
 
 def metric_bounds(metric: str) -> Bounds | None:
@@ -134,7 +141,7 @@ def _at_k(prompts: pl.DataFrame, name: str) -> list[float]:
 
 def group_scores(
     scores: pl.DataFrame, columns: Sequence[str], resampling: Resampling
-) -> dict[str, Group]:
+) -> dict[str, GroupResult]:
     """Return the result of each source, and with several sources also that of all prompts.
 
     The values of `all` are means over prompts, not over sources. A metric that a source can't have,
@@ -148,10 +155,10 @@ def group_scores(
     return found
 
 
-def _group(scores: pl.DataFrame, columns: Sequence[str], resampling: Resampling) -> Group:
+def _group(scores: pl.DataFrame, columns: Sequence[str], resampling: Resampling) -> GroupResult:
     estimates = resampling.estimate(to_matrix(scores, columns), [metric_bounds(c) for c in columns])
     samples = int(scores["samples"].sum())
-    return Group(
+    return GroupResult(
         prompts=scores.height,
         samples=samples,
         undecided=int(scores["undecided"].sum()),

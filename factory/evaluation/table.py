@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from factory.core.resources import data_path
-from factory.evaluation.estimators import Estimate
+from factory.evaluation.estimators import MeanEstimate
 from factory.evaluation.result import Comparison, Evaluation
-from factory.evaluation.scores import Group
+from factory.evaluation.scores import GroupResult
 
 MISSING = "–"
 Rows = Sequence[Sequence[str]]
@@ -109,7 +109,7 @@ def _metric_rows(found: Evaluation) -> tuple[list[str], Rows]:
     return ["source", "prompts", "k", "undecided", *columns], rows
 
 
-def _counts(found: Evaluation, name: str, group: Group) -> list[str]:
+def _counts(found: Evaluation, name: str, group: GroupResult) -> list[str]:
     k = found.k.get(name)
     return [f"{group.prompts:,}", MISSING if k is None else str(k), f"{group.undecided:,}"]
 
@@ -150,7 +150,7 @@ def _published_rows(found: Evaluation) -> tuple[list[str], Rows] | None:
     return ["model", *(f"{known[name]['title']} {metric}" for name, metric in pairs)], rows
 
 
-def _cell(metric: str, estimate: Estimate | None, sign: str = "") -> str:
+def _cell(metric: str, estimate: MeanEstimate | None, sign: str = "") -> str:
     """Format an estimate: shares in percent, tokens as a count; the interval in brackets."""
     if estimate is None or estimate.value is None:
         return MISSING

@@ -1,1 +1,1 @@
-"""What a run says: report, tables, explanations, comparisons."""
+"""Reports, tables, explanations and comparisons of runs."""

@@ -26,7 +26,7 @@ QUESTION = 160  # characters shown of a question
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """The differences between two runs. `changed` counts changed verdicts of common samples."""
 
     first: str
@@ -90,7 +90,7 @@ class Comparison:
         yield f"corpus rows only in the first: {only}"
 
 
-def compare(run_a: Path, run_b: Path) -> Comparison:
+def compare(run_a: Path, run_b: Path) -> RunComparison:
     """Compare what can be read of two runs. Raises RunError where one is no run directory."""
     first, second = take_snapshot(run_a), take_snapshot(run_b)
     same = _same_samples(first, second)
@@ -99,7 +99,7 @@ def compare(run_a: Path, run_b: Path) -> Comparison:
     changed = differing.group_by("other", "before", "after").agg(samples=pl.len())
     names = _names(first, second)
     rows_a, rows_b = _corpus_ids(first), _corpus_ids(second)
-    return Comparison(
+    return RunComparison(
         first=names[0],
         second=names[1],
         missing=[

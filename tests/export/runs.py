@@ -1,4 +1,4 @@
-"""Finished runs for the tests of what comes after: small corpora written by hand."""
+"""Small handwritten finished runs, for the tests of export and push."""
 
 from __future__ import annotations
 

@@ -91,9 +91,7 @@ def test_the_folder_loads_and_holds_every_row_once(
     assert ids == Counter(f"{number:016x}-0" for number in range(15))
 
 
-def test_openais_lines_hold_messages_and_nothing_else(
-    run: Path, tokenizer: str, tmp_path: Path
-) -> None:
+def test_openais_lines_contain_only_messages(run: Path, tokenizer: str, tmp_path: Path) -> None:
     export_run(run, "openai", tokenizer, tmp_path / "out", model="gpt-4.1-mini")
     lines = [json.loads(line) for line in (tmp_path / "out" / "train.jsonl").open()]
     assert lines == [{"messages": conversation(number)} for number in range(12)]
@@ -107,7 +105,7 @@ def config(run: Path, format: str, tokenizer: str, out: Path, **options: Any) ->
     return yaml.safe_load((out / "sft.yaml").read_text())
 
 
-def test_configs_carry_r1s_settings_and_the_context(
+def test_configs_contain_r1s_settings_and_the_context(
     run: Path, tokenizer: str, tmp_path: Path
 ) -> None:
     trl = config(run, "trl", tokenizer, tmp_path / "trl", max_length=500)
@@ -127,7 +125,7 @@ def test_configs_carry_r1s_settings_and_the_context(
         assert str(tmp_path / tool) not in text, "the export cannot be moved"
 
 
-def test_a_replaced_template_travels_with_the_export(
+def test_a_replaced_template_is_part_of_the_export(
     run: Path, tokenizer: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -198,9 +196,7 @@ def test_the_same_run_exports_to_the_same_bytes(run: Path, tokenizer: str, tmp_p
         )
 
 
-def test_an_earlier_export_is_replaced_and_anything_else_spared(
-    run: Path, tokenizer: str, tmp_path: Path
-) -> None:
+def test_only_an_earlier_export_is_overwritten(run: Path, tokenizer: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     export_run(run, "openai", tokenizer, out)
     export_run(run, "trl", tokenizer, out)
@@ -211,7 +207,7 @@ def test_an_earlier_export_is_replaced_and_anything_else_spared(
     assert (out / "sft.yaml").exists()
 
 
-def test_what_is_no_finished_run(run: Path, tokenizer: str, tmp_path: Path) -> None:
+def test_unfinished_runs_are_refused(run: Path, tokenizer: str, tmp_path: Path) -> None:
     for shard in (run / "corpus").iterdir():
         shard.unlink()
     with pytest.raises(RunError, match="every sample was dropped"):

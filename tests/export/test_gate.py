@@ -107,7 +107,7 @@ def test_the_shipped_markers_are_the_assistants_words_and_eos(tmp_path: Path) ->
 
 
 def test_finished_text_opens_the_think_section_once_and_bos_not_at_all(tmp_path: Path) -> None:
-    """The template's opening stands in the prompt, and the trainer's tokenizer adds no BOS here."""
+    """The template's opening is in the prompt, and the trainer's tokenizer adds no BOS here."""
     stripping = gate(tmp_path, t.STRIPS, "trl", "text")
     columns = stripping.layout.columns(conversation(3), stripping.target)
     assert columns["prompt"] == "<|begin|><|User|>What is 3 + 3?<|Assistant|><think>"
@@ -150,20 +150,20 @@ UNFIT = [
 
 
 @pytest.mark.parametrize("case", UNFIT)
-def test_a_target_that_does_not_fit(case: Unfit, tmp_path: Path) -> None:
+def test_an_unusable_target_is_refused(case: Unfit, tmp_path: Path) -> None:
     name = t.write_tokenizer(tmp_path, case.own, eos=case.eos, context=case.context)
     with pytest.raises(ModelError, match=case.message):
         load_target(name, template=case.ask_template, eos=case.ask_eos, max_length=case.ask_length)
 
 
-def test_a_tokenizer_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_tokenizer(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="this folder does not exist"):
         load_target(str(tmp_path / "none"))
     with pytest.raises(ModelError, match="cannot be loaded"):
         load_target(str(tmp_path))
 
 
-def test_a_finished_training_stands_for_its_model(tmp_path: Path) -> None:
+def test_a_finished_training_can_be_used_as_a_model(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     name = t.write_tokenizer(tmp_path / "model", t.CHATML)
     (tmp_path / "model" / "config.json").write_text("{}")
@@ -191,7 +191,7 @@ def bytewise(tmp_path_factory: pytest.TempPathFactory) -> Target:
 
 
 @given(texts=st.lists(st.text(max_size=60), max_size=8), limit=st.integers(1, 80))
-def test_lengths_are_exact_where_it_matters(texts: list[str], limit: int, bytewise: Target) -> None:
+def test_lengths_over_the_limit_are_exact(texts: list[str], limit: int, bytewise: Target) -> None:
     target = replace(bytewise, max_length=limit)
     for text, length in zip(texts, target.lengths(texts), strict=True):
         exact = len(target.encode(text))

@@ -1,4 +1,4 @@
-"""A GRPO recipe as a launch of verl: the files, and verl's own code reading them."""
+"""The export of a GRPO recipe for verl: the files, and verl's own code reading them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ QUESTION = "What is 3 + 4?"
 
 
 def recipe(folder: Path, **changes: Any) -> Grpo:
-    """Two questions, one of them without a verifier, for a model that is a tokenizer only."""
+    """A recipe with two questions, one of them without a verifier, and only a tokenizer."""
     maths, talk = folder / "maths.jsonl", folder / "talk.jsonl"
     maths.write_text(json.dumps({"question": QUESTION, "answer": "7"}) + "\n")
     talk.write_text(json.dumps({"question": "Write a line."}) + "\n")
@@ -95,7 +95,7 @@ PROMPTS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("prompting", "expected"), PROMPTS)
-def test_a_rendered_prompt_goes_through_as_it_is(
+def test_a_rendered_prompt_is_passed_on_unchanged(
     prompting: dict[str, Any], expected: str, tmp_path: Path
 ) -> None:
     out = export_grpo(recipe(tmp_path, prompting=prompting), tmp_path / "out")
@@ -112,7 +112,7 @@ SCORES: list[tuple[int, str, float]] = [
 ]
 
 
-def test_the_reward_file_scores_as_a_training_would(tmp_path: Path) -> None:
+def test_the_reward_file_gives_the_scores_of_a_training(tmp_path: Path) -> None:
     out = export_grpo(recipe(tmp_path), tmp_path / "out")
     compute_score = runpy.run_path(str(out / "compute_score.py"))["compute_score"]
     rows = rows_of(out)
@@ -125,7 +125,7 @@ def test_the_reward_file_scores_as_a_training_would(tmp_path: Path) -> None:
         assert result.keys() == {"score", "accuracy", "format", "undecided"}
 
 
-def test_stages_are_an_order_of_rows(tmp_path: Path) -> None:
+def test_stages_determine_the_order_of_rows(tmp_path: Path) -> None:
     out = export_grpo(
         recipe(tmp_path, unverified_from=16, beta=0, reference_every=None), tmp_path / "out"
     )
@@ -136,7 +136,7 @@ def test_stages_are_an_order_of_rows(tmp_path: Path) -> None:
     assert yaml.safe_load((out / "grpo.yaml").read_text())["data"]["shuffle"] is False
 
 
-def test_adapters_go_along_and_what_verl_lacks_is_refused(tmp_path: Path) -> None:
+def test_adapters_are_exported_and_what_verl_lacks_is_refused(tmp_path: Path) -> None:
     lora = {"rank": 8, "targets": ["q_proj"]}
     made = recipe(tmp_path, lora=lora, reference_every=None)
     export_grpo(made, tmp_path / "out")
@@ -149,7 +149,7 @@ def test_adapters_go_along_and_what_verl_lacks_is_refused(tmp_path: Path) -> Non
         export_grpo(recipe(tmp_path, scale_rewards="batch"), tmp_path / "other")
 
 
-def test_nothing_is_overwritten_and_nothing_half_made_is_left(tmp_path: Path) -> None:
+def test_nothing_is_overwritten_and_no_partial_output_is_left(tmp_path: Path) -> None:
     made = recipe(tmp_path)
     export_grpo(made, tmp_path / "out")
     with pytest.raises(RunError, match="is not empty"):
@@ -162,7 +162,7 @@ def test_nothing_is_overwritten_and_nothing_half_made_is_left(tmp_path: Path) ->
 @pytest.mark.real
 @pytest.mark.parametrize("template", ["chat", "r1_zero"])
 def test_verl_reads_the_launch(template: str, tmp_path: Path) -> None:
-    """Config by Hydra into verl's own dataclasses, its RLHF data set, its reward function."""
+    """Hydra loads the config; verl's RLHF data set and reward function work with it."""
     python = os.environ.get("VERL_PYTHON")
     if python is None:
         pytest.skip("VERL_PYTHON is not set")

@@ -33,7 +33,7 @@ optimizer: {{learning_rate: 1e-4, floor: 0.2, warmup: 0.05, weight_decay: 0.1, m
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
-    # The tokenizer's folder stands for the model's: a launch reads nothing else of it.
+    # The tokenizer's folder is used as the model's: an export reads nothing else of the model.
     model = Path(t.write_tokenizer(tmp_path / "model", t.CHATML))
     (model / "config.json").write_text('{"max_position_embeddings": 2048}')
     file = tmp_path / "sft.yaml"
@@ -113,7 +113,7 @@ def test_a_recipe_goes_to_a_trainer_with_its_settings(
 
 
 @pytest.mark.parametrize("trainer", SETTINGS)
-def test_steps_take_the_place_of_epochs(trainer: str, recipe: Path, tmp_path: Path) -> None:
+def test_steps_replace_epochs(trainer: str, recipe: Path, tmp_path: Path) -> None:
     loaded = load_training(recipe, ["steps=10", "optimizer.warmup=4"])
     assert isinstance(loaded, Sft)
     export_sft(loaded, trainer, tmp_path / "out")
@@ -139,7 +139,7 @@ def test_a_run_goes_to_a_trainer(recipe: Path, tmp_path: Path) -> None:
         (["RECIPE"], "training recipe with --launch"),
     ],
 )
-def test_what_does_not_fit_together_is_said(
+def test_conflicting_arguments_are_refused(
     arguments: list[str], complaint: str, recipe: Path, tmp_path: Path
 ) -> None:
     names = {"RUN": str(tmp_path / "run"), "RECIPE": str(recipe)}

@@ -38,7 +38,7 @@ OTHERS: list[tuple[str, str, str]] = [
 @pytest.mark.real
 @pytest.mark.parametrize(("format", "variable", "check"), OTHERS)
 @pytest.mark.parametrize("template", [None, "chatml"])
-def test_the_trainers_own_loader_reads_it(
+def test_the_trainers_own_loader_reads_the_export(
     format: str, variable: str, check: str, template: str | None, run: Path, tmp_path: Path
 ) -> None:
     python = os.environ.get(variable)
@@ -68,7 +68,7 @@ LAYOUTS: list[tuple[LayoutName, str, str | None]] = [
 
 @pytest.mark.real
 @pytest.mark.parametrize(("layout", "own", "template"), LAYOUTS)
-def test_trl_learns_the_assistants_words_and_nothing_else(
+def test_trl_trains_on_the_assistants_text_only(
     layout: LayoutName,
     own: str,
     template: str | None,
@@ -76,7 +76,7 @@ def test_trl_learns_the_assistants_words_and_nothing_else(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """SFTTrainer prepares the export by its own config; the labels are read, nothing is trained."""
+    """SFTTrainer prepares the export by its config; the labels are checked without training."""
     from datasets import load_dataset
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
     from trl import ModelConfig, ScriptArguments, SFTConfig, SFTTrainer, TrlParser

@@ -1,4 +1,4 @@
-"""Tokenizers small enough to see through: one token a byte, and a few special ones."""
+"""Small tokenizers: one token per byte, and a few special tokens."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STRIPS = (
     "{% else %}<|User|>{{ m.content }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<|Assistant|><think>\n{% endif %}"
 )
-"""In the manner of the stock DeepSeek-V3 and R1-Distill templates: only the response survives."""
+"""Like the stock DeepSeek-V3 and R1-Distill templates: only the response is kept."""
 
 STRIPS_EARLIER = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n"
@@ -29,7 +29,7 @@ STRIPS_EARLIER = (
     "{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-"""In the manner of Qwen3's: only the last turn keeps its reasoning."""
+"""Like Qwen3's template: only the last turn keeps its reasoning."""
 
 STRIPS_TAGS = CHATML.replace(
     "m.content }}", "m.content | replace('<think>', '') | replace('</think>', '') }}"
@@ -57,7 +57,7 @@ def write_tokenizer(
     bos: str | None = None,
     context: int | None = None,
 ) -> str:
-    """A tokenizer's folder; returns its path as a user would write it."""
+    """Write a tokenizer's folder; returns its path as a user would write it."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     backend = Tokenizer(models.BPE({char: place for place, char in enumerate(alphabet)}, []))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -178,7 +178,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_words_of_others_stay_words(text: str, tmp_path: Path) -> None:
+def test_foreign_text_is_escaped(text: str, tmp_path: Path) -> None:
     rows = [row(1, conversation(1), source=text, domain=text, model=text, also_in=[text])]
     recipe = RECIPE.replace("by-hand", json.dumps(text))
     card = card_of(write_run(tmp_path / "run", {"train-00000-of-00001.parquet": rows}, recipe))
@@ -193,7 +193,7 @@ def test_words_of_others_stay_words(text: str, tmp_path: Path) -> None:
 
 
 @given(st.text())
-def test_escaping_loses_no_word(text: str) -> None:
+def test_escaping_loses_no_text(text: str) -> None:
     shown = escape(text)
     assert "\n" not in shown
     assert "<" not in shown

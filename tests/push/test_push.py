@@ -49,7 +49,7 @@ def folder_bytes(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_what_is_pushed_is_what_the_dry_run_wrote(run: Path, hub: Hub, tmp_path: Path) -> None:
+def test_a_push_equals_its_dry_run(run: Path, hub: Hub, tmp_path: Path) -> None:
     (run / "report").mkdir()
     (run / "report" / "lengths.png").write_bytes(b"\x89PNG not a real one")
     push_run(run, REPO, dry_run=tmp_path / "dry", with_prompts=True)
@@ -100,7 +100,7 @@ def test_transient_errors_delay_a_push_and_duplicate_nothing(
     assert all(TOKEN not in note for note in notes)
 
 
-def test_a_wait_that_the_hub_asks_for_is_kept(
+def test_the_wait_requested_by_the_hub_is_observed(
     run: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
@@ -120,9 +120,7 @@ WAITS = [
 
 
 @pytest.mark.parametrize(("headers", "wait"), WAITS)
-def test_both_ways_in_which_the_hub_asks_for_a_wait(
-    headers: dict[str, str], wait: float | None
-) -> None:
+def test_both_headers_that_request_a_wait(headers: dict[str, str], wait: float | None) -> None:
     error = httpx.HTTPStatusError(
         "", request=httpx.Request("GET", "http://h"), response=httpx.Response(429, headers=headers)
     )
@@ -264,7 +262,7 @@ def test_an_unfinished_run_is_not_pushed(run: Path) -> None:
         push_run(run, REPO)
 
 
-def test_a_dry_run_spares_a_folder_that_is_something_else(run: Path, tmp_path: Path) -> None:
+def test_a_dry_run_does_not_overwrite_another_folder(run: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "notes.txt").write_text("keep me")

@@ -55,11 +55,11 @@ def test_runs_that_share_no_text_are_compared_by_prompt(first: Path, tmp_path: P
         patch.setattr(runs, "text_of", lambda prompt, index: before(prompt, 1))
         second = judged_run(tmp_path / "run")
     found = compare(first, second)
-    assert found.same_samples == 6  # the ones that are unclosed in both
+    assert found.same_samples == 6  # those that are unclosed in both
     assert {(row["first"], row["second"]) for row in found.prompts} == {(0.5, 0.0)}
 
 
-def test_a_damaged_run_is_compared_as_far_as_it_goes(first: Path, tmp_path: Path) -> None:
+def test_the_readable_part_of_a_damaged_run_is_compared(first: Path, tmp_path: Path) -> None:
     second = tmp_path / "run"
     shutil.copytree(first, second)
     (second / "samples" / "part-00000.parquet").write_bytes(b"junk")

@@ -1,4 +1,4 @@
-"""Model text becomes HTML that shows everything and runs nothing."""
+"""Model text becomes HTML that shows all of it and runs none of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OURS = {"math", "mark", "span", "div", "pre", "semantics"}
 
 
 class Seen(HTMLParser):
-    """The elements, the attributes and the words of a piece of HTML."""
+    """Collects the elements, attributes and text of HTML."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ def is_ours(tag: str) -> bool:
         ("\\begin{itemize} \\item \\end{itemize}", 0),
     ],
 )
-def test_formulas_are_found_where_they_are(text: str, formulas: int) -> None:
+def test_formulas_are_found(text: str, formulas: int) -> None:
     assert render(text).count("<math") == formulas
 
 
@@ -99,7 +99,7 @@ def test_a_block_has_no_empty_lines_around_it(text: str, around: tuple[str, str]
         r"\mathrm{<img src=x onerror=alert(1)>}",
     ],
 )
-def test_no_formula_brings_in_markup(latex: str) -> None:
+def test_no_formula_injects_markup(latex: str) -> None:
     html = mathml(latex)
     if html is not None:
         seen = Seen(html)
@@ -116,7 +116,7 @@ def test_malformed_latex_is_shown_as_written(latex: str) -> None:
     assert Seen(render(f"\\({latex}\\)")).words == f"\\({latex}\\)"
 
 
-def test_a_formula_too_long_to_be_one_is_text() -> None:
+def test_an_overlong_formula_is_shown_as_text() -> None:
     assert mathml("x+" * MAX_LATEX) is None
 
 
@@ -126,7 +126,7 @@ def test_operators_are_characters_not_entities() -> None:
     assert Seen(html).words == "a+b<c"
 
 
-def test_hostile_text_is_only_text() -> None:
+def test_hostile_text_is_escaped() -> None:
     seen = Seen(render(HOSTILE))
     assert all(is_ours(tag) for tag in seen.tags), seen.tags
     assert "onerror" not in seen.attributes

@@ -1,4 +1,4 @@
-"""The report: numbers that add up, figures from a plotting library, a page that needs nothing."""
+"""The report: numbers that add up, figures from a plotting library, a self-contained page."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return judged_run(tmp_path_factory.mktemp("report") / "run", n=5)
 
 
-def test_the_funnel_is_the_builds(run: Path) -> None:
+def test_the_funnel_equals_that_of_the_build(run: Path) -> None:
     built, counted = load_funnel(run), count_funnel(take_snapshot(run))
     assert counted.drawn == built.drawn
     assert counted.kept == built.kept
@@ -99,7 +99,7 @@ def test_every_figure_is_also_a_png(run: Path) -> None:
         assert (run / "report" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_without_the_plotting_package_numbers_stand_in_for_figures(
+def test_without_the_plotting_package_tables_replace_figures(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("factory.report.page.load_script", lambda: None)
@@ -110,7 +110,7 @@ def test_without_the_plotting_package_numbers_stand_in_for_figures(
     assert page.count("<details open") >= 5
 
 
-def test_a_run_of_nothing_has_a_report(tmp_path: Path) -> None:
+def test_an_empty_run_has_a_report(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     page = write_report(tmp_path / "run")
     assert "not written yet" in page.read_text()
@@ -128,7 +128,7 @@ def test_intervals_of_the_run_have_equally_many_samples(
 
 
 def test_nan_and_infinity_become_null(run: Path) -> None:
-    """JSON has no NaN: a page that held one would draw no figure."""
+    """JSON has no NaN: a page with one would draw no figure."""
     key = {"policy": "fixed", "source": "all", "quantity": "tokens_per_row"}
     row = {**key, "low": math.nan, "middle": math.nan, "high": math.inf}
     content = {"policy": "fixed", "per_prompt": 1, "rates": {"tokens_per_second": 9}, "all": [row]}

@@ -30,7 +30,7 @@ def run(whole: Path, tmp_path: Path) -> Path:
     return copy
 
 
-def test_a_whole_run_lacks_nothing(whole: Path) -> None:
+def test_an_intact_run_lacks_nothing(whole: Path) -> None:
     snapshot = take_snapshot(whole)
     assert snapshot.missing == []
     assert snapshot.state == "done"
@@ -95,7 +95,7 @@ def test_damage_is_named_and_the_rest_is_reported(
     assert "Not everything could be read" in page
 
 
-def test_verdicts_that_are_gone_are_made_from_the_metrics(run: Path) -> None:
+def test_missing_verdicts_are_recomputed_from_the_metrics(run: Path) -> None:
     before = take_snapshot(run).samples
     (run / "verdicts" / "part-00000.parquet").unlink()
     after = take_snapshot(run).samples

@@ -58,7 +58,7 @@ def write_policy(folder: Path, **changes: Any) -> Path:
 
 
 def _write_model(folder: Path) -> None:
-    """Random weights in the smallest shape that vLLM's attention on a CPU knows: heads of 32."""
+    """Write random weights of the smallest shape for vLLM's CPU attention: heads of 32."""
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
@@ -78,6 +78,6 @@ def _write_model(folder: Path) -> None:
 
 
 def log_of(run: Path) -> list[dict[str, Any]]:
-    """The logged steps."""
+    """Return the logged steps."""
     rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     return [row for row in rows if "loss" in row]

@@ -90,7 +90,7 @@ OFF = Stop(no_signal=None, format_below=None, runaway=None, empty=None, over=1)
 
 
 @given(st.lists(st.sampled_from([SILENT, DONE, UNREWARDED, BARE, CUT, {"length": 0.0}, {}])))
-def test_rules_that_are_off_say_nothing(steps: list[dict[str, Any]]) -> None:
+def test_disabled_rules_never_match(steps: list[dict[str, Any]]) -> None:
     assert not any(run([{}, *steps], rules=OFF))
 
 
@@ -113,7 +113,7 @@ def test_a_learning_policy_is_not_stopped(steps: list[StepStats]) -> None:
     assert not any(detector.update(step) for step in steps)
 
 
-def test_rarer_logging_counts_steps_all_the_same() -> None:
+def test_rarer_logging_counts_all_steps() -> None:
     detector = CollapseDetector(Stop(no_signal=50), 2.0, log_every=10)
     found = [detector.update(SOUND._replace(step=step, **SILENT)) for step in range(10, 70, 10)]
     assert [bool(one) for one in found] == [False] * 4 + [True] * 2

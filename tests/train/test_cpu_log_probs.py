@@ -38,7 +38,7 @@ def trainer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def batch(advantages: list[float]) -> dict[str, Any]:
-    """Completions of two questions, one of them cut out of the loss, in no order, padded."""
+    """Return padded completions of two questions in random order, one of them empty."""
     draw = torch.Generator().manual_seed(5)
     prompts = [torch.randint(3, 200, (length,), generator=draw) for length in PROMPTS]
     lengths = [8, 1, 3, 0, 5, 8, 2, 7]

@@ -1,4 +1,4 @@
-"""A training's figures show what its log holds, and nothing else."""
+"""A training's figures show exactly the metrics in its log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def line(step: int, **more: Any) -> dict[str, Any]:
     return {**found, "completions/mean_length": 40.0 + step, **more}
 
 
-def test_a_figure_for_what_was_logged() -> None:
+def test_each_logged_metric_has_a_figure() -> None:
     figures = build_curves([line(1), line(2, kl=0.01), line(3, kl=None)])
     assert [figure.name for figure in figures] == ["reward", "length", "kl"]
     reward, _, kl = figures

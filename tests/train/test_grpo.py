@@ -50,7 +50,7 @@ def wait_for(file: Path, process: subprocess.Popen[bytes]) -> None:
 
 @pytest.mark.real
 def test_a_killed_training_resumes_to_the_same_result(tmp_path: Path) -> None:
-    """Steps, optimizer, random state and, once it was replaced, the reference model."""
+    """It restores steps, optimizer, random state and a replaced reference model."""
     recipe = write_policy(
         tmp_path,
         steps=6,
@@ -124,7 +124,7 @@ def test_vllm_inside_the_process_follows_the_policy(tmp_path: Path) -> None:
         optimizer={"learning_rate": 0.05},
     )
     run = tmp_path / "run"
-    # An engine lives as long as its process.
+    # A separate process, since an engine is only released at the end of its process.
     process = start(recipe, run)
     assert process.wait() == 0
     rows = log_of(run)
@@ -169,7 +169,7 @@ def test_problems_are_reported_before_a_model_is_loaded(
 @pytest.mark.parametrize(
     ("cot", "marks"), [(None, {None}), ({"rule": "never"}, {False}), ({"rule": "always"}, {True})]
 )
-def test_questions_bear_the_recipes_own_marks(
+def test_questions_get_the_marks_of_the_recipe(
     cot: dict[str, str] | None, marks: set[bool | None], tmp_path: Path
 ) -> None:
     recipe = load_training(write_policy(tmp_path, prompting={"template": "chat", "cot": cot}))

@@ -1,4 +1,4 @@
-"""What a GRPO recipe may say, and what it is held to."""
+"""GRPO recipes: refused combinations, identity, TRL's arguments and R1's numbers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_impossible_combinations_are_refused(changes: dict[str, Any], message: s
 
 SAME: list[dict[str, Any]] = [
     {"log_samples": 9},
-    {"rollouts": {"kind": "none", "max_tokens": 16}},  # R1-Zero's outputs grew on the way
+    {"rollouts": {"kind": "none", "max_tokens": 16}},  # R1-Zero's limit was raised during training
     {"max_length": 400},
     {"stop": {"no_signal": 3}},
     {"micro_batch": 4},
@@ -64,16 +64,16 @@ OTHER: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("changes", SAME)
-def test_what_leaves_a_training_the_same(changes: dict[str, Any]) -> None:
+def test_settings_that_keep_the_identity(changes: dict[str, Any]) -> None:
     assert parsed(**changes).identity() == parsed().identity()
 
 
 @pytest.mark.parametrize("changes", OTHER)
-def test_what_makes_it_another(changes: dict[str, Any]) -> None:
+def test_settings_that_change_the_identity(changes: dict[str, Any]) -> None:
     assert parsed(**changes).identity() != parsed().identity()
 
 
-def test_r1s_published_numbers_stand_in_its_recipes() -> None:
+def test_r1s_recipes_have_the_published_numbers() -> None:
     """FACTS: arXiv 2501.12948v2, supplement."""
     zero, reasoning, everything = (
         load_training(recipe_path(f"r1/{name}.yaml"))

@@ -1,4 +1,4 @@
-"""Pairs from a run's samples, compared by a judge on a real socket."""
+"""Preference pairs from a run's samples, compared by a judge behind a real socket."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ REPLIES: list[tuple[str, tuple[int, int] | None]] = [
 
 
 @pytest.mark.parametrize(("reply", "expected"), REPLIES)
-def test_a_reply_counts_only_in_the_form_asked_for(
+def test_only_replies_in_the_requested_format_count(
     reply: str, expected: tuple[int, int] | None
 ) -> None:
     assert read_grades(reply) == expected
@@ -44,7 +44,7 @@ DECIDED: list[tuple[list[Any], str]] = [
     ([(5, 8)] * 4, "kept"),
     ([(6, 5)] * 4, "close"),  # the margin must be exceeded
     ([(6, 5), (6, 5), (6, 5), (7, 5)], "kept"),
-    ([(8, 5), (5, 8), (8, 5), (5, 8)], "close"),  # a judge that likes what stands first
+    ([(8, 5), (5, 8), (8, 5), (5, 8)], "close"),  # a judge that prefers the first response
     ([(8, 5), (8, 5), (8, 5), None], "unread"),
 ]
 
@@ -58,7 +58,7 @@ def test_the_outcome_of_a_pair(grades: list[Any], expected: str) -> None:
     st.lists(st.tuples(st.sampled_from("abc"), st.text("xy", max_size=3), st.integers(1, 9))),
     st.integers(1, 4),
 )
-def test_pairs_are_of_one_prompt_unlike_in_text_and_alike_in_length(
+def test_pairs_share_a_prompt_and_have_different_texts_of_similar_length(
     rows: list[tuple[str, str, int]], per_prompt: int
 ) -> None:
     samples = pl.DataFrame(
@@ -89,7 +89,7 @@ def test_pairs_are_of_one_prompt_unlike_in_text_and_alike_in_length(
 
 
 def prefers_the_plain(body: dict[str, Any]) -> str:
-    """Grades down the response with markup in it, wherever it stands."""
+    """Give the response with markup the lower grade, in either order."""
     first = re.search("<first>(.*)</first>", body["messages"][1]["content"], re.DOTALL)
     assert first is not None
     grades = [3, 8] if "hacked" in first[1] else [8, 3]
@@ -116,7 +116,7 @@ def judged(run: Path, out: Path, server: FakeServer, pairing: Pairing = WIDE) ->
         return make_pairs(run, client, out, pairing)
 
 
-def test_pairs_that_a_judge_is_sure_of(run: Path, tmp_path: Path) -> None:
+def test_pairs_with_a_clear_preference_are_kept(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "pairs.jsonl"
     with FakeServer(answer=prefers_the_plain) as server:
         assert judged(run, out, server) == {"kept": 6}
@@ -134,7 +134,7 @@ def test_pairs_that_a_judge_is_sure_of(run: Path, tmp_path: Path) -> None:
         assert row["prompt"][-1]["role"] == "user"
 
 
-def test_what_was_compared_is_not_asked_again(run: Path, tmp_path: Path) -> None:
+def test_comparisons_are_not_repeated(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "pairs.jsonl"
     with FakeServer(answer=prefers_the_plain) as server:
         judged(run, out, server)
@@ -148,7 +148,7 @@ def test_what_was_compared_is_not_asked_again(run: Path, tmp_path: Path) -> None
     assert out.read_bytes() == written
 
 
-def test_a_judge_that_only_likes_what_stands_first_keeps_nothing(run: Path, tmp_path: Path) -> None:
+def test_a_judge_with_position_bias_keeps_no_pair(run: Path, tmp_path: Path) -> None:
     with FakeServer(answer=prefers_the_first) as server:
         assert judged(run, tmp_path / "pairs.jsonl", server) == {"close": 6}
 
@@ -159,6 +159,6 @@ def test_replies_that_cannot_be_read_are_counted(run: Path, tmp_path: Path) -> N
     assert (tmp_path / "pairs.jsonl").read_text() == ""
 
 
-def test_a_run_without_pairs_says_what_it_lacks(run: Path, tmp_path: Path) -> None:
+def test_a_run_without_pairs_is_an_error_with_a_reason(run: Path, tmp_path: Path) -> None:
     with FakeServer() as server, pytest.raises(RunError, match="two samples of one prompt"):
         judged(run, tmp_path / "pairs.jsonl", server, Pairing(length_ratio=1))

@@ -1,4 +1,4 @@
-"""Reward models: what they read, that they learn it, and that rewards ask them for the same."""
+"""Reward models: their training rows, what they learn, and their use as a reward."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_rows_are_rendered_as_rewards_are_asked(tokenizer: Any, tmp_path: Path) 
     assert "<think>" in tokenizer.decode(rows.train[0]["rejected_ids"])
 
 
-def test_a_question_is_held_out_whole(tokenizer: Any, tmp_path: Path) -> None:
+def test_a_question_is_held_out_with_all_its_answers(tokenizer: Any, tmp_path: Path) -> None:
     rows = labelled(40)
     recipe = write_recipe(tmp_path, rows, shape="pointwise")
     found = tokenize(recipe, tokenizer)

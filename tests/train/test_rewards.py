@@ -1,4 +1,4 @@
-"""Rewards are tables: a completion, and what each part gives it."""
+"""Tables of completions and the reward that each part gives them."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ TABLE: list[tuple[Reward, str, Prompt, float | None]] = [
     (Accuracy(think="optional"), NO_THINK, SUM, 1.0),
     (Accuracy(), UNCLOSED, SUM, 0.0),
     (Accuracy(), TAGGED, SUM, 1.0),
-    (Accuracy(), RIGHT, TALK, None),  # nothing verifies it: no reward, and not wrong
-    (Accuracy(), RIGHT, BROKEN, None),  # a bad reference decides nothing
+    (Accuracy(), RIGHT, TALK, None),  # without a verifier: no reward, and not wrong
+    (Accuracy(), RIGHT, BROKEN, None),  # a bad reference leaves it undecided
     (Format(), RIGHT, SUM, 1.0),
     (Format(), WRONG, TALK, 1.0),
     (Format(), NO_THINK, SUM, 0.0),
@@ -68,7 +68,7 @@ TABLE: list[tuple[Reward, str, Prompt, float | None]] = [
 
 
 @pytest.mark.parametrize(("reward", "text", "prompt", "expected"), TABLE)
-def test_what_a_part_gives(
+def test_the_reward_of_a_part(
     reward: Reward, text: str, prompt: Prompt, expected: float | None
 ) -> None:
     assert score(reward, text, prompt) == expected
@@ -83,12 +83,12 @@ def test_mixing_languages_costs_its_share_and_no_more() -> None:
 @pytest.mark.parametrize(
     ("tokens", "expected"), [(1, 0), (80, 0), (90, -0.5), (100, -1), (999, -1)]
 )
-def test_overlong_completions_are_punished_softly(tokens: int, expected: float) -> None:
+def test_overlong_completions_get_a_gradual_penalty(tokens: int, expected: float) -> None:
     assert score(Overlong(max_tokens=100, buffer=20), RIGHT, n_tokens=tokens) == expected
 
 
 def parts_of(**rewards: Any) -> dict[str, Reward]:
-    """A recipe's parts, as its YAML would give them."""
+    """Return a recipe's parts, parsed as from YAML."""
     source = {"kind": "gym", "task": "chain_sum", "size": 3}
     data = {"kind": "grpo", "name": "t", "model": "demo", "sources": [source], "rewards": rewards}
     return dict(Grpo.parse(Document(data)).rewards)
@@ -100,7 +100,7 @@ FILTERED: list[tuple[dict[str, Any], str, float]] = [
     ({"filter": {"readability": {"max_line": 9}}}, RIGHT, 0.0),
     ({"filter": {"length": None}, "metric": "length_answer", "one_at": 22}, RIGHT, 0.5),
     ({"filter": {"length": {}}, "metric": "length_answer", "zero_at": 22, "one_at": 0}, RIGHT, 0.5),
-    ({"filter": {"length": {}}, "metric": "length_answer"}, RIGHT, 1.0),  # no more than 1
+    ({"filter": {"length": {}}, "metric": "length_answer"}, RIGHT, 1.0),  # capped at 1
     ({"filter": {"repetition": {}}}, "<think>\n" + "and so on " * 900 + "\n</think>\n\nx", 0.0),
 ]
 
@@ -160,7 +160,7 @@ def own(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_function_of_ones_own(own: Path) -> None:
+def test_a_custom_reward_function(own: Path) -> None:
     part = parts_of(mine={"class": f"{own}:halves", "weight": 2})["mine"]
     assert isinstance(part, OwnScore)
     assert (part.weight, score(part, RIGHT), score(part, NO_THINK)) == (2, 0.5, None)
@@ -185,7 +185,7 @@ def test_parts_apply_to_the_prompts_they_are_for() -> None:
     assert scores.parts == {"accuracy": [1.0, None, 0.0], "tidy": [None, 1.0, None]}
 
 
-def test_what_nothing_could_decide_earns_nothing_at_all() -> None:
+def test_undecided_completions_get_no_reward() -> None:
     scoring = Scoring(parts_of(accuracy={}, format={}), [SUM, BROKEN])
     scores = scoring.score([BROKEN.id, SUM.id], [RIGHT, RIGHT], [9, 9], [False, False])
     assert scores.parts == {"accuracy": [None, 1.0], "format": [None, 1.0]}
@@ -238,7 +238,7 @@ def test_no_text_makes_a_reward_raise(texts: list[str]) -> None:
     assert all(len(values) == n for values in scores.parts.values())
 
 
-def test_one_pass_a_batch_serves_every_part() -> None:
+def test_one_pass_per_batch_serves_every_part() -> None:
     rewarder = Rewarder(Scoring(parts_of(accuracy={}, format={}), [SUM]), max_tokens=3)
     logged: dict[str, float] = {}
     batch = {

@@ -1,4 +1,4 @@
-"""Fine-tuning for real, a model of a few thousand weights: killed, stopped, resumed, refused."""
+"""Real fine-tuning of a model with a few thousand weights: killed, stopped, resumed, refused."""
 
 from __future__ import annotations
 
@@ -87,7 +87,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def test_killed_they_go_on_with_the_same_losses(base: Path, corpus: Path, tmp_path: Path) -> None:
+def test_killed_trainings_resume_with_the_same_losses(
+    base: Path, corpus: Path, tmp_path: Path
+) -> None:
     files = []
     for variant, changes in VARIANTS.items():
         files.append(tmp_path / f"{variant}.yaml")
@@ -192,7 +194,7 @@ def test_adapters_are_merged_and_layers_are_cut(corpus: Path, tmp_path: Path) ->
 
 
 def test_the_loss_is_trl_s(base: Path, corpus: Path, tmp_path: Path) -> None:
-    """Where there is no GPU the loss is computed here; it is TRL's own to the last digits."""
+    """The loss computed here without a GPU equals TRL's up to rounding."""
     import torch
     from transformers import AutoModelForCausalLM
     from trl.trainer.utils import add_fused_lm_head
@@ -208,7 +210,7 @@ def test_the_loss_is_trl_s(base: Path, corpus: Path, tmp_path: Path) -> None:
     assert ours.item() == pytest.approx(model(**inputs, fused_lm_head=True).loss.item(), rel=1e-5)
 
 
-def test_packed_rows_do_not_see_each_other(base: Path) -> None:
+def test_packed_rows_do_not_attend_to_each_other(base: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM
     from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
@@ -237,7 +239,7 @@ def test_adapters_are_not_trained_on_sharded_weights(
         train(recipe(base, corpus, lora=True), tmp_path / "run", QUIET)
 
 
-def test_a_loss_that_is_no_number_stops_it(base: Path, corpus: Path, tmp_path: Path) -> None:
+def test_a_nan_loss_stops_the_training(base: Path, corpus: Path, tmp_path: Path) -> None:
     exploding = {"learning_rate": 1e30, "max_grad_norm": 1e30, "schedule": "constant"}
     with pytest.raises(TrainError, match=r"step \d: .* is nan; .*learning_rate") as caught:
         train(recipe(base, corpus, optimizer=exploding), tmp_path / "run", QUIET)

@@ -65,7 +65,7 @@ def test_the_demo_model_s_mask_token_by_token() -> None:
 @pytest.mark.parametrize("prefill", ["", "<think>\n"])
 @pytest.mark.parametrize("system", [None, "Be brief."])
 def test_training_reads_what_sampling_gives(system: str | None, prefill: str) -> None:
-    """The prompt's tokens are those the engine is given, a prefilled think section included."""
+    """The prompt's tokens are those that the engine gets, with a prefilled think section."""
     target = load_target("demo")
     prompting = Prompting(template="chat", system=system, instruction="boxed", prefill=prefill)
     prompt = Prompt(source="s", domain="math", messages=tuple(messages("2 + 2 = ?")))
@@ -91,7 +91,7 @@ def test_no_template_strips_reasoning(tmp_path: Path, template: str) -> None:
     )
 
 
-def test_of_a_conversation_the_last_turn_is_learnt(tmp_path: Path) -> None:
+def test_only_the_last_turn_of_a_conversation_is_under_the_loss(tmp_path: Path) -> None:
     target = target_of(tmp_path)
     (tokens,) = tokenize([messages("Hello", "Hi", "2 + 2 = ?", TURN)], target)
     assert target.tokenizer.decode(tokens.ids[tokens.n_prompt :]) == TURN + "<|im_end|>"

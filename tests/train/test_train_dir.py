@@ -53,7 +53,7 @@ def finished(path: Path, done: Sft) -> Path:
 
 
 @pytest.mark.parametrize("torn", ["", '{"global_step": 1', "null", '{"global_step": 8}', "{}"])
-def test_it_goes_on_from_the_newest_whole_checkpoint(tmp_path: Path, torn: str) -> None:
+def test_it_resumes_from_the_newest_complete_checkpoint(tmp_path: Path, torn: str) -> None:
     with TrainDir(tmp_path / "run") as run:
         assert run.newest_checkpoint() is None
         checkpoint(run, 4)
@@ -66,7 +66,7 @@ def test_it_goes_on_from_the_newest_whole_checkpoint(tmp_path: Path, torn: str) 
         assert not unwritten.exists()
 
 
-def test_what_was_logged_after_the_checkpoint_is_forgotten(tmp_path: Path) -> None:
+def test_log_lines_after_the_checkpoint_are_deleted(tmp_path: Path) -> None:
     with TrainDir(tmp_path / "run") as run:
         for step in range(1, 6):
             run.log(step, loss=1 / step)
@@ -115,7 +115,7 @@ def test_a_recipe_may_change_before_anything_is_trained(tmp_path: Path, corpus: 
 @pytest.mark.parametrize(
     "keys", [{"steps": 11}, {"micro_batch": 2}, {"checkpoint": {"every": 1}}, {"log_every": 2}]
 )
-def test_the_same_training_goes_on(tmp_path: Path, corpus: Path, keys: dict[str, object]) -> None:
+def test_the_same_training_continues(tmp_path: Path, corpus: Path, keys: dict[str, object]) -> None:
     with TrainDir(tmp_path / "run") as run:
         run.begin(recipe(corpus))
         checkpoint(run, 1)
@@ -150,7 +150,7 @@ def test_retained_checkpoints_let_it_go_on(tmp_path: Path, corpus: Path) -> None
         assert run.newest_checkpoint() == path / "checkpoints" / "checkpoint-10"
 
 
-def test_a_result_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_result_appears_complete_or_not_at_all(tmp_path: Path) -> None:
     with TrainDir(tmp_path / "run") as run:
         write_model(run)
         with pytest.raises(StorageError), run.result() as folder:
@@ -158,7 +158,7 @@ def test_a_result_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         assert [file.name for file in run.model.iterdir()] == ["config.json"]
 
 
-def test_a_directory_stands_for_its_model_once_done(tmp_path: Path, corpus: Path) -> None:
+def test_a_finished_directory_can_be_used_as_a_model(tmp_path: Path, corpus: Path) -> None:
     done = recipe(corpus)
     path = finished(tmp_path / "run", done)
     assert model_path(str(path)) == str(path / "model")
@@ -168,7 +168,9 @@ def test_a_directory_stands_for_its_model_once_done(tmp_path: Path, corpus: Path
         model_path(str(tmp_path / "other"))
 
 
-def test_a_trained_model_counts_by_its_weights(tmp_path: Path, corpus: Path) -> None:
+def test_the_fingerprint_of_a_trained_model_depends_on_its_weights(
+    tmp_path: Path, corpus: Path
+) -> None:
     first = finished(tmp_path / "first", recipe(corpus))
     other = finished(tmp_path / "other", recipe(corpus, seed=3))
     before = recipe(corpus, model=str(first)).fingerprint()

@@ -70,7 +70,7 @@ def test_paths_start_at_the_file_that_names_them(tmp_path: Path) -> None:
         "evaluate_every=9",
     ],
 )
-def test_how_it_is_carried_out_does_not_change_the_model(tmp_path: Path, assignment: str) -> None:
+def test_execution_settings_do_not_change_the_fingerprint(tmp_path: Path, assignment: str) -> None:
     assert sft(tmp_path, BASE, assignment).fingerprint() == sft(tmp_path).fingerprint()
 
 
@@ -92,11 +92,11 @@ def test_how_it_is_carried_out_does_not_change_the_model(tmp_path: Path, assignm
         "args.optim=sgd",
     ],
 )
-def test_what_changes_the_model_changes_the_fingerprint(tmp_path: Path, assignment: str) -> None:
+def test_settings_of_the_model_change_the_fingerprint(tmp_path: Path, assignment: str) -> None:
     assert sft(tmp_path, BASE, assignment).fingerprint() != sft(tmp_path).fingerprint()
 
 
-def test_data_counts_by_content_not_by_place(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_the_datas_content_not_its_path(tmp_path: Path) -> None:
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     (corpus / "train.parquet").write_bytes(b"rows")

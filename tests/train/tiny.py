@@ -15,7 +15,7 @@ Row = tuple[str, str]
 
 
 def sums(count: int) -> list[Row]:
-    """Questions and the assistant's turns."""
+    """Return questions with the assistant's turns."""
     return [
         (f"{a} + {b} = ?", f"<think>\nI add {b} to {a}.\n</think>\n\n\\boxed{{{a + b}}}")
         for a, b in ((n % 10, n // 10) for n in range(count))
@@ -29,7 +29,7 @@ def conversation(question: str, turn: str) -> list[dict[str, str]]:
 def write_corpus(
     folder: Path, rows: Sequence[Row], *, validation: int = 0, shards: int = 1
 ) -> Path:
-    """A folder of Parquet with `messages`; the first `validation` rows are held out."""
+    """Write a folder of Parquet with `messages`; the first `validation` rows are held out."""
     folder.mkdir(parents=True, exist_ok=True)
     kept = rows[validation:]
     parts = {f"train-{number:05}": kept[number::shards] for number in range(shards)}
@@ -44,7 +44,7 @@ def write_corpus(
 
 
 def write_model(folder: Path, *, layers: int = 2, template: str | None = CHATML) -> Path:
-    """A randomly initialised llama of a few thousand weights, with a tokenizer of bytes."""
+    """Write a randomly initialized llama of a few thousand weights, with a byte tokenizer."""
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
@@ -66,6 +66,6 @@ def write_model(folder: Path, *, layers: int = 2, template: str | None = CHATML)
 
 
 def losses(run: Path) -> dict[int, float]:
-    """The training loss of every logged step."""
+    """Return the training loss of every logged step."""
     rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     return {row["step"]: row["loss"] for row in rows if "loss" in row}

@@ -1,4 +1,4 @@
-"""The app's answers, asked for as a browser asks."""
+"""The app's responses to requests as a browser sends them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ PAGES = [
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_pages_open_and_let_no_markup_through(client: TestClient, path: str) -> None:
+def test_pages_open_and_escape_all_markup(client: TestClient, path: str) -> None:
     answer = client.get(path)
     assert answer.status_code == 200
     text = answer.json()["html"] if path == "/live" else answer.text
@@ -151,7 +151,7 @@ class TestReview:
         self.act(client, sample, "decide", choice="accept", base=insisted["version"])
         assert overlay(run)["flags"].to_list() == [["correctness: wrong"]]
 
-    def test_an_edit_that_holds_is_saved(self, client: TestClient, run: Path) -> None:
+    def test_a_sound_edit_is_saved(self, client: TestClient, run: Path) -> None:
         sample = a_sample(run)
         prompt = next(p for p in prompts() if sample.startswith(p.id))
         assert prompt.verifier is not None
@@ -174,18 +174,18 @@ class TestReview:
         [
             ("decide", {"choice": "maybe", "base": 0}),
             ("decide", {"choice": "reject", "base": 0}),  # without a reason
-            ("decide", {"choice": "accept"}),  # of which text?
+            ("decide", {"choice": "accept"}),  # without the text's version
             ("edit", {"thinking": 3, "response": "x", "base": 0}),
             ("edit", {"thinking": "x", "base": 0}),
         ],
     )
-    def test_half_an_action_is_refused(
+    def test_an_incomplete_action_is_refused(
         self, client: TestClient, run: Path, verb: str, body: dict[str, Any]
     ) -> None:
         assert self.act(client, a_sample(run), verb, **body).status_code == 422
         assert overlay(run).is_empty()
 
-    def test_a_hostile_edit_is_only_text(self, client: TestClient, run: Path) -> None:
+    def test_a_hostile_edit_is_escaped(self, client: TestClient, run: Path) -> None:
         sample = a_sample(run)
         self.act(client, sample, "edit", thinking=HOSTILE, response=HOSTILE, base=0, insist=True)
         page = client.get(f"/review/{sample}").text
@@ -212,7 +212,7 @@ def test_a_running_run_shows_its_newest_samples_judged(tmp_path: Path) -> None:
 
 
 class TestGuard:
-    """Who gets an answer."""
+    """Access control."""
 
     @pytest.mark.parametrize(
         ("host", "status"),
@@ -233,7 +233,7 @@ class TestGuard:
             assert client.get("/samples", headers={"host": host}).status_code == status
 
     @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
-    def test_a_form_of_another_site_changes_nothing(
+    def test_a_form_of_another_site_is_rejected(
         self, client: TestClient, run: Path, kind: str
     ) -> None:
         body = json.dumps({"name": "eve"})
@@ -244,10 +244,10 @@ class TestGuard:
         ("site", "status"),
         [("same-origin", 200), ("none", 200), ("same-site", 403), ("cross-site", 403)],
     )
-    def test_a_page_of_another_site_changes_nothing(
+    def test_a_page_of_another_site_is_rejected(
         self, client: TestClient, site: str, status: int
     ) -> None:
-        """Also one that another program serves from this machine: that is the same site."""
+        """`same-site` includes pages that another program serves from this machine."""
         answer = client.post(
             "/api/reviewer", json={"name": "eve"}, headers={"sec-fetch-site": site}
         )
@@ -259,7 +259,7 @@ class TestGuard:
             assert client.get("/samples", params={"token": token}).url.query == b""
             assert client.get("/samples").status_code == 200
 
-    def test_an_empty_token_is_none(self, run: Path) -> None:
+    def test_an_empty_token_counts_as_no_token(self, run: Path) -> None:
         with TestClient(create_app(run, ""), base_url="http://box.example") as client:
             assert client.get("/").status_code == 403
         with pytest.raises(RecipeError, match="--token"):
@@ -280,7 +280,7 @@ class TestGuard:
             assert "samesite=strict" in cookie
             assert client.get("/").status_code == 200
 
-    def test_the_token_leads_to_no_other_site(self, run: Path) -> None:
+    def test_the_token_redirect_stays_on_this_site(self, run: Path) -> None:
         with TestClient(create_app(run, "s3cret"), base_url="http://box.example") as client:
             entered = client.get(
                 "http://box.example//evil.example/?token=s3cret", follow_redirects=False

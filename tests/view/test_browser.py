@@ -22,7 +22,7 @@ from tests.e2e.test_main_job import FACTORY, recipe
 from tests.report.runs import judged_run
 
 playwright = pytest.importorskip("playwright.sync_api")
-playwright.expect.set_options(timeout=60_000)  # a busy machine is not a broken page
+playwright.expect.set_options(timeout=60_000)  # a busy machine must not fail the tests
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -52,7 +52,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def opened(browser: Any, **options: Any) -> Iterator[Any]:
-    """A page that must say nothing on its console, throw nothing and load nothing elsewhere."""
+    """Open a page that must log nothing to its console, throw no error and load nothing else."""
     context = browser.new_context(**options)
     page = context.new_page()
     complaints: list[str] = []
@@ -105,7 +105,9 @@ def test_the_report_draws_its_figures_and_runs_nothing_else(browser: Any, run: P
         assert page.title() == "by-hand · report"
 
 
-def test_policy_stops_what_escaping_might_miss(browser: Any, run: Path, tmp_path: Path) -> None:
+def test_the_content_security_policy_stops_injected_scripts(
+    browser: Any, run: Path, tmp_path: Path
+) -> None:
     page_text = write_report(run).read_text(encoding="utf-8")
     injected = tmp_path / "injected.html"
     injected.write_text(
@@ -124,7 +126,7 @@ def test_policy_stops_what_escaping_might_miss(browser: Any, run: Path, tmp_path
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_report_fits_a_phone_and_the_dark(browser: Any, run: Path, scheme: str) -> None:
+def test_the_report_fits_a_phone_and_has_a_dark_theme(browser: Any, run: Path, scheme: str) -> None:
     with opened(browser, viewport={"width": 375, "height": 800}, color_scheme=scheme) as page:
         page.goto(write_report(run).as_uri())
         charts(page)
@@ -139,7 +141,7 @@ def test_the_report_fits_a_phone_and_the_dark(browser: Any, run: Path, scheme: s
         assert (ground < 150 and ink > 550) if scheme == "dark" else (ground > 700 and ink < 150)
 
 
-def test_the_report_is_walked_by_keyboard(browser: Any, run: Path) -> None:
+def test_the_report_can_be_used_by_keyboard(browser: Any, run: Path) -> None:
     with opened(browser) as page:
         page.goto(write_report(run).as_uri())
         charts(page)
@@ -223,7 +225,7 @@ def test_a_review_survives_a_reload_and_a_killed_server(
         assert "ann rejects (unreadable)" in page.inner_text("#decisions")
 
 
-def test_what_a_reviewer_wrote_is_not_lost(browser: Any, run: Path, tmp_path: Path) -> None:
+def test_an_unsaved_edit_is_not_lost(browser: Any, run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     page = browser.new_page()
@@ -252,7 +254,7 @@ def test_what_a_reviewer_wrote_is_not_lost(browser: Any, run: Path, tmp_path: Pa
 
 
 def test_a_build_is_watched_from_start_to_end(browser: Any, tmp_path: Path) -> None:
-    """The real engine in the process that serves the page."""
+    """The process that serves the page runs the real engine."""
     run = tmp_path / "run"
     command = [*FACTORY, "build", str(recipe(tmp_path, size=60)), "--run", str(run), "--watch"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -260,9 +262,8 @@ def test_a_build_is_watched_from_start_to_end(browser: Any, tmp_path: Path) -> N
         address = re.search(r"http://[0-9.:]+", process.stderr.readline())
         assert address is not None
         with opened(browser) as page:
-            for _ in range(
-                300
-            ):  # the address is printed a moment before the server accepts connections
+            # The address is printed a moment before the server accepts connections.
+            for _ in range(300):
                 with suppress(playwright.Error):
                     page.goto(address[0])
                     break

@@ -1,4 +1,4 @@
-"""Every colour that text has can be read on every ground it stands on, by day and by night."""
+"""Every text colour is readable on every background, in the light and in the dark theme."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INKS = ("text", "quiet", "link", "kept", "rejected", "undecided")
 
 
 def contrast(one: str, other: str) -> float:
-    """As WCAG 2 defines it."""
+    """Return the contrast ratio as WCAG 2 defines it."""
     light, dark = sorted((luminance(one), luminance(other)), reverse=True)
     return (light + 0.05) / (dark + 0.05)
 

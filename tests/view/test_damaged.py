@@ -28,7 +28,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def journal(run: Path) -> None:
-    """Samples that were written and not sealed, the last one torn by a kill."""
+    """Write samples that are not sealed, the last one truncated by a kill."""
     lines = [json.dumps(asdict(sample(prompts()[0], index))) for index in (10, 11, 12)]
     text = "\n".join(lines)[:-30]
     (run / "samples" / "journal-00002.jsonl").write_text(text, encoding="utf-8")
@@ -57,7 +57,7 @@ def older_samples(run: Path) -> None:
 
 
 def older_metrics(run: Path) -> None:
-    """Measured by another version, under another key."""
+    """Make the metrics those of another version, under another key."""
     for folder in (run / "metrics").iterdir():
         folder.rename(folder.with_name(f"{folder.name}0"))
 
@@ -77,7 +77,7 @@ def corrupt(name: str) -> Callable[[Path], None]:
 
 
 STATES: list[tuple[Callable[[Path], None], str | None]] = [
-    (being_written, None),  # nothing is amiss
+    (being_written, None),  # nothing is missing
     (half_sealed, "journal-00002.jsonl: 2 samples not sealed"),
     (older_layout, "has layout 0"),
     (older_samples, "has no column created_at"),
@@ -112,7 +112,7 @@ def damaged(
         yield run, named
 
 
-def test_report_pages_review_and_comparison_go_as_far_as_they_can(
+def test_report_pages_review_and_comparison_show_what_is_readable(
     damaged: tuple[Path, str | None], whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("factory.report.write.load_script", lambda: None)  # pictures take seconds
@@ -135,8 +135,8 @@ def test_report_pages_review_and_comparison_go_as_far_as_they_can(
             assert named in shown
 
 
-def test_a_run_that_has_only_begun_is_shown_empty(tmp_path: Path) -> None:
-    """The folder is there, and so far nothing in it."""
+def test_an_empty_run_directory_is_shown(tmp_path: Path) -> None:
+    """The directory exists and is empty."""
     (tmp_path / "run").mkdir()
     with TestClient(create_app(tmp_path / "run"), base_url=LOCAL) as client:
         client.cookies.set("factory_reviewer", "ann")

@@ -1,4 +1,4 @@
-"""Reviews are kept at once and for good, and no reviewer overwrites another."""
+"""Reviews are durable at once, and no reviewer overwrites another."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def everybody(_: str) -> bool:
     ("pairs", "kappa"),
     [
         ([], None),
-        ([(A, A)], None),  # chance alone would do it
+        ([(A, A)], None),  # agreement by chance alone
         ([(A, A), (B, B)], 1.0),
         ([(A, B), (B, A)], -1.0),
         ([(A, A), (A, B), (B, A), (B, B)], 0.0),
@@ -46,7 +46,7 @@ def test_kappa_is_cohens(pairs: list[tuple[str, str]], kappa: float | None) -> N
 
 
 @given(st.lists(st.tuples(st.sampled_from([A, B]), st.sampled_from([A, B]))))
-def test_kappa_knows_no_first_reviewer(pairs: list[tuple[str, str]]) -> None:
+def test_kappa_is_symmetric(pairs: list[tuple[str, str]]) -> None:
     assert cohens_kappa(pairs) == cohens_kappa([(b, a) for a, b in pairs])
 
 
@@ -63,7 +63,7 @@ def test_a_decision_on_a_text_that_was_edited_meanwhile_is_refused(tmp_path: Pat
     assert reviews.decide("p-0", "bob", "accept", standing.version).decision == "keep"
 
 
-def test_an_edit_asks_for_new_decisions(tmp_path: Path) -> None:
+def test_an_edit_requires_new_decisions(tmp_path: Path) -> None:
     reviews = Reviews(tmp_path)
     reviews.decide("p-0", "ann", "reject", 0, "unreadable")
     version = reviews.edit("p-0", "bob", 0, "clearer", "4").version
@@ -89,7 +89,7 @@ def test_many_at_once_lose_nothing_and_one_edit_wins(tmp_path: Path) -> None:
     assert sum(len(s.decisions) for s in reviews.standings()) == 40
 
 
-def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
+def test_acknowledged_reviews_survive_a_kill(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom pathlib import Path\nfrom factory.judging.reviews import Reviews\n"
         "reviews = Reviews(Path(sys.argv[1]))\n"
@@ -110,7 +110,7 @@ def test_the_queue_gives_each_sample_to_one_reviewer_and_shared_ones_to_all(tmp_
     reviews = Reviews(tmp_path)
     queue = ["p-0", "p-1", "p-2"]
     assert reviews.next(queue, "ann", nobody) == "p-0"
-    assert reviews.next(queue, "bob", nobody) == "p-1"  # ann holds the first
+    assert reviews.next(queue, "bob", nobody) == "p-1"  # the first is assigned to ann
     assert reviews.next(queue, "ann", nobody) == "p-0"
     reviews.decide("p-0", "ann", "accept", 0)
     assert reviews.next(queue, "ann", nobody) == "p-2"

@@ -1,4 +1,4 @@
-"""Search finds what a plain loop over every sample would."""
+"""Search gives the same result as a loop over all samples."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
 
 
 def by_hand(snapshot: Snapshot, query: Query) -> list[str]:
-    """The sample ids a query asks for, one row at a time."""
+    """Return the ids of matching samples by checking every row."""
     texts = dict(snapshot.texts(snapshot.samples).select("sample_id", "text").iter_rows())
     questions = dict(snapshot.prompts.select("prompt_id", "question").iter_rows())
     found = [
@@ -53,7 +53,7 @@ QUERIES = st.builds(
 
 
 @given(query=QUERIES)
-def test_search_is_a_loop_over_all(snapshot: Snapshot, query: Query) -> None:
+def test_search_finds_what_a_loop_over_all_samples_finds(snapshot: Snapshot, query: Query) -> None:
     found = search(snapshot, query, seconds=60)
     wanted = by_hand(snapshot, query)
     assert found.total == len(wanted)
@@ -63,14 +63,14 @@ def test_search_is_a_loop_over_all(snapshot: Snapshot, query: Query) -> None:
     assert second.rows["sample_id"].to_list() == wanted[PAGE : 2 * PAGE]
 
 
-def test_a_text_search_out_of_time_says_how_far_it_got(snapshot: Snapshot) -> None:
+def test_a_text_search_out_of_time_reports_its_progress(snapshot: Snapshot) -> None:
     found = search(snapshot, Query(text="First"), seconds=0)
     assert not found.exact
     assert (found.searched, found.to_search) == (1, 2)
     assert found.rows["part"].n_unique() == 1
 
 
-def test_a_text_search_goes_on_where_it_stopped(snapshot: Snapshot) -> None:
+def test_a_text_search_continues_where_it_stopped(snapshot: Snapshot) -> None:
     whole = search(snapshot, Query(text="First"), seconds=60)
     halves = [search(snapshot, Query(text="First", skip=skip), seconds=0) for skip in (0, 1)]
     assert [half.exact for half in halves] == [False, True]
@@ -79,7 +79,7 @@ def test_a_text_search_goes_on_where_it_stopped(snapshot: Snapshot) -> None:
 
 
 @pytest.mark.parametrize("sort", ["; DROP TABLE", "text", "-"])
-def test_an_unknown_order_is_the_order_drawn(snapshot: Snapshot, sort: str) -> None:
+def test_an_unknown_sort_order_falls_back_to_the_order_drawn(snapshot: Snapshot, sort: str) -> None:
     found = search(snapshot, Query(sort=sort))
     assert found.rows["sample_id"].to_list() == snapshot.samples["sample_id"].head(PAGE).to_list()
 

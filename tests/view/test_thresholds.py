@@ -1,4 +1,4 @@
-"""Moving a threshold gives the funnel that a build with it would."""
+"""A moved threshold gives the same funnel as a build with it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def thresholds(run: Path) -> Thresholds:
 
 
 def built(run: Path, folder: Path, changes: dict[str, dict[str, Any]]) -> Funnel:
-    """The funnel of a run judged with changed filters, by the build's own code."""
+    """Return the funnel of a run judged with changed filters by the build's code."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(run, folder)
     filters = {name: {**fields, **changes.get(name, {})} for name, fields in FILTERS.items()}
@@ -70,13 +70,13 @@ CHANGES = st.fixed_dictionaries(
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=CHANGES)
-def test_a_moved_threshold_is_a_build_with_it(
+def test_a_moved_threshold_gives_the_funnel_of_a_build(
     run: Path, thresholds: Thresholds, tmp_path: Path, changes: dict[str, dict[str, Any]]
 ) -> None:
     assert numbers(thresholds.funnel(changes)) == numbers(built(run, tmp_path / "run", changes))
 
 
-def test_reviewers_stand_above_every_threshold(run: Path, tmp_path: Path) -> None:
+def test_reviewers_override_every_threshold(run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     snapshot = take_snapshot(copy)
@@ -109,7 +109,7 @@ def test_knobs_are_the_numbers_that_need_no_measuring(thresholds: Thresholds) ->
         {"length": {"max_tokens": "many"}},
     ],
 )
-def test_what_a_recipe_would_refuse_is_refused(
+def test_invalid_thresholds_are_refused(
     thresholds: Thresholds, changes: dict[str, dict[str, Any]]
 ) -> None:
     with pytest.raises(RecipeError):

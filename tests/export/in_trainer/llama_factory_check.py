@@ -12,7 +12,7 @@ from llamafactory.hparams import get_train_args
 from llamafactory.model import load_tokenizer
 
 config = yaml.safe_load(Path("sft.yaml").read_text(encoding="utf-8"))
-# Neither touches the data: both ask for a GPU.
+# Neither affects the data, but both need a GPU.
 config |= {"bf16": False, "packing": False, "neat_packing": False, "use_cpu": True}
 config["output_dir"] = sys.argv[1]
 model_args, data_args, training_args, _, _ = get_train_args(config)
