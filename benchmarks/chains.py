@@ -14,7 +14,23 @@ from dataclasses import dataclass
 
 from texts import UNSPACED, bank, joined, sentence, with_formula
 
-LANGUAGES = ("en", "de", "es", "fr", "it", "pt", "pl", "ru", "zh", "ja", "ko", "ar", "hi", "tr", "vi")
+LANGUAGES = (
+    "en",
+    "de",
+    "es",
+    "fr",
+    "it",
+    "pt",
+    "pl",
+    "ru",
+    "zh",
+    "ja",
+    "ko",
+    "ar",
+    "hi",
+    "tr",
+    "vi",
+)
 CLAUSES = (2, 3, 4, 8)
 PER_CLEAN, PER_FOREIGN = 6, 2
 _WORD = re.compile(r"[^\W\d_]+", re.UNICODE)

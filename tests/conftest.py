@@ -1,4 +1,4 @@
-"""Shared by every test: one real engine at a time, and no deadline a noisy machine could miss."""
+"""Shared by every test: one real engine at a time, and no deadline a busy machine could miss."""
 
 from __future__ import annotations
 
@@ -11,8 +11,17 @@ settings.load_profile("factory")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All that needs a real engine goes to one worker: two engines do not fit a small machine."""
-    for item in items:
+    """Real engines run on one worker, real trainers and browsers on one: memory holds one of each.
+
+    The long groups come first, so that the short tests fill what is left of both workers.
+    """
+
+    def group(item: pytest.Item) -> str | None:
         mark = item.get_closest_marker("real")
-        if mark and mark.kwargs.get("engine", True):
-            item.add_marker(pytest.mark.xdist_group("real"))
+        return mark.kwargs.get("group", "engine") if mark else None
+
+    for item in items:
+        if name := group(item):
+            item.add_marker(pytest.mark.xdist_group(name))
+    order = {"engine": 0, "torch": 1, None: 2}
+    items.sort(key=lambda item: order[group(item)])

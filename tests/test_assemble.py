@@ -486,7 +486,7 @@ build_assembly(load_assembly(Path(sys.argv[1])), Path(sys.argv[2]), Console(quie
 """
 
 
-@pytest.mark.real(engine=False)
+@pytest.mark.real(group=None)
 @pytest.mark.parametrize("step", [1, 9, 15, 21, 27])
 def test_killed_anywhere_it_ends_the_same(tmp_path: Path, step: int) -> None:
     keys = {"shard_rows": 20, "validation": 0.2}

@@ -217,7 +217,7 @@ def child(script: Path, recipe: Path, run: Path, step: int) -> subprocess.Popen[
     )
 
 
-@pytest.mark.real(engine=False)
+@pytest.mark.real(group=None)
 def test_killed_anywhere_it_ends_the_same(recorded: Path, built: Path, tmp_path: Path) -> None:
     """Twenty kills: half at a step that makes something durable, half at a random moment."""
     script = tmp_path / "child.py"

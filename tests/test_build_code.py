@@ -51,7 +51,7 @@ def sample(prompt: Prompt, index: int) -> Sample:
     return Sample(prompt.id, index, text, "", "stop", 50, 20, "recorded", "recorded", 0)
 
 
-@pytest.mark.real(engine=False)
+@pytest.mark.real(group=None)
 def test_the_funnel_shows_what_became_of_the_programs(tmp_path: Path) -> None:
     assert available() is None, available()
     rows = Files(kind="files", path=str(CODE), language="en").rows()

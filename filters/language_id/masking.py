@@ -201,8 +201,6 @@ def masked_end(data: Bytes, start: int, i: int, end: int, failed: Integers) -> i
     return i
 
 
-
-
 @step
 def _is_letter(byte: int) -> bool:
     """A letter of ASCII, or a byte of another letter."""
@@ -286,9 +284,8 @@ def _show_prose(data: Bytes, masked: Bytes, i: int, end: int) -> None:
 def _show_text(data: Bytes, masked: Bytes, i: int, end: int) -> None:
     r"""Of mathematics: what `\text{…}` and the like hold, where it is more than a phrase."""
     while i + 6 < end:
-        if (
-            data[i] == ord("\\")
-            and (data[i + 1] == ord("t") or data[i + 1] == ord("m") or data[i + 1] == ord("i"))
+        if data[i] == ord("\\") and (
+            data[i + 1] == ord("t") or data[i + 1] == ord("m") or data[i + 1] == ord("i")
         ):
             opened = i + 1
             while opened < end and _is_letter(data[opened]):
@@ -314,7 +311,9 @@ def _show_inline(data: Bytes, masked: Bytes, i: int, end: int) -> None:
 
 
 @step
-def _mask_text(data: Bytes, masked: Bytes, start: int, end: int, classes: Bytes, failed: Integers) -> None:
+def _mask_text(
+    data: Bytes, masked: Bytes, start: int, end: int, classes: Bytes, failed: Integers
+) -> None:
     failed[:] = 0
     i = start
     while i < end:

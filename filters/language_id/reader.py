@@ -155,8 +155,10 @@ def next_word(
                 joined_before = byte == ord("-") or byte == ord("_") or byte == ord("@")
                 if kind == JOINER:
                     # An identifier or a number with a unit: what begins with it is no word.
-                    while i < end and data[i] < 128 and (
-                        read.classes[data[i]] == JOINER or read.classes[data[i]] == LETTER
+                    while (
+                        i < end
+                        and data[i] < 128
+                        and (read.classes[data[i]] == JOINER or read.classes[data[i]] == LETTER)
                     ):
                         i += 1
                     joined_before = True
@@ -223,7 +225,12 @@ def next_word(
         after = data[i] if i < end else ord(" ")
         if joined_before or after == ord("-"):
             look |= HYPHENED
-        if after == ord(".") and i + 1 < end and read.classes[data[i + 1] & 127] == LETTER and data[i + 1] < 128:
+        if (
+            after == ord(".")
+            and i + 1 < end
+            and read.classes[data[i + 1] & 127] == LETTER
+            and data[i + 1] < 128
+        ):
             joiners += data[i + 1] >= ord("a")  # a file, a domain, a method
         if after == ord(".") and count <= ABBREVIATION and i + 2 < end and data[i + 1] == ord(" "):
             following = data[i + 2]
@@ -300,11 +307,15 @@ def read_text(
                     look |= TERM
                 elif what == CONNECTIVE:
                     look |= LINKS
-            elif extras < len(words.extra) and not (
-                look & CAPITAL and not look & BEGINS
-            ) and read.units[script] == 0:
+            elif (
+                extras < len(words.extra)
+                and not (look & CAPITAL and not look & BEGINS)
+                and read.units[script] == 0
+            ):
                 columns = read.columns if kind == OWN else read.latin
-                score_letters(letters, min(count, LONGEST), read, columns, sums, words.extra[extras])
+                score_letters(
+                    letters, min(count, LONGEST), read, columns, sums, words.extra[extras]
+                )
                 row = -2 - extras
                 extras += 1
         words.start[n] = at - start

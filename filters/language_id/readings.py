@@ -99,7 +99,9 @@ def reading(home: str) -> Reading:
         script_of=script_table(),
         fold=fold_table(),
         roles=np.array(roles, np.uint8),
-        units=np.array([WORD_UNITS // LETTERS_A_WORD.get(name, WORD_UNITS + 1) for name in SCRIPTS], np.uint8),
+        units=np.array(
+            [WORD_UNITS // LETTERS_A_WORD.get(name, WORD_UNITS + 1) for name in SCRIPTS], np.uint8
+        ),
         keys=tables.keys,
         rows=tables.rows,
         words=tables.words,

@@ -45,8 +45,10 @@ from filters.language_id.scripts import (
 )
 
 A_LINK = 64  # the score of a connective that changes the language by itself
-PARTICLES = frozenset("a al bin da das de del della den der des di do dos du e el en ibn la las le "
-    "les los of on sur ten ter und upon van von y zu zur".split())
+PARTICLES = frozenset(
+    "a al bin da das de del della den der des di do dos du e el en ibn la las le "
+    "les los of on sur ten ter und upon van von y zu zur".split()
+)
 MAY_ENTER = 5  # languages that are followed at once
 NEAR = 4  # words around a stretch that a borrowed phrase may reach into it from
 SCRIPTS_OF = {"zh": ("Han", "Simplified", "None"), "ja": ("Han", "Kana", "None")}
@@ -54,6 +56,7 @@ LONE_WORD = 4  # letters of a Latin word that is foreign by itself where it is n
 
 GREEK_LOOKALIKES = str.maketrans("αβεικνορτυχγωμ", "abeiknoptuxywu")
 _ACCENTED_GREEK = frozenset("άέήίόύώΐΰ")
+
 
 class Stretch(NamedTuple):
     """Foreign words in a row: their bytes, what they are, and how many (in quarters)."""

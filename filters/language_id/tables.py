@@ -245,9 +245,7 @@ def build() -> Lexicon:
         begins.append(begins[-1] + len(words))
     hashes = np.concatenate(all_hashes)
     keys, rows = _keyed(hashes, int(2 * len(hashes)).bit_length())
-    return Lexicon(
-        keys, rows, np.concatenate(all_words), np.array(begins), grams, gram_keys
-    )
+    return Lexicon(keys, rows, np.concatenate(all_words), np.array(begins), grams, gram_keys)
 
 
 def _kept_at() -> Path:

@@ -172,7 +172,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.real
+@pytest.mark.real(group="torch")
 def test_a_reward_model_scores_alike_alone_and_in_company(folder: Path) -> None:
     pairs = [("why?", text) for text in ("yes", "no", "a much longer answer than those", "yes")]
     together = list(RewardModel(model=str(folder.parent), batch=4).scores(pairs))
@@ -183,7 +183,7 @@ def test_a_reward_model_scores_alike_alone_and_in_company(folder: Path) -> None:
     assert all(map(math.isfinite, together))
 
 
-@pytest.mark.real
+@pytest.mark.real(group="torch")
 def test_a_classifier_of_two_is_no_reward_model(folder: Path, tmp_path: Path) -> None:
     import shutil
 

@@ -17,7 +17,7 @@ from factory.train.tokenizer import training_tokenizer
 from factory.train.train import load_training
 from tests.train.policy import write_policy
 
-pytestmark = pytest.mark.real
+pytestmark = pytest.mark.real(group="torch")
 PROMPTS, SAMPLES, LONGEST = (9, 5), 4, 8
 QUIET = Console(file=io.StringIO())
 

@@ -48,7 +48,7 @@ def wait_for(file: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.real
+@pytest.mark.real(group="torch")
 def test_a_killed_training_resumes_to_the_same_result(tmp_path: Path) -> None:
     """It restores steps, optimizer, random state and a replaced reference model."""
     recipe = write_policy(
@@ -80,7 +80,7 @@ def test_a_killed_training_resumes_to_the_same_result(tmp_path: Path) -> None:
     ).read_bytes()
 
 
-@pytest.mark.real
+@pytest.mark.real(group="torch")
 def test_failing_rollouts_name_the_checkpoint_to_resume_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,7 +104,7 @@ def test_failing_rollouts_name_the_checkpoint_to_resume_from(
     assert [row["step"] for row in log_of(tmp_path / "run")] == [1, 2, 3, 4]
 
 
-@pytest.mark.real
+@pytest.mark.real(group="torch")
 def test_a_collapse_stops_the_training(tmp_path: Path) -> None:
     """Random weights never think: accuracy alone gives them nothing to learn from."""
     recipe = write_policy(tmp_path, steps=9, rewards={"accuracy": {}}, stop={"no_signal": 3})

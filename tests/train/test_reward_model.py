@@ -126,7 +126,7 @@ SHAPES: list[tuple[str, list[Any], bool]] = [
 ]
 
 
-@pytest.mark.real
+@pytest.mark.real(group="torch")
 @pytest.mark.parametrize(("shape", "rows", "sigmoid"), SHAPES)
 def test_it_learns_what_is_preferred_and_rewards_it(
     shape: str, rows: list[Any], sigmoid: bool, tmp_path: Path

@@ -23,7 +23,7 @@ from factory.train.directory import TrainDir
 from factory.train.train import train
 from tests.train.tiny import losses, sums, write_corpus, write_model
 
-pytestmark = pytest.mark.real
+pytestmark = pytest.mark.real(group="torch")
 
 QUIET = Console(quiet=True)
 

@@ -44,7 +44,7 @@ def messages(*turns: str) -> list[Message]:
     return [Message(role=r, content=c) for r, c in zip(roles, turns, strict=False)]
 
 
-@pytest.mark.real
+@pytest.mark.real(group="torch")
 def test_the_demo_model_s_mask_token_by_token() -> None:
     target = load_target("demo")
     (tokens,) = tokenize([messages("2 + 2 = ?", TURN)], target)
@@ -61,7 +61,7 @@ def test_the_demo_model_s_mask_token_by_token() -> None:
     )
 
 
-@pytest.mark.real
+@pytest.mark.real(group="torch")
 @pytest.mark.parametrize("prefill", ["", "<think>\n"])
 @pytest.mark.parametrize("system", [None, "Be brief."])
 def test_training_reads_what_sampling_gives(system: str | None, prefill: str) -> None:

@@ -30,7 +30,7 @@ FLAGS = (
 )
 
 pytestmark = [
-    pytest.mark.real,
+    pytest.mark.real(group="torch"),
     pytest.mark.skipif(
         CHROMIUM is None, reason="no chromium on this machine (apt install chromium)"
     ),
@@ -253,6 +253,7 @@ def test_an_unsaved_edit_is_not_lost(browser: Any, run: Path, tmp_path: Path) ->
     page.close()
 
 
+@pytest.mark.real
 def test_a_build_is_watched_from_start_to_end(browser: Any, tmp_path: Path) -> None:
     """The process that serves the page runs the real engine."""
     run = tmp_path / "run"

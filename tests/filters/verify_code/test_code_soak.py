@@ -18,7 +18,7 @@ QUICK = [
 ]
 
 
-@pytest.mark.real(engine=False)
+@pytest.mark.real(group=None)
 def test_soak(sandboxed: None) -> None:
     rng = random.Random(7)
     boxes = Boxes(2)
