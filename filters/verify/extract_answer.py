@@ -40,7 +40,7 @@ MAX_BETWEEN = 200
 
 _PHRASE = re.compile(
     r"(?:"
-    r"(?:final|correct)\s+answer(?:\s+is)?|\banswer\s+is|\banswer(?=\s*\*{0,2}\s*[:：])"
+    r"(?:final|correct)\s+answer(?:\s+is)?|\banswer\s+is|\banswer(?=\s*\*{0,2}\s*(?:[:：]|\\[\[(]|\${1,2}\s))"
     r"|(?:^|\n)[ \t]*(?:\#{1,6}|\*\*)[ \t]*(?:final[ \t]+)?answer[ \t]*:?[ \t]*\**[ \t]*(?=\n)"
     r"|最终答案|答案|答え?(?=\s*(?:は|[:：]))|(?:정답|답)(?=\s*(?:은|는|[:：]))"
     r"|(?:réponse|reponse)(?:\s+finale)?(?=\s*(?:est\b|[:：]))"
@@ -68,7 +68,7 @@ _PHRASE_LETTERS = (
 _HASHES = "####"
 _DISPLAY = (("$$", "$$"), ("\\[", "\\]"), ("```", "```"))
 _TEMPLATE_TOKEN = re.compile(
-    r"(?:<[|｜][^<>|｜\s]{1,40}[|｜]>|</s>|<eos>|<end_of_turn>|<end_of_text>|\[EOS\]|<pad>)\s*$"
+    r"(?:<\|im_start\|>(?:user|assistant)?|<[|｜][^<>|｜\s]{1,40}[|｜]>|</s>|<eos>|<end_of_turn>|<end_of_text>|\[EOS\]|<pad>)\s*$"
 )
 _DOUBT = re.compile(
     r"(?<![^\W\d_])(?:no|not|or|wait|maybe|actually|but|however|wrong|instead|rather|except|never|"
@@ -83,6 +83,16 @@ _REASON = re.compile(
     r"parce|perché|pois|поскольку|потому|так как)(?![^\W\d_])|[,，。]?\s*(?:因为|なぜなら)",
     re.IGNORECASE,
 )
+_CLOSER = re.compile(
+    r"(?:is|are)\s+(?:the|our|my)\s+(?:final\s+|correct\s+)?(?:solution|answer|result|value)s?",
+    re.IGNORECASE,
+)
+_EXPLICIT = ("\\boxed", "\\fbox", "<answer>", "</answer>")
+_FINAL = re.compile(r"final\s+answer\s*\*{0,2}\s*[:：]|最终答案", re.IGNORECASE)
+_STATEMENT = re.compile(
+    r"(?P<subject>[A-Z][a-z]*,?\s[^\d\n]{2,160}?)\s(?:is|are|equals)\s+(?P<value>[^\n]+?)"
+)
+_CONCLUSION = re.compile(r"(?:^|[.!?]\s+|\s)(?P<word>(?:Therefore|Thus|Hence|So),?\s)")
 _SENTENCE = re.compile(r"[.。]\s+(?=[^\W\d_])")
 
 # NFKC alone would read x² as x2, 10₂ as 102, 3½ as 31/2 and ① as 1: these go first.
@@ -214,17 +224,29 @@ def final_answer(response: str, *, prefer: tuple[How, ...] = ("box", "tag")) -> 
     for how in prefer:
         text = finders[how](response)
         if text is not None:
-            return Answer(text, how) if text.strip() else None
+            return (_restated(response) or Answer(text, how)) if text.strip() else None
     at = response.rfind(_HASHES)
     if at >= 0:
         return _line(response[at + len(_HASHES) :], "hash")
     phrase = _last_phrase(response)
     if phrase is not None:
         return _line(response[phrase.end() :], "phrase")
+    concluded = _concluded(response)
+    if concluded:
+        return Answer(concluded, "phrase")
     whole = response.strip()
     if 0 < len(whole) <= MAX_WHOLE and "\n" not in whole:
         return Answer(_unmark(whole), "whole") if _unmark(whole) else None
     return None
+
+
+def _restated(response: str) -> Answer | None:
+    """What a line "Final Answer: …" gives after the last box, where no box is in it."""
+    phrase = _last_phrase(response)
+    if phrase is None or phrase.start() < max(map(response.rfind, _EXPLICIT)):
+        return None
+    before = response[max(0, phrase.start() - 24) : phrase.end()]
+    return _line(response[phrase.end() :], "phrase") if _FINAL.search(before) else None
 
 
 def last_mark(response: str) -> Answer | None:
@@ -339,8 +361,28 @@ def _line(rest: str, how: How) -> Answer | None:
             end = rest.find(closing, len(opening))
             text = rest[len(opening) : end] if end >= 0 else ""
             return Answer(text.strip(), how) if text.strip() else None
-    text = _unmark(_without_reason(rest.split("\n", 1)[0]))
+    text = _unmark(_stated(_without_reason(rest.split("\n", 1)[0])))
     return Answer(text, how) if text else None
+
+
+def _stated(line: str) -> str:
+    """What a sentence says its subject is: "The largest $n$ is 34" gives 34."""
+    found = _STATEMENT.fullmatch(line.strip().strip("*"))
+    return line if found is None or _DOUBT.search(found["subject"]) else found["value"]
+
+
+def _concluded(response: str) -> str | None:
+    """What the last sentence concludes: "Therefore, the sum is 12." gives 12."""
+    tail = response[-MAX_LINE:].rstrip()
+    last = tail.rfind("\n") + 1
+    line = tail[last:]
+    starts = [found.start("word") for found in _CONCLUSION.finditer(line)]
+    if not starts:
+        return None
+    found = _STATEMENT.fullmatch(line[starts[-1] :].removesuffix(".").strip("*"))
+    if found is None or _DOUBT.search(found["subject"]) or len(found["value"]) > MAX_WHOLE:
+        return None
+    return _unmark(found["value"])
 
 
 def _without_template_tokens(response: str) -> str:
@@ -380,5 +422,7 @@ def _unmark(text: str) -> str:
         harmless = len(before) < 80 and not any(map(str.isdigit, before))
         if harmless and _DOUBT.search(before) is None:
             after = after.strip("*` \t.。")
+            if _CLOSER.fullmatch(after):
+                after = ""
             return formula.strip() if not after else f"${formula}$ {after}"
     return text.removesuffix(".").strip("*` \t")

@@ -76,8 +76,6 @@ _COMMANDS = {
     "textasciicircum": "^",
     "thinspace": "~",
     "enspace": "~",
-    "quad": "~~",
-    "qquad": "~~",
     "newline": "\\\\",
 }
 """Commands with another spelling here; the next table's are dropped."""
@@ -94,6 +92,7 @@ _COLOUR = re.compile(
 )
 _SKIP = re.compile(r"\\(?:hspace|vspace|mspace|hskip|kern)\*?\s*\{[^{}]{0,20}\}")
 _FULL_STOP = re.compile(r"(?:(?<=[^.…])[.。]|[,;:，；、~\s])+$")
+_QUAD = re.compile(r"\\q?quad")
 _NULL_DELIMITER = re.compile(r"\\(?:left|right)\s*\.")
 _PRIMES = re.compile(r"\^\s*(?:\{\s*(?:\\prime\s*)+\}|\\prime(?![A-Za-z]))")
 _DEGREE = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))|\\degree\b|\\textdegree\b")
@@ -121,6 +120,7 @@ _ENTITIES = {
     "&amp;": "&",
 }
 _SHIFT = re.compile(r"(?<!\\)\$+")
+_MONEY = re.compile(r"(?<!\\)\$(?=\s*[\d.])|(?<=\d)(?<!\\)\$")
 _PARENTHESES = re.compile(r"(?<!\\)\\[()]|(?<!\\)\\[\[\]](?!\s*\d*\.?\d*\s*(?:ex|em|pt|mm))")
 _ENDINGS = ("\\)", "\\]")
 
@@ -161,6 +161,7 @@ def _respell(text: str) -> str:
     text = _NULL_DELIMITER.sub("", text)
     text = _COLOUR.sub("", text)
     text = _SKIP.sub("~", text)
+    text = _QUAD.sub("~~ ", text)
     text = _REALS.sub(r"(-\\infty ,\\infty )", text)
     text = _SPACING.sub(r"\1~", text)
     text = _DEGREE.sub(r"\\degree ", text)
@@ -199,7 +200,7 @@ def _without_shifts(text: str) -> str:
     """Without $…$ and \\(…\\); what stands outside them and holds letters is marked as text."""
     pieces, math = _pieces(text)
     if not math:
-        return text
+        return pieces[0]
     if not any(piece.strip() for piece, inside in zip(pieces, math, strict=True) if inside):
         return "".join(pieces)  # a$ $b: the outer marks were lost
     made = []
@@ -215,7 +216,7 @@ def _pieces(text: str) -> tuple[list[str], list[bool]]:
     if _SHIFT.search(text) is not None:
         pieces = _SHIFT.split(text)
         if len(pieces) % 2 == 0:
-            return [re.sub(r"(?<!\\)\$(?=\s*\d)", r"\\$", text)], []
+            return [_MONEY.sub(r"\\$", text)], []
         return pieces, [bool(i % 2) for i in range(len(pieces))]
     marks = list(_PARENTHESES.finditer(text))
     inside = bool(marks) and marks[0][0] in _ENDINGS

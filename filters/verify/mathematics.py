@@ -25,7 +25,6 @@ MEMORY = 200_000
 
 _TEXT = re.compile(r"\\(?:text|mathrm) ?\{([^{}]*)\}")
 _AROUND = re.compile(r"\s*([(),;]|[\s~])\s*")
-_BOXED = re.compile(r"\\f?boxed\s*\{")
 _HASHES = "####"
 
 _PLACEHOLDERS = frozenset(
@@ -156,8 +155,7 @@ def reference_text(spec: Mapping[str, Any]) -> str | None:
         return None
     text = str(answer).strip() if not isinstance(answer, float) else repr(answer)
     if isinstance(answer, str) and ("\\boxed" in text or "\\fbox" in text or _HASHES in text):
-        whole = _BOXED.match(text) is not None and text.endswith("}")
-        found = None if whole and len(text) < MAX_ANSWER else final_answer(text)
+        found = final_answer(text)
         text = found.text if found is not None else text
     return None if text.casefold().strip(" .") in _PLACEHOLDERS else text
 

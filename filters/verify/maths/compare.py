@@ -279,7 +279,12 @@ class Comparison:
             # x = 1, y = 2 against 1, 2: the order says which is which.
             if _distinct_names(one) and not any(isinstance(i, Named) for i in other.items):
                 return self.each(reference.items, answer.items)
-        return self.matched(reference.items, answer.items)
+        given = answer.items
+        if len(given) > len(reference.items) > 1 and len(set(reference.items)) == len(
+            reference.items
+        ):
+            given = tuple(dict.fromkeys(given))  # a solution listed twice
+        return self.matched(reference.items, given)
 
     def found(self, item: Form, among: Sequence[Form]) -> Truth:
         return every_any([self.same(item, other) for other in among])

@@ -6,7 +6,7 @@ import contextlib
 from fractions import Fraction
 
 from filters.verify.maths import nodes
-from filters.verify.maths.forms import Form, Named, Relation, Value
+from filters.verify.maths.forms import Form, Group, Named, Relation, Value
 from filters.verify.maths.nodes import Node
 from filters.verify.maths.polynomials import Expression, Undecided, expression_of, product
 from filters.verify.maths.same_values import Values, agrees, literal_of
@@ -18,6 +18,8 @@ def to_relation(form: Form) -> Relation | None:
     """An equation as one; y = … too, where y is a symbol. None for anything else."""
     if isinstance(form, Relation):
         return form
+    if isinstance(form, Named) and isinstance(form.form, Group) and len(form.name) == 1:
+        return _ray(form.name, form.form)
     if not isinstance(form, Named) or not isinstance(form.form, Value):
         return None
     if form.form.unit is not None or form.form.percent:
@@ -25,6 +27,21 @@ def to_relation(form: Form) -> Relation | None:
     name = form.name
     simple = len(name) == 1 and name.isalpha()
     return Relation((Value(nodes.symbol(name)), form.form), ("=",)) if simple else None
+
+
+def _ray(name: str, interval: Group) -> Relation | None:
+    """x < a or a < x, of an interval that one side of a number makes."""
+    ends = [item for item in interval.items if isinstance(item, Value)]
+    if len(ends) != 2 or len(interval.ends) != 2:
+        return None
+    endless = [nodes.is_signed_infinity(end.node) for end in ends]
+    sides = (
+        (Value(nodes.symbol(name)), ends[1]) if endless[0] else (ends[0], Value(nodes.symbol(name)))
+    )
+    if endless[0] == endless[1]:
+        return None
+    closed = "[" in interval.ends or "]" in interval.ends
+    return Relation(sides, ("<=" if closed else "<",))
 
 
 def chain_values(
@@ -39,7 +56,8 @@ def chain_values(
         return None
     sides = list(relation.sides)
     asked: list[Value] = []
-    if quantities and len(sides) > 1 and _is_asked_for(sides[0]):
+    segments = len(sides) > 1 and all(map(_is_segment, nodes.symbols(sides[0].node)))
+    if (quantities or segments) and len(sides) > 1 and _is_asked_for(sides[0]):
         asked, sides = sides[:1], sides[1:]
     signs = relation.signs[len(asked) :]
     if not all(nodes.is_numeric(side.node) for side in sides):
@@ -52,10 +70,18 @@ def chain_values(
     return sides[-1:] if asked or len(sides) == 1 else [sides[-1], sides[0]]
 
 
+def _is_segment(name: str) -> bool:
+    return len(name) > 1 and name.isupper()
+
+
 def _is_asked_for(side: Value) -> bool:
     """A sum or product of two unknowns or more, with no number in it: a + b, xyz."""
     node = side.node
-    if node.head not in ("add", "multiply") or side.unit is not None:
+    if side.unit is not None:
+        return False
+    if nodes.symbols(node) and all(map(_is_segment, nodes.symbols(node))):
+        return not nodes.has(node, "number")  # segments: AB/CD
+    if node.head not in ("add", "multiply"):
         return False
     parts = [part.args[0] if part.head == "negate" else part for part in node.args]
     return len({part.name for part in parts}) > 1 and all(p.head == "symbol" for p in parts)

@@ -320,7 +320,7 @@ def _read_equalities(pieces: list[Tokens], signs: list[str], depth: int) -> Form
     """x = … = value, 2 + 3 = 5, a + b = 7. None for an equation that gives nothing a value."""
     name = read_name(pieces[0])
     if name is not None:
-        last = read_item(pieces[-1], depth + 1)
+        last = read_words(trim(pieces[-1]) or pieces[-1]) or read_item(pieces[-1], depth + 1)
         if signs[-1] == "~":
             last = _approximate(last)
             if len(pieces) > 2:

@@ -21,6 +21,10 @@ def read_name(tokens: Tokens) -> str | None:
     if not tokens:
         return None
     texts = [token.text.lstrip("\\") for token in tokens]
+    if ":" in texts:  # S_1 : S_2 = 7 : 32
+        at = texts.index(":")
+        parts = read_name(tokens[:at]), read_name(tokens[at + 1 :])
+        return None if None in parts else ":".join(part or "" for part in parts)
     kinds = {token.kind for token in tokens}
     if "number" not in kinds and kinds <= {"word"}:
         return " ".join(texts).lower()

@@ -95,4 +95,6 @@ def _one(form: Form) -> Named | None:
 
 
 def _name(side: Value) -> str | None:
+    if side.node.head == "call" and side.node.name.startswith("function "):
+        return nodes.key(side.node)
     return side.node.name if side.node.head == "symbol" and side.unit is None else None
