@@ -28,7 +28,7 @@ from starlette.testclient import TestClient
 from factory.core.files import write_parquet
 from factory.core.nouns import Message, Prompt
 from factory.core.run_dir import save_prompts
-from factory.judging.metrics import measured_frame_of, metrics_file, prompt_frame, sample_key
+from factory.judging.metrics import join_metrics, metrics_file, prompt_frame, sample_key
 from factory.judging.verdicts import TextHash, decide
 from factory.view.app import create_app
 from factory.view.search import PAGE
@@ -146,7 +146,7 @@ def write_part(
     }
     for filter_name, judge in judges.items():
         write_parquet(metrics_file(run, filter_name, judge, name), metrics[filter_name].to_arrow())
-    measured = measured_frame_of(base.select(BASE_COLUMNS), metrics)
+    measured = join_metrics(base.select(BASE_COLUMNS), metrics)
     verdicts = decide(measured.join(rates, on="prompt_id", how="left"), judges)
     write_parquet(run / "verdicts" / f"{name}.parquet", verdicts.to_arrow())
 

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from candidates import PART_ROWS, make_run, short_chains
 from rich.console import Console
 
-from factory.build.build import assemble, begin
+from factory.build.build import assemble, record_start
 from factory.core.run_dir import RunDir
 from factory.recipe.build import Recipe, load_recipe
 
@@ -52,7 +52,7 @@ def carry_through(run: Path, recipe: Recipe) -> float:
     """Judge the run for the first time; returns the seconds."""
     start = time.perf_counter()
     with RunDir(run) as directory:
-        begin(recipe, directory)
+        record_start(recipe, directory)
         assemble(recipe, directory, Console(quiet=True))
     return time.perf_counter() - start
 

@@ -95,7 +95,7 @@ def generate_side(recipe_file: Path, size: int) -> dict[str, float]:
     from factory.core.nouns import sample_id
     from factory.prompts.load import load_prompts
     from factory.recipe.build import load_recipe
-    from factory.sampling.engines.vllm import engine_args, hidden, prepare_environment
+    from factory.sampling.engines.vllm import engine_args, hide_module, prepare_environment
 
     prepare_environment()
     recipe = load_recipe(recipe_file)
@@ -103,7 +103,7 @@ def generate_side(recipe_file: Path, size: int) -> dict[str, float]:
     from vllm import LLM, SamplingParams
 
     kept = ("dtype", "enforce_eager", "max_num_seqs", "max_model_len", "block_size", "seed")
-    with hidden("llvmlite.binding.ffi"):
+    with hide_module("llvmlite.binding.ffi"):
         llm = LLM(args.model, enable_prefix_caching=True, **{k: getattr(args, k) for k in kept})
     sampling = recipe.sampling
     texts, params = [], []

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from factory.core.run_dir import FORMAT
 from factory.core.think import join_think
 from factory.corpus.rows import corpus_schema
-from factory.judging.funnel import Count, Funnel, Group
+from factory.judging.funnel import Funnel, Group, SampleCount
 
 
 def row(prompt: str, index: int = 0, **changes: Any) -> dict[str, Any]:
@@ -69,10 +69,11 @@ def run(folder: Path, rows: Iterable[Mapping[str, Any]], prompts: Mapping[str, i
     manifest = {"format": FORMAT, "state": "done", "params": {"fp": {"model.id": "model-a"}}}
     (folder / "run.json").write_text(json.dumps(manifest))
     groups = {
-        name: Group(n, n, Count(4 * n, 40 * n), Count(n, 10 * n)) for name, n in prompts.items()
+        name: Group(n, n, SampleCount(4 * n, 40 * n), SampleCount(n, 10 * n))
+        for name, n in prompts.items()
     }
     total = sum(prompts.values())
-    Funnel(total, Count(4 * total, 40 * total), [], Count(total, 10 * total), {}, groups).save(
-        folder
-    )
+    Funnel(
+        total, SampleCount(4 * total, 40 * total), [], SampleCount(total, 10 * total), {}, groups
+    ).save(folder)
     return folder

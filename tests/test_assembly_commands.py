@@ -14,7 +14,7 @@ from factory.build.build import build
 from factory.cli import cli
 from factory.core.errors import RunError
 from factory.corpus.assembly.assemble import build_assembly
-from factory.corpus.assembly.preview import offers
+from factory.corpus.assembly.preview import preview_assembly
 from factory.recipe.assembly import load_assembly
 from factory.recipe.build import load_recipe
 from tests.corpora import row, run
@@ -45,7 +45,9 @@ def runs(tmp_path: Path) -> Path:
 
 def test_what_the_runs_offer_is_told_before_anything_is_built(runs: Path) -> None:
     quotas = {"math": 9, "general": 5, "code": {"tokens": 100}, "stem": 1}
-    told = list(offers(load_assembly(written(runs, ["maths", "chat", "absent"], quotas=quotas))))
+    told = list(
+        preview_assembly(load_assembly(written(runs, ["maths", "chat", "absent"], quotas=quotas)))
+    )
     assert told == [
         f"absent: {runs / 'absent'} is not there; build that run first, or mend its path",
         "maths: math 12; model-a 12",
@@ -62,9 +64,9 @@ def test_what_the_runs_offer_is_told_before_anything_is_built(runs: Path) -> Non
 
 
 def test_a_recipe_whose_runs_are_all_to_come(runs: Path) -> None:
-    told = list(offers(load_assembly(written(runs, ["one", "two"]))))
+    told = list(preview_assembly(load_assembly(written(runs, ["one", "two"]))))
     assert len(told) == 3
-    assert told[-1] == "no run offers a row yet, so the quotas were not looked at"
+    assert told[-1] == "no run preview_assembly a row yet, so the quotas were not looked at"
 
 
 def test_models_mixed_by_mistake(runs: Path) -> None:
@@ -74,7 +76,7 @@ def test_models_mixed_by_mistake(runs: Path) -> None:
         build_assembly(load_assembly(file), runs / "out", QUIET)
     assert not (runs / "out" / "corpus").exists()
     with pytest.raises(RunError, match=complaint):
-        list(offers(load_assembly(file)))
+        list(preview_assembly(load_assembly(file)))
     named = load_assembly(file, ["models=[model-a, model-b]"])
     assert build_assembly(named, runs / "out", QUIET).models == {"model-a": 12, "model-b": 3}
 

@@ -8,7 +8,7 @@ import pytest
 
 from factory.core.nouns import Message, Prompt
 from factory.judging.audit import audit, judged_by
-from factory.judging.suspects import settle, suspect_references
+from factory.judging.suspects import apply_policy, suspect_references
 from factory.prompts.references import check_references
 from filters.verify.verifiers import Verifiers
 
@@ -129,9 +129,9 @@ def test_what_becomes_of_a_suspect() -> None:
     )
     suspects = suspect_references(table)
     assert suspects["prompt_id"].to_list() == ["p"]
-    assert settle(table, suspects, "leave").equals(table)
-    dropped = settle(table, suspects, "drop").filter(pl.col("prompt_id") == "p")
+    assert apply_policy(table, suspects, "leave").equals(table)
+    dropped = apply_policy(table, suspects, "drop").filter(pl.col("prompt_id") == "p")
     assert dropped["state"].unique().to_list() == ["bad_reference"]
-    taken = settle(table, suspects, "majority")
+    taken = apply_policy(table, suspects, "majority")
     assert taken.filter(pl.col("method") == "majority").height == 6
     assert taken["state"].value_counts(sort=True).rows() == [("wrong", 11), ("correct", 7)]

@@ -18,7 +18,7 @@ from factory.prompts.chain_of_thought import (
     conversation,
     read_reply,
     read_rules,
-    unmarked,
+    remove_mark,
     wants_cot,
 )
 from filters.judges.client import Endpoint
@@ -132,7 +132,7 @@ def test_without_a_mark_all_get_one() -> None:
     assert wants_cot(prompt("hello"))
     (found,) = Cot().mark([prompt("hello")])
     assert not wants_cot(found)
-    assert unmarked(found) == prompt("hello")
+    assert remove_mark(found) == prompt("hello")
     assert found.id == prompt("hello").id
 
 

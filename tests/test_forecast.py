@@ -10,9 +10,9 @@ from factory.recipe.sampling import Sampling
 from factory.sampling.scheduling.forecast import (
     ALL,
     Rates,
-    against,
-    alternatives,
+    build_policies,
     choose_pilot,
+    compare_forecast,
     fit_beta,
     forecast,
 )
@@ -63,7 +63,9 @@ def test_a_pilot_takes_of_every_source_in_proportion() -> None:
 
 def test_the_forecast_holds_against_the_whole_run() -> None:
     found = forecast(PILOT, PROMPTS, {"fixed": Sampling(n=4)}, RATES, per_prompt=2)
-    actual = against(found, sampled(PROMPTS["id"].to_list(), 4), PROMPTS, "fixed", RATES, 2)
+    actual = compare_forecast(
+        found, sampled(PROMPTS["id"].to_list(), 4), PROMPTS, "fixed", RATES, 2
+    )
     assert actual["actual"].null_count() == 0
     whole = actual.filter(source=ALL)
     missed = whole.filter(~pl.col("inside"))["quantity"].to_list()
@@ -83,7 +85,7 @@ def test_a_larger_pilot_is_surer() -> None:
 
 
 def test_policies_are_compared_on_the_same_pilot() -> None:
-    options = alternatives(Sampling(n=8), tokens=8_000_000, per_prompt=2)
+    options = build_policies(Sampling(n=8), tokens=8_000_000, per_prompt=2)
     assert list(options) == ["fixed", "until", "difficulty", "budget"]
     assert options["until"].accept == 2
     assert options["budget"].budget is not None
@@ -97,7 +99,7 @@ def test_policies_are_compared_on_the_same_pilot() -> None:
 
 def test_the_recipes_own_policy_is_kept_as_it_is() -> None:
     own = Sampling(policy="until", n=6, accept=3, wave=2, give_up_after=4)
-    assert alternatives(own, 1000, None)["until"] is own
+    assert build_policies(own, 1000, None)["until"] is own
 
 
 def test_quantities_belong_together() -> None:

@@ -9,13 +9,13 @@ import threading
 
 import pytest
 
-from factory.core.stop_signals import interrupts
+from factory.core.stop_signals import collect_signals
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_every_signal_is_noted_and_handlers_come_back(number: signal.Signals) -> None:
     before = signal.getsignal(number)
-    with interrupts() as caught:
+    with collect_signals() as caught:
         signal.raise_signal(number)
         signal.raise_signal(number)
     assert caught == [number, number]
@@ -25,8 +25,8 @@ def test_every_signal_is_noted_and_handlers_come_back(number: signal.Signals) ->
 def test_the_second_one_ends_the_process_where_only_the_first_is_noted() -> None:
     program = (
         "import signal\n"
-        "from factory.core.stop_signals import interrupts\n"
-        "with interrupts(first_only=True) as caught:\n"
+        "from factory.core.stop_signals import collect_signals\n"
+        "with collect_signals(first_only=True) as caught:\n"
         "    signal.raise_signal(signal.SIGTERM)\n"
         "    print(len(caught), flush=True)\n"
         "    signal.raise_signal(signal.SIGTERM)\n"
@@ -41,7 +41,7 @@ def test_a_thread_that_cannot_be_interrupted_sees_none() -> None:
     seen: list[list[int]] = []
 
     def work() -> None:
-        with interrupts() as caught:
+        with collect_signals() as caught:
             seen.append(caught)
 
     thread = threading.Thread(target=work)

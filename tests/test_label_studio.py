@@ -19,7 +19,7 @@ from rich.console import Console
 
 from factory.build.build import build
 from factory.core.errors import SourceError
-from factory.judging.review_verdicts import overlay
+from factory.judging.review_verdicts import summarize_reviews
 from factory.judging.reviews import Reviews
 from factory.recipe.build import load_recipe
 from factory.view.label_studio import export_tasks, import_annotations, labeling_config
@@ -116,7 +116,7 @@ def test_decisions_and_edits_come_back(
     imported = import_annotations(run, file)
     assert (imported.accepted, imported.rejected, imported.edited) == (2, 1, 1)
     assert (imported.skipped, imported.known, imported.flagged) == (1, 0, {})
-    rows = {row["sample_id"]: row for row in overlay(run).rows(named=True)}
+    rows = {row["sample_id"]: row for row in summarize_reviews(run).rows(named=True)}
     said = Reviews(run).standing(kept["data"]["sample_id"]).decisions
     assert list(said) == ["label-studio:ann@example.org"]
     assert rows[dropped["data"]["sample_id"]]["reason"] == "unreadable"
@@ -131,10 +131,10 @@ def test_the_same_file_again_changes_nothing(
     edit = area("thinking", "Shorter now.")
     file = export_of(tmp_path, annotated(tasks[0], edit, choice("decision", "accept")))
     import_annotations(run, file)
-    before = overlay(run)
+    before = summarize_reviews(run)
     again = import_annotations(run, file)
     assert (again.known, again.accepted) == (1, 0)
-    assert overlay(run).equals(before)
+    assert summarize_reviews(run).equals(before)
 
 
 def test_an_edit_that_breaks_the_answer_is_flagged(
@@ -255,6 +255,6 @@ def test_a_round_trip_through_the_real_program(
     file.write_bytes(program.get(f"{place}/export?exportType=JSON").raise_for_status().content)
     imported = import_annotations(run, file)
     assert (imported.accepted, imported.rejected, imported.edited) == (3, 1, 1)
-    rows = {row["sample_id"]: row for row in overlay(run).rows(named=True)}
+    rows = {row["sample_id"]: row for row in summarize_reviews(run).rows(named=True)}
     assert rows[tasks[1]["data"]["sample_id"]]["thinking"] == "Rewritten by a person."
     assert rows[tasks[0]["data"]["sample_id"]]["reason"] == "wrong"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from factory.core.process_tree import leashed
+from factory.core.process_tree import supervised_command
 
 HIDDEN = """
 import os, subprocess, sys, time
@@ -57,7 +57,7 @@ def mark(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def start(mark: str, how: str) -> subprocess.Popen[str]:
-    command = leashed([sys.executable, "-c", HIDDEN, mark, how])
+    command = supervised_command([sys.executable, "-c", HIDDEN, mark, how])
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
@@ -110,8 +110,8 @@ def test_when_its_holder_is_killed_everything_ends(mark: str) -> None:
         [
             sys.executable,
             "-c",
-            "import subprocess, sys\nfrom factory.core.process_tree import leashed\n"
-            "subprocess.run(leashed([sys.executable, '-c', *sys.argv[1:]]))",
+            "import subprocess, sys\nfrom factory.core.process_tree import supervised_command\n"
+            "subprocess.run(supervised_command([sys.executable, '-c', *sys.argv[1:]]))",
             HIDDEN,
             mark,
             "stay",
@@ -128,13 +128,15 @@ def test_when_its_holder_is_killed_everything_ends(mark: str) -> None:
 
 
 def test_nothing_starts_for_a_holder_that_is_gone(mark: str) -> None:
-    command = leashed([sys.executable, "-c", HIDDEN, mark, "0"])
+    command = supervised_command([sys.executable, "-c", HIDDEN, mark, "0"])
     command[3] = "1"
     assert subprocess.run(command, check=False).returncode == 128 + signal.SIGTERM
 
 
 def test_a_command_that_is_not_there_is_named() -> None:
-    done = subprocess.run(leashed(["no-such-command"]), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        supervised_command(["no-such-command"]), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 127
     assert done.stderr == "no-such-command cannot be started: No such file or directory\n"
 

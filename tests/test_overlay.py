@@ -20,7 +20,13 @@ from factory.core.nouns import Prompt
 from factory.core.think import join_think
 from factory.corpus.assembly.assemble import build_assembly
 from factory.judging.funnel import Funnel
-from factory.judging.review_verdicts import BREAKS_ANSWER, DISAGREE, REASONS, Overlay, overlay
+from factory.judging.review_verdicts import (
+    BREAKS_ANSWER,
+    DISAGREE,
+    REASONS,
+    Overlay,
+    summarize_reviews,
+)
 from factory.judging.reviews import FILE, Reviews, StaleReview
 from factory.judging.verdicts import load_verdicts
 from factory.recipe.assembly import load_assembly
@@ -318,7 +324,7 @@ class TestRecorder:
             name, "ann", "accept", thinking=None, response="\\boxed{-5}", base=good.version
         )
         assert bad.flags == ("format: no_think", "correctness: no_answer")
-        assert overlay(run)["flags"].to_list() == [list(bad.flags)]
+        assert summarize_reviews(run)["flags"].to_list() == [list(bad.flags)]
 
     def test_what_was_edited_meanwhile_is_refused(self, run: Path) -> None:
         recorder, name = Recorder(run), f"{prompts()[0].id}-0"
@@ -339,7 +345,7 @@ class TestRecorder:
     ) -> None:
         with pytest.raises(error):
             Recorder(run).record(sample or f"{prompts()[0].id}-0", reviewer, choice)
-        assert overlay(run).is_empty()
+        assert summarize_reviews(run).is_empty()
 
 
 def test_a_run_without_reviews_is_left_alone(folder: Path) -> None:
@@ -348,9 +354,9 @@ def test_a_run_without_reviews_is_left_alone(folder: Path) -> None:
     rows = pl.DataFrame({"sample_id": ["x-0"], "meta": ["{}"]})
     hashes = pl.LazyFrame({"sample_id": ["x-0"], "text_hash": [1]})
     assert none.fingerprint is None
-    assert list(none.decide()) == []
-    assert none.on(rows) is rows
-    assert none.hashes(hashes) is hashes
+    assert list(none.apply_to_verdicts()) == []
+    assert none.apply_to_rows(rows) is rows
+    assert none.update_hashes(hashes) is hashes
     assert not (folder / "run" / FILE).exists()
 
 

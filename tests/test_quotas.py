@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factory.corpus.assembly.inputs import Input
-from factory.corpus.assembly.quotas import fill, shortfall
-from factory.judging.funnel import Count, Funnel, Group
+from factory.corpus.assembly.quotas import fill_quota, measure_shortfall
+from factory.judging.funnel import Funnel, Group, SampleCount
 from factory.recipe.assembly import Balance, Quota, RunSource
 
 EVEN = Balance()
@@ -58,20 +58,20 @@ QUOTAS = [  # quota, rows taken of ten of 10 tokens
 
 @pytest.mark.parametrize(("quota", "taken"), QUOTAS)
 def test_so_many_rows_or_tokens(quota: Quota, taken: int) -> None:
-    assert fill(rows([0.5] * 10), quota, EVEN, 0).height == taken
+    assert fill_quota(rows([0.5] * 10), quota, EVEN, 0).height == taken
 
 
 def test_every_prompt_gives_one_before_any_gives_two() -> None:
-    taken = fill(rows([0.5] * 6, per_prompt=3), Quota(rows=9), EVEN, 0)
+    taken = fill_quota(rows([0.5] * 6, per_prompt=3), Quota(rows=9), EVEN, 0)
     assert taken["prompt_id"].n_unique() == 6
     assert sorted(taken["nth"]) == [0] * 6 + [1] * 3
 
 
 def test_the_seed_chooses_and_the_order_does_not() -> None:
     some = rows([0.5] * 50)
-    first = set(fill(some, Quota(rows=10), EVEN, 0)["sample_id"])
-    assert first == set(fill(some.reverse(), Quota(rows=10), EVEN, 0)["sample_id"])
-    assert first != set(fill(some, Quota(rows=10), EVEN, 1)["sample_id"])
+    first = set(fill_quota(some, Quota(rows=10), EVEN, 0)["sample_id"])
+    assert first == set(fill_quota(some.reverse(), Quota(rows=10), EVEN, 0)["sample_id"])
+    assert first != set(fill_quota(some, Quota(rows=10), EVEN, 1)["sample_id"])
 
 
 HARD, EASY = 0.1, 0.9
@@ -97,7 +97,7 @@ def test_bands_of_difficulty(
 ) -> None:
     some = rows([HARD] * hard + [EASY] * easy + [None] * unknown)
     balance = Balance(edges=(0.5,), shares=shares)
-    taken = fill(some, Quota(rows=quota), balance, 0)
+    taken = fill_quota(some, Quota(rows=quota), balance, 0)
     assert taken.height == quota
     assert ((taken["pass_rate"] == HARD).sum(), (taken["pass_rate"] == EASY).sum()) == expected
 
@@ -111,27 +111,27 @@ def test_bands_of_difficulty(
 def test_a_quota_is_filled_whenever_it_can_be(
     rates: list[float | None], quota: int, edges: list[float]
 ) -> None:
-    taken = fill(rows(rates), Quota(rows=quota), Balance(edges=tuple(edges)), 0)
+    taken = fill_quota(rows(rates), Quota(rows=quota), Balance(edges=tuple(edges)), 0)
     assert taken.height == min(quota, len(rates))
     assert taken["sample_id"].is_unique().all()
 
 
 def asked(prompts: int) -> Input:
-    groups = {"math": Group(prompts, prompts, Count(), Count())}
-    funnel = Funnel(prompts, Count(), [], Count(), {"a": groups["math"]}, groups)
+    groups = {"math": Group(prompts, prompts, SampleCount(), SampleCount())}
+    funnel = Funnel(prompts, SampleCount(), [], SampleCount(), {"a": groups["math"]}, groups)
     return Input(RunSource(path=Path("run")), [], {}, funnel)
 
 
 def test_no_shortfall_where_the_quota_is_filled() -> None:
     some = rows([0.5] * 10)
-    assert shortfall("math", Quota(rows=10), some, some, None, [asked(20)]) is None
-    assert shortfall("math", Quota(tokens=100), some, some, None, [asked(20)]) is None
+    assert measure_shortfall("math", Quota(rows=10), some, some, None, [asked(20)]) is None
+    assert measure_shortfall("math", Quota(tokens=100), some, some, None, [asked(20)]) is None
 
 
 def test_a_shortfall_says_what_it_would_take() -> None:
     # Ten rows of twenty prompts asked; a quarter of the samples of the ten prompts was kept.
     some = rows([0.5] * 10)
-    short = shortfall("math", Quota(rows=15), some, some, None, [asked(20)])
+    short = measure_shortfall("math", Quota(rows=15), some, some, None, [asked(20)])
     assert short is not None
     assert (short.found, short.wanted, short.rows_a_prompt) == (10, 15, 0.5)
     assert (short.extra_prompts, short.samples_a_prompt, short.extra_samples) == (10, 2, 20)
@@ -140,14 +140,14 @@ def test_a_shortfall_says_what_it_would_take() -> None:
 
 def test_a_shortfall_in_tokens() -> None:
     some = rows([0.5] * 10)
-    short = shortfall("math", Quota(tokens=150), some, some, None, [asked(20)])
+    short = measure_shortfall("math", Quota(tokens=150), some, some, None, [asked(20)])
     assert short is not None
     assert (short.found, short.extra_prompts, short.extra_samples) == (100, 10, 20)
 
 
 def test_more_samples_do_not_help_where_every_prompt_is_full() -> None:
     some = rows([0.5] * 10)
-    short = shortfall("math", Quota(rows=15), some, some, 1, [asked(20)])
+    short = measure_shortfall("math", Quota(rows=15), some, some, 1, [asked(20)])
     assert short is not None
     assert short.extra_samples is None
     assert "more samples of the same prompts would not" in str(short)
@@ -155,15 +155,15 @@ def test_more_samples_do_not_help_where_every_prompt_is_full() -> None:
 
 def test_nothing_to_go_by() -> None:
     none = rows([])
-    short = shortfall("math", Quota(rows=15), none.clear(), none.clear(), None, [asked(20)])
+    short = measure_shortfall("math", Quota(rows=15), none.clear(), none.clear(), None, [asked(20)])
     assert short is not None
     assert short.extra_prompts is None
-    assert str(short).endswith("no run offers a row of this domain: add one to runs")
+    assert str(short).endswith("no run has rows of this domain: add one to runs")
 
 
 def test_a_domain_that_a_run_is_not_asked_for_does_not_count() -> None:
     other = Input(RunSource(path=Path("x"), domains=("code",)), [], {}, asked(1000).funnel)
     some = rows([0.5] * 10)
-    short = shortfall("math", Quota(rows=15), some, some, None, [asked(20), other])
+    short = measure_shortfall("math", Quota(rows=15), some, some, None, [asked(20), other])
     assert short is not None
     assert short.extra_prompts == 10

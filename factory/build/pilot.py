@@ -1,4 +1,4 @@
-"""`factory validate --pilot`: a small real run, and what it says of the whole."""
+"""`factory validate --pilot`: a small real run and a forecast of the whole run."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import polars as pl
 from rich.console import Console
 
-from factory.build.build import begin, sample
-from factory.build.local_judges import ask_judges
+from factory.build.build import record_start, sample
+from factory.build.local_judges import run_local_judges
 from factory.core.errors import SourceError
 from factory.core.files import write_atomic
 from factory.core.run_dir import RunDir, engine_seconds, save_prompts
@@ -19,31 +19,31 @@ from factory.judging.verdicts import all_filters, judge_run, load_verdicts
 from factory.prompts.load import load_prompts
 from factory.prompts.references import sound_prompts
 from factory.recipe.build import Recipe
-from factory.sampling.engines.placement import gpus_of
-from factory.sampling.scheduling.forecast import ALL, Rates, alternatives, choose_pilot, forecast
+from factory.sampling.engines.placement import count_gpus
+from factory.sampling.scheduling.forecast import ALL, Rates, build_policies, choose_pilot, forecast
 
 SAMPLES = 4
-"""Samples of each pilot prompt: enough to tell easy from hard, few enough to be cheap."""
+"""Samples per pilot prompt: enough to distinguish easy from hard prompts, and cheap."""
 
 SHOWN = {
     "yield": "yield",
     "rows": "rows",
     "covered": "prompts with a row",
     "tokens": "tokens",
-    "tokens_per_row": "  a row",
+    "tokens_per_row": "  per row",
     "gpu_hours": "GPU-hours",
-    "gpu_hours_per_row": "  a row",
+    "gpu_hours_per_row": "  per row",
     "money": "money",
-    "money_per_row": "  a row",
+    "money_per_row": "  per row",
 }
-"""The quantities that are told, in this order, and what they are called."""
+"""The quantities to print, in order, and their labels."""
 
 
 def run_pilot(recipe: Recipe, run: Path, size: int, console: Console) -> Iterator[str]:
-    """Sample `size` prompts for real, in RUN/pilot, and forecast the recipe under each policy.
+    """Sample `size` prompts in RUN/pilot and forecast the recipe under each policy.
 
-    Writes RUN/forecast.json, which the report later sets beside the outcome. Raises what a build
-    raises, and SourceError where the pilot finished nothing.
+    Yields the forecast as lines of text. Writes RUN/forecast.json, which the report later compares
+    with the result. Raises as a build does, and SourceError if the pilot finished no sample.
     """
     import pyarrow.parquet as pq
 
@@ -63,22 +63,22 @@ def run_pilot(recipe: Recipe, run: Path, size: int, console: Console) -> Iterato
     small = recipe.model_copy(update={"sampling": fixed})
     small._written = recipe._written
     with RunDir(run / "pilot") as pilot:
-        begin(small, pilot)
+        record_start(small, pilot)
         save_prompts(pilot.path, [prompt for prompt in prompts if prompt.id in chosen])
         sample(small, pilot, pq.read_table(pilot.path / "prompts.parquet"), console)
-        ask_judges(small, pilot.path)
+        run_local_judges(small, pilot.path)
         judge_run(pilot.path, all_filters(small), small.references)
     verdicts = load_verdicts(pilot.path).collect()
     if verdicts.is_empty():
-        raise SourceError(f"the pilot finished no sample; {pilot.path / 'failures.jsonl'} says why")
+        raise SourceError(f"the pilot finished no sample; see {pilot.path / 'failures.jsonl'}")
     spent = int(verdicts["n_tokens"].sum())
     rates = pilot_rates(recipe, spent, engine_seconds(pilot.path))
     tokens = spent * recipe.sampling.n * table.height // verdicts.height
-    policies = alternatives(recipe.sampling, tokens, recipe.select.per_prompt)
+    policies = build_policies(recipe.sampling, tokens, recipe.select.per_prompt)
     found = forecast(verdicts, table, policies, rates, recipe.select.per_prompt)
     own = found.filter(policy=recipe.sampling.policy, source=ALL)
     content = {
-        # The report knows what was accepted as `kept`.
+        # The report's name for accepted samples is `kept`.
         {"accepted": "kept"}.get(row["quantity"], row["quantity"]): {
             "value": row["middle"],
             "low": row["low"],
@@ -96,18 +96,18 @@ def run_pilot(recipe: Recipe, run: Path, size: int, console: Console) -> Iterato
 
 
 def pilot_rates(recipe: Recipe, tokens: int, seconds: float) -> Rates:
-    """The pilot's speed, over all its sittings, and the prices the recipe names."""
+    """Return the pilot's speed over all its processes, and the recipe's prices."""
     prices = recipe.sampling.prices
     return Rates(
         tokens_per_second=max(tokens / seconds if seconds else 0.0, 1e-9),
-        gpus=gpus_of(recipe.engine_spec),
+        gpus=count_gpus(recipe.engine_spec),
         per_gpu_hour=prices.per_gpu_hour,
         per_million_tokens=prices.per_million_tokens,
     )
 
 
 def forecast_lines(found: pl.DataFrame, policy: str, prompts: int, samples: int) -> Iterator[str]:
-    """The forecast in words: every policy for the whole, then the recipe's own by source."""
+    """Format the forecast: each policy for all sources, then the recipe's policy by source."""
     yield f"forecast from {samples:,} samples of {prompts:,} prompts (middle, 90% interval):"
     for name in found["policy"].unique(maintain_order=True):
         mark = "  <- this recipe" if name == policy else ""
@@ -120,10 +120,11 @@ def forecast_lines(found: pl.DataFrame, policy: str, prompts: int, samples: int)
 
 
 def _quantities(rows: pl.DataFrame) -> Iterator[str]:
-    told = {row["quantity"]: row for row in rows.rows(named=True)}
+    by_quantity = {row["quantity"]: row for row in rows.rows(named=True)}
     for quantity, name in SHOWN.items():
-        if quantity in told:
-            low, middle, high = (_number(told[quantity][key]) for key in ("low", "middle", "high"))
+        if quantity in by_quantity:
+            row = by_quantity[quantity]
+            low, middle, high = (_number(row[key]) for key in ("low", "middle", "high"))
             yield f"  {name:<18} {middle:>12}   {low} to {high}"
 
 

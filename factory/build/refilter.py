@@ -1,4 +1,4 @@
-"""Filtering again: a finished run with other limits, or a data set this project did not make."""
+"""Filtering without sampling: a finished run with other limits, or a foreign data set."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 import polars as pl
 from rich.console import Console
 
-from factory.build.build import assemble, begin, refuse_mixing
+from factory.build.build import assemble, record_start, refuse_mixing
 from factory.core.errors import RunError, SourceError
 from factory.core.files import write_atomic, write_parquet
 from factory.core.parallel import cores, spread
 from factory.core.run_dir import RunDir, read_manifest
 from factory.core.think import split_think_exprs
 from factory.judging.funnel import Funnel, load_funnel
-from factory.judging.metrics import SPREAD_BYTES, measured_frame_of
+from factory.judging.metrics import SPREAD_BYTES, join_metrics
 from factory.judging.verdicts import decide, load_verdicts
 from factory.recipe.build import Recipe
 from filters.base import INPUT_COLUMNS, Filter
@@ -29,19 +29,19 @@ from filters.language_id.scripts import normalized_language
 COMPRESSION = 3
 """About how many times smaller text is in a Parquet file than in memory."""
 
-BATCH_ROWS = 1024  # five batches and more are in memory at once
+BATCH_ROWS = 1024  # five or more batches are in memory at once
 
 
 @dataclass(frozen=True)
 class Change:
-    """What a re-filtering changed: the samples that newly pass or drop, by their new reason."""
+    """The effect of filtering again: both funnels and the samples whose outcome changed."""
 
     before: Funnel
     after: Funnel
     moved: pl.DataFrame  # sample_id, was, now: "keep" or a reason
 
     def lines(self, examples: int = 3) -> Iterator[str]:
-        """The change in words, with examples to look at."""
+        """Format the change, with example sample ids."""
         gain = self.after.kept.samples - self.before.kept.samples
         yield f"kept {self.before.kept.samples:,} -> {self.after.kept.samples:,} ({gain:+,})"
         groups = self.moved.group_by("was", "now").agg(pl.len().alias("n"), pl.col("sample_id"))
@@ -50,34 +50,34 @@ class Change:
 
 
 def filter_run(recipe: Recipe, run: Path, console: Console) -> Change:
-    """Judge a run's samples by `recipe` and make its corpus anew. Starts no engine.
+    """Judge a run's samples by `recipe` and write its corpus again. Starts no engine.
 
-    Raises RunError where the recipe's samples would be others than the run's.
+    Raises RunError if the recipe's sampling settings differ from the run's.
     """
     if not read_manifest(run):
-        raise RunError(f"{run} has no run.json; `factory build` makes one")
-    before, old = load_funnel(run), _words(run)
+        raise RunError(f"{run} has no run.json; create the run with `factory build`")
+    before, old = load_funnel(run), _read_outcomes(run)
     with RunDir(run) as directory:
         refuse_mixing(recipe, directory)
-        begin(recipe, directory)
+        record_start(recipe, directory)
         after = assemble(recipe, directory, console)
     moved = (
-        old.join(_words(run), on="sample_id", how="full", coalesce=True, suffix="_now")
-        .rename({"word": "was", "word_now": "now"})
+        old.join(_read_outcomes(run), on="sample_id", how="full", coalesce=True, suffix="_now")
+        .rename({"outcome": "was", "outcome_now": "now"})
         .filter(pl.col("was").ne_missing(pl.col("now")))
         .with_columns(pl.col("was", "now").fill_null("absent"))
     )
     return Change(before, after, moved)
 
 
-def _words(run: Path) -> pl.DataFrame:
-    word = pl.when(pl.col("decision") == "keep").then(pl.lit("keep")).otherwise("reason")
-    return load_verdicts(run).select("sample_id", word=word).collect()
+def _read_outcomes(run: Path) -> pl.DataFrame:
+    outcome = pl.when(pl.col("decision") == "keep").then(pl.lit("keep")).otherwise("reason")
+    return load_verdicts(run).select("sample_id", outcome=outcome).collect()
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Where a foreign data set keeps what the filters read. All but `text` may be absent."""
+    """The columns of a foreign data set that the filters read. Only `text` is required."""
 
     text: str = "text"
     prompt: str | None = None
@@ -85,37 +85,39 @@ class Columns:
     id: str | None = None
 
 
-class Judged(NamedTuple):
-    """How many rows got each verdict, and named each language that is not known here."""
+class FileVerdicts(NamedTuple):
+    """Rows per verdict, and rows per language code that the filters don't know."""
 
     verdicts: dict[str, int]
     unknown_languages: Counter[str]
 
 
-def filter_file(file: Path, out: Path, filters: Mapping[str, Filter], columns: Columns) -> Judged:
-    """Judge every row of a Parquet or JSONL file; write id, metrics, verdict and reason a row.
+def filter_file(
+    file: Path, out: Path, filters: Mapping[str, Filter], columns: Columns
+) -> FileVerdicts:
+    """Judge every row of a Parquet or JSONL file. Writes id, metrics, verdict and reason per row.
 
     `out` is Parquet unless its name ends in .jsonl.
-    Raises SourceError where the file or its text column cannot be read.
+    Raises SourceError if the file or its text column cannot be read.
     """
     unknown: Counter[str] = Counter()
-    batches = _counted(_batches(file, columns), unknown)
-    written = list(_judged(file.stat().st_size, batches, filters))
+    batches = _count_unknown_languages(_batches(file, columns), unknown)
+    written = list(_judge_batches(file.stat().st_size, batches, filters))
     table = pl.concat(written, how="vertical_relaxed")
     if out.suffix == ".jsonl":
         rows = table.iter_rows(named=True)
         write_atomic(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     else:
         write_parquet(out, table.to_arrow())
-    return Judged(dict(table["verdict"].value_counts().iter_rows()), unknown)
+    return FileVerdicts(dict(table["verdict"].value_counts().iter_rows()), unknown)
 
 
 Batch = tuple[pl.DataFrame, pl.DataFrame]
-"""Each row's `sample_id` and own `id`; and the rows as `INPUT_COLUMNS`."""
+"""A frame with `sample_id` and the data set's own `id`, and one with `INPUT_COLUMNS`."""
 
 
-def _counted(batches: Iterator[Batch], unknown: Counter[str]) -> Iterator[Batch]:
-    """The batches; the languages that they name and nothing here knows are counted on the way."""
+def _count_unknown_languages(batches: Iterator[Batch], unknown: Counter[str]) -> Iterator[Batch]:
+    """Pass the batches on and count unknown language codes in `unknown`."""
     for ids, rows in batches:
         for language, count in rows["language"].drop_nulls().value_counts().iter_rows():
             if language and normalized_language(language) is None:
@@ -133,23 +135,23 @@ def filter_frame(
         for some in numbered.iter_slices(BATCH_ROWS)
     )
     size = int(rows[columns.text].estimated_size())
-    return pl.concat(_judged(size // COMPRESSION, batches, filters), how="vertical_relaxed")
+    return pl.concat(_judge_batches(size // COMPRESSION, batches, filters), how="vertical_relaxed")
 
 
-def _judged(
+def _judge_batches(
     size: int, batches: Iterator[Batch], filters: Mapping[str, Filter]
 ) -> Iterator[pl.DataFrame]:
-    """Every batch's verdicts and metrics, in order; much text is spread over processes."""
-    textual = all(judge.PARALLEL for judge in filters.values())
+    """Yield verdicts and metrics of each batch in order. Much text is spread over processes."""
+    textual = all(filter_.PARALLEL for filter_ in filters.values())
     if textual and cores() > 1 and size >= SPREAD_BYTES:
-        return spread(_judge_elsewhere, batches, _begin, filters)
-    return (_judge(batch, filters) for batch in batches)
+        return spread(_judge_in_worker, batches, _init_worker, filters)
+    return (_judge_batch(batch, filters) for batch in batches)
 
 
-def _judge(batch: Batch, filters: Mapping[str, Filter]) -> pl.DataFrame:
+def _judge_batch(batch: Batch, filters: Mapping[str, Filter]) -> pl.DataFrame:
     ids, rows = batch
-    metrics = {name: judge.measure(rows) for name, judge in filters.items()}
-    measured = measured_frame_of(rows, metrics)
+    metrics = {name: filter_.measure(rows) for name, filter_ in filters.items()}
+    measured = join_metrics(rows, metrics)
     verdicts = decide(measured, filters).select(
         "sample_id", verdict="decision", reason="reason", filter="filter"
     )
@@ -161,26 +163,26 @@ def _judge(batch: Batch, filters: Mapping[str, Filter]) -> pl.DataFrame:
     )
 
 
-_filters: dict[str, Filter] = {}  # of a process that judges batches for another
+_filters: dict[str, Filter] = {}  # the filters of a worker process
 
 
-def _begin(filters: Mapping[str, Filter]) -> None:
+def _init_worker(filters: Mapping[str, Filter]) -> None:
     _filters.update(filters)
 
 
-def _judge_elsewhere(batch: Batch) -> pl.DataFrame:
-    return _judge(batch, _filters)
+def _judge_in_worker(batch: Batch) -> pl.DataFrame:
+    return _judge_batch(batch, _filters)
 
 
 def _batches(file: Path, columns: Columns) -> Iterator[Batch]:
-    """The file, a batch at a time."""
+    """Read the file in batches."""
     named = {option: name for option, name in vars(columns).items() if name is not None}
     start = 0
     reader = READERS.get(file.suffix)
     if reader is None:
         raise SourceError(f"{file} is neither .parquet nor .jsonl; convert it to one of them")
     for rows in reader(file, named):
-        # A data set's own ids may repeat; rows are joined by their number.
+        # Ids of a data set may repeat, so rows are joined by their number.
         numbered = rows.with_row_index("sample_id", offset=start).cast({"sample_id": pl.String})
         start += rows.height
         yield (
@@ -188,7 +190,7 @@ def _batches(file: Path, columns: Columns) -> Iterator[Batch]:
             _as_input(numbered, columns),
         )
     if not start:
-        raise SourceError(f"{file} holds no rows")
+        raise SourceError(f"{file} has no rows")
 
 
 def _parquet(file: Path, named: Mapping[str, str]) -> Iterator[pl.DataFrame]:
@@ -208,13 +210,13 @@ def _parquet(file: Path, named: Mapping[str, str]) -> Iterator[pl.DataFrame]:
 
 
 def _json_lines(file: Path, named: Mapping[str, str]) -> Iterator[pl.DataFrame]:
-    """By Python's own reader: it lets lone surrogates through, which others end at."""
+    """Read JSON Lines with Python's json module: other readers fail at lone surrogates."""
     schema = dict.fromkeys(sorted({*named.values()}), pl.String)
     try:
         with file.open("rb") as stream:
             lines = ((n, line) for n, line in enumerate(stream, 1) if line.strip())
             for number, batch in enumerate(iter(lambda: [*islice(lines, BATCH_ROWS)], [])):
-                rows = [_object(line, f"{file}:{n}") for n, line in batch]
+                rows = [_parse_object(line, f"{file}:{n}") for n, line in batch]
                 if number == 0:
                     _check(file, named, sorted({key for row in rows for key in row}))
                 values = [
@@ -231,7 +233,7 @@ READERS: dict[str, Reader] = {
     ".parquet": _parquet,
     **dict.fromkeys((".jsonl", ".ndjson", ".json"), _json_lines),
 }
-"""By the file's ending. What is called .json is JSON Lines in most data sets."""
+"""Readers by file suffix. Files named .json are JSON Lines in most data sets."""
 
 
 def _check(file: Path, named: Mapping[str, str], known: Sequence[str]) -> None:
@@ -241,22 +243,22 @@ def _check(file: Path, named: Mapping[str, str], known: Sequence[str]) -> None:
             raise SourceError(f"{file} has no column {name!r} (--{option}); it has {listing}")
 
 
-def _object(line: bytes, place: str) -> dict[str, Any]:
+def _parse_object(line: bytes, place: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise SourceError(
-            f"{place} is no JSON ({error}); each line must be an object: mend it or leave it out"
+            f"{place} is not JSON ({error}); each line must be an object: fix or remove the line"
         ) from error
     if not isinstance(row, dict):
-        raise SourceError(f"{place} is {type(row).__name__}, not an object with a key a column")
+        raise SourceError(f"{place} is {type(row).__name__}, not an object with one key per column")
     return row
 
 
 def _as_text(value: Any, place: str) -> str | None:
     if isinstance(value, list | dict):
         raise SourceError(f"{place} is a {type(value).__name__}; name a column of plain text")
-    # A lone surrogate has no UTF-8 form: "?", as in sampled text.
+    # Lone surrogates can't be encoded as UTF-8. They become "?", as in sampled text.
     return None if value is None else str(value).encode("utf-8", "replace").decode()
 
 

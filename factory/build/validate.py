@@ -1,4 +1,4 @@
-"""A recipe checked on real rows, without an engine: what it would do and how much of it."""
+"""Checks a recipe on real rows, without an engine, and estimates its size."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory.build.local_judges import started_judges
+from factory.build.local_judges import list_started_judges
 from factory.core.errors import FactoryError
 from factory.core.models import load_tokenizer, model_path
 from factory.core.nouns import Prompt
@@ -21,7 +21,7 @@ TRIAL = "I tried.\n\n```\n1\n```\n\nThe answer is \\boxed{1}."
 
 
 def validate(recipe: Recipe) -> Iterator[str]:
-    """The recipe's account, line by line. Raises the FactoryError of the first thing that fails."""
+    """Check a recipe and yield a summary in lines. Raises the first FactoryError it meets."""
     filters = ", ".join(recipe.filters)
     yield f"recipe {recipe.name}: {len(recipe.sources)} source(s), filters {filters}"
     first: Prompt | None = None
@@ -30,11 +30,11 @@ def validate(recipe: Recipe) -> Iterator[str]:
         first = first or prompts[0]
         yield f"source {source.label}:"
         for prompt in prompts:
-            kind = prompt.verifier["kind"] if prompt.verifier else "nothing verifies it"
-            yield f"  {prompt.id}  {prompt.domain}, {kind}: {_short(prompt.question)}"
+            kind = prompt.verifier["kind"] if prompt.verifier else "no verifier"
+            yield f"  {prompt.id}  {prompt.domain}, {kind}: {_shorten(prompt.question)}"
         yield from _own_verifier(source.label, prompts[0])
-    assert first is not None  # the schema asks for a source
-    yield from _rendered(recipe, first)
+    assert first is not None  # the schema requires a source
+    yield from _render_first(recipe, first)
     yield from _estimate(recipe)
     yield from _engine(recipe)
     yield from _judges(recipe)
@@ -60,12 +60,12 @@ def _own_verifier(source: str, prompt: Prompt) -> Iterator[str]:
     yield f"  verifier {name} ran on the first prompt and a made-up response"
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= 90 else f"{line[:87]}..."
 
 
-def _rendered(recipe: Recipe, prompt: Prompt) -> Iterator[str]:
+def _render_first(recipe: Recipe, prompt: Prompt) -> Iterator[str]:
     server = recipe.engine.server
     if server is not None and server.api == "chat":
         yield "the first prompt's messages, which the server renders:"
@@ -82,7 +82,7 @@ def _rendered(recipe: Recipe, prompt: Prompt) -> Iterator[str]:
             trust_remote_code=model.trust_remote_code,
         )
     rendered = recipe.prompting.render(prompt, tokenizer)
-    yield "the first prompt, as the model sees it:"
+    yield "the first prompt as the model gets it:"
     yield from (f"  | {line}" for line in (rendered.prompt_text + rendered.prefill).splitlines())
 
 
@@ -99,17 +99,17 @@ def _estimate(recipe: Recipe) -> Iterator[str]:
         )
     else:
         yield (
-            f"at most {sampling.n} samples a prompt, {sampling.n * sampling.max_tokens:,} tokens a "
-            "prompt; the number of prompts is known once the sources are read"
+            f"at most {sampling.n} samples per prompt, {sampling.n * sampling.max_tokens:,} tokens "
+            "per prompt; the number of prompts is known once the sources are read"
         )
 
 
 def _engine(recipe: Recipe) -> Iterator[str]:
     kind = recipe.engine.kind
     if recipe.engine.server is not None:
-        from factory.sampling.engines.openai_api import check_fit
+        from factory.sampling.engines.openai_api import check_api_options
 
-        check_fit(recipe.prompting, recipe.sampling, recipe.engine.server)
+        check_api_options(recipe.prompting, recipe.sampling, recipe.engine.server)
     if kind in ("server", "replay"):
         yield f"engine {kind}"
         return
@@ -118,17 +118,17 @@ def _engine(recipe: Recipe) -> Iterator[str]:
     _check_engine_args(recipe.engine.args)
     if not has_gpu() and recipe.sampling.top_p < 1:
         yield (
-            "warning: sampling.top_p halves vLLM's speed on a CPU (1,260 to 530 tokens/s measured, "
-            "SmolLM2-135M, two cores); top_k costs nothing"
+            "warning: sampling.top_p halves vLLM's speed on a CPU (measured: 1,260 to 530 tokens/s "
+            "with SmolLM2-135M on two cores); top_k has no cost"
         )
     yield f"engine {kind}, {'on a GPU' if has_gpu() else 'on the CPU'}"
 
 
 def _judges(recipe: Recipe) -> Iterator[str]:
-    for judge in started_judges(recipe):
+    for judge in list_started_judges(recipe):
         model_path(judge.start)
         _check_engine_args(judge.args)
-        yield f"judge {judge.start}, started when sampling has ended"
+        yield f"judge {judge.start}, starts after sampling"
 
 
 def _check_engine_args(args: dict[str, Any]) -> None:
@@ -140,7 +140,7 @@ def _check_engine_args(args: dict[str, Any]) -> None:
 
 
 def starter_recipe(path: Path) -> None:
-    """Write a commented recipe to begin from. Never overwrites."""
+    """Write a commented starter recipe. Raises FactoryError if the file exists."""
     from factory.core.resources import data_path
 
     text = data_path("starter.yaml").read_text(encoding="utf-8")
@@ -149,4 +149,4 @@ def starter_recipe(path: Path) -> None:
         with open(path, "x", encoding="utf-8") as stream:
             stream.write(text)
     except FileExistsError:
-        raise FactoryError(f"{path} exists already; choose another name or move it") from None
+        raise FactoryError(f"{path} already exists; choose another name or move it") from None

@@ -79,7 +79,7 @@ def validate(
     everything it extends; for an assembly, also the rows that its runs offer.
     """
     from factory.build.validate import validate
-    from factory.corpus.assembly.preview import offers
+    from factory.corpus.assembly.preview import preview_assembly
     from factory.recipe.assembly import Assembly
     from factory.recipe.document import load_document
     from factory.recipe.kinds import KINDS, SAMPLES, load
@@ -89,7 +89,7 @@ def validate(
         other = load(kind, recipe, assignments)
         click.echo(other.to_yaml())
         if isinstance(other, Assembly):
-            echo(offers(other))
+            echo(preview_assembly(other))
         click.echo(f"valid; run it with `factory {KINDS[kind].command} {recipe}`")
         return
     loaded = read_recipe(recipe, assignments)

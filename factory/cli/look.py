@@ -117,11 +117,11 @@ def _serve(run: Path, host: str, port: int, token: str | None, path: str) -> Non
 @click.argument("sample_id")
 def explain(run: Path, sample_id: str) -> None:
     """Explain the verdict on one sample: its metrics, the deciding rule, prompt and text."""
-    from factory.corpus.assembly.provenance import origin
+    from factory.corpus.assembly.provenance import find_origin
     from factory.recipe.build import recipe_of_run
     from factory.report.explain import explain
 
-    drawn_in, own_id = origin(run, sample_id)
+    drawn_in, own_id = find_origin(run, sample_id)
     if drawn_in != run:
         click.echo(f"run       {drawn_in}")
     echo(explain(recipe_of_run(drawn_in), drawn_in, own_id))

@@ -1,4 +1,4 @@
-"""What a file or folder holds, in a few bytes: to know it again without reading all of it."""
+"""A content hash of a file or folder from a part of its bytes."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from factory.core.errors import SourceError
 
 BLOCK = 64 << 10
 BLOCKS = 64
-"""At most so many blocks of a file are read: 4 MB of a shard of any size."""
+"""Maximum blocks read per file: 4 MB of a file of any size."""
 
 
-def sketch(path: Path) -> str:
-    """A hash of names, sizes and evenly spread blocks. Raises SourceError where nothing is.
+def content_hash(path: Path) -> str:
+    """Return a hash of names, sizes and evenly spaced blocks. Raises SourceError if none exists.
 
-    Weights that were trained differ everywhere and a Parquet file's footer knows of every column
-    chunk, so blocks suffice to tell two apart; they would not detect a flipped bit.
+    Trained weights differ everywhere, and a Parquet footer lists every column chunk. So blocks are
+    enough to distinguish two versions. They do not detect a single flipped bit.
     """
     if not path.exists():
-        raise SourceError(f"{path} is not there; check the path, or build it first")
+        raise SourceError(f"{path} does not exist; check the path, or build it first")
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     digest = xxhash.xxh3_128()
     for file in files:

@@ -1,19 +1,19 @@
-"""Everything that can go wrong for a user, as one tree.
+"""All errors that a user can meet, as one tree.
 
     FactoryError                 1  base class: a message that names place, value and remedy
     ├── RecipeError              2  the recipe (or a flag) is wrong; lists every problem at once
-    ├── EngineError              3  the engine is gone; what was sampled is safe, run again to go on
+    ├── EngineError              3  the engine is lost; all samples are saved, run again to continue
     ├── RunError                 4  the run directory cannot be used (locked, incompatible, damaged)
-    ├── StorageError             5  disk full or unwritable; what was committed stays readable
+    ├── StorageError             5  disk full or not writable; all committed data stays readable
     ├── SourceError              6  a prompt source or file cannot be read
     ├── ModelError               7  a model, tokenizer or chat template is missing or unfit
     ├── MissingDependency        8  an optional package is not installed
-    ├── QuotaError               9  the finished corpus breaks a contract the recipe made
+    ├── QuotaError               9  the corpus does not fill the quotas of a strict recipe
     ├── PushError               10  the Hub refused or could not be reached; nothing was published
-    └── TrainError              11  training went wrong (NaN, collapse); its checkpoints are whole
+    └── TrainError              11  training failed (NaN, collapse); its checkpoints are complete
 
-The number is the process's exit code. 0 is success, 130 an interrupt (Ctrl-C). A traceback is
-always a bug in the factory and exits with 1.
+The number is the exit code of the process. 0 is success, 130 an interrupt (Ctrl-C). A traceback is
+always a bug in the factory; its exit code is 1.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from typing import ClassVar, NamedTuple
 
 
 class FactoryError(Exception):
-    """An error a user can act on. Printed without a traceback."""
+    """An error that a user can fix. Printed without a traceback."""
 
     exit_code: ClassVar[int] = 1
 
 
 class Problem(NamedTuple):
-    """One thing wrong at one place, with what to do about it."""
+    """One problem at one place, with its remedy."""
 
     place: str  # "recipes/x.yaml:12: filters.length.max_tokens"
     what: str  # "is -1; it must be at least 1"
@@ -40,7 +40,7 @@ class Problem(NamedTuple):
 
 
 class RecipeError(FactoryError):
-    """The recipe is wrong. Holds every problem found, not only the first."""
+    """The recipe is wrong. Has all problems found, not only the first."""
 
     exit_code = 2
 
@@ -49,23 +49,23 @@ class RecipeError(FactoryError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
     def __reduce__(self) -> tuple[type[RecipeError], tuple[list[Problem]]]:
-        return type(self), (self.problems,)  # it crosses processes, and its args are a text
+        return type(self), (self.problems,)  # for pickling between processes: its args are a text
 
 
 class EngineError(FactoryError):
-    """The sampling engine is gone and could not be restarted."""
+    """The sampling engine is lost and could not be restarted."""
 
     exit_code = 3
 
 
 class RunError(FactoryError):
-    """The run directory cannot be used as asked."""
+    """The run directory cannot be used for the command."""
 
     exit_code = 4
 
 
 class RunLocked(RunError):
-    """Another process is working in the run directory."""
+    """Another process uses the run directory."""
 
 
 class StorageError(FactoryError):
@@ -87,34 +87,34 @@ class ModelError(FactoryError):
 
 
 class MissingDependency(FactoryError):
-    """An optional package is needed for what was asked."""
+    """An optional package is needed but not installed."""
 
     exit_code = 8
 
 
 class QuotaError(FactoryError):
-    """The corpus falls short of a contract that the recipe calls strict."""
+    """The corpus does not fill the quotas of a strict recipe."""
 
     exit_code = 9
 
 
 class PushError(FactoryError):
-    """The Hub refused, or could not be reached. Nothing of the push is visible."""
+    """The Hub refused the push or could not be reached. Nothing was published."""
 
     exit_code = 10
 
 
 class TrainError(FactoryError):
-    """A training run cannot go on: the loss is no number, a policy collapsed, rollouts died."""
+    """A training run cannot continue: the loss is NaN, a policy collapsed, rollouts died."""
 
     exit_code = 11
 
 
 class Stopped(Exception):
-    """Ctrl-C: everything finished in `directory` is safe, and the same command goes on."""
+    """Ctrl-C. Everything finished in `directory` is saved, and the same command continues."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         super().__init__(
-            f"stopped; everything finished is safe in {directory}. The same command goes on."
+            f"stopped; all finished work is saved in {directory}. Run the same command to continue."
         )

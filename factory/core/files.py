@@ -1,6 +1,6 @@
 """Durable files: atomic writes, append-only JSON lines, versioned manifests.
 
-What appears under its name is whole. Every failure to write is a StorageError with a remedy.
+A file is complete or absent under its name. Every failed write is a StorageError with a remedy.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def encode_line(row: dict[str, Any]) -> bytes:
-    # A lone surrogate in a model's text has no UTF-8 form; it becomes "?" rather than an error.
+    # Lone surrogates in a model's text can't be encoded as UTF-8; they become "?".
     text = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "replace") + b"\n"
 
@@ -44,7 +44,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def append_line(path: Path, row: dict[str, Any]) -> None:
-    """Append one JSON line; a torn last line of an earlier process is cut off first."""
+    """Append one JSON line. A torn last line of an earlier process is removed first."""
     try:
         with open(path, "ab+") as stream:
             end = stream.seek(0, os.SEEK_END)
@@ -86,7 +86,7 @@ def write_parquet(path: Path, table: pa.Table, *, row_group_rows: int | None = N
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Write a text file that is either the old one or the new one, never half of it."""
+    """Write a text file atomically: it is the old or the new one."""
     scratch = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,9 +100,9 @@ def write_atomic(path: Path, text: str) -> None:
 
 
 def read_versioned(path: Path, layout: int, remedy: str) -> dict[str, Any]:
-    """A directory's manifest of this layout, or an empty mapping where there is none yet.
+    """Read a directory's manifest. Returns an empty mapping if there is none yet.
 
-    Raises RunError for any other layout, and, with the remedy, where it cannot be read.
+    Raises RunError for another layout, and if it can't be read, with `remedy`.
     """
     if not path.exists():
         return {}
@@ -113,13 +113,13 @@ def read_versioned(path: Path, layout: int, remedy: str) -> dict[str, Any]:
     if manifest.get("format") != layout:
         raise RunError(
             f"{path} has layout {manifest.get('format')}, this version reads {layout}. Use the "
-            "version of the factory that made it, or another run directory."
+            "version of the factory that wrote it, or another run directory."
         )
     return manifest
 
 
 def sync_dir(path: Path) -> None:
-    """Make a rename in `path` survive a power cut."""
+    """Make renames in the directory `path` durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -133,10 +133,10 @@ def sync_stream(stream: IO[Any]) -> None:
 
 
 @contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
-    """A folder to write into; it takes the place of `target` whole, or not at all.
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Yield a folder to write to. At the end it replaces `target`; on an error it is removed.
 
-    Raises StorageError where it cannot be written.
+    Raises StorageError if it can't be written.
     """
     scratch = target.with_name(f".{target.name}.partial")
     try:

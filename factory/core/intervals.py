@@ -1,4 +1,4 @@
-"""How sure a measured rate is."""
+"""Confidence intervals of measured rates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Z_95 = 1.959963984540054
 
 
 class Estimate(NamedTuple):
-    """A rate, its 95% interval, and what it was counted from."""
+    """A rate, its 95% interval, and the counts: `hits` of `n`."""
 
     rate: float
     low: float
@@ -19,7 +19,7 @@ class Estimate(NamedTuple):
 
 
 def wilson(hits: int, n: int, z: float = Z_95) -> Estimate:
-    """Wilson's score interval: sound for the small counts and rates near 0 or 1 seen here.
+    """Compute Wilson's score interval, which is valid for small counts and rates near 0 or 1.
 
     >>> wilson(0, 100).high < 0.04
     True

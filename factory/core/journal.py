@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SYNC_SECONDS = 1.0
-"""A sample is durable at most this long after it was appended."""
+"""Maximum time until an appended sample is durable."""
 
 SEAL_ROWS = 4096
 SEAL_BYTES = 64 << 20
-"""A journal is sealed at this many samples or bytes, whichever comes first."""
+"""A journal is sealed when it has this many samples or bytes."""
 
 ROW_GROUP_ROWS = 256
 """Samples per row group of a part: what a damaged byte can cost."""
@@ -50,9 +50,9 @@ class Sealed(NamedTuple):
 
 
 class JournalWriter(threading.Thread):
-    """Appends lines to a journal, syncs it in groups, and seals it when it is large.
+    """Appends lines to a journal, syncs them in groups, and seals the journal when it is full.
 
-    The engine's loop only puts bytes on a queue: neither a slow disk nor sealing holds it up.
+    The sampling loop only puts bytes on a queue, so a slow disk or sealing does not delay it.
     """
 
     def __init__(self, folder: Path, number: int, on_seal: Callable[[Sealed], None] | None) -> None:
@@ -105,7 +105,7 @@ class JournalWriter(threading.Thread):
             sync_stream(stream)
 
     def _write_journal(self) -> bool:
-        """Fill one journal and seal it. False once the last line was asked for."""
+        """Fill one journal and seal it. Returns False after the last line."""
         journal = self.folder / f"journal-{self.number:05d}.jsonl"
         rows = size = 0
         more = True
@@ -174,8 +174,8 @@ def _record_without_checksum(text: bytes) -> dict[str, Any] | None:
 def seal_journal(journal: Path) -> Sealed:
     """Turn a journal into its part.
 
-    The part appears whole by a rename, and only then does the journal go. A kill between the two
-    leaves both: the part wins.
+    The part is created by a rename, and the journal is deleted after it. If the process is killed
+    in between, both exist; then the part is used.
     """
     part = journal.with_name(journal.name.replace("journal", "part")).with_suffix(".parquet")
     damaged, kept_as = 0, None
@@ -208,7 +208,7 @@ def _fits(row: dict[str, Any]) -> bool:
     return True
 
 
-def _unique(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _drop_repeats(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list({(row["prompt_id"], row["index"]): row for row in reversed(rows)}.values())[::-1]
 
 
@@ -216,7 +216,7 @@ def _sample_table(rows: list[dict[str, Any]]) -> pa.Table:
     import pyarrow as pa
 
     schema = sample_schema()
-    rows = _unique(rows)
+    rows = _drop_repeats(rows)
     columns = {f.name: pa.array([row[f.name] for row in rows], f.type) for f in schema}
     return pa.table(columns, schema=schema)
 

@@ -1,6 +1,7 @@
-"""The shared nouns: Prompt, Sample, Failure, Verdict, and the Arrow schemas of the first two.
+"""The shared types: Prompt, Sample, Failure, Verdict, and the Arrow schemas of Prompt and Sample.
 
-Frozen dataclasses at the edges, Arrow tables in bulk. Rows are joined by id, never by position.
+Single items are frozen dataclasses, bulk data are Arrow tables. Rows are joined by id, never by
+position.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ Decision = Literal["keep", "drop", "undecided"]
 
 
 class Message(TypedDict):
-    """One turn of a conversation, in the form every trainer and server reads."""
+    """One turn of a conversation, in the chat format of trainers and servers."""
 
     role: str
     content: str
 
 
 def fingerprint(value: Any, length: int = 16) -> str:
-    """A short content hash of anything JSON can hold; the order of keys does not matter."""
+    """Return a short content hash of a JSON value. The order of keys has no effect."""
     canonical = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:length]
 
@@ -39,9 +40,9 @@ def fingerprint(value: Any, length: int = 16) -> str:
 class Prompt:
     """One question and how its answer is verified.
 
-    `verifier` is a mapping with a `kind` (math, choice, text, json, code, gym, …) and what that
-    kind needs (`answer`, `tests`, `choices`, …), or None where nothing can verify an answer.
-    `id` is a hash of messages and verifier: the same prompt from two sources is one prompt.
+    `verifier` has a `kind` (math, choice, text, json, code, gym, …) and the fields of that kind
+    (`answer`, `tests`, `choices`, …); it is None if answers can't be verified. `id` is a hash of
+    messages and verifier, so the same prompt from two sources is one prompt.
     """
 
     source: str
@@ -49,8 +50,8 @@ class Prompt:
     messages: tuple[Message, ...]
     verifier: Mapping[str, Any] | None = None
     language: str | None = None  # ISO 639-1; None: detect it
-    license: str | None = None  # SPDX id where the source names one; never invented
-    also_in: tuple[str, ...] = ()  # other sources that hold the same prompt
+    license: str | None = None  # SPDX id, only if the source names one
+    also_in: tuple[str, ...] = ()  # other sources with the same prompt
     meta: Mapping[str, Any] = field(default_factory=dict)
     id: str = ""
 
@@ -69,7 +70,7 @@ class Prompt:
         return ""
 
     def to_row(self) -> dict[str, Any]:
-        """A row of `prompt_schema()`; open-ended mappings become canonical JSON."""
+        """Return a row of `prompt_schema()`. Open-ended mappings become canonical JSON."""
         row = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         row["messages"] = [dict(message) for message in self.messages]
         row["verifier"] = None if self.verifier is None else _dump(self.verifier)
@@ -79,7 +80,7 @@ class Prompt:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Prompt:
-        """The inverse of `to_row`."""
+        """Create a prompt from a row of `prompt_schema()`."""
         return cls(
             source=row["source"],
             domain=row["domain"],
@@ -94,7 +95,7 @@ class Prompt:
 
 
 def as_messages(messages: Sequence[Mapping[str, Any]]) -> tuple[Message, ...]:
-    """Plain mappings as messages."""
+    """Convert plain mappings to messages."""
     return tuple(Message(role=m["role"], content=m["content"]) for m in messages)
 
 
@@ -105,10 +106,10 @@ FinishReason = Literal["stop", "length", "abort", "early_stop"]
 class Sample:
     """One completion of one prompt.
 
-    `text` is the whole assistant turn, a prefilled `<think>` included; `prompt_text` is exactly
-    what the model was given before it. `n_tokens` counts generated tokens, the model's own count.
-    `params_fp` names the generation settings; run.json maps it to them. `created_at` is Unix time
-    in milliseconds.
+    `text` is the whole assistant turn, including a prefilled `<think>`. `prompt_text` is the exact
+    input before it. `n_tokens` is the number of generated tokens by the model's own count.
+    `params_fp` is the fingerprint of the generation settings, which run.json has. `created_at` is
+    Unix time in milliseconds.
     """
 
     prompt_id: str
@@ -136,7 +137,7 @@ FailureKind = Literal["prompt_too_long", "bad_request", "timeout", "engine", "em
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A request that gave no sample: data, not an exception."""
+    """A request without a sample. It is data, not an exception."""
 
     prompt_id: str
     index: int
@@ -151,7 +152,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a filter says of one sample: a decision, a stable reason code, the value behind it."""
+    """A filter's verdict on one sample: a decision, a stable reason code, the measured value."""
 
     decision: Decision
     reason: str | None = None
@@ -164,7 +165,7 @@ def _dump(value: Mapping[str, Any]) -> str:
 
 @cache
 def prompt_schema() -> pa.Schema:
-    """The columns of prompts.parquet."""
+    """Return the schema of prompts.parquet."""
     import pyarrow as pa
 
     message = pa.struct([("role", pa.string()), ("content", pa.string())])
@@ -184,7 +185,7 @@ def prompt_schema() -> pa.Schema:
 
 @cache
 def sample_schema() -> pa.Schema:
-    """The columns of samples/part-*.parquet."""
+    """Return the schema of samples/part-*.parquet."""
     import pyarrow as pa
 
     columns: list[tuple[str, pa.DataType]] = [
@@ -203,7 +204,7 @@ def sample_schema() -> pa.Schema:
 
 
 class Judged(NamedTuple):
-    """An early verdict, for the scheduler and the progress line; final ones come from the log."""
+    """An early verdict, for the scheduler and the progress display. Final verdicts come later."""
 
     sample_id: str
     decision: str

@@ -1,4 +1,4 @@
-"""Where the project's own data, its recipes and the user's cache are."""
+"""Paths of the project's data, its recipes and the user's cache."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from pathlib import Path
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def _shipped(folder: str) -> Path:
-    """A folder beside the packages in a checkout, inside the package once installed."""
+def _find_shipped(folder: str) -> Path:
+    """Return a data folder: inside the installed package, or next to it in a checkout."""
     inside = _PACKAGE / f"_{folder}"
     return inside if inside.is_dir() else _PACKAGE.parent / folder
 
 
 def data_path(name: str) -> Path:
-    """A file that ships with the project, such as `few_shot/arithmetic.yaml`."""
-    return _shipped("data") / name
+    """Return the path of a shipped data file, such as `few_shot/arithmetic.yaml`."""
+    return _find_shipped("data") / name
 
 
 def recipe_path(name: str) -> Path:
-    """A recipe that ships with the project, such as `quickstart.yaml`."""
-    return _shipped("recipes") / name
+    """Return the path of a shipped recipe, such as `quickstart.yaml`."""
+    return _find_shipped("recipes") / name
 
 
 def cache_dir() -> Path:
-    """Where converted models and compiled helpers are kept; FACTORY_CACHE overrides it."""
+    """Return the folder for converted models and compiled helpers. FACTORY_CACHE overrides it."""
     override = os.environ.get("FACTORY_CACHE")
     if override:
         return Path(override).expanduser()

@@ -1,4 +1,4 @@
-"""The run directory: what has been sampled, and the promise that it is never lost.
+"""The run directory: stores samples so that none is lost.
 
     runs/<name>/
       recipe.yaml  run.json         resolved recipe; settings, versions, state (atomic, last)
@@ -12,8 +12,8 @@
       verdicts/part-00007.parquet   funnel.json
       corpus/<split>-00000-of-000NN.parquet
 
-kill -9 loses at most the generations in flight and a second of finished ones. A torn last line is
-dropped. A journal whose part exists was sealed, so it goes: no sample is written twice.
+kill -9 loses at most the generations in flight and one second of finished ones. A torn last line is
+dropped. A journal whose part exists was already sealed and is deleted, so no sample is doubled.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ from factory.core.journal import (
 from factory.core.nouns import Failure, Prompt, Sample, prompt_schema
 
 FORMAT = 1
-"""Layout version of a run directory; a newer one is refused rather than misread."""
+"""Layout version of a run directory. Other versions are refused."""
 
 
 class RunDir:
-    """One run's directory, opened for writing by exactly one process.
+    """A run's directory, opened for writing by exactly one process.
 
     `on_seal` is called, in the writer's thread, with the name of each part as it becomes durable.
     `notices` says what was found damaged, for the user to read. Raises RunError where a sealed part
@@ -82,7 +82,7 @@ class RunDir:
         return sample_parts(self.path)
 
     def save_manifest(self, **changes: Any) -> None:
-        """Update run.json in one atomic step."""
+        """Update run.json atomically."""
         self.manifest = {**self.manifest, **changes, "format": FORMAT}
         write_atomic(self.path / "run.json", json.dumps(self.manifest, indent=2) + "\n")
 
@@ -91,15 +91,15 @@ class RunDir:
         self._live_writer().put(encode_record(asdict(sample)))
 
     def record_failure(self, failure: Failure) -> None:
-        """Keep a failure that no retry will mend, so that a resumed run does not try again."""
+        """Record a permanent failure, so that a resumed run does not retry the request."""
         append_line(self.path / "failures.jsonl", asdict(failure))
 
     def event(self, kind: str, **fields: Any) -> None:
-        """One line of the run's log: throughput, restarts, seals."""
+        """Append an event to the run's log."""
         log_event(self.path, kind, **fields)
 
-    def drawn(self) -> Iterator[tuple[str, int, int]]:
-        """(prompt_id, index, n_tokens) of every sealed sample, without reading any text."""
+    def read_drawn(self) -> Iterator[tuple[str, int, int]]:
+        """Yield (prompt_id, index, n_tokens) of every sealed sample, without reading any text."""
         import pyarrow.parquet as pq
 
         for part in self.parts():
@@ -107,11 +107,11 @@ class RunDir:
             yield from zip(*(column.to_pylist() for column in table.columns), strict=True)
 
     def failures(self) -> list[Failure]:
-        """The recorded failures of this run."""
+        """Return the recorded failures of this run."""
         return [Failure(**row) for row in read_lines(self.path / "failures.jsonl")]
 
     def seal(self) -> None:
-        """Make everything appended so far a durable part; returns when it is."""
+        """Write everything appended so far to a durable part. Blocks until it is done."""
         if self._writer is not None:
             writer, self._writer = self._writer, None
             try:
@@ -120,7 +120,7 @@ class RunDir:
                 self._report_damage()
 
     def close(self) -> None:
-        """Seal and let go of the directory."""
+        """Seal, and release the directory."""
         try:
             self.seal()
         finally:
@@ -146,7 +146,7 @@ class RunDir:
             self.on_seal(sealed.part.stem)
 
     def _recover(self) -> None:
-        """Seal the journals that a killed process left; drop what it had half-written."""
+        """Seal the journals of a killed process and delete its partial files."""
         self.samples_dir.mkdir(parents=True, exist_ok=True)
         for scratch in self.path.rglob("*.tmp"):
             scratch.unlink()
@@ -175,7 +175,7 @@ class RunDir:
 
 
 def save_prompts(run: Path, prompts: Iterable[Prompt]) -> int:
-    """Write prompts.parquet in the order given, in bounded memory. Returns how many."""
+    """Write prompts.parquet in the given order, in bounded memory. Returns their number."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -204,39 +204,39 @@ def save_prompts(run: Path, prompts: Iterable[Prompt]) -> int:
 
 
 def log_event(run: Path, kind: str, **fields: Any) -> None:
-    """Append to a run's log; for the one process that holds the run, and what it calls."""
+    """Append an event to a run's log. Only for the process that holds the run's lock."""
     append_line(run / "events.jsonl", {"at": round(time.time(), 3), "event": kind, **fields})
 
 
 def engine_seconds(run: Path) -> float:
-    """Seconds that engines have sampled for a run, killed ones up to their last sign.
+    """Return the seconds that engines have sampled for a run, up to their last event if killed.
 
-    Each event counts from its engine's start by the monotonic clock: the time of day may jump.
+    Event times count from the start of the engine, by the monotonic clock.
     """
-    total = sitting = 0.0
+    total = current = 0.0
     for event in read_lines(run / "events.jsonl"):
         if event["event"] == "engine_started":
-            total, sitting = total + sitting, 0.0
-        sitting = event.get("seconds", sitting)
-    return total + sitting
+            total, current = total + current, 0.0
+        current = event.get("seconds", current)
+    return total + current
 
 
 def sample_parts(run: Path) -> list[Path]:
-    """The sealed parts of a run, oldest first; reads without the lock."""
+    """Return the sealed parts of a run, oldest first. Needs no lock."""
     return sorted((run / "samples").glob("part-*.parquet"))
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
-    """run.json, or an empty mapping for a new run. Raises RunError where it cannot be used."""
+    """Read run.json. Returns an empty mapping for a new run. Raises RunError if it is unusable."""
     return read_versioned(
         run / "run.json",
         FORMAT,
-        "The samples beside it are untouched: move run.json away and build again to take them up.",
+        "The samples next to it are intact: move run.json away and build again to use them.",
     )
 
 
 def lock_directory(path: Path) -> IO[str]:
-    """Hold the directory for this process; the kernel lets go of it however the process ends."""
+    """Lock the directory for this process. The kernel releases it when the process ends."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         stream = open(path / "run.lock", "a+", encoding="utf-8")  # noqa: SIM115 (held until close)

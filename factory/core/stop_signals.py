@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as something to look at between two steps of work, for what ends in order."""
+"""Collects Ctrl-C and SIGTERM, so that a loop can stop in an orderly way between two steps."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from types import FrameType
 
 
 @contextmanager
-def interrupts(*, first_only: bool = False) -> Iterator[list[int]]:
-    """A list that fills with SIGINT and SIGTERM; with `first_only`, the second ends the process.
+def collect_signals(*, first_only: bool = False) -> Iterator[list[int]]:
+    """Yield a list that collects SIGINT and SIGTERM. `first_only`: the second is not caught.
 
-    Outside of the main thread, which alone can be interrupted, it stays empty.
+    In other threads than the main thread, which alone gets signals, the list stays empty.
     """
     caught: list[int] = []
 

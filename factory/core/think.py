@@ -1,7 +1,7 @@
-"""Splitting a completion into its reasoning and its response.
+"""Splits a completion into its reasoning and its response.
 
-A completion's canonical text is `<think>…</think>` followed by the response. The template's
-prefilled `<think>` is part of the stored text, so that the stored text is the whole assistant turn.
+A completion's canonical text is `<think>…</think>` followed by the response. A `<think>` prefilled
+by the template is part of the stored text, so that the text is the whole assistant turn.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ THINK_OPEN = "<think>"
 THINK_CLOSE = "</think>"
 
 Shape = Literal["ok", "no_think", "no_open", "unclosed", "text_before", "repeated"]
-"""How the think tags stand:
+"""The structure of the think tags:
 
 ok           one opening tag first, one closing tag after it
 no_think     no tag at all: the whole text is the response
 no_open      closed but never opened (a template that prefills the tag and does not report it)
 unclosed     opened, never closed: there is no response
-text_before  words before the opening tag
+text_before  text before the opening tag
 repeated     more than one opening or closing tag
 """
 
 
 class Parts(NamedTuple):
-    """A completion taken apart. `thinking` or `response` is None where there is none."""
+    """The parts of a completion. `thinking` or `response` is None if it is missing."""
 
     thinking: str | None
     response: str | None
@@ -35,7 +35,7 @@ class Parts(NamedTuple):
 
 
 def split_think(text: str) -> Parts:
-    """Take a completion apart at its think tags, in linear time.
+    """Split a completion at its think tags, in linear time.
 
     The response is what follows the *last* closing tag, so that an answer inside the reasoning is
     never read as the final one.
@@ -62,14 +62,14 @@ def split_think(text: str) -> Parts:
 
 
 def join_think(thinking: str | None, response: str) -> str:
-    """The canonical text of an assistant turn, the form the released R1 models use."""
+    """Return the canonical text of an assistant turn, in the format of the released R1 models."""
     if thinking is None:
         return response
     return f"{THINK_OPEN}\n{thinking.strip()}\n{THINK_CLOSE}\n\n{response.strip()}"
 
 
 def split_think_exprs(column: str = "text") -> dict[str, pl.Expr]:
-    """`split_think` as Polars expressions for whole columns: thinking, response and shape."""
+    """Return `split_think` as Polars expressions: thinking, response and shape."""
     import polars as pl
 
     text, data = pl.col(column), pl.col(column).cast(pl.Binary)

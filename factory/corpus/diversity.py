@@ -1,8 +1,8 @@
-"""The order of a prompt's samples in which each is as unlike those before it as can be.
+"""Orders a prompt's samples so that each is as different as possible from those before it.
 
 Farthest-first traversal (Gonzalez 1985) over MinHash sketches of word 5-grams. A sketch keeps the
-low byte of each permutation (b-bit minwise hashing, Li and König 2010): 128 bytes a sample,
-whatever its length.
+low byte of each permutation (b-bit minwise hashing, Li and König 2010): 128 bytes per sample of any
+length.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from filters.near_duplicates import PERMUTATIONS, sketch
 Sketches = NDArray[np.uint8]
 
 
-def no_sketches(rows: int) -> Sketches:
-    """Room for the sketches of so many rows."""
+def empty_sketches(rows: int) -> Sketches:
+    """Return an array for the sketches of `rows` rows, filled with zeros."""
     return np.zeros((rows, PERMUTATIONS), np.uint8)
 
 
-def small_sketches(texts: pl.Series) -> Sketches:
-    """One sketch a text."""
+def compute_sketches(texts: pl.Series) -> Sketches:
+    """Compute one sketch per text."""
     return (sketch(texts) & 0xFF).astype(np.uint8)
 
 
 def farthest_first(groups: pl.Series, sketches: Sketches) -> pl.Series:
-    """Each row's place within its group; rows of a group stand together, its first row leads.
+    """Return each row's position within its group, starting with the group's first row.
 
-    A tie goes to the earlier row.
+    Rows of a group must be adjacent. In a tie the earlier row comes first.
     """
     starts = np.flatnonzero(groups.ne_missing(groups.shift(1)).to_numpy())
     bounds = np.append(starts, len(groups)).astype(np.int64)
@@ -42,20 +42,20 @@ def _traverse(bounds: NDArray[np.int64], sketches: Sketches) -> NDArray[np.int64
     places = np.zeros(sketches.shape[0], np.int64)
     for group in range(bounds.size - 1):
         start, stop = bounds[group], bounds[group + 1]
-        likeness = np.full(stop - start, -1, np.int64)  # to the most similar row taken so far
-        taken = np.zeros(stop - start, np.bool_)
+        similarity = np.full(stop - start, -1, np.int64)  # to the most similar row chosen so far
+        chosen = np.zeros(stop - start, np.bool_)
         latest = start
         for place in range(stop - start):
-            places[latest], taken[latest - start] = place, True
+            places[latest], chosen[latest - start] = place, True
             farthest = -1
             for row in range(start, stop):
-                if taken[row - start]:
+                if chosen[row - start]:
                     continue
                 equal = 0
                 for position in range(sketches.shape[1]):
                     equal += sketches[row, position] == sketches[latest, position]
-                likeness[row - start] = max(likeness[row - start], equal)
-                if farthest < 0 or likeness[row - start] < likeness[farthest - start]:
+                similarity[row - start] = max(similarity[row - start], equal)
+                if farthest < 0 or similarity[row - start] < similarity[farthest - start]:
                     farthest = row
             latest = farthest
     return places

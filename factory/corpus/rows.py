@@ -1,7 +1,7 @@
-"""Selected samples → the corpus: its columns, and the rows that a run's samples become.
+"""Selected samples → corpus rows, and the schema of the corpus.
 
-Rows are made a part, or some small ones, at a time: memory holds the text of one full part and the
-prompts' messages.
+Rows are made from one part of the samples at a time, or from several small ones. Memory holds the
+text of one full part and the prompts' messages.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from filters.base import Filter
 
 @cache
 def corpus_schema() -> pa.Schema:
-    """The columns of corpus/*.parquet."""
+    """Return the schema of corpus/*.parquet."""
     message = pa.struct([("role", pa.string()), ("content", pa.string())])
     verdict = pa.struct(
         [("filter", pa.string()), ("decision", pa.string()), ("reason", pa.string())]
@@ -80,11 +80,11 @@ DICTIONARY = (
     "verdicts.list.element.decision",
     "verdicts.list.element.reason",
 )
-"""Columns that repeat themselves; a dictionary of texts that do not would only cost time."""
+"""Columns with repeated values, which get a dictionary. For unique texts it would cost time."""
 
 
 BATCH_BYTES = 16 << 20
-"""Compressed samples read at once: as much as a full part of long texts has."""
+"""Compressed samples read at once: the size of a full part with long texts."""
 
 
 def write_corpus(
@@ -98,12 +98,12 @@ def write_corpus(
     overlay: Overlay | None = None,
     tags: tuple[str, str] = THINK_TAGS["think"],
 ) -> list[Path]:
-    """Write the selected rows; `params` maps each params_fp to its settings.
+    """Write the selected rows and return the files. `params` maps each params_fp to its settings.
 
-    `overlay` brings in what reviewers edited; `tags` stand around the reasoning. The old corpus
-    stays in place until the new one is whole.
+    `overlay` applies reviewers' edits. `tags` enclose the reasoning. The old corpus stays in place
+    until the new one is complete.
     """
-    placed, splits = in_places(selected)
+    placed, splits = assign_places(selected)
     return write_shards(
         _part_rows(run, placed, filters, params, overlay, tags),
         splits,
@@ -115,8 +115,8 @@ def write_corpus(
     )
 
 
-def in_places(selected: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
-    """The rows with their `place`: split after split, by rank; and how many each split has."""
+def assign_places(selected: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Add the column `place`, the position in the corpus. Also return the rows per split."""
     placed = selected.sort("split", "rank").with_columns(place=pl.int_range(pl.len()))
     return placed, dict(placed.group_by("split").len().sort("split").iter_rows())
 
@@ -129,8 +129,8 @@ def _part_rows(
     overlay: Overlay | None,
     tags: tuple[str, str],
 ) -> Iterator[pa.Table]:
-    """The corpus rows that each part of the samples holds, with their places."""
-    prompts = _prompts(run, placed)
+    """Yield the corpus rows of each part of the samples, with their places."""
+    prompts = _read_prompts(run, placed)
     rates = pl.read_parquet(run / "pass_rates.parquet")
     settings = pl.DataFrame(
         {
@@ -149,13 +149,13 @@ def _part_rows(
         rows = (
             pl.read_parquet(parts)
             .join(own, on=["prompt_id", "index"], maintain_order="left")
-            .join(_of(prompts, own), on="prompt_id", maintain_order="left")
-            .join(_of(rates, own), on="prompt_id", how="left", maintain_order="left")
+            .join(_restrict(prompts, own), on="prompt_id", maintain_order="left")
+            .join(_restrict(rates, own), on="prompt_id", how="left", maintain_order="left")
             .join(settings, on="params_fp", how="left", maintain_order="left")
-            .join(_extracted(run, parts, filters), on="sample_id", how="left")
-            .join(_verdicts(run, parts, filters, own), on="sample_id", how="left")
+            .join(_read_answers(run, parts, filters), on="sample_id", how="left")
+            .join(_read_verdicts(run, parts, filters, own), on="sample_id", how="left")
         )
-        rows = overlay.on(rows) if overlay else rows
+        rows = overlay.apply_to_rows(rows) if overlay else rows
         rows = rows.with_columns(**split_think_exprs())
         rows = rows.with_columns(
             id="sample_id",
@@ -165,7 +165,7 @@ def _part_rows(
 
 
 def _batches(parts: Iterable[Path]) -> Iterator[list[Path]]:
-    """Small parts together, so that many of them cost no more than few; a large one alone."""
+    """Group small parts up to `BATCH_BYTES`, so that many small parts are not slow."""
     batch: list[Path] = []
     size = 0
     for part in parts:
@@ -178,13 +178,13 @@ def _batches(parts: Iterable[Path]) -> Iterator[list[Path]]:
         yield batch
 
 
-def _of(frame: pl.DataFrame, own: pl.DataFrame) -> pl.DataFrame:
-    """The prompts of a part's few rows; a table of all of them would be made for each part."""
+def _restrict(frame: pl.DataFrame, own: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of `frame` for the prompts in `own`, so that joins stay small."""
     return frame.join(own, on="prompt_id", how="semi")
 
 
-def _prompts(run: Path, placed: pl.DataFrame) -> pl.DataFrame:
-    """What rows take from their prompts. Of a verifier the answer alone: tests can be huge."""
+def _read_prompts(run: Path, placed: pl.DataFrame) -> pl.DataFrame:
+    """Read the prompt columns of the corpus. Of a verifier only the answer: tests can be huge."""
     verifier = pl.col("verifier").str
     answers = (verifier.json_path_match(path) for path in ("$.answer", "$.entry.answer"))
     return (
@@ -202,27 +202,27 @@ def _prompts(run: Path, placed: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def in_form(rows: pa.Table, tags: tuple[str, str]) -> pa.Table:
-    """Corpus rows with other tags around the reasoning of their last turn."""
+def rewrite_tags(rows: pa.Table, tags: tuple[str, str]) -> pa.Table:
+    """Replace the tags around the reasoning in the last turn of corpus rows."""
     turns = pl.col("messages")
     earlier = turns.list.head(turns.list.len() - 1)
     frame = pl.from_arrow(rows)
     assert isinstance(frame, pl.DataFrame)
-    written = frame.with_columns(
+    rewritten = frame.with_columns(
         messages=pl.concat_list(earlier, pl.concat_list(_assistant_turn(tags)))
     )
-    return written.select(rows.column_names).to_arrow().cast(rows.schema)
+    return rewritten.select(rows.column_names).to_arrow().cast(rows.schema)
 
 
 def _assistant_turn(tags: tuple[str, str]) -> pl.Expr:
-    """`factory.core.think.join_think` for a column, with any tags."""
+    """`factory.core.think.join_think` as an expression, with any tags."""
     thinking, response = (pl.col(name).str.strip_chars() for name in ("thinking", "response"))
     with_think = pl.concat_str(pl.lit(tags[0]), thinking, pl.lit(tags[1]), response)
     content = pl.when(pl.col("thinking").is_null()).then("response").otherwise(with_think)
     return pl.struct(role=pl.lit("assistant"), content=content)
 
 
-def _extracted(run: Path, parts: list[Path], filters: Mapping[str, Filter]) -> pl.DataFrame:
+def _read_answers(run: Path, parts: list[Path], filters: Mapping[str, Filter]) -> pl.DataFrame:
     if "correctness" not in filters:
         return pl.DataFrame(schema={"sample_id": pl.String, "extracted_answer": pl.String})
     folder = metrics_folder(run, "correctness", filters["correctness"])
@@ -232,26 +232,26 @@ def _extracted(run: Path, parts: list[Path], filters: Mapping[str, Filter]) -> p
     )
 
 
-def _verdicts(
+def _read_verdicts(
     run: Path, parts: list[Path], filters: Mapping[str, Filter], chosen: pl.DataFrame
 ) -> pl.DataFrame:
-    stages = [name for name, judge in filters.items() if judge.rules()]
+    stages = [name for name, filter_ in filters.items() if filter_.rules()]
     verdicts = pl.read_parquet(
         [run / "verdicts" / part.name for part in parts],
         columns=["sample_id", *map(verdict_column, stages)],
     ).join(chosen, on="sample_id", how="semi")
     if not stages:
         return verdicts.select("sample_id", verdicts=pl.lit([]))
-    said = {
+    fields = {
         stage: [pl.col(verdict_column(stage)).struct.field(name) for name in ("decision", "reason")]
         for stage in stages
     }
-    # Most rows have the same verdicts, and making a list of structs is slow: once for each kind.
-    words = [word.fill_null("") for own in said.values() for word in own]
-    rows = verdicts.with_columns(kind=pl.concat_str(words, separator="\t"))
+    # Making lists of structs is slow, and most rows have equal verdicts: one list per combination.
+    values = [field.fill_null("") for own in fields.values() for field in own]
+    rows = verdicts.with_columns(kind=pl.concat_str(values, separator="\t"))
     own = [
         pl.struct(filter=pl.lit(stage), decision=decision, reason=reason)
-        for stage, (decision, reason) in said.items()
+        for stage, (decision, reason) in fields.items()
     ]
     kinds = rows.unique("kind").select("kind", verdicts=pl.concat_list(own))
     return rows.join(kinds, on="kind", how="left").select("sample_id", "verdicts")

@@ -1,7 +1,7 @@
-"""Which kept samples become rows: everything that looks at more than one sample.
+"""Selects the kept samples that become corpus rows: all rules that compare several samples.
 
-Decided on narrow columns and by ids and hashes alone, so that neither the order of arrival nor the
-number of processes changes a row.
+The selection depends on narrow columns, ids and hashes only. So neither the order of arrival nor
+the number of processes changes it.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def select_rows(
     *,
     filters: Mapping[str, Filter] | None = None,
 ) -> pl.DataFrame:
-    """The rows of the corpus: sample_id, prompt_id, index, n_tokens, score, split and rank.
+    """Return the corpus rows: sample_id, prompt_id, index, n_tokens, score, split and rank.
 
-    `rank` is the row's place in its split. `text_hashes` has sample_id and text_hash; `filters` are
-    those whose metric `select.score` may name. Raises RecipeError where none of them has it.
+    `rank` is the row's position in its split. `text_hashes` has sample_id and text_hash. `filters`
+    are those with the metric that `select.score` names. Raises RecipeError if none has it.
     """
     rates = pl.scan_parquet(run / "pass_rates.parquet").select("prompt_id", "pass_rate")
     rows = (
@@ -46,7 +46,7 @@ def select_rows(
         .with_columns(reviewed=(pl.col("filter") == REVIEW_STAGE).fill_null(False))
         .select("sample_id", "prompt_id", "index", "n_tokens", "reviewed")
         .join(rates, on="prompt_id", how="left")
-        .filter(in_band(select))
+        .filter(pass_rate_in_band(select))
         .drop("pass_rate")
         .collect()
         .sort("prompt_id", "index")
@@ -59,29 +59,29 @@ def select_rows(
     if filters is None:
         rows = rows.with_columns(score=pl.lit(None, dtype=pl.Float64))
     else:
-        rows = _scored(run, rows, select, filters)
+        rows = _add_scores(run, rows, select, filters)
     if select.per_prompt is not None:
-        rows = in_preference(rows, select, corpus.seed, lambda some: _sketches(run, some))
+        rows = rank_by_preference(rows, select, corpus.seed, lambda some: _sketches(run, some))
         rows = rows.filter(pl.col("nth") < select.per_prompt)
     columns = ("sample_id", "prompt_id", "index", "n_tokens", "score", "split", "rank")
-    return place(rows, corpus).select(columns)
+    return split_and_shuffle(rows, corpus).select(columns)
 
 
-def in_band(select: Select) -> pl.Expr:
-    """Whether a row's pass rate will do; an unknown one (nothing was judged) only in full band."""
+def pass_rate_in_band(select: Select) -> pl.Expr:
+    """Whether the pass rate is in the band. An unknown rate is only in the full band, 0 to 1."""
     low, high = select.pass_rate
     unknown = 1.0 if (low, high) == (0.0, 1.0) else -1.0
     return pl.col("pass_rate").fill_null(unknown).is_between(low, high)
 
 
-def in_preference(
+def rank_by_preference(
     rows: pl.DataFrame, select: Select, seed: int, sketches: Callable[[pl.DataFrame], Sketches]
 ) -> pl.DataFrame:
-    """The rows prompt by prompt, the preferred first, with each one's place there as `nth`.
+    """Sort the rows by prompt and preference (`select.pick`). `nth` is the position per prompt.
 
-    What a person accepted comes before all else (the column `reviewed`, where there is one). Of
-    equals the one that comes first in `rows` is preferred. `sketches` reads the texts of the rows
-    it is given: asked for `pick: diverse` alone, and for no prompt that may keep all it has.
+    Samples that a person accepted come first (column `reviewed`, optional). In a tie the order of
+    `rows` decides. `sketches` computes sketches of the given rows. It is called only for
+    `pick: diverse`, and only with prompts that have more rows than they may keep.
     """
     rows = rows.with_columns(turn=pl.int_range(pl.len())).sort("prompt_id", "turn")
     match select.pick:
@@ -96,17 +96,17 @@ def in_preference(
         case "random":
             key = pl.lit(random_order(rows["sample_id"], f"pick-{seed}"))
         case "diverse":
-            key = pl.lit(_diverse(rows, select.per_prompt or 1, sketches))
+            key = pl.lit(_diverse_order(rows, select.per_prompt or 1, sketches))
     seen = [~pl.col("reviewed")] * ("reviewed" in rows.columns)
     ordered = rows.with_columns(key=key).sort("prompt_id", *seen, "key", "turn", nulls_last=True)
     nth = pl.int_range(pl.len(), dtype=pl.UInt32).over("prompt_id")
     return ordered.with_columns(nth=nth).drop("key", "turn")
 
 
-def _diverse(
+def _diverse_order(
     rows: pl.DataFrame, room: int, sketches: Callable[[pl.DataFrame], Sketches]
 ) -> pl.Series:
-    """Places by `farthest_first` where a prompt has more rows than room, else all the same."""
+    """Return positions by `farthest_first` for prompts with more than `room` rows, otherwise 0."""
     from factory.corpus.diversity import farthest_first
 
     crowded = rows.select(pl.len().over("prompt_id") > room).to_series()
@@ -115,8 +115,8 @@ def _diverse(
     return places.scatter(crowded.arg_true(), farthest_first(some["prompt_id"], sketches(some)))
 
 
-def place(rows: pl.DataFrame, corpus: Corpus, group: str = "prompt_id") -> pl.DataFrame:
-    """Split by `group` and shuffle, by hash: adding a prompt moves no other to another split."""
+def split_and_shuffle(rows: pl.DataFrame, corpus: Corpus, group: str = "prompt_id") -> pl.DataFrame:
+    """Split by `group` and shuffle, both by hash: new prompts move no other to another split."""
     groups = rows.select(pl.col(group).unique())
     share = random_order(groups[group], f"split-{corpus.seed}") / 2.0**64
     held_out = share < corpus.validation
@@ -133,21 +133,21 @@ def place(rows: pl.DataFrame, corpus: Corpus, group: str = "prompt_id") -> pl.Da
 
 
 def random_order(names: pl.Series, salt: str) -> pl.Series:
-    """A number for each name that `salt` decides: sorting by it shuffles, the same everywhere."""
+    """Return a hash of each name and `salt`. Sorting by it is a reproducible shuffle."""
     numbers = [xxhash.xxh3_64_intdigest(f"{salt}:{name}".encode()) for name in names]
     return pl.Series(numbers, dtype=pl.UInt64)
 
 
-def _scored(
+def _add_scores(
     run: Path, rows: pl.DataFrame, select: Select, filters: Mapping[str, Filter]
 ) -> pl.DataFrame:
-    """The rows with the metric that `select.score` names as `score`, null where it names none."""
+    """Add the metric that `select.score` names as `score`; null if it names none."""
     if select.score is None:
         return rows.with_columns(score=pl.lit(None, dtype=pl.Float64))
     parts = sample_parts(run)
     known: list[str] = []
-    for name, judge in filters.items():
-        files = [metrics_file(run, name, judge, part.stem) for part in parts]
+    for name, filter_ in filters.items():
+        files = [metrics_file(run, name, filter_, part.stem) for part in parts]
         columns = pq.read_schema(files[0]).names if files else []
         if select.score in columns:
             score = pl.col(select.score).cast(pl.Float64).alias("score")
@@ -160,13 +160,13 @@ def _scored(
 
 
 def _sketches(run: Path, rows: pl.DataFrame) -> Sketches:
-    """The sketches of some of a run's samples, a part in memory at a time."""
-    from factory.corpus.diversity import no_sketches, small_sketches
+    """Compute sketches of samples of a run, one part in memory at a time."""
+    from factory.corpus.diversity import compute_sketches, empty_sketches
 
-    sketches = no_sketches(rows.height)
+    sketches = empty_sketches(rows.height)
     wanted = rows.lazy().select("prompt_id", "index", row=pl.int_range(pl.len()))
     for part in sample_parts(run):
         texts = pl.scan_parquet(part).select("prompt_id", "index", "text")
         found = texts.join(wanted, on=["prompt_id", "index"]).collect()
-        sketches[found["row"].to_numpy()] = small_sketches(found["text"])
+        sketches[found["row"].to_numpy()] = compute_sketches(found["text"])
     return sketches

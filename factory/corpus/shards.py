@@ -1,9 +1,8 @@
-"""Rows in any order → sharded Parquet in the order of their places, in bounded memory.
+"""Writes rows in any order as sharded Parquet, sorted by place, in bounded memory.
 
-A shuffle on disk in two passes. Rows come as they are stored and go, compressed, to the bucket of
-neighbouring places that theirs lies in; then each shard puts its buckets in order one by one. What
-memory holds is a few buckets, whatever the size of the corpus, and the bytes written depend on the
-rows and their places alone.
+A shuffle on disk in two passes. First each row is appended, compressed, to the bucket of its range
+of places. Then each shard sorts its buckets one by one. Memory holds a few buckets, whatever the
+size of the corpus. The bytes written depend on the rows and their places only.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ from polars.datatypes import DataTypeClass
 from factory.core.files import storage_error, sync_dir
 
 BUCKET_ROWS = 2048
-"""Rows put in order, compressed and written at once: a row group."""
+"""Rows per bucket, which are sorted, compressed and written at once as a row group."""
 
 SPREAD_BYTES = 64 << 20
-"""Rows held back until there is so much to append to the buckets."""
+"""Bytes of rows buffered before they are appended to the buckets."""
 
 WRITERS = 2
-"""Shards written side by side: each holds a bucket."""
+"""Shards written at once. Each has one bucket in memory."""
 
 PLACE = "place"
 
@@ -47,19 +46,20 @@ def write_shards(
     shard_bytes: int | None = None,
     dictionary: Sequence[str] = (),
 ) -> list[Path]:
-    """Write `rows` to `target`/<split>-00000-of-000NN.parquet; what was there stays until then.
+    """Write `rows` to `target`/<split>-00000-of-000NN.parquet and return the files.
 
-    Tables have `schema` and a `place`, from 0 to one less than the rows of all `splits`, which lie
-    one after another. `dictionary` names the columns that repeat themselves.
+    Tables have `schema` and the column `place`, which numbers the rows of all `splits` in order,
+    from 0. `splits` maps each split to its number of rows. `dictionary` names the columns to
+    encode with a dictionary. The old content of `target` is replaced at the end.
     """
     scratch = target.with_name(target.name + ".partial")
     try:
         shutil.rmtree(scratch, ignore_errors=True)
         (scratch / "buckets").mkdir(parents=True)
         sizes = np.zeros(sum(splits.values()) if shard_bytes else 0, np.int64)
-        _spread(rows, scratch / "buckets", sizes)
+        _distribute(rows, scratch / "buckets", sizes)
         cuts = {
-            split: _cuts(start, stop, shard_rows, shard_bytes, sizes)
+            split: _shard_bounds(start, stop, shard_rows, shard_bytes, sizes)
             for split, (start, stop) in _ranges(splits)
         }
         shards = [
@@ -89,7 +89,7 @@ def _replace(target: Path, scratch: Path) -> None:
 
 
 class _Shard(NamedTuple):
-    """One file and the range of places it holds."""
+    """One file and its range of places."""
 
     file: Path
     start: int
@@ -103,10 +103,10 @@ def _ranges(splits: Mapping[str, int]) -> Iterator[tuple[str, tuple[int, int]]]:
         start += rows
 
 
-def _cuts(
+def _shard_bounds(
     start: int, stop: int, shard_rows: int, shard_bytes: int | None, sizes: NDArray[np.int64]
 ) -> list[tuple[int, int]]:
-    """The range of places of each shard: full at so many rows or bytes, and never empty."""
+    """Return each shard's range of places: at most `shard_rows` and `shard_bytes`, never empty."""
     bounds = []
     while start < stop:
         end = min(start + shard_rows, stop)
@@ -119,8 +119,8 @@ def _cuts(
     return bounds
 
 
-def _spread(rows: Iterable[pa.Table], folder: Path, sizes: NDArray[np.int64]) -> None:
-    """Append every row to its bucket; note its size where sizes are asked for."""
+def _distribute(rows: Iterable[pa.Table], folder: Path, sizes: NDArray[np.int64]) -> None:
+    """Append every row to its bucket. Fills `sizes` with row sizes in bytes unless it is empty."""
     pending: list[pa.Table] = []
     held = 0
     for table in rows:
@@ -150,7 +150,7 @@ def _append(tables: list[pa.Table], folder: Path) -> None:
 
 
 def _places(table: pa.Table) -> NDArray[np.int64]:
-    # Arrow's own `to_numpy` imports pandas where that is installed: a second, for nothing.
+    # Arrow's own `to_numpy` imports pandas if it is installed, which takes a second.
     places: NDArray[np.int64] = pl.Series(table[PLACE]).to_numpy()
     return places
 
@@ -159,8 +159,8 @@ def _bucket_file(folder: Path, number: int) -> Path:
     return folder / f"{number:06d}.arrows"
 
 
-def _bucket(folder: Path, number: int) -> pa.Table:
-    """A bucket's rows in order: the file is one Arrow stream after another."""
+def _read_bucket(folder: Path, number: int) -> pa.Table:
+    """Read a bucket and sort its rows. The file is a sequence of Arrow streams."""
     tables = []
     with pa.OSFile(str(_bucket_file(folder, number)), "rb") as file:
         while file.tell() < file.size():
@@ -174,8 +174,8 @@ def _write_shard(shard: _Shard, schema: pa.Schema, options: Mapping[str, Any]) -
     with open(shard.file, "wb") as stream:
         with pq.ParquetWriter(stream, schema, **options) as writer:
             for number in range(shard.start // BUCKET_ROWS, (shard.stop - 1) // BUCKET_ROWS + 1):
-                rows = _bucket(shard.file.parent / "buckets", number)
-                first = max(shard.start - number * BUCKET_ROWS, 0)  # a bucket is whole by now
+                rows = _read_bucket(shard.file.parent / "buckets", number)
+                first = max(shard.start - number * BUCKET_ROWS, 0)  # the bucket is complete by now
                 last = min(shard.stop - number * BUCKET_ROWS, BUCKET_ROWS)
                 writer.write_table(rows.drop_columns([PLACE]).slice(first, last - first))
         stream.flush()
@@ -183,7 +183,7 @@ def _write_shard(shard: _Shard, schema: pa.Schema, options: Mapping[str, Any]) -
 
 
 def row_bytes(table: pa.Table) -> pl.Series:
-    """What each row takes in memory."""
+    """Return the size of each row in memory, in bytes."""
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     sizes = (_size(pl.col(name), kind) for name, kind in frame.schema.items())

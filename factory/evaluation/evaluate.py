@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from factory.build.build import begin, refuse_mixing
-from factory.build.local_judges import ask_judges
+from factory.build.build import record_start, refuse_mixing
+from factory.build.local_judges import run_local_judges
 from factory.core.errors import RunError
 from factory.core.files import read_lines, write_atomic, write_parquet
 from factory.core.models import model_path
@@ -54,7 +54,7 @@ def evaluate(recipe: Eval, directory: Path, console: Console) -> Evaluation:
     weights = _weights(recipe)
     with RunDir(directory) as run:
         _refuse_another(recipe, run, weights)
-        begin(recipe.recipe, run)
+        record_start(recipe.recipe, run)
         write_atomic(run.path / "eval.yaml", recipe.to_yaml())
         run.save_manifest(kind=KIND, weights=weights)
         prompts = load_held_out(recipe, run, console)
@@ -99,7 +99,7 @@ def _sample(recipe: Eval, run: RunDir, prompts: pa.Table, console: Console) -> N
     failed = ((failure.prompt_id, failure.index, 0) for failure in run.failures())
     existing = (
         (Ticket(numbers[name], index), None, tokens)
-        for name, index, tokens in chain(run.drawn(), failed)
+        for name, index, tokens in chain(run.read_drawn(), failed)
         if name in numbers
     )
     # The scheduler uses the largest k for every prompt. For a source with a smaller k, the surplus
@@ -126,7 +126,7 @@ def _judge(recipe: Eval, run: RunDir) -> None:
         first = f" The first failure: {failed[0].detail}" if failed else ""
         raise RunError(f"{run.path}: no sample was drawn {dict(failures)}.{first}")
     filters = all_filters(recipe.recipe)
-    ask_judges(recipe.recipe, run.path)
+    run_local_judges(recipe.recipe, run.path)
     judge_run(run.path, filters, recipe.recipe.references)
     measure_funnel(run.path, [ENGINE_STAGE, *filters], dict(failures)).save(run.path)
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from jinja2.exceptions import TemplateError
 
 from factory.core.errors import ModelError, RunError
-from factory.core.files import whole_folder
+from factory.core.files import atomic_folder
 from factory.core.nouns import Message, as_messages
 from factory.core.run_dir import read_manifest
 from factory.export.formats import ExportFormat, find_format
@@ -100,7 +100,7 @@ def export_run(
     target = load_target(tokenizer, model=model, template=template, eos=eos, max_length=max_length)
     gate = Gate(target, chosen.layout(layout, format), chosen.alternating)
     checked = _check_sample(shards, gate, sample_rows, settings.seed)
-    with whole_folder(out) as scratch:
+    with atomic_folder(out) as scratch:
         tally = _Tally()
         for shard in shards:
             _write_shard(shard, gate, chosen, scratch, tally)

@@ -1,7 +1,7 @@
-"""Judging while sampling, in another process: the engine's loop never waits for a verifier.
+"""Judging during sampling, in another process, so that the sampling loop never waits for it.
 
-The judge keeps the metrics it measures until their part is sealed and then saves them beside it, so
-that nothing is measured twice. Whatever it did not get to is measured when sampling ends.
+The process keeps its metrics until their part of the samples is sealed, then saves them. So nothing
+is measured twice. What it has not measured is measured after sampling.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from factory.judging.metrics import (
     base_frame,
     input_frame,
     inputs_key,
-    measured_frame_of,
+    join_metrics,
     prompt_frame,
     save_metrics,
 )
@@ -33,13 +33,13 @@ from factory.recipe.build import recipe_of_run
 from filters.base import Filter
 
 BATCH = 256
-"""Samples judged together at most; the first of a batch never waits for more to come."""
+"""Maximum number of samples judged at once. A batch never waits for more samples."""
 
 
 class LiveJudge:
-    """A process that judges samples as they finish, by the recipe its run directory holds.
+    """A process that judges samples as they finish, by the recipe in the run directory.
 
-    Its death loses nothing but early verdicts.
+    If it dies, only early verdicts are lost.
     """
 
     def __init__(self, run: Path) -> None:
@@ -54,30 +54,30 @@ class LiveJudge:
         self._sealed: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._batch: list[Sample] = []
         self._sent: list[str] = []  # sample ids of batches not yet answered, oldest first
-        self._asked = 0
+        self._pending = 0
         self.error: str | None = None
 
     @property
     def outstanding(self) -> int:
-        """Samples put in and not yet judged."""
-        return len(self._batch) + self._asked
+        """Number of samples that wait for a verdict."""
+        return len(self._batch) + self._pending
 
     def put(self, sample: Sample) -> None:
         self._batch.append(sample)
 
-    def sealed(self, part: str) -> None:
-        """A part became durable: its metrics can be saved. May be called from any thread."""
+    def notify_sealed(self, part: str) -> None:
+        """Note that a part is durable, so that its metrics can be saved. Thread-safe."""
         self._sealed.put(part)
 
     def collect(self, wait: float = 0.0) -> list[Judged]:
-        """Verdicts that are ready; waits up to `wait` seconds for the first."""
-        if self._batch and not self._asked:
+        """Return the verdicts that are ready. Waits up to `wait` seconds for the first one."""
+        if self._batch and not self._pending:
             batch, self._batch = self._batch[:BATCH], self._batch[BATCH:]
             self._sent = [sample.sample_id for sample in batch]
-            self._asked = len(batch)
+            self._pending = len(batch)
             self._send(("judge", [asdict(sample) for sample in batch]))
-        self._tell_sealed()
-        if not self._asked or not self._ready(wait):
+        self._send_sealed()
+        if not self._pending or not self._ready(wait):
             return []
         try:
             answer = self._pipe.recv()
@@ -86,14 +86,14 @@ class LiveJudge:
             answer = None
         if isinstance(answer, str):
             self.error, answer = answer, None
-        self._asked = 0
+        self._pending = 0
         if answer is None:
             return [Judged(name, "undecided", "judge_error") for name in self._sent]
         return [Judged(*row) for row in answer]
 
     def close(self) -> None:
-        """Let it save what it holds and end."""
-        self._tell_sealed()
+        """Let the process save its metrics and end."""
+        self._send_sealed()
         self._send(None)
         self._process.join(timeout=60)
         if self._process.is_alive():
@@ -101,7 +101,7 @@ class LiveJudge:
             self._process.join()
         self._pipe.close()
 
-    def _tell_sealed(self) -> None:
+    def _send_sealed(self) -> None:
         while not self._sealed.empty():
             self._send(("sealed", self._sealed.get()))
 
@@ -116,17 +116,17 @@ class LiveJudge:
 
 
 def _judge_loop(pipe: Connection, run: Path) -> None:
-    # Ctrl-C goes to the whole group; the build decides when its judge ends.
+    # Ctrl-C reaches the whole process group, but the build ends its judge itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(5)
     filters = early_filters(all_filters(recipe_of_run(run)))
     prompts = prompt_frame(run)
-    held = _Held(run, prompts, filters)
+    held = _UnsavedMetrics(run, prompts, filters)
     while True:
         try:
             message = pipe.recv()
         except EOFError:
-            return  # the build is gone, however it went
+            return  # the build has ended or died
         if message is None:
             return
         kind, content = message
@@ -136,24 +136,24 @@ def _judge_loop(pipe: Connection, run: Path) -> None:
             continue
         try:
             rows = input_frame(pl.DataFrame(content), prompts)
-            metrics = {name: judge.measure(rows) for name, judge in filters.items()}
-            # A prompt's pass rate is known only once sampling has ended.
-            measured = measured_frame_of(rows, metrics).with_columns(
+            metrics = {name: filter_.measure(rows) for name, filter_ in filters.items()}
+            # Pass rates are known only after sampling.
+            measured = join_metrics(rows, metrics).with_columns(
                 pass_rate=pl.lit(None, dtype=pl.Float64)
             )
             verdicts = decide(measured, filters)
             pipe.send(verdicts.select("sample_id", "decision", "reason").rows())
         except Exception:
-            # A filter of the user's own may raise anything. Sampling goes on; the final judging
-            # meets the same error with nothing at stake, and reports it.
+            # A user's filter may raise anything. Sampling continues; the final judging raises
+            # the same error and reports it.
             pipe.send(traceback.format_exc(limit=-3))
             continue
         held.add(metrics)
         held.save()
 
 
-class _Held:
-    """Metrics measured and not yet saved, and the parts they wait for."""
+class _UnsavedMetrics:
+    """Metrics that are not saved yet, and the sealed parts they belong to."""
 
     def __init__(self, run: Path, prompts: pl.DataFrame, filters: Mapping[str, Filter]) -> None:
         self.run, self.prompts, self.filters = run, prompts, filters

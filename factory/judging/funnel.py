@@ -1,4 +1,4 @@
-"""How many samples, tokens and prompts each filter and reason took. Made from the verdicts."""
+"""The funnel: samples, tokens and prompts that each filter and reason removed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from factory.judging.verdicts import load_verdicts
 
 
 @dataclass(frozen=True)
-class Count:
+class SampleCount:
     """Samples and the tokens generated for them."""
 
     samples: int = 0
@@ -23,46 +23,46 @@ class Count:
 
 
 @dataclass(frozen=True)
-class Taken:
-    """What one reason took: `decision` says whether they were dropped or left undecided."""
+class Removal:
+    """What one reason removed. `decision` is drop or undecided."""
 
     filter: str
     reason: str
     decision: str
-    count: Count
+    count: SampleCount
 
 
 @dataclass(frozen=True)
 class Group:
-    """One source, or one domain: what went in and what came out."""
+    """The totals of one source or domain."""
 
     prompts: int
     covered: int  # prompts with at least one kept sample
-    drawn: Count
-    kept: Count
+    drawn: SampleCount
+    kept: SampleCount
 
 
 @dataclass(frozen=True)
 class Funnel:
-    """From samples drawn to corpus rows. `rows` is None until a corpus was selected."""
+    """From generated samples to corpus rows. `rows` is None until a corpus was selected."""
 
     prompts: int
-    drawn: Count
-    taken: list[Taken]
-    kept: Count
+    drawn: SampleCount
+    taken: list[Removal]
+    kept: SampleCount
     by_source: dict[str, Group]
     by_domain: dict[str, Group]
     failures: dict[str, int] = field(default_factory=dict)
-    rows: Count | None = None
+    rows: SampleCount | None = None
 
     @property
-    def undecided(self) -> Count:
-        counts = [taken.count for taken in self.taken if taken.decision == "undecided"]
-        return Count(sum(c.samples for c in counts), sum(c.tokens for c in counts))
+    def undecided(self) -> SampleCount:
+        counts = [removal.count for removal in self.taken if removal.decision == "undecided"]
+        return SampleCount(sum(c.samples for c in counts), sum(c.tokens for c in counts))
 
     @property
     def tokens_per_accepted(self) -> float | None:
-        """Generated tokens, the rejected ones included, for each sample kept."""
+        """Generated tokens, including those of rejected samples, per kept sample."""
         return self.drawn.tokens / self.kept.samples if self.kept.samples else None
 
     def save(self, run: Path) -> None:
@@ -70,7 +70,7 @@ class Funnel:
 
 
 def measure_funnel(run: Path, stages: list[str], failures: dict[str, int]) -> Funnel:
-    """The funnel of a judged run; `stages` is the order of its filters."""
+    """Compute the funnel of a judged run. `stages` is the order of its filters."""
     verdicts = load_verdicts(run)
     count = {"samples": pl.len(), "tokens": pl.col("n_tokens").cast(pl.Int64).sum()}
     total = verdicts.select(**count).collect().row(0, named=True)
@@ -82,31 +82,36 @@ def measure_funnel(run: Path, stages: list[str], failures: dict[str, int]) -> Fu
     )
     order = {stage: position for position, stage in enumerate(stages)}
     taken = [
-        Taken(row["filter"], row["reason"], row["decision"], Count(row["samples"], row["tokens"]))
+        Removal(
+            row["filter"],
+            row["reason"],
+            row["decision"],
+            SampleCount(row["samples"], row["tokens"]),
+        )
         for row in reasons.sort("samples", "reason", descending=[True, False]).rows(named=True)
     ]
     taken.sort(key=lambda item: (item.decision == "undecided", order[item.filter]))
-    kept = _kept(verdicts)
+    kept = _count_kept(verdicts)
     prompts = pl.scan_parquet(run / "prompts.parquet").select(pl.len()).collect().item()
     return Funnel(
         prompts=prompts,
-        drawn=Count(**total),
+        drawn=SampleCount(**total),
         taken=taken,
         kept=kept,
-        by_source=_groups(run, verdicts, "source"),
-        by_domain=_groups(run, verdicts, "domain"),
+        by_source=_group(run, verdicts, "source"),
+        by_domain=_group(run, verdicts, "domain"),
         failures=failures,
     )
 
 
-def _kept(verdicts: pl.LazyFrame) -> Count:
+def _count_kept(verdicts: pl.LazyFrame) -> SampleCount:
     kept = verdicts.filter(decision="keep").select(
         samples=pl.len(), tokens=pl.col("n_tokens").cast(pl.Int64).sum()
     )
-    return Count(**kept.collect().row(0, named=True))
+    return SampleCount(**kept.collect().row(0, named=True))
 
 
-def _groups(run: Path, verdicts: pl.LazyFrame, key: str) -> dict[str, Group]:
+def _group(run: Path, verdicts: pl.LazyFrame, key: str) -> dict[str, Group]:
     keep = pl.col("decision") == "keep"
     tokens = pl.col("n_tokens").cast(pl.Int64)
     sampled = verdicts.group_by(key).agg(
@@ -122,33 +127,40 @@ def _groups(run: Path, verdicts: pl.LazyFrame, key: str) -> dict[str, Group]:
         row[key]: Group(
             row["prompts"],
             row["covered"],
-            Count(row["drawn"], row["drawn_tokens"]),
-            Count(row["kept"], row["kept_tokens"]),
+            SampleCount(row["drawn"], row["drawn_tokens"]),
+            SampleCount(row["kept"], row["kept_tokens"]),
         )
         for row in rows.rows(named=True)
     }
 
 
 def load_funnel(run: Path) -> Funnel:
-    """The funnel a build saved. Raises RunError where there is none."""
+    """Load the funnel that a build saved. Raises RunError if there is none."""
     try:
         data: dict[str, Any] = json.loads((run / "funnel.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{run} has no readable funnel.json ({error}); build it first") from error
     return Funnel(
         prompts=data["prompts"],
-        drawn=Count(**data["drawn"]),
-        taken=[Taken(**{**item, "count": Count(**item["count"])}) for item in data["taken"]],
-        kept=Count(**data["kept"]),
+        drawn=SampleCount(**data["drawn"]),
+        taken=[
+            Removal(**{**item, "count": SampleCount(**item["count"])}) for item in data["taken"]
+        ],
+        kept=SampleCount(**data["kept"]),
         by_source=_load_groups(data["by_source"]),
         by_domain=_load_groups(data["by_domain"]),
         failures=data["failures"],
-        rows=Count(**data["rows"]) if data["rows"] else None,
+        rows=SampleCount(**data["rows"]) if data["rows"] else None,
     )
 
 
 def _load_groups(data: dict[str, Any]) -> dict[str, Group]:
     return {
-        name: Group(item["prompts"], item["covered"], Count(**item["drawn"]), Count(**item["kept"]))
+        name: Group(
+            item["prompts"],
+            item["covered"],
+            SampleCount(**item["drawn"]),
+            SampleCount(**item["kept"]),
+        )
         for name, item in data.items()
     }

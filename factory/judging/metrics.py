@@ -1,7 +1,7 @@
-"""What filters measure of a run's samples, kept beside them part by part.
+"""The metrics that filters measure on a run's samples, cached per part.
 
-Measuring is dear and is done once: what a part's metrics were measured of is written into them, and
-a filter's folder is named by what `measure` reads of the filter.
+Measuring is expensive and is done once. Each metrics file stores a key of its inputs. The folder
+name of a filter has a hash of the options that `measure` reads.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ _INPUTS = b"factory.inputs"
 _SAMPLED = ["prompt_id", "index", "text", "finish_reason", "n_tokens"]
 
 SPREAD_BYTES = 16 << 20
-"""Compressed text from which starting processes pays: one takes two seconds, a part some five."""
+"""Compressed text from which starting processes pays off: a start takes 2 s, a part about 5 s."""
 
 SLICE_ROWS = 1024
-"""Samples of a part measured at once: their texts are copied several times over on the way."""
+"""Samples of a part measured at once. Bounds memory, as texts are copied several times."""
 
 BATCH_PARTS = 32
-"""Parts decided at once: a call costs about as much for a hundred thousand rows as for four."""
+"""Parts decided at once: a call costs about the same for 100,000 rows as for four."""
 
 
 def prompt_frame(run: Path, *, verifiers: bool = True) -> pl.DataFrame:
-    """What judging needs: prompt_id, question, domain, source, language, verifier, cot.
+    """Return the prompts: prompt_id, question, domain, source, language, verifier, cot.
 
-    Without `verifiers` that column is null: a prompt's tests can be many times its text.
+    Without `verifiers` that column is null: a prompt's tests can be much larger than its text.
     """
     messages = pl.col("messages")
     last_user = (
@@ -67,7 +67,7 @@ def sample_key() -> pl.Expr:
 
 
 def input_frame(samples: pl.DataFrame, prompts: pl.DataFrame) -> pl.DataFrame:
-    """Sampled rows as filters are given them. Samples of prompts no longer asked for drop out."""
+    """Return samples as filters get them. Samples of prompts not in `prompts` are left out."""
     if "cot" not in prompts.columns:
         prompts = prompts.with_columns(cot=pl.lit(None, dtype=pl.Boolean))
     return (
@@ -79,12 +79,12 @@ def input_frame(samples: pl.DataFrame, prompts: pl.DataFrame) -> pl.DataFrame:
 
 
 def base_frame(part: Path, prompts: pl.DataFrame) -> pl.DataFrame:
-    """The narrow columns of a part that rules may read; no text is touched."""
+    """Return the narrow columns of a part that rules may read. Reads no text."""
     return narrow_rows([part], prompts).select(BASE_COLUMNS)
 
 
 def narrow_rows(parts: Sequence[Path], prompts: pl.DataFrame) -> pl.DataFrame:
-    """`base_frame` of several parts, and the `part` of each row: its file's name."""
+    """Return `base_frame` of several parts, with the file name of each row as `part`."""
     narrow = prompts.lazy().select("prompt_id", "domain", "source", "language")
     return (
         pl.scan_parquet(list(parts), include_file_paths="part")
@@ -96,8 +96,8 @@ def narrow_rows(parts: Sequence[Path], prompts: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def by_part(rows: pl.DataFrame, parts: Sequence[Path]) -> dict[Path, pl.DataFrame]:
-    """Rows by their `part`; none of a part is no reason to leave it out."""
+def split_by_part(rows: pl.DataFrame, parts: Sequence[Path]) -> dict[Path, pl.DataFrame]:
+    """Split rows by `part`. Parts without rows get an empty frame."""
     found = rows.partition_by("part", as_dict=True, include_key=False)
     return {part: found.get((part.name,), rows.clear().drop("part")) for part in parts}
 
@@ -107,20 +107,20 @@ def batches(parts: Sequence[Path]) -> Iterator[Sequence[Path]]:
         yield parts[start : start + BATCH_PARTS]
 
 
-def metrics_folder(run: Path, name: str, judge: Filter) -> Path:
-    """Where the metrics of one filter are kept. Its key may read files: ask once for all parts."""
-    return run / "metrics" / f"{name}-{judge.cache_key()}"
+def metrics_folder(run: Path, name: str, filter_: Filter) -> Path:
+    """Return the folder of a filter's metrics. The cache key may read files: call it once."""
+    return run / "metrics" / f"{name}-{filter_.cache_key()}"
 
 
-def metrics_file(run: Path, name: str, judge: Filter, part: str) -> Path:
-    """Where the metrics of one filter over one part of the samples are kept."""
-    return metrics_folder(run, name, judge) / f"{part}.parquet"
+def metrics_file(run: Path, name: str, filter_: Filter, part: str) -> Path:
+    """Return the file of a filter's metrics on one part of the samples."""
+    return metrics_folder(run, name, filter_) / f"{part}.parquet"
 
 
 def inputs_key(base: pl.DataFrame) -> str:
-    """Names what a part's metrics were measured of: its samples, and their prompts' columns.
+    """Return a hash of what a part's metrics depend on: its samples and their prompts' columns.
 
-    A source that changes its language or gains a prompt makes just the parts it touches stale.
+    If a source changes its language or gains a prompt, only the parts with its samples are stale.
     """
     row = pl.concat_str(pl.col("sample_id", "domain", "source", "language"), separator="\t")
     lines = base.select(row.fill_null("-").sort()).to_series()
@@ -128,10 +128,10 @@ def inputs_key(base: pl.DataFrame) -> str:
 
 
 def save_metrics(
-    run: Path, name: str, judge: Filter, part: str, metrics: pl.DataFrame, inputs: str
+    run: Path, name: str, filter_: Filter, part: str, metrics: pl.DataFrame, inputs: str
 ) -> None:
     table = metrics.to_arrow().replace_schema_metadata({_INPUTS: inputs.encode()})
-    write_parquet(metrics_file(run, name, judge, part), table)
+    write_parquet(metrics_file(run, name, filter_, part), table)
 
 
 def _is_measured(path: Path, inputs: str) -> bool:
@@ -149,32 +149,32 @@ def measure_parts(
     filters: Mapping[str, Filter],
     ask: Ask | None = None,
 ) -> Counter[str]:
-    """Measure what is not yet measured; returns how many parts each filter had to.
+    """Measure what is not measured yet. Returns the number of parts that each filter measured.
 
-    Much text is spread over processes; what is not `PARALLEL` is measured here.
+    Large amounts of text are spread over processes. Filters that are not `PARALLEL` run here.
     """
     measured = Counter[str]()
-    missing = unmeasured(run, parts, prompts, filters)
-    textual = {name: judge for name, judge in filters.items() if judge.PARALLEL}
+    missing = find_unmeasured(run, parts, prompts, filters)
+    textual = {name: filter_ for name, filter_ in filters.items() if filter_.PARALLEL}
     stale = [part for part in parts if missing[part] & textual.keys()]
     if len(stale) > 1 and cores() > 1 and sum(p.stat().st_size for p in stale) >= SPREAD_BYTES:
-        for names in spread(_measure, stale, _begin_measuring, run, textual):
+        for names in spread(_measure_in_worker, stale, _init_worker, run, textual):
             measured.update(names)
         missing = {part: left - textual.keys() for part, left in missing.items()}
     for part, left in missing.items():
-        here = {name: judge for name, judge in filters.items() if name in left}
+        here = {name: filter_ for name, filter_ in filters.items() if name in left}
         measured.update(measure_part(run, part, prompts, here, ask) if here else ())
     return measured
 
 
-def unmeasured(
+def find_unmeasured(
     run: Path, parts: Sequence[Path], prompts: pl.DataFrame, filters: Mapping[str, Filter]
 ) -> dict[Path, set[str]]:
-    """Each part's filters that have yet to measure it."""
-    folders = {name: metrics_folder(run, name, judge) for name, judge in filters.items()}
+    """Return for each part the filters that have not measured it."""
+    folders = {name: metrics_folder(run, name, filter_) for name, filter_ in filters.items()}
     missing = {}
     for some in batches(parts):
-        rows = by_part(narrow_rows(some, prompts), some)
+        rows = split_by_part(narrow_rows(some, prompts), some)
         for part in some:
             inputs = inputs_key(rows[part])
             missing[part] = {
@@ -192,22 +192,22 @@ def measure_part(
     filters: Mapping[str, Filter],
     ask: Ask | None = None,
 ) -> list[str]:
-    """Measure what is not yet measured of a part, reading its text once; returns which filters.
+    """Measure what is not measured yet of a part. Returns the names of the filters that ran.
 
-    `ask` reaches the run's own engine, for a filter that has it judge.
+    The text is read once. `ask` queries a local model for filters that need one.
     """
     inputs = inputs_key(base_frame(part, prompts))
     missing = {
-        name: judge
-        for name, judge in filters.items()
-        if not _is_measured(metrics_file(run, name, judge, part.stem), inputs)
+        name: filter_
+        for name, filter_ in filters.items()
+        if not _is_measured(metrics_file(run, name, filter_, part.stem), inputs)
     }
     found: dict[str, list[pl.DataFrame]] = {name: [] for name in missing}
     samples = pl.read_parquet(part, columns=_SAMPLED) if missing else pl.DataFrame()
     for some in samples.iter_slices(SLICE_ROWS):
         rows = input_frame(some, prompts)
-        for name, judge in missing.items():
-            found[name].append(judge.measure_with(rows, ask))
+        for name, filter_ in missing.items():
+            found[name].append(filter_.measure_with(rows, ask))
     for name, metrics in found.items():
         whole = pl.concat(metrics, how="vertical_relaxed")
         save_metrics(run, name, missing[name], part.stem, whole, inputs)
@@ -215,44 +215,44 @@ def measure_part(
 
 
 _measuring: tuple[Path, pl.DataFrame, dict[str, Filter]]
-"""What a measuring process was begun with."""
+"""The run, the prompts and the filters of a worker process."""
 
 
-def _begin_measuring(run: Path, filters: dict[str, Filter]) -> None:
+def _init_worker(run: Path, filters: dict[str, Filter]) -> None:
     global _measuring
     _measuring = run, prompt_frame(run, verifiers=False), filters
 
 
-def _measure(part: Path) -> list[str]:
+def _measure_in_worker(part: Path) -> list[str]:
     run, prompts, filters = _measuring
     return measure_part(run, part, prompts, filters)
 
 
-def measured_frame(
+def load_measured_frame(
     run: Path, part: Path, prompts: pl.DataFrame, filters: Mapping[str, Filter]
 ) -> pl.DataFrame:
-    """A part's base columns and every metric, joined by sample id."""
+    """Return a part's base columns and all its saved metrics, joined by sample id."""
     metrics = {
-        name: read_metrics(metrics_folder(run, name, judge), [part], pl.all())
-        for name, judge in filters.items()
+        name: read_metrics(metrics_folder(run, name, filter_), [part], pl.all())
+        for name, filter_ in filters.items()
     }
-    return measured_frame_of(base_frame(part, prompts), metrics)
+    return join_metrics(base_frame(part, prompts), metrics)
 
 
 def read_metrics(folder: Path, parts: Sequence[Path], columns: pl.Expr | Selector) -> pl.DataFrame:
-    """Some columns of a filter's metrics over some parts."""
+    """Read columns of a filter's metrics on several parts. Raises RunError if one is unreadable."""
     scans = [pl.scan_parquet(folder / part.name).select(columns) for part in parts]
     try:
         return pl.concat(pl.collect_all(scans), how="vertical_relaxed")
     except (OSError, pl.exceptions.PolarsError) as error:
         raise RunError(
-            f"the metrics in {folder} cannot be read ({error}); delete that folder and build again "
-            "to measure them anew"
+            f"the metrics in {folder} cannot be read ({error}); delete the folder and build again "
+            "to measure them again"
         ) from error
 
 
-def measured_frame_of(base: pl.DataFrame, metrics: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """Base columns and metrics as one frame, joined by sample id."""
+def join_metrics(base: pl.DataFrame, metrics: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Join base columns and metrics by sample id."""
     frame = base.select(BASE_COLUMNS)
     for measured in metrics.values():
         frame = frame.join(measured, on="sample_id", how="left", maintain_order="left")

@@ -1,13 +1,12 @@
-"""What reviewers made of a run, and what a build makes of that.
+"""Reviewers' verdicts on a run, and how a build applies them.
 
-A review stands above the filters that judge form, and below the facts that reading cannot settle:
+A review overrides filters that judge form, but not facts that reading can't decide:
 
-rejected   by more reviewers than accepted it: leaves, with the commonest reason they gave
-disputed   by as many: undecided, which is never kept silently
-accepted   stays, whatever a filter says; but a wrong answer stays wrong, and a benchmark's question
-           stays one
-edited     as accepted or rejected since; what the model wrote gives way to the edit, unless that
-           breaks the answer. An edit that nobody has accepted yet changes nothing
+rejected   by more reviewers than accepted it: dropped, with the most frequent reason
+disputed   by equal numbers: undecided, and not kept
+accepted   kept, whatever a filter says, except for a wrong answer and for a contaminated prompt
+edited     treated as accepted or rejected after the edit. The edit replaces the model's text,
+           unless it breaks the answer. An edit that nobody has accepted yet changes nothing
 
 The model's own text stays in samples/, under the id that the row keeps.
 """
@@ -35,7 +34,7 @@ REVIEW_STAGE = "review"
 DISAGREE = "reviewers_disagree"
 BREAKS_ANSWER = "edit_breaks_answer"
 REASONS = ("wrong", "unreadable", "mixed language", "poor summary", "unsafe", "other")
-"""What a rejection can be for. Words of a reviewer's own count as `other` in the funnel."""
+"""Reasons of a rejection. Free text counts as `other` in the funnel."""
 
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "sample_id": pl.String,
@@ -50,11 +49,11 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 
 
-def overlay(run: Path) -> pl.DataFrame:
-    """What reviewers made of a run, a row a decided sample; empty where nobody reviewed.
+def summarize_reviews(run: Path) -> pl.DataFrame:
+    """Return the reviewers' verdicts, one row per decided sample (`SCHEMA`).
 
-    `decision` is keep, drop or, where they disagree evenly, undecided. `thinking` and `response`
-    are null unless edited. `flags` are the reasons for which the filters would take the edit.
+    `decision` is keep, drop, or undecided in a tie. `thinking` and `response` are null unless the
+    sample was edited. `flags` are the reasons for which filters would drop the edit.
     """
     standings = Reviews(run).standings() if (run / FILE).exists() else []
     rows = []
@@ -84,31 +83,31 @@ def overlay(run: Path) -> pl.DataFrame:
 
 
 def _reason(votes: Iterable[Action]) -> str | None:
-    """The commonest reason of those who rejected; of several as common, the first given."""
+    """Return the most frequent reason of the rejections; in a tie, the first one given."""
     given = Counter(vote.reason for vote in votes if vote.kind == "reject")
     return given.most_common(1)[0][0] if given else None
 
 
 class Overlay:
-    """A run's reviews as one build uses them: on its verdicts, then on its rows."""
+    """A run's reviews as a build applies them: to its verdicts, then to its rows."""
 
     def __init__(self, run: Path, options: ReviewOptions, filters: Mapping[str, Filter]) -> None:
-        table = overlay(run)
+        table = summarize_reviews(run)
         self.table = table if options.use else table.clear()
         self.overrule = options.overrule_correctness
         self._run, self._filters = run, filters
 
     @property
     def fingerprint(self) -> str | None:
-        """Changes whenever the corpus could; None where there is nothing to go by."""
+        """A hash that changes whenever the corpus may change; None without reviews."""
         if self.table.is_empty():
             return None
         return fingerprint(self.table.with_columns(pl.col("at").cast(pl.Int64)).rows())
 
-    def decide(self) -> Iterator[str]:
-        """Write the reviewers' verdicts over the filters', and say in a few lines what that did.
+    def apply_to_verdicts(self) -> Iterator[str]:
+        """Overwrite the filters' verdicts with the reviewers'. Yields a summary in lines.
 
-        `verdicts/` must be fresh from judging.
+        `verdicts/` must be freshly written by judging.
         """
         if self.table.is_empty():
             return
@@ -118,7 +117,7 @@ class Overlay:
             "edited",
             said="decision",
             because=pl.col("reason").replace_strict(codes, default=codes["other"]),
-            breaks=pl.Series(list(map(self._breaks, self.table["flags"])), dtype=pl.Boolean),
+            breaks=pl.Series(list(map(self._breaks_answer, self.table["flags"])), dtype=pl.Boolean),
         )
         met = []
         for file in verdict_files(self._run):
@@ -126,14 +125,16 @@ class Overlay:
             rows = verdicts.join(reviews, on="sample_id", how="left", maintain_order="left")
             if rows["said"].null_count() == rows.height:
                 continue
-            rows = rows.with_columns(was="decision").with_columns(self._word(verdicts.columns))
+            rows = rows.with_columns(was="decision").with_columns(
+                self._decision_columns(verdicts.columns)
+            )
             write_parquet(file, rows.select(verdicts.columns).to_arrow())
             reviewed = rows.filter(pl.col("said").is_not_null())
             met.append(reviewed.select("edited", "said", "was", "decision", "reason"))
-        yield from _account(self.table.height, pl.concat(met) if met else None)
+        yield from _summarize(self.table.height, pl.concat(met) if met else None)
 
-    def _breaks(self, flags: Iterable[str]) -> bool:
-        """Whether an edit's answer is not the right one, or could not be verified at the time."""
+    def _breaks_answer(self, flags: Iterable[str]) -> bool:
+        """Return whether an edit's answer is wrong, or could not be verified when it was made."""
         reasons = (
             flag.removeprefix("correctness: ") for flag in flags if flag.startswith("correctness: ")
         )
@@ -143,20 +144,20 @@ class Overlay:
         rules = self._filters[name].rules() if name in self._filters else []
         return next((rule.decision for rule in rules if rule.reason == reason), "drop")
 
-    def _word(self, columns: Iterable[str]) -> list[pl.Expr]:
-        """Decision, reason and filter of verdicts that were joined with what people said."""
+    def _decision_columns(self, columns: Iterable[str]) -> list[pl.Expr]:
+        """Return decision, reason and filter of verdicts joined with the reviews."""
 
         def dropped(name: str) -> pl.Expr:
             if verdict_column(name) not in columns:
                 return pl.lit(False)
-            word = pl.col(verdict_column(name)).struct.field("decision")
-            return (word == "drop").fill_null(False)
+            decision = pl.col(verdict_column(name)).struct.field("decision")
+            return (decision == "drop").fill_null(False)
 
         accepted, edited = pl.col("said") == "keep", pl.col("edited")
         wrong = pl.when(edited).then("breaks").otherwise(dropped("correctness"))
         wrong = wrong & (not self.overrule)
         broken = accepted & edited & wrong
-        # What a filter rightly took of an accepted sample keeps that filter's name.
+        # An accepted sample that a filter rightly dropped keeps that filter's name.
         left = accepted & ~edited & wrong | accepted & dropped("contamination")
         by_people = pl.col("said").is_not_null() & ~left
         reason = (
@@ -172,14 +173,16 @@ class Overlay:
             pl.when(by_people).then(pl.lit(REVIEW_STAGE)).otherwise("filter").alias("filter"),
         ]
 
-    def on(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Corpus rows in the making (text, verdicts, meta, …) with accepted edits in place of the
-        model's text, and in `meta` who reviewed a row and when."""
+    def apply_to_rows(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return corpus rows (text, verdicts, meta, …) with accepted edits as their text.
+
+        `meta` gets the reviewers and the time of the review.
+        """
         found = rows.select("sample_id", "meta").join(self.table, on="sample_id")
         if found.is_empty():
             return rows
         marks = pl.DataFrame(
-            [self._mark(row) for row in found.rows(named=True)],
+            [self._format_review(row) for row in found.rows(named=True)],
             schema={
                 "sample_id": pl.String,
                 "marked": pl.String,
@@ -189,7 +192,7 @@ class Overlay:
             orient="row",
         )
         edit, text = pl.col("edit"), pl.col("text")
-        # Nobody counted an edit's tokens: they are taken to be as long as the model's.
+        # An edit's tokens are not counted: estimate them from the model's tokens per character.
         tokens = pl.col("n_tokens") * edit.str.len_chars() / text.str.len_chars().clip(1)
         changed = {
             "text": edit,
@@ -207,7 +210,9 @@ class Overlay:
             ),
         ).drop("marked", "edit", "said")
 
-    def _mark(self, row: Mapping[str, Any]) -> tuple[str, str, str | None, list[Any] | None]:
+    def _format_review(
+        self, row: Mapping[str, Any]
+    ) -> tuple[str, str, str | None, list[Any] | None]:
         review = {
             "reviewers": row["reviewers"],
             "at": row["at"].isoformat(timespec="seconds"),
@@ -224,13 +229,13 @@ class Overlay:
                 "decision": self._decision(name, flags[name]) if name in flags else "keep",
                 "reason": flags.get(name),
             }
-            for name, judge in self._filters.items()
-            if judge.rules()
+            for name, filter_ in self._filters.items()
+            if filter_.rules()
         ]
         return row["sample_id"], meta, join_think(row["thinking"], row["response"]), said
 
-    def hashes(self, known: pl.LazyFrame) -> pl.LazyFrame:
-        """`text_hash` by sample, of the edit where there is one: an edited duplicate is none."""
+    def update_hashes(self, known: pl.LazyFrame) -> pl.LazyFrame:
+        """Return `text_hash` by sample, of the edit if there is one."""
         edits = self.table.filter(edited=True)
         if edits.is_empty():
             return known
@@ -241,26 +246,26 @@ class Overlay:
         return joined.select("sample_id", text_hash=pl.coalesce("own", "text_hash"))
 
 
-def _account(said: int, met: pl.DataFrame | None) -> Iterator[str]:
-    """What the reviews did, in words; `met` are those whose samples are there."""
+def _summarize(said: int, met: pl.DataFrame | None) -> Iterator[str]:
+    """Format the effect of the reviews; `met` has the reviews whose samples exist."""
     if met is not None:
         kept = met.filter(said="keep", decision="keep")
         facts = [f"{kept.filter('edited').height:,} edited"]
         back = kept.filter(pl.col("was") != "keep").height
-        facts += [f"{back:,} that filters had taken"] * bool(back)
-        told = [f"{kept.height:,} accepted ({', '.join(facts)})"]
-        for word, name in (("drop", "rejected"), ("undecided", "disputed")):
-            count = met.filter(said=word).height
-            told += [f"{count:,} {name}"] * bool(count)
-        yield f"reviews: {', '.join(told)}"
+        facts += [f"{back:,} that filters had dropped"] * bool(back)
+        parts = [f"{kept.height:,} accepted ({', '.join(facts)})"]
+        for decision, name in (("drop", "rejected"), ("undecided", "disputed")):
+            count = met.filter(said=decision).height
+            parts += [f"{count:,} {name}"] * bool(count)
+        yield f"reviews: {', '.join(parts)}"
         left = met.filter(pl.col("said") == "keep", pl.col("decision") != "keep")
         if left.height:
             counts = left["reason"].value_counts(sort=True).iter_rows()
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts)
             yield (
-                f"{left.height:,} that reviewers accepted are left out: {reasons} "
-                "(reviews.overrule_correctness: true takes wrong answers)"
+                f"{left.height:,} that reviewers accepted are still dropped: {reasons} "
+                "(reviews.overrule_correctness: true keeps wrong answers)"
             )
     absent = said - (met.height if met is not None else 0)
     if absent:
-        yield f"{absent:,} reviews are of samples that this run does not hold"
+        yield f"{absent:,} reviews are of samples that this run does not have"

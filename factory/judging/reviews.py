@@ -1,11 +1,11 @@
-"""What people said of samples: every action kept, at once and for good, in RUN/reviews.sqlite.
+"""Stores people's reviews of samples in RUN/reviews.sqlite, durably and as a log of actions.
 
-Actions are only ever appended. A sample's text has a version, the number of its last edit; an
-action names the version its reviewer saw and is refused if somebody has edited since. Decisions are
-each reviewer's own, so that agreement can be measured, and hold for the version they were made of.
+Actions are only appended. The version of a sample's text is the number of its last edit. An action
+names the version that the reviewer saw, and is refused if the text was edited since. Each reviewer
+has their own decision, valid for one version, so that agreement can be measured.
 
-`factory.view.import_reviews` reads reviews made elsewhere; `factory.judging.review_verdicts` says
-what a build makes of them.
+`factory.view.import_reviews` imports reviews made elsewhere. `factory.judging.review_verdicts`
+applies them in a build.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ CREATE TABLE IF NOT EXISTS claims (
 
 
 class StaleReview(FactoryError):
-    """Somebody edited the sample after this reviewer had opened it."""
+    """The sample was edited after this reviewer had opened it."""
 
     exit_code = 4
 
 
 class Action(NamedTuple):
-    """One thing a reviewer did."""
+    """One action of a reviewer."""
 
     id: int
     sample_id: str
@@ -73,7 +73,7 @@ class Action(NamedTuple):
 
 @dataclass(frozen=True)
 class Standing:
-    """How a sample stands: the last edit, and each reviewer's last decision on that text."""
+    """The current review state of a sample: the last edit, and each reviewer's decision on it."""
 
     sample_id: str
     edit: Action | None
@@ -81,12 +81,12 @@ class Standing:
 
     @property
     def version(self) -> int:
-        """Names the text: 0 is the model's own."""
+        """The version of the text: 0 is the model's own."""
         return 0 if self.edit is None else self.edit.id
 
     @property
     def decision(self) -> Literal["keep", "drop", "undecided"] | None:
-        """The majority's; `undecided` in a tie, None where nobody has decided on this text."""
+        """The majority's decision; `undecided` in a tie, None without decisions on this text."""
         votes = Counter(action.kind for action in self.decisions.values())
         if not votes:
             return None
@@ -96,7 +96,7 @@ class Standing:
 
 
 class Agreement(NamedTuple):
-    """How far two reviewers agree. Kappa is None where chance alone would make them agree."""
+    """Agreement of two reviewers. Kappa is None if the expected agreement by chance is 1."""
 
     first: str
     second: str
@@ -106,7 +106,7 @@ class Agreement(NamedTuple):
 
 
 class Reviews:
-    """The store. One connection a call: it may be used from any thread and by many processes."""
+    """The store. It opens one connection per call: safe for threads and several processes."""
 
     def __init__(self, run: Path) -> None:
         self.path = run / FILE
@@ -115,7 +115,7 @@ class Reviews:
                 connection.executescript(_SCHEMA)
         except sqlite3.Error as error:
             raise RunError(
-                f"{self.path} cannot be used ({error}); move it away to start anew"
+                f"{self.path} cannot be used ({error}); move it away to start again"
             ) from (error)
 
     def decide(
@@ -133,8 +133,10 @@ class Reviews:
         response: str,
         flags: Sequence[str] = (),
     ) -> Standing:
-        """Replace the text of version `base`. `flags` are the reasons for which filters would take
-        the new one; they stay with it."""
+        """Replace the text of version `base`. Raises StaleReview if it has changed.
+
+        `flags` are the reasons for which filters would drop the new text; they are stored with it.
+        """
         return self._act(
             sample_id,
             reviewer,
@@ -150,22 +152,22 @@ class Reviews:
             return _standing(sample_id, _actions(connection, sample_id))
 
     def history(self, sample_id: str) -> list[Action]:
-        """Everything done to a sample, oldest first."""
+        """Return all actions on a sample, oldest first."""
         with self._connection() as connection:
             return _actions(connection, sample_id)
 
     def standings(self) -> list[Standing]:
-        """Every sample that somebody has touched."""
+        """Return the state of every sample with at least one action."""
         with self._connection() as connection:
             return _standings(_actions(connection))
 
     def next(
         self, queue: Iterable[str], reviewer: str, shared: Callable[[str], bool]
     ) -> str | None:
-        """The first sample of a queue that waits for this reviewer, claimed for a while.
+        """Return the first sample of a queue that this reviewer should review, and claim it.
 
-        Samples that are `shared` go to everybody, so that agreement can be measured; of the others,
-        those that somebody else decided or holds are passed over.
+        A claim lasts `CLAIM_SECONDS`. `shared` samples go to every reviewer, so that agreement can
+        be measured. Other samples are skipped if someone else has decided on or claimed them.
         """
         now = time.time()
         with self._connection(write=True) as connection:
@@ -184,8 +186,8 @@ class Reviews:
                 by = decided.get(sample_id, set())
                 if reviewer in by:
                     continue
-                taken = by or held.get(sample_id, reviewer) != reviewer
-                if taken and not shared(sample_id):
+                unavailable = by or held.get(sample_id, reviewer) != reviewer
+                if unavailable and not shared(sample_id):
                     continue
                 connection.execute(
                     "INSERT OR REPLACE INTO claims VALUES (?, ?, ?)",
@@ -195,7 +197,7 @@ class Reviews:
         return None
 
     def agreement(self) -> list[Agreement]:
-        """Cohen's kappa of every pair of reviewers, over the texts that both decided on."""
+        """Return Cohen's kappa of every pair of reviewers, over the texts that both decided on."""
         choices: dict[tuple[str, int], dict[str, str]] = {}
         with self._connection() as connection:
             for action in _actions(connection, light=True):
@@ -214,7 +216,7 @@ class Reviews:
         return pairs
 
     def counts(self) -> dict[str, int]:
-        """Decided samples by reviewer."""
+        """Return the number of decided samples per reviewer."""
         with self._connection() as connection:
             actions = _actions(connection, light=True)
         counts: Counter[str] = Counter()
@@ -253,7 +255,7 @@ class Reviews:
 
     @contextmanager
     def _connection(self, write: bool = False) -> Iterator[sqlite3.Connection]:
-        """A transaction; a writing one takes its turn before it reads."""
+        """Run a transaction. A writing one takes the write lock before it reads."""
         connection = sqlite3.connect(self.path, timeout=10, isolation_level=None)
         try:
             connection.execute("PRAGMA journal_mode=WAL")
@@ -267,7 +269,7 @@ class Reviews:
 
 
 def cohens_kappa(pairs: Sequence[tuple[str, str]]) -> float | None:
-    """Agreement beyond what the two reviewers' own habits would give by chance.
+    """Compute Cohen's kappa: agreement beyond chance, given how often each reviewer accepts.
 
     >>> cohens_kappa([("accept", "accept"), ("reject", "reject"), ("accept", "reject")])
     0.4
@@ -287,7 +289,7 @@ _COLUMNS = "id, sample_id, reviewer, at, kind, base, reason"
 def _actions(
     connection: sqlite3.Connection, sample_id: str | None = None, light: bool = False
 ) -> list[Action]:
-    """Actions in order; `light` ones come without the edited texts."""
+    """Return actions in order; if `light`, without the edited texts."""
     texts = "NULL, NULL, '[]'" if light else "thinking, response, flags"
     where, values = ("", ()) if sample_id is None else ("WHERE sample_id = ?", (sample_id,))
     found = connection.execute(

@@ -1,9 +1,9 @@
-"""Verification on its own: any outputs, made by whomever, judged on all cores.
+"""Verification without a run: judges outputs of any origin on all cores.
 
-`factory verify` is `verify_lines` between two files; `verify` is the same for Python objects. A
-record holds `id`, `kind`, what that kind is verified by (`reference`, `tests`, `choices`, …) and
-`text`, the whole response. A record that cannot be read gives a line that says so, and the rest
-goes on.
+`factory verify` runs `verify_lines` between two files; `verify` does the same for Python objects. A
+record has `id`, `kind`, what the kind needs (`reference`, `tests`, `choices`, …) and `text`, the
+whole response. A record that can't be read gives a result with the state `error`; the others are
+still verified.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NOT_THE_VERIFIERS = frozenset(("id", "text", "reference"))
 def verify(
     records: Iterable[Mapping[str, Any]], workers: int | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Verdicts of records, in their order, as they come.
+    """Verify records and yield their verdicts in order.
 
     >>> next(verify([{"id": 1, "kind": "math", "reference": "1/2", "text": "0.5"}], 1))["state"]
     'correct'
@@ -35,10 +35,10 @@ def verify(
 
 
 def verify_lines(lines: Iterable[str], workers: int | None = None) -> Iterator[dict[str, Any]]:
-    """Verdicts of JSON lines: `id`, `state`, `extracted`, `method`, `ms`, `detail`.
+    """Verify JSON lines. Yields `id`, `state`, `extracted`, `method`, `ms`, `detail` per line.
 
-    Blank lines are passed over. With one worker every line is answered before the next is read;
-    with more, `CHUNK` lines at a time.
+    Blank lines are skipped. With one worker each line is verified before the next is read; with
+    more workers, `CHUNK` lines are read at once.
     """
     numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
     workers = workers or available_cores()
@@ -47,7 +47,7 @@ def verify_lines(lines: Iterable[str], workers: int | None = None) -> Iterator[d
             for numbered_line in numbered:
                 yield from _judge([numbered_line], verifiers)
         return
-    # No limits here: the verifiers inside each worker have deadlines and workers of their own.
+    # No limits here: the verifiers inside each worker have their own deadlines and workers.
     pool = Pool(TASK, workers=workers, attempts=(None, None), memory_mb=0)
     sent: list[list[tuple[int, str]]] = []
 
@@ -60,7 +60,7 @@ def verify_lines(lines: Iterable[str], workers: int | None = None) -> Iterator[d
         for outcome in pool.outcomes(chunks()):
             chunk = sent.pop(0)
             if outcome.failure:
-                yield from (_unread(None, number, f"{outcome.detail}") for number, _ in chunk)
+                yield from (_error_row(None, number, f"{outcome.detail}") for number, _ in chunk)
             else:
                 yield from outcome.value
     finally:
@@ -68,12 +68,12 @@ def verify_lines(lines: Iterable[str], workers: int | None = None) -> Iterator[d
 
 
 def judge_chunk(chunk: list[tuple[int, str]]) -> list[dict[str, Any]]:
-    """The verdicts of numbered lines. Runs in a worker, which keeps its verifiers."""
-    return _judge(chunk, _own_verifiers())
+    """Verify numbered lines. Runs in a worker, which keeps its verifiers between calls."""
+    return _judge(chunk, _worker_verifiers())
 
 
 @cache
-def _own_verifiers() -> Verifiers:
+def _worker_verifiers() -> Verifiers:
     return Verifiers(workers=1)
 
 
@@ -83,11 +83,11 @@ def _judge(chunk: list[tuple[int, str]], verifiers: Verifiers) -> list[dict[str,
     for number, line in chunk:
         try:
             record = json.loads(line)
-            item = _item(record)
+            item = _parse_item(record)
         except (ValueError, RecursionError) as error:
-            rows.append(_unread(None, number, f"not JSON: {error}"))
-        except _Malformed as error:
-            rows.append(_unread(error.record_id, number, str(error)))
+            rows.append(_error_row(None, number, f"not JSON: {error}"))
+        except _MalformedRecord as error:
+            rows.append(_error_row(error.record_id, number, str(error)))
         else:
             rows.append({"id": record.get("id")})
             items.append(item)
@@ -105,27 +105,29 @@ def _judge(chunk: list[tuple[int, str]], verifiers: Verifiers) -> list[dict[str,
     return rows
 
 
-class _Malformed(Exception):
-    """A record that is JSON, but not one that can be judged."""
+class _MalformedRecord(Exception):
+    """A JSON record that can't be verified."""
 
     def __init__(self, record_id: Any, why: str) -> None:
         self.record_id = record_id
         super().__init__(why)
 
 
-def _item(record: Any) -> Item:
+def _parse_item(record: Any) -> Item:
     if not isinstance(record, dict):
-        raise _Malformed(None, f"it holds {type(record).__name__}, not an object")
+        raise _MalformedRecord(None, f"expected an object, not {type(record).__name__}")
     for key in ("kind", "text"):
         if not isinstance(record.get(key), str):
-            raise _Malformed(record.get("id"), f"{key} is {record.get(key)!r:.40}, not a string")
+            raise _MalformedRecord(
+                record.get("id"), f"{key} is {record.get(key)!r:.40}, not a string"
+            )
     verifier = {key: value for key, value in record.items() if key not in _NOT_THE_VERIFIERS}
     if "reference" in record:
         verifier["answer"] = record["reference"]
     return Item.of(verifier, record["text"])
 
 
-def _unread(record_id: Any, number: int, why: str) -> dict[str, Any]:
+def _error_row(record_id: Any, number: int, why: str) -> dict[str, Any]:
     return {
         "id": record_id,
         "state": "error",

@@ -1,4 +1,4 @@
-"""Suspect references: prompts that nobody solved, though most samples agree on another answer."""
+"""Suspect references: prompts without a correct sample, where most samples agree on one answer."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ ACCEPTED = "correct"
 def suspect_references(
     verdicts: pl.DataFrame, *, min_samples: int = 8, majority: float = 0.5
 ) -> pl.DataFrame:
-    """Prompts that nobody solved, though most agree on an answer: the reference may be wrong.
+    """Find prompts without a correct sample where a majority gives the same answer.
 
-    OpenReasoning found 0 of 16 to mean a wrong reference more often than a hard question. Columns:
-    `prompt_id`, `reference`, `majority`, `votes`, `n`.
+    Their reference may be wrong: OpenReasoning found that 0 of 16 means a wrong reference more
+    often than a hard question. Returns `prompt_id`, `reference`, `majority`, `votes`, `n`.
     """
     solved = (pl.col("state") == ACCEPTED).any()
     unsolved = verdicts.group_by("prompt_id", maintain_order=True).agg(
@@ -36,7 +36,7 @@ def suspect_references(
     for row in unsolved.filter((pl.col("n") >= min_samples) & ~pl.col("solved")).iter_rows(
         named=True
     ):
-        answer, votes = _most_common(row["answers"])
+        answer, votes = _majority_answer(row["answers"])
         if answer is not None and votes > majority * row["n"]:
             found.append(
                 {
@@ -64,11 +64,11 @@ SUSPECTS = pl.Schema(
 Policy = Literal["leave", "drop", "majority"]
 
 
-def settle(verdicts: pl.DataFrame, suspects: pl.DataFrame, policy: Policy) -> pl.DataFrame:
-    """The verdict table after a policy on suspect references.
+def apply_policy(verdicts: pl.DataFrame, suspects: pl.DataFrame, policy: Policy) -> pl.DataFrame:
+    """Apply a policy on suspect references to a verdict table.
 
-    `leave` changes nothing; `drop` makes their samples `bad_reference`; `majority` makes the
-    samples that gave the majority's answer correct, by the method `majority`.
+    `leave` changes nothing. `drop` sets the state of their samples to `bad_reference`. `majority`
+    sets samples with the majority answer to `correct`, with the method `majority`.
     """
     if policy == "leave" or suspects.is_empty():
         return verdicts
@@ -78,7 +78,7 @@ def settle(verdicts: pl.DataFrame, suspects: pl.DataFrame, policy: Policy) -> pl
         return verdicts.with_columns(state=state)
     answers = dict(suspects.select("prompt_id", "majority").iter_rows())
     agrees = [
-        answer is not None and prompt in answers and _alike(answers[prompt], answer)
+        answer is not None and prompt in answers and _same_value(answers[prompt], answer)
         for prompt, answer in verdicts.select("prompt_id", "extracted").iter_rows()
     ]
     agreed = pl.Series(agrees, dtype=pl.Boolean)
@@ -88,34 +88,37 @@ def settle(verdicts: pl.DataFrame, suspects: pl.DataFrame, policy: Policy) -> pl
     )
 
 
-def _most_common(answers: Sequence[str]) -> tuple[str | None, int]:
-    """The answer most were, and how many; spellings of one value count together."""
+def _majority_answer(answers: Sequence[str]) -> tuple[str | None, int]:
+    """Return the most frequent answer and its count. Equal values in other spellings are merged."""
     counted: Counter[str] = Counter()
     for answer in answers:
-        same = next((known for known in counted if _alike(known, answer)), answer)
+        same = next((known for known in counted if _same_value(known, answer)), answer)
         counted[same] += 1
     return counted.most_common(1)[0] if counted else (None, 0)
 
 
-def _alike(a: str, b: str) -> bool:
+def _same_value(a: str, b: str) -> bool:
     return normalise(a) == normalise(b) or compare(a, b) is True
 
 
 NO_CHANGES = pl.DataFrame(schema={"sample_id": pl.String, "state": pl.String})
 
 
-def settled_states(
+def resolve_suspects(
     run: Path,
     prompts: pl.DataFrame,
     rates: pl.DataFrame,
     metrics: Mapping[str, Path],
-    by: References,
+    options: References,
 ) -> pl.DataFrame:
-    """The samples whose state a policy on suspect references changes: sample_id and state.
+    """Return the samples whose state the policy on suspect references changes.
 
-    `metrics` names each part's correctness metrics. Lists the suspects in the run directory.
+    Columns: sample_id, state. `metrics` maps each part to its file of correctness metrics. Writes
+    the list of suspects to the run directory.
     """
-    unsolved = rates.filter((pl.col("n_correct") == 0) & (pl.col("n_judged") >= by.min_samples))
+    unsolved = rates.filter(
+        (pl.col("n_correct") == 0) & (pl.col("n_judged") >= options.min_samples)
+    )
     answers = pl.col("verifier").str.json_path_match("$.answer")
     asked = prompts.select("prompt_id", reference=answers).join(
         unsolved, on="prompt_id", how="semi"
@@ -136,8 +139,8 @@ def settled_states(
         write_listing(run / SUSPECT, [])
         return NO_CHANGES
     table = pl.concat(frames).sort("sample_id")
-    suspects = suspect_references(table, min_samples=by.min_samples).sort("prompt_id")
+    suspects = suspect_references(table, min_samples=options.min_samples).sort("prompt_id")
     write_listing(run / SUSPECT, suspects.rows(named=True))
-    after = settle(table, suspects, by.suspect)
+    after = apply_policy(table, suspects, options.suspect)
     changed = after["state"].ne_missing(table["state"])
     return after.filter(changed).select("sample_id", "state")

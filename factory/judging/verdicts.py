@@ -1,7 +1,7 @@
-"""Samples → metrics → verdicts. A pure function of the log and the recipe; no engine.
+"""Samples → metrics → verdicts. A pure function of the samples and the recipe, without an engine.
 
-Metrics are dear and are cached beside the samples, part by part. Verdicts are expressions over them
-and are made anew each time: a changed threshold reads a few narrow columns and no text.
+Metrics are expensive and are cached per part of the samples. Verdicts are expressions over metrics
+and are computed each time: after a change of a threshold only a few narrow columns are read.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from factory.core.files import write_parquet
 from factory.core.run_dir import sample_parts
 from factory.judging.metrics import (
     batches,
-    by_part,
+    join_metrics,
     measure_parts,
-    measured_frame_of,
     metrics_folder,
     narrow_rows,
     prompt_frame,
     read_metrics,
+    split_by_part,
 )
-from factory.judging.suspects import NO_CHANGES, settled_states
+from factory.judging.suspects import NO_CHANGES, resolve_suspects
 from factory.prompts.references import References
 from factory.recipe.build import refuse_assembly
 from filters.base import BASE_COLUMNS, Filter, Rule, decision_exprs
@@ -37,16 +37,16 @@ if TYPE_CHECKING:
     from factory.recipe.build import Recipe
 
 ENGINE_STAGE = "engine"
-"""The stage before the filters: a generation cut short is not judged as if it had ended."""
+"""The stage before the filters. It drops samples whose generation was aborted or stopped early."""
 
 WRITERS = 4
-"""Verdict files written side by side: most of the time they wait for the disk."""
+"""Threads that write verdict files: they mostly wait for the disk."""
 
 _CUT_SHORT = {"abort": "aborted", "early_stop": "stopped_early"}
 
 
 class TextHash(Filter):
-    """The text's hash, for exact duplicates. Takes nothing by itself."""
+    """Hash of the text, to find exact duplicates. It drops nothing itself."""
 
     def measure(self, samples: pl.DataFrame) -> pl.DataFrame:
         digests = [xxhash.xxh3_64_intdigest(text.encode()) for text in samples["text"]]
@@ -57,47 +57,49 @@ class TextHash(Filter):
 
 
 def all_filters(recipe: Recipe) -> dict[str, Filter]:
-    """The recipe's filters, in order, after what the factory itself measures."""
+    """Return the built-in `text` metric, then the recipe's filters in order."""
     return {"text": TextHash(), **recipe.filters}
 
 
 def early_filters(filters: Mapping[str, Filter]) -> dict[str, Filter]:
-    """The filters as they can judge while the engine samples: it cannot be its own judge then, and
-    another model would take its memory."""
+    """Return the filters that can run during sampling, without local judges.
+
+    The engine is busy then, and another model would need its memory.
+    """
     early = {name: filter_.without_local_judge() for name, filter_ in filters.items()}
     return {name: filter_ for name, filter_ in early.items() if filter_ is not None}
 
 
 def verdict_column(stage: str) -> str:
-    """The column of a verdict table that holds one stage's own decision and reason."""
+    """Return the name of the column with one stage's own decision and reason."""
     return f"{stage}_verdict"
 
 
 def decide(measured: pl.DataFrame, filters: Mapping[str, Filter]) -> pl.DataFrame:
-    """Verdicts: one row a sample, with what decided and every filter's own word.
+    """Return the verdicts: one row per sample, with the final and each filter's own decision.
 
-    A drop outranks an undecided; among equals the first filter of the recipe gives the reason.
+    A drop has priority over undecided. Among equal decisions the first filter gives the reason.
     """
     cut = pl.col("finish_reason").replace_strict(_CUT_SHORT, default=None)
-    words = {
+    stages = {
         ENGINE_STAGE: (pl.when(cut.is_null()).then(pl.lit("keep")).otherwise(pl.lit("drop")), cut)
     }
-    words |= {name: decision_exprs(judge.rules()) for name, judge in filters.items()}
+    stages |= {name: decision_exprs(filter_.rules()) for name, filter_ in filters.items()}
     verdicts = measured.select(
         *BASE_COLUMNS,
         *(
             pl.struct(decision=decision, reason=reason).alias(verdict_column(stage))
-            for stage, (decision, reason) in words.items()
+            for stage, (decision, reason) in stages.items()
         ),
     )
-    own_words = [(stage, pl.col(verdict_column(stage))) for stage in words]
+    columns = [(stage, pl.col(verdict_column(stage))) for stage in stages]
 
-    def first(decision: str, take: str) -> pl.Expr:
+    def first(decision: str, field: str) -> pl.Expr:
         return pl.coalesce(
             pl.when(own.struct.field("decision") == decision).then(
-                pl.lit(stage) if take == "stage" else own.struct.field(take)
+                pl.lit(stage) if field == "stage" else own.struct.field(field)
             )
-            for stage, own in own_words
+            for stage, own in columns
         )
 
     return verdicts.with_columns(
@@ -115,11 +117,11 @@ def pass_rates(
     filters: Mapping[str, Filter],
     changes: pl.DataFrame = NO_CHANGES,
 ) -> pl.DataFrame:
-    """prompt_id, n_samples, n_judged, n_correct, pass_rate over all sealed samples.
+    """Return prompt_id, n_samples, n_judged, n_correct and pass_rate over all sealed samples.
 
-    The pass rate counts judged samples only: one whose verifier timed out, or that nothing can
-    verify, says nothing about the prompt. Null where no sample was judged. `changes` holds states
-    (sample_id, state) that stand in for the measured ones.
+    The pass rate counts judged samples only, not those without a verifier or with a verifier
+    timeout. It is null if no sample was judged. `changes` (sample_id, state) replaces measured
+    states.
     """
     counts = []
     for some in batches(sample_parts(run)):
@@ -129,7 +131,7 @@ def pass_rates(
         if "correctness" in filters:
             folder = metrics_folder(run, "correctness", filters["correctness"])
             metrics = read_metrics(folder, some, pl.col("sample_id", "correctness_state"))
-            frame = _with_changes(frame.join(metrics, on="sample_id", how="left"), changes)
+            frame = _apply_changes(frame.join(metrics, on="sample_id", how="left"), changes)
             state = pl.col("correctness_state")
         counts.append(
             frame.group_by("prompt_id").agg(
@@ -150,7 +152,7 @@ def verdict_files(run: Path) -> list[Path]:
     return sorted((run / "verdicts").glob("part-*.parquet"))
 
 
-def _with_changes(frame: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
+def _apply_changes(frame: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
     if changes.is_empty():
         return frame
     return (
@@ -161,9 +163,9 @@ def _with_changes(frame: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
 
 
 def judge_run(run: Path, filters: Mapping[str, Filter], references: References) -> dict[str, int]:
-    """Measure what is missing, decide everything, write verdicts/.
+    """Measure what is missing, decide all samples and write verdicts/.
 
-    Returns how many parts each filter had to measure.
+    Returns the number of parts that each filter measured.
     """
     prompts = prompt_frame(run)
     parts = sample_parts(run)
@@ -171,10 +173,9 @@ def judge_run(run: Path, filters: Mapping[str, Filter], references: References) 
     rates = pass_rates(run, prompts, filters)
     changes = NO_CHANGES
     if "correctness" in filters:
-        judge = filters["correctness"]
-        folder = metrics_folder(run, "correctness", judge)
+        folder = metrics_folder(run, "correctness", filters["correctness"])
         files = {part.stem: folder / part.name for part in parts}
-        changes = settled_states(run, prompts, rates, files, references)
+        changes = resolve_suspects(run, prompts, rates, files, references)
         if changes.height:
             rates = pass_rates(run, prompts, filters, changes)
     _write_verdicts(run, parts, prompts, filters, rates, changes)
@@ -194,12 +195,12 @@ def _write_verdicts(
     rates: pl.DataFrame,
     changes: pl.DataFrame,
 ) -> None:
-    """Decide every sample, from the few columns that the rules name."""
-    rules = {name: judge.rules() for name, judge in filters.items()}
+    """Decide every sample. Reads only the columns that the rules use."""
+    rules = {name: filter_.rules() for name, filter_ in filters.items()}
     named = {name for own in rules.values() for rule in own for name in rule.when.meta.root_names()}
     columns = selectors.by_name("sample_id", *named, require_all=False)
     folders = {
-        name: metrics_folder(run, name, judge) for name, judge in filters.items() if rules[name]
+        name: metrics_folder(run, name, filter_) for name, filter_ in filters.items() if rules[name]
     }
     with ThreadPoolExecutor(WRITERS) as writers:
         for some in batches(parts):
@@ -207,17 +208,17 @@ def _write_verdicts(
             metrics = {
                 name: read_metrics(folder, some, columns) for name, folder in folders.items()
             }
-            frame = _with_changes(measured_frame_of(rows, metrics), changes)
+            frame = _apply_changes(join_metrics(rows, metrics), changes)
             frame = frame.join(rates, on="prompt_id", how="left", maintain_order="left")
             verdicts = decide(frame, filters)
             placed = verdicts.join(rows.select("sample_id", "part"), on="sample_id", how="left")
-            own = by_part(placed, some)
+            own = split_by_part(placed, some)
             files = [run / "verdicts" / part.name for part in own]
             list(writers.map(write_parquet, files, [one.to_arrow() for one in own.values()]))
 
 
 def text_hashes(run: Path, filters: Mapping[str, Filter]) -> pl.LazyFrame:
-    """sample_id and text_hash of every measured sample."""
+    """Return sample_id and text_hash of every measured sample."""
     folder = metrics_folder(run, "text", filters["text"])
     files = [folder / part.name for part in sample_parts(run)]
     if not files:
@@ -226,7 +227,7 @@ def text_hashes(run: Path, filters: Mapping[str, Filter]) -> pl.LazyFrame:
 
 
 def load_verdicts(run: Path) -> pl.LazyFrame:
-    """All verdicts of a judged run."""
+    """Return all verdicts of a judged run. Raises RunError if there are none."""
     files = verdict_files(run)
     if not files:
         refuse_assembly(run)

@@ -36,9 +36,9 @@ from factory.core.errors import (
     TrainError,
 )
 from factory.core.files import write_atomic
-from factory.core.process_tree import leashed
+from factory.core.process_tree import supervised_command
 from factory.core.run_dir import lock_directory
-from factory.core.stop_signals import interrupts
+from factory.core.stop_signals import collect_signals
 from factory.pipelines.facts import format_duration, format_facts, read_facts
 from factory.pipelines.page import write_page
 from factory.pipelines.state import (
@@ -106,7 +106,7 @@ def run_pipeline(
     if dry:
         _print_plan(PipelineState(directory), wanted, console)
         return None
-    with lock_directory(directory), interrupts() as interrupted:
+    with lock_directory(directory), collect_signals() as interrupted:
         run = PipelineState(directory)
         write_atomic(directory / "recipe.yaml", recipe.to_yaml())
         run.save(name=recipe.name, state="running")
@@ -194,7 +194,7 @@ def _run_process(step: PlannedStep, leash: IO[str], interrupted: list[int]) -> i
         log.write(f"$ {shlex.join(command)}\n".encode())
         log.flush()
         process = subprocess.Popen(
-            leashed(command),
+            supervised_command(command),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from factory.core.content_hash import sketch
+from factory.core.content_hash import content_hash
 from factory.core.files import read_versioned, write_atomic
 from factory.recipe.kinds import KINDS
 from factory.recipe.pipeline import PlannedStep
@@ -135,7 +135,7 @@ def input_versions(step: PlannedStep) -> dict[str, str | None]:
 
 def content_version(product: Path) -> str | None:
     """Return a hash of the content of a step's product; None where it doesn't exist."""
-    return sketch(product)[:16] if product.exists() else None
+    return content_hash(product)[:16] if product.exists() else None
 
 
 def find_differences(

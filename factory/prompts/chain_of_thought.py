@@ -153,7 +153,7 @@ def marked(prompt: Prompt, mark: Mark) -> Prompt:
     return dataclasses.replace(prompt, meta={**prompt.meta, COT: mark._asdict()})
 
 
-def unmarked(prompt: Prompt) -> Prompt:
+def remove_mark(prompt: Prompt) -> Prompt:
     """A prompt without the mark that an earlier run may have left on it."""
     if COT not in prompt.meta:
         return prompt

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
-from factory.core.content_hash import sketch
+from factory.core.content_hash import content_hash
 from factory.core.errors import RecipeError
 from factory.core.models import model_path
 from factory.core.nouns import fingerprint
@@ -154,9 +154,9 @@ class Training(Strict):
         inputs = self.inputs()
         dump = self.model_dump(mode="json", exclude={*CARRYING, *AMOUNT, *inputs})
         flat = dict(_flat(dump))
-        flat |= {key: sketch(path) for key, path in inputs.items()}
+        flat |= {key: content_hash(path) for key, path in inputs.items()}
         if Path(self.model.id).expanduser().is_dir():
-            flat["model.id"] = sketch(Path(model_path(self.model.id)))
+            flat["model.id"] = content_hash(Path(model_path(self.model.id)))
         return flat
 
     def fingerprint(self) -> str:

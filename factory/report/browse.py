@@ -11,7 +11,7 @@ import polars as pl
 
 from factory.core.errors import RunError
 from factory.core.run_dir import sample_parts
-from factory.judging.metrics import measured_frame, prompt_frame
+from factory.judging.metrics import load_measured_frame, prompt_frame
 from factory.judging.verdicts import load_verdicts
 from factory.report.highlight import find_flagged, list_flagged, mark_excerpt, mark_text
 from filters.base import Filter, Rule
@@ -61,7 +61,7 @@ def rule_frame(
 ) -> pl.DataFrame:
     """Return all columns that rules read: base columns, metrics and the prompt's pass rate."""
     rates = pl.read_parquet(run / "pass_rates.parquet")
-    measured = measured_frame(run, part, prompts, filters)
+    measured = load_measured_frame(run, part, prompts, filters)
     return measured.join(rates, on="prompt_id", how="left", maintain_order="left")
 
 

@@ -18,11 +18,11 @@ from factory.report.chart import (
 )
 from factory.report.intervals import audit, forecast
 from factory.report.vega import KEPT, NEUTRAL, PALETTE, REJECTED, UNDECIDED
-from factory.sampling.accounting import FATES
+from factory.sampling.accounting import OUTCOMES
 
 _ACCEPTANCE_SCALE = {"domain": ["accepted", "rejected"], "range": [KEPT, REJECTED]}
 _OUTCOME_SCALE = {
-    "domain": [fate.replace("_", " ") for fate in FATES],
+    "domain": [fate.replace("_", " ") for fate in OUTCOMES],
     "range": [KEPT, REJECTED, UNDECIDED, NEUTRAL, PALETTE[3]],
 }
 _DECISIONS = {"drawn": NEUTRAL, "drop": REJECTED, "undecided": UNDECIDED, "keep": KEPT}
@@ -247,7 +247,7 @@ def account(rows: Rows) -> Figure:
         }
         for row in rows
         if row["source"] != "all" or len(rows) == 1
-        for fate in FATES
+        for fate in OUTCOMES
         if row[f"{fate}_tokens"]
     ]
     spec = chart(

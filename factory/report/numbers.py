@@ -14,11 +14,11 @@ import polars as pl
 from factory.core.files import read_lines
 from factory.core.intervals import Estimate, wilson
 from factory.core.run_dir import engine_seconds
-from factory.judging.funnel import Count, Funnel, Group, Taken
+from factory.judging.funnel import Funnel, Group, Removal, SampleCount
 from factory.report.cost import cost_of
 from factory.report.snapshot import UNJUDGED, Snapshot, read_json
 from factory.sampling.accounting import token_account, worker_account
-from factory.sampling.scheduling.forecast import Rates, against
+from factory.sampling.scheduling.forecast import Rates, compare_forecast
 
 Rows = list[dict[str, Any]]
 
@@ -75,7 +75,12 @@ def count_funnel(snapshot: Snapshot) -> Funnel:
     order = {stage: position for position, stage in enumerate(snapshot.stages)}
     counted = judged.group_by("filter", "reason", "decision").agg(samples=pl.len(), tokens=_TOKENS)
     filtered = [
-        Taken(row["filter"], row["reason"], row["decision"], Count(row["samples"], row["tokens"]))
+        Removal(
+            row["filter"],
+            row["reason"],
+            row["decision"],
+            SampleCount(row["samples"], row["tokens"]),
+        )
         for row in counted.filter(pl.col("decision") != "keep").rows(named=True)
     ]
     filtered.sort(
@@ -96,12 +101,12 @@ def count_funnel(snapshot: Snapshot) -> Funnel:
         by_source=_grouped(snapshot, judged, "source"),
         by_domain=_grouped(snapshot, judged, "domain"),
         failures=_failures(snapshot),
-        rows=Count(**rows) if isinstance(rows, dict) else None,
+        rows=SampleCount(**rows) if isinstance(rows, dict) else None,
     )
 
 
-def _count(frame: pl.DataFrame) -> Count:
-    return Count(**frame.select(samples=pl.len(), tokens=_TOKENS).row(0, named=True))
+def _count(frame: pl.DataFrame) -> SampleCount:
+    return SampleCount(**frame.select(samples=pl.len(), tokens=_TOKENS).row(0, named=True))
 
 
 def _grouped(snapshot: Snapshot, judged: pl.DataFrame, key: str) -> dict[str, Group]:
@@ -110,8 +115,8 @@ def _grouped(snapshot: Snapshot, judged: pl.DataFrame, key: str) -> dict[str, Gr
         row[key]: Group(
             prompts.get(row[key], 0),
             row["covered"],
-            Count(row["samples"], row["tokens"]),
-            Count(row["kept"], row["kept_tokens"]),
+            SampleCount(row["samples"], row["tokens"]),
+            SampleCount(row["kept"], row["kept_tokens"]),
         )
         for row in _groups(judged, key)
     }
@@ -127,7 +132,7 @@ def funnel_rows(funnel: Funnel) -> Rows:
     left = funnel.drawn
     rows: Rows = [_stage_row("drawn", "", "drawn", left, left)]
     for step in funnel.taken:
-        left = Count(left.samples - step.count.samples, left.tokens - step.count.tokens)
+        left = SampleCount(left.samples - step.count.samples, left.tokens - step.count.tokens)
         rows.append(_stage_row(step.filter, step.reason, step.decision, step.count, left))
     rows.append(_stage_row("kept", "", "keep", funnel.kept, funnel.kept))
     if funnel.rows is not None:
@@ -137,7 +142,9 @@ def funnel_rows(funnel: Funnel) -> Rows:
     return rows
 
 
-def _stage_row(stage: str, reason: str, decision: str, count: Count, left: Count) -> dict[str, Any]:
+def _stage_row(
+    stage: str, reason: str, decision: str, count: SampleCount, left: SampleCount
+) -> dict[str, Any]:
     return {
         "stage": stage,
         "reason": reason,
@@ -366,7 +373,7 @@ def _forecast(snapshot: Snapshot, judged: pl.DataFrame) -> Rows:
         speed = float(judged["n_tokens"].cast(pl.Int64).sum()) / seconds
         rates = replace(rates, tokens_per_second=max(speed, 1e-9))
     prompts = snapshot.prompts.select("source", id="prompt_id")
-    outcome = against(forecasts, judged, prompts, policy, rates, per_prompt)
+    outcome = compare_forecast(forecasts, judged, prompts, policy, rates, per_prompt)
     return outcome.rows(named=True)
 
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from factory.core.errors import FactoryError, RunError
 from factory.core.think import join_think, split_think
-from factory.judging.metrics import measured_frame_of
+from factory.judging.metrics import join_metrics
 from factory.judging.verdicts import decide, verdict_column
 from factory.report.snapshot import RATE_COLUMNS, Snapshot
 from filters.base import BASE_COLUMNS, INPUT_COLUMNS
@@ -72,7 +72,7 @@ def rejudge(snapshot: Snapshot, inputs: pl.DataFrame, ask_judges: bool = False) 
             skipped[name] = str(error)
     rates = snapshot.samples.select("sample_id", *RATE_COLUMNS)
     ids = inputs["sample_id"].implode()
-    measured = measured_frame_of(inputs.select(BASE_COLUMNS), metrics).join(
+    measured = join_metrics(inputs.select(BASE_COLUMNS), metrics).join(
         rates.filter(pl.col("sample_id").is_in(ids)), on="sample_id", how="left"
     )
     return Rejudged(decide(measured, asked), measured, list(asked), skipped)

@@ -23,7 +23,7 @@ from factory.core.errors import RunError
 from factory.core.files import read_lines
 from factory.core.plugins import PluginError, is_known
 from factory.core.run_dir import read_manifest, sample_parts
-from factory.judging.metrics import input_frame, measured_frame_of, metrics_folder, prompt_frame
+from factory.judging.metrics import input_frame, join_metrics, metrics_folder, prompt_frame
 from factory.judging.verdicts import TextHash, decide, verdict_column
 from filters import FILTERS, GROUP, filter_class
 from filters.base import BASE_COLUMNS, Filter
@@ -421,7 +421,7 @@ def _verdicts(
     base = drawn.join(
         snapshot.prompts.select("prompt_id", "domain", "source", "language"), on="prompt_id"
     ).join(rates, on="prompt_id", how="left")
-    measured = measured_frame_of(base, metrics)
+    measured = join_metrics(base, metrics)
     measured = measured.join(rates, on="prompt_id", how="left")
     return decide(measured, snapshot.filters).select(columns)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from factory.judging.funnel import Count, Funnel, Group
+from factory.judging.funnel import Funnel, Group, SampleCount
 
 
 def print_funnel(name: str, funnel: Funnel, console: Console) -> None:
@@ -61,7 +61,9 @@ def _table(title: str | None, *columns: str) -> Table:
     return table
 
 
-def _row(table: Table, stage: str, reason: str, count: Count, whole: Count, sign: str = "") -> None:
+def _row(
+    table: Table, stage: str, reason: str, count: SampleCount, whole: SampleCount, sign: str = ""
+) -> None:
     table.add_row(
         stage,
         reason,

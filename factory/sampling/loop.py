@@ -1,4 +1,4 @@
-"""The sampling loop: keeps an engine fed, makes every sample durable, learns from each verdict."""
+"""The sampling loop: feeds an engine, stores each sample, passes verdicts to the scheduler."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from factory.core.errors import Stopped
 from factory.core.nouns import Failure, Judged, Prompt, Sample
 from factory.core.run_dir import RunDir, engine_seconds
-from factory.core.stop_signals import interrupts
+from factory.core.stop_signals import collect_signals
 from factory.sampling.engine import Engine, Request, open_engine
-from factory.sampling.engines.placement import gpus_of
+from factory.sampling.engines.placement import count_gpus
 from factory.sampling.progress import Progress
 from factory.sampling.scheduling.scheduler import Scheduler, Ticket
 
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
     from factory.recipe.engine import EngineSpec
 
 MAX_UNJUDGED = 4096
-"""Samples that may wait for the judge before the loop waits for it: bounds memory."""
+"""Samples that may wait for a verdict before the loop blocks. Bounds memory."""
 
 WORKERS_SECONDS = 30.0
-"""Between two entries of the log on what each endpoint or replica has done."""
+"""Seconds between two log entries about the endpoints or replicas."""
 
 
 class Judge(Protocol):
-    """Judges samples while the engine draws more. The loop knows no more of judging than this."""
+    """Judges samples while the engine generates more. All the loop knows about judging."""
 
     error: str | None
-    """Why judging fails; None while it works."""
+    """Why judging fails, or None while it works."""
 
     def put(self, sample: Sample) -> None:
         """Queue a finished sample for judging."""
 
     def collect(self, wait: float = 0.0) -> list[Judged]:
-        """The verdicts that are ready; waits up to `wait` seconds for the first."""
+        """Return the verdicts that are ready. Waits up to `wait` seconds for the first one."""
 
-    def sealed(self, part: str) -> None:
-        """A part of the log became durable. Called from the journal's thread."""
+    def notify_sealed(self, part: str) -> None:
+        """Note that a part of the journal became durable. Called from the journal's thread."""
 
     def close(self) -> None:
-        """Save what was measured, and end."""
+        """Save the measurements and stop."""
 
 
 def drive(
@@ -56,39 +56,40 @@ def drive(
     progress: Progress,
     judge: Judge,
 ) -> None:
-    """Draw `first` and all that `scheduler` wants of `prompts` after it. Closes `judge`.
+    """Generate `first`, then every sample that `scheduler` asks for. Closes `judge` at the end.
 
-    Raises EngineError, StorageError or Stopped; whatever ends it, what had finished is sealed.
+    Raises EngineError, StorageError or Stopped. Samples that had finished are sealed in all cases.
     """
     start = run.manifest.get("engine_starts", 0)
-    run.save_manifest(engine_starts=start + 1)  # before the engine: its seed must never repeat
-    run.on_seal = judge.sealed
+    run.save_manifest(engine_starts=start + 1)  # before the start: seeds must never repeat
+    run.on_seal = judge.notify_sealed
     engine = clock = None
     try:
         engine = open_engine(spec, run.path, start)
         spent = engine_seconds(run.path)
         run.event("engine_started", start=start)
         progress.engine_ready()
-        clock = _Clock(scheduler, spent, gpus_of(spec))
-        with interrupts(first_only=True) as interrupted:
-            _Loop(engine, run, prompts, scheduler, first, judge, progress, clock).turn(interrupted)
+        clock = _Clock(scheduler, spent, count_gpus(spec))
+        with collect_signals(first_only=True) as interrupted:
+            loop = _Loop(engine, run, prompts, scheduler, first, judge, progress, clock)
+            loop.run_until(interrupted)
         if interrupted:
             raise Stopped(run.path)
     finally:
         progress.close()
-        with ExitStack() as ending:  # each is done whatever the one before it raises; last first
+        with ExitStack() as ending:  # runs all, last first, even if one raises
             ending.callback(_log_end, run, progress, clock, engine)
             ending.callback(judge.close)
             ending.callback(run.seal)
             if engine is not None:
-                ending.callback(_let_go, engine, run, progress)
+                ending.callback(_close_engine, engine, run, progress)
 
 
-def _let_go(engine: Engine, run: RunDir, progress: Progress) -> None:
+def _close_engine(engine: Engine, run: RunDir, progress: Progress) -> None:
     try:
         engine.close()
     except Exception as error:
-        # A lost engine may well fail once more here, which must not hide what it was lost of.
+        # A dead engine may fail again here. That must not hide the first error.
         run.event("engine_not_closed", why=f"{type(error).__name__}: {error}")
         progress.say(f"the engine did not close: {error}")
 
@@ -101,8 +102,7 @@ def _log_end(run: RunDir, progress: Progress, clock: _Clock | None, engine: Engi
 
 
 class _Clock:
-    """How long this engine has sampled; tells the scheduler, which has no clock, the GPU-hours of
-    the whole run."""
+    """Measures sampling time and reports the GPU-hours of the whole run to the scheduler."""
 
     def __init__(self, scheduler: Scheduler, spent_seconds: float, gpus: int) -> None:
         self._scheduler, self._spent, self._gpus = scheduler, spent_seconds, gpus
@@ -112,12 +112,12 @@ class _Clock:
     def seconds(self) -> float:
         return round(time.monotonic() - self._started, 3)
 
-    def tell(self) -> None:
-        self._scheduler.elapsed(self._gpus * (self._spent + self.seconds) / 3600)
+    def update_scheduler(self) -> None:
+        self._scheduler.set_gpu_hours(self._gpus * (self._spent + self.seconds) / 3600)
 
 
 class _Drawn(NamedTuple):
-    """What is kept of a sample until its verdict comes."""
+    """What is kept of a sample until its verdict arrives."""
 
     ticket: Ticket
     tokens: int
@@ -125,7 +125,7 @@ class _Drawn(NamedTuple):
 
 
 class _Loop:
-    """What is under way: in the engine, and then with the judge."""
+    """The samples in the engine and those that wait for a verdict."""
 
     def __init__(
         self,
@@ -141,31 +141,31 @@ class _Loop:
         self.clock = clock
         self.engine, self.run, self.prompts = engine, run, prompts
         self.sources = prompts["source"].combine_chunks()
-        self.at_hand: tuple[int, Prompt] | None = None
+        self.cached_prompt: tuple[int, Prompt] | None = None
         self.scheduler, self.judge, self.progress = scheduler, judge, progress
         self.first: Ticket | None = first
         self.in_flight: dict[str, Ticket] = {}
         self.unjudged: dict[str, _Drawn] = {}
-        self.told_error = False
-        self.told_workers = 0.0
+        self.reported_error = False
+        self.workers_logged_at = 0.0
 
-    def turn(self, interrupted: list[int]) -> None:
-        """Until nothing is left to draw or to judge, or a signal came in."""
+    def run_until(self, interrupted: list[int]) -> None:
+        """Run until nothing is left to generate or judge, or until a signal arrives."""
         while not interrupted:
-            self.clock.tell()
+            self.clock.update_scheduler()
             if not (self.feed() or self.in_flight or self.unjudged):
-                return  # asked after feeding: the last verdict may have made another wave due
-            self.take()
+                return  # checked after feeding: the last verdict may have made another wave due
+            self.receive()
             self.learn()
             self.progress.tick(self.log, self.engine.workers)
 
     def log(self, facts: dict[str, float]) -> None:
-        """A throughput event; occupancy is the share of the engine's places that are taken.
+        """Log a throughput event. `occupancy` is the share of the engine's slots in use.
 
-        What each worker did is a longer line, and told less often: a killed build has it too.
+        The longer entry about each worker is logged less often, so that a killed build has one.
         """
-        if self.clock.seconds - self.told_workers >= WORKERS_SECONDS:
-            self.told_workers = self.clock.seconds
+        if self.clock.seconds - self.workers_logged_at >= WORKERS_SECONDS:
+            self.workers_logged_at = self.clock.seconds
             workers = [asdict(worker) for worker in self.engine.workers()]
             if workers:
                 self.run.event("workers", workers=workers)
@@ -173,7 +173,7 @@ class _Loop:
         self.run.event("throughput", **facts, occupancy=occupancy, seconds=self.clock.seconds)
 
     def feed(self) -> bool:
-        """Fill the engine: requests enter as others end. True if any entered."""
+        """Submit requests until the engine is full. Returns whether any was submitted."""
         fed = False
         while len(self.in_flight) < self.engine.capacity:
             ticket, self.first = self.first or self.scheduler.next(), None
@@ -186,15 +186,18 @@ class _Loop:
         return fed
 
     def prompt(self, number: int) -> Prompt:
-        """A prompt by its number. Its samples come in a row, and reading one takes a millisecond,
-        or far longer where it brings its tests: so the last is kept."""
-        if self.at_hand is None or self.at_hand[0] != number:
-            (row,) = self.prompts.slice(number, 1).to_pylist()
-            self.at_hand = number, Prompt.from_row(row)
-        return self.at_hand[1]
+        """Return a prompt by its number.
 
-    def take(self) -> None:
-        """Take in what has finished: durable first."""
+        The last prompt is cached: its samples come in a row, and reading one takes a millisecond,
+        or much longer if it has tests.
+        """
+        if self.cached_prompt is None or self.cached_prompt[0] != number:
+            (row,) = self.prompts.slice(number, 1).to_pylist()
+            self.cached_prompt = number, Prompt.from_row(row)
+        return self.cached_prompt[1]
+
+    def receive(self) -> None:
+        """Store each finished sample, then queue it for judging."""
         for outcome in self.engine.completed():
             ticket = self.in_flight.pop(outcome.sample_id)
             if isinstance(outcome, Sample):
@@ -202,12 +205,12 @@ class _Loop:
                 self.judge.put(outcome)
                 drawn = _Drawn(ticket, outcome.n_tokens, outcome.finish_reason)
                 self.unjudged[outcome.sample_id] = drawn
-                self.progress.sampled(outcome.n_tokens)
+                self.progress.count_sample(outcome.n_tokens)
             else:
-                self.give_up(outcome, ticket)
+                self.record_failure(outcome, ticket)
 
-    def give_up(self, failure: Failure, ticket: Ticket) -> None:
-        """A request that gave no sample; a later process tries again what may then succeed."""
+    def record_failure(self, failure: Failure, ticket: Ticket) -> None:
+        """Record a request without a sample. A later process retries those that may succeed."""
         if failure.retryable:
             self.run.event("failure", sample=failure.sample_id, failure=failure.kind)
         else:
@@ -215,16 +218,18 @@ class _Loop:
         self.scheduler.fail(ticket)
 
     def learn(self) -> None:
-        """Then learn: is it enough, is it hopeless, is there one more to draw?"""
+        """Pass verdicts to the scheduler and abort samples that are no longer needed."""
         may_wait = not self.in_flight or len(self.unjudged) > MAX_UNJUDGED
         for verdict in self.judge.collect(0.2 if may_wait else 0.0):
             ticket, tokens, finish_reason = self.unjudged.pop(verdict.sample_id)
             self.scheduler.learn(ticket, verdict.decision == "keep", tokens)
             source = str(self.sources[ticket.prompt])
-            self.progress.judged(source, verdict.decision, verdict.reason, finish_reason, tokens)
-        if self.judge.error and not self.told_error:
-            self.told_error = True
-            self.progress.say(f"judging fails; sampling goes on without it. {self.judge.error}")
+            self.progress.count_verdict(
+                source, verdict.decision, verdict.reason, finish_reason, tokens
+            )
+        if self.judge.error and not self.reported_error:
+            self.reported_error = True
+            self.progress.say(f"judging failed; sampling continues without it. {self.judge.error}")
         surplus = set(self.scheduler.surplus())
         if surplus:
             self.engine.abort(name for name, t in self.in_flight.items() if t in surplus)

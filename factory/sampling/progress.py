@@ -1,4 +1,4 @@
-"""What a build says while it works: a live view on a terminal, plain lines elsewhere."""
+"""Progress of a build: a live view on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
-from factory.sampling.accounting import FATES, Ledger, fate_of
+from factory.sampling.accounting import OUTCOMES, Ledger, classify_outcome
 from factory.sampling.engine import Worker
 
 PLAIN_SECONDS = 10.0
@@ -22,11 +22,11 @@ LOG_SECONDS = 2.0
 """Seconds between two throughput events in the run's log."""
 
 MOST_SOURCES = MOST_WORKERS = 12
-"""Lines of a table in the live view: sources with the most tokens, workers that do worst."""
+"""Rows per table in the live view: the sources with the most tokens, the slowest workers."""
 
 
 class Progress:
-    """Counts what a build did and shows it on stderr."""
+    """Counts samples and verdicts of a build and shows them on stderr."""
 
     def __init__(self, console: Console, total: int | None) -> None:
         self.console, self.total = console, total
@@ -34,7 +34,7 @@ class Progress:
         self.ledger = Ledger()
         self.reasons: Counter[str] = Counter()
         self.started = time.monotonic()
-        self._told = self._logged = self.started
+        self._shown = self._logged = self.started
         self._live: Live | None = None
         if console.is_terminal:
             columns = (TextColumn("sampling"), BarColumn(), MofNCompleteColumn())
@@ -44,41 +44,41 @@ class Progress:
             self._live.start()
 
     def engine_ready(self) -> None:
-        """Rates count from here: loading a model is not sampling."""
+        """Start the clock of the rates: loading a model does not count as sampling."""
         self.started = time.monotonic()
 
-    def sampled(self, tokens: int) -> None:
+    def count_sample(self, tokens: int) -> None:
         self.samples += 1
         self.tokens += tokens
 
-    def judged(
+    def count_verdict(
         self, source: str, decision: str, reason: str | None, finish_reason: str, tokens: int
     ) -> None:
         self.accepted += decision == "keep"
-        self.ledger.add(source, fate_of(decision, finish_reason), tokens)
+        self.ledger.add(source, classify_outcome(decision, finish_reason), tokens)
         if reason is not None:
             self.reasons[reason] += 1
 
     def tick(
         self, log: Callable[[dict[str, float]], None], workers: Callable[[], list[Worker]]
     ) -> None:
-        """Show the state, and tell `log` the throughput, each if it is time to."""
+        """Update the display and call `log` with the throughput, each when it is due."""
         now = time.monotonic()
         if now - self._logged >= LOG_SECONDS:
             self._logged = now
             log({"samples": self.samples, "tokens": self.tokens, "accepted": self.accepted})
         if self._live is not None:
-            if now - self._told >= 1 / self._live.refresh_per_second:
-                self._told = now
+            if now - self._shown >= 1 / self._live.refresh_per_second:
+                self._shown = now
                 self._bar.update(self._task, completed=self.samples, facts=", ".join(self.facts()))
                 self._live.update(Group(self._bar, self.account(), *workers_table(workers())))
-        elif now - self._told >= PLAIN_SECONDS:
-            self._told = now
-            told = [f"{self.samples}/{self.total or '?'} samples", *self.facts(), *self.waste()]
-            self.say(", ".join([*told, *workers_line(workers())]))
+        elif now - self._shown >= PLAIN_SECONDS:
+            self._shown = now
+            parts = [f"{self.samples}/{self.total or '?'} samples", *self.facts(), *self.waste()]
+            self.say(", ".join([*parts, *workers_line(workers())]))
 
     def facts(self) -> Iterator[str]:
-        """tokens/s, accepted and what each took, the commonest reasons, time left."""
+        """Yield tokens/s, accepted samples and their cost, the most frequent reasons, time left."""
         seconds = time.monotonic() - self.started
         yield f"{self.tokens / max(seconds, 1e-9):,.0f} tokens/s"
         accepted = f"{self.accepted} accepted"
@@ -93,17 +93,18 @@ class Progress:
             yield f"{left / 60:.0f} min left" if left >= 90 else f"{left:.0f} s left"
 
     def waste(self) -> Iterator[str]:
-        """The share of judged tokens that each other fate took."""
-        _, tokens = self.ledger.whole()
-        for fate in FATES[1:]:
-            if tokens[fate]:
-                yield f"{tokens[fate] / tokens.total():.0%} of tokens {fate.replace('_', ' ')}"
+        """Yield the share of judged tokens spent on each outcome but `accepted`."""
+        _, tokens = self.ledger.totals()
+        for outcome in OUTCOMES[1:]:
+            if tokens[outcome]:
+                share, name = tokens[outcome] / tokens.total(), outcome.replace("_", " ")
+                yield f"{share:.0%} of tokens {name}"
 
     def account(self) -> Table:
-        """What became of judged tokens, by source, and how many an accepted sample took."""
+        """Return a table of judged tokens by source and outcome, and tokens per accepted sample."""
         table = Table(box=None, header_style="dim")
         table.add_column("source")
-        titles = [f"{fate.replace('_', ' ')} tokens" for fate in FATES]
+        titles = [f"{outcome.replace('_', ' ')} tokens" for outcome in OUTCOMES]
         for title in ("accepted", *titles, "tokens each"):
             table.add_column(title, justify="right")
         samples, tokens = self.ledger.samples, self.ledger.tokens
@@ -111,7 +112,7 @@ class Progress:
         for source in sources[:MOST_SOURCES]:
             table.add_row(source, *_row(samples[source], tokens[source]))
         if len(sources) > 1:
-            table.add_row("all", *_row(*self.ledger.whole()), style="bold")
+            table.add_row("all", *_row(*self.ledger.totals()), style="bold")
         return table
 
     def say(self, line: str) -> None:
@@ -123,7 +124,7 @@ class Progress:
 
 
 def workers_table(workers: Sequence[Worker]) -> Iterator[Table]:
-    """How each endpoint or replica does; those that are down first, then the slowest."""
+    """Yield a table of endpoints or replicas: those that are down first, then the slowest."""
     if not workers:
         return
     table = Table(box=None, header_style="dim")
@@ -141,7 +142,7 @@ def workers_table(workers: Sequence[Worker]) -> Iterator[Table]:
 
 
 def workers_line(workers: Sequence[Worker]) -> Iterator[str]:
-    """The same in a few words: speeds from least to most, and how many are down."""
+    """Yield one line about the workers: the range of speeds, and how many are up."""
     speeds = sorted(worker.tokens_per_s for worker in workers if worker.up)
     if len(workers) > 1 and speeds:
         yield f"{len(speeds)} of {len(workers)} up at {speeds[0]:,.0f}-{speeds[-1]:,.0f} tokens/s"
@@ -150,5 +151,5 @@ def workers_line(workers: Sequence[Worker]) -> Iterator[str]:
 def _row(samples: Counter[str], tokens: Counter[str]) -> Iterator[str]:
     accepted = samples["accepted"]
     yield f"{accepted:,}"
-    yield from (f"{tokens[fate]:,}" for fate in FATES)
+    yield from (f"{tokens[outcome]:,}" for outcome in OUTCOMES)
     yield f"{tokens.total() / accepted:,.0f}" if accepted else "–"

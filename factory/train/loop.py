@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from factory.core.errors import Stopped
-from factory.core.stop_signals import interrupts
+from factory.core.stop_signals import collect_signals
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,7 +33,7 @@ def fit(trainer: Any, run: TrainDir, console: Console) -> dict[str, Any]:
     trainer.remove_callback(PrinterCallback)
     if run.is_main:
         trainer.add_callback(ProgressPrinter(console))
-    with interrupts(first_only=True) as caught:
+    with collect_signals(first_only=True) as caught:
         trainer.add_callback(StopOnSignal(caught))
         trainer.add_callback(LogWriter(run))  # after all callbacks that may request a checkpoint
         try:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from factory.core.errors import Problem, RecipeError, RunError
-from factory.core.files import whole_folder
+from factory.core.files import atomic_folder
 from factory.core.models import model_path
 from factory.core.nouns import Prompt
 from factory.export.trainer_configs import GPUS, verl_warmup
@@ -73,7 +73,7 @@ def export_grpo(recipe: Grpo, out: Path) -> Path:
         what = "is batch, which verl does not have; use group or none, or train it here"
         raise RecipeError([Problem("scale_rewards", what)])
     tokenizer = training_tokenizer(recipe)
-    with whole_folder(out) as scratch:
+    with atomic_folder(out) as scratch:
         with TrainDir(scratch / "questions") as folder:
             questions = load_questions(recipe, folder, tokenizer, Console(quiet=True))
         shutil.rmtree(scratch / "questions")

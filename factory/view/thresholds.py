@@ -16,7 +16,7 @@ import polars as pl
 from pydantic import ValidationError
 
 from factory.core.errors import Problem, RecipeError
-from factory.judging.funnel import Count, Funnel, Taken
+from factory.judging.funnel import Funnel, Removal, SampleCount
 from factory.judging.review_verdicts import REVIEW_STAGE
 from factory.report.snapshot import RATE_COLUMNS, UNJUDGED, Snapshot
 from filters.base import BASE_COLUMNS, Filter, Rule
@@ -135,21 +135,23 @@ class Thresholds:
             .agg(samples=pl.len(), tokens=pl.col("n_tokens").cast(pl.Int64).sum())
             .sort("code")
         )
-        counts = {row["code"]: Count(row["samples"], row["tokens"]) for row in counted.to_dicts()}
-        kept = counts.pop(_KEEP, Count())
-        reasons: dict[tuple[str, str, str], Count] = {}
+        counts = {
+            row["code"]: SampleCount(row["samples"], row["tokens"]) for row in counted.to_dicts()
+        }
+        kept = counts.pop(_KEEP, SampleCount())
+        reasons: dict[tuple[str, str, str], SampleCount] = {}
         for code, count in counts.items():
             stage, reason = self._decode(code, filters)
             decision = "undecided" if code & _UNDECIDED else "drop"
             # Two rules may share a reason, for instance one for the reasoning, one for the answer.
-            sum_ = reasons.get((stage, reason, decision), Count())
-            reasons[stage, reason, decision] = Count(
+            sum_ = reasons.get((stage, reason, decision), SampleCount())
+            reasons[stage, reason, decision] = SampleCount(
                 sum_.samples + count.samples, sum_.tokens + count.tokens
             )
         return Funnel(
             prompts=self.prompts,
-            drawn=Count(decided.height, int(decided["n_tokens"].cast(pl.Int64).sum())),
-            taken=[Taken(*key, count) for key, count in reasons.items()],
+            drawn=SampleCount(decided.height, int(decided["n_tokens"].cast(pl.Int64).sum())),
+            taken=[Removal(*key, count) for key, count in reasons.items()],
             kept=kept,
             by_source={},
             by_domain={},

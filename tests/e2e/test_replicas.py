@@ -42,7 +42,7 @@ def survives_a_killed_replica(path: Path, run: Path, n: int) -> dict[str, Any]:
     assert len(counts) == prompts * n
     assert set(counts.values()) == {1}
     texts = [str(text) for part in sample_parts(run) for text in pq.read_table(part)["text"]]
-    # Replicas with equal seeds would have drawn the same texts in pairs.
+    # ReplicaPool with equal seeds would have drawn the same texts in pairs.
     assert len(set(texts)) > len(texts) / 2
     wait_until(lambda: not any(map(is_alive, started)), "the replicas' processes to end")
     return death

@@ -14,7 +14,7 @@ from factory.core.nouns import Message, Prompt
 from factory.core.run_dir import save_prompts
 from factory.core.think import join_think
 from factory.corpus.rows import corpus_schema
-from factory.judging.funnel import Count, Funnel, Taken
+from factory.judging.funnel import Funnel, Removal, SampleCount
 
 RECIPE = """\
 name: by-hand
@@ -74,8 +74,8 @@ def write_run(
     question = (Message(role="user", content="What is 1 + 1?"),)
     verifier = {"kind": "math", "answer": "2"}
     save_prompts(folder, [Prompt("sums", "math", question, verifier, "en", "MIT")])
-    drawn, kept = Count(len(rows) + 3, 999), Count(len(rows), 900)
-    taken = [Taken("correctness", "wrong", "drop", Count(3, 99))]
+    drawn, kept = SampleCount(len(rows) + 3, 999), SampleCount(len(rows), 900)
+    taken = [Removal("correctness", "wrong", "drop", SampleCount(3, 99))]
     Funnel(len(rows), drawn, taken, kept, {}, {}, rows=kept).save(folder)
     return folder
 

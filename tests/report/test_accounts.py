@@ -19,7 +19,7 @@ from factory.report.figures import all_figures
 from factory.report.numbers import gather
 from factory.report.snapshot import take_snapshot
 from factory.report.write import write_report
-from factory.sampling.accounting import FATES
+from factory.sampling.accounting import OUTCOMES
 from tests.recorded import recipe_file, record
 
 QUIET = Console(quiet=True)
@@ -50,7 +50,7 @@ def test_every_token_of_the_run_is_accounted_for(run: Path) -> None:
     assert all_of_it["source"] == "all"
     assert {row["source"] for row in sources} == set(funnel.by_source)
     assert all_of_it["tokens"] == funnel.drawn.tokens
-    assert sum(all_of_it[f"{fate}_tokens"] for fate in FATES) == funnel.drawn.tokens
+    assert sum(all_of_it[f"{fate}_tokens"] for fate in OUTCOMES) == funnel.drawn.tokens
     assert all_of_it["accepted_samples"] == funnel.kept.samples
     each = funnel.drawn.tokens / funnel.kept.samples
     assert all_of_it["tokens_per_accepted"] == pytest.approx(each)

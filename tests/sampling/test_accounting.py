@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from factory.sampling.accounting import FATES, Ledger, fate_of, token_account, worker_account
+from factory.sampling.accounting import (
+    OUTCOMES,
+    Ledger,
+    classify_outcome,
+    token_account,
+    worker_account,
+)
 from factory.sampling.engine import Worker
 from factory.sampling.progress import Progress, workers_line, workers_table
 
@@ -30,7 +36,7 @@ def test_every_token_has_one_fate() -> None:
     account = token_account(VERDICTS, seconds=8.0)
     assert account["source"].to_list() == ["a", "b", "all"]
     tokens = {
-        row["source"]: tuple(row[f"{name}_tokens"] for name in FATES)
+        row["source"]: tuple(row[f"{name}_tokens"] for name in OUTCOMES)
         for row in account.rows(named=True)
     }
     assert tokens == {
@@ -62,11 +68,11 @@ def test_nothing_drawn() -> None:
 def test_the_live_ledger_is_the_account(rows: list[tuple[str, str, str, int]]) -> None:
     ledger = Ledger()
     for source, decision, finish_reason, tokens in rows:
-        ledger.add(source, fate_of(decision, finish_reason), tokens)
+        ledger.add(source, classify_outcome(decision, finish_reason), tokens)
     account = token_account(pl.DataFrame(rows, schema=VERDICTS.schema, orient="row"))
     whole = account.row(by_predicate=pl.col("source") == "all", named=True)
-    assert ledger.whole() == tuple(
-        {fate: whole[f"{fate}_{what}"] for fate in FATES if whole[f"{fate}_samples"]}
+    assert ledger.totals() == tuple(
+        {fate: whole[f"{fate}_{what}"] for fate in OUTCOMES if whole[f"{fate}_samples"]}
         for what in ("samples", "tokens")
     )
 
@@ -75,8 +81,8 @@ def test_a_build_tells_what_an_accepted_sample_took() -> None:
     text = io.StringIO()
     progress = Progress(Console(file=text, force_terminal=True, width=200), 8)
     for source, decision, finish_reason, tokens in ROWS:
-        progress.sampled(tokens)
-        progress.judged(source, decision, "wrong", finish_reason, tokens)
+        progress.count_sample(tokens)
+        progress.count_verdict(source, decision, "wrong", finish_reason, tokens)
     progress.close()
     assert "1 accepted (400 tokens" in ", ".join(progress.facts())
     assert list(progress.waste())[:2] == ["16% of tokens rejected", "50% of tokens undecided"]
@@ -109,18 +115,18 @@ def test_each_endpoint_is_shown_worst_first() -> None:
 def test_what_endpoints_did_adds_up_over_sittings() -> None:
     """The last entry of each sitting counts, whether it ended well or was killed."""
 
-    def told(event: str, samples: int, **faults: int) -> dict[str, Any]:
+    def event_row(event: str, samples: int, **faults: int) -> dict[str, Any]:
         worker = Worker("http://a", True, 8, 0, samples, 10 * samples, samples / 2, faults)
         return {"event": event, "workers": [asdict(worker)]}
 
     events = [
         {"event": "engine_started"},
-        told("workers", 2),
-        told("workers", 4, engine=1),
+        event_row("workers", 2),
+        event_row("workers", 4, engine=1),
         {"event": "engine_started"},
-        told("workers", 1),
+        event_row("workers", 1),
         {"event": "throughput"},
-        told("engine_stopped", 6, timeout=2),
+        event_row("engine_stopped", 6, timeout=2),
     ]
     (row,) = worker_account(events)
     assert row == {

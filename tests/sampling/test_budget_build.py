@@ -52,7 +52,7 @@ def test_engine_seconds_add_up_over_sittings(tmp_path: Path) -> None:
             tmp_path / "events.jsonl", {"at": 9e9 - 1e6 * number, "event": "engine_started"}
         )
         for seconds in sitting:
-            told = {"at": 1e9 * seconds, "event": "throughput", "seconds": seconds}
-            append_line(tmp_path / "events.jsonl", told)
+            event = {"at": 1e9 * seconds, "event": "throughput", "seconds": seconds}
+            append_line(tmp_path / "events.jsonl", event)
         append_line(tmp_path / "events.jsonl", {"at": 0.0, "event": "failure"})
     assert engine_seconds(tmp_path) == 7.5

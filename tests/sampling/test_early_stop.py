@@ -11,9 +11,9 @@ from factory.sampling.early_stop import (
     Halt,
     Watch,
     answer_end,
-    is_astray,
+    has_switched_language,
     is_looping,
-    watch_for,
+    make_watch,
 )
 
 ENGLISH = (
@@ -81,7 +81,7 @@ ASTRAY = [
     ("text", "language", "astray"), [c[1:] for c in ASTRAY], ids=[c[0] for c in ASTRAY]
 )
 def test_is_astray(text: str, language: str, astray: bool) -> None:
-    assert is_astray(text, language) is astray
+    assert has_switched_language(text, language) is astray
 
 
 MORE = "x" * AFTER_ANSWER
@@ -171,7 +171,7 @@ def test_the_language_is_the_prompts_or_its_questions() -> None:
 
     text = prose(GERMAN, 6000)
     for asked, language, halted in ((ENGLISH, None, True), (GERMAN, None, False)):
-        watch = watch_for(ALL, prompt(asked, language), "<think>\n")
+        watch = make_watch(ALL, prompt(asked, language), "<think>\n")
         assert watch is not None
         assert (stream(watch, text)[0] is not None) is halted
-    assert watch_for(None, prompt(ENGLISH, "en"), "") is None
+    assert make_watch(None, prompt(ENGLISH, "en"), "") is None

@@ -52,15 +52,15 @@ def host(address: str, engine: dict[str, Any] | None = None, **options: Any) -> 
 
 def test_a_node_that_joins_is_room_for_more_and_one_that_leaves_is_not(cluster: Any) -> None:
     with host(cluster.address, gpus=0) as opened:
-        assert opened.places() == 2
+        assert opened.slots() == 2
         node = cluster.add_node(num_cpus=3)
-        wait_for(lambda: opened.places() == 5)
+        wait_for(lambda: opened.slots() == 5)
         cluster.remove_node(node)
-        wait_for(lambda: opened.places() == 2)
+        wait_for(lambda: opened.slots() == 2)
 
 
 ROOM = [
-    # engine.args, engine.ray, places
+    # engine.args, engine.ray, slots
     ({}, {}, 2),
     ({}, {"replicas": 7}, 7),
     ({}, {"cpus": 2}, 1),
@@ -69,18 +69,18 @@ ROOM = [
 ]
 
 
-@pytest.mark.parametrize(("args", "options", "places"), ROOM)
-def test_places_are_what_gpus_and_cpus_allow(
-    args: dict[str, Any], options: dict[str, Any], places: int, cluster: Any
+@pytest.mark.parametrize(("args", "options", "slots"), ROOM)
+def test_slots_are_what_gpus_and_cpus_allow(
+    args: dict[str, Any], options: dict[str, Any], slots: int, cluster: Any
 ) -> None:
     with host(cluster.address, {"args": args}, **options) as opened:
-        assert opened.places() == places
+        assert opened.slots() == slots
 
 
 def test_a_replica_that_fits_nowhere_is_no_endless_wait(cluster: Any) -> None:
     wanted = {"args": {"tensor_parallel_size": 2, "pipeline_parallel_size": 2}}
     with (
-        pytest.raises(EngineError, match="2 CPUs and 2 GPUs, and one replica takes 1 and 4"),
+        pytest.raises(EngineError, match="2 CPUs and 2 GPUs, and one replica needs 1 and 4"),
         host(cluster.address, wanted),
     ):
         pass
@@ -107,9 +107,9 @@ def test_a_model_that_is_not_there_is_told_at_once(way: str, cluster: Any) -> No
     """By a driver on a node of the cluster, and by one outside of it."""
     with host(getattr(cluster, way), gpus=0) as opened:
         remote = opened.start(0, 1)
-        wait_for(lambda: opened.answered([remote]))
+        wait_for(lambda: opened.poll([remote]))
         with pytest.raises(ModelError, match="there is no config"):
-            remote.answer()
+            remote.receive()
         remote.end()
 
 
@@ -129,7 +129,7 @@ def test_a_client_process_that_dies_at_birth_is_asked_for_again(
     killer = threading.Thread(target=kill_the_first, daemon=True)
     killer.start()
     with host(cluster.client, gpus=0) as opened:
-        assert opened.places() == 2
+        assert opened.slots() == 2
     killer.join(timeout=1)
     assert len(killed) == 1
 

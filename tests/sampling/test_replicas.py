@@ -18,7 +18,7 @@ from factory.recipe.engine import Engine
 from factory.sampling.engine import Request
 from factory.sampling.engines import replica_pool
 from factory.sampling.engines.replica import Answer, Ready, ReplicaDied
-from factory.sampling.engines.replica_pool import Remote, Replicas
+from factory.sampling.engines.replica_pool import Remote, ReplicaPool
 from tests.sampling.conftest import make_requests, make_spec
 
 REQUESTS = make_requests(40)
@@ -39,12 +39,12 @@ class Mortal:
         self.loaded = self.ended = False
         self.most = 0
 
-    def ask(self, requests: list[Request], aborts: list[str]) -> None:
+    def send(self, requests: list[Request], aborts: list[str]) -> None:
         self.held |= {request.sample_id: request for request in requests}
         self.aborts = aborts
         self.most = max(self.most, len(self.held))
 
-    def answer(self) -> Answer:
+    def receive(self) -> Answer:
         if not self.loaded:
             self.loaded = True
             return Ready(CAPACITY, "here")
@@ -65,17 +65,17 @@ class Mortal:
 class Room:
     """A host with room for more replicas as time goes on; `lifetimes` are those of the first."""
 
-    patience_s = 60.0
+    retry_timeout_s = 60.0
 
     def __init__(
-        self, poison: set[str] = frozenset(), lifetimes: Sequence[int] = (), places: int = 2
+        self, poison: set[str] = frozenset(), lifetimes: Sequence[int] = (), slots: int = 2
     ) -> None:
-        self.poison, self.lifetimes, self.room = poison, list(lifetimes), places
+        self.poison, self.lifetimes, self.room = poison, list(lifetimes), slots
         self.born: list[Mortal] = []
         self.seeds: list[int] = []
         self.closed = False
 
-    def places(self) -> int:
+    def slots(self) -> int:
         return self.room
 
     def start(self, number: int, seed: int) -> Remote:
@@ -83,14 +83,14 @@ class Room:
         self.born.append(Mortal(self.poison, self.lifetimes.pop(0) if self.lifetimes else None))
         return self.born[-1]
 
-    def answered(self, asked: Sequence[Remote]) -> Sequence[Remote]:
-        return asked
+    def poll(self, busy: Sequence[Remote]) -> Sequence[Remote]:
+        return busy
 
     def close(self) -> None:
         self.closed = True
 
 
-def drain(engine: Replicas, turns: int = 400) -> list[Sample | Failure]:
+def drain(engine: ReplicaPool, turns: int = 400) -> list[Sample | Failure]:
     return [outcome for _ in range(turns) for outcome in engine.completed()]
 
 
@@ -99,7 +99,7 @@ def test_every_request_ends_once_whatever_dies(poisoned: set[int], lifetimes: li
     poison = {REQUESTS[number].sample_id for number in poisoned}
     room = Room(poison, lifetimes)
     with TemporaryDirectory() as folder:
-        engine = Replicas(room, make_spec(engine={"max_restarts": 20}), Path(folder), 0)
+        engine = ReplicaPool(room, make_spec(engine={"max_restarts": 20}), Path(folder), 0)
         for request in REQUESTS:
             engine.submit(request)
         found = drain(engine)
@@ -123,8 +123,8 @@ def test_every_request_ends_once_whatever_dies(poisoned: set[int], lifetimes: li
 
 def test_work_is_shared_evenly_and_never_beyond_a_replicas_capacity(tmp_path: Path) -> None:
     room = Room()
-    engine = Replicas(room, make_spec(), tmp_path, 0)
-    assert engine.capacity == 2 * replica_pool.FIRST_HELPING
+    engine = ReplicaPool(room, make_spec(), tmp_path, 0)
+    assert engine.capacity == 2 * replica_pool.INITIAL_BATCH
     for request in REQUESTS[:10]:
         engine.submit(request)
     list(engine.completed())
@@ -137,7 +137,7 @@ def test_work_is_shared_evenly_and_never_beyond_a_replicas_capacity(tmp_path: Pa
 
 
 def test_an_aborted_request_ends_as_such_even_from_the_queue(tmp_path: Path) -> None:
-    engine = Replicas(Room(), make_spec(), tmp_path, 0)
+    engine = ReplicaPool(Room(), make_spec(), tmp_path, 0)
     for request in REQUESTS:
         engine.submit(request)
     list(engine.completed())
@@ -149,17 +149,17 @@ def test_an_aborted_request_ends_as_such_even_from_the_queue(tmp_path: Path) -> 
 
 
 def test_an_engine_that_finishes_nothing_is_given_up(tmp_path: Path) -> None:
-    engine = Replicas(Room({r.sample_id for r in REQUESTS}), make_spec(), tmp_path, 0)
+    engine = ReplicaPool(Room({r.sample_id for r in REQUESTS}), make_spec(), tmp_path, 0)
     for request in REQUESTS:
         engine.submit(request)
-    with pytest.raises(EngineError, match="without finishing a sample; the last time: boom"):
+    with pytest.raises(EngineError, match="without finishing a sample; last error: boom"):
         drain(engine)
 
 
 def test_room_that_comes_up_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replica_pool, "LOOK_SECONDS", 0.0)
-    room = Room(places=1)
-    engine = Replicas(room, make_spec(), tmp_path, 0)
+    monkeypatch.setattr(replica_pool, "RESIZE_SECONDS", 0.0)
+    room = Room(slots=1)
+    engine = ReplicaPool(room, make_spec(), tmp_path, 0)
     room.room = 3
     list(engine.completed())
     assert len(room.born) == 3

@@ -83,9 +83,9 @@ def test_gpu_hours_end_a_run_when_told() -> None:
     fields = {"policy": "budget", "n": 4, "budget": {"gpu_hours": 2.0}}
     scheduler = Scheduler(Sampling.model_validate(fields), 9)
     assert scheduler.next() is not None
-    scheduler.elapsed(1.9)
+    scheduler.set_gpu_hours(1.9)
     assert scheduler.next() is not None
-    scheduler.elapsed(2.0)
+    scheduler.set_gpu_hours(2.0)
     assert scheduler.next() is None
 
 

@@ -1,4 +1,4 @@
-"""`factory serve` with real processes: small HTTP servers in vLLM's place."""
+"""`factory serve` with real processes: small HTTP servers in vLLM's assign_devices."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from factory.core.errors import EngineError, RecipeError
-from factory.sampling.engines.local_servers import ServerGroup, flags, vllm_command
-from factory.sampling.engines.placement import place, visible_gpus
+from factory.sampling.engines.local_servers import ServerGroup, format_flags, vllm_command
+from factory.sampling.engines.placement import assign_devices, visible_gpus
 from tests.sampling.conftest import make_spec
 
 HEALTHY = """
@@ -140,12 +140,12 @@ PLACES = [
 def test_each_replica_has_its_own_accelerators(
     replicas: int, args: dict[str, Any], gpus: list[str], environments: list[dict[str, str]]
 ) -> None:
-    assert place(replicas, args, gpus, cores=8) == environments
+    assert assign_devices(replicas, args, gpus, cores=8) == environments
 
 
 def test_more_replicas_than_fit_are_refused() -> None:
-    with pytest.raises(RecipeError, match="at most 1 fit"):
-        place(2, {"tensor_parallel_size": 2}, ["0", "1", "2"], cores=8)
+    with pytest.raises(RecipeError, match="at most 1 replicas fit"):
+        assign_devices(2, {"tensor_parallel_size": 2}, ["0", "1", "2"], cores=8)
 
 
 @pytest.mark.parametrize(("named", "gpus"), [("2,5", ["2", "5"]), ("", []), ("GPU-a", ["GPU-a"])])
@@ -158,7 +158,17 @@ def test_visible_gpus_are_the_environments(
 
 def test_flags_are_those_of_vllms_parser() -> None:
     given = {"a_b": 1, "yes": True, "no": False, "skip": None, "d": {"x": 1}, "l": ["p", "q"]}
-    assert flags(given) == ["--a-b", "1", "--yes", "--no-no", "--d", '{"x": 1}', "--l", "p", "q"]
+    assert format_flags(given) == [
+        "--a-b",
+        "1",
+        "--yes",
+        "--no-no",
+        "--d",
+        '{"x": 1}',
+        "--l",
+        "p",
+        "q",
+    ]
 
 
 def test_the_command_names_model_port_and_seed() -> None:

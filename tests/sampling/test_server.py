@@ -202,10 +202,10 @@ def test_a_key_comes_from_the_environment_and_is_shown_nowhere(
     with FakeServer(key=KEY) as server:
         engine = connected(server.url, api_key_env="FAKE_KEY")
         assert len(samples_of(drive(engine, make_requests(2)))) == 2
-        told = [repr(engine), str(vars(engine)), str(engine.workers())]
+        shown = [repr(engine), str(vars(engine)), str(engine.workers())]
         engine.close()
-    told.append((tmp_path / "engine.log").read_text())
-    assert KEY not in "".join(told)
+    shown.append((tmp_path / "engine.log").read_text())
+    assert KEY not in "".join(shown)
 
 
 def test_a_wrong_key_stops_at_once_and_is_not_repeated(
@@ -269,9 +269,9 @@ def test_escalated_prompts_go_where_their_model_is(connected: Connect) -> None:
         assert {body["model"] for body in small.bodies} == {"fake"}
         assert {body["model"] for body in big.bodies} == {"big"}
         assert sorted({body["temperature"] for body in small.bodies}) == [0.6, 1.2]
-    told = {(sample.index, sample.model, sample.params_fp) for sample in drawn}
+    found = {(sample.index, sample.model, sample.params_fp) for sample in drawn}
     models = ["fake", "fake", "big"]
-    assert told == {(n, model, spec.params_fp(n)) for n, model in enumerate(models)}
+    assert found == {(n, model, spec.params_fp(n)) for n, model in enumerate(models)}
 
 
 def test_an_escalation_to_a_model_that_nobody_serves_is_a_recipe_error(connected: Connect) -> None:

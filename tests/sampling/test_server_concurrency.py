@@ -27,21 +27,21 @@ class SimulatedServer:
         limit, limits = Concurrency(most, 0.0), []
         flying: list[
             tuple[float, float, int, int]
-        ] = []  # (ends at this clock, sent, tokens, beside)
+        ] = []  # (ends at this clock, sent, tokens, in flight)
         clock = 0.0  # tokens that a request in flight since the start would have by now
         for number in range(1, int(seconds / step) + 1):
             now = number * step
             while len(flying) < limit.limit:
                 if len(flying) >= self.refuse_over:
-                    limit.refused(now, now)
+                    limit.record_refusal(now, now)
                     break
                 tokens = 1 + round(rng.lognormvariate(0, 1) * self.mean_tokens / 1.65)
                 heapq.heappush(flying, (clock + tokens, now, tokens, len(flying) + 1))
             clock += self.speed(len(flying)) * step
             while flying and flying[0][0] <= clock:
-                beside = len(flying)
+                in_flight = len(flying)
                 _, sent, tokens, before = heapq.heappop(flying)
-                limit.finished(now, now + step - sent, tokens, (before + beside) / 2)
+                limit.record_success(now, now + step - sent, tokens, (before + in_flight) / 2)
             limit.tick(now, len(flying))
             limits.append(limit.limit)
         return limits
@@ -91,23 +91,23 @@ def test_hovers_below_what_is_refused(allowed: int) -> None:
 def test_falls_once_for_all_requests_of_a_burst() -> None:
     limit = Concurrency(100, 0.0)
     for _ in range(32):
-        limit.refused(5.0, 1.0)
+        limit.record_refusal(5.0, 1.0)
     assert limit.limit == 22
-    limit.refused(6.0, 5.5)
+    limit.record_refusal(6.0, 5.5)
     assert limit.limit == 15
 
 
 def test_never_falls_below_one() -> None:
     limit = Concurrency(100, 0.0)
     for now in range(1, 50):
-        limit.refused(float(now), float(now))
+        limit.record_refusal(float(now), float(now))
     assert limit.limit == 1
 
 
 def test_recovers_after_a_bad_spell() -> None:
     limit = Concurrency(512, 0.0)
     for now in range(1, 20):
-        limit.refused(float(now), float(now))
+        limit.record_refusal(float(now), float(now))
     for step in range(400):
-        limit.finished(20.0 + step, 8.0, 400, float(limit.limit))
+        limit.record_success(20.0 + step, 8.0, 400, float(limit.limit))
     assert limit.limit > 16

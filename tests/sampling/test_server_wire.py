@@ -17,12 +17,12 @@ from factory.recipe.engine import ServerOptions
 from factory.recipe.sampling import Sampling
 from factory.sampling.engines.openai_api import (
     STREAM_INTERVAL,
-    Ask,
     Malformed,
+    RenderedRequest,
     Reply,
     Served,
     Wire,
-    check_fit,
+    check_api_options,
 )
 
 VLLM = Served("vllm", "m", contexts={"m": 4096})
@@ -61,7 +61,7 @@ def text_reply(text: str, **choice: Any) -> Reply:
 def test_vllm_is_told_every_setting() -> None:
     """What is left unsaid a model's generation_config.json would fill in."""
     wire = make_wire({"template": "r1_zero"}, {"temperature": 0.7, "top_k": 50, "max_tokens": 9999})
-    body = wire.body(Ask("p-0", "<think>\n", "Q", special_tokens=True), VLLM)
+    body = wire.body(RenderedRequest("p-0", "<think>\n", "Q", special_tokens=True), VLLM)
     assert body == {
         "model": "m",
         "prompt": "Q<think>\n",
@@ -83,19 +83,19 @@ def test_vllm_is_told_every_setting() -> None:
 
 def test_a_hosted_api_is_told_standard_fields_only() -> None:
     wire = make_wire({"template": "r1_zero"}, {"temperature": 0.7, "top_p": 0.9, "max_tokens": 64})
-    assert wire.body(Ask("p-0", prompt="Q"), HOSTED) == {
+    assert wire.body(RenderedRequest("p-0", prompt="Q"), HOSTED) == {
         "model": "m",
         "prompt": "Q",
         "temperature": 0.7,
         "top_p": 0.9,
         "max_tokens": 64,
-        # It would not say whether it met </answer>, so it is not told of it.
+        # The server would not report whether it met </answer>, so the stop string is not sent.
         "stop": ["\nUser:"],
     }
 
 
 def test_a_chat_with_a_prefill_continues_its_last_message() -> None:
-    body = make_wire(api="chat").body(Ask("p-0", "<think>\n", messages=QUESTION), VLLM)
+    body = make_wire(api="chat").body(RenderedRequest("p-0", "<think>\n", messages=QUESTION), VLLM)
     assert body["messages"] == [*QUESTION, {"role": "assistant", "content": "<think>\n"}]
     assert body["continue_final_message"] is True
     assert body["add_generation_prompt"] is False
@@ -104,14 +104,16 @@ def test_a_chat_with_a_prefill_continues_its_last_message() -> None:
 
 def test_extra_body_is_added_and_max_completion_tokens_replaces_max_tokens() -> None:
     extra = {"reasoning_effort": "low", "max_completion_tokens": 99}
-    body = make_wire(api="chat", extra_body=extra).body(Ask("p-0", messages=QUESTION), HOSTED)
+    body = make_wire(api="chat", extra_body=extra).body(
+        RenderedRequest("p-0", messages=QUESTION), HOSTED
+    )
     assert body["reasoning_effort"] == "low"
     assert body["max_completion_tokens"] == 99
     assert "max_tokens" not in body
 
 
 def test_seeds_are_each_samples_own_and_only_on_request() -> None:
-    asks = [Ask(f"p-{index}", prompt="Q") for index in range(50)]
+    asks = [RenderedRequest(f"p-{index}", prompt="Q") for index in range(50)]
     seeds = [make_wire(request_seeds=True).body(ask, VLLM)["seed"] for ask in asks]
     assert len(set(seeds)) == 50
     assert seeds[0] == make_wire(request_seeds=True).body(asks[0], VLLM)["seed"]
@@ -127,29 +129,29 @@ def test_seeds_are_each_samples_own_and_only_on_request() -> None:
     ],
 )
 def test_what_a_hosted_api_cannot_do_is_named(sampling: dict[str, Any], place: str) -> None:
-    (problem,) = make_wire(sampling=sampling).unsupported("openai")
+    (problem,) = make_wire(sampling=sampling).find_unsupported("openai")
     assert problem.place == place
-    assert make_wire(sampling=sampling).unsupported("vllm") == []
+    assert make_wire(sampling=sampling).find_unsupported("vllm") == []
 
 
 def test_a_prefill_needs_a_server_that_continues_messages() -> None:
-    (problem,) = make_wire({"prefill": "<think>\n"}, api="chat").unsupported("openai")
+    (problem,) = make_wire({"prefill": "<think>\n"}, api="chat").find_unsupported("openai")
     assert problem.place == "prompting.prefill"
-    assert make_wire({"prefill": "<think>\n"}, api="completions").unsupported("openai") == []
+    assert make_wire({"prefill": "<think>\n"}, api="completions").find_unsupported("openai") == []
 
 
 @pytest.mark.parametrize("template", ["r1_zero", "few_shot"])
 def test_a_plain_text_template_does_not_fit_a_chat_api(template: str) -> None:
     prompting = Prompting.model_validate({"template": template})
-    check_fit(prompting, Sampling(), ServerOptions(urls=(URL,)))
+    check_api_options(prompting, Sampling(), ServerOptions(urls=(URL,)))
     with pytest.raises(RecipeError, match="set api: completions"):
-        check_fit(prompting, Sampling(), ServerOptions(urls=(URL,), api="chat"))
+        check_api_options(prompting, Sampling(), ServerOptions(urls=(URL,), api="chat"))
 
 
 def test_early_stop_needs_a_stream() -> None:
     sampling = Sampling.model_validate({"early_stop": {}})
     with pytest.raises(RecipeError, match=r"engine\.server\.stream is false"):
-        check_fit(Prompting(), sampling, ServerOptions(urls=(URL,), stream=False))
+        check_api_options(Prompting(), sampling, ServerOptions(urls=(URL,), stream=False))
     assert make_wire(sampling={"early_stop": {}}).streams(HOSTED)
     assert not make_wire().streams(HOSTED)
 
@@ -162,7 +164,7 @@ def test_an_escalation_has_its_own_settings_and_model() -> None:
     wire = make_wire(sampling={**UNTIL, "temperature": 0.7, "escalate": steps}, api="chat")
     served = Served("openai", "m", frozenset({"big"}))
     bodies = [
-        wire.body(Ask("p-0", messages=QUESTION, level=level, model=model), served)
+        wire.body(RenderedRequest("p-0", messages=QUESTION, level=level, model=model), served)
         for level, model in enumerate([None, None, "big"])
     ]
     assert [body["temperature"] for body in bodies] == [0.7, 1.2, 0.7]
@@ -173,8 +175,8 @@ def test_an_escalation_has_its_own_settings_and_model() -> None:
 def test_another_models_prompts_are_not_rendered_with_this_ones_template() -> None:
     sampling = Sampling.model_validate({**UNTIL, "escalate": [{"model": "big"}]})
     with pytest.raises(RecipeError, match="set api: chat"):
-        check_fit(Prompting(), sampling, ServerOptions(urls=(URL,)))
-    check_fit(Prompting(), sampling, ServerOptions(urls=(URL,), api="chat"))
+        check_api_options(Prompting(), sampling, ServerOptions(urls=(URL,)))
+    check_api_options(Prompting(), sampling, ServerOptions(urls=(URL,), api="chat"))
 
 
 R1_ZERO_ENDS = [
@@ -184,7 +186,7 @@ R1_ZERO_ENDS = [
     (text_reply("a", stop_reason="\nUser:"), "a"),
     (text_reply("a", stop_reason=None), "a"),
     (text_reply("a", stop_reason=151643), "a"),  # a token id
-    # A server that was not told of the kept stop went on beyond it.
+    # A server that did not get the kept stop string generated text beyond it.
     (text_reply("a<answer>2</answer> and more </answer>"), "a<answer>2</answer>"),
     (text_reply(""), ""),
 ]
@@ -192,7 +194,7 @@ R1_ZERO_ENDS = [
 
 @pytest.mark.parametrize(("reply", "text"), R1_ZERO_ENDS)
 def test_kept_stops_end_the_text_as_in_the_embedded_engine(reply: Reply, text: str) -> None:
-    assert make_wire({"template": "r1_zero"}).text(Ask("p-0"), reply) == text
+    assert make_wire({"template": "r1_zero"}).text(RenderedRequest("p-0"), reply) == text
 
 
 JOINED = [
@@ -219,7 +221,7 @@ JOINED = [
 def test_split_reasoning_is_joined(
     prefill: str, message: dict[str, Any], finish: str, text: str
 ) -> None:
-    ask = Ask("p-0", prefill, messages=QUESTION)
+    ask = RenderedRequest("p-0", prefill, messages=QUESTION)
     assert make_wire(api="chat").text(ask, chat_reply(finish, **message)) == text
 
 
@@ -232,7 +234,7 @@ def test_a_stream_means_what_the_whole_means() -> None:
         {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}},
     )
     whole = chat_reply("length", reasoning="a", content="b")
-    wire, ask = make_wire(api="chat"), Ask("p-0", messages=QUESTION)
+    wire, ask = make_wire(api="chat"), RenderedRequest("p-0", messages=QUESTION)
     assert wire.text(ask, streamed) == wire.text(ask, whole)
     assert streamed.reason == whole.reason == "length"
     assert (streamed.n_prompt_tokens, streamed.n_tokens) == (3, 2)
@@ -263,7 +265,7 @@ def test_half_a_surrogate_pair_never_reaches_a_file() -> None:
     reply = Reply()
     for piece in pieces:
         reply.add({"choices": [{"text": piece}]})
-    assert make_wire().text(Ask("p-0"), reply) == "\U0001f600 and \ufffd"
+    assert make_wire().text(RenderedRequest("p-0"), reply) == "\U0001f600 and \ufffd"
 
 
 JSON = st.recursive(
@@ -287,7 +289,7 @@ def test_no_reply_at_all_raises_anything_else(payload: Any) -> None:
         reply.add(payload)
     except Malformed:
         return
-    make_wire().text(Ask("p-0"), reply).encode()
+    make_wire().text(RenderedRequest("p-0"), reply).encode()
 
 
 URLS = [

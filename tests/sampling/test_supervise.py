@@ -113,7 +113,7 @@ def test_a_healthy_engine_is_never_restarted() -> None:
 
 
 def test_an_engine_that_finishes_nothing_is_given_up() -> None:
-    with pytest.raises(EngineError, match="it is the engine that is broken"):
+    with pytest.raises(EngineError, match="the engine itself is broken"):
         run({request.sample_id for request in REQUESTS})
 
 
@@ -121,5 +121,5 @@ def test_a_poison_failure_names_the_death() -> None:
     found, _ = run({REQUESTS[7].sample_id})
     (failure,) = [o for o in found if isinstance(o, Failure)]
     assert failure.kind == "engine"
-    assert "dies of this prompt alone: boom" in failure.detail
+    assert "this prompt alone made the engine die: boom" in failure.detail
     assert not failure.retryable

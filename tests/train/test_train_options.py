@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from factory.core.content_hash import BLOCK, BLOCKS, sketch
+from factory.core.content_hash import BLOCK, BLOCKS, content_hash
 from factory.core.errors import RecipeError, SourceError
 from factory.core.resources import recipe_path
 from factory.recipe.sft import Sft
@@ -116,14 +116,14 @@ def test_missing_data_are_reported_first(tmp_path: Path) -> None:
 def test_a_sketch_sees_both_ends_of_a_file_of_any_size(tmp_path: Path, size: int) -> None:
     file = tmp_path / "weights"
     file.write_bytes(bytes(size))
-    seen = {sketch(file)}
+    seen = {content_hash(file)}
     for place in {0, size - 1} if size else set():
         content = bytearray(size)
         content[place] = 1
         file.write_bytes(content)
-        seen.add(sketch(file))
+        seen.add(content_hash(file))
     file.write_bytes(bytes(size + 1))
-    seen.add(sketch(file))
+    seen.add(content_hash(file))
     assert len(seen) == 2 + len({0, size - 1} if size else set())
 
 

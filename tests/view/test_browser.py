@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from factory.judging.review_verdicts import overlay
+from factory.judging.review_verdicts import summarize_reviews
 from factory.report.write import write_report
 from tests.e2e.test_main_job import FACTORY, recipe
 from tests.report.runs import judged_run
@@ -215,7 +215,7 @@ def test_a_review_survives_a_reload_and_a_killed_server(
         page.wait_for_url(lambda url: second not in url)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    found = {row["sample_id"]: row for row in overlay(copy).to_dicts()}
+    found = {row["sample_id"]: row for row in summarize_reviews(copy).to_dicts()}
     assert found[first]["decision"] == "keep"
     assert (found[second]["decision"], found[second]["reason"]) == ("drop", "unreadable")
     assert found[second]["response"].strip() == "A \\boxed{7} rewritten by hand."

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factory.core.errors import RunError
-from factory.judging.review_verdicts import SCHEMA, overlay
+from factory.judging.review_verdicts import SCHEMA, summarize_reviews
 from factory.judging.reviews import FILE, Reviews, StaleReview, cohens_kappa
 
 A, B = "accept", "reject"
@@ -148,7 +148,7 @@ def test_the_overlay_says_what_was_decided_and_by_whom(tmp_path: Path) -> None:
     version = reviews.edit("edited-0", "bob", 0, "think", "4", ["correctness: wrong"]).version
     reviews.decide("edited-0", "ann", "accept", version)
     reviews.edit("undecided-0", "bob", 0, "think", "4")
-    rows = {row["sample_id"]: row for row in overlay(tmp_path).to_dicts()}
+    rows = {row["sample_id"]: row for row in summarize_reviews(tmp_path).to_dicts()}
     assert {name: row["decision"] for name, row in rows.items()} == {
         "kept-0": "keep",
         "dropped-0": "drop",
@@ -163,7 +163,7 @@ def test_the_overlay_says_what_was_decided_and_by_whom(tmp_path: Path) -> None:
 
 
 def test_no_review_is_an_empty_overlay_and_leaves_no_file(tmp_path: Path) -> None:
-    frame = overlay(tmp_path)
+    frame = summarize_reviews(tmp_path)
     assert frame.schema == pl.Schema(SCHEMA)
     assert frame.is_empty()
     assert not list(tmp_path.iterdir())

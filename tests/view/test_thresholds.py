@@ -83,7 +83,7 @@ def test_reviewers_override_every_threshold(run: Path, tmp_path: Path) -> None:
     kept = snapshot.samples.filter(pl.col("decision") == "keep")["sample_id"]
     Reviews(copy).decide(kept[0], "ann", "reject", 0, "unsafe")
     Reviews(copy).decide(kept[1], "ann", "accept", 0)
-    list(Overlay(copy, ReviewOptions(), snapshot.filters).decide())
+    list(Overlay(copy, ReviewOptions(), snapshot.filters).apply_to_verdicts())
     funnel = Thresholds(take_snapshot(copy)).funnel({"length": {"max_tokens": 0}})
     assert funnel.kept.samples == 1
     assert [t.count.samples for t in funnel.taken if t.reason == "reviewer_unsafe"] == [1]

@@ -1,7 +1,7 @@
-"""The rows an assembly may take: narrow columns all at once, text only where it is asked for.
+"""Input rows of an assembly: narrow columns of all rows, text only on demand.
 
-A row is known by the file it is in and its place there, so that text is read in the files' own
-order, a row group at a time, and never joined.
+A row is identified by its file and its row number there. So text is read in file order, one row
+group at a time, and is never joined.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ _LABELS = ("domain", "source", "license", "model")
 
 @dataclass(frozen=True)
 class Input:
-    """One run or corpus that an assembly takes rows of."""
+    """One run or corpus that an assembly reads."""
 
     source: RunSource
     shards: list[Path]
-    manifest: dict[str, Any]  # of a run; empty for a corpus that came without one
+    manifest: dict[str, Any]  # of a run; empty for a plain corpus
     funnel: Funnel | None  # of a run
 
     @property
@@ -56,12 +56,12 @@ class Input:
 
     @property
     def prompts(self) -> Path | None:
-        """The run's own prompts, where it has them."""
+        """The run's prompts file, if there is one."""
         file = self.source.path / "prompts.parquet"
         return file if self.manifest and file.exists() else None
 
     def identity(self) -> list[Any]:
-        """Changes when its rows do; the same wherever the folder lies."""
+        """Return a value that changes with its rows, but not with the location of the folder."""
         stats = [shard.stat() for shard in self.shards]
         files = [
             (s.name, i.st_size, i.st_mtime_ns) for s, i in zip(self.shards, stats, strict=True)
@@ -70,26 +70,26 @@ class Input:
 
 
 def open_inputs(runs: Sequence[RunSource]) -> list[Input]:
-    """Find every run's corpus. Raises RunError where one will not do, or none holds a row.
+    """Open every run's corpus. Raises RunError if one is unusable, or if none has a row.
 
-    A run that kept nothing gives nothing: that is for the quotas to complain of.
+    A single run without rows is no error: the quotas report what is missing.
     """
     inputs = [open_run(run) for run in runs]
     if not any(given.shards for given in inputs):
         raise RunError(
             f"none of the runs kept a row ({', '.join(given.label for given in inputs)}); "
-            "`factory show RUN` says where its samples went"
+            "`factory show RUN` shows why its samples were dropped"
         )
     return inputs
 
 
 def open_run(run: RunSource) -> Input:
-    """One run's corpus. Raises RunError where it is not there, not finished or of another kind."""
+    """Open one run's corpus. Raises RunError if it is missing, unfinished or of another kind."""
     if not run.path.is_dir():
-        raise RunError(f"{run.path} is not there; build that run first, or mend its path")
+        raise RunError(f"{run.path} does not exist; build that run first, or correct its path")
     manifest = read_manifest(run.path)
     if manifest and manifest.get("state") != "done":
-        raise RunError(f"{run.path} is not finished; `factory build` it first")
+        raise RunError(f"{run.path} is not finished; finish it with `factory build` first")
     shards = sorted((run.path / "corpus" if manifest else run.path).glob("*.parquet"))
     if not shards and not manifest:
         raise RunError(
@@ -110,43 +110,44 @@ def _require_schema(shard: Path) -> None:
     for field in wanted:
         if field.name not in found.names:
             difference = f"has no column {field.name}"
-        elif _plain(found.field(field.name).type) != field.type:
+        elif _normalize_type(found.field(field.name).type) != field.type:
             kind = found.field(field.name).type
             difference = f"column {field.name} is {kind}, a corpus has {field.type}"
         else:
             continue
         raise RunError(
-            f"{shard}: {difference}. It was made by another version or another program: build the "
-            "run again (its samples are kept, no model is needed), or leave it out."
+            f"{shard}: {difference}. It was made by another version or program: build the run "
+            "again (its samples are kept, no model is needed), or remove it from the recipe."
         )
     extra = sorted(set(found.names) - set(wanted.names))
     if extra:
-        raise RunError(f"{shard}: column {extra[0]} is not one that a corpus has; drop it first")
+        raise RunError(
+            f"{shard}: column {extra[0]} is not part of the corpus schema; remove it first"
+        )
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
-    """A type as Arrow itself would write it: other programs use the large forms."""
+def _normalize_type(kind: pa.DataType) -> pa.DataType:
+    """Replace Arrow's large types, which other programs write, by the plain ones."""
     if pa.types.is_large_string(kind):
         return pa.string()
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return pa.list_(_plain(kind.value_type))
+        return pa.list_(_normalize_type(kind.value_type))
     if pa.types.is_struct(kind):
-        return pa.struct([(field.name, _plain(field.type)) for field in kind])
+        return pa.struct([(field.name, _normalize_type(field.type)) for field in kind])
     return kind
 
 
-def scan(inputs: Sequence[Input]) -> pl.DataFrame:
-    """Every row that an input offers: NARROW, answer (a hash), rounds, run, file and row.
+def scan_rows(inputs: Sequence[Input]) -> pl.DataFrame:
+    """Return every row of the inputs: NARROW, answer (a hash), rounds, run, file and row.
 
-    In the order of the inputs, then of prompts and samples, so that nothing later depends on how a
-    corpus happened to be cut into files. `id` is made unique: of two runs that number their
-    samples alike, the later one's carry its name.
+    Rows are sorted by input, prompt and sample, so that the division into files has no effect.
+    `sample_id` is the id made unique: if two runs have the same id, the later one gets `@label`.
     """
     frames = []
     number = 0
     for run, given in enumerate(inputs):
         for shard in given.shards:
-            frame = _narrow(shard).with_columns(
+            frame = _read_narrow(shard).with_columns(
                 run=pl.lit(run, pl.UInt16), file=pl.lit(number, pl.UInt32)
             )
             number += 1
@@ -159,14 +160,16 @@ def scan(inputs: Sequence[Input]) -> pl.DataFrame:
     twice = rows.filter(pl.struct("run", "id").is_duplicated())
     if twice.height:
         path = inputs[twice["run"][0]].source.path
-        raise RunError(f"{path} holds the sample {twice['id'][0]} more than once; it was damaged")
+        raise RunError(
+            f"{path} has the sample {twice['id'][0]} more than once; the corpus is damaged"
+        )
     labels = pl.Series([given.label for given in inputs], dtype=pl.String)
     named = pl.format("{}@{}", "id", pl.lit(labels).gather(pl.col("run")))
     first = pl.col("id").is_first_distinct()
     return rows.with_columns(sample_id=pl.when(first).then("id").otherwise(named)).drop("id")
 
 
-def _narrow(shard: Path) -> pl.DataFrame:
+def _read_narrow(shard: Path) -> pl.DataFrame:
     with pq.ParquetFile(shard) as file:
         columns = [file.schema.column(i).path for i in range(len(file.schema))]
         roles = [path for path in columns if path.startswith("messages.") and "role" in path]
@@ -182,12 +185,12 @@ def _narrow(shard: Path) -> pl.DataFrame:
     )
 
 
-def read(
+def read_rows(
     inputs: Sequence[Input], wanted: pl.DataFrame, columns: Sequence[str] | None = None
 ) -> Iterator[tuple[pl.DataFrame, pa.Table]]:
-    """The rows of `wanted` (columns file and row, and any others), batch by batch, in file order.
+    """Read the rows of `wanted` (columns file, row and any others) in batches, in file order.
 
-    Yields the batch of `wanted` and, aligned with it, these columns of the corpus.
+    Yields each batch of `wanted` and, aligned with it, the given columns of the corpus.
     """
     names = list(columns) if columns else corpus_schema().names
     schema = pa.schema([corpus_schema().field(name) for name in names])
@@ -204,7 +207,7 @@ def read(
                     continue
                 for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=names):
                     low, high = np.searchsorted(places, [start, start + batch.num_rows])
-                    taken = pa.table(batch).select(names).take(places[low:high] - start)
+                    found = pa.table(batch).select(names).take(places[low:high] - start)
                     start += batch.num_rows
                     if high > low:
-                        yield rows[int(low) : int(high)], taken.cast(schema)
+                        yield rows[int(low) : int(high)], found.cast(schema)

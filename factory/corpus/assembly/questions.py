@@ -1,7 +1,7 @@
-"""What an assembly needs to know of each prompt's question; the text itself is never kept.
+"""Hashes and sketches of the prompts' questions; the text itself is not kept.
 
-Memory is a few bytes a prompt, and 512 where near-duplicates are looked for, however long the
-questions are.
+Memory is a few bytes per prompt, and 512 bytes if near-duplicates are searched, whatever the length
+of the questions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from factory.corpus.assembly.inputs import Input, read
+from factory.corpus.assembly.inputs import Input, read_rows
 from filters.contamination import Contamination
 from filters.near_duplicates import PERMUTATIONS, Signatures, contents, near_roots, sketch
 
@@ -23,28 +23,28 @@ BATCH_PROMPTS = 8192
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The prompts of some rows, in the order of these.
+class Questions:
+    """The prompts of some rows, in the order of the rows.
 
-    `prompts` has prompt_id, answer (a hash), content (the question's hash) and share (of its
-    n-grams, in evaluation sets).
+    `prompts` has prompt_id, answer (a hash), content (a hash of the question) and share (the share
+    of its n-grams that are in evaluation sets).
     """
 
     prompts: pl.DataFrame
     signatures: Signatures | None = None
 
-    def first_of_kind(self, threshold: float) -> pl.DataFrame:
-        """The prompts that are the first of their kind.
+    def drop_near_duplicates(self, threshold: float) -> pl.DataFrame:
+        """Return the first prompt of each group of near-duplicates.
 
-        Only prompts with the same answer can be one: puzzles made by a program differ in a number
-        or two, and in their answers.
+        Prompts with different answers are never duplicates: generated puzzles differ in one or two
+        numbers and in their answers.
         """
         assert self.signatures is not None
         roots = near_roots(self.signatures, self.prompts["answer"].to_numpy(), threshold)
         return self.prompts.filter(pl.Series(roots == np.arange(len(roots))))
 
     def groups(self) -> pl.DataFrame:
-        """prompt_id and group: the first prompt with the same question, whatever its answer."""
+        """Return prompt_id and group: the id of the first prompt with the same question."""
         first = pl.first("prompt_id").over("content")
         unread = pl.col("content").is_null()
         return self.prompts.select(
@@ -52,40 +52,40 @@ class Asked:
         )
 
 
-def unread(rows: pl.DataFrame) -> Asked:
-    """The prompts of `rows`, where nothing looks at a question."""
+def skip_questions(rows: pl.DataFrame) -> Questions:
+    """Return the prompts of `rows` without reading questions."""
     null = pl.lit(None)
-    return Asked(_prompts(rows).with_columns(content=null.cast(pl.UInt64), share=pl.lit(0.0)))
+    return Questions(_prompts(rows).with_columns(content=null.cast(pl.UInt64), share=pl.lit(0.0)))
 
 
 def read_questions(
     inputs: Sequence[Input], rows: pl.DataFrame, contamination: Contamination, *, near: bool
-) -> Asked:
+) -> Questions:
     """Read the questions (all user turns) of the prompts in `rows`, batch by batch.
 
-    From the runs' own prompts; only where there are none is a corpus's text decoded for it.
+    They are read from the runs' prompts files. Only without such a file the corpus is decoded.
     """
     prompts = _prompts(rows)
     index = contamination.index() if contamination.against else None
     content, share = np.zeros(prompts.height, np.uint64), np.zeros(prompts.height)
     signatures = np.empty((prompts.height, PERMUTATIONS), np.uint32) if near else None
-    for places, texts in _questions(inputs, rows, prompts):
+    for places, texts in _read_texts(inputs, rows, prompts):
         content[places] = contents(texts).to_numpy()
         if signatures is not None:
             signatures[places] = sketch(texts)
         if index is not None:
             share[places] = index.find(texts)["share"].to_numpy()
-    return Asked(prompts.with_columns(content=content, share=share), signatures)
+    return Questions(prompts.with_columns(content=content, share=share), signatures)
 
 
 def _prompts(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.select("prompt_id", "answer").unique("prompt_id", keep="first", maintain_order=True)
 
 
-def _questions(
+def _read_texts(
     inputs: Sequence[Input], rows: pl.DataFrame, prompts: pl.DataFrame
 ) -> Iterator[tuple[NDArray[np.int64], pl.Series]]:
-    """Places in `prompts` and the questions there, each prompt once."""
+    """Yield row numbers in `prompts` and their questions, each prompt once."""
     left = prompts.select("prompt_id", place=pl.int_range(pl.len()))
     for file in (given.prompts for given in inputs if given.prompts):
         with pq.ParquetFile(file) as held:
@@ -93,15 +93,15 @@ def _questions(
                 some = pl.DataFrame(batch).rename({"id": "prompt_id"})
                 found = some.join(left, on="prompt_id")
                 if found.height:
-                    yield _placed(found)
+                    yield _join_user_turns(found)
         known = pl.scan_parquet(file).select(prompt_id="id").collect()
         left = left.join(known, on="prompt_id", how="anti", maintain_order="left")
     missing = rows.join(left, on="prompt_id").unique("prompt_id", keep="first")
-    for some, table in read(inputs, missing.select("file", "row", "place"), ["messages"]):
-        yield _placed(pl.DataFrame(table).with_columns(some["place"]))
+    for some, table in read_rows(inputs, missing.select("file", "row", "place"), ["messages"]):
+        yield _join_user_turns(pl.DataFrame(table).with_columns(some["place"]))
 
 
-def _placed(frame: pl.DataFrame) -> tuple[NDArray[np.int64], pl.Series]:
+def _join_user_turns(frame: pl.DataFrame) -> tuple[NDArray[np.int64], pl.Series]:
     turn = pl.element().struct.field("content")
     asked = pl.col("messages").list.eval(turn.filter(pl.element().struct.field("role") == "user"))
     return frame["place"].to_numpy(), frame.select(asked.list.join("\n")).to_series()

@@ -1,4 +1,4 @@
-"""The contract by domain: which rows fill a quota, and what it would take where they do not."""
+"""Quotas per domain: which rows fill a quota, and what would fill it if they don't."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from factory.corpus.selection import random_order
 from factory.recipe.assembly import Balance, Quota
 
 
-def fill(rows: pl.DataFrame, quota: Quota, balance: Balance, seed: int) -> pl.DataFrame:
-    """As many of a domain's rows as its quota takes.
+def fill_quota(rows: pl.DataFrame, quota: Quota, balance: Balance, seed: int) -> pl.DataFrame:
+    """Return as many rows of a domain as its quota allows.
 
-    Every prompt gives its first row (`nth` 0) before any gives its second; within that, by hash.
-    Bands of difficulty take turns by their shares: sorting by (place in band) / share deals rows
-    out to them in proportion, and what a band cannot give falls to the others.
+    Every prompt gives its first row (`nth` 0) before any prompt gives its second; otherwise rows
+    are ordered by hash. Bands of difficulty get rows in proportion to their shares: rows are sorted
+    by (position in band) / share. If a band has too few rows, the other bands fill the gap.
     """
     edges, weights = list(balance.edges), balance.weights()
     band = pl.sum_horizontal(pl.lit(0), *(pl.col("pass_rate") >= edge for edge in edges))
@@ -28,7 +28,7 @@ def fill(rows: pl.DataFrame, quota: Quota, balance: Balance, seed: int) -> pl.Da
         order=random_order(rows["sample_id"], f"quota-{seed}"),
     ).sort("nth", "order", "sample_id")
     unknown = banded.filter(pl.col("band") == -1).height
-    # Rows of unknown difficulty keep their own proportion: neither sought nor shunned.
+    # Rows of unknown difficulty keep their own proportion.
     own = sum(weights) * unknown / max(rows.height - unknown, 1)
     shares = dict(enumerate(weights)) | {-1: own or 1.0}
     share = pl.col("band").replace_strict(shares, return_dtype=pl.Float64)
@@ -36,11 +36,11 @@ def fill(rows: pl.DataFrame, quota: Quota, balance: Balance, seed: int) -> pl.Da
         turn=(pl.int_range(pl.len()).over("band") + 0.5) / share,
     ).sort("turn", "nth", "order", "sample_id")
     if quota.rows is not None:
-        taken = dealt.head(quota.rows)
+        chosen = dealt.head(quota.rows)
     else:
         before = pl.col("n_tokens").cast(pl.Int64).cum_sum() - pl.col("n_tokens")
-        taken = dealt.filter(before < quota.tokens)
-    return taken.select(rows.columns)
+        chosen = dealt.filter(before < quota.tokens)
+    return chosen.select(rows.columns)
 
 
 @dataclass(frozen=True)
@@ -51,23 +51,23 @@ class Shortfall:
     unit: str  # rows or tokens
     wanted: int
     found: int
-    rows_a_prompt: float | None  # the yield so far: rows that could be taken for a prompt asked
-    extra_prompts: int | None  # None: nothing came of any so far
-    extra_samples: int | None  # of the prompts at hand; None: no number of them will do
-    samples_a_prompt: int | None  # at most so many of them for each
+    rows_a_prompt: float | None  # the yield so far: usable rows per sampled prompt
+    extra_prompts: int | None  # None: no yield so far
+    extra_samples: int | None  # of the same prompts; None: no number is enough
+    samples_a_prompt: int | None  # maximum extra samples per prompt
 
     def __str__(self) -> str:
         lacking = self.wanted - self.found
-        words = f"{self.domain}: {self.found:,} of {self.wanted:,} {self.unit}, {lacking:,} short; "
+        text = f"{self.domain}: {self.found:,} of {self.wanted:,} {self.unit}, {lacking:,} short; "
         if self.extra_prompts is None:
-            return words + "no run offers a row of this domain: add one to runs"
-        words += (
-            f"about {_number(self.extra_prompts, 'more prompt')} would do "
-            f"(at {self.rows_a_prompt:.2f} rows a prompt)"
+            return text + "no run has rows of this domain: add one to runs"
+        text += (
+            f"about {_number(self.extra_prompts, 'more prompt')} would fill it "
+            f"(at {self.rows_a_prompt:.2f} rows per prompt)"
         )
         if self.extra_samples is None:
-            return words + "; more samples of the same prompts would not"
-        return words + (
+            return text + "; more samples of the same prompts would not"
+        return text + (
             f", or about {_number(self.extra_samples, 'more sample')} of the same prompts "
             f"(up to {self.samples_a_prompt:,} each)"
         )
@@ -77,7 +77,7 @@ def _number(count: int, thing: str) -> str:
     return f"{count:,} {thing}{'s' * (count != 1)}"
 
 
-def shortfall(
+def measure_shortfall(
     domain: str,
     quota: Quota,
     found: pl.DataFrame,
@@ -85,9 +85,9 @@ def shortfall(
     per_prompt: int | None,
     inputs: Sequence[Input],
 ) -> Shortfall | None:
-    """None where `found`, the domain's rows after every selection, fills its quota.
+    """Return the shortfall, or None if `found` (the domain's selected rows) fills the quota.
 
-    `uncapped` are the same before `per_prompt`: their numbers tell what a further sample yields.
+    `uncapped` are the rows before the `per_prompt` limit: they give the yield of further samples.
     """
     unit = "rows" if quota.rows is not None else "tokens"
     tokens = int(found["n_tokens"].sum())
@@ -100,7 +100,7 @@ def shortfall(
     lacking = wanted - got
     if unit == "tokens":
         lacking = math.ceil(lacking * found.height / max(tokens, 1))
-    asked = max(_prompts_asked(domain, inputs), found["prompt_id"].n_unique())
+    asked = max(_count_prompts(domain, inputs), found["prompt_id"].n_unique())
     a_prompt = found.height / asked
     samples, each = _extra_samples(uncapped, per_prompt, lacking) or (None, None)
     return Shortfall(
@@ -108,8 +108,8 @@ def shortfall(
     )
 
 
-def _prompts_asked(domain: str, inputs: Sequence[Input]) -> int:
-    """Prompts that the runs sampled for this domain, those that gave nothing included."""
+def _count_prompts(domain: str, inputs: Sequence[Input]) -> int:
+    """Return the number of prompts sampled for this domain, including those without rows."""
     asked = 0
     for given in inputs:
         wanted = given.source.domains
@@ -125,7 +125,7 @@ def _prompts_asked(domain: str, inputs: Sequence[Input]) -> int:
 def _extra_samples(
     rows: pl.DataFrame, per_prompt: int | None, lacking: int
 ) -> tuple[int, int] | None:
-    """Samples to draw in all and of each prompt, if its kept share stays what it was so far."""
+    """Return the samples needed in total and per prompt, if each prompt's yield stays the same."""
     drawn = rows.group_by("prompt_id", "run").agg(
         kept=pl.len(), drawn=pl.col("n_samples").max().cast(pl.Int64)
     )

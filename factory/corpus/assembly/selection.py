@@ -1,4 +1,4 @@
-"""Which rows of several runs become one corpus: decided on narrow columns, step by step."""
+"""Selects the rows of several runs that become one corpus, step by step, on narrow columns."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import polars as pl
 import xxhash
 
 from factory.core.errors import RunError
-from factory.corpus.assembly.inputs import Input, read, scan
-from factory.corpus.assembly.questions import Asked, read_questions, unread
-from factory.corpus.assembly.quotas import Shortfall, fill, shortfall
-from factory.corpus.assembly.statistics import CONTAMINATED, Step, count
-from factory.corpus.selection import in_band, in_preference, place
-from factory.judging.funnel import Count
+from factory.corpus.assembly.inputs import Input, read_rows, scan_rows
+from factory.corpus.assembly.questions import Questions, read_questions, skip_questions
+from factory.corpus.assembly.quotas import Shortfall, fill_quota, measure_shortfall
+from factory.corpus.assembly.statistics import CONTAMINATED, SelectionStep, count_rows
+from factory.corpus.selection import pass_rate_in_band, rank_by_preference, split_and_shuffle
+from factory.judging.funnel import SampleCount
 from factory.recipe.assembly import Assembly
 
 if TYPE_CHECKING:
@@ -26,46 +26,56 @@ _ORDER = ("run", "prompt_id", "index", "sample_id")
 
 @dataclass(frozen=True)
 class Choice:
-    """The rows of the corpus with their split and rank, and where the others went."""
+    """The selected rows with split and rank, and what each step left out."""
 
     rows: pl.DataFrame
-    offered: Count
-    steps: list[Step]
+    offered: SampleCount
+    steps: list[SelectionStep]
     shortfalls: list[Shortfall]
 
 
 def choose(recipe: Assembly, inputs: Sequence[Input]) -> Choice:
-    """Pass-rate bands, duplicates, decontamination, rows a prompt, quotas, split and shuffle."""
-    rows = scan(inputs)
+    """Select rows: pass-rate bands, duplicates, decontamination, per-prompt limit, quotas, split.
+
+    Raises RunError if no row is left.
+    """
+    rows = scan_rows(inputs)
     refuse_other_models(recipe, inputs, rows)
-    offered, steps = count(rows), list[Step]()
+    offered, steps = count_rows(rows), list[SelectionStep]()
 
     def keep(kept: pl.DataFrame, left_out_as: str) -> pl.DataFrame:
         left = rows.join(kept.select("sample_id"), on="sample_id", how="anti")
         if left.height:
-            steps.append(Step(left_out_as, count(left)))
+            steps.append(SelectionStep(left_out_as, count_rows(left)))
         return kept
 
-    banded = _by_domain(rows, lambda domain, part: part.filter(in_band(recipe.select_of(domain))))
+    banded = _by_domain(
+        rows, lambda domain, part: part.filter(pass_rate_in_band(recipe.select_of(domain)))
+    )
     rows = keep(banded, "pass rate outside the band")
-    rows = keep(_without_copies(recipe, inputs, rows), "same text as another sample")
-    asked = _asked(recipe, inputs, rows)
+    rows = keep(_drop_copies(recipe, inputs, rows), "same text as another sample")
+    questions = _read_questions(recipe, inputs, rows)
     if recipe.near_duplicates is not None:
-        rows = keep(_of(asked.first_of_kind(recipe.near_duplicates), rows), "near-duplicate prompt")
+        rows = keep(
+            _restrict(questions.drop_near_duplicates(recipe.near_duplicates), rows),
+            "near-duplicate prompt",
+        )
     if recipe.contamination.against:
         clean = pl.col("share") <= recipe.contamination.max_share
-        rows = keep(_of(asked.prompts.filter(clean), rows), CONTAMINATED)
-    groups = asked.groups()
-    del asked  # the sketches take more than all the rows
+        rows = keep(_restrict(questions.prompts.filter(clean), rows), CONTAMINATED)
+    groups = questions.groups()
+    del questions  # the sketches need more memory than all rows
     uncapped = rows
-    rows = keep(_by_domain(rows, lambda *part: _capped(recipe, inputs, *part)), "rows a prompt")
+    rows = keep(
+        _by_domain(rows, lambda *part: _limit_per_prompt(recipe, inputs, *part)), "rows per prompt"
+    )
     if recipe.quotas:
         listed = rows.filter(pl.col("domain").cast(pl.String).is_in(list(recipe.quotas)))
         rows = keep(listed, "domain without a quota")
     shortfalls = []
     for domain, quota in recipe.quotas.items():
         of_domain = pl.col("domain") == domain
-        short = shortfall(
+        short = measure_shortfall(
             domain,
             quota,
             rows.filter(of_domain),
@@ -74,18 +84,18 @@ def choose(recipe: Assembly, inputs: Sequence[Input]) -> Choice:
             inputs,
         )
         shortfalls += [short] if short else []
-    rows = keep(_by_domain(rows, lambda *part: _within_quota(recipe, *part)), "over its quota")
+    rows = keep(_by_domain(rows, lambda *part: _apply_quota(recipe, *part)), "over its quota")
     if not rows.height:
         listing = ", ".join(f"{step.name} {step.left_out.samples:,}" for step in steps)
         raise RunError(f"nothing is left of {offered.samples:,} rows: {listing or 'none offered'}")
     rows = rows.join(groups, on="prompt_id", how="left", maintain_order="left")
-    return Choice(place(rows, recipe.corpus, "group"), offered, steps, shortfalls)
+    return Choice(split_and_shuffle(rows, recipe.corpus, "group"), offered, steps, shortfalls)
 
 
 def refuse_other_models(recipe: Assembly, inputs: Sequence[Input], rows: pl.DataFrame) -> None:
-    """Rows of a model that the recipe does not name are there by mistake: say whose and how many.
+    """Raise RunError for rows of models that the recipe's `models` doesn't list.
 
-    R1 mixed its own rows with V3's on purpose; nothing in a row tells purpose from accident.
+    R1 mixed its own rows with V3's on purpose. A row doesn't show if mixing was intended.
     """
     if not recipe.models:
         return
@@ -97,25 +107,25 @@ def refuse_other_models(recipe: Assembly, inputs: Sequence[Input], rows: pl.Data
             for run, model, count in other.rows()
         )
         raise RunError(
-            f"`models` does not name all whose rows these runs hold:\n{listing}\n"
-            "Add them to it, or leave those runs out."
+            f"these runs have rows of models that `models` does not list:\n{listing}\n"
+            "Add the models to the list, or remove those runs."
         )
 
 
 def _by_domain(
     rows: pl.DataFrame, step: Callable[[str, pl.DataFrame], pl.DataFrame]
 ) -> pl.DataFrame:
-    """Rows after a step that goes by the domain; in the order of `scan` again."""
+    """Apply a step to the rows of each domain and restore the order of `scan_rows`."""
     parts = rows.partition_by("domain", maintain_order=True)
     kept = [step(str(part["domain"][0]), part) for part in parts]
     return pl.concat(kept).sort(_ORDER) if kept else rows
 
 
-def _without_copies(recipe: Assembly, inputs: Sequence[Input], rows: pl.DataFrame) -> pl.DataFrame:
-    """All but the first of a prompt's rows with the same text.
+def _drop_copies(recipe: Assembly, inputs: Sequence[Input], rows: pl.DataFrame) -> pl.DataFrame:
+    """Drop all but the first of a prompt's rows with the same text.
 
-    A run's own selection has seen to its rows, so that little text has to be read here: that of
-    rows with the same number of tokens, and of prompts that several models answered.
+    Each run has already removed its own duplicates. So text is read only for rows with the same
+    number of tokens and for prompts with answers of several models.
     """
     wanted = [d for d in rows["domain"].unique() if recipe.select_of(d).drop_exact_duplicates]
     models = pl.col("model").to_physical().n_unique().over("prompt_id")
@@ -137,41 +147,43 @@ def _without_copies(recipe: Assembly, inputs: Sequence[Input], rows: pl.DataFram
     return rows.join(copies, on="sample_id", how="anti", maintain_order="left")
 
 
-def _asked(recipe: Assembly, inputs: Sequence[Input], rows: pl.DataFrame) -> Asked:
-    """What is to be known of the rows' prompts; their questions are read only for a reason."""
+def _read_questions(recipe: Assembly, inputs: Sequence[Input], rows: pl.DataFrame) -> Questions:
+    """Return the questions of the rows' prompts. Reads text only if a step needs it."""
     near = recipe.near_duplicates is not None
     if near or recipe.contamination.against or recipe.corpus.validation:
         return read_questions(inputs, rows, recipe.contamination, near=near)
-    return unread(rows)
+    return skip_questions(rows)
 
 
-def _of(prompts: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows of these prompts."""
+def _restrict(prompts: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of these prompts."""
     return rows.join(prompts, on="prompt_id", how="semi", maintain_order="left")
 
 
-def _capped(
+def _limit_per_prompt(
     recipe: Assembly, inputs: Sequence[Input], domain: str, rows: pl.DataFrame
 ) -> pl.DataFrame:
-    """The rows with their place among their prompt's (`nth`), as many a prompt as it may keep."""
+    """Limit the rows per prompt. Adds `nth`, the position among the prompt's rows."""
     select = recipe.select_of(domain)
     if select.pick == "best" and rows["score"].null_count() == rows.height:
         raise RunError(
-            f"pick: best needs the runs' column score, and no row of {domain} has one: set "
+            f"pick: best needs the column score of the runs, and no row of {domain} has one: set "
             "select.score in their recipes and build them again (no model is needed)"
         )
-    ranked = in_preference(rows, select, recipe.corpus.seed, lambda some: _sketches(inputs, some))
+    ranked = rank_by_preference(
+        rows, select, recipe.corpus.seed, lambda some: _sketches(inputs, some)
+    )
     return ranked if select.per_prompt is None else ranked.filter(pl.col("nth") < select.per_prompt)
 
 
-def _within_quota(recipe: Assembly, domain: str, rows: pl.DataFrame) -> pl.DataFrame:
+def _apply_quota(recipe: Assembly, domain: str, rows: pl.DataFrame) -> pl.DataFrame:
     quota = recipe.quota_of(domain)
-    return fill(rows, quota, recipe.balance, recipe.corpus.seed) if quota else rows
+    return fill_quota(rows, quota, recipe.balance, recipe.corpus.seed) if quota else rows
 
 
 def _texts(inputs: Sequence[Input], rows: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, pl.Series]]:
-    """Rows with what was generated for each, batch by batch in the files' order."""
-    for some, table in read(inputs, rows, ("thinking", "response")):
+    """Yield rows and their generated texts, in batches and in file order."""
+    for some, table in read_rows(inputs, rows, ("thinking", "response")):
         frame = pl.from_arrow(table)
         assert isinstance(frame, pl.DataFrame)
         text = pl.concat_str("thinking", "response", separator="\n", ignore_nulls=True)
@@ -179,10 +191,10 @@ def _texts(inputs: Sequence[Input], rows: pl.DataFrame) -> Iterator[tuple[pl.Dat
 
 
 def _sketches(inputs: Sequence[Input], rows: pl.DataFrame) -> Sketches:
-    from factory.corpus.diversity import no_sketches, small_sketches
+    from factory.corpus.diversity import compute_sketches, empty_sketches
 
-    sketches = no_sketches(rows.height)
+    sketches = empty_sketches(rows.height)
     wanted = rows.select("file", "row", at=pl.int_range(pl.len()))
     for some, texts in _texts(inputs, wanted):
-        sketches[some["at"].to_numpy()] = small_sketches(texts)
+        sketches[some["at"].to_numpy()] = compute_sketches(texts)
     return sketches

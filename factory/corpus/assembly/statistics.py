@@ -1,4 +1,4 @@
-"""What an assembly came to: its own Table 5 beside R1's, and where every other row went."""
+"""Statistics of an assembly: its Table 5 next to R1's, and what each step left out."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from factory.core.errors import RunError
 from factory.core.files import write_atomic
 from factory.core.nouns import Domain
 from factory.corpus.assembly.quotas import Shortfall
-from factory.judging.funnel import Count, Funnel, Group, Taken
+from factory.judging.funnel import Funnel, Group, Removal, SampleCount
 
 FILE = "statistics.json"
 
 CONTAMINATED = "prompt in an evaluation set"
-"""The step that leaves out what overlaps an evaluation set."""
+"""Name of the step that leaves out rows that overlap with an evaluation set."""
 
 PAPER_TABLE_5: Mapping[str, tuple[int, float, float]] = {
     "math": (395_285, 1.0, 6094.2),
@@ -37,7 +37,7 @@ PAPER_TABLE_5: Mapping[str, tuple[int, float, float]] = {
 
 @dataclass(frozen=True)
 class Share:
-    """A domain's line of Table 5: rows, and the means of rounds (user turns) and of tokens."""
+    """One row of Table 5: rows, and the mean number of rounds (user turns) and of tokens."""
 
     samples: int
     rounds: float
@@ -45,27 +45,27 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Step:
-    """What one step of an assembly left out."""
+class SelectionStep:
+    """The rows that one step of an assembly left out."""
 
     name: str
-    left_out: Count
+    left_out: SampleCount
 
 
 @dataclass(frozen=True)
 class AssemblyReport:
-    """An assembled corpus in numbers; kept beside it as statistics.json."""
+    """Statistics of an assembled corpus, saved next to it as statistics.json."""
 
     name: str
-    offered: Count
-    steps: list[Step]
-    rows: Count
+    offered: SampleCount
+    steps: list[SelectionStep]
+    rows: SampleCount
     splits: dict[str, int]
     domains: dict[str, Share]  # "total" is the last
     shortfalls: list[Shortfall]
     runs: dict[str, int]  # rows by run
     models: dict[str, int]
-    unknown_licenses: dict[str, int]  # rows by source, of sources that name none
+    unknown_licenses: dict[str, int]  # rows by source, for sources without a license
 
     def save(self, out: Path) -> None:
         paper = {name: asdict(Share(*line)) for name, line in PAPER_TABLE_5.items()}
@@ -74,25 +74,27 @@ class AssemblyReport:
 
 
 def load_report(out: Path) -> AssemblyReport:
-    """The report of a finished assembly. Raises RunError where there is none."""
+    """Load the report of a finished assembly. Raises RunError if there is none."""
     try:
         data: dict[str, Any] = json.loads((out / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{out} has no readable {FILE} ({error}); build it again") from error
     del data["paper"]
-    data["offered"], data["rows"] = Count(**data["offered"]), Count(**data["rows"])
-    data["steps"] = [Step(step["name"], Count(**step["left_out"])) for step in data["steps"]]
+    data["offered"], data["rows"] = SampleCount(**data["offered"]), SampleCount(**data["rows"])
+    data["steps"] = [
+        SelectionStep(step["name"], SampleCount(**step["left_out"])) for step in data["steps"]
+    ]
     data["domains"] = {name: Share(**share) for name, share in data["domains"].items()}
     data["shortfalls"] = [Shortfall(**item) for item in data["shortfalls"]]
     return AssemblyReport(**data)
 
 
-def count(rows: pl.DataFrame) -> Count:
-    return Count(rows.height, int(rows["n_tokens"].cast(pl.Int64).sum()))
+def count_rows(rows: pl.DataFrame) -> SampleCount:
+    return SampleCount(rows.height, int(rows["n_tokens"].cast(pl.Int64).sum()))
 
 
-def shares(rows: pl.DataFrame) -> dict[str, Share]:
-    """Table 5 of these rows: a line a domain, in the paper's order, and the total."""
+def compute_shares(rows: pl.DataFrame) -> dict[str, Share]:
+    """Return Table 5 of these rows: one entry per domain, in the paper's order, and the total."""
     means = (pl.len(), pl.col("rounds").mean(), pl.col("n_tokens").mean())
     lines = {
         str(domain): Share(*line)
@@ -103,45 +105,45 @@ def shares(rows: pl.DataFrame) -> dict[str, Share]:
     return ordered | {"total": Share(*total)}
 
 
-def tally(rows: pl.DataFrame, column: str) -> dict[str, int]:
-    """Rows by the values of a column, the commonest first."""
+def count_values(rows: pl.DataFrame, column: str) -> dict[str, int]:
+    """Return the rows per value of a column, the most frequent first."""
     counted = rows.select(pl.col(column).cast(pl.String)).to_series().value_counts()
     return dict(counted.sort("count", column, descending=[True, False]).iter_rows())
 
 
-def merge_funnels(funnels: Iterable[Funnel], rows: Count) -> Funnel:
-    """One funnel of all the runs': what the whole corpus cost from the first sample on."""
-    prompts, drawn, kept = 0, Count(), Count()
-    taken: dict[tuple[str, str, str], Count] = defaultdict(Count)
+def merge_funnels(funnels: Iterable[Funnel], rows: SampleCount) -> Funnel:
+    """Add up the funnels of all runs: the cost of the whole corpus, from the first sample."""
+    prompts, drawn, kept = 0, SampleCount(), SampleCount()
+    taken: dict[tuple[str, str, str], SampleCount] = defaultdict(SampleCount)
     groups: dict[str, dict[str, Group]] = {"by_source": {}, "by_domain": {}}
     failures: dict[str, int] = defaultdict(int)
     for funnel in funnels:
         prompts += funnel.prompts
-        drawn, kept = _sum(drawn, funnel.drawn), _sum(kept, funnel.kept)
+        drawn, kept = _add(drawn, funnel.drawn), _add(kept, funnel.kept)
         for item in funnel.taken:
             key = (item.filter, item.reason, item.decision)
-            taken[key] = _sum(taken[key], item.count)
+            taken[key] = _add(taken[key], item.count)
         for kind, known in groups.items():
             for name, group in getattr(funnel, kind).items():
-                was = known.get(name, Group(0, 0, Count(), Count()))
+                was = known.get(name, Group(0, 0, SampleCount(), SampleCount()))
                 known[name] = Group(
                     was.prompts + group.prompts,
                     was.covered + group.covered,
-                    _sum(was.drawn, group.drawn),
-                    _sum(was.kept, group.kept),
+                    _add(was.drawn, group.drawn),
+                    _add(was.kept, group.kept),
                 )
         for reason, number in funnel.failures.items():
             failures[reason] += number
-    lines = [Taken(*key, number) for key, number in taken.items()]
+    lines = [Removal(*key, number) for key, number in taken.items()]
     return Funnel(prompts, drawn, lines, kept, **groups, failures=dict(failures), rows=rows)
 
 
-def _sum(one: Count, other: Count) -> Count:
-    return Count(one.samples + other.samples, one.tokens + other.tokens)
+def _add(one: SampleCount, other: SampleCount) -> SampleCount:
+    return SampleCount(one.samples + other.samples, one.tokens + other.tokens)
 
 
 def print_assembly(report: AssemblyReport, console: Console) -> None:
-    """Where the rows went, Table 5 beside the paper's, and what a user should know of."""
+    """Print the steps, Table 5 next to the paper's, and the notes."""
     steps = _table(f"{report.name}: from {report.offered.samples:,} rows", "step", "rows", "tokens")
     for step in report.steps:
         left = step.left_out
@@ -150,19 +152,19 @@ def print_assembly(report: AssemblyReport, console: Console) -> None:
     steps.add_row("corpus", f"{report.rows.samples:,}", f"{report.rows.tokens:,}")
     console.print(steps)
     table = _table(
-        "mean rounds and tokens, beside R1's (v2, Table 5)",
+        "mean rounds and tokens, next to R1's (v2, Table 5)",
         *("domain", "rows", "rounds", "tokens", "R1: rows", "rounds", "tokens"),
     )
     for name, share in report.domains.items():
         cells = [line for each in (share, Share(*PAPER_TABLE_5[name])) for line in _cells(each)]
         table.add_row(name, *cells)
     console.print(table)
-    for line in notes(report):
+    for line in list_notes(report):
         console.print(line, highlight=False, markup=False)
 
 
-def notes(report: AssemblyReport) -> list[str]:
-    """Shortfalls, several models, sources without a licence: one line each."""
+def list_notes(report: AssemblyReport) -> list[str]:
+    """Return one line per shortfall, for several models, and per source without a license."""
     lines = [f"short of its quota: {shortfall}" for shortfall in report.shortfalls]
     if len(report.models) > 1:
         listing = ", ".join(f"{model} {rows:,}" for model, rows in report.models.items())

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from factory.core.errors import MissingDependency, PushError, RunError
-from factory.core.files import whole_folder
+from factory.core.files import atomic_folder
 from factory.corpus.assembly.statistics import FILE as STATISTICS
 from factory.export.export import corpus_shards, split_of
 from factory.export.hub.card import write_card
@@ -141,7 +141,7 @@ def _write(folder: Folder, target: Path) -> None:
     """Write the files to the folder `target`, which appears complete or not at all."""
     if target.exists() and not (target / "README.md").is_file() and any(target.iterdir()):
         raise RunError(f"{target} is not empty and is no dataset folder; choose another")
-    with whole_folder(target) as scratch:
+    with atomic_folder(target) as scratch:
         for name, content in folder.items():
             file = scratch / name
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Connections to a server that cost the same each, however many there are."""
+"""A pool of HTTP clients with constant cost per request, however many there are."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import httpx
 _CONNECT_S = 10.0
 
 
-class Lanes:
-    """Idle HTTP clients, one connection each, taken for one request and put back.
+class ConnectionPool:
+    """HTTP clients with one connection each, reused between requests.
 
-    One client with many connections would be httpx's way, but its pool looks at every connection
-    for every request: at a hundred in flight that was most of the time, and a server stood idle.
+    One httpx client with many connections is slower: its pool scans all connections for every
+    request. At a hundred requests in flight that took most of the time and left servers idle.
     """
 
     def __init__(self, key: str | None) -> None:
@@ -24,19 +24,20 @@ class Lanes:
         self._idle: list[httpx.AsyncClient] = []
 
     @asynccontextmanager
-    async def one(self) -> AsyncIterator[httpx.AsyncClient]:
+    async def acquire(self) -> AsyncIterator[httpx.AsyncClient]:
+        """Lend a client for one request."""
         client = self._idle.pop() if self._idle else self._open()
         try:
             yield client
         finally:
             self._idle.append(client)
 
-    def hide(self, text: str) -> str:
-        """A server's words without the key, which some of them repeat."""
+    def redact_key(self, text: str) -> str:
+        """Return a server's message without the API key, which some servers repeat."""
         return text.replace(self._key, "***") if self._key else text
 
     async def close(self) -> None:
-        """Close what is idle; call it when no request is left."""
+        """Close all idle clients. Call it when no request is in flight."""
         while self._idle:
             await self._idle.pop().aclose()
 
@@ -44,11 +45,11 @@ class Lanes:
         return httpx.AsyncClient(
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
             verify=_tls(),
-            timeout=httpx.Timeout(None, connect=_CONNECT_S),  # an exchange has a limit of its own
+            timeout=httpx.Timeout(None, connect=_CONNECT_S),  # requests have their own limit
         )
 
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """One for all: reading the certificates takes longer than a connection."""
+    """Return one shared context: reading the certificates takes longer than a connection."""
     return httpx.create_ssl_context()

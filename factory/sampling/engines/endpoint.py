@@ -1,4 +1,4 @@
-"""One endpoint: what it serves, how it does, how much it is given; and every way it can fail."""
+"""One endpoint of an OpenAI-compatible API: its models, its state, its load and its faults."""
 
 from __future__ import annotations
 
@@ -18,8 +18,15 @@ from factory.core.nouns import FailureKind
 from factory.recipe.engine import ServerOptions
 from factory.sampling.engine import Worker
 from factory.sampling.engines.concurrency import Concurrency
-from factory.sampling.engines.connections import Lanes
-from factory.sampling.engines.openai_api import Ask, Dialect, Malformed, Reply, Served, Wire
+from factory.sampling.engines.connections import ConnectionPool
+from factory.sampling.engines.openai_api import (
+    Dialect,
+    Malformed,
+    RenderedRequest,
+    Reply,
+    Served,
+    Wire,
+)
 from filters.judges.retry import named_pause
 
 _PROBE_S = 10.0
@@ -32,17 +39,17 @@ _EXTENDED = frozenset({"vllm", "sglang"})
 _TOO_LONG = ("context length", "context_length", "maximum length", "too long", "max_model_len")
 
 Blame = Literal["request", "load", "endpoint", "unknown"]
-"""Whose fault a failed request is, which decides what is done about it:
+"""The cause of a failed request, which decides how it is handled:
 
-request   it will never work here or elsewhere: it becomes a Failure
-load      the endpoint has too much to do: it is given less, and the request waits
-endpoint  nothing can work there now: the endpoint is taken out until it answers again
-unknown   either: the request is tried again, a limited number of times, elsewhere if possible
+request   it can't succeed on any endpoint: it becomes a Failure
+load      the endpoint is overloaded: its limit falls, and the request waits
+endpoint  the endpoint doesn't work: it is disabled until it answers again
+unknown   any of these: the request is retried a limited number of times, elsewhere if possible
 """
 
 
 class Fault(Exception):
-    """A request that brought no reply."""
+    """A request failed."""
 
     def __init__(
         self, kind: FailureKind, blame: Blame, detail: str, pause_s: float | None = None
@@ -53,7 +60,7 @@ class Fault(Exception):
 
 @dataclass(slots=True)
 class Stats:
-    """What an endpoint has done so far."""
+    """Totals of an endpoint so far."""
 
     samples: int = 0
     tokens: int = 0
@@ -73,26 +80,26 @@ class Stats:
 
 
 class Endpoint:
-    """One server. Its state is changed by the fleet that owns it, in one thread."""
+    """One server. Only the EndpointPool that owns it changes its state, in one thread."""
 
     def __init__(
         self,
         url: str,
-        lanes: Lanes,
+        pool: ConnectionPool,
         wire: Wire,
         options: ServerOptions,
         own: Sequence[str],
         others: Collection[str] = (),
     ) -> None:
-        self.url, self._lanes, self._wire, self._options = url, lanes, wire, options
+        self.url, self._pool, self._wire, self._options = url, pool, wire, options
         self._own, self._others = own, frozenset(others)
-        self.served: Served | None = None  # None until it said so
+        self.served: Served | None = None  # None until identified
         self.up = False
         self.why = "has not answered yet"
-        self.unfit = False  # reached, but it has another model, another address or another key
+        self.unfit = False  # reachable, but with a wrong model, address or key
         self.concurrency = Concurrency(options.max_concurrency, time.monotonic())
         self.in_flight = 0
-        self.suspects = 0  # in flight, and known to have failed several times
+        self.suspects = 0  # requests in flight that failed several times
         self.paused_until = 0.0
         self.throttled_since: float | None = None
         self.faults_in_row = 0
@@ -100,25 +107,25 @@ class Endpoint:
         self.stats = Stats()
 
     async def close(self) -> None:
-        await self._lanes.close()
+        await self._pool.close()
 
     def as_worker(self) -> Worker:
         stats, limit = self.stats, self.concurrency.limit
         done = stats.samples, stats.tokens, round(stats.seconds, 3)
         return Worker(self.url, self.up, limit, self.in_flight, *done, dict(stats.faults))
 
-    def takes(self, model: str | None, now: float) -> bool:
-        """Can it be given a request for a model (None: the recipe's own) now?"""
+    def can_take(self, model: str | None, now: float) -> bool:
+        """Return whether a request for a model (None: the recipe's own) can be sent now."""
         free = self.in_flight < self.concurrency.limit and now >= self.paused_until
-        return self.up and free and self.has(model)
+        return self.up and free and self.serves(model)
 
-    def has(self, model: str | None) -> bool:
+    def serves(self, model: str | None) -> bool:
         return self.served is not None and self.served.name(model) is not None
 
-    async def ask(self, ask: Ask, reply: Reply) -> None:
-        """Have one sample generated, into `reply`. Raises Fault."""
-        assert self.served is not None  # the fleet asks only endpoints that are up
-        body = self._wire.body(ask, self.served)
+    async def generate(self, rendered: RenderedRequest, reply: Reply) -> None:
+        """Generate one sample into `reply`. Raises Fault."""
+        assert self.served is not None  # only endpoints that are up get requests
+        body = self._wire.body(rendered, self.served)
         if self._wire.streams(self.served):
             await self._stream(body, reply)
         else:
@@ -126,21 +133,23 @@ class Endpoint:
         if reply.finish is None and reply.halt is None:
             raise Fault("engine", "unknown", "the reply ended without a finish_reason")
         if reply.finish == "abort":
-            raise Fault("engine", "unknown", "the server gave the request up")
+            raise Fault("engine", "unknown", "the server aborted the request")
         if reply.finish == "content_filter":
             raise Fault("empty", "request", "the server's content filter cut the reply off")
 
     async def identify(self) -> Served:
-        """Ask what it serves. Cheap, and it says that something is there. Raises Fault."""
-        async with _as_faults(_PROBE_S), self._lanes.one() as client:
+        """List the models it serves; also a cheap sign of life. Raises Fault."""
+        async with _as_faults(_PROBE_S), self._pool.acquire() as client:
             response = await client.get(f"{self.url}/models")
         if response.status_code in (404, 405):  # not every API lists its models
             return Served(self._dialect(""), self._own[0], self._others)
-        self._refuse(response.status_code, response.content, response.headers)
+        self._raise_for_status(response.status_code, response.content, response.headers)
         try:
             models = {str(card["id"]): dict(card) for card in response.json()["data"]}
         except (ValueError, LookupError, TypeError) as error:
-            raise Fault("engine", "endpoint", f"GET /models is no list: {error}") from None
+            raise Fault(
+                "engine", "endpoint", f"GET /models did not return a list of models: {error}"
+            ) from None
         own = next((name for name in self._own if name in models), None)
         others = self._others.intersection(models)
         if own is None and not others:
@@ -157,12 +166,12 @@ class Endpoint:
         return Served(self._dialect(owner), own, others, contexts)
 
     async def check(self) -> Served:
-        """Have one token generated. What a server says of its health is worth less than that.
+        """Generate one token, which is a better check than a health endpoint.
 
-        Raises Fault. A `request` blame means that it refuses the recipe's own settings.
+        Raises Fault. A `request` blame means that the server refuses the recipe's own settings.
         """
         served = await self.identify()
-        if not self._wire.unsupported(served.dialect):
+        if not self._wire.find_unsupported(served.dialect):
             body = self._wire.canary(served)
             await self._fetch(body, Reply(), min(_CANARY_S, self._options.timeout_s))
         return served
@@ -174,10 +183,10 @@ class Endpoint:
 
     async def _fetch(self, body: dict[str, Any], reply: Reply, timeout_s: float = 0) -> None:
         url, limit = self.url + self._wire.path, timeout_s or self._options.timeout_s
-        async with _as_faults(limit), self._lanes.one() as client:
-            response = await client.post(url, content=_encoded(body), headers=_JSON)
-        self._refuse(response.status_code, response.content, response.headers)
-        self._take(response.content, reply, response.headers)
+        async with _as_faults(limit), self._pool.acquire() as client:
+            response = await client.post(url, content=_encode(body), headers=_JSON)
+        self._raise_for_status(response.status_code, response.content, response.headers)
+        self._parse(response.content, reply, response.headers)
         if not reply.choices:
             raise Fault("empty", "unknown", "the reply has no choices")
 
@@ -185,28 +194,32 @@ class Endpoint:
         url = self.url + self._wire.path
         async with (
             _as_faults(self._options.timeout_s),
-            self._lanes.one() as client,
-            client.stream("POST", url, content=_encoded(body), headers=_JSON) as response,
+            self._pool.acquire() as client,
+            client.stream("POST", url, content=_encode(body), headers=_JSON) as response,
         ):
             if response.is_error or response.has_redirect_location:
                 await response.aread()
-                self._refuse(response.status_code, response.content, response.headers)
+                self._raise_for_status(response.status_code, response.content, response.headers)
             kind = response.headers.get("content-type", "")
             if not kind.startswith("text/event-stream"):
-                raise Fault("engine", "unknown", f"a stream of {kind or 'unnamed type'}")
+                raise Fault(
+                    "engine",
+                    "unknown",
+                    f"expected an event stream, not {kind or 'a reply without content type'}",
+                )
             async for line in response.aiter_lines():
                 data = line.removeprefix("data:").strip()
-                # Otherwise a comment, a blank line or another field of the event. After the end
-                # mark it reads on: a stream left early costs its connection.
+                # Other lines are comments, blank, or another field of the event. Read on after
+                # [DONE]: leaving a stream early costs its connection.
                 if data and data != line.strip() and data != "[DONE]":
-                    self._take(data, reply, response.headers)
+                    self._parse(data, reply, response.headers)
                 if reply.halt is not None:
-                    break  # the connection goes, and with it the generation
+                    break  # closes the connection, which aborts the generation
         if not reply.choices:
             raise Fault("empty", "unknown", "the reply has no choices")
 
     @staticmethod
-    def _take(data: str | bytes, reply: Reply, headers: httpx.Headers) -> None:
+    def _parse(data: str | bytes, reply: Reply, headers: httpx.Headers) -> None:
         try:
             reply.add(json.loads(data))
         except Malformed as error:
@@ -215,11 +228,11 @@ class Endpoint:
             kind = headers.get("content-type", "of no type")
             raise Fault("engine", "unknown", f"the reply is {kind}, not valid JSON") from None
 
-    def _refuse(self, status: int, content: bytes, headers: httpx.Headers) -> None:
-        """Raise the Fault that a status means; none for success."""
+    def _raise_for_status(self, status: int, content: bytes, headers: httpx.Headers) -> None:
+        """Raise the Fault for an HTTP status; returns for success."""
         if 200 <= status < 300:
             return
-        detail = f"HTTP {status}: {self._said(content)}"
+        detail = f"HTTP {status}: {self._error_text(content)}"
         pause = named_pause(headers, _LONGEST_PAUSE_S)
         if status == 429:
             raise Fault("engine", "load", detail, pause)
@@ -237,40 +250,40 @@ class Endpoint:
             raise Fault(kind, "unknown", detail, pause)
         raise Fault("bad_request", "endpoint", f"{detail}; check engine.server.urls and api")
 
-    def _said(self, content: bytes) -> str:
-        """A server's own words, shortened, and without the key that some of them repeat."""
+    def _error_text(self, content: bytes) -> str:
+        """Return the server's error message, shortened, with the API key redacted."""
         text = content.decode("utf-8", "replace")
         try:
-            told = json.loads(text)
-            inner = told.get("error", told)
+            answer = json.loads(text)
+            inner = answer.get("error", answer)
             text = str(inner.get("message", inner) if isinstance(inner, dict) else inner)
         except (ValueError, AttributeError):
-            pass  # not JSON, or not an object: its text will do
-        return " ".join(self._lanes.hide(text).split())[:300]
+            pass  # not JSON, or not an object: use the plain text
+        return " ".join(self._pool.redact_key(text).split())[:300]
 
 
 def backoff(attempt: int) -> float:
-    """Seconds before attempt number `attempt`: doubling, jittered so that retries do not march."""
+    """Return the pause before a retry in seconds: doubling, with jitter."""
     pause = _FIRST_BACKOFF_S * 2.0 ** (attempt - 1)
     return min(_LONGEST_BACKOFF_S, pause) * random.uniform(0.5, 1.0)
 
 
-def _encoded(body: dict[str, Any]) -> bytes:
-    """ASCII JSON: a prompt with half a surrogate pair in it is the server's to refuse."""
+def _encode(body: dict[str, Any]) -> bytes:
+    """Encode as ASCII JSON, so that lone surrogates reach the server, which refuses them."""
     return json.dumps(body).encode()
 
 
 @asynccontextmanager
 async def _as_faults(seconds: float) -> AsyncIterator[None]:
-    """A time limit over a whole exchange, and httpx's errors sorted by whose fault they are."""
+    """Limit a whole HTTP exchange in time and turn httpx errors into Faults."""
     try:
         async with asyncio.timeout(seconds):
             yield
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-        words = str(error) or type(error).__name__
-        raise Fault("engine", "endpoint", f"cannot be reached: {words}") from None
+        reason = str(error) or type(error).__name__
+        raise Fault("engine", "endpoint", f"cannot be reached: {reason}") from None
     except (TimeoutError, httpx.TimeoutException):
         raise Fault("timeout", "unknown", f"no reply in {seconds:g} s") from None
     except (httpx.TransportError, httpx.DecodingError) as error:
-        words = str(error) or type(error).__name__
-        raise Fault("engine", "unknown", f"the connection broke: {words}") from None
+        reason = str(error) or type(error).__name__
+        raise Fault("engine", "unknown", f"the connection broke: {reason}") from None

@@ -1,7 +1,7 @@
-"""Many endpoints as one: who is given which request, and what becomes of those that fail.
+"""Many endpoints as one: distributes requests, and retries or ends those that fail.
 
-Lives in one asyncio loop; nothing here is called from another thread. A request ends in exactly one
-outcome, and every time is read from the monotonic clock.
+It runs in one asyncio loop and must not be called from another thread. Each request ends in exactly
+one result. All times are of the monotonic clock.
 """
 
 from __future__ import annotations
@@ -19,48 +19,49 @@ from factory.core.nouns import FailureKind
 from factory.recipe.engine import ServerOptions
 from factory.sampling.engine import Request
 from factory.sampling.engines.endpoint import Endpoint, Fault, backoff
-from factory.sampling.engines.openai_api import Ask, Reply, Wire
+from factory.sampling.engines.openai_api import RenderedRequest, Reply, Wire
 
 if TYPE_CHECKING:
     from factory.sampling.early_stop import Watch
 
 _TRIP = 3
-"""Failures in a row after which an endpoint must show that it is well."""
+"""Failures in a row after which an endpoint is disabled until it passes a check."""
 
 _SUSPECT = 3
-"""Attempts after which a request may be what kills servers: from then on one a server at a time."""
+"""Attempts after which a request is suspected to crash servers. From then on each server gets at
+most one such request at a time."""
 
 _LONGEST_RECHECK_S = 10.0
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A request on its way through the fleet."""
+    """A request in the pool."""
 
     request: Request
-    ask: Ask
+    rendered: RenderedRequest
     attempts: int = 0
-    watch: Callable[[], Watch | None] | None = None  # makes what looks at each attempt's stream
+    watch: Callable[[], Watch | None] | None = None  # makes a Watch for each attempt
     reply: Reply = field(default_factory=Reply)
     last: Endpoint | None = None
-    task: asyncio.Task[None] | None = None  # who takes it away decides what becomes of the job
+    task: asyncio.Task[None] | None = None  # whoever clears it owns the job
     ended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a request will bring no sample."""
+    """Why a request gives no sample."""
 
     kind: FailureKind
     detail: str
 
 
 Done = Callable[[Job, Reply | Refusal | None], None]
-"""Told of each job's end: its reply, why there is none, or None where it was aborted."""
+"""Called once per job with its reply, its Refusal, or None if it was aborted."""
 
 
-class Fleet:
-    """Endpoints, the requests that wait for them, and the tasks that watch over both."""
+class EndpointPool:
+    """Endpoints, the requests that wait for them, and the tasks that monitor both."""
 
     def __init__(
         self,
@@ -76,7 +77,9 @@ class Fleet:
         self._jobs: dict[str, Job] = {}
         self._waiting: defaultdict[str | None, deque[Job]] = defaultdict(deque)  # by model
         self._suspects: deque[Job] = deque()
-        self._home: tuple[str, Endpoint] | None = None  # where the last prompt's prefill is cached
+        self._home: tuple[str, Endpoint] | None = (
+            None  # the endpoint that cached the last prompt's prefill
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = {endpoint.url: asyncio.Event() for endpoint in endpoints}
         self._was_up = False
@@ -87,14 +90,14 @@ class Fleet:
             self._spawn(self._watch(endpoint))
 
     def add(self, job: Job) -> None:
-        self._jobs[job.ask.sample_id] = job
-        self._waiting[job.ask.model].append(job)
+        self._jobs[job.rendered.sample_id] = job
+        self._waiting[job.rendered.model].append(job)
         self._dispatch()
 
     def abort(self, names: Iterable[str]) -> None:
         for name in names:
             job = self._jobs.get(name)
-            if job is not None:  # otherwise it ended already, and its outcome is on the way
+            if job is not None:  # otherwise it has ended already
                 self._end(job, None)
                 self._cancel(job)
         for queue in self._queues():
@@ -104,7 +107,7 @@ class Fleet:
 
     async def close(self) -> None:
         for job in self._jobs.values():
-            job.ended = True  # so that no timer brings it back
+            job.ended = True  # so that no timer queues it again
         for queue in self._queues():
             queue.clear()
         tasks = list(self._tasks)
@@ -126,7 +129,7 @@ class Fleet:
         if error is not None:
             self._fatal(error)
 
-    # Handing out ---------------------------------------------------------------------------------
+    # Dispatch ------------------------------------------------------------------------------------
 
     def _dispatch(self) -> None:
         now = time.monotonic()
@@ -138,8 +141,10 @@ class Fleet:
         return [self._suspects, *self._waiting.values()]
 
     def _pick(self, job: Job, now: float) -> Endpoint | None:
-        """The emptiest endpoint with room; a prompt's samples together, a retry elsewhere."""
-        free = [endpoint for endpoint in self.endpoints if endpoint.takes(job.ask.model, now)]
+        """Pick the least loaded endpoint. Samples of a prompt stay together; retries move."""
+        free = [
+            endpoint for endpoint in self.endpoints if endpoint.can_take(job.rendered.model, now)
+        ]
         if job.attempts >= _SUSPECT:
             free = [endpoint for endpoint in free if not endpoint.suspects]
         if not free:
@@ -156,7 +161,7 @@ class Fleet:
         job.last, job.reply = endpoint, Reply(watch=job.watch() if job.watch else None)
 
         def release(task: asyncio.Task[None]) -> None:
-            # Not in the task itself: one that is cancelled before its first step never runs.
+            # A callback, since a task that is cancelled before its first step never runs.
             endpoint.in_flight -= 1
             endpoint.suspects -= suspect
             self._dispatch()
@@ -168,21 +173,21 @@ class Fleet:
         sent, before = time.monotonic(), endpoint.in_flight
         endpoint.stats.began = endpoint.stats.began or sent
         try:
-            await endpoint.ask(job.ask, job.reply)
+            await endpoint.generate(job.rendered, job.reply)
         except Fault as fault:
             await self._failed(job, endpoint, fault, sent)
             return
         now = time.monotonic()
-        self._answered(endpoint, now)
+        self._mark_up(endpoint, now)
         tokens = job.reply.n_tokens or sum(map(len, job.reply.content)) // 4
-        beside = (before + endpoint.in_flight) / 2
+        in_flight = (before + endpoint.in_flight) / 2
         endpoint.stats.count(tokens, now)
-        endpoint.concurrency.finished(now, now - sent, tokens, beside)
+        endpoint.concurrency.record_success(now, now - sent, tokens, in_flight)
         self._end(job, job.reply)
 
     def _end(self, job: Job, outcome: Reply | Refusal | None) -> None:
         job.ended = True
-        del self._jobs[job.ask.sample_id]
+        del self._jobs[job.rendered.sample_id]
         self._done(job, outcome)
 
     @staticmethod
@@ -191,62 +196,63 @@ class Fleet:
             job.task.cancel()
             job.task = None
 
-    # What fails ----------------------------------------------------------------------------------
+    # Failures ------------------------------------------------------------------------------------
 
     async def _failed(self, job: Job, endpoint: Endpoint, fault: Fault, sent: float) -> None:
         now = time.monotonic()
         endpoint.stats.faults[fault.kind if fault.blame != "load" else "throttled"] += 1
         if fault.blame == "request":
-            self._answered(endpoint, now)
+            self._mark_up(endpoint, now)
             self._end(job, Refusal(fault.kind, fault.detail))
         elif fault.blame == "unknown":
             endpoint.faults_in_row += 1
-            endpoint.concurrency.refused(now, sent)
+            endpoint.concurrency.record_refusal(now, sent)
             if endpoint.faults_in_row >= _TRIP:
-                self._take_out(endpoint, fault.detail)
+                self._disable(endpoint, fault.detail)
             await self._retry(job, endpoint, fault)
         else:
             if fault.blame == "load":
                 self._throttle(endpoint, fault, sent, now)
             else:
-                self._take_out(endpoint, fault.detail)
+                self._disable(endpoint, fault.detail)
             job.task = None
-            self._waiting[job.ask.model].appendleft(job)
+            self._waiting[job.rendered.model].appendleft(job)
 
     async def _retry(self, job: Job, endpoint: Endpoint, fault: Fault) -> None:
-        """Once more, later. Out of retries, the request is to blame if its endpoint can do another.
+        """Schedule another attempt. Without retries left, fail the job if its endpoint works.
 
-        An endpoint that cannot has proved nothing about the request, which keeps its last attempt.
+        If the endpoint fails its check, nothing is known about the job, so the attempt is not
+        counted.
         """
         job.attempts += 1
         if job.attempts > self._options.max_retries:
             try:
                 endpoint.served = await endpoint.check()
             except Fault as sick:
-                self._take_out(endpoint, sick.detail)
+                self._disable(endpoint, sick.detail)
                 job.attempts -= 1
             else:
-                self._answered(endpoint, time.monotonic())
+                self._mark_up(endpoint, time.monotonic())
                 detail = f"failed {job.attempts} times; the last time: {fault.detail}"
                 self._end(job, Refusal(fault.kind, detail))
                 return
         job.task = None
-        self._later(job, fault.pause_s or backoff(job.attempts))
+        self._schedule(job, fault.pause_s or backoff(job.attempts))
 
-    def _later(self, job: Job, seconds: float) -> None:
-        asyncio.get_running_loop().call_later(seconds, self._again, job)
+    def _schedule(self, job: Job, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._requeue, job)
 
-    def _again(self, job: Job) -> None:
+    def _requeue(self, job: Job) -> None:
         if job.ended:
             return
         if job.attempts >= _SUSPECT:
             self._suspects.append(job)
         else:
-            self._waiting[job.ask.model].appendleft(job)
+            self._waiting[job.rendered.model].appendleft(job)
         self._dispatch()
 
     def _throttle(self, endpoint: Endpoint, fault: Fault, sent: float, now: float) -> None:
-        endpoint.concurrency.refused(now, sent)
+        endpoint.concurrency.record_refusal(now, sent)
         pause = backoff(2) if fault.pause_s is None else fault.pause_s
         if now + pause > endpoint.paused_until:
             endpoint.paused_until = now + pause
@@ -254,9 +260,9 @@ class Fleet:
         if endpoint.throttled_since is None:
             endpoint.throttled_since = now
         elif now - endpoint.throttled_since > self._options.lost_after_s + pause:
-            self._take_out(endpoint, f"has long only refused: {fault.detail}")
+            self._disable(endpoint, f"refused all requests for a long time: {fault.detail}")
 
-    def _answered(self, endpoint: Endpoint, now: float) -> None:
+    def _mark_up(self, endpoint: Endpoint, now: float) -> None:
         endpoint.answered_at = now
         endpoint.faults_in_row = 0
         endpoint.throttled_since = None
@@ -265,7 +271,7 @@ class Fleet:
             endpoint.up = self._was_up = True
             self._note("endpoint_up", url=endpoint.url)
 
-    def _take_out(self, endpoint: Endpoint, why: str) -> None:
+    def _disable(self, endpoint: Endpoint, why: str) -> None:
         endpoint.why = why
         if endpoint.up:
             endpoint.up = False
@@ -275,17 +281,17 @@ class Fleet:
     # Watching ------------------------------------------------------------------------------------
 
     async def _watch(self, endpoint: Endpoint) -> None:
-        """Keep asking: a quiet endpoint whether it lives, a lost one whether it is back."""
+        """Monitor an endpoint: check it when it is silent or down."""
         while True:
-            await self._regain(endpoint)
+            await self._wait_until_up(endpoint)
             silent = 0
             while endpoint.up:
                 silent = silent + 1 if await self._is_silent(endpoint) else 0
                 if silent == 2:
-                    self._give_up_on(endpoint)
+                    self._reclaim_jobs(endpoint)
 
-    async def _regain(self, endpoint: Endpoint) -> None:
-        """Return once it works. What no waiting can mend is raised."""
+    async def _wait_until_up(self, endpoint: Endpoint) -> None:
+        """Return once the endpoint works. Raises errors that waiting can't fix."""
         failed = 0
         while not endpoint.up:
             try:
@@ -301,24 +307,24 @@ class Fleet:
                 pause = min(backoff(failed), _LONGEST_RECHECK_S)
                 await asyncio.sleep(max(fault.pause_s or 0.0, pause))
                 continue
-            problems = self._wire.unsupported(endpoint.served.dialect) or self._unserved()
+            problems = self._wire.find_unsupported(endpoint.served.dialect) or self._unserved()
             if problems:
                 raise RecipeError(problems)
-            self._answered(endpoint, time.monotonic())
+            self._mark_up(endpoint, time.monotonic())
             self._dispatch()
 
     def _unserved(self) -> list[Problem]:
-        """Models that no endpoint has, once all of them have said what they have."""
+        """Return problems for models that no endpoint serves, once all endpoints are identified."""
         if not all(endpoint.served for endpoint in self.endpoints):
             return []
         return [
             Problem("sampling.escalate", f"names the model {model}, which no endpoint serves")
             for model in self._wire.other_models
-            if not any(endpoint.has(model) for endpoint in self.endpoints)
+            if not any(endpoint.serves(model) for endpoint in self.endpoints)
         ]
 
     async def _is_silent(self, endpoint: Endpoint) -> bool:
-        """Wait a while; True if it had work, finished none and gave no sign of life when asked."""
+        """Wait `health_s`. Returns True if it had requests, finished none and failed a check."""
         wake, wait = self._wake[endpoint.url], self._options.health_s
         wake.clear()
         with contextlib.suppress(TimeoutError):
@@ -334,9 +340,9 @@ class Fleet:
             return fault.blame != "load"
         return False
 
-    def _give_up_on(self, endpoint: Endpoint) -> None:
-        """It hangs: take its requests back."""
-        self._take_out(endpoint, f"stopped answering: {endpoint.why}")
+    def _reclaim_jobs(self, endpoint: Endpoint) -> None:
+        """Disable an endpoint that hangs and retry its requests."""
+        self._disable(endpoint, f"stopped answering: {endpoint.why}")
         fault = Fault("timeout", "unknown", "the server stopped answering")
         for job in list(self._jobs.values()):
             if job.last is endpoint and job.task is not None:
@@ -344,7 +350,7 @@ class Fleet:
                 job.task = self._spawn(self._retry(job, endpoint, fault))
 
     async def _clock(self) -> None:
-        """Let limits rise while nothing finishes, and notice when no endpoint is left."""
+        """Raise limits while nothing finishes, and fail when no endpoint is left."""
         lost_since: float | None = None
         while True:
             now = time.monotonic()
@@ -365,5 +371,5 @@ class Fleet:
         states = "\n".join(f"  {endpoint.url}: {endpoint.why}" for endpoint in self.endpoints)
         return EngineError(
             f"no endpoint can be used (tried for {seconds:.0f} s):\n{states}\n"
-            "What was sampled is safe; mend that and run the same command to go on."
+            "All samples so far are saved. Fix this and run the same command to continue."
         )

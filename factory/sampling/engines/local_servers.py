@@ -1,4 +1,4 @@
-"""`factory serve`: vLLM servers on this machine, started, watched, and replaced when they die."""
+"""`factory serve`: starts, monitors and restarts vLLM servers on this machine."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ import httpx
 from factory.core.errors import EngineError, RecipeError
 from factory.core.models import DEMO, DEMO_NAME, model_path
 from factory.core.nouns import fingerprint
-from factory.core.stop_signals import interrupts
-from factory.sampling.engines.placement import place, visible_gpus
+from factory.core.stop_signals import collect_signals
+from factory.sampling.engines.placement import assign_devices, visible_gpus
 from factory.sampling.engines.vllm import check_engine_args, cpu_args, prepare_environment
 
 if TYPE_CHECKING:
     from factory.recipe.engine import EngineSpec
 
 Command = Callable[[int, int], Sequence[str]]
-"""What to run for a (port, seed)."""
+"""(port, seed) → the command line of a server."""
 
 _MODULE = "vllm.entrypoints.openai.api_server"  # the `vllm` command of vLLM's CPU build is broken
 _PROBE_S = 5.0
-_SICK_AFTER = 6
-_PATIENCE_S = 1800.0
+_MAX_MISSED_PROBES = 6
+_START_TIMEOUT_S = 1800.0
 _TERM_S = 15.0
 _LONGEST_PAUSE_S = 60.0
 _PDEATHSIG = 1
@@ -42,7 +42,7 @@ _PDEATHSIG = 1
 
 @dataclass(slots=True)
 class _Server:
-    """One server: where it listens, and the process that is it at the moment."""
+    """One server: its port, its current process and its counters."""
 
     number: int
     port: int
@@ -59,10 +59,10 @@ class _Server:
 
 
 class ServerGroup:
-    """Servers kept alive: `poll()` now and then; `close()` leaves no process behind.
+    """Servers that are restarted when they die. Call `poll()` regularly; `close()` ends them all.
 
-    Each start has a seed of its own: two servers with one seed draw the same samples, and a server
-    started again with its old seed draws its old ones.
+    Each start uses a new seed: two servers with the same seed generate the same samples, and so
+    does a server restarted with its old seed.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class ServerGroup:
 
     @property
     def ready(self) -> list[str]:
-        """The URLs of those that answered when last asked."""
+        """The URLs of the servers that passed their last health check."""
         known = zip(self._servers, self.urls, strict=True)
         return [url for server, url in known if server.ready]
 
@@ -99,9 +99,9 @@ class ServerGroup:
         return [server.process.pid if server.process else None for server in self._servers]
 
     def poll(self) -> None:
-        """Start what is not running and ask after what is.
+        """Start servers that are not running and probe those that are.
 
-        Raises EngineError with the end of its log for a server that dies again and again unready.
+        Raises EngineError with the end of its log if a server keeps dying before it is ready.
         """
         now = time.monotonic()
         for server in self._servers:
@@ -109,12 +109,12 @@ class ServerGroup:
                 if now >= server.next_start:
                     self._start(server, now)
             elif server.process.poll() is not None:
-                self._bury(server, f"died (exit status {server.process.returncode})")
+                self._reap(server, f"died (exit status {server.process.returncode})")
             elif now >= server.next_probe:
                 self._probe(server, now)
 
     def close(self) -> None:
-        """End every process: politely, then not."""
+        """End every process: SIGTERM first, SIGKILL after a timeout."""
         for server in self._servers:
             if server.process is not None:
                 _signal_group(server.process, signal.SIGTERM)
@@ -124,7 +124,7 @@ class ServerGroup:
                 try:
                     server.process.wait(max(0.1, deadline - time.monotonic()))
                 except subprocess.TimeoutExpired:
-                    self._note(f"port {server.port}: does not end; killed")
+                    self._note(f"port {server.port}: did not stop; killed")
                 # Its own children may outlive it.
                 _signal_group(server.process, signal.SIGKILL)
                 server.process.wait()
@@ -141,7 +141,7 @@ class ServerGroup:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **server.environment},
-                start_new_session=True,  # Ctrl-C is for us, and its whole group can be ended
+                start_new_session=True,  # no Ctrl-C from the terminal; one group to kill
                 preexec_fn=_end_with_parent,
             )
         server.starts += 1
@@ -153,23 +153,23 @@ class ServerGroup:
     def _probe(self, server: _Server, now: float) -> None:
         server.next_probe = now + (_PROBE_S if server.ready else 0.5)
         try:
-            well = self._client.get(f"http://127.0.0.1:{server.port}/health").is_success
+            healthy = self._client.get(f"http://127.0.0.1:{server.port}/health").is_success
         except httpx.HTTPError:
-            well = False
-        if well:
+            healthy = False
+        if healthy:
             if not server.ready:
                 took = time.monotonic() - server.started_at
                 self._note(f"port {server.port}: ready after {took:.0f} s")
             server.ready, server.missed, server.unready_deaths = True, 0, 0
         elif server.ready:
             server.missed += 1
-            if server.missed >= _SICK_AFTER:
-                self._bury(server, f"missed {server.missed} health checks")
-        elif now - server.started_at > _PATIENCE_S:
-            self._bury(server, f"was not ready after {_PATIENCE_S:.0f} s")
+            if server.missed >= _MAX_MISSED_PROBES:
+                self._reap(server, f"missed {server.missed} health checks")
+        elif now - server.started_at > _START_TIMEOUT_S:
+            self._reap(server, f"was not ready after {_START_TIMEOUT_S:.0f} s")
 
-    def _bury(self, server: _Server, why: str) -> None:
-        """End what is left of a server and say when the next may start."""
+    def _reap(self, server: _Server, why: str) -> None:
+        """Kill what is left of a server and schedule its next start. Raises as `poll` does."""
         assert server.process is not None
         _signal_group(server.process, signal.SIGKILL)
         server.process.wait()
@@ -195,16 +195,16 @@ def serve(
     logs: Path = Path("runs/serve"),
     note: Callable[[str], None] = lambda line: print(line, flush=True),
 ) -> None:
-    """Serve the recipe's model until Ctrl-C or SIGTERM. A key, if any, is VLLM_API_KEY's."""
+    """Serve the recipe's model until Ctrl-C or SIGTERM. VLLM_API_KEY sets an API key."""
     group = open_group(spec, replicas, port, host, logs, note)
-    told = False
-    with interrupts() as ended:
+    announced = False
+    with collect_signals() as ended:
         try:
             while not ended:
                 group.poll()
-                if not told and len(group.ready) == replicas:
+                if not announced and len(group.ready) == replicas:
                     note(f"engine: {{kind: server, server: {{urls: [{', '.join(group.urls)}]}}}}")
-                    told = True
+                    announced = True
                 time.sleep(0.2)
         finally:
             group.close()
@@ -218,19 +218,19 @@ def open_group(
     logs: Path,
     note: Callable[[str], None],
 ) -> ServerGroup:
-    """Servers of the recipe's model on consecutive ports, on accelerators of their own."""
+    """Create servers of the recipe's model on consecutive ports, each on its own accelerators."""
     problems = check_engine_args(spec.engine.args)
     if problems:
         raise RecipeError(problems)
     prepare_environment()
-    environments = place(replicas, spec.engine.args, visible_gpus(), os.cpu_count() or 1)
+    environments = assign_devices(replicas, spec.engine.args, visible_gpus(), os.cpu_count() or 1)
     ports = range(port, port + replicas)
     command = vllm_command(spec, host, cpu=not visible_gpus())
     return ServerGroup(command, ports, environments, logs, note=note)
 
 
 def vllm_command(spec: EngineSpec, host: str, cpu: bool) -> Command:
-    """vLLM's OpenAI server for a recipe's model and engine arguments."""
+    """Return the command of vLLM's OpenAI server for a recipe's model and engine arguments."""
     model = spec.model
     arguments: dict[str, Any] = {
         "model": model_path(model.id),
@@ -239,7 +239,7 @@ def vllm_command(spec: EngineSpec, host: str, cpu: bool) -> Command:
         "revision": model.revision,
         "trust_remote_code": model.trust_remote_code or None,
         "host": host,
-        "generation_config": "vllm",  # the recipe's settings and no others
+        "generation_config": "vllm",  # ignore the model's generation_config.json
         "uvicorn_log_level": "warning",
         "enable_prefix_caching": True,
         **(cpu_args() if cpu else {}),
@@ -247,34 +247,39 @@ def vllm_command(spec: EngineSpec, host: str, cpu: bool) -> Command:
     }
 
     def command(port: int, seed: int) -> list[str]:
-        return [sys.executable, "-m", _MODULE, *flags({**arguments, "port": port, "seed": seed})]
+        return [
+            sys.executable,
+            "-m",
+            _MODULE,
+            *format_flags({**arguments, "port": port, "seed": seed}),
+        ]
 
     return command
 
 
-def flags(arguments: Mapping[str, Any]) -> list[str]:
-    """Keyword arguments as command-line flags, the way vLLM's parser reads them."""
-    words: list[str] = []
+def format_flags(arguments: Mapping[str, Any]) -> list[str]:
+    """Format keyword arguments as command-line flags for vLLM's parser."""
+    flags: list[str] = []
     for name, value in arguments.items():
         flag = "--" + name.replace("_", "-")
         if value is None:
             continue
         if isinstance(value, bool):
-            words.append(flag if value else "--no-" + flag[2:])
+            flags.append(flag if value else "--no-" + flag[2:])
         elif isinstance(value, dict):
-            words += [flag, json.dumps(value)]
+            flags += [flag, json.dumps(value)]
         elif isinstance(value, list | tuple):
-            words += [flag, *map(str, value)]
+            flags += [flag, *map(str, value)]
         else:
-            words += [flag, str(value)]
-    return words
+            flags += [flag, str(value)]
+    return flags
 
 
 def _end_with_parent() -> None:
-    """Runs in the child before its program: a killed `factory serve` leaves no server behind."""
+    """Make the child end with its parent, even if that is killed. Runs before the program."""
     ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGTERM)
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):  # gone, with all its children
+    with contextlib.suppress(ProcessLookupError):  # already gone, with all its children
         os.killpg(process.pid, number)

@@ -1,7 +1,7 @@
-"""The OpenAI wire format, both ways: what a request says, and what a reply means.
+"""The OpenAI wire format: builds request bodies and parses replies. Pure: no network here.
 
-Pure: no network here. The embedded engine's meaning of stop strings is kept: a stop string is not
-part of the text, except those of KEPT_STOPS.
+Stop strings work as in the embedded engine: a stop string is not part of the text, except for
+those in KEPT_STOPS.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 Dialect = Literal["vllm", "openai"]
 
 STREAM_INTERVAL = 16
-"""Tokens a streamed message; one each would cost the client more than the text is worth."""
+"""Tokens per streamed message. One message per token would cost the client too much."""
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What an endpoint offers of what is wanted, and which fields it knows.
+    """The recipe's models that an endpoint serves, and its dialect.
 
-    `own` is its name for the recipe's model, or None where it has only models that prompts are
-    escalated to. `contexts` has the length of each model's context, as far as it is told.
+    `own` is the endpoint's name of the recipe's model, or None if it serves only models for
+    escalation. `contexts` maps each model to its context length in tokens, as far as known.
     """
 
     dialect: Dialect
@@ -42,27 +42,27 @@ class Served:
     contexts: Mapping[str, int] = field(default_factory=dict)
 
     def name(self, model: str | None) -> str | None:
-        """Its name for a model (None: the recipe's own); None if it has it not."""
+        """Return its name for a model (None: the recipe's own), or None if it doesn't serve it."""
         if model is None:
             return self.own
         return model if model in self.others else None
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """What is asked of a model: text to continue, or messages, and the words put into its mouth."""
+class RenderedRequest:
+    """One request as the model gets it: a prompt text or messages, and the assistant prefill."""
 
     sample_id: str
     prefill: str = ""
     prompt: str = ""
     special_tokens: bool = True
     messages: tuple[Message, ...] = ()
-    level: int = 0  # escalations that apply
-    model: str | None = None  # another than the recipe's own
+    level: int = 0  # number of escalations that apply
+    model: str | None = None  # None: the recipe's own
 
     @property
     def prompt_text(self) -> str:
-        """What the model was given, as far as it is known here: of a chat, the messages sent."""
+        """The prompt text; for a chat API the messages as JSON, as the server renders them."""
         if not self.messages:
             return self.prompt
         return json.dumps(list(self.messages), ensure_ascii=False)
@@ -72,33 +72,33 @@ CANARY = "1 + 1 ="
 
 
 class Malformed(ValueError):
-    """A reply that is no reply."""
+    """A reply that is not in the expected format."""
 
 
 @dataclass(slots=True)
 class Reply:
-    """A reply as it comes in: whole at once, or a piece at a time."""
+    """A reply, received at once or in pieces."""
 
     content: list[str] = field(default_factory=list)
     reasoning: list[str] = field(default_factory=list)
     choices: int = 0
     finish: str | None = None
-    stop: str | None = None  # the stop string that ended it, where the server says so
+    stop: str | None = None  # the stop string that ended it, if reported
     n_tokens: int | None = None
     n_prompt_tokens: int | None = None
     watch: Watch | None = None
-    halt: Halt | None = None  # ended early, by the watch
+    halt: Halt | None = None  # set if the watch stopped it
 
     def add(self, payload: Any) -> None:
-        """Take in a response body or one streamed message. Raises Malformed."""
+        """Parse a response body or one streamed message. Raises Malformed."""
         if not isinstance(payload, dict):
-            raise Malformed(f"a {type(payload).__name__} where an object belongs")
+            raise Malformed(f"expected an object, not a {type(payload).__name__}")
         if payload.get("error"):
-            raise Malformed(f"an error inside the reply: {str(payload['error'])[:200]}")
+            raise Malformed(f"the reply contains an error: {str(payload['error'])[:200]}")
         usage = payload.get("usage")
         if isinstance(usage, dict):
-            self.n_tokens = _count(usage, "completion_tokens", self.n_tokens)
-            self.n_prompt_tokens = _count(usage, "prompt_tokens", self.n_prompt_tokens)
+            self.n_tokens = _read_count(usage, "completion_tokens", self.n_tokens)
+            self.n_prompt_tokens = _read_count(usage, "prompt_tokens", self.n_prompt_tokens)
         choices = payload.get("choices")
         if not isinstance(choices, list) or not all(isinstance(c, dict) for c in choices):
             raise Malformed("no list of choices")
@@ -109,7 +109,7 @@ class Reply:
                 self.halt = self.watch.feed(piece, self.n_tokens or self.choices)
 
     def _add_choice(self, choice: dict[str, Any]) -> str:
-        """Take in one choice and return its new text."""
+        """Parse one choice and return its new text."""
         part = choice.get("message") or choice.get("delta") or {"content": choice.get("text")}
         if not isinstance(part, dict):
             raise Malformed("a choice without a message")
@@ -118,7 +118,7 @@ class Reply:
             if isinstance(piece, str):
                 pieces.append(piece)
             elif piece is not None:
-                raise Malformed(f"text that is a {type(piece).__name__}")
+                raise Malformed(f"expected text, not a {type(piece).__name__}")
         finish = choice.get("finish_reason")
         if isinstance(finish, str):
             self.finish = finish
@@ -144,10 +144,12 @@ class Wire:
         self._prefilled = bool(prompting.prefill)
         self.other_models = sorted({step.model for step in sampling.escalate if step.model})
 
-    def body(self, ask: Ask, served: Served, max_tokens: int | None = None) -> dict[str, Any]:
-        """The JSON to send for one sample."""
-        sampling, extended = self._sampling.at(ask.level), served.dialect == "vllm"
-        name = served.name(ask.model)
+    def body(
+        self, rendered: RenderedRequest, served: Served, max_tokens: int | None = None
+    ) -> dict[str, Any]:
+        """Return the JSON request body for one sample."""
+        sampling, extended = self._sampling.at(rendered.level), served.dialect == "vllm"
+        name = served.name(rendered.model)
         limit = min(sampling.max_tokens, served.contexts.get(str(name), sampling.max_tokens))
         body: dict[str, Any] = {
             "model": name,
@@ -155,15 +157,15 @@ class Wire:
             "max_tokens": max_tokens or limit,
         }
         if self._chat:
-            body["messages"] = list(ask.messages)
-            if ask.prefill:
-                body["messages"].append(Message(role="assistant", content=ask.prefill))
+            body["messages"] = list(rendered.messages)
+            if rendered.prefill:
+                body["messages"].append(Message(role="assistant", content=rendered.prefill))
                 body |= {"continue_final_message": True, "add_generation_prompt": False}
         else:
-            body["prompt"] = ask.prompt + ask.prefill
+            body["prompt"] = rendered.prompt + rendered.prefill
         if extended:
             body |= {
-                # All of them, always: a model's generation_config.json fills in what is not said.
+                # Send all of them: the model's generation_config.json fills in what is missing.
                 "top_p": sampling.top_p,
                 "top_k": sampling.top_k,
                 "min_p": sampling.min_p,
@@ -172,58 +174,58 @@ class Wire:
                 "spaces_between_special_tokens": False,
             }
             if not self._chat:
-                body["add_special_tokens"] = ask.special_tokens
+                body["add_special_tokens"] = rendered.special_tokens
         elif sampling.top_p < 1:
             body["top_p"] = sampling.top_p
         stops = self._stops if extended else [s for s in self._stops if s not in KEPT_STOPS]
         if stops:
             body["stop"] = stops
         if self._options.request_seeds:
-            body["seed"] = int(fingerprint([sampling.seed, ask.sample_id], 7), 16)
+            body["seed"] = int(fingerprint([sampling.seed, rendered.sample_id], 7), 16)
         if self.streams(served) and max_tokens is None:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
             if extended:
                 body["stream_options"]["continuous_usage_stats"] = True
                 body["stream_interval"] = STREAM_INTERVAL
         body |= self._options.extra_body
-        if "max_completion_tokens" in body:  # what OpenAI's reasoning models want instead
+        if "max_completion_tokens" in body:  # OpenAI's reasoning models require it instead
             body.pop("max_tokens", None)
         return body
 
     def canary(self, served: Served) -> dict[str, Any]:
-        """One token under the recipe's own settings: what an endpoint can do if it is well."""
+        """Return the body of a health check: one token with the recipe's own settings."""
         question = Message(role="user", content=CANARY)
         other = None if served.own is not None else min(served.others)
         messages = (question,) if self._chat else ()
-        ask = Ask("canary", prompt=CANARY, messages=messages, model=other)
-        return self.body(ask, served, max_tokens=1)
+        rendered = RenderedRequest("canary", prompt=CANARY, messages=messages, model=other)
+        return self.body(rendered, served, max_tokens=1)
 
     def streams(self, served: Served) -> bool:
         if self._options.stream is not None:
             return self._options.stream
         return served.dialect == "vllm" or self._sampling.early_stop is not None
 
-    def text(self, ask: Ask, reply: Reply) -> str:
-        """The whole assistant turn, in canonical form."""
-        content, thinking = _sound(reply.content), _sound(reply.reasoning)
+    def text(self, rendered: RenderedRequest, reply: Reply) -> str:
+        """Return the whole assistant turn in canonical form."""
+        content, thinking = _join_pieces(reply.content), _join_pieces(reply.reasoning)
         if thinking:
-            thinking = ask.prefill.partition(THINK_OPEN)[2] + thinking
-            if not content.strip():  # nothing shows that the section was ever closed
+            thinking = rendered.prefill.partition(THINK_OPEN)[2] + thinking
+            if not content.strip():  # the reasoning may not be complete
                 return f"{THINK_OPEN}\n{thinking.lstrip()}"
-            return join_think(thinking, self._ended(content, reply))
-        text = ask.prefill + self._ended(content, reply)
+            return join_think(thinking, self._trim_at_stop(content, reply))
+        text = rendered.prefill + self._trim_at_stop(content, reply)
         return text[: reply.halt.keep] if reply.halt is not None else text
 
-    def _ended(self, content: str, reply: Reply) -> str:
-        """Text with its end as the embedded engine leaves it."""
+    def _trim_at_stop(self, content: str, reply: Reply) -> str:
+        """Return the text with the same end as the embedded engine gives it."""
         if reply.stop in KEPT_STOPS:
             return content + str(reply.stop)
-        # A server that does not say which string stopped it was not told the kept ones.
+        # Servers that don't report the stop string were not sent the kept ones.
         ends = [content.find(s) + len(s) for s in self._stops if s in KEPT_STOPS and s in content]
         return content[: min(ends)] if ends else content
 
-    def unsupported(self, dialect: Dialect) -> list[Problem]:
-        """Settings of the recipe that a server of this dialect cannot carry out."""
+    def find_unsupported(self, dialect: Dialect) -> list[Problem]:
+        """Return problems for settings of the recipe that a server of this dialect can't apply."""
         if dialect == "vllm":
             return []
         neutral = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
@@ -231,8 +233,8 @@ class Wire:
         problems = [
             Problem(
                 f"sampling.{name}",
-                f"is {getattr(sampling, name)}, which the server does not know; set it to {off}, "
-                "or set engine.server.dialect: vllm if it does know it",
+                f"is {getattr(sampling, name)}, which the server does not support; set it to "
+                f"{off}, or set engine.server.dialect: vllm if it does support it",
             )
             for sampling in levels
             for name, off in neutral.items()
@@ -244,8 +246,8 @@ class Wire:
         return problems
 
 
-def check_fit(prompting: Prompting, sampling: Sampling, options: ServerOptions) -> None:
-    """Raises RecipeError where template, settings and API cannot go together."""
+def check_api_options(prompting: Prompting, sampling: Sampling, options: ServerOptions) -> None:
+    """Raise RecipeError if template, settings and API don't fit together."""
     problems = []
     if options.api == "chat" and not prompting.is_chat:
         what = (
@@ -254,12 +256,12 @@ def check_fit(prompting: Prompting, sampling: Sampling, options: ServerOptions) 
         )
         problems.append(Problem("engine.server.api", what))
     if options.stream is False and sampling.early_stop is not None:
-        what = "is false, but sampling.early_stop looks at the stream; leave one of them out"
+        what = "is false, but sampling.early_stop needs a stream; remove one of the two"
         problems.append(Problem("engine.server.stream", what))
     others = [step.model for step in sampling.escalate if step.model]
     if others and options.api == "completions" and prompting.is_chat:
         what = (
-            f"is completions, so that prompts are rendered here with the template of the recipe's "
+            f"is completions, so prompts are rendered locally with the template of the recipe's "
             f"model, which is not that of {others[0]} (sampling.escalate); set api: chat"
         )
         problems.append(Problem("engine.server.api", what))
@@ -267,11 +269,11 @@ def check_fit(prompting: Prompting, sampling: Sampling, options: ServerOptions) 
         raise RecipeError(problems)
 
 
-def _sound(pieces: list[str]) -> str:
-    """The pieces as one text. JSON can say half a surrogate pair; UTF-8, and so a file, cannot."""
+def _join_pieces(pieces: list[str]) -> str:
+    """Join the pieces. Lone surrogates, valid in JSON but not in UTF-8, are replaced."""
     return "".join(pieces).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _count(usage: dict[str, Any], name: str, otherwise: int | None) -> int | None:
+def _read_count(usage: dict[str, Any], name: str, default: int | None) -> int | None:
     value = usage.get(name)
-    return value if isinstance(value, int) and value >= 0 else otherwise
+    return value if isinstance(value, int) and value >= 0 else default

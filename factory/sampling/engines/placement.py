@@ -1,4 +1,4 @@
-"""Which accelerators, or which cores, each of several engines of this machine has to itself."""
+"""Assigns accelerators or CPU cores to the engines on this machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def visible_gpus() -> list[str]:
-    """The accelerators this process may use, by the names that CUDA_VISIBLE_DEVICES takes."""
+    """Return the accelerators this process may use, as named in CUDA_VISIBLE_DEVICES."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return [name.strip() for name in named.split(",") if name.strip()]
@@ -23,33 +23,33 @@ def visible_gpus() -> list[str]:
     return sorted(found, key=int)
 
 
-def accelerators(args: Mapping[str, Any]) -> int:
-    """How many accelerators an engine with these arguments takes."""
+def count_accelerators(args: Mapping[str, Any]) -> int:
+    """Return the number of accelerators that an engine with these arguments uses."""
     sizes = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
     return prod(int(args.get(name, 1)) for name in sizes)
 
 
-def gpus_of(spec: EngineSpec) -> int:
-    """GPUs that GPU-hours are counted for: as many as the recipe says, or as its engines take."""
+def count_gpus(spec: EngineSpec) -> int:
+    """Return the GPUs to count GPU-hours for: set in the recipe, or all that its engines use."""
     engine = spec.engine
     replicas = (engine.ray and engine.ray.replicas) or engine.replicas
-    return spec.sampling.prices.gpus or replicas * accelerators(engine.args)
+    return spec.sampling.prices.gpus or replicas * count_accelerators(engine.args)
 
 
-def place(
+def assign_devices(
     replicas: int, args: Mapping[str, Any], gpus: Sequence[str], cores: int, key: str = "--replicas"
 ) -> list[dict[str, str]]:
-    """Each replica's environment: its own accelerators, or its share of the cores.
+    """Return each replica's environment variables: its own accelerators or a number of threads.
 
-    Raises RecipeError, naming `key`, where there are too few accelerators for all.
+    Raises RecipeError for `key` if there are too few accelerators.
     """
     if not gpus:
         return [{"OMP_NUM_THREADS": str(max(1, cores // replicas))}] * replicas
-    each = accelerators(args)
+    each = count_accelerators(args)
     if replicas * each > len(gpus):
         what = (
-            f"is {replicas}, and each takes {each} accelerators (engine.args), but this machine "
-            f"shows {len(gpus)}; at most {len(gpus) // each} fit"
+            f"is {replicas}, and each needs {each} accelerators (engine.args), but this machine "
+            f"has {len(gpus)}; at most {len(gpus) // each} replicas fit"
         )
         raise RecipeError([Problem(key, what)])
     return [

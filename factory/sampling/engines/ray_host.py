@@ -1,6 +1,7 @@
-"""Engine replicas over a Ray cluster: one actor each, placed by Ray.
+"""Runs engine replicas on a Ray cluster: one actor per replica, placed by Ray.
 
-The driver keeps every request and alone writes the run (see factory.sampling.engines.replica_pool).
+Only the driver writes to the run directory. It keeps every request until it has ended (see
+factory.sampling.engines.replica_pool).
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from factory.core.errors import EngineError, FactoryError, MissingDependency
 from factory.core.nouns import Failure, Sample
 from factory.recipe.engine import RayOptions
 from factory.sampling.engine import Engine, Request
-from factory.sampling.engines.placement import accelerators
+from factory.sampling.engines.placement import count_accelerators
 from factory.sampling.engines.replica import Answer, Ready, Replica, ReplicaDied
-from factory.sampling.engines.replica_pool import Remote, Replicas
+from factory.sampling.engines.replica_pool import Remote, ReplicaPool
 
 if TYPE_CHECKING:
     from factory.recipe.engine import EngineSpec
@@ -29,10 +30,10 @@ JOIN_ATTEMPTS = 3
 
 
 class ReplicaActor:
-    """What runs in the actor. Its node has no run directory, so its log is thrown away."""
+    """The actor on a node. The node has no run directory, so its engine log is discarded."""
 
     def __init__(self, spec: EngineSpec, seed: int) -> None:
-        # Nothing is loaded yet: what fails here reaches the driver as a death, whatever it was.
+        # Load nothing here: any failure in the constructor reaches the driver as a death.
         self._spec, self._seed = spec, seed
         self._scratch = tempfile.TemporaryDirectory(prefix="factory-replica-")
 
@@ -45,22 +46,22 @@ class ReplicaActor:
 
 
 class _Actor:
-    """A replica as the driver sees it: a handle, the call under way, and the place it holds."""
+    """The driver's view of a replica: actor handle, pending call and placement group."""
 
     def __init__(self, ray: Any, actor: Any, group: Any) -> None:
         self._ray, self._actor, self._group = ray, actor, group
         self.call: Any = actor.ready.remote()
 
-    def ask(self, requests: list[Request], aborts: list[str]) -> None:
+    def send(self, requests: list[Request], aborts: list[str]) -> None:
         self.call = self._actor.turn.remote(requests, aborts)
 
-    def answer(self) -> Answer:
+    def receive(self) -> Answer:
         from ray.exceptions import RayActorError, RayTaskError
 
         try:
             answer: Answer = self._ray.get(self.call)
         except RayTaskError as error:
-            # The engine inside raised: a wrong model is the user's to mend, a crash is a death.
+            # The engine raised. The user must fix a FactoryError; anything else is a death.
             if isinstance(error.cause, FactoryError):
                 raise error.cause from error
             raise ReplicaDied(_last_line(error)) from error
@@ -71,36 +72,36 @@ class _Actor:
     def end(self) -> None:
         self._ray.kill(self._actor)
         if self._group is not None:
-            # It outlives its actor, and its GPUs would be lost to the one that comes next.
+            # The group outlives its actor and would keep its GPUs from the next one.
             from ray.util.placement_group import remove_placement_group
 
             remove_placement_group(self._group)
 
 
 class RayHost:
-    """A cluster, which may grow."""
+    """A Ray cluster, which may grow while it is used."""
 
     def __init__(self, spec: EngineSpec) -> None:
         self._options = spec.engine.ray or RayOptions()
-        self._ray = _connected(self._options)
+        self._ray = _connect(self._options)
         self._spec = spec
-        self.patience_s = self._options.patience_s
+        self.retry_timeout_s = self._options.patience_s
         try:
-            self._await_room()
+            self._wait_for_slots()
         except BaseException:
             self.close()
             raise
 
-    def places(self) -> int:
-        return self._options.replicas or self._room()
+    def slots(self) -> int:
+        return self._options.replicas or self._count_slots()
 
     def start(self, number: int, seed: int) -> Remote:
         options, group = self._resources()
         actor = self._ray.remote(ReplicaActor).options(**options)
         return _Actor(self._ray, actor.remote(self._spec, seed), group)
 
-    def answered(self, asked: Sequence[Remote]) -> Sequence[Remote]:
-        calls = {remote.call: remote for remote in asked if isinstance(remote, _Actor)}
+    def poll(self, busy: Sequence[Remote]) -> Sequence[Remote]:
+        calls = {remote.call: remote for remote in busy if isinstance(remote, _Actor)}
         if not calls:
             return []
         ready, _ = self._ray.wait(list(calls), num_returns=len(calls), timeout=0.0)
@@ -111,33 +112,33 @@ class RayHost:
     def close(self) -> None:
         self._ray.shutdown()
 
-    def _room(self) -> int:
-        """How many replicas the cluster as it is could hold."""
+    def _count_slots(self) -> int:
+        """Return the number of replicas that fit on the cluster as it is now."""
         held, gpus = self._ray.cluster_resources(), self._gpus()
         room = int(held.get("CPU", 0) // self._options.cpus)
         return min(room, int(held.get("GPU", 0) // gpus)) if gpus else room
 
-    def _await_room(self) -> None:
-        """Nodes may still be joining; but an actor that fits nowhere waits for ever in silence."""
-        deadline = time.monotonic() + self.patience_s
-        while not self._room():
+    def _wait_for_slots(self) -> None:
+        """Wait for nodes to join. Raises EngineError: Ray would queue an actor forever."""
+        deadline = time.monotonic() + self.retry_timeout_s
+        while not self._count_slots():
             if time.monotonic() > deadline:
                 held = self._ray.cluster_resources()
                 raise EngineError(
                     f"the Ray cluster has {held.get('CPU', 0):g} CPUs and {held.get('GPU', 0):g} "
-                    f"GPUs, and one replica takes {self._options.cpus} and {self._gpus()}. Add "
-                    "nodes, or mend engine.ray.cpus, engine.ray.gpus or tensor_parallel_size."
+                    f"GPUs, and one replica needs {self._options.cpus} and {self._gpus()}. Add "
+                    "nodes, or correct engine.ray.cpus, engine.ray.gpus or tensor_parallel_size."
                 )
             time.sleep(0.5)
 
     def _resources(self) -> tuple[dict[str, Any], Any]:
-        """An actor's options, and the placement group it is to have for itself, if any."""
+        """Return an actor's options and its own placement group, if it needs one."""
         cpus, gpus = self._options.cpus, self._gpus()
         options: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus}
         if not gpus:
             options["runtime_env"] = {"env_vars": {"OMP_NUM_THREADS": str(cpus)}}
         elif self._spec.engine.args.get("distributed_executor_backend") == "ray":
-            # vLLM places its own workers, a GPU each; the actor itself computes nothing.
+            # vLLM places its own workers, one per GPU. The actor itself needs no GPU.
             from ray.util.placement_group import placement_group
             from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -154,14 +155,14 @@ class RayHost:
             return self._options.gpus
         if not self._ray.cluster_resources().get("GPU"):
             return 0
-        return accelerators(self._spec.engine.args)
+        return count_accelerators(self._spec.engine.args)
 
 
 def _last_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
-def _connected(options: RayOptions) -> Any:
+def _connect(options: RayOptions) -> Any:
     try:
         import ray
     except ImportError as error:
@@ -170,21 +171,21 @@ def _connected(options: RayOptions) -> Any:
         ) from error
     address = options.address or os.environ.get("RAY_ADDRESS")
     try:
-        _knock(address)
+        _require_listener(address)
         _join(ray, address)
     except (OSError, RuntimeError, ValueError) as error:
         raise EngineError(
             f"the Ray cluster at {address or 'this machine'} cannot be reached: {error}. Start one "
-            "(`ray start --head`), or mend engine.ray.address or RAY_ADDRESS."
+            "(`ray start --head`), or correct engine.ray.address or RAY_ADDRESS."
         ) from error
     return ray
 
 
 def _join(ray: Any, address: str | None) -> None:
-    """Become a driver of the cluster.
+    """Connect as a driver of the cluster.
 
-    Behind ray:// the head node starts a process for each client. Where that one dies at birth, as
-    on a crowded node, the next attempt is given another.
+    With ray:// the head node starts one process per client. That process may die at its start, as
+    on an overloaded node. The next attempt gets a new one.
     """
     for attempt in range(1, JOIN_ATTEMPTS + 1):
         try:
@@ -201,13 +202,13 @@ def _join(ray: Any, address: str | None) -> None:
                 raise
 
 
-def _knock(address: str | None) -> None:
-    """Fail at once where nobody listens; Ray itself keeps trying for minutes."""
+def _require_listener(address: str | None) -> None:
+    """Raise OSError at once if nothing listens there. Ray itself would retry for minutes."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def open_engine(spec: EngineSpec, run: Path, start: int) -> Engine:
-    """The `ray` engine of a recipe."""
-    return Replicas(RayHost(spec), spec, run, start)
+    """Open the `ray` engine of a recipe."""
+    return ReplicaPool(RayHost(spec), spec, run, start)

@@ -1,4 +1,4 @@
-"""An engine that plays recorded samples back: a funnel is re-run without a GPU."""
+"""An engine that replays recorded samples, to run the judging again without a GPU."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Replay:
         parts = sample_parts(recorded)
         if not parts:
             raise EngineError(
-                f"{recorded} holds no sealed samples to replay; name a run directory that was built"
+                f"{recorded} has no sealed samples to replay; name the directory of a finished run"
             )
         self._tables = [pq.read_table(part, memory_map=True) for part in parts]
         self._rows: dict[tuple[str, int], tuple[int, int]] = {}
@@ -54,7 +54,7 @@ class Replay:
         return Sample(**fields)
 
     def abort(self, sample_ids: Iterable[str]) -> None:
-        """Nothing is generating: what was asked for is already there."""
+        """Nothing to do: every requested sample is already there."""
 
     def workers(self) -> list[Worker]:
         return []
@@ -64,6 +64,6 @@ class Replay:
 
 
 def open_engine(spec: EngineSpec, run: Path, start: int) -> Engine:
-    """The `replay` engine of a recipe."""
-    assert spec.engine.replay is not None  # the schema asks for it
+    """Open the `replay` engine of a recipe."""
+    assert spec.engine.replay is not None  # the schema requires it
     return Replay(spec.engine.replay)

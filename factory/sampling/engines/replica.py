@@ -1,4 +1,4 @@
-"""One engine that runs elsewhere, in turns: what it is sent and what it answers."""
+"""An engine in another process, driven in turns: what it receives and what it returns."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 
 TURN_SECONDS = 0.25
-"""A replica comes back after this long even if nothing has finished, to take in new requests."""
+"""Maximum length of a turn. After it the replica can receive new requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What a replica says once it has loaded."""
+    """The first answer of a replica, once it has loaded."""
 
     capacity: int
     where: str  # its process and machine
 
 
 Answer = Ready | list[Sample | Failure]
-"""The first of a replica says that it is ready; each further one is a turn's."""
+"""The first answer is `Ready`. Each further answer is the result of a turn."""
 
 
 class Replica:
-    """What runs elsewhere: one engine and its turns."""
+    """The other process's side: one engine and its turns."""
 
     def __init__(self, spec: EngineSpec, folder: Path, seed: int) -> None:
         from factory.sampling.engines.vllm import VllmEngine, prepare_environment
@@ -47,7 +47,7 @@ class Replica:
         return Ready(self._engine.capacity, where)
 
     def turn(self, requests: list[Request], aborts: list[str]) -> list[Sample | Failure]:
-        """Take these in, drop those, and work until the turn is over or nothing is left."""
+        """Submit requests, abort samples, and run until the turn is over or nothing is left."""
         for request in requests:
             self._engine.submit(request)
         self._held += len(requests)
@@ -61,4 +61,4 @@ class Replica:
 
 
 class ReplicaDied(Exception):
-    """A replica is gone, with whatever it held."""
+    """A replica died. Its requests are lost with it."""

@@ -1,10 +1,10 @@
-"""Several engines as one: who is given which request, and what becomes of those a dead one held.
+"""Several engines as one: distributes requests, and requeues those of a replica that died.
 
-Where they run is a host's affair: processes of this machine (factory.sampling.engines.process_host)
-or actors of a Ray cluster (factory.sampling.engines.ray_host). A replica gets one turn at a time:
-it takes new requests, steps its engine, and gives back what has finished. One that dies is
-replaced, with a new seed, and what it held goes back in the queue. A request that was held at two
-deaths runs alone from then on: if it kills once more, it is a Failure and not the run's end.
+A host runs the replicas: as local processes (factory.sampling.engines.process_host) or as actors of
+a Ray cluster (factory.sampling.engines.ray_host). A replica runs one turn at a time: it receives
+new requests, steps its engine, and returns what has finished. A replica that dies is replaced, with
+a new seed, and its requests go back to the queue. A request that was held at two deaths runs alone
+from then on. If its replica dies once more, the request becomes a Failure, and the run continues.
 """
 
 from __future__ import annotations
@@ -26,43 +26,43 @@ if TYPE_CHECKING:
     from factory.recipe.engine import EngineSpec
 
 
-LOOK_SECONDS = 10.0
-"""Between two looks at how many replicas there is room for: nodes may join."""
+RESIZE_SECONDS = 10.0
+"""Seconds between two checks of the number of slots: nodes may join."""
 
-FIRST_HELPING = 64
-"""Requests taken in for a replica that still loads."""
+INITIAL_BATCH = 64
+"""Requests accepted per replica that is still loading."""
 
 SUSPECT, POISON = 2, 3
-"""Deaths a request was held at: from the first number on it runs alone, at the second it fails."""
+"""Deaths at which a request was held. From SUSPECT on it runs alone; at POISON it fails."""
 
 
 class Remote(Protocol):
-    """A replica as its host reaches it. It is born with a question open: whether it is ready."""
+    """A handle to a replica. After its start an answer is pending: `Ready`."""
 
-    def ask(self, requests: list[Request], aborts: list[str]) -> None:
-        """Begin a turn."""
+    def send(self, requests: list[Request], aborts: list[str]) -> None:
+        """Start a turn."""
 
-    def answer(self) -> Answer:
-        """The answer to the open question. Raises ReplicaDied, or the replica's FactoryError."""
+    def receive(self) -> Answer:
+        """Return the pending answer. Raises ReplicaDied, or the replica's FactoryError."""
 
     def end(self) -> None:
-        """Make sure that nothing is left of it."""
+        """End the replica and everything it started."""
 
 
 class Host(Protocol):
     """Where replicas run."""
 
-    patience_s: float
+    retry_timeout_s: float
     """Seconds without any loaded replica, after a death, until the run stops."""
 
-    def places(self) -> int:
-        """How many replicas there should be now."""
+    def slots(self) -> int:
+        """Return the number of replicas there should be now."""
 
     def start(self, number: int, seed: int) -> Remote:
-        """A new replica in a free place, by its number; it loads while others work."""
+        """Start a replica in a free slot, given by its number. It loads in the background."""
 
-    def answered(self, asked: Sequence[Remote]) -> Sequence[Remote]:
-        """Those of `asked` that have an answer or died; waits a moment for the first."""
+    def poll(self, busy: Sequence[Remote]) -> Sequence[Remote]:
+        """Return those of `busy` that have an answer or died. Waits briefly for the first."""
 
     def close(self) -> None:
         """Called once every replica has ended."""
@@ -70,7 +70,7 @@ class Host(Protocol):
 
 @dataclass(slots=True)
 class _Tally:
-    """What all replicas of a place have done so far."""
+    """Totals of all replicas of a slot so far."""
 
     samples: int = 0
     tokens: int = 0
@@ -89,180 +89,180 @@ class _Tally:
         return round(self.ended - self.began, 3) if self.began and self.samples else 0.0
 
 
-class _Seat:
-    """A place and the replica in it: what it holds, and whether a question is open."""
+class _Slot:
+    """A slot and its replica: the requests it holds, and whether an answer is pending."""
 
     def __init__(self, remote: Remote, tally: _Tally) -> None:
         self.remote, self.tally = remote, tally
         self.ready: Ready | None = None  # None: still loading
-        self.asked = True
+        self.busy = True
         self.held: dict[str, Request] = {}
         self.inbox: list[Request] = []
         self.aborts: list[str] = []
 
     def begin_turn(self) -> None:
-        self.asked = True
+        self.busy = True
         self.tally.began = self.tally.began or time.monotonic()
         inbox, self.inbox = self.inbox, []
         aborts, self.aborts = self.aborts, []
-        self.remote.ask(inbox, aborts)
+        self.remote.send(inbox, aborts)
 
 
-class Replicas:
-    """A host's replicas as one engine."""
+class ReplicaPool:
+    """All replicas of a host as one engine."""
 
     def __init__(self, host: Host, spec: EngineSpec, run: Path, start: int) -> None:
         self._host, self._run = host, run
-        self._sampling_seed, self._start, self._born = spec.sampling.seed, start, 0
+        self._sampling_seed, self._start, self._started = spec.sampling.seed, start, 0
         self._max_restarts = spec.engine.max_restarts
         self._fruitless = 0  # deaths since the last finished sample
         self._queue: deque[Request] = deque()
         self._alone: deque[Request] = deque()
         self._deaths: Counter[str] = Counter()
         self._unwanted: set[str] = set()
-        self._seats: list[_Seat] = []
+        self._slots: list[_Slot] = []
         try:
-            self._fill(max(1, host.places()))
+            self._fill(max(1, host.slots()))
         except BaseException:
             self.close()
             raise
-        self._looked = self._alive_at = time.monotonic()
+        self._resized_at = self._alive_at = time.monotonic()
 
     @property
     def capacity(self) -> int:
-        """What the loaded replicas hold, and a first helping for those still loading."""
-        return sum(seat.ready.capacity if seat.ready else FIRST_HELPING for seat in self._seats)
+        """The capacity of the loaded replicas, and an initial batch per replica still loading."""
+        return sum(slot.ready.capacity if slot.ready else INITIAL_BATCH for slot in self._slots)
 
     def submit(self, request: Request) -> None:
         self._queue.append(request)
 
     def abort(self, sample_ids: Iterable[str]) -> None:
         for name in sample_ids:
-            self._unwanted.add(name)  # one in the queue is dropped as soon as a replica has it
-            for seat in self._seats:
-                if name in seat.held:
-                    seat.aborts.append(name)
+            self._unwanted.add(name)  # a queued one is aborted once a replica has it
+            for slot in self._slots:
+                if name in slot.held:
+                    slot.aborts.append(name)
 
     def completed(self) -> Iterator[Sample | Failure]:
-        self._look_around()
-        asked = {id(seat.remote): seat for seat in self._seats if seat.asked}
-        for remote in self._host.answered([seat.remote for seat in asked.values()]):
-            yield from self._take(asked[id(remote)])
-        for seat in list(self._seats):
-            yield from self._give(seat)
-        if any(seat.ready for seat in self._seats):
+        self._resize()
+        busy = {id(slot.remote): slot for slot in self._slots if slot.busy}
+        for remote in self._host.poll([slot.remote for slot in busy.values()]):
+            yield from self._receive(busy[id(remote)])
+        for slot in list(self._slots):
+            yield from self._start_turn(slot)
+        if any(slot.ready for slot in self._slots):
             self._alive_at = time.monotonic()
             return
-        some_died, patience = self._born > len(self._seats), self._host.patience_s
-        if some_died and time.monotonic() - self._alive_at > patience:
+        some_died, timeout = self._started > len(self._slots), self._host.retry_timeout_s
+        if some_died and time.monotonic() - self._alive_at > timeout:
             raise EngineError(
-                f"no replica has been alive for {patience:.0f} s. Everything sampled is safe; look "
-                "at the cluster (`ray status`) and run the same command again."
+                f"no replica has been alive for {timeout:.0f} s. All samples so far are saved. "
+                "Check the cluster (`ray status`) and run the same command to continue."
             )
 
     def workers(self) -> list[Worker]:
-        return [_worker(place, seat) for place, seat in enumerate(self._seats)]
+        return [_worker(number, slot) for number, slot in enumerate(self._slots)]
 
     def close(self) -> None:
-        for seat in self._seats:
-            seat.remote.end()
+        for slot in self._slots:
+            slot.remote.end()
         self._host.close()
 
-    def _take(self, seat: _Seat) -> Iterator[Sample | Failure]:
-        """Take in what a replica answered."""
+    def _receive(self, slot: _Slot) -> Iterator[Sample | Failure]:
+        """Process the answer of a replica."""
         try:
-            answer = seat.remote.answer()
+            answer = slot.remote.receive()
         except ReplicaDied as death:
-            yield from self._replace(seat, death)
+            yield from self._replace(slot, death)
             return
-        seat.asked = False
+        slot.busy = False
         if isinstance(answer, Ready):
-            seat.ready = answer
-            log_event(self._run, "replica_ready", **self._named(seat), capacity=answer.capacity)
+            slot.ready = answer
+            log_event(self._run, "replica_ready", **self._facts(slot), capacity=answer.capacity)
             return
         for outcome in answer:
-            seat.tally.count(outcome)
-            seat.held.pop(outcome.sample_id, None)
+            slot.tally.count(outcome)
+            slot.held.pop(outcome.sample_id, None)
             self._deaths.pop(outcome.sample_id, None)
             self._unwanted.discard(outcome.sample_id)
             self._fruitless = 0
             yield outcome
 
-    def _give(self, seat: _Seat) -> Iterator[Failure]:
-        """Hand a replica that is at rest what it has room for, and start its next turn."""
-        if seat.ready is None or seat.asked:
+    def _start_turn(self, slot: _Slot) -> Iterator[Failure]:
+        """Fill an idle replica from the queue and start its next turn."""
+        if slot.ready is None or slot.busy:
             return
-        alone = any(self._deaths[name] >= SUSPECT for name in seat.held)
-        if self._alone and not seat.held:
-            self._hand_over(seat, self._alone)
+        alone = any(self._deaths[name] >= SUSPECT for name in slot.held)
+        if self._alone and not slot.held:
+            self._hand_over(slot, self._alone)
         elif not alone and not self._alone:
-            # An even share: the last requests of a run end sooner on many replicas than on one.
-            loaded = sum(other.ready is not None for other in self._seats)
-            in_replicas = sum(len(other.held) for other in self._seats)
+            # Equal shares: the last requests of a run end sooner on many replicas than on one.
+            loaded = sum(other.ready is not None for other in self._slots)
+            in_replicas = sum(len(other.held) for other in self._slots)
             share = -(-(len(self._queue) + in_replicas) // loaded)
-            while self._queue and len(seat.held) < min(seat.ready.capacity, share):
-                self._hand_over(seat, self._queue)
-        if seat.held:
+            while self._queue and len(slot.held) < min(slot.ready.capacity, share):
+                self._hand_over(slot, self._queue)
+        if slot.held:
             try:
-                seat.begin_turn()
+                slot.begin_turn()
             except ReplicaDied as death:
-                yield from self._replace(seat, death)
+                yield from self._replace(slot, death)
 
-    def _hand_over(self, seat: _Seat, line: deque[Request]) -> None:
+    def _hand_over(self, slot: _Slot, line: deque[Request]) -> None:
         request = line.popleft()
-        seat.held[request.sample_id] = request
-        seat.inbox.append(request)
+        slot.held[request.sample_id] = request
+        slot.inbox.append(request)
         if request.sample_id in self._unwanted:
-            seat.aborts.append(request.sample_id)
+            slot.aborts.append(request.sample_id)
 
-    def _replace(self, seat: _Seat, death: ReplicaDied) -> Iterator[Failure]:
+    def _replace(self, slot: _Slot, death: ReplicaDied) -> Iterator[Failure]:
         self._fruitless += 1
-        seat.tally.deaths += 1
-        facts = {**self._named(seat), "why": str(death), "held": len(seat.held)}
+        slot.tally.deaths += 1
+        facts = {**self._facts(slot), "why": str(death), "held": len(slot.held)}
         log_event(self._run, "replica_died", **facts)
-        if self._fruitless > self._max_restarts * len(self._seats) + SUSPECT:
+        if self._fruitless > self._max_restarts * len(self._slots) + SUSPECT:
             raise EngineError(
-                f"replicas died {self._fruitless} times without finishing a sample; the last time: "
-                f"{death}. Everything sampled is safe; run the same command to go on."
+                f"replicas died {self._fruitless} times without finishing a sample; last error: "
+                f"{death}. All samples so far are saved. Run the same command to continue."
             ) from death
-        for request in seat.held.values():
+        for request in slot.held.values():
             self._deaths[request.sample_id] += 1
             deaths = self._deaths[request.sample_id]
-            if deaths >= POISON and len(seat.held) == 1:
-                detail = f"a replica dies of this prompt alone: {death}"
+            if deaths >= POISON and len(slot.held) == 1:
+                detail = f"this prompt alone made a replica die: {death}"
                 yield Failure(request.prompt.id, request.index, "engine", detail, retryable=False)
             elif deaths >= SUSPECT:
                 self._alone.append(request)
             else:
                 self._queue.appendleft(request)
-        seat.remote.end()
-        place = self._seats.index(seat)
-        self._seats[place] = self._seat(place, seat.tally)
+        slot.remote.end()
+        number = self._slots.index(slot)
+        self._slots[number] = self._start_replica(number, slot.tally)
 
-    def _named(self, seat: _Seat) -> dict[str, object]:
-        where = seat.ready.where if seat.ready else "still loading"
-        return {"replica": self._seats.index(seat), "where": where}
+    def _facts(self, slot: _Slot) -> dict[str, object]:
+        where = slot.ready.where if slot.ready else "still loading"
+        return {"replica": self._slots.index(slot), "where": where}
 
-    def _seat(self, place: int, tally: _Tally) -> _Seat:
-        """A new replica, with a seed that none of this run had: equal seeds draw equal samples."""
-        parts = ["replica", self._sampling_seed, self._start, self._born]
-        self._born += 1
-        return _Seat(self._host.start(place, int(fingerprint(parts, 7), 16)), tally)
+    def _start_replica(self, number: int, tally: _Tally) -> _Slot:
+        """Start a replica with a new seed: equal seeds give equal samples."""
+        parts = ["replica", self._sampling_seed, self._start, self._started]
+        self._started += 1
+        return _Slot(self._host.start(number, int(fingerprint(parts, 7), 16)), tally)
 
-    def _fill(self, places: int) -> None:
-        for place in range(len(self._seats), places):
-            self._seats.append(self._seat(place, _Tally()))
+    def _fill(self, slots: int) -> None:
+        for number in range(len(self._slots), slots):
+            self._slots.append(self._start_replica(number, _Tally()))
 
-    def _look_around(self) -> None:
-        """Use room that came up since the last look."""
-        if time.monotonic() - self._looked < LOOK_SECONDS:
+    def _resize(self) -> None:
+        """Start replicas in slots that were added since the last check."""
+        if time.monotonic() - self._resized_at < RESIZE_SECONDS:
             return
-        self._looked = time.monotonic()
-        self._fill(self._host.places())
+        self._resized_at = time.monotonic()
+        self._fill(self._host.slots())
 
 
-def _worker(place: int, seat: _Seat) -> Worker:
-    tally, limit = seat.tally, seat.ready.capacity if seat.ready else 0
+def _worker(number: int, slot: _Slot) -> Worker:
+    tally, limit = slot.tally, slot.ready.capacity if slot.ready else 0
     done = tally.samples, tally.tokens, tally.seconds
     died = {"died": tally.deaths} if tally.deaths else {}
-    return Worker(f"replica {place}", limit > 0, limit, len(seat.held), *done, died)
+    return Worker(f"replica {number}", limit > 0, limit, len(slot.held), *done, died)

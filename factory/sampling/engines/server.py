@@ -1,7 +1,7 @@
-"""Sampling from OpenAI-compatible servers, one or many, behind the engine protocol.
+"""Sampling from one or more OpenAI-compatible servers, behind the engine protocol.
 
-The engine's methods never wait for the network: an asyncio loop in a thread of its own does, and
-the two sides exchange requests and outcomes only.
+The engine's methods never wait for the network. An asyncio loop in a second thread does. The two
+threads exchange only requests and results.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from factory.core.models import DEMO, DEMO_NAME, load_tokenizer
 from factory.core.nouns import Failure, FinishReason, Sample
 from factory.core.resources import cache_dir
 from factory.recipe.engine import ServerOptions
-from factory.sampling.early_stop import watch_for
+from factory.sampling.early_stop import make_watch
 from factory.sampling.engine import Engine, Request, Worker
-from factory.sampling.engines.connections import Lanes
+from factory.sampling.engines.connections import ConnectionPool
 from factory.sampling.engines.endpoint import Endpoint
-from factory.sampling.engines.endpoint_pool import Fleet, Job, Refusal
-from factory.sampling.engines.openai_api import Ask, Reply, Wire, check_fit
+from factory.sampling.engines.endpoint_pool import EndpointPool, Job, Refusal
+from factory.sampling.engines.openai_api import RenderedRequest, Reply, Wire, check_api_options
 
 if TYPE_CHECKING:
     from factory.recipe.engine import EngineSpec
@@ -44,40 +44,47 @@ _BYTES_PER_TOKEN = 4
 
 
 class ServerEngine:
-    """Endpoints of one model. Raises EngineError once none has answered for `lost_after_s`."""
+    """Endpoints of one model. Raises EngineError if none has answered for `lost_after_s`."""
 
     def __init__(self, spec: EngineSpec, options: ServerOptions, log: Path) -> None:
-        check_fit(spec.prompting, spec.sampling, options)
+        check_api_options(spec.prompting, spec.sampling, options)
         self._spec, self._options, self._log = spec, options, log
-        self._tokenizer = _tokenizer(spec, options)
+        self._tokenizer = _load_tokenizer(spec, options)
         self._model_name = DEMO_NAME if spec.model.id == DEMO else spec.model.id
-        self._asked_for, self._asked = "", Ask("")
-        self._open = 0  # submitted and not yet told of
+        self._rendered_for, self._rendered = "", RenderedRequest("")
+        self._open = 0  # submitted and not yet returned
         self._ended: queue.SimpleQueue[Sample | Failure | BaseException] = queue.SimpleQueue()
         self._dead: BaseException | None = None
         self._wire = Wire(spec.prompting, spec.sampling, options)
         self._levels: dict[int, tuple[str | None, str]] = {}
-        key, own = _key(options), _served_names(spec, options)
+        key, own = _read_key(options), _served_names(spec, options)
         others = self._wire.other_models
         endpoints = [
-            Endpoint(url, Lanes(key), self._wire, options, own, others) for url in options.urls
+            Endpoint(url, ConnectionPool(key), self._wire, options, own, others)
+            for url in options.urls
         ]
-        self._fleet = Fleet(endpoints, self._wire, options, self._done, self._ended.put, self._note)
-        self.capacity = self._room()
+        self._pool = EndpointPool(
+            endpoints, self._wire, options, self._done, self._ended.put, self._note
+        )
+        self.capacity = self._compute_capacity()
         self._stop = asyncio.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="server-engine", daemon=True)
         self._thread.start()
 
     def submit(self, request: Request) -> None:
-        ask, early_stop = self._ask(request), self._spec.sampling.early_stop
-        watch = partial(watch_for, early_stop, request.prompt, ask.prefill) if early_stop else None
-        job = Job(request, ask, watch=watch)
+        rendered, early_stop = self._render(request), self._spec.sampling.early_stop
+        watch = (
+            partial(make_watch, early_stop, request.prompt, rendered.prefill)
+            if early_stop
+            else None
+        )
+        job = Job(request, rendered, watch=watch)
         self._open += 1
-        self._loop.call_soon_threadsafe(self._fleet.add, job)
+        self._loop.call_soon_threadsafe(self._pool.add, job)
 
     def completed(self) -> Iterator[Sample | Failure]:
-        self.capacity = self._room()
+        self.capacity = self._compute_capacity()
         wait = _WAIT_S if self._open else 0.0
         for _ in range(_AT_ONCE):
             try:
@@ -94,7 +101,7 @@ class ServerEngine:
             raise self._dead
 
     def abort(self, sample_ids: Iterable[str]) -> None:
-        self._loop.call_soon_threadsafe(self._fleet.abort, list(sample_ids))
+        self._loop.call_soon_threadsafe(self._pool.abort, list(sample_ids))
 
     def close(self) -> None:
         if self._thread.is_alive():
@@ -102,62 +109,62 @@ class ServerEngine:
             self._thread.join()
 
     def workers(self) -> list[Worker]:
-        return [endpoint.as_worker() for endpoint in self._fleet.endpoints]
+        return [endpoint.as_worker() for endpoint in self._pool.endpoints]
 
     def wait_ready(self) -> None:
-        """Block until one endpoint has generated a token. Raises what keeps all of them from it."""
-        while not any(endpoint.up for endpoint in self._fleet.endpoints):
+        """Block until one endpoint has generated a token. Raises the error if none can."""
+        while not any(endpoint.up for endpoint in self._pool.endpoints):
             for _ in self.completed():
-                raise AssertionError("an outcome before any request")
+                raise AssertionError("a result before any request")
             time.sleep(_WAIT_S)
 
-    def _room(self) -> int:
-        """A little more than the servers take, so that a freed place never waits for the caller."""
-        limits = sum(endpoint.concurrency.limit for endpoint in self._fleet.endpoints)
+    def _compute_capacity(self) -> int:
+        """Return slightly more than the servers' limits, so that a free slot is filled at once."""
+        limits = sum(endpoint.concurrency.limit for endpoint in self._pool.endpoints)
         return self._spec.engine.max_in_flight or limits + max(8, limits // 4)
 
-    def _ask(self, request: Request) -> Ask:
-        """A prompt's samples come in a row, so its rendering is kept for the next."""
-        if self._asked_for != request.prompt.id:
+    def _render(self, request: Request) -> RenderedRequest:
+        """Render a request. The last prompt is cached, as a prompt's samples come in a row."""
+        if self._rendered_for != request.prompt.id:
             prompting = self._spec.prompting
             if self._options.api == "chat":
                 messages = tuple(prompting.messages_for(request.prompt))
                 prefill = prompting.prefill_for(request.prompt)
-                self._asked = Ask("", prefill, messages=messages)
+                self._rendered = RenderedRequest("", prefill, messages=messages)
             else:
                 text, prefill, special = prompting.render(request.prompt, self._tokenizer)
-                self._asked = Ask("", prefill, text, special)
-            self._asked_for = request.prompt.id
+                self._rendered = RenderedRequest("", prefill, text, special)
+            self._rendered_for = request.prompt.id
         model, _ = self._level(request.level)
         return dataclasses.replace(
-            self._asked, sample_id=request.sample_id, level=request.level, model=model
+            self._rendered, sample_id=request.sample_id, level=request.level, model=model
         )
 
     def _level(self, level: int) -> tuple[str | None, str]:
-        """An escalation level's model, where it is another, and the fingerprint of its settings."""
+        """Return an escalation level's model (None: the recipe's) and its settings' fingerprint."""
         if level not in self._levels:
             model = self._spec.sampling.escalate[level - 1].model if level else None
             self._levels[level] = model, self._spec.params_fp(level)
         return self._levels[level]
 
-    # In the loop's thread ------------------------------------------------------------------------
+    # In the thread of the asyncio loop -----------------------------------------------------------
 
     def _serve(self) -> None:
-        # A callback that raises is a bug; it ends the run instead of a line in a log.
+        # A callback that raises is a bug: end the run instead of only logging it.
         self._loop.set_exception_handler(
             lambda _, context: self._ended.put(
                 context.get("exception") or RuntimeError(context["message"])
             )
         )
         try:
-            self._loop.run_until_complete(self._live())
+            self._loop.run_until_complete(self._run_until_stopped())
         finally:
             self._loop.close()
 
-    async def _live(self) -> None:
-        self._fleet.start()
+    async def _run_until_stopped(self) -> None:
+        self._pool.start()
         await self._stop.wait()
-        await self._fleet.close()
+        await self._pool.close()
 
     def _done(self, job: Job, outcome: Reply | Refusal | None) -> None:
         if isinstance(outcome, Refusal):
@@ -172,39 +179,39 @@ class ServerEngine:
             self._ended.put(self._sample(job, outcome, outcome.reason))
 
     def _sample(self, job: Job, reply: Reply, reason: FinishReason) -> Sample:
-        prompt_text = job.ask.prompt_text
+        prompt_text = job.rendered.prompt_text
         n_tokens, n_prompt = reply.n_tokens, reply.n_prompt_tokens
         model, params_fp = self._level(job.request.level)
         if n_tokens is None:
-            n_tokens = self._count("".join([*reply.reasoning, *reply.content]))
+            n_tokens = self._count_tokens("".join([*reply.reasoning, *reply.content]))
         return Sample(
             prompt_id=job.request.prompt.id,
             index=job.request.index,
-            text=self._wire.text(job.ask, reply),
+            text=self._wire.text(job.rendered, reply),
             prompt_text=prompt_text,
             finish_reason=reason,
             n_tokens=n_tokens,
-            n_prompt_tokens=self._count(prompt_text) if n_prompt is None else n_prompt,
+            n_prompt_tokens=self._count_tokens(prompt_text) if n_prompt is None else n_prompt,
             model=model or self._model_name,
             params_fp=params_fp,
             created_at=time.time_ns() // 1_000_000,
         )
 
-    def _count(self, text: str) -> int:
-        """Tokens of a text whose server did not count them: by the tokenizer, or an estimate."""
+    def _count_tokens(self, text: str) -> int:
+        """Count tokens if the server did not: with the tokenizer, or as an estimate from bytes."""
         if self._tokenizer is not None:
             return len(self._tokenizer.encode(text, add_special_tokens=False))
         return math.ceil(len(text.encode("utf-8", "replace")) / _BYTES_PER_TOKEN)
 
     def _note(self, event: str, **facts: Any) -> None:
         line = json.dumps({"event": event, "at": round(time.time(), 3), **facts})
-        # A full disk is the run directory's to report, where it matters.
+        # A full disk is reported by the run directory.
         with contextlib.suppress(OSError), open(self._log, "a", encoding="utf-8") as log:
             log.write(line + "\n")
 
 
 def connect(spec: EngineSpec, options: ServerOptions, run: Path) -> ServerEngine:
-    """An engine of which at least one endpoint has generated its first token."""
+    """Open an engine and wait until at least one endpoint has generated a token."""
     run.mkdir(parents=True, exist_ok=True)
     engine = ServerEngine(spec, options, run / "engine.log")
     try:
@@ -216,13 +223,13 @@ def connect(spec: EngineSpec, options: ServerOptions, run: Path) -> ServerEngine
 
 
 def open_engine(spec: EngineSpec, run: Path, start: int) -> Engine:
-    """The `server` engine of a recipe."""
-    assert spec.engine.server is not None  # the schema asks for it
+    """Open the `server` engine of a recipe."""
+    assert spec.engine.server is not None  # the schema requires it
     return connect(spec, spec.engine.server, run)
 
 
 def _served_names(spec: EngineSpec, options: ServerOptions) -> list[str]:
-    """What a server may call the recipe's model."""
+    """Return the names a server may use for the recipe's model."""
     if options.model:
         return [options.model]
     if spec.model.id != DEMO:
@@ -232,12 +239,12 @@ def _served_names(spec: EngineSpec, options: ServerOptions) -> list[str]:
 
 def _failure(job: Job, refusal: Refusal) -> Failure:
     prompt, index = job.request.prompt, job.request.index
-    # A longer timeout_s, or a quieter server, may do another day.
+    # It may succeed later, with a longer timeout_s or a less loaded server.
     retryable = refusal.kind == "timeout"
     return Failure(prompt.id, index, refusal.kind, refusal.detail, retryable)
 
 
-def _key(options: ServerOptions) -> str | None:
+def _read_key(options: ServerOptions) -> str | None:
     if options.api_key_env is None:
         return None
     key = os.environ.get(options.api_key_env, "").strip()
@@ -250,8 +257,8 @@ def _key(options: ServerOptions) -> str | None:
     return key
 
 
-def _tokenizer(spec: EngineSpec, options: ServerOptions) -> Any:
-    """The model's tokenizer where the prompt is rendered here, otherwise None."""
+def _load_tokenizer(spec: EngineSpec, options: ServerOptions) -> Any:
+    """Load the model's tokenizer if prompts are rendered here; otherwise return None."""
     if options.api == "chat" or not spec.prompting.is_chat:
         return None
     model = spec.model

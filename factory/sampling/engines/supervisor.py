@@ -1,4 +1,4 @@
-"""Keeps an engine alive: starts it again when it dies, and finds the prompt that kills it."""
+"""Restarts an engine that dies, and isolates the request that kills it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from factory.sampling.engine import Engine, Request, Worker
 
 
 class EngineDied(Exception):
-    """Raised by an engine that cannot go on; its requests in flight are unharmed."""
+    """Raised by an engine that can't continue. The Supervisor retries its requests."""
 
 
 class Supervisor:
-    """An engine made of engines: each death starts the next, until no request survives.
+    """An engine that replaces its inner engine whenever that dies.
 
-    What was in flight at a death is suspect. Suspects run in groups, a group that kills the engine
-    is halved, and a request that kills it alone becomes a Failure: a poison prompt costs a few
-    restarts and never the run. More than `max_restarts` such requests in a row, with no sample
-    between them, mean that the engine itself is broken.
+    The requests in flight at a death are suspects. Suspects run in groups. A group that kills the
+    engine is halved, and a request that kills it alone becomes a Failure. So a poison prompt costs
+    a few restarts but not the run. More than `max_restarts` such requests in a row, without a
+    finished sample between them, mean that the engine itself is broken: EngineError.
     """
 
     def __init__(self, make: Callable[[int], Engine], max_restarts: int, run: Path) -> None:
@@ -30,8 +30,8 @@ class Supervisor:
         self._restarts = 0
         self._fruitless = 0  # deaths of a lone request, or of none, since the last sample
         self._in_flight: dict[str, Request] = {}
-        self._groups: list[list[Request]] = []  # suspects still to be tried, a stack
-        self._waiting: deque[Request] = deque()  # arrived while suspects were tried
+        self._groups: list[list[Request]] = []  # groups of suspects to try, a stack
+        self._waiting: deque[Request] = deque()  # submitted while suspects were tried
         self._unwanted: set[str] = set()  # aborted, and not ended yet
         self._engine = make(0)
         self.capacity = self._engine.capacity
@@ -57,7 +57,7 @@ class Supervisor:
     def abort(self, sample_ids: Iterable[str]) -> None:
         names = set(sample_ids)
         self._engine.abort(names)
-        self._unwanted |= names  # one that waits, or is lost with the engine, ends when it is sent
+        self._unwanted |= names  # waiting or lost ones are aborted when they are sent
 
     def workers(self) -> list[Worker]:
         return self._engine.workers()
@@ -78,13 +78,13 @@ class Supervisor:
         self._fruitless += len(suspects) <= 1
         if self._fruitless > self._max_restarts:
             raise EngineError(
-                f"the engine died of {self._fruitless} requests in a row, each by itself: it is "
-                f"the engine that is broken. The last time: {death}. Everything sampled is safe; "
-                "run the same command to go on."
+                f"the engine died of {self._fruitless} single requests in a row, so the engine "
+                f"itself is broken. Last error: {death}. All samples so far are saved. Run the "
+                "same command to continue."
             ) from death
         if len(suspects) == 1:
             (poison,) = suspects
-            detail = f"the engine dies of this prompt alone: {death}"
+            detail = f"this prompt alone made the engine die: {death}"
             yield Failure(poison.prompt.id, poison.index, "engine", detail, retryable=False)
         else:
             half = len(suspects) // 2

@@ -1,7 +1,7 @@
-"""vLLM inside this process, driven step by step so that it is fed continuously.
+"""Embedded vLLM: runs in this process and is driven step by step (continuous batching).
 
-The step loop is the fastest way to embed vLLM on one machine: a batch that waits for its longest
-member took 1.27 times as long at 128 requests, 1.54 times at 64 (heavy-tailed lengths).
+Stepping is the fastest way to embed vLLM on one machine. Batches that wait for their longest sample
+took 1.27 times as long at 128 requests and 1.54 times as long at 64 (heavy-tailed lengths).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from factory.core.hardware import cpu_computes_bf16, has_gpu
 from factory.core.models import DEMO, DEMO_NAME, model_path
 from factory.core.nouns import Failure, FailureKind, FinishReason, Sample, fingerprint
 from factory.core.parallel import spawning
-from factory.sampling.early_stop import Watch, watch_for
+from factory.sampling.early_stop import Watch, make_watch
 from factory.sampling.engine import Engine, Request, Worker
 from factory.sampling.engines.supervisor import EngineDied, Supervisor
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from factory.recipe.engine import EngineSpec
 
 KEPT_STOPS = frozenset({"</answer>"})
-"""Stop strings that belong to the text; vLLM leaves a stop string out."""
+"""Stop strings that stay part of the text. vLLM removes stop strings."""
 
 
 def cpu_args() -> dict[str, Any]:
-    """vLLM's arguments for a machine without a GPU.
+    """Return vLLM's arguments for a machine without a GPU.
 
-    Measured on two cores with a 135M model: eager starts in 2 s instead of 41 s; 256 sequences
-    give 1.35 times the rate of 64; blocks of 32 tokens 1.4 times the rate of 128.
+    Measured on two cores with a 135M model: eager mode starts in 2 s instead of 41 s. 256 sequences
+    give 1.35 times the throughput of 64, and blocks of 32 tokens 1.4 times that of 128.
     """
     return {
         "dtype": "bfloat16" if cpu_computes_bf16() else "float32",
@@ -57,10 +57,10 @@ class VllmEngine:
         self._rendered_for, self._rendered = "", ("", "", list[int]())
         self._pending: dict[str, _Pending] = {}
         self._ended: list[Sample | Failure] = []  # ended without a step: refused or aborted
-        with _quiet(run / "engine.log"), hidden("llvmlite.binding.ffi"):
+        with _redirect_output(run / "engine.log"), hide_module("llvmlite.binding.ffi"):
             self._engine = _start(engine_args(spec, seed), spec)
-        _wake_at_death(self._engine.engine_core)
-        self._death: Exception | None = None  # met while a request was handed over
+        _monitor_engine_process(self._engine.engine_core)
+        self._death: Exception | None = None  # raised while a request was added
         tokenizer = self._engine.get_tokenizer()
         self._tokenizer = tokenizer
         config = self._engine.vllm_config
@@ -77,13 +77,13 @@ class VllmEngine:
                 f"the prompt has {len(tokens)} tokens, the context {self.max_model_len}; raise "
                 "engine.args.max_model_len or drop the prompt"
             )
-            self._ended.append(_refusal(request, "prompt_too_long", detail))
+            self._ended.append(_refuse(request, "prompt_too_long", detail))
             return
         params, params_fp = self._settings(request.level)
         try:
             self._engine.add_request(request.sample_id, {"prompt_token_ids": tokens}, params)
         except ValueError as error:
-            self._ended.append(_refusal(request, "bad_request", str(error)))
+            self._ended.append(_refuse(request, "bad_request", str(error)))
             return
         except EngineDeadError as error:
             self._death = error
@@ -94,7 +94,7 @@ class VllmEngine:
             prefill,
             len(tokens),
             params_fp,
-            watch_for(self.spec.sampling.early_stop, request.prompt, prefill),
+            make_watch(self.spec.sampling.early_stop, request.prompt, prefill),
         )
 
     def completed(self) -> Iterator[Sample | Failure]:
@@ -107,8 +107,8 @@ class VllmEngine:
         try:
             outputs = self._engine.step()
         except Exception as error:
-            # vLLM raises whatever its model, kernel or worker process raised: any of it means that
-            # this engine is gone, and the supervisor starts another.
+            # vLLM raises any error of its model, kernels or worker processes. After any of them
+            # the engine is unusable, and the Supervisor starts another.
             raise EngineDied(f"{type(error).__name__}: {error}") from error
         for output in outputs:
             pending = self._pending[output.request_id]
@@ -139,11 +139,11 @@ class VllmEngine:
         import gc
 
         self._pending.clear()
-        self._engine = None  # its processes and memory go with it; a second close finds nothing
+        self._engine = None  # frees its processes and memory
         gc.collect()
 
     def _tokens(self, request: Request) -> tuple[str, str, list[int]]:
-        """Prompt text, prefill and token ids; a prompt's samples come in a row, so one is kept."""
+        """Return prompt text, prefill and token ids. The last prompt is cached."""
         if self._rendered_for != request.prompt.id:
             rendered = self.spec.prompting.render(request.prompt, self._tokenizer)
             tokens = self._tokenizer.encode(
@@ -155,7 +155,7 @@ class VllmEngine:
         return self._rendered
 
     def _settings(self, level: int) -> tuple[Any, str]:
-        """vLLM's SamplingParams of an escalation level and their fingerprint."""
+        """Return vLLM's SamplingParams of an escalation level and their fingerprint."""
         if level not in self._levels:
             self._levels[level] = self._sampling_params(level), self.spec.params_fp(level)
         return self._levels[level]
@@ -174,14 +174,14 @@ class VllmEngine:
             repetition_penalty=sampling.repetition_penalty,
             max_tokens=sampling.max_tokens,
             stop=[*self.spec.prompting.stop, *sampling.stop],
-            # A template's token inside a text is a defect to be seen, not to be hidden.
+            # Template tokens inside a text are a defect and must stay visible.
             skip_special_tokens=False,
             spaces_between_special_tokens=False,
             output_kind=RequestOutputKind.DELTA,
         )
 
     def _finish(self, name: str, reason: FinishReason, keep: int | None = None) -> Sample:
-        """The sample of a request that ended; `keep` cuts its text."""
+        """Return the sample of a request that ended. `keep` limits its text in characters."""
         pending = self._pending.pop(name)
         return Sample(
             prompt_id=pending.request.prompt.id,
@@ -199,7 +199,7 @@ class VllmEngine:
 
 @dataclasses.dataclass(slots=True)
 class _Pending:
-    """A request in the engine and what has come of it so far."""
+    """A request in the engine and its output so far."""
 
     request: Request
     prompt_text: str
@@ -211,16 +211,16 @@ class _Pending:
     n_tokens: int = 0
 
 
-def _refusal(request: Request, kind: FailureKind, detail: str) -> Failure:
+def _refuse(request: Request, kind: FailureKind, detail: str) -> Failure:
     return Failure(request.prompt.id, request.index, kind, detail, retryable=False)
 
 
 def open_engine(spec: EngineSpec, run: Path, start: int) -> Engine:
-    """The `vllm` engine: one, in this process, supervised."""
+    """Open the `vllm` engine: one supervised engine in this process."""
     prepare_environment()
 
     def make(restart: int) -> VllmEngine:
-        # An engine started again with its old seed draws its old samples again.
+        # An engine restarted with its old seed would generate its old samples again.
         seed = int(fingerprint([spec.sampling.seed, start, restart], 7), 16)
         return VllmEngine(spec, run, seed)
 
@@ -228,7 +228,7 @@ def open_engine(spec: EngineSpec, run: Path, start: int) -> Engine:
 
 
 def prepare_environment() -> None:
-    """vLLM's switches that must be set before its first import; what is set already stays."""
+    """Set vLLM's environment variables unless they are set. Call it before vLLM's first import."""
     defaults = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
     if not has_gpu():
         defaults |= {
@@ -243,13 +243,13 @@ def prepare_environment() -> None:
 
 
 def _cpu_kv_gigabytes() -> int:
-    """A sixth of the machine's memory, between 1 and 16 GB."""
+    """Return a sixth of the machine's memory, between 1 and 16 GB."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return max(1, min(16, memory // 6 // 2**30))
 
 
 def check_engine_args(args: dict[str, Any]) -> list[Problem]:
-    """What is wrong with `engine.args`, by the installed vLLM's own list."""
+    """Check `engine.args` against the installed vLLM. Returns the problems."""
     known = [field.name for field in dataclasses.fields(_engine_args_class())]
     problems = []
     for name in args:
@@ -257,7 +257,7 @@ def check_engine_args(args: dict[str, Any]) -> list[Problem]:
             continue
         close = difflib.get_close_matches(name, known, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
-        what = f"is no engine argument of this vLLM{hint}"
+        what = f"is not an engine argument of the installed vLLM{hint}"
         if name in known:
             what = "is set by the recipe's model and sampling sections; set it there"
         problems.append(Problem(f"engine.args.{name}", what))
@@ -265,7 +265,7 @@ def check_engine_args(args: dict[str, Any]) -> list[Problem]:
 
 
 def engine_args(spec: EngineSpec, seed: int) -> Any:
-    """vLLM's EngineArgs for a recipe. Raises RecipeError for arguments vLLM does not have."""
+    """Return vLLM's EngineArgs for a recipe. Raises RecipeError for unknown arguments."""
     problems = check_engine_args(spec.engine.args)
     if problems:
         raise RecipeError(problems)
@@ -304,24 +304,28 @@ def _start(args: Any, spec: EngineSpec) -> Any:
         with spawning():  # vLLM starts processes where there are several GPUs
             return LLMEngine.from_engine_args(args)
     except (OSError, ValueError) as error:
-        # transformers and vLLM say "no such model" and "does not fit" with these two.
+        # transformers and vLLM raise these two if a model is missing or doesn't fit.
         reason = str(error).strip().splitlines()[0]
         raise ModelError(
             f"model {spec.model.id!r} cannot be loaded: {reason}. Check the name, the network or "
-            "the token for a private model, and engine.args; engine.log in the run directory has "
-            "the engine's own words."
+            "the token for a private model, and engine.args. See engine.log in the run directory "
+            "for the engine's output."
         ) from error
     except (RuntimeError, MemoryError) as error:
         raise EngineError(
-            f"vLLM could not start: {error}. See engine.log in the run directory; less memory: "
-            "engine.args.max_model_len, gpu_memory_utilization, or VLLM_CPU_KVCACHE_SPACE."
+            f"vLLM could not start: {error}. See engine.log in the run directory. To use less "
+            "memory, lower engine.args.max_model_len, gpu_memory_utilization or "
+            "VLLM_CPU_KVCACHE_SPACE."
         ) from error
 
 
 @contextlib.contextmanager
-def hidden(module: str) -> Iterator[None]:
-    """Take a module out of sight: vLLM's CPU start-up looks at every attribute of every module, and
-    fails on llvmlite's library wrapper (vLLM 0.32), which numba brings along."""
+def hide_module(module: str) -> Iterator[None]:
+    """Remove a module from sys.modules for a while.
+
+    vLLM's CPU start-up (0.32) reads every attribute of every module and fails on the library
+    wrapper of llvmlite, which numba imports.
+    """
     known = sys.modules.pop(module, None)
     try:
         yield
@@ -330,30 +334,30 @@ def hidden(module: str) -> Iterator[None]:
             sys.modules[module] = known
 
 
-def _wake_at_death(client: Any) -> None:
-    """End the wait for an engine process that was killed.
+def _monitor_engine_process(client: Any) -> None:
+    """Unblock the client of an engine process that was killed.
 
-    Where vLLM's engine is a process of its own, as with GPUs, its client waits for output for ever:
-    the thread that sees the process die (vLLM 0.32) marks it dead and tells nobody who waits.
+    With GPUs vLLM's engine is a separate process, whose client waits for output. When the process
+    dies, vLLM 0.32 marks it as dead but does not wake the waiting client.
     """
     if not hasattr(client, "outputs_queue"):
         return  # the engine is in this process
-    # Not the client itself: held by a thread, it would never be collected, nor its process ended.
+    # Not the client itself: a reference from a thread would keep its process alive.
     watched = client.resources, client.outputs_queue
-    threading.Thread(target=_await_death, args=watched, name="engine-death", daemon=True).start()
+    threading.Thread(target=_wait_for_death, args=watched, name="engine-death", daemon=True).start()
 
 
-def _await_death(resources: Any, outputs: queue.Queue[Any]) -> None:
+def _wait_for_death(resources: Any, outputs: queue.Queue[Any]) -> None:
     from vllm.v1.engine.exceptions import EngineDeadError
 
-    while not resources.engine_dead:  # set at an ordinary end, too
+    while not resources.engine_dead:  # also set when it is closed
         time.sleep(0.5)
     outputs.put(EngineDeadError())
 
 
 @contextlib.contextmanager
-def _quiet(log: Path) -> Iterator[None]:
-    """Send what vLLM's libraries print while they load to a file, at the level of descriptors."""
+def _redirect_output(log: Path) -> Iterator[None]:
+    """Redirect stdout and stderr to a file, at the level of file descriptors."""
     log.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,15 +1,16 @@
-"""Who promises most: the order of prompts under a budget.
+"""The `budget` policy: draws the next sample from the prompt with the highest expected value.
 
-Prompts of one source with the same record (so many accepted, so many not) are alike, so what came
-of the samples drawn at a record is the posterior success rate there, whatever shape the pass rates
-have. Where few were drawn yet, a Beta prior stands in: its mean is the source's own rate of first
-samples, its weight one sample, for pass rates pile up at 0 and at 1. To the rate comes a bonus for
-what is not known yet (UCB: Auer et al., Machine Learning 47, 2002), and it is divided by the tokens
-a sample costs at that record, since failures on hard prompts run long. With many more prompts than
-samples for each, being greedy on such an index is as good as it gets (Bayati et al., "Unreasonable
-effectiveness of greedy algorithms in multi-armed bandit with many arms", NeurIPS 2020).
+Prompts of one source with the same record (equal numbers of accepted and failed samples) are
+treated as alike. The success rate at a record is estimated from the samples drawn there, whatever
+the distribution of pass rates. Where few samples exist, a Beta prior is used. Its mean is the
+source's success rate of first samples. Its weight is one sample, because pass rates cluster at 0
+and at 1. An optimism bonus is added (UCB: Auer et al., Machine Learning 47, 2002). The result is
+divided by the mean tokens per sample at that record, because failures on hard prompts run long.
+With many more prompts than samples per prompt, a greedy choice on such an index is near optimal
+(Bayati et al., "Unreasonable effectiveness of greedy algorithms in multi-armed bandit with many
+arms", NeurIPS 2020).
 
-Nothing is random: the same verdicts in the same order give the same choices.
+The choices are deterministic: they depend on the verdicts and their order only.
 """
 
 from __future__ import annotations
@@ -22,31 +23,31 @@ from heapq import heappop, heappush
 from math import sqrt
 from typing import TYPE_CHECKING
 
-from factory.sampling.scheduling.prompt_state import Book, Ticket, bits
+from factory.sampling.scheduling.prompt_state import PromptState, Ticket, set_bits
 
 if TYPE_CHECKING:
     from factory.recipe.sampling import Sampling
 
 PRIOR_WEIGHT = 1.0
-"""Samples that a source's mean counts for beside a prompt's own: Beta(m, 1 - m) is U-shaped."""
+"""Weight of the source's mean, in samples of the prompt: Beta(m, 1 - m) is U-shaped."""
 
 RECORD_WEIGHT = 20.0
-"""Samples that the Beta posterior counts for beside what was seen at the same record."""
+"""Weight of the Beta posterior, in samples drawn at the same record."""
 
 OPTIMISM = 0.5
-"""Standard deviations that are added to a rate."""
+"""Standard deviations added to a rate as the optimism bonus."""
 
 FAR_MORE = 1e6
-"""What a first row is worth under `covered`: further rows come after every prompt without one."""
+"""Value of a first row under `covered`: prompts without a row come before all others."""
 
 RANK_EVERY = 32
-"""Verdicts after which all records are ranked anew, or four times the number of records: a ranking
-must not cost more than the choices it serves. At first, when each verdict says much, sooner."""
+"""Verdicts between two rankings of all records, or four times the number of records if that is
+more, so that ranking stays cheap. Early rankings are more frequent, as each verdict says more."""
 
 
 @dataclass(slots=True)
 class _Source:
-    """One source's first samples, for the prior, and the tokens of all its samples."""
+    """Totals of one source: first samples (for the prior), and tokens of all samples."""
 
     firsts: int = 0
     first_hits: int = 0
@@ -56,7 +57,7 @@ class _Source:
 
 @dataclass(slots=True, eq=False)
 class _Record:
-    """Prompts that are alike, and what came of samples drawn when they were."""
+    """Prompts with the same counts, and totals of the samples drawn at those counts."""
 
     number: int
     source: _Source
@@ -71,13 +72,18 @@ class _Record:
 
 
 class Bandit:
-    """The `budget` policy. A sample in flight counts as failed until it is judged, which keeps many
-    engines from all trying the same prompt at once."""
+    """The `budget` policy.
 
-    def __init__(self, book: Book, options: Sampling, sources: Sequence[int] | None) -> None:
-        assert options.budget is not None  # the schema asks for it
-        self._book, self._options, self._budget = book, options, options.budget
-        self._source_of = array("H", bytes(2 * book.prompts))
+    A sample in flight counts as failed until it is judged. This keeps many engines from trying
+    the same prompt at once.
+    """
+
+    def __init__(
+        self, state: PromptState, options: Sampling, sources: Sequence[int] | None
+    ) -> None:
+        assert options.budget is not None  # the schema requires it
+        self._state, self._options, self._budget = state, options, options.budget
+        self._source_of = array("H", bytes(2 * state.prompts))
         if sources is not None:
             self._source_of = array("H", iter(sources))  # bytes would be read as a buffer
         self._enough = options.accept or options.n
@@ -90,59 +96,59 @@ class Bandit:
         self._first_row = FAR_MORE if covering else self._budget.first_row
         self._sources: dict[int, _Source] = {}
         self._records: dict[tuple[int, int, int], _Record] = {}
-        self._where: list[_Record | None] = [None] * book.prompts
+        self._where: list[_Record | None] = [None] * state.prompts
         self._drawn_at: dict[tuple[int, int], _Record] = {}
-        self._line: list[tuple[float, int, _Record]] = []  # a heap: most promising first
+        self._queue: list[tuple[float, int, _Record]] = []  # a heap: highest score first
         self._verdicts = 0  # since the last ranking
         self._started = False
-        self.samples = self.tokens = 0  # spent, by tickets that ended
+        self.samples = self.tokens = 0  # of tickets that ended
         self._timed = 0
         self.gpu_hours = 0.0
 
     def restore(self, prompt: int, held: int, accepted: int) -> None:
-        """Learn from an interrupted prompt's samples, in the order of their indices."""
+        """Learn from an interrupted prompt's samples, in the order of their indices (bit masks)."""
         hits = failures = 0
-        for index in bits(held):
+        for index in set_bits(held):
             hit = bool(accepted >> index & 1)
             self._note(self._record(self._source_of[prompt], hits, failures), hit)
             hits, failures = hits + hit, failures + (not hit)
         self.samples += hits + failures
 
     def spend(self, samples: int, tokens: int) -> None:
-        """Count tokens of an earlier process."""
+        """Add the samples and tokens of an earlier process."""
         self.tokens += tokens
         self._timed += samples
 
     def next(self) -> Ticket | None:
-        """The next sample to draw; None while the budget is spent, or may be by those in flight."""
+        """Return the next sample to draw, or None if samples in flight may use up the budget."""
         if not self._started:
             self._started = True
-            for prompt in range(self._book.prompts):
-                self._line_up(prompt)
+            for prompt in range(self._state.prompts):
+                self._enqueue(prompt)
         if self._exhausted():
             return None
         if self._verdicts > min(self.samples // 8, max(RANK_EVERY, 4 * len(self._records))):
             self._rank()
-        while self._line:
-            record = self._line[0][2]
+        while self._queue:
+            record = self._queue[0][2]
             if not record.waiting:
-                heappop(self._line)
+                heappop(self._queue)
                 record.listed = False
                 continue
             prompt = record.waiting.popleft()
             if self._where[prompt] is not record:
-                continue  # it moved on while it waited here
-            index = self._book.free(prompt, self._options.n)
-            accepted = self._book.accepted[prompt]
-            failed = self._book.ended[prompt] - accepted
+                continue  # its counts changed while it was queued here
+            index = self._state.next_index(prompt, self._options.n)
+            accepted = self._state.accepted[prompt]
+            failed = self._state.ended[prompt] - accepted
             self._drawn_at[prompt, index] = self._record(self._source_of[prompt], accepted, failed)
-            self._book.take(prompt, index)
-            self._line_up(prompt)
+            self._state.reserve(prompt, index)
+            self._enqueue(prompt)
             return Ticket(prompt, index)
         return None
 
     def learn(self, ticket: Ticket, accepted: bool, tokens: int | None) -> bool:
-        """Take a verdict; true if it made the prompt's samples in flight superfluous."""
+        """Record a verdict. Returns True if the prompt's samples in flight are no longer needed."""
         record = self._drawn_at.pop((ticket.prompt, ticket.index))
         spent = self._options.max_tokens if tokens is None else tokens
         self._note(record, accepted)
@@ -152,8 +158,8 @@ class Bandit:
         self.samples, self.tokens = self.samples + 1, self.tokens + spent
         self._timed += 1
         self._verdicts += 1
-        self._line_up(ticket.prompt)
-        return accepted and self._book.accepted[ticket.prompt] == self._enough
+        self._enqueue(ticket.prompt)
+        return accepted and self._state.accepted[ticket.prompt] == self._enough
 
     def _note(self, record: _Record, hit: bool) -> None:
         record.draws += 1
@@ -169,16 +175,16 @@ class Bandit:
             return True
         if self.gpu_hours >= self._hour_limit:
             return True
-        # What is in flight is expected to cost the mean; before there is one, the most it can.
+        # Expected cost of a sample in flight: the mean, or the maximum as long as there is none.
         mean = self.tokens / self._timed if self._timed else self._options.max_tokens
         return self.tokens + in_flight * mean >= self._token_limit
 
-    def _line_up(self, prompt: int) -> None:
-        """Let a prompt wait at its present record, if it is to have more samples."""
-        book, options = self._book, self._options
-        accepted = book.accepted[prompt]
-        in_flight = book.open.get(prompt, 0).bit_count()
-        failed = book.ended[prompt] - accepted + in_flight
+    def _enqueue(self, prompt: int) -> None:
+        """Queue a prompt at its current record if it may get more samples."""
+        state, options = self._state, self._options
+        accepted = state.accepted[prompt]
+        in_flight = state.open.get(prompt, 0).bit_count()
+        failed = state.ended[prompt] - accepted + in_flight
         hopeless = (
             options.give_up_after is not None and not accepted and failed >= options.give_up_after
         )
@@ -186,7 +192,7 @@ class Bandit:
             hopeless
             or accepted >= self._enough
             or in_flight >= options.wave
-            or book.free(prompt, options.n) < 0
+            or state.next_index(prompt, options.n) < 0
         ):
             self._where[prompt] = None
             return
@@ -196,7 +202,7 @@ class Bandit:
         self._where[prompt] = record
         record.waiting.append(prompt)
         if not record.listed:
-            self._list(record)
+            self._push(record)
 
     def _record(self, source: int, accepted: int, failed: int) -> _Record:
         key = (source, accepted, failed)
@@ -206,20 +212,20 @@ class Bandit:
             record = self._records[key] = _Record(len(self._records), owner, accepted, failed)
         return record
 
-    def _list(self, record: _Record) -> None:
+    def _push(self, record: _Record) -> None:
         record.listed = True
-        heappush(self._line, (-self._promise(record), record.number, record))
+        heappush(self._queue, (-self._score(record), record.number, record))
 
     def _rank(self) -> None:
-        self._line.clear()
+        self._queue.clear()
         for record in self._records.values():
             record.listed = False
             if record.waiting:
-                self._list(record)
+                self._push(record)
         self._verdicts = 0
 
-    def _promise(self, record: _Record) -> float:
-        """What a sample drawn at this record is expected to bring for what it costs."""
+    def _score(self, record: _Record) -> float:
+        """Return the expected value of a sample at this record per unit of cost."""
         source = record.source
         prior = (source.first_hits + 1) / (source.firsts + 2)
         seen = PRIOR_WEIGHT + record.accepted + record.failed
@@ -227,10 +233,10 @@ class Bandit:
         weight = RECORD_WEIGHT + record.draws
         rate = (RECORD_WEIGHT * posterior + record.hits) / weight
         rate += OPTIMISM * sqrt(rate * (1 - rate) / weight)
-        worth = 1.0 if record.accepted else self._first_row
+        value = 1.0 if record.accepted else self._first_row
         if not self._by_tokens:
-            return worth * rate
+            return value * rate
         overall = self.tokens / self._timed if self._timed else 1.0
         mean = (source.tokens + overall) / (source.timed + 1)
         cost = (RECORD_WEIGHT * mean + record.tokens) / (RECORD_WEIGHT + record.timed)
-        return worth * rate / max(cost, 1.0)
+        return value * rate / max(cost, 1.0)

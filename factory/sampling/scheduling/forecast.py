@@ -1,10 +1,10 @@
-"""From a small real pilot: what the whole run will give and cost, and how sure that is.
+"""Predicts yield and cost of a whole run from a small real pilot, with intervals.
 
-Each prompt of the pilot says how often its like succeeds and how long its samples run. A guess at
-the whole takes the pilot's prompts anew, with repetition (the bootstrap), gives each a success rate
-that its verdicts allow (a Beta posterior, its prior fitted to the prompts of its source), and lets
-the build's own scheduler sample a crowd of them. Many guesses give the interval. It covers what a
-small pilot leaves open, not an engine that will be slower or prompts that are unlike the pilot's.
+Each prompt of the pilot shows how often prompts like it succeed and how long their samples are. One
+bootstrap replicate resamples the pilot's prompts with replacement, draws a success rate for each
+from its Beta posterior (the prior is fitted to the prompts of its source), and runs the build's own
+scheduler on a population of such prompts. Many replicates give the interval. It covers the sampling
+error of a small pilot. It does not cover a slower engine or prompts unlike the pilot's.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from factory.recipe.sampling import Budget, Sampling
 from factory.sampling.scheduling.scheduler import Ticket
 from factory.sampling.scheduling.simulate import Draw, simulate
 
-GUESSES = 60
-DRAWS, LEAST = 80_000, 200
-"""Simulated samples for one policy, about, and the least number of prompts in a crowd: the chance
-in a crowd of 200 is small beside what a pilot of 64 leaves open."""
+REPLICATES = 60
+DRAWS, MIN_PROMPTS = 80_000, 200
+"""Simulated samples per policy (about), and the minimum number of prompts in a population. The
+sampling error of 200 prompts is small compared to that of a pilot of 64."""
 LOW, HIGH = 0.05, 0.95
-"""The interval is the middle 90% of the guesses."""
+"""The interval is the middle 90% of the replicates."""
 
 ALL = "all"
-"""Stands in the `source` column for the whole recipe."""
+"""The value of the `source` column for the whole recipe."""
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What tokens cost: the speed the pilot had, and prices where they are known."""
+    """The cost of tokens: the pilot's speed, and prices where known."""
 
     tokens_per_second: float
     gpus: int = 1
@@ -48,7 +48,7 @@ class Rates:
         return self.gpus * tokens / self.tokens_per_second / 3600
 
     def money(self, tokens: float) -> float | None:
-        """By whichever prices there are; None where there is none."""
+        """Return the cost in money by the known prices, or None if none is known."""
         if self.per_gpu_hour is None and self.per_million_tokens is None:
             return None
         by_hour = (self.per_gpu_hour or 0.0) * self.gpu_hours(tokens)
@@ -56,7 +56,10 @@ class Rates:
 
 
 def choose_pilot(prompts: pl.DataFrame, size: int, seed: int = 0) -> list[str]:
-    """Ids of `size` prompts (columns id, source): every source in proportion, none left out."""
+    """Choose `size` prompts (columns id, source) in proportion to the sources, at least one each.
+
+    Returns their ids.
+    """
     order = prompts.sort("id").sample(fraction=1.0, shuffle=True, seed=seed)
     share = size / max(1, prompts.height)
     chosen = order.filter(
@@ -66,21 +69,21 @@ def choose_pilot(prompts: pl.DataFrame, size: int, seed: int = 0) -> list[str]:
     return chosen["id"].to_list()
 
 
-def alternatives(sampling: Sampling, tokens: int, per_prompt: int | None) -> dict[str, Sampling]:
-    """The recipe's policy and what the others would be in its place.
+def build_policies(sampling: Sampling, tokens: int, per_prompt: int | None) -> dict[str, Sampling]:
+    """Return the recipe's policy and comparable settings of the other policies, by name.
 
-    `tokens` is what `n` samples of every prompt are expected to take: where the recipe names no
-    budget, the one shown is half of it.
+    `tokens` is the expected cost of `n` samples per prompt. If the recipe has no budget, the
+    `budget` policy gets half of it.
     """
     accept = sampling.accept or min(per_prompt or sampling.n, sampling.n)
     base = sampling.model_dump(exclude={"policy", "accept", "budget", "escalate", "give_up_after"})
     budget = sampling.budget or Budget(tokens=max(1, tokens // 2))
-    patience = {"give_up_after": sampling.give_up_after}
+    limit = {"give_up_after": sampling.give_up_after}
     others = {
         "fixed": base,
-        "until": {**base, **patience, "accept": accept},
-        "difficulty": {**base, **patience, "accept": accept},
-        "budget": {**base, **patience, "accept": accept, "budget": budget},
+        "until": {**base, **limit, "accept": accept},
+        "difficulty": {**base, **limit, "accept": accept},
+        "budget": {**base, **limit, "accept": accept, "budget": budget},
     }
     found = {name: Sampling.model_validate({**o, "policy": name}) for name, o in others.items()}
     return {**found, sampling.policy: sampling}
@@ -94,30 +97,31 @@ def forecast(
     per_prompt: int | None = None,
     seed: int = 0,
 ) -> pl.DataFrame:
-    """policy, source, quantity, low, middle, high: see `quantities` for the quantities.
+    """Return the forecast: columns policy, source, quantity, low, middle, high.
 
-    `pilot` is a verdict table (prompt_id, source, decision, n_tokens), `prompts` the recipe's
-    prompts (id, source), `per_prompt` the rows the corpus takes of one prompt at most.
+    `pilot` is a verdict table (prompt_id, source, decision, n_tokens). `prompts` are the recipe's
+    prompts (id, source). `per_prompt` is the maximum number of corpus rows per prompt. See
+    `compute_quantities` for the quantities.
     """
     sizes = dict(prompts.group_by("source").len().sort("source").iter_rows())
-    crowd = _Crowd(pilot, list(sizes))
+    population = _Population(pilot, list(sizes))
     rows = []
     for name, sampling in policies.items():
         rng = np.random.default_rng(seed)
-        guesses = [
-            _guess(crowd, sampling, list(sizes.values()), rates, per_prompt, rng)
-            for _ in range(GUESSES)
+        replicates = [
+            _replicate(population, sampling, list(sizes.values()), rates, per_prompt, rng)
+            for _ in range(REPLICATES)
         ]
         for number, source in enumerate([*sizes, ALL]):
-            for quantity in guesses[0][number]:
-                values = [guess[number][quantity] for guess in guesses]
+            for quantity in replicates[0][number]:
+                values = [one[number][quantity] for one in replicates]
                 low, middle, high = np.quantile(np.array(values), (LOW, 0.5, HIGH)).tolist()
                 rows.append((name, source, quantity, low, middle, high))
     columns = ["policy", "source", "quantity", "low", "middle", "high"]
     return pl.DataFrame(rows, schema=columns, orient="row")
 
 
-def against(
+def compare_forecast(
     forecasts: pl.DataFrame,
     verdicts: pl.DataFrame,
     prompts: pl.DataFrame,
@@ -125,9 +129,10 @@ def against(
     rates: Rates,
     per_prompt: int | None = None,
 ) -> pl.DataFrame:
-    """Forecast and outcome of a finished run: the forecast's rows for `policy`, `actual`, `inside`.
+    """Compare a forecast with the finished run.
 
-    `rates.tokens_per_second` is the finished run's own speed.
+    Returns the forecast's rows for `policy` with the columns `actual` and `inside` (the interval
+    covers the actual value). `rates.tokens_per_second` must be the finished run's own speed.
     """
     keep = pl.col("decision") == "keep"
     by_prompt = verdicts.group_by("prompt_id").agg(
@@ -141,7 +146,7 @@ def against(
         samples = own["samples"].to_numpy().astype(np.int64)
         accepted = own["accepted"].to_numpy().astype(np.int64)
         tokens = float(own["tokens"].sum())
-        actual = quantities(samples, accepted, tokens, 1.0, rates, per_prompt)
+        actual = compute_quantities(samples, accepted, tokens, 1.0, rates, per_prompt)
         rows += [(source, name, value) for name, value in actual.items()]
     outcome = pl.DataFrame(rows, schema=["source", "quantity", "actual"], orient="row")
     return (
@@ -151,7 +156,7 @@ def against(
     )
 
 
-def quantities(
+def compute_quantities(
     samples: NDArray[np.int64],
     accepted: NDArray[np.int64],
     tokens: float,
@@ -159,12 +164,12 @@ def quantities(
     rates: Rates,
     per_prompt: int | None,
 ) -> dict[str, float]:
-    """What a forecast is about, from what each prompt got; every prompt stands for `scale`."""
+    """Compute the forecast's quantities from per-prompt counts; each prompt stands for `scale`."""
     drawn, kept = float(samples.sum()), float(accepted.sum())
     rows = float(np.minimum(accepted, per_prompt or 1 << 30).sum()) * scale
     total = tokens * scale
     hours, money = rates.gpu_hours(total), rates.money(total)
-    a_row = 1 / rows if rows else float("nan")
+    per_row = 1 / rows if rows else float("nan")
     found = {
         "samples": drawn * scale,
         "accepted": kept * scale,
@@ -172,47 +177,52 @@ def quantities(
         "rows": rows,
         "covered": float((accepted > 0).sum()) * scale,
         "tokens": total,
-        "tokens_per_row": total * a_row,
+        "tokens_per_row": total * per_row,
         "gpu_hours": hours,
-        "gpu_hours_per_row": hours * a_row,
+        "gpu_hours_per_row": hours * per_row,
     }
     if money is not None:
-        found |= {"money": money, "money_per_row": money * a_row}
+        found |= {"money": money, "money_per_row": money * per_row}
     return found
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """One pilot prompt: verdicts and lengths."""
+    """One pilot prompt: counts of verdicts and sample lengths in tokens."""
 
     hits: int
     misses: int
     lengths: tuple[list[int], list[int]]  # of the misses, of the hits
 
 
-class _Crowd:
-    """The pilot's prompts by source, and what is taken where a prompt says nothing."""
+class _Population:
+    """The pilot's prompts by source, with pooled lengths for prompts that lack them."""
 
     def __init__(self, pilot: pl.DataFrame, sources: Sequence[str]) -> None:
         pilot = pilot.with_columns(hit=pl.col("decision") == "keep").sort("prompt_id")
-        everyone = _seen(pilot)
-        self.prompts = [_seen(pilot.filter(source=name)) or everyone for name in sources]
-        self.lengths = [_pooled(seen, everyone) for seen in self.prompts]
+        everyone = _summarize_prompts(pilot)
+        self.prompts = [
+            _summarize_prompts(pilot.filter(source=name)) or everyone for name in sources
+        ]
+        self.lengths = [_pool_lengths(seen, everyone) for seen in self.prompts]
 
     def draw(self, sizes: Sequence[int], rng: np.random.Generator) -> tuple[Draw, list[int]]:
-        """Prompts like the pilot's, `sizes` of each source: outcomes and each prompt's source."""
+        """Return a simulated population with `sizes` prompts per source.
+
+        The first item draws a sample of a prompt, the second is each prompt's source number.
+        """
         like: list[tuple[int, _Seen]] = []
         chances: list[float] = []
         for source, size in enumerate(sizes):
             seen = self.prompts[source]
-            again = [seen[number] for number in rng.integers(len(seen), size=len(seen))]
-            alpha, beta = fit_beta([(prompt.hits, prompt.misses) for prompt in again])
-            # A rate is guessed once for each: all who are like a prompt share what it says of them.
-            guessed = [rng.beta(alpha + prompt.hits, beta + prompt.misses) for prompt in again]
-            for number in rng.integers(len(again), size=size).tolist():
-                like.append((source, again[number]))
-                chances.append(guessed[number])
-        uniform = random.Random(int(rng.integers(1 << 32))).random  # numpy's is slow one at a time
+            resampled = [seen[number] for number in rng.integers(len(seen), size=len(seen))]
+            alpha, beta = fit_beta([(prompt.hits, prompt.misses) for prompt in resampled])
+            # One rate per resampled prompt: all copies of a pilot prompt share it.
+            rates = [rng.beta(alpha + prompt.hits, beta + prompt.misses) for prompt in resampled]
+            for number in rng.integers(len(resampled), size=size).tolist():
+                like.append((source, resampled[number]))
+                chances.append(rates[number])
+        uniform = random.Random(int(rng.integers(1 << 32))).random  # numpy is slow here
 
         def outcome(ticket: Ticket) -> tuple[bool, int]:
             source, prompt = like[ticket.prompt]
@@ -225,7 +235,7 @@ class _Crowd:
         return outcome, [source for source, _ in like]
 
 
-def _seen(pilot: pl.DataFrame) -> list[_Seen]:
+def _summarize_prompts(pilot: pl.DataFrame) -> list[_Seen]:
     found = []
     for _, own in pilot.group_by("prompt_id", maintain_order=True):
         lengths = [own.filter(hit=hit)["n_tokens"].to_list() for hit in (False, True)]
@@ -233,8 +243,11 @@ def _seen(pilot: pl.DataFrame) -> list[_Seen]:
     return found
 
 
-def _pooled(seen: Sequence[_Seen], everyone: Sequence[_Seen]) -> tuple[list[int], list[int]]:
-    """Lengths of misses and of hits; where a source has none, all sources', or the other kind's."""
+def _pool_lengths(seen: Sequence[_Seen], everyone: Sequence[_Seen]) -> tuple[list[int], list[int]]:
+    """Return lengths of misses and of hits.
+
+    If a source has none, those of all sources are used, then those of the other outcome.
+    """
 
     def of(hit: int) -> list[int]:
         for prompts, kind in ((seen, hit), (everyone, hit), (everyone, 1 - hit)):
@@ -247,7 +260,7 @@ def _pooled(seen: Sequence[_Seen], everyone: Sequence[_Seen]) -> tuple[list[int]
 
 
 def fit_beta(counts: Sequence[tuple[int, int]]) -> tuple[float, float]:
-    """The Beta prior, of a grid, under which (hits, misses) of a source's prompts are likeliest."""
+    """Return the maximum-likelihood Beta prior, from a grid, for (hits, misses) per prompt."""
 
     alike = Counter(counts)
 
@@ -264,20 +277,20 @@ def fit_beta(counts: Sequence[tuple[int, int]]) -> tuple[float, float]:
     return max(grid, key=lambda prior: likelihood(*prior))
 
 
-def _guess(
-    crowd: _Crowd,
+def _replicate(
+    population: _Population,
     sampling: Sampling,
     sizes: Sequence[int],
     rates: Rates,
     per_prompt: int | None,
     rng: np.random.Generator,
 ) -> list[dict[str, float]]:
-    """One guess at the whole: the quantities of each source, then of all."""
+    """Simulate the whole run once. Returns the quantities of each source, then of all."""
     total = sum(sizes)
-    size = min(total, max(LEAST, DRAWS // (GUESSES * sampling.n)))
+    size = min(total, max(MIN_PROMPTS, DRAWS // (REPLICATES * sampling.n)))
     share = [max(1, round(size * own / total)) for own in sizes]
-    draw, sources = crowd.draw(share, rng)
-    scaled = _scaled(sampling, sum(share) / total, rates)
+    draw, sources = population.draw(share, rng)
+    scaled = _scale_budget(sampling, sum(share) / total, rates)
     run = simulate(scaled, len(sources), draw, sources, capacity=max(1, len(sources) // 16))
     numbers = np.array(sources)
     found = []
@@ -286,12 +299,12 @@ def _guess(
         scale = own / share[source]
         tokens = float(run.tokens[mine].sum())
         samples, accepted = run.samples[mine], run.accepted[mine]
-        found.append(quantities(samples, accepted, tokens, scale, rates, per_prompt))
-    return [*found, _sum(found, rates)]
+        found.append(compute_quantities(samples, accepted, tokens, scale, rates, per_prompt))
+    return [*found, _sum_sources(found, rates)]
 
 
-def _sum(parts: Sequence[Mapping[str, float]], rates: Rates) -> dict[str, float]:
-    """The whole of several sources, each already at its full size."""
+def _sum_sources(parts: Sequence[Mapping[str, float]], rates: Rates) -> dict[str, float]:
+    """Add up the quantities of several sources, each at full size."""
     whole = {
         name: sum(part[name] for part in parts)
         for name in ("samples", "accepted", "rows", "covered", "tokens", "gpu_hours")
@@ -307,8 +320,8 @@ def _sum(parts: Sequence[Mapping[str, float]], rates: Rates) -> dict[str, float]
     return found if money is None else {**found, "money": money, "money_per_row": money / rows}
 
 
-def _scaled(sampling: Sampling, share: float, rates: Rates) -> Sampling:
-    """A budget for a part of the prompts, in tokens or samples: a simulation has no clock."""
+def _scale_budget(sampling: Sampling, share: float, rates: Rates) -> Sampling:
+    """Scale the budget to a share of the prompts, in tokens or samples, as there is no clock."""
     if sampling.budget is None:
         return sampling
     budget, prices = sampling.budget, sampling.prices

@@ -1,8 +1,8 @@
 """How many samples a prompt gets, wave by wave: `fixed`, `until` and `difficulty`.
 
-A wave is drawn when everything before it has ended, and its size is a function of how many samples
-that was and how many were accepted. So what a prompt gets depends on its own verdicts alone: never
-on the order in which prompts or samples finish, and not on where a run was interrupted.
+A wave is drawn when all samples before it have ended. Its size is a function of the number of
+samples so far and the number accepted. So a prompt's samples depend on its own verdicts only, not
+on the order in which prompts or samples finish, nor on where a run was interrupted.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 
 class WavePolicy(Protocol):
-    """The rule of one policy."""
+    """The rule of one policy: the size and the level of each wave."""
 
     def more(self, drawn: int, accepted: int) -> int:
-        """The size of the wave after `drawn` samples, all of which ended; 0: the prompt is done."""
+        """Return the size of the wave after `drawn` ended samples; 0: the prompt is done."""
 
     def enough(self, accepted: int) -> bool:
-        """Whether the samples still in flight are no longer wanted."""
+        """Return whether the samples still in flight are no longer needed."""
 
     def level(self, drawn: int, accepted: int, level: int) -> int:
-        """The escalation level of the next wave, that of the last one being `level`."""
+        """Return the escalation level of the next wave; `level` is that of the last wave."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """`n` samples a prompt."""
+    """`n` samples per prompt."""
 
     n: int
 
@@ -48,10 +48,10 @@ class Fixed:
 class Until:
     """Samples until `accept` are accepted.
 
-    A wave is what is still missing, so that no sample of an easy prompt is drawn in vain; where too
-    few came of it, the next is larger, up to `wave`, so that a hard prompt does not wait for its
-    samples one by one. Waves of prompts without a success end at multiples of `give_up_after`,
-    where such a prompt goes up a level; one at the last level is given up.
+    The first wave has as many samples as are needed, so that easy prompts waste none. If too few
+    are accepted, the next wave is larger, up to `wave`, so that hard prompts need few rounds. The
+    waves of a prompt without a success end at multiples of `give_up_after`. There it moves up one
+    escalation level, or is given up after the last level.
     """
 
     n: int
@@ -64,7 +64,7 @@ class Until:
         missing = self.accept - accepted
         if missing <= 0:
             return 0
-        # Never more than the rate so far asks for, drawn * missing / accepted: accepted < accept.
+        # At most what the rate so far predicts, drawn * missing / accepted, as accepted < accept.
         size = min(max(missing, drawn * missing // self.accept), self.wave, self.n - drawn)
         if self.give_up_after is not None and accepted == 0:
             if drawn >= self.give_up_after * (self.levels + 1):
@@ -85,10 +85,9 @@ class Until:
 class Difficulty:
     """Accepted samples in proportion to a prompt's difficulty, its share of failures.
 
-    DART-Math (arXiv 2407.13690, §3) gives the hardest query the most correct responses and every
-    query at least one ("Prop2Diff"). It measures difficulty beforehand; here the first wave is the
-    measurement, and each wave after it makes the estimate better. Laplace's rule keeps one failure
-    in two samples from meaning much.
+    DART-Math (arXiv 2407.13690, §3, "Prop2Diff") gives the hardest query the most correct responses
+    and every query at least one. It measures difficulty beforehand. Here the first wave measures
+    it, and each further wave improves the estimate. Laplace's rule of succession smooths it.
     """
 
     n: int
@@ -113,13 +112,13 @@ class Difficulty:
 
 
 def _until(options: Sampling) -> Until:
-    assert options.accept is not None  # the schema asks for it
+    assert options.accept is not None  # the schema requires it
     levels = len(options.escalate)
     return Until(options.n, options.accept, options.wave, options.give_up_after, levels)
 
 
 def _difficulty(options: Sampling) -> Difficulty:
-    assert options.accept is not None  # the schema asks for it
+    assert options.accept is not None  # the schema requires it
     return Difficulty(options.n, options.accept, options.wave, options.give_up_after)
 
 
@@ -128,4 +127,4 @@ WAVE_POLICIES: dict[str, Callable[[Sampling], WavePolicy]] = {
     "until": _until,
     "difficulty": _difficulty,
 }
-"""Recipe policy → its rule; `budget` chooses among prompts (scheduling.budget)."""
+"""Recipe policy → its rule. `budget` compares prompts and is in scheduling.budget."""

@@ -1,4 +1,4 @@
-"""What is known of every prompt while it is sampled, in a few bytes each."""
+"""Sampling state of every prompt, in a few bytes each."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A sample to draw: the prompt's number in prompts.parquet and the sample's index.
+    """One sample to draw: the prompt's row in prompts.parquet and the sample's index.
 
-    `level` counts the escalations so far: `Sampling.at(level)` are the settings to draw it with.
+    `level` is the number of escalations so far. `Sampling.at(level)` returns the settings to use.
     """
 
     prompt: int
     index: int
-    level: int = field(default=0, compare=False)  # what a sample is drawn with, not which it is
+    level: int = field(default=0, compare=False)  # not part of the identity
 
 
-class Book:
-    """Indices drawn and held, counts of what ended and was accepted.
+class PromptState:
+    """Per prompt: indices drawn and restored, and counts of ended and accepted samples.
 
-    Arrays for what every prompt has; bit masks, kept only while they say something, for what few
-    have. 800,000 prompts take some 5 MB, where a set for each would take 170.
+    Arrays hold what every prompt has. Bit masks, kept only while needed, hold what few prompts
+    have. 800,000 prompts take about 5 MB; one set per prompt would take 170 MB.
     """
 
     def __init__(self, prompts: int) -> None:
@@ -32,16 +32,16 @@ class Book:
         self.accepted = array("H", bytes(2 * prompts))
         self.open: dict[int, int] = {}  # prompt → mask of the indices in flight
         self._next = array("H", bytes(2 * prompts))
-        self._held: dict[int, int] = {}  # prompt → mask of restored indices, while any lies ahead
+        self._held: dict[int, int] = {}  # prompt → mask of restored indices, until all are passed
 
-    def hold(self, prompt: int, held: int, accepted: int) -> None:
-        """Take up what an earlier process drew: masks of its indices and of those accepted."""
+    def restore(self, prompt: int, held: int, accepted: int) -> None:
+        """Restore an earlier process's samples: masks of its indices and of the accepted ones."""
         self._held[prompt] = held
         self.ended[prompt] = held.bit_count()
         self.accepted[prompt] = accepted.bit_count()
 
-    def free(self, prompt: int, limit: int) -> int:
-        """The lowest index below `limit` not drawn yet; -1 if there is none."""
+    def next_index(self, prompt: int, limit: int) -> int:
+        """Return the lowest index below `limit` that was not drawn yet, or -1 if there is none."""
         index = self._next[prompt]
         held = self._held.get(prompt)
         if held is not None:
@@ -49,8 +49,8 @@ class Book:
                 index += 1
         return index if index < limit else -1
 
-    def take(self, prompt: int, index: int) -> None:
-        """An index was handed out."""
+    def reserve(self, prompt: int, index: int) -> None:
+        """Mark an index as in flight."""
         self._next[prompt] = index + 1
         self.open[prompt] = self.open.get(prompt, 0) | 1 << index
         held = self._held.get(prompt)
@@ -58,7 +58,7 @@ class Book:
             del self._held[prompt]
 
     def end(self, prompt: int, index: int, accepted: bool) -> None:
-        """What was handed out came to an end."""
+        """Mark an index in flight as ended."""
         left = self.open[prompt] & ~(1 << index)
         if left:
             self.open[prompt] = left
@@ -68,12 +68,12 @@ class Book:
         self.accepted[prompt] += accepted
 
     def in_flight(self, prompt: int) -> Iterator[int]:
-        """The indices handed out that have not ended."""
-        return bits(self.open.get(prompt, 0))
+        """Yield the indices in flight, lowest first."""
+        return set_bits(self.open.get(prompt, 0))
 
 
-def bits(mask: int) -> Iterator[int]:
-    """The positions of the bits that are set, lowest first."""
+def set_bits(mask: int) -> Iterator[int]:
+    """Yield the positions of the set bits, lowest first."""
     while mask:
         lowest = mask & -mask
         yield lowest.bit_length() - 1

@@ -1,6 +1,6 @@
-"""The very scheduler of a build, run against prompts whose success rates are made up or guessed.
+"""Runs the build's own scheduler on simulated prompts with given success rates.
 
-The forecast predicts with it and the benchmarks measure with it: a policy is written down once.
+The forecast and the benchmarks use it, so that each policy is implemented once.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from factory.recipe.sampling import Sampling
 
 Draw = Callable[[Ticket], tuple[bool, int]]
-"""What comes of a ticket: accepted or not, and the tokens it takes to its end."""
+"""Ticket → (accepted, tokens to its end)."""
 
 
 @dataclass(frozen=True)
 class Simulated:
-    """What each prompt got: samples drawn, accepted, and the tokens of all of them."""
+    """The result per prompt: samples drawn and accepted, tokens, tokens of aborted samples."""
 
     samples: NDArray[np.int64]
     accepted: NDArray[np.int64]
@@ -32,7 +32,7 @@ class Simulated:
     aborted_tokens: NDArray[np.int64]
 
     def rows(self, per_prompt: int | None = None) -> int:
-        """Rows of the corpus, at most `per_prompt` a prompt."""
+        """Return the rows of the corpus, at most `per_prompt` per prompt."""
         return int(np.minimum(self.accepted, per_prompt or 1 << 30).sum())
 
     @property
@@ -48,15 +48,15 @@ def simulate(
     sources: Sequence[int] | None = None,
     capacity: int = 256,
 ) -> Simulated:
-    """Run a policy to its end with `capacity` samples in flight, each a token a tick.
+    """Run a policy to its end with `capacity` samples in flight, one token per sample and tick.
 
-    Samples that become superfluous are aborted at that tick and cost what they had by then.
+    Samples that are no longer needed are aborted at that tick. They cost the tokens so far.
     """
     scheduler = Scheduler(sampling, prompts, sources)
     samples, accepted, tokens, aborted = ([0] * prompts for _ in range(4))
     now = serial = 0
     ends: list[tuple[int, int, Ticket]] = []
-    flying: dict[Ticket, tuple[int, bool, int]] = {}  # when it began, what comes of it
+    flying: dict[Ticket, tuple[int, bool, int]] = {}  # start tick, accepted, tokens
     while True:
         while len(flying) < capacity and (ticket := scheduler.next()) is not None:
             hit, length = draw(ticket)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from factory.core.errors import Problem, RecipeError, SourceError
 from factory.core.nouns import Prompt, fingerprint
 from factory.core.run_dir import save_prompts
-from factory.prompts.chain_of_thought import unmarked
+from factory.prompts.chain_of_thought import remove_mark
 from factory.prompts.load import load_prompts
 from factory.prompts.references import sound_prompts
 from factory.prompts.templates import Rendered
@@ -98,7 +98,7 @@ def load_questions(
     if any(part.kind == "accuracy" for part in recipe.rewards.values()):
         prompts = sound_prompts(prompts, run.path)
     cot = recipe.prompting.cot
-    prompts = cot.mark(prompts) if cot else [unmarked(one) for one in prompts]
+    prompts = cot.mark(prompts) if cot else [remove_mark(one) for one in prompts]
     questions = [PolicyQuestion(one, recipe.prompting.render(one, tokenizer)) for one in prompts]
     room = (recipe.max_length or tokenizer.model_max_length) - recipe.rollouts.max_tokens
     texts = [question.text for question in questions]

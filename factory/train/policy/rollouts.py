@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.core.errors import MissingDependency, Problem, RecipeError
 from factory.core.hardware import has_gpu
-from factory.sampling.engines.vllm import cpu_args, hidden, prepare_environment
+from factory.sampling.engines.vllm import cpu_args, hide_module, prepare_environment
 from factory.train.versions import parse_release
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _make_cpu_generation(base: Any, seed: int) -> Any:
         def _init_vllm(self) -> None:
             from vllm import LLM
 
-            with hidden("llvmlite.binding.ffi"):
+            with hide_module("llvmlite.binding.ffi"):
                 self.llm = LLM(
                     model=self.model.name_or_path,
                     max_model_len=self.max_model_length,
