@@ -23,7 +23,12 @@ from rich.console import Console
 from factory.core.errors import QuotaError, RecipeError, RunError
 from factory.corpus import shards
 from factory.corpus.assembly.assemble import build_assembly
-from factory.corpus.assembly.statistics import AssemblyReport, load_report, notes, print_assembly
+from factory.corpus.assembly.statistics import (
+    AssemblyReport,
+    list_notes,
+    load_report,
+    print_assembly,
+)
 from factory.corpus.rows import corpus_schema
 from factory.judging.funnel import load_funnel
 from factory.recipe.assembly import Assembly, load_assembly, load_build
@@ -91,13 +96,13 @@ def test_statistics_stand_beside_the_papers(tmp_path: Path) -> None:
 def test_what_a_user_should_know_is_said(tmp_path: Path) -> None:
     other = [row(f"n{n}", model="model-b") for n in range(3)]
     report, _ = assemble(tmp_path, {"a": MATHS, "b": CODE + other}, quotas={"code": 20})
-    told = "\n".join(notes(report))
+    told = "\n".join(list_notes(report))
     assert report.unknown_licenses == {"kata": 9}
     assert "the licence of kata is unknown (9 rows)" in told
     assert "short of its quota: code: 9 of 20 rows, 11 short" in told
     assert report.models == {"model-a": 9}
     report, _ = assemble(tmp_path / "both", {"a": MATHS, "b": other})
-    assert "rows of 2 models: model-a 60, model-b 3" in notes(report)[0]
+    assert "rows of 2 models: model-a 60, model-b 3" in list_notes(report)[0]
 
 
 def test_quotas_and_what_they_leave_out(tmp_path: Path) -> None:

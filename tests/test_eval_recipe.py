@@ -8,7 +8,7 @@ import pytest
 
 from factory.core.errors import RecipeError
 from factory.core.resources import recipe_path
-from factory.recipe.build import recipe_of_run
+from factory.recipe.build import load_run_recipe
 from factory.recipe.evaluation import load_eval
 
 GOOD = """\
@@ -42,7 +42,7 @@ def test_a_valid_recipe(tmp_path: Path) -> None:
 def test_the_sampling_recipe_is_an_ordinary_recipe(tmp_path: Path) -> None:
     found = load_eval(write(tmp_path, GOOD))
     (tmp_path / "recipe.yaml").write_text(found.recipe.to_yaml(), encoding="utf-8")
-    assert recipe_of_run(tmp_path).fingerprint() == found.recipe.fingerprint()
+    assert load_run_recipe(tmp_path).fingerprint() == found.recipe.fingerprint()
     (tmp_path / "e.yaml").write_text(found.to_yaml(), encoding="utf-8")
     assert load_eval(tmp_path / "e.yaml").fingerprint() == found.fingerprint()
 
@@ -102,7 +102,7 @@ def test_problems_of_both_halves_are_reported_at_once(tmp_path: Path) -> None:
 
 
 SETTINGS = [
-    ("k=3", lambda e: (e.most, e.recipe.sampling.n) == (3, 3)),
+    ("k=3", lambda e: (e.max_k, e.recipe.sampling.n) == (3, 3)),
     ("k.gcd=6", lambda e: e.recipe.sampling.n == 6),
     ("against=[runs/before]", lambda e: e.against[0].path == Path("runs/before")),
     ("exclude=[{path: runs/x}]", lambda e: e.exclude[0].path == Path("runs/x")),

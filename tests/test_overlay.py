@@ -146,9 +146,9 @@ def test_reviews_decide_over_the_filters_and_under_the_answer(run: Path) -> None
     assert taken["review", "reviewer_other"] == 2
     assert taken["review", BREAKS_ANSWER] == 2
     assert (
-        "reviews: 6 accepted (3 edited, 3 that filters had taken), 6 rejected, 1 disputed" in said
+        "reviews: 6 accepted (3 edited, 3 that filters had dropped), 6 rejected, 1 disputed" in said
     )
-    assert "4 that reviewers accepted are left out: 2 edit_breaks_answer, 1 " in said
+    assert "4 that reviewers accepted are still dropped: 2 edit_breaks_answer, 1 " in said
 
 
 def test_a_row_says_who_reviewed_it_and_an_edited_one_is_the_edit(run: Path) -> None:
@@ -263,7 +263,7 @@ def test_building_again_gives_the_same_rows(run: Path) -> None:
 
 def test_reviews_of_samples_that_are_gone_are_told(run: Path) -> None:
     Reviews(run).decide("gone-0", "ann", "reject", 0, "other")
-    assert "1 reviews are of samples that this run does not hold" in again(run)[1]
+    assert "1 reviews are of samples that this run does not have" in again(run)[1]
 
 
 def test_an_assembly_takes_the_edited_rows(run: Path, tmp_path: Path) -> None:

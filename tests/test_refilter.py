@@ -74,14 +74,14 @@ def test_ids_that_repeat_stay_rows_of_their_own(tmp_path: Path) -> None:
 
 
 BROKEN = {
-    "not utf-8": (b'{"text": "a"}\n' * 5000 + b'{"text": "\xff"}\n', ":5001 is no JSON"),
-    "torn": (b'{"text": "a"}\n{"text": "b', ":2 is no JSON"),
+    "not utf-8": (b'{"text": "a"}\n' * 5000 + b'{"text": "\xff"}\n', ":5001 is not JSON"),
+    "torn": (b'{"text": "a"}\n{"text": "b', ":2 is not JSON"),
     "no object": (b'["a"]\n', ":1 is list, not an object"),
     "no text": (b'{"text": [{"role": "user"}]}\n', ":1: text is a list"),
-    "nested too deep": (b'{"text": ' + b"[" * 100_000, ":1 is no JSON"),
+    "nested too deep": (b'{"text": ' + b"[" * 100_000, ":1 is not JSON"),
     "no such column": (b'{"txt": "a"}\n', r"no column 'text' \(--text\); it has txt"),
-    "empty": (b"", "holds no rows"),
-    "one array": (b'[\n {"text": "a"}\n]\n', ":1 is no JSON .*each line must be an object"),
+    "empty": (b"", "has no rows"),
+    "one array": (b'[\n {"text": "a"}\n]\n', ":1 is not JSON .*each line must be an object"),
 }
 
 

@@ -50,8 +50,8 @@ def test_every_kind(workers: int) -> None:
     ("line", "why"),
     [
         ("{bad", "not JSON"),
-        ("[]", "holds list"),
-        ("null", "holds NoneType"),
+        ("[]", "expected an object, not list"),
+        ("null", "expected an object, not NoneType"),
         ('{"id": 7, "kind": "math"}', "text is None"),
         ('{"id": 7, "text": "x"}', "kind is None"),
         ('{"id": 7, "kind": ["math"], "text": "x"}', "kind is"),

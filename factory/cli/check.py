@@ -55,7 +55,7 @@ def audit(
     Without a judge model, mathematics is checked by algebra alone. Writes audit.json into the run.
     """
     from factory.judging.audit import audit_lines, audit_run
-    from factory.recipe.build import recipe_of_run
+    from factory.recipe.build import load_run_recipe
     from filters.judges.client import Endpoint
 
     if (judge_url is None) != (judge_model is None):
@@ -63,7 +63,7 @@ def audit(
     judge = None
     if judge_url is not None:
         judge = Endpoint(base_url=judge_url, model=judge_model or "", api_key_env=judge_key_env)
-    echo(audit_lines(audit_run(recipe_of_run(run), run, judge, n, seed)))
+    echo(audit_lines(audit_run(load_run_recipe(run), run, judge, n, seed)))
 
 
 @click.command()

@@ -29,7 +29,7 @@ from factory.judging.metrics import (
     save_metrics,
 )
 from factory.judging.verdicts import all_filters, decide, early_filters
-from factory.recipe.build import recipe_of_run
+from factory.recipe.build import load_run_recipe
 from filters.base import Filter
 
 BATCH = 256
@@ -119,7 +119,7 @@ def _judge_loop(pipe: Connection, run: Path) -> None:
     # Ctrl-C reaches the whole process group, but the build ends its judge itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(5)
-    filters = early_filters(all_filters(recipe_of_run(run)))
+    filters = early_filters(all_filters(load_run_recipe(run)))
     prompts = prompt_frame(run)
     held = _UnsavedMetrics(run, prompts, filters)
     while True:

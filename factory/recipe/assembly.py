@@ -1,4 +1,4 @@
-"""The assembly recipe: one corpus out of several runs, as a contract by domain.
+"""The assembly recipe: one corpus from several runs, with quotas per domain.
 
     kind: assembly
     runs:
@@ -6,8 +6,8 @@
     quotas:
       math: 395285                     # rows; or {tokens: 2.4e9}
 
-Its `kind` tells it from a recipe that samples. The order of `runs` is a preference: of duplicates
-the run listed first keeps its own. Nothing else depends on it.
+Its `kind` distinguishes it from a recipe that samples. The order of `runs` is a preference: among
+duplicates the row of the run listed first is kept. Nothing else depends on the order.
 """
 
 from __future__ import annotations
@@ -43,18 +43,20 @@ class _Options(BaseModel):
 
 
 class RunSource(_Options):
-    """A run or a corpus whose rows are taken, all or some."""
+    """A run or a corpus that the assembly uses, with all or some of its rows."""
 
     path: Path = Field(
-        description="A finished run's directory, or a folder of a corpus's Parquet files."
+        description="Directory of a finished run, or folder with the Parquet files of a corpus."
     )
     name: str = Field(
         "",
         pattern=r"^[A-Za-z0-9._-]*$",
-        description="What reports call it; the folder's name unless given.",
+        description="Name in reports. Default: the name of the folder.",
     )
-    domains: tuple[Domain, ...] = Field((), description="Only rows of these domains; empty: all.")
-    sources: tuple[str, ...] = Field((), description="Only rows of these sources; empty: all.")
+    domains: tuple[Domain, ...] = Field(
+        (), description="Use only rows of these domains. Empty: all."
+    )
+    sources: tuple[str, ...] = Field((), description="Use only rows of these sources. Empty: all.")
 
     @property
     def label(self) -> str:
@@ -62,14 +64,14 @@ class RunSource(_Options):
 
 
 class Quota(_Options):
-    """How much of a domain the corpus holds, both splits together. A plain number means rows."""
+    """Size of a domain in the corpus, both splits together. A plain number means rows."""
 
-    rows: int | None = Field(None, ge=1, description="So many rows.")
+    rows: int | None = Field(None, ge=1, description="Number of rows.")
     tokens: int | None = Field(
-        None, ge=1, description="Or rows until they hold so many generated tokens."
+        None, ge=1, description="Number of generated tokens, instead of `rows`."
     )
     select: Select | None = Field(
-        None, description="How this domain's rows are selected, in place of the common `select`."
+        None, description="Selection of this domain's rows, instead of the common `select`."
     )
 
     @model_validator(mode="before")
@@ -85,16 +87,17 @@ class Quota(_Options):
 
 
 class Balance(_Options):
-    """Difficulty: what a quota takes of each band of pass rates.
+    """Difficulty: the share of each band of pass rates in a quota.
 
-    Where a band runs out, the others fill in for it. Rows of unknown pass rate come in proportion.
+    If a band has too few rows, the other bands fill the gap. Rows with unknown pass rate keep their
+    proportion.
     """
 
     edges: tuple[float, ...] = Field(
-        (), description="Where one band of pass rates ends and the next begins, as [0.25, 0.75]."
+        (), description="Boundaries between bands of pass rates, for example [0.25, 0.75]."
     )
     shares: tuple[float, ...] = Field(
-        (), description="One a band, hardest first; equal unless given."
+        (), description="One share per band, hardest first. Default: equal shares."
     )
 
     @model_validator(mode="after")
@@ -103,39 +106,43 @@ class Balance(_Options):
         if any(low >= high for low, high in pairwise(edges)):
             raise ValueError("edges must rise and lie between 0 and 1")
         if self.shares and len(self.shares) != len(self.edges) + 1:
-            raise ValueError(f"{len(self.edges)} edges make {len(self.edges) + 1} bands: so many")
+            raise ValueError(
+                f"{len(self.edges)} edges make {len(self.edges) + 1} bands; give as many shares"
+            )
         if any(share <= 0 for share in self.shares):
             raise ValueError("shares must be more than 0")
         return self
 
     def weights(self) -> tuple[float, ...]:
-        """The share of each band, hardest first."""
+        """Return the share of each band, hardest first."""
         return self.shares or (1.0,) * (len(self.edges) + 1)
 
 
 class Assembly(_Options):
-    """One corpus out of several runs."""
+    """One corpus from several runs."""
 
     kind: Literal["assembly"]
     name: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
-        description="Names the directory: runs/<name> unless --run says otherwise.",
+        description="Name of the directory: runs/<name>, unless --run is given.",
     )
     runs: tuple[RunSource, ...] = Field(
-        min_length=1, description="What is assembled; of duplicates the first listed is kept."
+        min_length=1,
+        description="The runs to assemble. Among duplicates the row of the first run is kept.",
     )
     models: tuple[str, ...] = Field(
         (),
-        description="The models whose rows may be mixed: a run that holds another's is refused. "
-        "Without any, all may be, and the report counts them.",
+        description="Models whose rows may be mixed. A run with rows of another model is refused. "
+        "Empty: all models are allowed, and the report counts them.",
     )
     select: Select = Field(
-        default_factory=lambda: Select(), description="Which of a prompt's rows; all runs together."
+        default_factory=lambda: Select(),
+        description="Selection among a prompt's rows, over all runs together.",
     )
     quotas: dict[Domain, Quota] = Field(
         default_factory=dict,
-        description="The contract by domain. Without any, every domain gives all it has; with "
-        "some, a domain that has none gives nothing. Every prompt gives its first row before any "
+        description="Quotas per domain. Empty: all rows of every domain are used. Otherwise a "
+        "domain without a quota is left out. Every prompt gives its first row before any prompt "
         "gives its second.",
     )
     balance: Balance = Field(default_factory=lambda: Balance())
@@ -143,63 +150,63 @@ class Assembly(_Options):
         0.8,
         ge=0.5,
         le=1,
-        description="Prompts with the same answer whose word 5-grams are this similar (Jaccard) "
-        "are one: the first keeps its rows. null: only prompts with the same id are one.",
+        description="Jaccard similarity of word 5-grams from which prompts with the same answer "
+        "are duplicates. The first keeps its rows. null: only equal prompt ids are duplicates.",
     )
     contamination: Contamination = Field(
         default_factory=lambda: Contamination(),
-        description="Evaluation sets: rows whose prompt overlaps one are left out.",
+        description="Evaluation sets. Rows whose prompt overlaps with one are left out.",
     )
     corpus: Corpus = Field(default_factory=lambda: Corpus())
     strict: bool = Field(
-        False, description="Fail, and write nothing, where a quota cannot be filled."
+        False, description="Fail without writing anything if a quota can't be filled."
     )
 
     _written: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @field_validator("runs")
     @classmethod
-    def _told_apart(cls, runs: tuple[RunSource, ...]) -> tuple[RunSource, ...]:
+    def _require_distinct(cls, runs: tuple[RunSource, ...]) -> tuple[RunSource, ...]:
         for what, seen in (
             ("path", [str(run.path.resolve()) for run in runs]),
             ("name", [run.label for run in runs]),
         ):
             twice = next((value for value in seen if seen.count(value) > 1), None)
             if twice is not None:
-                raise ValueError(f"two of them have the {what} {twice}; give each its own")
+                raise ValueError(f"two runs have the same {what} {twice}; give each its own")
         return runs
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.balance.edges and not self.quotas:
-            raise ValueError("balance needs quotas: without them every row is taken")
+            raise ValueError("balance needs quotas: without them all rows are used")
         if any(select.score is not None for select in map(self.select_of, get_args(Domain))):
             raise ValueError(
-                "select.score belongs to the runs' own recipes; an assembly goes by their `score`"
+                "select.score belongs in the runs' recipes; an assembly uses their column `score`"
             )
         return self
 
     def quota_of(self, domain: str) -> Quota | None:
-        """A domain's quota, where it has one."""
+        """Return a domain's quota, or None."""
         return next((quota for name, quota in self.quotas.items() if name == domain), None)
 
     def select_of(self, domain: str) -> Select:
-        """How a domain's rows are selected."""
+        """Return the selection of a domain's rows."""
         quota = self.quota_of(domain)
         return quota.select if quota and quota.select else self.select
 
     def to_yaml(self) -> str:
-        """What was written, with paths, variables, `extends` and `--set` resolved."""
+        """Return the recipe as YAML with paths, variables, `extends` and `--set` resolved."""
         return yaml.safe_dump(self._written, sort_keys=False, allow_unicode=True)
 
 
 def is_assembly(document: Document) -> bool:
-    """True for a document that assembles runs; anything else is a recipe that samples."""
+    """Return whether a document is an assembly."""
     return document.data.get("kind") == ASSEMBLY
 
 
 def load_build(path: Path, assignments: Iterable[str] = ()) -> Recipe | Assembly:
-    """Read a file of either kind. Raises RecipeError that lists everything wrong with it."""
+    """Read a recipe or an assembly. Raises RecipeError that lists all problems."""
     return parse_build(load_document(path, assignments))
 
 
@@ -223,9 +230,9 @@ def load_assembly(path: Path, assignments: Iterable[str] = ()) -> Assembly:
 
 
 def parse_assembly(document: Document) -> Assembly:
-    """Check a document against the schema."""
+    """Validate a document. Raises RecipeError that lists all problems."""
     data, problems = dict(document.data), list[Problem]()
-    # One by one, so that a wrong key is answered with the keys of its own part.
+    # Parse the parts one by one, so that errors list the keys of the right part.
     if isinstance(data.get("runs"), list):
         data["runs"] = [
             parse_part(RunSource, run, ("runs", number), document, problems)

@@ -1,9 +1,8 @@
-"""The recipe: the YAML a user writes, as a strict schema; and the fingerprints it has.
+"""The recipe: the strict schema of the user's YAML, and its fingerprints.
 
-Three questions decide what a change to a recipe costs. Does it change a sample
-(`EngineSpec.identity`)? Then samples of both kinds must not mix and the run is refused. Does it
-change a verdict? Then the filters' own cache keys say which metrics are measured again. Anything
-else changes neither.
+The cost of a change depends on what it affects. If it changes samples (`EngineSpec.identity`), the
+run is refused, because samples of both kinds must not be mixed. If it changes metrics, the filters'
+cache keys decide which ones are measured again. Other changes affect neither.
 """
 
 from __future__ import annotations
@@ -44,21 +43,21 @@ from filters.base import Filter
 
 
 class Recipe(Strict):
-    """One run: prompts, how they are sampled, judged and assembled."""
+    """One run: its prompts, and how they are sampled, judged and assembled."""
 
     name: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
-        description="Names the run directory: runs/<name> unless --run says otherwise.",
+        description="Name of the run directory: runs/<name>, unless --run is given.",
     )
     model: Model
     sources: tuple[SerializeAsAny[Source], ...] = Field(
-        min_length=1, description="Where prompts come from; see the loaders."
+        min_length=1, description="Sources of the prompts; see the loaders."
     )
     prompting: Prompting = Field(default_factory=lambda: Prompting())
     engine: Engine = Field(default_factory=lambda: Engine())
     sampling: Sampling = Field(default_factory=lambda: Sampling())
     filters: dict[str, SerializeAsAny[Filter]] = Field(
-        description="The filters, in order: a sample's reason is that of the first that takes it."
+        description="The filters in order. The first filter that drops a sample gives its reason."
     )
     references: References = Field(default_factory=lambda: References())
     reviews: ReviewOptions = Field(default_factory=lambda: ReviewOptions())
@@ -73,31 +72,31 @@ class Recipe(Strict):
         return {"id": value} if isinstance(value, str) else value
 
     def to_yaml(self) -> str:
-        """What was written, with paths, variables, `extends` and `--set` resolved."""
+        """Return the recipe as YAML with paths, variables, `extends` and `--set` resolved."""
         return yaml.safe_dump(self._written, sort_keys=False, allow_unicode=True)
 
     @property
     def engine_spec(self) -> EngineSpec:
-        """The part of the recipe that engines know."""
+        """The part of the recipe that engines use."""
         return EngineSpec(self.model, self.engine, self.prompting, self.sampling)
 
     def params_fp(self, level: int = 0) -> str:
-        """Fingerprint of the settings that a sample is drawn with."""
+        """Return the fingerprint of the settings that a sample is drawn with."""
         return self.engine_spec.params_fp(level)
 
     def params(self) -> dict[str, dict[str, Any]]:
-        """Fingerprint → settings of every escalation level, the recipe as written first."""
+        """Return fingerprint → settings for every escalation level, level 0 first."""
         return self.engine_spec.params()
 
     def sources_fp(self) -> str:
-        """Names what is loaded: the sources, and the local files they read as they are now."""
+        """Return a fingerprint of the sources, including the current state of local files."""
         parts: list[Any] = [self.references.bad, [source.identity() for source in self.sources]]
         if self.prompting.cot is not None:
-            parts.append(self.prompting.cot.identity())  # its marks are kept with the prompts
+            parts.append(self.prompting.cot.identity())  # its marks are stored with the prompts
         return fingerprint(parts)
 
     def fingerprint(self) -> str:
-        """Changes whenever the corpus could: everything but how the work is carried out."""
+        """Return a hash of all settings that may change the corpus."""
         dump = self.model_dump(mode="json", exclude={"engine", "sources"})
         del dump["sampling"]["prices"]
         dump["prompting"] = self.prompting.identity()
@@ -106,34 +105,34 @@ class Recipe(Strict):
 
 
 def load_recipe(path: Path, assignments: Iterable[str] = ()) -> Recipe:
-    """Read a recipe file. Raises RecipeError that lists everything wrong with it at once."""
+    """Read a recipe file. Raises RecipeError that lists all problems."""
     document = load_document(path, assignments)
     return parse_recipe(document)
 
 
-def recipe_of_run(run: Path) -> Recipe:
-    """The resolved recipe a run directory holds. Raises RunError where there is none."""
+def load_run_recipe(run: Path) -> Recipe:
+    """Load the resolved recipe of a run directory. Raises RunError if there is none."""
     path = run / "recipe.yaml"
     if not path.exists():
-        raise RunError(f"{run} is no run directory: it has no recipe.yaml")
+        raise RunError(f"{run} is not a run directory: it has no recipe.yaml")
     refuse_assembly(run)
     return load_recipe(path)
 
 
 def refuse_assembly(run: Path) -> None:
-    """Raises RunError for a corpus that was mixed out of others: what is asked of is not there."""
+    """Raise RunError if the run is an assembly, which has no samples of its own."""
     if read_manifest(run).get("kind") == ASSEMBLY:
         raise RunError(
-            f"{run} is an assembly, which has no samples of its own; ask the runs it was made of "
+            f"{run} is an assembly, which has no samples of its own; use the runs it was made from "
             f"({run / 'recipe.yaml'} lists them)"
         )
 
 
 def parse_recipe(document: Document) -> Recipe:
-    """Check a document against the schema."""
+    """Validate a document. Raises RecipeError that lists all problems."""
     data = dict(document.data)
     if "kind" in data:
-        raise RecipeError([problem_at(document, ("kind",), _another(data["kind"]))])
+        raise RecipeError([problem_at(document, ("kind",), _describe_wrong_kind(data["kind"]))])
     problems: list[Problem] = []
     data["sources"] = parse_sources(data.get("sources"), document, problems)
     data["filters"] = parse_filters(data.get("filters"), document, problems)
@@ -143,32 +142,32 @@ def parse_recipe(document: Document) -> Recipe:
     except ValidationError as error:
         problems.extend(explain_validation(error, (), Recipe, document))
     else:
-        problems.extend(_misfits(recipe, document))
+        problems.extend(_find_conflicts(recipe, document))
     if problems or recipe is None:
         raise RecipeError(sort_problems(problems))
     recipe._written = document.data
     return recipe
 
 
-def _another(kind: object) -> str:
-    """What to say of a recipe that is not the kind this command takes."""
-    carried_out = command(kind)
-    if carried_out is None:
+def _describe_wrong_kind(kind: object) -> str:
+    """Return the problem of a recipe whose kind this command doesn't run."""
+    runner = command(kind)
+    if runner is None:
         known = ", ".join((*(name for name in KINDS if name != SAMPLES), PIPELINE))
-        return f"is {kind!r}; it must be one of {known}, or left out: then the recipe samples"
-    return f"is {kind!r}; here a recipe that samples is wanted. `factory {carried_out}` takes it"
+        return f"is {kind!r}; it must be one of {known}, or left out for a recipe that samples"
+    return f"is {kind!r}; this command needs a recipe that samples. Use `factory {runner}` instead"
 
 
-def _misfits(recipe: Recipe, document: Document) -> Iterator[Problem]:
-    """What is right in each section and wrong between two."""
+def _find_conflicts(recipe: Recipe, document: Document) -> Iterator[Problem]:
+    """Yield conflicts between sections that are valid on their own."""
     if recipe.select.pick == "best" and recipe.select.score is None:
-        what = "is 'best'; name the metric it goes by, such as `score: quality_score`"
+        what = "is 'best'; name the metric to sort by, such as `score: quality_score`"
         yield problem_at(document, ("select", "pick"), what)
     if recipe.engine.kind in ("vllm", "ray"):
         for level, step in enumerate(recipe.sampling.escalate):
             if step.model is not None:
                 what = (
-                    f"is {step.model!r}, but an embedded engine holds one model; it needs `server`"
+                    f"is {step.model!r}, but an embedded engine has one model; use engine `server`"
                 )
                 yield problem_at(document, ("sampling", "escalate", level, "model"), what)
     drafts = [source.kind == "drafts" for source in recipe.sources]

@@ -1,4 +1,4 @@
-"""The recipe's `select` and `corpus` sections: which kept samples become rows, and how they lie."""
+"""The recipe's `select` and `corpus` sections: which kept samples become rows, and their format."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ THINK_TAGS = {
     "think": (f"{THINK_OPEN}\n", f"\n{THINK_CLOSE}\n\n"),  # `factory.core.think.join_think`
     "special_token": ("|special_token|", "|special_token|"),
 }
-"""The two forms that R1's reports show (v1 §2.3.1 for the second)."""
+"""The two formats in R1's reports (v1 §2.3.1 for the second)."""
 
 
 class _Options(BaseModel):
@@ -23,26 +23,26 @@ class _Options(BaseModel):
 
 
 class Select(_Options):
-    """Which kept samples become rows: decided a prompt at a time, never by arrival."""
+    """Selection of the kept samples that become rows, per prompt and in a fixed order."""
 
-    per_prompt: int | None = Field(None, ge=1, description="Rows a prompt, at most.")
+    per_prompt: int | None = Field(None, ge=1, description="Maximum number of rows per prompt.")
     pick: Pick = Field(
         "first",
-        description="Which of a prompt's kept samples come first. `shortest` and `longest` go by "
-        "tokens; `diverse` takes the first and then always the one least like those taken "
-        "(word 5-grams); `best` goes by `score`.",
+        description="Which of a prompt's kept samples come first. `shortest` and `longest` sort by "
+        "tokens. `diverse` selects the first, then always the one least similar to those selected "
+        "(word 5-grams). `best` sorts by `score`.",
     )
     score: str | None = Field(
         None,
-        description="The metric that becomes the corpus's `score` and that `pick: best` goes by, "
-        "highest first: any numeric metric of a filter, such as `repetition_tail_ratio`. An "
-        "assembly goes by the column `score` of its runs.",
+        description="Metric for the corpus column `score` and for `pick: best`, highest first: any "
+        "numeric metric of a filter, such as `repetition_tail_ratio`. An assembly uses the column "
+        "`score` of its runs.",
     )
     pass_rate: tuple[float, float] = Field(
-        (0.0, 1.0), description="Prompts whose pass rate lies in this closed band."
+        (0.0, 1.0), description="Use only prompts with a pass rate in this closed interval."
     )
     drop_exact_duplicates: bool = Field(
-        True, description="Of samples of one prompt with the same text, keep the first."
+        True, description="Keep only the first of a prompt's samples with the same text."
     )
 
     @field_validator("pass_rate")
@@ -54,24 +54,26 @@ class Select(_Options):
 
 
 class Corpus(_Options):
-    """How the rows are written."""
+    """Format of the written rows."""
 
-    shard_rows: int = Field(50_000, ge=1, description="Rows a Parquet shard.")
+    shard_rows: int = Field(50_000, ge=1, description="Maximum number of rows per Parquet shard.")
     shard_bytes: int | None = Field(
         None,
         ge=1 << 16,
-        description="A shard also ends where its rows reach so many bytes, before compression.",
+        description="Maximum size of a shard's rows in bytes, before compression.",
     )
     validation: float = Field(
         0.0, ge=0, lt=1, description="Share of prompts (not rows) in the validation split."
     )
-    seed: int = Field(0, ge=0, description="Of the shuffle, the split and every random choice.")
+    seed: int = Field(
+        0, ge=0, description="Random seed for the shuffle, the split and all random choices."
+    )
     think: Literal["think", "special_token"] | tuple[str, str] = Field(
         "think",
-        description="What stands around the reasoning in `messages`: `think`, the released models' "
-        "`<think>` and `</think>`; `special_token`, the form of R1's cold start, "
-        "`|special_token|reasoning|special_token|summary`; or [before, after], as they are. "
-        "An assembly that sets it writes its runs' rows anew.",
+        description="Tags around the reasoning in `messages`. `think`: `<think>` and `</think>`, "
+        "as in the released models. `special_token`: the format of R1's cold start, "
+        "`|special_token|reasoning|special_token|summary`. [before, after]: these two texts. An "
+        "assembly that sets it replaces the tags of its runs' rows.",
     )
 
     @property
@@ -81,15 +83,17 @@ class Corpus(_Options):
 
 
 class ReviewOptions(BaseModel):
-    """What reviewers said of the run's samples (`factory review`), and how far the corpus goes by
-    it. A rejected sample leaves; an accepted one stays whatever a filter says of its form; an edit
-    that was accepted takes the place of what the model wrote."""
+    """How the corpus uses reviews of the run's samples (`factory review`).
+
+    A rejected sample is dropped. An accepted sample is kept, whatever filters of form decide. An
+    accepted edit replaces the model's text.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    use: bool = Field(True, description="Go by the run's reviews, where it has any.")
+    use: bool = Field(True, description="Apply the run's reviews, if there are any.")
     overrule_correctness: bool = Field(
         False,
-        description="Keep what a reviewer accepted even where the verifier calls its answer wrong. "
-        "Otherwise such samples, and edits that break the answer, are left out and counted.",
+        description="Keep an accepted sample even if the verifier judges its answer wrong. "
+        "Otherwise such samples, and edits that break the answer, are dropped and counted.",
     )

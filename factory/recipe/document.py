@@ -1,4 +1,4 @@
-"""YAML that remembers where every value came from, so that an error can name file and line."""
+"""YAML documents that record the place of every value, so that errors name file and line."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from factory.core.resources import recipe_path
 Loc = tuple[str | int, ...]
 
 PATH_KEYS = frozenset({"path", "exemplars", "replay", "recipe", "class", "data", "request"})
-"""Keys whose values are files or folders: relative ones start at the file that names them."""
+"""Keys whose values are paths. Relative paths are resolved against the file with the key."""
 
 EVALUATION_FILES = (".txt", ".jsonl", ".parquet", ".npz")
-"""What marks a plain string among a contamination filter's `against` as a file, not a Hub id."""
+"""Suffixes that mark a string in a contamination filter's `against` as a file, not a Hub id."""
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
 class _Yaml(yaml.SafeLoader):
-    """Safe YAML in which 1e-5 is a number, as everywhere but in YAML 1.1."""
+    """Safe YAML in which 1e-5 is a number, unlike in YAML 1.1."""
 
 
 _Yaml.add_implicit_resolver(
@@ -38,13 +38,13 @@ _Yaml.add_implicit_resolver(
 
 @dataclass
 class Document:
-    """Plain data and, for every key and item in it, the place it was written at."""
+    """Plain data, with the place (file and line) of every key and item."""
 
     data: dict[str, Any]
     places: dict[Loc, str] = field(default_factory=dict)
 
     def place(self, loc: Loc) -> str:
-        """The nearest known place of `loc`: its own, or that of the mapping it is missing from."""
+        """Return the place of `loc`, or of the innermost mapping that should contain it."""
         for end in range(len(loc), -1, -1):
             if loc[:end] in self.places:
                 return self.places[loc[:end]]
@@ -52,9 +52,9 @@ class Document:
 
 
 def load_document(path: Path, assignments: Iterable[str] = ()) -> Document:
-    """Read a recipe file with everything it `extends`, and what `--set` changes in it.
+    """Read a recipe file, resolve `extends` and apply the assignments of `--set`.
 
-    Raises RecipeError with every problem.
+    Raises RecipeError that lists all problems.
     """
     problems: list[Problem] = []
     document = _load(find_recipe(path), problems, ())
@@ -127,7 +127,7 @@ def change(document: Document, overrides: Mapping[str, Any] | Iterable[str]) -> 
 
 
 def override(document: Document, assignment: str) -> None:
-    """Apply one `--set key.path=value`; the value is YAML, list items go by number."""
+    """Apply one `--set key.path=value`. The value is YAML; list items are addressed by number."""
     dotted, equals, text = assignment.partition("=")
     if not equals or not dotted:
         raise RecipeError(
@@ -146,18 +146,18 @@ def _assign(document: Document, dotted: str, value: Any, place: str) -> None:
     for depth, key in enumerate(keys[:-1]):
         if isinstance(target, dict) and not isinstance(target.get(key), dict | list):
             target[key] = {}
-        target = _child(target, key, keys[: depth + 1], place)
+        target = _get_child(target, key, keys[: depth + 1], place)
     if isinstance(target, list):
-        _child(target, keys[-1], keys, place)
+        _get_child(target, keys[-1], keys, place)
     target[keys[-1]] = value
     loc = tuple(keys)
     for stale in [known for known in document.places if known[: len(loc)] == loc]:
         del document.places[stale]
-    document.places |= dict.fromkeys(_locs(value, loc), place)
+    document.places |= dict.fromkeys(_iterate_locs(value, loc), place)
 
 
-def _locs(value: Any, loc: Loc) -> Iterator[Loc]:
-    """The places of a value and of everything in it."""
+def _iterate_locs(value: Any, loc: Loc) -> Iterator[Loc]:
+    """Yield the location of a value and of everything in it."""
     yield loc
     items: Iterable[tuple[str | int, Any]] = ()
     if isinstance(value, dict):
@@ -165,26 +165,26 @@ def _locs(value: Any, loc: Loc) -> Iterator[Loc]:
     elif isinstance(value, list):
         items = enumerate(value)
     for key, item in items:
-        yield from _locs(item, (*loc, key))
+        yield from _iterate_locs(item, (*loc, key))
 
 
-def _child(target: Any, key: str | int, keys: list[str | int], place: str) -> Any:
+def _get_child(target: Any, key: str | int, keys: list[str | int], place: str) -> Any:
     try:
         return target[key]
     except (IndexError, KeyError, TypeError):
         where = ".".join(map(str, keys))
-        raise RecipeError([Problem(place, f"names {where}, which is not there")]) from None
+        raise RecipeError([Problem(place, f"names {where}, which does not exist")]) from None
 
 
 def _load(path: Path, problems: list[Problem], chain: tuple[Path, ...]) -> Document:
     path = path.resolve()
     if path in chain:
-        problems.append(Problem(str(_short(path)), "extends itself; break the circle"))
+        problems.append(Problem(str(_relative_path(path)), "extends itself; remove the cycle"))
         return Document({})
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        problems.append(Problem(str(_short(path)), f"cannot be read: {error}"))
+        problems.append(Problem(str(_relative_path(path)), f"cannot be read: {error}"))
         return Document({})
     return _parse(text, path, problems, chain)
 
@@ -196,12 +196,14 @@ def _parse(text: str, path: Path, problems: list[Problem], chain: tuple[Path, ..
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = f":{mark.line + 1}" if mark else ""
-        problems.append(Problem(f"{_short(path)}{line}:", f"is not YAML: {error.problem}"))
+        problems.append(Problem(f"{_relative_path(path)}{line}:", f"is not YAML: {error.problem}"))
         return Document({})
     if root is None:
         root = yaml.MappingNode("tag:yaml.org,2002:map", [])
     if not isinstance(root, yaml.MappingNode):
-        problems.append(Problem(f"{_short(path)}:1:", "must be a mapping of keys to values"))
+        problems.append(
+            Problem(f"{_relative_path(path)}:1:", "must be a mapping of keys to values")
+        )
         return Document({})
     own = Document({})
     own.data = _Builder(path, own.places, problems).mapping(root, ())
@@ -219,7 +221,7 @@ def _base(path: Path, name: str) -> Path:
 
 
 class _Builder:
-    """Turns a YAML node tree into plain data, noting places and expanding variables."""
+    """Converts a YAML node tree to plain data, records places and expands variables."""
 
     def __init__(self, path: Path, places: dict[Loc, str], problems: list[Problem]) -> None:
         self.path, self.places, self.problems = path, places, problems
@@ -233,7 +235,7 @@ class _Builder:
             if key in found:
                 self._problem(here, key_node, "is given twice; keep one")
             found[key] = self._value(value_node, here)
-            # A block's value starts a line below its key; the key's line is what a user looks for.
+            # Use the line of the key: a block's value starts one line below.
             self.places[here] = self._place(key_node)
         return found
 
@@ -271,18 +273,18 @@ class _Builder:
 
     @staticmethod
     def _is_path(loc: Loc, value: str) -> bool:
-        # A pipeline's `set` has dotted keys, and values "@step/…" that name what its steps make.
+        # A pipeline's `set` has dotted keys, and values "@step/…" that name outputs of its steps.
         keys = [key.rpartition(".")[2] for key in loc if isinstance(key, str)]
         if "://" in value or value[:1] in ("", "@"):
             return False
         named = keys[-1] in PATH_KEYS if keys else False
-        # These may also be a Hub id or the name of something shipped.
+        # These may also be a Hub id or the name of a shipped file.
         local = keys[-1:] in (["model"], ["template"], ["start"]) and value.startswith((".", "~"))
         evaluation_set = keys[-1:] == ["against"] and value.endswith(EVALUATION_FILES)
         return named or local or evaluation_set
 
     def _place(self, node: yaml.Node) -> str:
-        return f"{_short(self.path)}:{node.start_mark.line + 1}"
+        return f"{_relative_path(self.path)}:{node.start_mark.line + 1}"
 
     def _problem(self, loc: Loc, node: yaml.Node, what: str) -> None:
         self.problems.append(Problem(f"{self._place(node)}: {dotted(loc)}", what))
@@ -293,24 +295,24 @@ def dotted(loc: Loc) -> str:
 
 
 def _merge(base: Document, over: Document) -> None:
-    """Lay `over` on `base`: mappings merge key by key, anything else replaces."""
+    """Merge `over` into `base`: mappings are merged key by key, other values are replaced."""
 
-    def lay(below: dict[str, Any], above: Mapping[str, Any], loc: Loc) -> None:
+    def merge(below: dict[str, Any], above: Mapping[str, Any], loc: Loc) -> None:
         for key, value in above.items():
             here = (*loc, key)
             if isinstance(value, dict) and isinstance(below.get(key), dict):
-                lay(below[key], value, here)
+                merge(below[key], value, here)
                 continue
             for stale in [known for known in base.places if known[: len(here)] == here]:
                 del base.places[stale]
             below[key] = value
 
-    lay(base.data, over.data, ())
+    merge(base.data, over.data, ())
     base.places.update(over.places)
 
 
-def _short(path: Path) -> Path:
-    """The path as a user would type it from where they stand."""
+def _relative_path(path: Path) -> Path:
+    """Return the path relative to the current directory if possible."""
     try:
         return path.relative_to(Path.cwd())
     except ValueError:

@@ -1,4 +1,4 @@
-"""The recipe's `model` and `engine` sections, and all that an engine needs to know of a recipe."""
+"""The recipe's `model` and `engine` sections, and `EngineSpec`, all that an engine needs."""
 
 from __future__ import annotations
 
@@ -17,64 +17,64 @@ from factory.recipe.sampling import Sampling
 
 
 class ServerOptions(BaseModel):
-    """One or many endpoints of one model (vLLM, SGLang, hosted APIs)."""
+    """One or more endpoints that serve one model (vLLM, SGLang, hosted APIs)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     urls: tuple[str, ...] = Field(
         min_length=1,
-        description="Base URLs such as http://gpu1:8000/v1; without a path, /v1 is added. All of "
-        "them serve the recipe's model.",
+        description="Base URLs such as http://gpu1:8000/v1. If a URL has no path, /v1 is added. "
+        "All endpoints must serve the recipe's model.",
     )
     api: Literal["completions", "chat"] = Field(
         "completions",
-        description="`completions`: the prompt is rendered here, as the embedded engine does it. "
-        "`chat`: the messages are sent and the server renders them (`template: chat` only).",
+        description="`completions`: the prompt is rendered locally, as in the embedded engine. "
+        "`chat`: messages are sent and the server renders them (`template: chat` only).",
     )
     model: str | None = Field(
-        None, description="The name the servers know the model by. Default: the recipe's model id."
+        None, description="Name of the model on the servers. Default: the recipe's model id."
     )
     api_key_env: str | None = Field(
         None,
-        description="The environment variable that holds the key. The key itself is never written "
-        "anywhere; without this, none is sent.",
+        description="Environment variable with the API key. The key itself is never written. "
+        "Default: no key is sent.",
     )
     dialect: Literal["auto", "vllm", "openai"] = Field(
         "auto",
-        description="`vllm` (SGLang too) knows top_k, min_p, repetition_penalty and more; `openai` "
-        "is sent standard fields only, since hosted APIs refuse others. `auto` asks each "
-        "endpoint's /models who owns the model.",
+        description="`vllm` (also for SGLang) supports top_k, min_p, repetition_penalty and more. "
+        "`openai` gets standard fields only, since hosted APIs refuse others. `auto` reads the "
+        "owner of the model from each endpoint's /models.",
     )
     stream: bool | None = Field(
         None,
-        description="Streaming keeps what an aborted sample had so far. Default: yes with vLLM, in "
-        "chunks of 16 tokens; no elsewhere, where every token would be a message.",
+        description="Stream replies, which keeps the text of aborted samples. Default: true with "
+        "vLLM, in chunks of 16 tokens; false elsewhere, where each token would be one message.",
     )
     request_seeds: bool = Field(
         False,
-        description="Send each request a seed of its own, which keeps servers that were started "
-        "with equal seeds from drawing equal samples. Crashes vLLM's CPU backend. `factory serve` "
-        "gives every server its own seed instead.",
+        description="Send a different seed with each request, so that servers started with equal "
+        "seeds don't generate equal samples. Crashes vLLM's CPU backend. `factory serve` gives "
+        "each server its own seed instead.",
     )
     extra_body: dict[str, Any] = Field(
         default_factory=dict,
-        description="Fields added to every request as they are, such as reasoning_effort or "
+        description="Fields added unchanged to every request, such as reasoning_effort or "
         "chat_template_kwargs.",
     )
     max_concurrency: int = Field(
-        256, ge=1, description="Requests an endpoint is given at once, at most."
+        256, ge=1, description="Maximum number of concurrent requests per endpoint."
     )
-    timeout_s: float = Field(
-        1800, gt=0, description="Seconds until one request is given up on this endpoint."
-    )
+    timeout_s: float = Field(1800, gt=0, description="Time limit of one request in seconds.")
     max_retries: int = Field(
-        5, ge=0, description="How often a request that failed is sent again, to whichever endpoint."
+        5, ge=0, description="Maximum number of retries of a failed request, on any endpoint."
     )
     health_s: float = Field(
-        15, gt=0, description="An endpoint that finished nothing for so long is asked if it lives."
+        15,
+        gt=0,
+        description="Seconds without a finished request after which an endpoint is checked.",
     )
     lost_after_s: float = Field(
-        45, gt=0, description="With every endpoint down for so long, the run stops; exit code 3."
+        45, gt=0, description="Seconds with all endpoints down until the run stops; exit code 3."
     )
 
     @field_validator("urls")
@@ -83,109 +83,114 @@ class ServerOptions(BaseModel):
         cleaned = []
         for url in urls:
             parts = urlsplit(url)
-            if parts.username or parts.password:  # before any message that would show it
-                raise ValueError("a URL holds a user or password; use api_key_env")
+            if parts.username or parts.password:  # checked first: other messages would show it
+                raise ValueError("a URL contains a user or password; use api_key_env")
             if parts.scheme not in ("http", "https") or not parts.hostname:
-                raise ValueError(f"{url!r} is no http:// or https:// URL")
+                raise ValueError(f"{url!r} is not an http:// or https:// URL")
             path = parts.path.rstrip("/") or "/v1"
             cleaned.append(parts._replace(path=path, query="", fragment="").geturl())
         if len(set(cleaned)) < len(cleaned):
-            raise ValueError("the same URL stands there twice")
+            raise ValueError("the same URL is listed twice")
         return tuple(cleaned)
 
     @field_validator("extra_body")
     @classmethod
-    def _not_ours(cls, body: dict[str, Any]) -> dict[str, Any]:
-        ours = {"model", "prompt", "messages", "n", "stream", "stream_options", "stop", "seed"}
-        taken = sorted(ours.intersection(body))
-        if taken:
-            raise ValueError(f"{', '.join(taken)}: set by the recipe's other sections")
+    def _refuse_reserved(cls, body: dict[str, Any]) -> dict[str, Any]:
+        reserved = {"model", "prompt", "messages", "n", "stream", "stream_options", "stop", "seed"}
+        used = sorted(reserved.intersection(body))
+        if used:
+            raise ValueError(f"{', '.join(used)}: set by other sections of the recipe")
         return body
 
     def identity(self) -> dict[str, Any]:
-        """The settings that change a sample; the rest change only how it is fetched."""
+        """Return the settings that change a sample."""
         return {"api": self.api, "model": self.model, "extra_body": self.extra_body}
 
 
 class RayOptions(BaseModel):
-    """Engine replicas over a Ray cluster, one actor each."""
+    """Engine replicas on a Ray cluster, one actor per replica."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     address: str | None = Field(
         None,
-        description="`auto`, HOST:PORT or ray://HOST:PORT. Default: RAY_ADDRESS, else a cluster on "
-        "this machine alone.",
+        description="`auto`, HOST:PORT or ray://HOST:PORT. Default: RAY_ADDRESS, or else a new "
+        "cluster on this machine.",
     )
     replicas: int | None = Field(
         None,
         ge=1,
-        description="Engine replicas. Default: as many as the cluster holds, nodes that join later "
-        "included.",
+        description="Number of engine replicas. Default: as many as fit on the cluster, including "
+        "nodes that join later.",
     )
     gpus: int | None = Field(
         None,
         ge=0,
-        description="GPUs a replica. Default: what tensor, pipeline and data parallelism in "
-        "engine.args come to where the cluster has GPUs, else none.",
+        description="GPUs per replica. Default: the product of tensor, pipeline and data "
+        "parallelism in engine.args if the cluster has GPUs, otherwise 0.",
     )
     cpus: int = Field(
-        1, ge=1, description="CPUs a replica; its OpenMP threads where it has no GPU."
+        1, ge=1, description="CPUs per replica; without a GPU also its OpenMP threads."
     )
     patience_s: float = Field(
-        45.0, gt=0, description="Seconds without any live replica until the run stops; exit code 3."
+        45.0,
+        gt=0,
+        description="Retry timeout: seconds without a live replica until the run stops; exit code "
+        "3.",
     )
 
 
 class Model(Strict):
-    """Which model samples. A plain string in the recipe is its `id`."""
+    """The model. A plain string in the recipe is its `id`."""
 
     id: str = Field(description="`demo`, a Hub id, or a local folder.")
     revision: str | None = Field(None, description="Branch, tag or commit of a Hub id.")
-    tokenizer: str | None = Field(None, description="Another tokenizer than the model's own.")
+    tokenizer: str | None = Field(None, description="Tokenizer to use instead of the model's own.")
     trust_remote_code: bool = Field(
-        False, description="Run Python code that the model's repository holds. Off unless you say."
+        False, description="Run Python code from the model's repository."
     )
 
 
 SAMPLE_ENGINE_ARGS = frozenset({"dtype", "quantization", "kv_cache_dtype", "hf_overrides"})
-"""Engine arguments that change what is sampled; the rest change only how fast."""
+"""Engine arguments that change samples. The others only change the speed."""
 
 
 class Engine(Strict):
-    """Where samples come from."""
+    """The engine that generates samples."""
 
     kind: Literal["vllm", "server", "ray", "replay"] = Field(
         "vllm",
         description="`vllm`: an engine in this process. `server`: OpenAI-compatible endpoints. "
-        "`ray`: replicas over a Ray cluster. `replay`: recorded samples.",
+        "`ray`: replicas on a Ray cluster. `replay`: recorded samples.",
     )
     args: dict[str, Any] = Field(
         default_factory=dict,
-        description="vLLM's own engine arguments (tensor_parallel_size, max_model_len, …), passed "
-        "on and checked against the installed vLLM.",
+        description="vLLM's engine arguments (tensor_parallel_size, max_model_len, …), checked "
+        "against the installed vLLM and passed on.",
     )
     replicas: int = Field(
         1,
         ge=1,
-        description="`vllm` only: engines on this machine, each a process with its own GPUs "
-        "(tensor_parallel_size times pipeline_parallel_size of them) and its own seed; without "
-        "GPUs, with its share of the cores.",
+        description="`vllm` only: number of engines on this machine. Each is a process with its "
+        "own seed and its own GPUs (tensor_parallel_size times pipeline_parallel_size), or without "
+        "GPUs its share of the cores.",
     )
     replay: Path | None = Field(
-        None, description="`replay` only: a run directory whose samples are played back."
+        None, description="`replay` only: run directory with the recorded samples."
     )
     server: ServerOptions | None = Field(
-        None, description="`server` only: the endpoints and how they are asked."
+        None, description="`server` only: the endpoints and their settings."
     )
     ray: RayOptions | None = Field(
-        None, description="`ray` only: the cluster and what a replica takes of it."
+        None, description="`ray` only: the cluster and the resources per replica."
     )
     max_in_flight: int | None = Field(
-        None, ge=1, description="Requests the engine holds at once. Default: twice max_num_seqs."
+        None,
+        ge=1,
+        description="Maximum number of requests in the engine. Default: twice max_num_seqs.",
     )
     max_restarts: int = Field(
-        3, ge=0, description="Lone deaths in a row before the engine is given up."
+        3, ge=0, description="Engine deaths by single requests in a row until the run stops."
     )
 
     @model_validator(mode="after")
@@ -197,13 +202,13 @@ class Engine(Strict):
         if self.ray is not None and self.kind != "ray":
             raise ValueError("the key ray: needs kind: ray")
         if self.replicas > 1 and self.kind != "vllm":
-            raise ValueError("replicas needs kind: vllm; a Ray cluster's are engine.ray.replicas")
+            raise ValueError("replicas needs kind: vllm; for a Ray cluster set engine.ray.replicas")
         return self
 
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """All that an engine knows of a recipe: the model, how it runs, is prompted and sampled."""
+    """The parts of a recipe that an engine needs: model, engine, prompting and sampling."""
 
     model: Model
     engine: Engine
@@ -211,9 +216,9 @@ class EngineSpec:
     sampling: Sampling
 
     def identity(self, level: int = 0) -> dict[str, Any]:
-        """Everything that changes what a sample is, as flat readable keys.
+        """Return all settings that change a sample, as flat readable keys.
 
-        `level` counts the escalations that apply; 0 is the recipe as written.
+        `level` is the number of escalations that apply; 0 is the recipe as written.
         """
         parts: dict[str, Mapping[str, Any]] = {
             "model": self.model.model_dump(mode="json"),
@@ -232,10 +237,10 @@ class EngineSpec:
         }
 
     def params_fp(self, level: int = 0) -> str:
-        """Fingerprint of the settings that a sample was drawn with."""
+        """Return the fingerprint of the settings that a sample is drawn with."""
         return fingerprint(self.identity(level), 12)
 
     def params(self) -> dict[str, dict[str, Any]]:
-        """Fingerprint → settings of every escalation level, the recipe as written first."""
+        """Return fingerprint → settings for every escalation level, level 0 first."""
         levels = range(1 + len(self.sampling.escalate))
         return {self.params_fp(level): self.identity(level) for level in levels}

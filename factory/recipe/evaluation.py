@@ -1,12 +1,12 @@
-"""The eval recipe: which model, on which prompts, k samples each, and what is made of them.
+"""The eval recipe: a model, prompts, k samples per prompt, and metrics.
 
     kind: eval
     model: runs/sft
     sources: [{kind: gym, name: sums, task: chain_sum, verifier: math}]
     k: 4
 
-What samples and judges is an ordinary recipe inside it (`Eval.recipe`), so that an evaluation's
-directory is an ordinary run directory.
+Sampling and judging use an ordinary recipe inside it (`Eval.recipe`), so that the directory of an
+evaluation is an ordinary run directory.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ from filters.correctness import Correctness
 KIND = "eval"
 
 SHARED = ("name", "model", "sources", "prompting", "engine", "sampling", "filters")
-"""The keys that mean here what they mean in a recipe that samples a corpus."""
+"""Keys with the same meaning as in a recipe that samples a corpus."""
 
 FILTERS: dict[str, Any] = {"format": {}, "language": {}, "correctness": {}}
 
 BY_FILTER = {"format": "format", "language": "language"}
-"""Metrics that a filter measures, and which."""
+"""Metric → the filter that measures it."""
 
 PLAIN = ("tokens", "truncated", *BY_FILTER)
 _AT = re.compile(r"(pass|cons)@(k|[1-9][0-9]*)")
@@ -57,22 +57,24 @@ K = Annotated[int, Field(ge=1, le=4096)]
 
 
 class Bootstrap(Strict):
-    """How intervals are made: percentiles of the mean over resampled prompts."""
+    """Bootstrap intervals: percentiles of the mean over resampled prompts."""
 
-    resamples: int = Field(10_000, ge=100, description="Draws of the prompts, with replacement.")
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="Share of them the interval holds.")
-    seed: int = Field(0, ge=0, description="Of the draws.")
+    resamples: int = Field(
+        10_000, ge=100, description="Number of resamples of the prompts, with replacement."
+    )
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence level of the interval.")
+    seed: int = Field(0, ge=0, description="Random seed for the resamples.")
 
 
-def _or_text(schema: dict[str, Any]) -> None:
-    """For editors: a plain string will do as well."""
+def _allow_text(schema: dict[str, Any]) -> None:
+    """Change the JSON schema for editors: allow a plain string too."""
     whole = dict(schema)
     schema.clear()
     schema["anyOf"] = [{"type": "string"}, whole]
 
 
 class _AtPath(Strict):
-    model_config = ConfigDict(json_schema_extra=_or_text)
+    model_config = ConfigDict(json_schema_extra=_allow_text)
 
     @model_validator(mode="before")
     @classmethod
@@ -81,61 +83,61 @@ class _AtPath(Strict):
 
 
 class Against(_AtPath):
-    """Another evaluation to compare with. A plain string is its `path`."""
+    """Another evaluation for comparison. A plain string is its `path`."""
 
-    path: Path = Field(description="The directory of a finished evaluation of the same prompts.")
-    name: str = Field("", description="What tables call it; its own name unless given.")
+    path: Path = Field(description="Directory of a finished evaluation of the same prompts.")
+    name: str = Field("", description="Name in tables. Default: the evaluation's name.")
 
 
 class Exclude(_AtPath):
-    """Prompts a model may have been trained on. A plain string is its `path`."""
+    """Prompts that the model may have been trained on. A plain string is its `path`."""
 
     path: Path = Field(
-        description="A run directory, a folder of a corpus's Parquet files, or a recipe whose "
-        "sources are loaded."
+        description="A run directory, a folder with the Parquet files of a corpus, or a recipe "
+        "whose sources are loaded."
     )
 
 
 class Eval(Strict):
-    """One evaluation: a model's answers to some prompts, judged by the same filters as a corpus."""
+    """One evaluation: a model's answers to prompts, judged by the same filters as a corpus."""
 
     kind: Literal["eval"]
     name: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
-        description="Names the directory: runs/<name> unless --run says otherwise.",
+        description="Name of the directory: runs/<name>, unless --run is given.",
     )
     model: Model
     sources: tuple[SerializeAsAny[Source], ...] = Field(
-        min_length=1, description="Where prompts come from; each is reported on its own."
+        min_length=1, description="Sources of the prompts. Each is reported separately."
     )
     k: K | dict[str, K] = Field(
-        4, description="Samples a prompt; or by the name of each source, where they differ."
+        4, description="Samples per prompt: one number, or one per source name."
     )
     prompting: Prompting = Field(default_factory=lambda: Prompting())
     engine: Engine = Field(default_factory=lambda: Engine())
     sampling: Sampling = Field(
         default_factory=lambda: Sampling(),
-        description="How samples are drawn; how many is `k`.",
+        description="Sampling settings. The number of samples is `k`.",
     )
     filters: dict[str, SerializeAsAny[Filter]] = Field(
-        description="`correctness` decides what is right. Default: format, language, correctness.",
+        description="Filters; `correctness` is required. Default: format, language, correctness.",
     )
     metrics: tuple[str, ...] | None = Field(
         None,
-        description="Of pass@K, cons@K (K a number, or `k` for a source's own), tokens, truncated, "
-        "format and language. Default: pass@1, pass@k, cons@k and the rest.",
+        description="Metrics: pass@K, cons@K (K is a number, or `k` for the source's own), tokens, "
+        "truncated, format, language. Default: pass@1, pass@k, cons@k and the others.",
     )
     bootstrap: Bootstrap = Field(default_factory=lambda: Bootstrap())
     against: tuple[Against, ...] = Field(
-        (), description="Evaluations to compare with, prompt by prompt, by paired intervals."
+        (), description="Evaluations to compare with, by paired intervals over prompts."
     )
     exclude: tuple[Exclude, ...] = Field(
-        (), description="Prompts to leave out: those whose question is asked there too."
+        (), description="Prompts to leave out: those whose question also occurs there."
     )
     step: int | None = Field(
-        None, ge=0, description="The training step of this model, for a figure over training."
+        None, ge=0, description="Training step of this model, for a figure over training."
     )
-    series: str = Field("", description="The line of that figure this evaluation is a point of.")
+    series: str = Field("", description="Line of that figure to which this evaluation belongs.")
 
     _written: dict[str, Any] = PrivateAttr(default_factory=dict)
     _recipe: Recipe = PrivateAttr()
@@ -151,24 +153,24 @@ class Eval(Strict):
         for metric in metrics or ():
             if metric not in PLAIN and not _AT.fullmatch(metric):
                 raise ValueError(
-                    f"{metric!r} is no metric; there are pass@K, cons@K, {', '.join(PLAIN)}"
+                    f"{metric!r} is not a metric; choose from pass@K, cons@K, {', '.join(PLAIN)}"
                 )
         return metrics
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        judge = self.filters.get("correctness")
-        if not isinstance(judge, Correctness):
-            raise ValueError("filters has no correctness: nothing would say what is right")
-        if judge.judge == "engine":
+        filter_ = self.filters.get("correctness")
+        if not isinstance(filter_, Correctness):
+            raise ValueError("filters has no correctness, which an evaluation needs")
+        if filter_.judge == "engine":
             raise ValueError(
-                "filters.correctness.judge is engine: a model would mark its own work; name an "
-                "endpoint, or another model to start"
+                "filters.correctness.judge is engine: the model would judge its own answers; name "
+                "an endpoint, or another model to start"
             )
-        if judge.unverifiable != "undecided":
+        if filter_.unverifiable != "undecided":
             raise ValueError(
-                "filters.correctness.unverifiable must be undecided: what nothing can verify is "
-                "neither right nor wrong"
+                "filters.correctness.unverifiable must be undecided: an answer that can't be "
+                "verified is neither correct nor wrong"
             )
         labels = [source.label for source in self.sources]
         if isinstance(self.k, dict) and set(self.k) != set(labels):
@@ -178,23 +180,23 @@ class Eval(Strict):
             )
         for metric in self.metrics or ():
             at = _AT.fullmatch(metric)
-            if at and at[2] != "k" and int(at[2]) > self.most:
+            if at and at[2] != "k" and int(at[2]) > self.max_k:
                 raise ValueError(
-                    f"metrics asks for {metric}, but no prompt has more than k: {self.most} samples"
+                    f"metrics has {metric}, but no prompt has more than k: {self.max_k} samples"
                 )
             if metric in BY_FILTER and BY_FILTER[metric] not in self.filters:
                 raise ValueError(
-                    f"metrics asks for {metric}, which filters.{BY_FILTER[metric]} measures; add it"
+                    f"metrics has {metric}, which needs filters.{BY_FILTER[metric]}; add it"
                 )
         return self
 
     @property
     def recipe(self) -> Recipe:
-        """What samples and judges."""
+        """The recipe that samples and judges."""
         return self._recipe
 
     @property
-    def most(self) -> int:
+    def max_k(self) -> int:
         """The largest k of any source."""
         return max(self.k.values()) if isinstance(self.k, dict) else self.k
 
@@ -203,7 +205,7 @@ class Eval(Strict):
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """The metrics by their full names, `k` filled in; each once."""
+        """The metrics by full name, with `k` replaced, without repeats."""
         own = sorted({self.k_of(source.label) for source in self.sources}, reverse=True)
         asked = self.metrics or (
             *("pass@1", "pass@k", "cons@k", "tokens", "truncated"),
@@ -213,27 +215,27 @@ class Eval(Strict):
         for metric in asked:
             kind, at, k = metric.partition("@")
             names += [f"{kind}@{each}" for each in own] if k == "k" else [kind + at + k]
-        # Of one sample there is no majority.
+        # One sample has no majority.
         return tuple(name for name in dict.fromkeys(names) if name != "cons@1")
 
     def to_yaml(self) -> str:
-        """What was written, with paths, variables, `extends` and `--set` resolved."""
+        """Return the recipe as YAML with paths, variables, `extends` and `--set` resolved."""
         return yaml.safe_dump(self._written, sort_keys=False, allow_unicode=True)
 
     def fingerprint(self) -> str:
-        """Changes whenever the result could: everything but how the work is carried out."""
+        """Return a hash of all settings that may change the result."""
         own = self.model_dump(mode="json", exclude={*SHARED, "kind"})
         return fingerprint([own, self.recipe.fingerprint()])
 
 
 def load_eval(path: Path, assignments: Iterable[str] = ()) -> Eval:
-    """Read an eval recipe. Raises RecipeError that lists what is wrong with it."""
+    """Read an eval recipe. Raises RecipeError that lists all problems."""
     document = load_document(path, assignments)
     return parse_eval(document)
 
 
 def parse_eval(document: Document) -> Eval:
-    """Check a document against the schema."""
+    """Validate a document. Raises RecipeError that lists all problems."""
     data = document.data
     if data.get("kind") != KIND:
         what = f"is {data.get('kind')!r}; an evaluation needs kind: {KIND}"
@@ -243,7 +245,7 @@ def parse_eval(document: Document) -> Eval:
     shared = {key: data[key] for key in SHARED if key in data}
     try:
         shared["filters"] = data.get("filters", FILTERS)
-        shared["sampling"] = _counted(document)
+        shared["sampling"] = _with_k(document)
         recipe = parse_recipe(Document(shared, document.places))
     except RecipeError as error:
         problems += error.problems
@@ -252,9 +254,9 @@ def parse_eval(document: Document) -> Eval:
     try:
         found = Eval.model_validate({**own, **parts})
     except ValidationError as error:
-        told = explain_validation(error, (), Eval, document)
-        # Without its recipe the shared keys are all missing, which is not what is wrong.
-        problems += [p for p in told if recipe is not None or _key(p) not in SHARED]
+        own_problems = explain_validation(error, (), Eval, document)
+        # Without its recipe all shared keys are missing, which is not the real problem.
+        problems += [p for p in own_problems if recipe is not None or _key(p) not in SHARED]
         raise RecipeError(problems) from None
     if problems or recipe is None:
         raise RecipeError(problems)
@@ -263,24 +265,24 @@ def parse_eval(document: Document) -> Eval:
 
 
 SCHEDULING = ("n", "policy", "accept", "wave", "give_up_after", "escalate", "budget", "early_stop")
-"""Keys of `sampling` that an evaluation has no use for: every prompt gets its k whole samples."""
+"""Keys of `sampling` that an evaluation refuses: each prompt gets exactly k complete samples."""
 
 
-def _counted(document: Document) -> Any:
-    """The `sampling` section with `k` as its `n`."""
+def _with_k(document: Document) -> Any:
+    """Return the `sampling` section with `k` as its `n`."""
     sampling, k = document.data.get("sampling", {}), document.data.get("k", 4)
     if not isinstance(sampling, dict):
         return sampling
     unwanted = [key for key in SCHEDULING if key in sampling]
     if unwanted:
-        what = "is no key of an evaluation, which draws k whole samples of every prompt"
+        what = "is not allowed in an evaluation, which draws k complete samples per prompt"
         places = {key: document.place(("sampling", key)) for key in unwanted}
         raise RecipeError([Problem(f"{at}: sampling.{key}", what) for key, at in places.items()])
     counts = list(k.values()) if isinstance(k, dict) else [k]
-    # A k that is no count is complained of where it belongs.
+    # An invalid k is reported at its own place.
     return {**sampling, "n": max([n for n in counts if isinstance(n, int) and n > 0], default=1)}
 
 
 def _key(problem: Problem) -> str:
-    """The top-level key a problem is about."""
+    """Return the top-level key of a problem."""
     return problem.place.rpartition(": ")[2].partition(".")[0]

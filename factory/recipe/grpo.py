@@ -1,7 +1,7 @@
-"""The recipe of a GRPO training: R1-Zero, reasoning RL and all-scenario RL are three of them.
+"""The recipe of a GRPO training, as for R1-Zero, reasoning RL and all-scenario RL.
 
-The defaults are R1's (v2) where it published a number. It published no clip range for R1-Zero and
-no schedule of the learning rate: there they are the community's (0.2) and constant.
+The defaults are R1's (v2) where published. The clip range of R1-Zero and the learning rate schedule
+are not published; the defaults are the usual 0.2 and a constant rate.
 """
 
 from __future__ import annotations
@@ -28,47 +28,49 @@ from factory.recipe.training import CARRYING, Optimizer, Training
 
 
 class PolicyOptimizer(Optimizer):
-    """AdamW; the learning rate of R1's RL (v2). No schedule was published: it is constant."""
+    """AdamW with the learning rate of R1's RL (v2). R1 published no schedule: it is constant."""
 
-    learning_rate: float = Field(3e-6, gt=0, description="At its highest.")
+    learning_rate: float = Field(3e-6, gt=0, description="Peak learning rate.")
     schedule: Literal["cosine", "constant"] = Field(
-        "constant", description="`cosine` falls to `floor` by the last step."
+        "constant", description="`cosine` falls to `floor` at the last step."
     )
 
 
 class Rollouts(Strict):
-    """How completions are drawn from the policy as it is.
+    """Generation of completions from the current policy.
 
-    `colocate`: by vLLM inside the training process (on a CPU too). `server`: by a vLLM server on
-    other GPUs. `none`: by transformers, slow; for tests and models that vLLM does not know.
+    `colocate`: vLLM inside the training process (also on a CPU). `server`: a vLLM server on other
+    GPUs. `none`: transformers, which is slow; for tests and models that vLLM doesn't support.
     """
 
     kind: Literal["colocate", "server", "none"] = Field(
-        "colocate", description="Who generates; see above."
+        "colocate", description="The generator; see above."
     )
-    max_tokens: int = Field(32_768, ge=1, description="Generated tokens a completion, at most.")
-    temperature: float = Field(1.0, gt=0, description="R1's: 1; all-scenario RL: 0.7.")
-    top_p: float = Field(1.0, gt=0, le=1, description="Halves the speed on a CPU.")
+    max_tokens: int = Field(
+        32_768, ge=1, description="Maximum number of generated tokens per completion."
+    )
+    temperature: float = Field(1.0, gt=0, description="R1: 1; all-scenario RL: 0.7.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Below 1 it halves the speed on a CPU.")
     top_k: int = Field(0, ge=0, description="0: off.")
     batches: int = Field(
         1,
         ge=1,
-        description="Optimizer steps that one rollout feeds. R1: 16 (8,192 outputs at once).",
+        description="Optimizer steps per rollout. R1: 16 (8,192 outputs at once).",
     )
     correction: Literal["token", "sequence", "none"] = Field(
         "token",
-        description="What is done about vLLM's probabilities not being quite the trainer's. "
+        description="Correction of the difference between vLLM's and the trainer's probabilities. "
         "`token`: each token is weighted by the ratio, up to 3. `sequence` (TRL's default): "
-        "completions whose ratio as a whole is above 3 are left out; the longer, the likelier. "
-        "`none`: nothing, one forward pass less.",
+        "completions with a total ratio above 3 are left out, which is more likely for long ones. "
+        "`none`: no correction, and one forward pass less.",
     )
     url: str | None = Field(
-        None, pattern=r"^https?://", description="`server` only: where the vLLM server is."
+        None, pattern=r"^https?://", description="`server` only: URL of the vLLM server."
     )
     gpu_memory: float = Field(
-        0.3, gt=0, le=1, description="`colocate` on GPUs: share of memory vLLM may take."
+        0.3, gt=0, le=1, description="`colocate` on GPUs: share of memory for vLLM."
     )
-    tensor_parallel: int = Field(1, ge=1, description="`colocate` on GPUs: GPUs an engine spans.")
+    tensor_parallel: int = Field(1, ge=1, description="`colocate` on GPUs: GPUs per engine.")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -78,19 +80,19 @@ class Rollouts(Strict):
 
 
 class Stop(Strict):
-    """When a training is stopped because the policy has collapsed. null switches a rule off."""
+    """Rules that stop a training whose policy has collapsed. null disables a rule."""
 
     no_signal: int | None = Field(
         50,
         ge=1,
-        description="So many steps in a row in which no group's rewards differed, while there was "
-        "something left to earn.",
+        description="Steps in a row in which the rewards of no group differed, below the maximum "
+        "reward.",
     )
     format_below: float | None = Field(
         0.02,
         ge=0,
         lt=1,
-        description="The format reward, averaged over `over` steps, is below this after it was "
+        description="Mean format reward over `over` steps below which training stops, once it was "
         "above `format_from`.",
     )
     format_from: float = Field(0.5, gt=0, le=1, description="See `format_below`.")
@@ -98,26 +100,28 @@ class Stop(Strict):
         0.98,
         gt=0,
         le=1,
-        description="Share of completions cut off by the token limit over `over` steps, after most "
-        "ended by themselves.",
+        description="Share of completions cut off by the token limit over `over` steps from which "
+        "training stops, once most ended by themselves.",
     )
     empty: float | None = Field(
-        2.0, ge=0, description="Mean tokens of a completion over `over` steps, at least."
+        2.0, ge=0, description="Minimum mean number of tokens per completion over `over` steps."
     )
-    over: int = Field(10, ge=1, description="Steps that the rules but the first look back on.")
+    over: int = Field(10, ge=1, description="Window in steps of all rules but `no_signal`.")
 
 
 class Grpo(Training):
-    """Group Relative Policy Optimization: several completions of each question, each rewarded
-    relative to its group (R1 §2.2.1)."""
+    """Group Relative Policy Optimization (R1 §2.2.1).
+
+    Several completions per question form a group. Each is rewarded relative to its group.
+    """
 
     kind: Literal["grpo"]
     optimizer: PolicyOptimizer = Field(default_factory=lambda: PolicyOptimizer())
     batch: int = Field(
-        512, ge=2, description="Completions an optimizer step. R1: 512, of 32 questions."
+        512, ge=2, description="Completions per optimizer step. R1: 512, for 32 questions."
     )
     sources: tuple[SerializeAsAny[Source], ...] = Field(
-        min_length=1, description="Where the questions come from; see the loaders."
+        min_length=1, description="Sources of the questions; see the loaders."
     )
     prompting: Prompting = Field(default_factory=lambda: Prompting())
     rewards: dict[str, SerializeAsAny[Reward]] = Field(
@@ -129,34 +133,36 @@ class Grpo(Training):
     unverified_from: int | None = Field(
         None,
         ge=1,
-        description="Step from which questions without a verifier take part; needs `steps`. R1: "
-        "general data in the last 400 of 1,700 steps of all-scenario RL. null: from the first.",
+        description="Step from which questions without a verifier are used; needs `steps`. R1: "
+        "general data in the last 400 of 1,700 steps of all-scenario RL. null: from the start.",
     )
-    samples: int = Field(16, ge=2, description="Completions of one question: a group. R1: 16.")
+    samples: int = Field(16, ge=2, description="Completions per question (group size). R1: 16.")
     loss: Literal["grpo", "dr_grpo", "dapo"] = Field(
         "grpo",
-        description="`grpo`: R1's, a mean over each completion. `dapo`: over all tokens. "
+        description="`grpo`: R1's, a mean per completion. `dapo`: a mean over all tokens. "
         "`dr_grpo`: divided by a constant, so that length is not rewarded.",
     )
     scale_rewards: Literal["group", "batch", "none"] = Field(
-        "group", description="What the advantage is divided by. R1: the group's deviation."
+        "group", description="Scale of the advantage. R1: the standard deviation of the group."
     )
-    beta: float = Field(0.001, ge=0, description="Coefficient of the KL to the reference model.")
+    beta: float = Field(
+        0.001, ge=0, description="Coefficient of the KL divergence from the reference model."
+    )
     reference_every: int | None = Field(
-        None, ge=1, description="Steps after which the policy becomes the reference. R1: 400."
+        None, ge=1, description="Steps between updates of the reference model. R1: 400."
     )
     epsilon: float = Field(
-        0.2, gt=0, description="Clip range of the ratio. R1: 10, R1-Zero's is not published."
+        0.2, gt=0, description="Clip range of the ratio. R1: 10; not published for R1-Zero."
     )
     epsilon_high: float | None = Field(
-        None, gt=0, description="Clip range upwards, where it differs (DAPO: 0.28)."
+        None, gt=0, description="Upper clip range, if different (DAPO: 0.28)."
     )
-    iterations: int = Field(1, ge=1, description="Passes over a rollout. R1: 1.")
+    iterations: int = Field(1, ge=1, description="Optimization passes per rollout. R1: 1.")
     stop: Stop = Field(default_factory=lambda: Stop())
     log_samples_every: int = Field(
-        10, ge=1, description="Steps from one entry of samples.jsonl to the next."
+        10, ge=1, description="Steps between two entries of samples.jsonl."
     )
-    log_samples: int = Field(4, ge=0, description="Completions an entry holds.")
+    log_samples: int = Field(4, ge=0, description="Completions per entry of samples.jsonl.")
 
     @classmethod
     def parse(cls, document: Document) -> Self:
@@ -178,23 +184,23 @@ class Grpo(Training):
         if self.batch % self.samples:
             raise ValueError(
                 f"batch ({self.batch}) must be a multiple of samples ({self.samples}): "
-                "a step takes whole groups"
+                "a step uses whole groups"
             )
         if self.unverified_from is not None and self.steps is None:
-            raise ValueError("unverified_from needs steps: it counts them")
+            raise ValueError("unverified_from needs steps")
         if self.reference_every and (not self.beta or self.lora):
             raise ValueError(
-                "reference_every needs beta above 0 and no lora: else there is no reference model "
-                "of its own to replace"
+                "reference_every needs beta above 0 and no lora: otherwise there is no separate "
+                "reference model to replace"
             )
         if self.prompting.cot is not None and self.prompting.cot.rule == "judge":
             raise ValueError(
-                "prompting.cot.rule: a training's processes must all mark a prompt alike, and a "
-                "judge may not; use list, always or never"
+                "prompting.cot.rule: all processes of a training must mark a prompt alike, which a "
+                "judge can't ensure; use list, always or never"
             )
         if self.rollouts.kind == "none" and self.prompting.stop:
             raise ValueError(
-                f"rollouts of kind none cannot end at the stop strings of prompting.template: "
+                f"rollouts of kind none don't support the stop strings of prompting.template: "
                 f"{self.prompting.template}; use colocate"
             )
         return self
@@ -215,10 +221,10 @@ GRPO_CARRYING = CARRYING | {
     "log_samples",
     "log_samples_every",
     "rollouts.url",
-    "rollouts.max_tokens",  # R1-Zero's were allowed to grow on the way
+    "rollouts.max_tokens",  # R1-Zero's limit grew during training
     "max_length",
 }
-"""Keys that may change from one start of a training to the next."""
+"""Keys that may change between two starts of a training."""
 
 
 def _parse_rewards(raw: Any, document: Document, problems: list[Problem]) -> Any:
@@ -229,7 +235,7 @@ def _parse_rewards(raw: Any, document: Document, problems: list[Problem]) -> Any
         found = parse_reward(name, fields, document, problems)
         if found is not None:
             parsed[name] = found
-    # An empty mapping here would report "no rewards" beside the real problem.
+    # An empty mapping here would report "no rewards" in addition to the real problem.
     return parsed if parsed or not raw else {"unreadable": Format()}
 
 

@@ -1,6 +1,6 @@
-"""What the key `kind` of a recipe can be: how it is read, carried out, and what comes of it.
+"""The kinds of recipes: how each is loaded, which command runs it, and what it produces.
 
-A recipe without a `kind` samples and judges; it goes by the name `build` here.
+A recipe without a `kind` samples and judges; its kind is `build` here.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Literal, Protocol
 from factory.core.plugins import look_up
 
 SAMPLES = "build"
-"""The kind of a recipe that names none."""
+"""The kind of a recipe without `kind`."""
 
 ASSEMBLY = "assembly"
-"""The kind of recipe that mixes the corpora of finished runs."""
+"""The kind of a recipe that mixes the corpora of finished runs."""
 
 PIPELINE = "pipeline"
-"""The kind of recipe whose steps are recipes of the others."""
+"""The kind of a recipe whose steps are recipes of other kinds."""
 
 Product = Literal["corpus", "model", "eval.json"]
 
@@ -55,7 +55,7 @@ def command(kind: object) -> str | None:
 
 
 class AnyRecipe(Protocol):
-    """What recipes of every kind have."""
+    """The interface of recipes of every kind."""
 
     @property
     def name(self) -> str: ...
@@ -64,6 +64,6 @@ class AnyRecipe(Protocol):
 
 
 def load(kind: str, path: Path, assignments: Iterable[str] = ()) -> AnyRecipe:
-    """Read a recipe of this kind. Raises RecipeError that lists everything wrong with it."""
+    """Read a recipe of this kind. Raises RecipeError that lists all problems."""
     recipe: AnyRecipe = look_up(KINDS[kind].loader)(path, assignments)
     return recipe

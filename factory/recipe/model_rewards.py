@@ -1,4 +1,4 @@
-"""Rewards that are no filter: a trained reward model, a server, a function of the user's own."""
+"""Rewards that are not filters: a trained reward model, a server, a user's own function."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from filters.judges.reward_model import Pair, RewardModel, RewardServer
 Reads = Literal["response", "text"]
 
 _READS = (
-    "What is judged: the `response` after the reasoning (R1's helpfulness sees the summary only) "
-    "or the whole `text` (its harmlessness sees everything)."
+    "The text to score: the `response` after the reasoning (as for R1's helpfulness) or the whole "
+    "`text` (as for its harmlessness)."
 )
-_SIGMOID = "Press the score into 0 to 1: what a point-wise model was trained to say."
+_SIGMOID = "Map the score to 0..1 with a sigmoid, as for a point-wise model."
 
 
 class RewardModelScore(RewardModel, Reward):
-    """What a reward model says: its score, or with `sigmoid` a probability (for a point-wise one).
+    """The score of a reward model, or with `sigmoid` a probability (for a point-wise model).
 
-    A completion whose reasoning never closes has no response and gets the lowest score of its
-    batch, so that it never pays not to answer.
+    A completion with unclosed reasoning has no response. It gets the lowest score of its batch, so
+    that giving no answer is never rewarded.
     """
 
     kind: Literal["model"] = "model"
@@ -38,16 +38,16 @@ class RewardModelScore(RewardModel, Reward):
 
     def score(self, batch: Batch) -> Values:
         resolved = self.model_copy(update={"model": model_path(self.model)})
-        pairs, places = _answers(batch, self.reads)
+        pairs, places = _select_answers(batch, self.reads)
         found = list(RewardModel.scores(resolved, pairs))
-        return _in_place(found, places, len(batch.prompts), self.sigmoid)
+        return _fill_rows(found, places, len(batch.prompts), self.sigmoid)
 
 
 class ServerScore(RewardServer, Reward):
-    """What a reward model behind a server says (vLLM's `/classify`); else as kind `model`.
+    """The score of a reward model on a server (vLLM's `/classify`); otherwise like kind `model`.
 
-    A reply that never comes leaves its completion without this part; a server that answers nothing
-    at all ends the training at its last checkpoint.
+    A completion without a reply does not get this part of the reward. If the server answers
+    nothing at all, training ends and can continue from its last checkpoint.
     """
 
     kind: Literal["server"] = "server"
@@ -57,30 +57,30 @@ class ServerScore(RewardServer, Reward):
     sigmoid: bool = Field(False, description=_SIGMOID)
 
     def score(self, batch: Batch) -> Values:
-        pairs, places = _answers(batch, self.reads)
+        pairs, places = _select_answers(batch, self.reads)
         found = self.scores(pairs)
         if pairs and all(value is None for value in found):
             raise EngineError(
-                f"the reward server at {self.base_url} answers nothing; start it again, and the "
-                "same command goes on from the last checkpoint"
+                f"the reward server at {self.base_url} does not answer; start it again and run the "
+                "same command to continue from the last checkpoint"
             )
-        return _in_place(found, places, len(batch.prompts), self.sigmoid)
+        return _fill_rows(found, places, len(batch.prompts), self.sigmoid)
 
 
-def _answers(batch: Batch, reads: Reads) -> tuple[list[Pair], list[int]]:
-    """Questions and the answers that are there, and which rows they are."""
+def _select_answers(batch: Batch, reads: Reads) -> tuple[list[Pair], list[int]]:
+    """Return (question, answer) pairs of the rows with an answer, and their row numbers."""
     answers = batch.frame[reads].str.strip_chars().to_list()
     places = [place for place, answer in enumerate(answers) if answer is not None]
     return [(batch.prompts[place].question, answers[place]) for place in places], places
 
 
-def _in_place(
+def _fill_rows(
     found: Sequence[float | None], places: Sequence[int], rows: int, sigmoid: bool
 ) -> Values:
-    said = [_sigmoid(value) if sigmoid and value is not None else value for value in found]
-    lowest = min((value for value in said if value is not None), default=None)
+    scores = [_sigmoid(value) if sigmoid and value is not None else value for value in found]
+    lowest = min((value for value in scores if value is not None), default=None)
     values: Values = [lowest] * rows
-    for place, value in zip(places, said, strict=True):
+    for place, value in zip(places, scores, strict=True):
         values[place] = value
     return values
 
@@ -93,8 +93,10 @@ OwnFunction = Callable[[Sequence[dict[str, Any]]], Sequence[float | None]]
 
 
 class OwnScore(Reward):
-    """A function of the user's own, `class: path/to/file.py:function`. It is given one mapping a
-    completion (`INPUT_COLUMNS` of filters, and `messages`) and returns one number, or None, each.
+    """A user's own function, `class: path/to/file.py:function`.
+
+    It gets one mapping per completion (`INPUT_COLUMNS` of filters, and `messages`) and returns one
+    number or None per completion.
     """
 
     kind: Literal["own"] = "own"
@@ -124,8 +126,8 @@ class OwnScore(Reward):
             values = list(self._function(rows))
         except Exception as error:  # the user's function may raise anything
             raise TrainError(
-                f"the reward {self.reference} fails: {type(error).__name__}: {error}. Mend it and "
-                "run the same command; training goes on from the last checkpoint"
+                f"the reward {self.reference} fails: {type(error).__name__}: {error}. Fix it and "
+                "run the same command; training continues from the last checkpoint"
             ) from error
         if len(values) != len(rows):
             raise TrainError(

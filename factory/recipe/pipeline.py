@@ -1,4 +1,4 @@
-"""The pipeline recipe: recipes as the steps of one run, each taking what others made.
+"""The pipeline recipe: recipes as the steps of one run, which use each other's outputs.
 
     kind: pipeline
     name: two-steps
@@ -9,9 +9,9 @@
         recipe: sft.yaml
         set: {data: "@cold-start"}
 
-A value "@step" stands for the directory of that step, "@step/model" and "@step/corpus" for what is
-in it; each makes an edge of the graph. Everything that can be known is checked before anything
-runs: the graph, and every step's recipe with its references in place.
+A value "@step" stands for the directory of that step, "@step/model" and "@step/corpus" for its
+output. Each reference is an edge of the graph. Before anything runs, the graph and every step's
+recipe with resolved references are checked.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from factory.recipe.parsing import Strict, explain_validation, parse_part, probl
 
 KIND = "pipeline"
 STEPS = "steps"
-"""The folder of a pipeline's directory that holds its steps'."""
+"""The folder with the directories of the steps, in the directory of the pipeline."""
 
 WANTED: Mapping[str, Product] = {
     "model": "model",
@@ -40,56 +40,60 @@ WANTED: Mapping[str, Product] = {
     "path": "corpus",
     "replay": "corpus",
 }
-"""What a key that names a step's directory looks for in it."""
+"""Key → the output it needs if it names a step's directory."""
 
 
 class Step(Strict):
-    """One step: a recipe, and what is set in it."""
+    """One step: a recipe, and the keys that are set in it."""
 
-    recipe: Path = Field(description="A recipe of any kind but `pipeline`; a file beside this one.")
-    title: str = Field("", description="What the page calls it.")
+    recipe: Path = Field(
+        description="Recipe file of any kind but `pipeline`, relative to this file."
+    )
+    title: str = Field("", description="Title on the pipeline's page.")
     set: dict[str, Any] = Field(
         default_factory=dict,
-        description="Keys of that recipe set here, nested or as `key.path`; `@step` stands for "
-        "that step's directory, `@step/model` and `@step/corpus` for what is in it.",
+        description="Keys to set in that recipe, nested or as `key.path`. `@step` stands for that "
+        "step's directory, `@step/model` and `@step/corpus` for its output.",
     )
     after: tuple[str, ...] = Field(
-        (), description="Steps that come first although nothing is taken from them."
+        (), description="Steps that must run before, although their outputs are not used."
     )
     launch: str = Field(
         "",
-        description="Trainings only: a command that starts Python on many GPUs, such as "
+        description="Trainings only: command that starts Python on several GPUs, such as "
         "`accelerate launch --config_file fsdp.yaml`. Default: one process.",
     )
-    skip: bool = Field(False, description="Leave the step out.")
+    skip: bool = Field(False, description="Skip the step.")
 
 
 class Pipeline(Strict):
-    """Several recipes as the steps of one run; what a step makes is what others take."""
+    """Several recipes as the steps of one run. Steps use the outputs of other steps."""
 
     kind: Literal["pipeline"]
     name: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
-        description="Names the directory: runs/<name> unless --run says otherwise.",
+        description="Name of the directory: runs/<name>, unless --run is given.",
     )
     steps: dict[str, Step] = Field(min_length=1, description="The steps by name, in any order.")
 
     _document: Document = PrivateAttr(default_factory=lambda: Document({}))
 
     def to_yaml(self) -> str:
-        """What was written, with paths, variables, `extends` and `--set` resolved."""
+        """Return the recipe as YAML with paths, variables, `extends` and `--set` resolved."""
         return yaml.safe_dump(self._document.data, sort_keys=False, allow_unicode=True)
 
     def plan(self, directory: Path) -> list[PlannedStep]:
-        """The steps in order, their recipes read as they will be carried out in `directory`.
+        """Return the steps in order, with their recipes resolved for `directory`.
 
-        Raises RecipeError with everything wrong in the graph and in any step's recipe.
+        Raises RecipeError with all problems of the graph and of the steps' recipes.
         """
-        problems = _misnamed(self, self._document)
+        problems = _check_graph(self, self._document)
         steps = {name: step for name, step in self.steps.items() if not step.skip}
-        kinds = {name: _kind(name, step, self._document, problems) for name, step in steps.items()}
-        needed = {name: self._needed(name, kinds, problems) for name in steps}
-        order = in_order({name: [*needed[name], *step.after] for name, step in steps.items()})
+        kinds = {
+            name: _read_kind(name, step, self._document, problems) for name, step in steps.items()
+        }
+        needed = {name: self._find_inputs(name, kinds, problems) for name in steps}
+        order = sort_steps({name: [*needed[name], *step.after] for name, step in steps.items()})
         plan = []
         for name in order:
             kind, step = kinds[name], steps[name]
@@ -105,57 +109,57 @@ class Pipeline(Strict):
             raise RecipeError(list(dict.fromkeys(problems)))
         return plan
 
-    def _needed(
+    def _find_inputs(
         self, name: str, kinds: Mapping[str, str | None], problems: list[Problem]
     ) -> list[str]:
-        """The steps that one takes something of."""
+        """Return the steps whose output a step uses. Appends to `problems`."""
         found = []
-        for loc, value in references(self.steps[name].set):
+        for loc, value in find_references(self.steps[name].set):
             other, _, inside = value[1:].partition("/")
             found.append(other)
-            trouble = self._misfit(other, inside, loc, kinds)
-            if trouble:
+            problem = self._check_reference(other, inside, loc, kinds)
+            if problem:
                 place = ("steps", name, "set", *loc)
-                problems.append(problem_at(self._document, place, f"is {value!r}: {trouble}"))
+                problems.append(problem_at(self._document, place, f"is {value!r}: {problem}"))
         return list(dict.fromkeys(found))
 
-    def _misfit(
+    def _check_reference(
         self, other: str, inside: str, loc: Loc, kinds: Mapping[str, str | None]
     ) -> str | None:
-        """What is wrong with a reference, if anything is."""
+        """Return what is wrong with a reference, or None."""
         if other not in self.steps:
             return f"there is no step {other!r}{suggest(other, self.steps)}"
         if self.steps[other].skip:
-            return f"the step {other} is left out (skip)"
+            return f"the step {other} is skipped (skip: true)"
         kind = kinds[other]
         if kind is None:
-            return None  # told at its own place
+            return None  # reported at its own place
         makes = KINDS[kind].product
         wanted = inside or next((WANTED[str(k)] for k in reversed(loc) if str(k) in WANTED), makes)
         if wanted in ("model", "corpus") and wanted != makes and makes != "eval.json":
-            return f"the step {other} ({kind}) makes a {makes}, no {wanted}"
+            return f"the step {other} ({kind}) produces a {makes}, not a {wanted}"
         return None
 
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """A step as it will be carried out."""
+    """A step as it will run."""
 
     name: str
     kind: str
     step: Step
     recipe: AnyRecipe
-    inputs: Mapping[str, Path]  # the steps it takes something of, and what they make
+    inputs: Mapping[str, Path]  # the steps whose output it uses → the output
     pipeline: Path
 
     @property
     def folder(self) -> Path:
-        """Its own run directory."""
+        """The step's run directory."""
         return self.pipeline / STEPS / self.name
 
     @property
     def product(self) -> Path:
-        """What others take of it."""
+        """The step's output."""
         return self.folder / KINDS[self.kind].product
 
     @property
@@ -164,17 +168,17 @@ class PlannedStep:
 
     @property
     def file(self) -> Path:
-        """Its recipe with everything resolved."""
+        """The file with the step's resolved recipe."""
         return self.pipeline / STEPS / f"{self.name}.yaml"
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The steps that come first."""
+        """The steps that must run before."""
         return tuple(dict.fromkeys([*self.inputs, *self.step.after]))
 
 
 def load_pipeline(path: Path, assignments: Iterable[str] = ()) -> Pipeline:
-    """Read a pipeline and all its recipes. Raises RecipeError with everything wrong with them.
+    """Read a pipeline and all its recipes. Raises RecipeError that lists all problems.
 
     An assignment `step.key=value` sets a key of that step's recipe.
     """
@@ -198,23 +202,23 @@ def load_pipeline(path: Path, assignments: Iterable[str] = ()) -> Pipeline:
     return pipeline
 
 
-def references(value: Any, loc: Loc = ()) -> Iterator[tuple[Loc, str]]:
-    """Every "@step…" in what a step sets, with its place."""
+def find_references(value: Any, loc: Loc = ()) -> Iterator[tuple[Loc, str]]:
+    """Yield every "@step…" in a step's `set`, with its location."""
     if isinstance(value, str):
         if value.startswith("@"):
             yield loc, value
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from references(item, (*loc, key))
+            yield from find_references(item, (*loc, key))
     elif isinstance(value, list):
         for number, item in enumerate(value):
-            yield from references(item, (*loc, number))
+            yield from find_references(item, (*loc, number))
 
 
-def in_order(edges: Mapping[str, Iterable[str]]) -> list[str]:
-    """Names so that each comes after those it needs, otherwise in the order given.
+def sort_steps(edges: Mapping[str, Iterable[str]]) -> list[str]:
+    """Sort names so that each comes after those it needs, otherwise in the given order.
 
-    Needs that are no keys of `edges` are ignored.
+    Needed names that are not keys of `edges` are ignored.
     """
     ordered: list[str] = []
     seen: set[str] = set()
@@ -231,8 +235,8 @@ def in_order(edges: Mapping[str, Iterable[str]]) -> list[str]:
     return ordered
 
 
-def circle(edges: Mapping[str, Iterable[str]]) -> list[str]:
-    """Names that need each other in turn, the first again at the end; empty where none do."""
+def find_cycle(edges: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return a cycle of names, with the first repeated at the end; empty if there is none."""
     free: set[str] = set()
 
     def search(name: str, path: list[str]) -> list[str]:
@@ -250,31 +254,32 @@ def circle(edges: Mapping[str, Iterable[str]]) -> list[str]:
     return next((found for name in edges if (found := search(name, []))), [])
 
 
-def _misnamed(pipeline: Pipeline, document: Document) -> list[Problem]:
-    """Names that lead nowhere or in a circle."""
+def _check_graph(pipeline: Pipeline, document: Document) -> list[Problem]:
+    """Return problems of the graph: invalid or unknown names, and cycles."""
     problems = []
     for name, step in pipeline.steps.items():
         loc: Loc = ("steps", name)
         if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
-            what = "is no name for a step; use letters, digits, - and _"
+            what = "is not a valid name of a step; use letters, digits, - and _"
             problems.append(problem_at(document, loc, what))
         for number, other in enumerate(step.after):
             if other not in pipeline.steps:
                 what = f"is {other!r}: there is no such step{suggest(other, pipeline.steps)}"
                 problems.append(problem_at(document, (*loc, "after", number), what))
     edges = {
-        name: [value[1:].partition("/")[0] for _, value in references(step.set)] + [*step.after]
+        name: [value[1:].partition("/")[0] for _, value in find_references(step.set)]
+        + [*step.after]
         for name, step in pipeline.steps.items()
     }
-    round_trip = circle(edges)
-    if round_trip:
-        what = f"go in a circle: {' needs '.join(round_trip)}; break it"
+    cycle = find_cycle(edges)
+    if cycle:
+        what = f"form a cycle: {' needs '.join(cycle)}; remove one of these references"
         problems.append(problem_at(document, ("steps",), what))
     return problems
 
 
-def _kind(name: str, step: Step, document: Document, problems: list[Problem]) -> str | None:
-    """The kind of a step's recipe."""
+def _read_kind(name: str, step: Step, document: Document, problems: list[Problem]) -> str | None:
+    """Return the kind of a step's recipe, or None after a problem."""
     loc: Loc = ("steps", name, "recipe")
     if not step.recipe.is_file():
         problems.append(
@@ -289,11 +294,11 @@ def _kind(name: str, step: Step, document: Document, problems: list[Problem]) ->
     kind = recipe.data.get("kind", SAMPLES)
     if kind in KINDS:
         if step.launch and KINDS[kind].command != "train":
-            what = f"is for trainings; {kind} is one process, whose engine has its own keys"
+            what = f"is for trainings only; {kind} is one process, and its engine has its own keys"
             problems.append(problem_at(document, ("steps", name, "launch"), what))
         return str(kind)
     known = ", ".join(name for name in KINDS if name != SAMPLES)
-    what = f"is {kind!r}; a step's recipe is of kind {known}, or has none and samples"
+    what = f"is {kind!r}; a step's recipe must be of kind {known}, or without a kind"
     problems.append(problem_at(recipe, ("kind",), what))
     return None
 
@@ -306,7 +311,7 @@ def _read(
     document: Document,
     problems: list[Problem],
 ) -> AnyRecipe | None:
-    """A step's recipe with what the pipeline sets in it."""
+    """Read a step's recipe and apply the pipeline's settings."""
     assigned = {
         dotted(loc): _resolve(value, directory.resolve() / STEPS)
         for loc, value in _leaves(step.set)
@@ -319,12 +324,12 @@ def _read(
         return load(kind, step.recipe, texts)
     except RecipeError as error:
         keys = {dotted(loc): ("steps", name, "set", *loc) for loc, _ in _leaves(step.set)}
-        problems += [_at_home(problem, keys, document) for problem in error.problems]
+        problems += [_relocate(problem, keys, document) for problem in error.problems]
         return None
 
 
-def _at_home(problem: Problem, keys: Mapping[str, Loc], document: Document) -> Problem:
-    """A problem with a key the pipeline set: its place is in the pipeline's file."""
+def _relocate(problem: Problem, keys: Mapping[str, Loc], document: Document) -> Problem:
+    """Relocate a problem with a key that the pipeline sets to the pipeline's file."""
     for key in sorted(keys, key=len, reverse=True):
         place, rest = f"--set {key}", problem.place
         if rest == place or rest.startswith(f"{place}:"):
@@ -335,7 +340,7 @@ def _at_home(problem: Problem, keys: Mapping[str, Loc], document: Document) -> P
 
 
 def _leaves(value: Mapping[str, Any], loc: Loc = ()) -> Iterator[tuple[Loc, Any]]:
-    """What is set, key by key: a mapping is laid over the recipe's own, as `extends` does."""
+    """Yield the settings key by key, so that mappings are merged, as with `extends`."""
     for key, item in value.items():
         if isinstance(item, dict) and item:
             yield from _leaves(item, (*loc, key))
@@ -344,7 +349,7 @@ def _leaves(value: Mapping[str, Any], loc: Loc = ()) -> Iterator[tuple[Loc, Any]
 
 
 def _resolve(value: Any, steps: Path) -> Any:
-    """A value with every "@step" as the path it will have."""
+    """Replace every "@step" in a value by its path."""
     if isinstance(value, str):
         return str(steps / value[1:]) if value.startswith("@") else value
     if isinstance(value, Mapping):
@@ -363,9 +368,9 @@ def _assign(document: Document, assignment: str) -> None:
         override(document, assignment)
         return
     given = Document({})
-    # YAML refuses a plain "@"; on a command line there is nothing else it could mean.
+    # YAML refuses a plain "@", so quote it.
     override(given, f"value={text}" if not text.startswith("@") else f"value='{text}'")
     settings = steps[name].setdefault("set", {})
-    settings.pop(key, None)  # what comes last holds
+    settings.pop(key, None)  # the last assignment wins
     settings[key] = given.data["value"]
     document.places["steps", name, "set", key] = f"--set {name}.{key}"

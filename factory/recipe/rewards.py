@@ -1,10 +1,10 @@
-"""Rewards: in RL a completion is judged by the code that judges a corpus.
+"""Rewards: in RL a completion is judged by the same code as a corpus.
 
-R1-Zero earns accuracy and format, with equal weight and no neural model (v1 §2.2.2); reasoning RL
-adds language consistency (§2.3.2). A reward gives each completion a number, None where it does not
-apply to the prompt, or NaN where nothing could be decided (a verifier that timed out). A completion
-that something could not decide earns no reward at all and is left out of its group's mean, so that
-a slow verifier neither praises nor punishes.
+R1-Zero uses accuracy and format with equal weight, without a neural model (v1 §2.2.2). Reasoning RL
+adds language consistency (§2.3.2). A reward gives each completion a number, None if it does not
+apply to the prompt, or NaN if it could not be decided (a verifier timeout). A completion with an
+undecided part gets no reward and is left out of its group's mean, so that a slow verifier has no
+effect on the policy.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ Values = list[float | None]
 
 
 class Batch(NamedTuple):
-    """Completions to be rewarded: what filters are given (`INPUT_COLUMNS`), and the prompts."""
+    """Completions to reward: the input frame of filters (`INPUT_COLUMNS`), and the prompts."""
 
     frame: pl.DataFrame
-    prompts: Sequence[Prompt]  # one a row
+    prompts: Sequence[Prompt]  # one per row
 
-    def measured(self, judge: Filter) -> pl.DataFrame:
-        """What a filter measures of the completions, in their order."""
+    def measure(self, filter_: Filter) -> pl.DataFrame:
+        """Return the base columns and a filter's metrics, in the order of the completions."""
         base = self.frame.select(BASE_COLUMNS)
-        metrics = judge.measure(self.frame)
+        metrics = filter_.measure(self.frame)
         return base.join(metrics, on="sample_id", how="left", maintain_order="left")
 
 
@@ -70,21 +70,21 @@ class Reward(Strict):
     """One part of the reward. Its fields are its keys in a recipe."""
 
     kind: str
-    BEST: ClassVar[float | None] = 1.0  # the most a completion can earn; None: there is no bound
+    BEST: ClassVar[float | None] = 1.0  # the maximum; None: no bound
 
-    weight: float = Field(1.0, description="The part's factor in the sum.")
+    weight: float = Field(1.0, description="Weight of the part in the sum.")
     prompts: Literal["all", "verified", "unverified"] = Field(
         "all",
-        description="Which prompts the part applies to: all, those with a verifier (rules decide), "
-        "or those without (R1's general prompts).",
+        description="Prompts to which the part applies: all, those with a verifier, or those "
+        "without one (R1's general prompts).",
     )
 
     def score(self, batch: Batch) -> Values:
-        """A number for each completion; None: does not apply; NaN: could not be decided."""
+        """Return a number per completion; None: not applicable; NaN: undecided."""
         raise NotImplementedError
 
-    def applied(self, batch: Batch) -> Values:
-        """`score` of the rows whose prompts the part applies to; None for the others."""
+    def score_applicable(self, batch: Batch) -> Values:
+        """Return `score` for the rows whose prompts the part applies to, None for the others."""
         if self.prompts == "all":
             return self.score(batch)
         verified = self.prompts == "verified"
@@ -97,28 +97,30 @@ class Reward(Strict):
 
 
 class Accuracy(Reward):
-    """1 if the prompt's own verifier calls the answer correct, 0 if not.
+    """1 if the prompt's verifier judges the answer correct, otherwise 0.
 
-    Every answer that needs algebra, a puzzle's scorer or a sandbox is judged in processes that are
-    killed at a deadline.
+    Answers that need algebra, a puzzle's scorer or a sandbox are judged in processes with a
+    deadline.
     """
 
     kind: Literal["accuracy"] = "accuracy"
     think: Literal["required", "optional"] = Field(
-        "required", description="Whether an answer counts only after a closed think section."
+        "required", description="`required`: an answer counts only after a closed think section."
     )
-    deadline_s: float = Field(2.0, gt=0, description="Seconds for the algebra of one answer.")
+    deadline_s: float = Field(
+        2.0, gt=0, description="Time limit for the algebra of one answer, in seconds."
+    )
     unsafe_without_sandbox: bool = Field(
-        False, description="Run programs where there is no sandbox. For machines of no value."
+        False, description="Run programs without a sandbox. Only for disposable machines."
     )
 
     def score(self, batch: Batch) -> Values:
-        judge = Correctness(
+        filter_ = Correctness(
             think=self.think,
             deadline_s=self.deadline_s,
             unsafe_without_sandbox=self.unsafe_without_sandbox,
         )
-        return [_ACCURACY[state] for state in batch.measured(judge)["correctness_state"]]
+        return [_ACCURACY[state] for state in batch.measure(filter_)["correctness_state"]]
 
 
 _ACCURACY: Mapping[str, float | None] = {
@@ -134,11 +136,11 @@ _ACCURACY: Mapping[str, float | None] = {
 
 
 class Format(Reward):
-    """1 for exactly one think section, closed, with an answer after it; else 0."""
+    """1 for exactly one closed think section with an answer after it, otherwise 0."""
 
     kind: Literal["format"] = "format"
     answer_tags: bool = Field(
-        False, description="The response is one `<answer>…</answer>`, as in R1-Zero's template."
+        False, description="The response must be `<answer>…</answer>`, as in R1-Zero's template."
     )
 
     def score(self, batch: Batch) -> Values:
@@ -146,25 +148,27 @@ class Format(Reward):
 
 
 class Language(Reward):
-    """R1's: words of the prompt's language in the reasoning over all its words.
+    """R1's language consistency: the share of the reasoning's words in the prompt's language.
 
-    Reasoning without words (or none at all) has no language; `format` sees to that.
+    It does not apply to reasoning without words; `format` handles that.
     """
 
     kind: Literal["language"] = "language"
 
     def score(self, batch: Batch) -> Values:
-        return batch.measured(LanguageFilter())["language_consistency"].to_list()
+        return batch.measure(LanguageFilter())["language_consistency"].to_list()
 
 
 class Overlong(Reward):
-    """DAPO's soft punishment (arXiv 2503.14476, eq. 13): 0, falling to -1 over the last tokens."""
+    """DAPO's soft length penalty (arXiv 2503.14476, eq. 13): 0, falling to -1 near the limit."""
 
     kind: Literal["overlong"] = "overlong"
     BEST: ClassVar[float | None] = 0.0
 
-    max_tokens: int = Field(ge=2, description="Where the punishment is whole.")
-    buffer: int = Field(ge=1, description="Tokens before that over which it grows.")
+    max_tokens: int = Field(ge=2, description="Length in tokens with the full penalty.")
+    buffer: int = Field(
+        ge=1, description="Tokens before `max_tokens` over which the penalty grows."
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -178,19 +182,21 @@ class Overlong(Reward):
 
 
 class Filtered(Reward):
-    """Any filter as a reward: 1 where it keeps a completion, 0 where it drops it.
+    """A filter as a reward: 1 if it keeps a completion, 0 if it drops it.
 
-    With `metric`, one of the filter's metrics instead; `zero_at` and `one_at` stretch it so that
-    those two values earn 0 and 1 (either may be the larger), and what is beyond them no more.
+    With `metric` the reward is one of the filter's metrics, scaled linearly so that `zero_at`
+    gives 0 and `one_at` gives 1 (either may be larger), and clipped to 0..1.
     """
 
     kind: Literal["filter"] = "filter"
     filter: dict[str, SerializeAsAny[Filter]] = Field(
         min_length=1, max_length=1, description="One filter, as in a recipe: `{readability: {}}`."
     )
-    metric: str | None = Field(None, description="A metric of the filter, instead of its verdict.")
-    zero_at: float = Field(0.0, description="The metric's value that earns 0.")
-    one_at: float = Field(1.0, description="The metric's value that earns 1.")
+    metric: str | None = Field(
+        None, description="Metric of the filter to use instead of its verdict."
+    )
+    zero_at: float = Field(0.0, description="Value of the metric that gives 0.")
+    one_at: float = Field(1.0, description="Value of the metric that gives 1.")
 
     @field_validator("filter", mode="before")
     @classmethod
@@ -206,13 +212,13 @@ class Filtered(Reward):
         return self
 
     def score(self, batch: Batch) -> Values:
-        (judge,) = self.filter.values()
-        measured = batch.measured(judge)
+        (filter_,) = self.filter.values()
+        measured = batch.measure(filter_)
         if self.metric is None:
             decided = measured.select("sample_id").join(
-                judge.decide(measured), on="sample_id", how="left", maintain_order="left"
+                filter_.decide(measured), on="sample_id", how="left", maintain_order="left"
             )
-            return [_DECISION[word] for word in decided["decision"]]
+            return [_DECISION[decision] for decision in decided["decision"]]
         if self.metric not in measured.columns:
             known = ", ".join(sorted(set(measured.columns) - set(BASE_COLUMNS)))
             what = f"is {self.metric!r}, which {next(iter(self.filter))} does not measure: {known}"
@@ -230,8 +236,8 @@ def _filter(name: str, fields: Any) -> Filter:
     try:
         return filter_class(name).model_validate(fields)
     except ValidationError as error:
-        told = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ValueError(f"{name}: {'; '.join(told)}") from None
+        problems = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ValueError(f"{name}: {'; '.join(problems)}") from None
 
 
 _DECISION: Mapping[str, float] = {"keep": 1.0, "drop": 0.0, "undecided": math.nan}

@@ -15,58 +15,60 @@ class Sft(Training):
 
     kind: Literal["sft"]
     data: Path = Field(
-        description="The corpus: a finished run's or assembly's directory, or a folder of Parquet "
-        "files with a column `messages`. Files named validation-* are held out, test-* left alone."
+        description="The corpus: directory of a finished run or assembly, or folder of Parquet "
+        "files with a column `messages`. Files named validation-* are held out, test-* ignored."
     )
     template: str | None = Field(
         None,
-        description="A chat template in place of the tokenizer's own: a Jinja file (begin its path "
-        "with ./) or a shipped one (`chatml`, `plain`). The trained model keeps it.",
+        description="Chat template to use instead of the tokenizer's: a Jinja file (with a path "
+        "that starts with ./) or a shipped one (`chatml`, `plain`). The trained model keeps it.",
     )
     eos: str | None = Field(
-        None, description="The token that ends an assistant's turn, where not the tokenizer's EOS."
+        None, description="Token that ends an assistant's turn. Default: the tokenizer's EOS."
     )
     overlong: Literal["drop", "fail"] = Field(
         "fail",
-        description="Rows longer than `max_length`: counted and left out, or refused. Never cut.",
+        description="Rows longer than `max_length`: left out and counted, or refused. Never cut.",
     )
     packing: bool = Field(
         False,
-        description="Lay several rows into one sequence of `max_length` tokens; none sees another. "
-        "`batch` then counts such sequences.",
+        description="Pack several rows into one sequence of `max_length` tokens, without attention "
+        "between rows. `batch` then counts such sequences.",
     )
     streaming: bool = Field(
         False,
-        description="Tokenize while training, for a corpus whose tokens fit neither memory nor "
-        "disk. Rows are then shuffled within a buffer only.",
+        description="Tokenize during training, for a corpus whose tokens don't fit in memory or on "
+        "disk. Rows are shuffled within a buffer only.",
     )
     shuffle_buffer: int = Field(
-        10_000, ge=1, description="`streaming` only: rows shuffled together."
+        10_000, ge=1, description="`streaming` only: number of rows in the shuffle buffer."
     )
     evaluate_every: int | None = Field(
         None,
         ge=1,
-        description="Steps from one validation loss to the next; it is measured at the end anyway.",
+        description="Steps between validation losses. The loss at the end is always measured.",
     )
     context: int | None = Field(
         None,
         ge=1,
-        description="Raise the model's context (max_position_embeddings) to so many tokens, as "
-        "R1's distillations of Qwen2.5-Math did.",
+        description="Raise the model's context (max_position_embeddings) to this number of tokens, "
+        "as in R1's distillation of Qwen2.5-Math.",
     )
     layers: int | None = Field(
         None,
         ge=2,
-        description="Cut the model down to so many of its layers first, evenly spread: a smaller "
-        "one to distil into.",
+        description="Reduce the model to this number of evenly spaced layers first, as a smaller "
+        "student for distillation.",
     )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.streaming and self.packing and self.steps is None:
-            raise ValueError("streaming with packing needs steps: nobody can know its epochs")
+            raise ValueError(
+                "streaming with packing needs steps: the length of an epoch is unknown"
+            )
         if self.context and self.max_length and self.max_length > self.context:
-            raise ValueError("max_length is more than context; raise that too")
+            raise ValueError("max_length is larger than context; raise context too")
         return self
 
     def inputs(self) -> dict[str, Path]:

@@ -103,7 +103,7 @@ class Scoring:
         )
         frame = input_frame(samples, self._table)
         batch = Batch(frame, [self._prompts[name] for name in prompt_ids])
-        parts = {name: reward.applied(batch) for name, reward in self.rewards.items()}
+        parts = {name: reward.score_applicable(batch) for name, reward in self.rewards.items()}
         undecided = {
             row for values in parts.values() for row, value in enumerate(values) if _is_nan(value)
         }

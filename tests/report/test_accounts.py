@@ -67,7 +67,7 @@ def test_a_forecast_gives_the_cost_of_a_row_under_every_policy(run: Path) -> Non
     assert [name.split()[0] for name, *_ in policies] == ["fixed", "until", "difficulty", "budget"]
     for _, *lines in policies:
         named = [line[:20].strip() for line in lines]
-        assert named[-6:] == ["tokens", "a row", "GPU-hours", "a row", "money", "a row"]
+        assert named[-6:] == ["tokens", "per row", "GPU-hours", "per row", "money", "per row"]
     facts = {row["quantity"]: row for row in gather(take_snapshot(run))["forecast"]}
     hours, money = facts["gpu_hours_per_row"], facts["money_per_row"]
     assert money["middle"] == pytest.approx(2.5 * hours["middle"])
