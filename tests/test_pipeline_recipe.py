@@ -13,7 +13,7 @@ from factory.core.errors import RecipeError
 from factory.core.resources import recipe_path
 from factory.recipe.assembly import Assembly
 from factory.recipe.build import Recipe
-from factory.recipe.pipeline import circle, in_order, load_pipeline
+from factory.recipe.pipeline import find_cycle, load_pipeline, sort_steps
 from tests.test_recipe import GOOD, write
 
 PIPELINE = """\
@@ -66,7 +66,7 @@ REFUSED = [
     (
         "  few:\n",
         "  few:\n    after: [mix]\n",
-        "p.yaml:3: steps go in a circle: mix needs few needs",
+        "p.yaml:3: steps form a cycle: mix needs few needs",
     ),
     ("  sums:\n", "  sums:\n    set: {model: '@few'}\n", "(build) makes a corpus, no model"),
     ("  few:\n", "  a b:\n", "steps.a b is no name for a step"),
@@ -172,10 +172,10 @@ graphs = st.dictionaries(names, st.lists(names, max_size=4), max_size=8)
 
 @given(graphs)
 def test_order_and_circles(edges: dict[str, list[str]]) -> None:
-    """Either there is a circle, or each step comes after all it needs; no step is lost."""
-    ordered = in_order(edges)
+    """Either there is a circle, or each comes after all it needs; and nothing is lost."""
+    ordered = sort_steps(edges)
     assert sorted(ordered) == sorted(edges)
-    round_trip = circle(edges)
+    round_trip = find_cycle(edges)
     place = {name: number for number, name in enumerate(ordered)}
     kept = all(place[n] < place[name] for name in edges for n in edges[name] if n in edges)
     assert kept == (not round_trip)
@@ -191,4 +191,4 @@ def test_a_valid_order_is_kept(ordered: list[str], data: st.DataObject) -> None:
         name: data.draw(st.lists(st.sampled_from(ordered[:number]), max_size=3)) if number else []
         for number, name in enumerate(ordered)
     }
-    assert in_order(edges) == ordered
+    assert sort_steps(edges) == ordered

@@ -118,13 +118,13 @@ def _serve(run: Path, host: str, port: int, token: str | None, path: str) -> Non
 def explain(run: Path, sample_id: str) -> None:
     """Explain the verdict on one sample: its metrics, the deciding rule, prompt and text."""
     from factory.corpus.assembly.provenance import find_origin
-    from factory.recipe.build import recipe_of_run
+    from factory.recipe.build import load_run_recipe
     from factory.report.explain import explain
 
     drawn_in, own_id = find_origin(run, sample_id)
     if drawn_in != run:
         click.echo(f"run       {drawn_in}")
-    echo(explain(recipe_of_run(drawn_in), drawn_in, own_id))
+    echo(explain(load_run_recipe(drawn_in), drawn_in, own_id))
 
 
 @click.command()
@@ -142,10 +142,10 @@ def explain(run: Path, sample_id: str) -> None:
 def samples(run: Path, full: bool, **which: Any) -> None:
     """Print samples of a run by verdict, with the spans that filters flagged marked."""
     from factory.judging.verdicts import all_filters
-    from factory.recipe.build import recipe_of_run
+    from factory.recipe.build import load_run_recipe
     from factory.report.browse import find_samples, format_sample
 
-    filters = all_filters(recipe_of_run(run))
+    filters = all_filters(load_run_recipe(run))
     for row in find_samples(run, filters, **which):
         echo(format_sample(row, filters, full=full))
 

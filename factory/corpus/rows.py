@@ -21,7 +21,7 @@ from factory.corpus.shards import PLACE, write_shards
 from factory.judging.metrics import metrics_folder
 from factory.judging.review_verdicts import Overlay
 from factory.judging.verdicts import verdict_column
-from factory.prompts.drafts import without_text
+from factory.prompts.drafts import remove_draft_text
 from factory.prompts.templates import DRAFT
 from factory.recipe.corpus import THINK_TAGS
 from filters.base import Filter
@@ -194,7 +194,7 @@ def _read_prompts(run: Path, placed: pl.DataFrame) -> pl.DataFrame:
         .with_columns(
             answer=pl.coalesce(answers),
             meta=pl.when(pl.col("meta").str.contains(f'"{DRAFT}":', literal=True))
-            .then(pl.col("meta").map_elements(without_text, return_dtype=pl.String))
+            .then(pl.col("meta").map_elements(remove_draft_text, return_dtype=pl.String))
             .otherwise("meta"),
         )
         .drop("verifier")

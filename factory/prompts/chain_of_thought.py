@@ -1,9 +1,8 @@
-"""Which prompts get a chain of thought before the answer, and which just an answer.
+"""Decides which prompts are answered with a chain of thought, and which without.
 
-R1 wrote one for some of its non-reasoning tasks and none for simple queries such as "hello" (v1
-§2.3.3); how it told them apart is not published. Here a rule list or a judge decides once, when
-prompts are loaded; the mark stays in the prompt's meta, where rendering and the `format` filter
-find it.
+R1 used a chain of thought for some non-reasoning tasks, but not for simple queries such as "hello"
+(v1 §2.3.3); its rule is not published. Here a rule list or a judge decides once, when prompts are
+loaded. The mark is stored in the prompt's meta, which rendering and the `format` filter read.
 """
 
 from __future__ import annotations
@@ -34,20 +33,20 @@ from filters.judges.client import Judge
 from filters.judges.equivalence import as_data, filled_in, said_last
 
 COT = "cot"
-"""The key of a prompt's meta that holds its mark: {"asked": true, "why": "reasoning_words"}."""
+"""Key of the mark in a prompt's meta: {"asked": true, "why": "reasoning_words"}."""
 
 MAX_REQUEST = 6_000
 
 
 class Mark(NamedTuple):
-    """Whether a prompt gets a chain of thought, and the rule that says so."""
+    """Whether a prompt gets a chain of thought, and the rule that decided it."""
 
     asked: bool
     why: str
 
 
 class Rule(BaseModel):
-    """One entry of a rule list; the head of data/cot/rules.yaml explains the keys."""
+    """One entry of a rule list. The comments in data/cot/rules.yaml explain the keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -66,10 +65,10 @@ class Rule(BaseModel):
             try:
                 re.compile(pattern)
             except re.error as error:
-                raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+                raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
         return patterns
 
-    def fits(self, prompt: Prompt) -> bool:
+    def matches(self, prompt: Prompt) -> bool:
         question = prompt.question
         turns = sum(message["role"] == "user" for message in prompt.messages)
         return (
@@ -85,21 +84,21 @@ class Rule(BaseModel):
 
 
 class Cot(BaseModel):
-    """Which prompts get a chain of thought: a rule list, a judge, all or none."""
+    """Which prompts get a chain of thought: decided by a rule list or a judge, all, or none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     rule: Literal["list", "judge", "always", "never"] = Field(
         "list",
-        description="`list`: the first rule that fits. `judge`: a model is asked of each prompt, "
-        "and the list where it gives no clear reply. `always`, `never`: one answer for all.",
+        description="`list`: the first rule that matches decides. `judge`: a model decides per "
+        "prompt, and the list if the reply is unclear. `always`, `never`: the same for all.",
     )
     rules: Path | None = Field(
-        None, description="A YAML rule list. Default: the one that ships, data/cot/rules.yaml."
+        None, description="YAML rule list. Default: the shipped one, data/cot/rules.yaml."
     )
     judge: Judge | None = Field(
         None,
-        description="`judge` only: an OpenAI-compatible endpoint, a model to `start` here, or the "
+        description="`judge` only: an OpenAI-compatible endpoint, a local model to `start`, or the "
         "run's own `engine`.",
     )
 
@@ -110,27 +109,27 @@ class Cot(BaseModel):
         return self
 
     @cached_property
-    def _list(self) -> tuple[Rule, ...]:
+    def _rule_list(self) -> tuple[Rule, ...]:
         return read_rules(self.rules or data_path("cot/rules.yaml"))
 
     def identity(self) -> dict[str, Any]:
-        """Everything that changes a mark, by content and not by file name."""
+        """Return everything that changes a mark, by content instead of file name."""
         fields = self.model_dump(mode="json", exclude={"rules"})
         if self.rule in ("list", "judge"):
-            fields["list"] = [rule.model_dump(mode="json") for rule in self._list]
+            fields["list"] = [rule.model_dump(mode="json") for rule in self._rule_list]
         if self.rule == "judge":
             fields["asked"] = data_path("cot/judge.txt").read_text("utf-8")
         return fields
 
     def mark(self, prompts: Sequence[Prompt], ask: Ask | None = None) -> list[Prompt]:
-        """The prompts with their marks. `ask` reaches the judge, for `rule: judge`."""
+        """Return the prompts with their marks. `ask` queries the judge, for `rule: judge`."""
         opinions: list[bool | None] = [None] * len(prompts)
         if self.rule == "judge":
-            assert ask is not None  # the caller opens what `judge` names
+            assert ask is not None  # the caller opens the judge
             replies = ask([conversation(prompt) for prompt in prompts])
             opinions = [read_reply(reply) for reply in replies]
         return [
-            marked(prompt, self._mark(prompt, opinion))
+            set_mark(prompt, self._mark(prompt, opinion))
             for prompt, opinion in zip(prompts, opinions, strict=True)
         ]
 
@@ -139,22 +138,23 @@ class Cot(BaseModel):
             return Mark(self.rule == "always", self.rule)
         if opinion is not None:
             return Mark(opinion, "judge")
-        found = next(rule for rule in self._list if rule.fits(prompt))
+        found = next(rule for rule in self._rule_list if rule.matches(prompt))
         return Mark(found.cot, found.name)
 
 
 def wants_cot(prompt: Prompt) -> bool:
-    """Whether a prompt is to be answered with a chain of thought; without a mark it is."""
+    """Return whether a prompt gets a chain of thought. Prompts without a mark do."""
     mark = prompt.meta.get(COT)
     return bool(mark["asked"]) if isinstance(mark, Mapping) else True
 
 
-def marked(prompt: Prompt, mark: Mark) -> Prompt:
+def set_mark(prompt: Prompt, mark: Mark) -> Prompt:
+    """Return the prompt with a mark in its meta."""
     return dataclasses.replace(prompt, meta={**prompt.meta, COT: mark._asdict()})
 
 
 def remove_mark(prompt: Prompt) -> Prompt:
-    """A prompt without the mark that an earlier run may have left on it."""
+    """Return the prompt without a mark, which an earlier run may have set."""
     if COT not in prompt.meta:
         return prompt
     rest = {key: value for key, value in prompt.meta.items() if key != COT}
@@ -162,7 +162,7 @@ def remove_mark(prompt: Prompt) -> Prompt:
 
 
 def read_rules(file: Path) -> tuple[Rule, ...]:
-    """A rule list. Raises SourceError naming the file and what is wrong with it."""
+    """Read a rule list. Raises SourceError with the file and the problem."""
     try:
         items = yaml.safe_load(file.read_text(encoding="utf-8"))
         rules = TypeAdapter(tuple[Rule, ...]).validate_python(items)
@@ -174,7 +174,7 @@ def read_rules(file: Path) -> tuple[Rule, ...]:
         raise SourceError(f"{file}: {place}: {first['msg']}") from error
     if not rules or rules[-1].model_dump(exclude={"name", "cot"}) != _NO_CONDITION:
         raise SourceError(
-            f"{file}: the last rule must have no condition, so that every prompt is decided; "
+            f"{file}: the last rule must have no condition, so that it matches every prompt; "
             "end with `- {name: rest, cot: true}`"
         )
     return rules
@@ -184,12 +184,12 @@ _NO_CONDITION = Rule(name="", cot=True).model_dump(exclude={"name", "cot"})
 
 
 def conversation(prompt: Prompt) -> list[Message]:
-    """The messages that ask a judge about a prompt: its last user turn, as bounded data."""
+    """Return the messages for the judge, with the prompt's last user turn as bounded data."""
     return filled_in("cot/judge.txt", request=as_data(prompt.question, MAX_REQUEST))
 
 
 def read_reply(reply: str) -> bool | None:
-    """The opinion on a reply's last line; None where it is not the exact form.
+    """Return the opinion on a reply's last line, or None if it is not in the exact format.
 
     >>> read_reply('It asks for a plan.\\n{"reasoning": true}')
     True

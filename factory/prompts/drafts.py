@@ -1,7 +1,7 @@
-"""Drafts to be rewritten: the prompts of a finished run, each with one of its accepted samples.
+"""Drafts to rewrite: the prompts of a finished run, each with one of its accepted samples.
 
-R1's cold start is R1-Zero's output made readable (§2.3.1). The prompt stays the original one, with
-its id and verifier, so that a rewritten sample is judged by the original answer.
+R1's cold start is R1-Zero's output, rewritten to be readable (§2.3.1). The prompt keeps its id and
+verifier, so that a rewritten sample is judged by the original answer.
 """
 
 from __future__ import annotations
@@ -27,17 +27,19 @@ if TYPE_CHECKING:
 
 
 class Drafts(Source):
-    """The prompts of a finished run that have a row in its corpus, with one row's text as a draft
-    for `prompting.template: rewrite`. A reviewer's edits are part of the corpus, and of the draft.
+    """Prompts of a finished run with a row in its corpus, and one row's text as the draft.
+
+    For `prompting.template: rewrite`. Drafts include reviewers' edits, as the corpus does.
     """
 
     kind: Literal["drafts"] = "drafts"
-    path: str = Field(description="The directory of a finished run.")
+    path: str = Field(description="Directory of a finished run.")
     pick: Literal["shortest", "longest", "first"] = Field(
-        "shortest", description="Which of a prompt's rows is the draft; lengths in tokens."
+        "shortest", description="Which of a prompt's rows is the draft, by length in tokens."
     )
     verified: bool = Field(
-        True, description="Leave out drafts whose answer no `correctness` filter accepted."
+        True,
+        description="Leave out drafts whose answer was not accepted by a `correctness` filter.",
     )
 
     @property
@@ -50,7 +52,7 @@ class Drafts(Source):
 
     @property
     def _run(self) -> EarlierRun:
-        """The same prompts without drafts."""
+        """A source of the same prompts without drafts."""
         keys = {name: getattr(self, name) for name in ("domain", "language", "license")}
         return EarlierRun(path=self.path, name=self.label, take="accepted", **keys)
 
@@ -61,8 +63,8 @@ class Drafts(Source):
     def read(self) -> Iterator[tuple[str, Row | BadRow]]:
         if read_manifest(Path(self.path)).get("state") != "done":
             raise SourceError(
-                f"{self.path}: is no finished run; `factory build` it first (paths are relative to "
-                "the recipe)"
+                f"{self.path}: is not a finished run; finish it with `factory build` (paths are "
+                "relative to the recipe)"
             )
         drafts = self._drafts()
         for place, row in self._run.read():
@@ -77,7 +79,7 @@ class Drafts(Source):
         return dataclasses.replace(prompt, meta=meta)
 
     def _drafts(self) -> dict[str, dict[str, Any]]:
-        """One row a prompt, by prompt id."""
+        """Return one corpus row per prompt, by prompt id."""
         import polars as pl
 
         rows = pl.scan_parquet(self._shards)
@@ -87,8 +89,10 @@ class Drafts(Source):
             .unique("prompt_id", keep="first", maintain_order=True)
             .select("id")
         )
-        word = pl.element().struct
-        accepted = (word.field("filter") == "correctness") & (word.field("decision") == "keep")
+        verdict = pl.element().struct
+        accepted = (verdict.field("filter") == "correctness") & (
+            verdict.field("decision") == "keep"
+        )
         found = rows.join(chosen, on="id", how="semi").select(
             *("id", "prompt_id", "thinking", "response"),
             verified=pl.col("verdicts").list.eval(accepted).list.any(),
@@ -102,8 +106,8 @@ class Drafts(Source):
         return {"shortest": [tokens], "longest": [-tokens], "first": []}[self.pick]
 
 
-def without_text(meta: str) -> str:
-    """A prompt's meta as a corpus row keeps it: which sample was rewritten, not its text."""
+def remove_draft_text(meta: str) -> str:
+    """Return a prompt's meta for the corpus: with the id of the rewritten sample, not its text."""
     fields = json.loads(meta)
     if isinstance(fields.get(DRAFT), dict):
         fields[DRAFT].pop("text", None)

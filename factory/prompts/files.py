@@ -1,4 +1,4 @@
-"""Prompts in the user's own files."""
+"""Prompts from the user's own files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Files(Mapped):
         "relative to the recipe."
     )
     format: Literal["jsonl", "json", "csv", "tsv", "parquet"] | None = Field(
-        None, description="The files' format; by their names where absent."
+        None, description="Format of the files. Default: by file name."
     )
 
     @property
@@ -36,10 +36,10 @@ class Files(Mapped):
         return (self.path,) if isinstance(self.path, str) else self.path
 
     def paths(self) -> list[Path]:
-        """The files, each once, in the order of the patterns and then of their names."""
+        """Return the files without repeats, ordered by pattern and then by name."""
         found: dict[Path, None] = {}
         for pattern in self.patterns:
-            # A file whose name holds brackets is itself before it is a pattern.
+            # A name with brackets is tried as a file name before it is used as a pattern.
             matches = [pattern] if Path(pattern).exists() else glob.glob(pattern, recursive=True)
             if not matches:
                 raise SourceError(f"{pattern}: no such file; paths are relative to the recipe")

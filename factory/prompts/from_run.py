@@ -1,4 +1,4 @@
-"""Prompts of an earlier run, or of a corpus."""
+"""Prompts from an earlier run or a corpus."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ from factory.prompts.source import BadRow, Row, Source
 
 
 class EarlierRun(Source):
-    """The prompts of a run directory, whole or by what came of them; or of a corpus directory.
+    """The prompts of a run directory, all or by outcome, or of a corpus directory.
 
-    A prompt keeps its id and its verifier; its first source is in its meta, as `origin`. A corpus
-    without its run holds no verifiers: of it, the conversation up to its last user turn is read.
+    A prompt keeps its id and its verifier. Its first source is stored in its meta as `origin`. A
+    corpus without its run has no verifiers; its conversations are read up to the last user turn.
     """
 
     kind: Literal["run"] = "run"
-    path: str = Field(description="A run directory, or a directory of a corpus's Parquet files.")
+    path: str = Field(
+        description="A run directory, or a folder with the Parquet files of a corpus."
+    )
     take: Literal["all", "accepted", "unaccepted"] = Field(
-        "all", description="All prompts, or those with (without) a row in the run's corpus."
+        "all",
+        description="Use all prompts, or only those with (without) a row in the run's corpus.",
     )
 
     @property
@@ -61,14 +64,14 @@ class EarlierRun(Source):
 
         if not any(corpus.glob("*.parquet")):
             raise SourceError(
-                f"{corpus}: no corpus to tell accepted prompts by; finish that run, or `take: all`"
+                f"{corpus}: no corpus, so accepted prompts are unknown; finish it or set take: all"
             )
         ids = pl.scan_parquet(corpus / "*.parquet").select("prompt_id").unique().collect()
         return frozenset(ids["prompt_id"])
 
     def prompt(self, row: Row) -> Prompt:
         if "also_in" not in row:
-            return self._of_corpus(row)
+            return self._read_corpus_row(row)
         try:
             found = Prompt.from_row(row)
         except (KeyError, TypeError, ValueError) as error:
@@ -83,9 +86,11 @@ class EarlierRun(Source):
             meta={"origin": found.source, **found.meta},
         )
 
-    def _of_corpus(self, row: Row) -> Prompt:
+    def _read_corpus_row(self, row: Row) -> Prompt:
         if "messages" not in row:
-            raise BadRow("no_column", f"there is no column 'messages'; there is {', '.join(row)}")
+            raise BadRow(
+                "no_column", f"there is no column 'messages'; the columns are {', '.join(row)}"
+            )
         return self.make(
             as_turns(row["messages"]),
             None,

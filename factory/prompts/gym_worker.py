@@ -1,9 +1,9 @@
 """Prints the items of reasoning-gym tasks as JSON lines. Run by `gym.py`, never imported.
 
-    python -P gym_items.py '["chain_sum", …]' '{"size": 100, "seed": 0, …}'
+    python -P gym_worker.py '["chain_sum", …]' '{"size": 100, "seed": 0, …}'
 
-A line is {"place", "task", "category", "entry"}, or {"place", "reason", "detail"} for an item that
-cannot be used, or {"refused"}, the only line, where a task or the settings are wrong.
+A line is {"place", "task", "category", "entry"}, or {"place", "reason", "detail"} for an unusable
+item. If a task or the settings are wrong, {"refused"} is the only line.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ def main(tasks: list[str], settings: dict[str, Any]) -> None:
     for task in tasks:
         if task not in DATASETS:
             near = difflib.get_close_matches(task, DATASETS, 3) or sorted(DATASETS)
-            return say(refused=f"{task}: no such task; did you mean {', '.join(near)}?")
+            return write_line(refused=f"{task}: no such task; did you mean {', '.join(near)}?")
         if task == "composite":
-            return say(refused="composite: a mixture of other tasks; list them as `task: [a, b]`")
+            return write_line(
+                refused="composite: a mixture of other tasks; list them as `task: [a, b]`"
+            )
         try:
             datasets[task] = reasoning_gym.create_dataset(task, **settings)
         except (TypeError, ValueError, AssertionError) as error:
-            return say(refused=f"{task}: does not take these settings: {error}")
+            return write_line(refused=f"{task}: does not accept these settings: {error}")
     for task, items in datasets.items():
         for index in range(len(items)):
             emit(f"{task}[{index}]", task, items, index)
@@ -40,16 +42,20 @@ def main(tasks: list[str], settings: dict[str, Any]) -> None:
 def emit(place: str, task: str, items: Any, index: int) -> None:
     try:
         entry = items[index]
-    except Exception as error:  # 106 generators, each raising as it likes: one lost item
-        say(place=place, reason="generator_failed", detail=f"{type(error).__name__}: {error}")
+    except Exception as error:  # any of 106 generators may raise anything
+        write_line(
+            place=place, reason="generator_failed", detail=f"{type(error).__name__}: {error}"
+        )
         return
     try:
-        say(place=place, task=task, category=items.category, entry=entry)
+        write_line(place=place, task=task, category=items.category, entry=entry)
     except (TypeError, ValueError) as error:
-        say(place=place, reason="not_json", detail=f"the scorer's data are not JSON: {error}")
+        write_line(
+            place=place, reason="not_json", detail=f"the scorer's data are not JSON: {error}"
+        )
 
 
-def say(**line: Any) -> None:
+def write_line(**line: Any) -> None:
     print(json.dumps(line, allow_nan=False), file=lines, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Prompts in a Hugging Face data set, streamed; also the base of the sets known by name."""
+"""Prompts from a Hugging Face data set, streamed; also the base of the named sets."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "c
 
 
 class HubSource(Source):
-    """A data set that the `datasets` library reads. Its code is never run."""
+    """A data set that the `datasets` library reads. Code of the data set is never run."""
 
     COLUMNS: ClassVar[tuple[str, ...] | None] = None
-    """The columns to download of a set in Parquet; None: all. The others can be most of the set."""
+    """Columns to download from Parquet files; None: all. The others may be most of the bytes."""
 
-    dataset: str = Field(description="Id on the Hub, or a local directory with the same files.")
+    dataset: str = Field(description="Id on the Hub, or local directory with the same files.")
     config: str | None = Field(None, description="Configuration (subset) of the data set.")
     split: str = Field("train", description="Split of the data set.")
     revision: str | None = Field(
-        None, description="Branch, tag or commit; a commit makes the prompts reproducible."
+        None, description="Branch, tag or commit. A commit makes the prompts reproducible."
     )
     files: str | None = Field(
         None,
-        description="Glob of the files to read within the data set, `{split}` filled in; "
-        "for a set whose loading script `datasets` no longer runs.",
+        description="Glob of the files to read in the data set, with `{split}` replaced; for sets "
+        "with a loading script, which `datasets` no longer runs.",
     )
 
     @property
@@ -47,10 +47,10 @@ class HubSource(Source):
                 row = next(rows)
             except StopIteration:
                 return
-            except Exception as error:  # Arrow, fsspec, HTTP and decoders each raise their own
+            except Exception as error:  # Arrow, fsspec, HTTP and decoders raise many types
                 raise SourceError(
                     f"{place}: reading stopped at row {number}: {error}; run again, or load a "
-                    "local copy by giving its directory as `dataset:`"
+                    "local copy by setting `dataset:` to its directory"
                 ) from error
             yield f"{place}:{number}", row
 
@@ -79,8 +79,8 @@ class HubSource(Source):
                     **options,
                 )
         except (OSError, ValueError, RuntimeError, httpx.TransportError) as error:
-            raise SourceError(self._why(error)) from error
-        if self.shuffle:  # the shards' order too: a buffer alone never leaves the first ones
+            raise SourceError(self._explain(error)) from error
+        if self.shuffle:  # shuffle the shards too: the buffer covers only the first ones
             stream = stream.shuffle(seed=self.seed, buffer_size=1)
         rows: Iterable[Row] = stream
         return rows
@@ -90,32 +90,32 @@ class HubSource(Source):
             return self.dataset
         return f"hf://datasets/{self.dataset}" + (f"@{self.revision}" if self.revision else "")
 
-    def _why(self, error: Exception) -> str:
-        """What opening the set failed at, and the remedy."""
+    def _explain(self, error: Exception) -> str:
+        """Return why the set could not be opened, and the remedy."""
         import httpx
         from datasets.exceptions import DatasetNotFoundError
 
-        place, said = f"{self.kind}: {self.dataset}", str(error).partition("\n")[0]
-        if "gated" in said.lower():
-            return f"{place}: is gated; accept its terms on the Hub, then set HF_TOKEN ({said})"
+        place, message = f"{self.kind}: {self.dataset}", str(error).partition("\n")[0]
+        if "gated" in message.lower():
+            return f"{place}: is gated; accept its terms on the Hub, then set HF_TOKEN ({message})"
         if isinstance(error, DatasetNotFoundError):
             return (
                 f"{place}: no such data set; check the spelling (owner/name), "
-                f"or set HF_TOKEN if it is private ({said})"
+                f"or set HF_TOKEN if it is private ({message})"
             )
-        if isinstance(error, FileNotFoundError) or "data_files are invalid" in said:
-            return f"{place}: no data files; check dataset, revision and files ({said})"
+        if isinstance(error, FileNotFoundError) or "data_files are invalid" in message:
+            return f"{place}: no data files; check dataset, revision and files ({message})"
         if isinstance(error, OSError | httpx.TransportError):
             return (
                 f"{place}: the Hub cannot be reached; go online, use a set that was downloaded "
-                f"before with HF_HUB_OFFLINE=1, or give a local directory as `dataset:` ({said})"
+                f"before with HF_HUB_OFFLINE=1, or give a local directory as `dataset:` ({message})"
             )
-        if "scripts are no longer supported" in said:
+        if "scripts are no longer supported" in message:
             return (
-                f"{place}: is made by a script, which is never run; try `revision: "
-                f"refs/convert/parquet`, the Hub's own conversion, or name its files: `files:`"
+                f"{place}: needs a loading script, which is never run; try the Hub's conversion, "
+                f"`revision: refs/convert/parquet`, or list its files with `files:`"
             )
-        return f"{place}: config {self.config}, split {self.split}: {said}"
+        return f"{place}: config {self.config}, split {self.split}: {message}"
 
 
 class Hub(HubSource, Mapped):

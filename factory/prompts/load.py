@@ -1,4 +1,4 @@
-"""Every source's prompts as one set: duplicates merged, every row accounted for."""
+"""Loads the prompts of all sources, merges duplicates and counts what became of each row."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from factory.core.errors import SourceError
 from factory.core.nouns import Prompt
 from factory.prompts.source import Reject, Source
 
-HOPELESS = 200
-"""Stop when not one of so many first rows can be used: the mapping is wrong, not the data."""
+MAX_FIRST_REJECTS = 200
+"""Stop if all of this many first rows are malformed: then the column mapping is wrong."""
 
 
 @dataclass
 class SourceCount:
-    """What became of one source's rows."""
+    """Counts of one source's rows."""
 
     name: str
     kind: str
     rows: int = 0
-    prompts: int = 0  # distinct ones, those of other sources included
-    repeated: int = 0  # rows with a prompt that this source gave before
-    shared: int = 0  # prompts that an earlier source holds too
+    prompts: int = 0  # distinct prompts, including those of other sources
+    repeated: int = 0  # rows with a prompt that this source already had
+    shared: int = 0  # prompts that are also in an earlier source
     rejected: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     first_reject: Reject | None = None
@@ -32,7 +32,7 @@ class SourceCount:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The prompts of all sources, each once, in the order they came; and the count of each."""
+    """The distinct prompts of all sources in order, and the counts per source."""
 
     prompts: list[Prompt]
     counts: list[SourceCount]
@@ -44,17 +44,18 @@ def load_prompts(
     rejects: Callable[[Reject], None] = lambda reject: None,
     progress: Callable[[SourceCount], None] = lambda count: None,
 ) -> Loaded:
-    """Read the sources one after the other. What is held in memory is the distinct prompts.
+    """Read the sources one after another. Memory holds the distinct prompts.
 
-    The same prompt from two sources keeps the first one's fields and names the others in
-    `also_in`. `rejects` gets each malformed row, `progress` the running count after every row.
+    A prompt in several sources keeps the fields of the first and lists the others in `also_in`.
+    `rejects` is called with each malformed row, `progress` with the counts after each row. Raises
+    SourceError for a source that is unreadable, empty or has too many malformed rows.
     """
     prompts: dict[str, Prompt] = {}
     counts: list[SourceCount] = []
     for source in sources:
         if any(source.label == count.name for count in counts):
             raise SourceError(
-                f"sources: two are named {source.label}; give one of them another `name:`"
+                f"sources: two have the name {source.label}; set another `name:` for one of them"
             )
         counts.append(_load(source, prompts, rejects, progress))
     return Loaded(list(prompts.values()), counts)
@@ -67,7 +68,7 @@ def _load(
     progress: Callable[[SourceCount], None],
 ) -> SourceCount:
     count = SourceCount(source.label, source.kind)
-    for prompt in sound(source, count, rejects):
+    for prompt in read_usable(source, count, rejects):
         known = prompts.get(prompt.id)
         if known is None:
             prompts[prompt.id] = prompt
@@ -84,10 +85,10 @@ def _load(
     return count
 
 
-def sound(
+def read_usable(
     source: Source, count: SourceCount, rejects: Callable[[Reject], None]
 ) -> Iterator[Prompt]:
-    """The usable prompts of a source, counted as they go: whoever merges takes repeats back."""
+    """Yield the usable prompts of a source and update `count`. The caller handles repeats."""
     for outcome in source.rows():
         count.rows += 1
         match outcome:
@@ -98,7 +99,7 @@ def sound(
                 count.first_reject = count.first_reject or outcome
                 count.rejected[outcome.reason] += 1
                 rejects(outcome)
-                if count.rows == count.rejected.total() == HOPELESS:
+                if count.rows == count.rejected.total() == MAX_FIRST_REJECTS:
                     break
             case _:
                 count.skipped[outcome.reason] += 1
@@ -107,16 +108,16 @@ def sound(
 def _require_usable(source: Source, count: SourceCount) -> None:
     first = count.first_reject
     if first and count.rejected.total() > source.max_reject_rate * count.rows:
-        raise SourceError(_complaint(source, count, first))
+        raise SourceError(_describe_rejects(source, count, first))
     if not count.prompts:
-        raise SourceError(_emptiness(source, count))
+        raise SourceError(_describe_empty(source, count))
 
 
 def preview(source: Source, size: int = 3) -> list[Prompt]:
-    """The first prompts of a source, to check a recipe by. Raises as `load_prompts` does."""
+    """Return the first prompts of a source, to check a recipe. Raises as `load_prompts` does."""
     found: list[Prompt] = []
     count = SourceCount(source.label, source.kind)
-    for prompt in sound(source, count, lambda reject: None):
+    for prompt in read_usable(source, count, lambda reject: None):
         found.append(prompt)
         if len(found) == min(size, source.limit or size):
             return found
@@ -124,32 +125,32 @@ def preview(source: Source, size: int = 3) -> list[Prompt]:
     return found
 
 
-def _complaint(source: Source, count: SourceCount, first: Reject) -> str:
+def _describe_rejects(source: Source, count: SourceCount, first: Reject) -> str:
     rejected = count.rejected.total()
     detail = f" ({first.detail})" if first.detail else ""
     return (
         f"{first.place}: {first.reason}{detail}. {rejected} of the {count.rows} rows read from "
-        f"{source.label} are malformed ({_listed(count.rejected)}), more than its max_reject_rate "
-        f"of {source.max_reject_rate:g}; mend the source or raise the rate. "
+        f"{source.label} are malformed ({_format_counts(count.rejected)}), more than "
+        f"max_reject_rate {source.max_reject_rate:g}; fix the source or raise the rate. "
         f"The row: {first.excerpt or 'unreadable'}"
     )
 
 
-def _emptiness(source: Source, count: SourceCount) -> str:
+def _describe_empty(source: Source, count: SourceCount) -> str:
     if not count.rows:
-        return f"{source.label} ({source.kind}): the source is empty; it holds not one row"
+        return f"{source.label} ({source.kind}): the source is empty"
     return (
         f"{source.label} ({source.kind}): none of its {count.rows} rows is a prompt: "
-        f"{_listed(count.skipped + count.rejected)}; check the source's settings"
+        f"{_format_counts(count.skipped + count.rejected)}; check the source's settings"
     )
 
 
-def _listed(reasons: Counter[str]) -> str:
+def _format_counts(reasons: Counter[str]) -> str:
     return ", ".join(f"{reason} {n}" for reason, n in reasons.most_common())
 
 
 def describe(count: SourceCount) -> str:
-    """One source's account in a line."""
+    """Format the counts of a source as one line."""
     facts = [f"{count.name}: {count.prompts:,} prompts from {count.rows:,} rows"]
     facts += [f"{count.repeated:,} repeated"] * bool(count.repeated)
     facts += [f"{count.shared:,} also in an earlier source"] * bool(count.shared)

@@ -1,6 +1,6 @@
-"""What a prompt source is: it reads rows and makes a prompt of each, or says why not.
+"""The base of prompt sources: reads rows and converts each to a prompt or to a reason why not.
 
-A bad row is data, not an exception that ends the build: it is set aside with its place and reason.
+A bad row does not end the build. It is recorded with its place and reason.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from factory.core.nouns import Domain, Message, Prompt
 
 Row = Mapping[str, Any]
-"""A row as its file or data set holds it."""
+"""A row as stored in its file or data set."""
 
 
 class BadRow(Exception):
-    """A row no prompt can be made of: `reason` is a stable code, `detail` the value and remedy."""
+    """A row without a usable prompt. `reason` is a stable code, `detail` the value and remedy."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason, detail)
@@ -28,7 +28,7 @@ class BadRow(Exception):
 
 
 class Unwanted(Exception):
-    """A sound row that its set is known to hold and that is left out on purpose (a proof)."""
+    """A valid row that is left out on purpose, such as a proof."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -37,7 +37,7 @@ class Unwanted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A malformed row, set aside. Counts against the source's `max_reject_rate`."""
+    """A malformed row. Counts towards the source's `max_reject_rate`."""
 
     place: str  # "problems.jsonl:12"
     reason: str
@@ -47,7 +47,7 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """A row left out on purpose: counted, not a fault of the source."""
+    """A row left out on purpose. It is counted, but not as malformed."""
 
     reason: str
 
@@ -55,8 +55,8 @@ class Skip:
 class Source(BaseModel):
     """Base of every loader. Its fields are the keys of an entry of `sources:`; others are refused.
 
-    A subclass gives `read` (places and rows) and `prompt` (a row's prompt, raising BadRow or
-    Unwanted).
+    A subclass implements `read` (yields places and rows) and `prompt` (converts a row to a prompt,
+    or raises BadRow or Unwanted).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -67,64 +67,66 @@ class Source(BaseModel):
 
     kind: str
     name: str | None = Field(
-        None, description="Name of the source in the corpus and in reports; derived where absent."
+        None, description="Name of the source in the corpus and in reports. Default: derived."
     )
     domain: Domain | None = Field(
         None,
-        description="Domain of every prompt: math, code, stem, logic or general; "
-        "by the rows or the kind of verifier where absent.",
+        description="Domain of all prompts: math, code, stem, logic or general. Default: by the "
+        "row, or by the kind of verifier.",
     )
     language: str | None = Field(
         None,
         pattern=r"^[a-z]{2}$",
-        description="Language of every prompt, ISO 639-1; detected where absent.",
+        description="Language of all prompts, ISO 639-1. Default: detected.",
     )
     license: str | None = Field(
-        None, description="SPDX id of the prompts' licence, where the source names none itself."
+        None, description="SPDX id of the prompts' license, if the source has none."
     )
     limit: int | None = Field(
-        None, ge=1, description="Take at most so many distinct prompts from this source."
+        None, ge=1, description="Maximum number of distinct prompts from this source."
     )
     shuffle: int = Field(
         0,
         ge=0,
-        description="Shuffle the rows through a buffer of so many; 0 keeps the source's order.",
+        description="Size of the shuffle buffer in rows. 0: keep the order of the source.",
     )
-    seed: int = Field(0, ge=0, description="Seed of everything random in this source.")
+    seed: int = Field(
+        0, ge=0, description="Random seed for the shuffle and everything else in this source."
+    )
     max_reject_rate: float = Field(
-        0.05, ge=0, le=1, description="Fail when a larger share of the rows is malformed."
+        0.05, ge=0, le=1, description="Maximum share of malformed rows before loading fails."
     )
 
     @property
     def label(self) -> str:
-        """The name prompts carry as their source."""
+        """The name of the source in its prompts."""
         return self.name or self.kind
 
     def identity(self) -> Any:
-        """What changes when the prompts do: the keys, and for local files what they are now."""
+        """Return a value that changes with the prompts: the keys, and the state of local files."""
         return self.model_dump(mode="json")
 
     def read(self) -> Iterator[tuple[str, Row | BadRow]]:
-        """Every row and its place; a row that cannot be read at all comes as the BadRow it is."""
+        """Yield every row with its place. An unreadable row is yielded as a BadRow."""
         raise NotImplementedError
 
     def prompt(self, row: Row) -> Prompt:
-        """The prompt a row holds. Raises BadRow or Unwanted."""
+        """Convert a row to a prompt. Raises BadRow or Unwanted."""
         raise NotImplementedError
 
     def rows(self) -> Iterator[Prompt | Reject | Skip]:
-        """What became of every row, streaming; `limit` is the caller's, who knows duplicates."""
-        outcomes = (self._outcome(place, row) for place, row in self.read())
-        return shuffled(outcomes, self.shuffle, self.seed) if self.shuffle else outcomes
+        """Yield the result of every row. The caller applies `limit`, as it knows the duplicates."""
+        results = (self._convert(place, row) for place, row in self.read())
+        return shuffle_stream(results, self.shuffle, self.seed) if self.shuffle else results
 
-    def _outcome(self, place: str, row: Row | BadRow) -> Prompt | Reject | Skip:
+    def _convert(self, place: str, row: Row | BadRow) -> Prompt | Reject | Skip:
         try:
             if isinstance(row, BadRow):
                 raise row
             prompt = self.prompt(row)
             _require_storable(prompt)
         except BadRow as bad:
-            excerpt = "" if isinstance(row, BadRow) else excerpt_of(row)
+            excerpt = "" if isinstance(row, BadRow) else make_excerpt(row)
             return Reject(place, bad.reason, bad.detail, excerpt)
         except Unwanted as unwanted:
             return Skip(unwanted.reason)
@@ -141,7 +143,7 @@ class Source(BaseModel):
         license: str | None = None,
         meta: Row | None = None,
     ) -> Prompt:
-        """A prompt of this source. What the recipe says wins over the row, the row over the set."""
+        """Create a prompt. The recipe's values override the row's, and these the set's."""
         messages = question
         if isinstance(messages, str):
             if not messages.strip():
@@ -152,7 +154,7 @@ class Source(BaseModel):
         try:
             return Prompt(
                 source=self.label,
-                domain=self.domain or domain or self.DOMAIN or domain_of(verifier),
+                domain=self.domain or domain or self.DOMAIN or infer_domain(verifier),
                 messages=messages,
                 verifier=verifier,
                 language=self.language or language or self.LANGUAGE,
@@ -160,19 +162,19 @@ class Source(BaseModel):
                 meta={key: value for key, value in (meta or {}).items() if value is not None},
             )
         except (TypeError, ValueError, RecursionError) as error:  # hashing it as JSON
-            raise BadRow("not_json", f"the verifier does not fit into JSON: {error}") from None
+            raise BadRow("not_json", f"the verifier can't be written as JSON: {error}") from None
 
 
 DOMAINS: dict[str, Domain] = {"math": "math", "code": "code", "choice": "stem", "gym": "logic"}
 
 
-def domain_of(verifier: Mapping[str, Any] | None) -> Domain:
-    """The domain a kind of verifier suggests, where nothing names one."""
+def infer_domain(verifier: Mapping[str, Any] | None) -> Domain:
+    """Return the default domain for a kind of verifier."""
     return "general" if verifier is None else DOMAINS.get(verifier["kind"], "general")
 
 
 def _require_storable(prompt: Prompt) -> None:
-    """Lone surrogates pass JSON and fail Arrow, at the very end of a long run: refuse them here."""
+    """Raise BadRow for lone surrogates, which JSON accepts but Arrow refuses much later."""
     row = prompt.to_row()
     texts = [message["content"] for message in prompt.messages]
     for text in (*texts, row["verifier"], row["meta"], prompt.language, prompt.license):
@@ -182,16 +184,16 @@ def _require_storable(prompt: Prompt) -> None:
             raise BadRow("bad_unicode", f"{error.object[error.start : error.end]!r}") from None
 
 
-def excerpt_of(row: Row, length: int = 300) -> str:
-    """The start of a row, for a person to recognise it by."""
+def make_excerpt(row: Row, length: int = 300) -> str:
+    """Return the start of a row, so that a person can recognize it."""
     text = ", ".join(f"{key}: {str(value)[:120]!r}" for key, value in row.items())
     return text.encode("utf-8", "replace").decode()[:length]
 
 
-def shuffled(
+def shuffle_stream(
     items: Iterator[Prompt | Reject | Skip], buffer_size: int, seed: int
 ) -> Iterator[Prompt | Reject | Skip]:
-    """Shuffle a stream in bounded memory: each new item takes the place of one drawn at random."""
+    """Shuffle a stream in bounded memory: each new item replaces a random one in the buffer."""
     random_state = random.Random(seed)
     buffer: list[Prompt | Reject | Skip] = []
     for item in items:

@@ -1,8 +1,8 @@
-"""From a prompt's messages to the exact text a model continues.
+"""Renders a prompt's messages to the exact text that a model continues.
 
-Four templates: `chat` (the model's own), `r1_zero` (R1 Table 1: a base model is told the form and
-nothing about the content), `few_shot` (R1 §2.3.1: long-CoT exemplars collect a cold start) and
-`rewrite` (ibid.: another model makes an R1-Zero output readable).
+Four templates: `chat` (the model's own), `r1_zero` (R1 Table 1: describes only the format to a base
+model), `few_shot` (R1 §2.3.1: long-CoT exemplars, to collect a cold start) and `rewrite` (R1
+§2.3.1: another model makes an R1-Zero output readable).
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ R1_ZERO = (
 BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
 
 SHIPPED_INSTRUCTIONS = {"reflect": "cot/reflect.txt", "think": "cot/think.txt"}
-"""Names that stand for an instruction of the project's own, and the file that holds it."""
+"""Names of shipped instructions → their files."""
 
 DRAFT = "draft"
-"""The key of a prompt's meta that holds what `rewrite` rewrites: {"sample_id", "text"}."""
+"""Key of the draft in a prompt's meta, for `rewrite`: {"sample_id", "text"}."""
 
 
 class Rendered(NamedTuple):
-    """What a model is given: `prompt_text`, then `prefill`, which counts as its own words."""
+    """A model's input: `prompt_text`, then `prefill`, which counts as part of its output."""
 
     prompt_text: str
     prefill: str
-    special_tokens: bool  # False: the text already holds them (a chat template wrote them)
+    special_tokens: bool  # False: a chat template has already added them
 
 
 class ChatTokenizer(Protocol):
@@ -55,41 +55,39 @@ class ChatTokenizer(Protocol):
 
 
 class Prompting(BaseModel):
-    """How a prompt becomes the text that the model continues."""
+    """How a prompt is rendered to the text that the model continues."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     template: Literal["chat", "r1_zero", "few_shot", "rewrite"] = Field(
         "chat",
-        description="`chat`: the model's own chat template. `r1_zero`: R1's plain-text form for "
-        "base models. `few_shot`: worked examples before the question. `rewrite`: a request, in "
-        "the model's chat template, to make a draft readable; from `kind: drafts`.",
+        description="`chat`: the model's own chat template. `r1_zero`: R1's plain-text template "
+        "for base models. `few_shot`: worked examples before the question. `rewrite`: a request in "
+        "the model's chat template to make a draft readable; for sources of `kind: drafts`.",
     )
-    system: str | None = Field(
-        None, description="A system message put first (`chat` and `rewrite` only)."
-    )
+    system: str | None = Field(None, description="System message (`chat` and `rewrite` only).")
     instruction: str | None = Field(
         None,
-        description="Text added after the question, on a line of its own; `boxed` stands for R1's "
-        "request to reason step by step and box the answer, `reflect` for one that asks for "
-        "reflection, verification and a summary too, `think` for thoughts before any answer.",
+        description="Text added on a new line after the question. `boxed`: R1's request to reason "
+        "step by step and box the answer. `reflect`: also asks for reflection, verification and a "
+        "summary. `think`: asks for reasoning before any answer.",
     )
     exemplars: Path | None = Field(
         None,
-        description="`few_shot` only: a YAML list of {question, thinking, response}. Default: the "
-        "long-CoT arithmetic that ships with the project.",
+        description="`few_shot` only: YAML list of {question, thinking, response}. Default: the "
+        "shipped long-CoT arithmetic examples.",
     )
     request: Path | None = Field(
         None,
-        description="`rewrite` only: a text file that holds ${question} and ${draft}. Default: the "
-        "request that ships with the project, data/rewrite/readable.txt.",
+        description="`rewrite` only: text file with ${question} and ${draft}. Default: the shipped "
+        "data/rewrite/readable.txt.",
     )
-    prefill: str = Field("", description='Words put into the model\'s mouth, such as "<think>\\n".')
+    prefill: str = Field("", description='Start of the model\'s reply, such as "<think>\\n".')
     cot: Cot | None = Field(
         None,
         description="Which prompts get a chain of thought, decided when they are loaded. The "
-        "others are asked without instruction and prefill, and their exemplars show no thoughts. "
-        "`{}` goes by the rule list that ships. Default: all of them.",
+        "others get no instruction and no prefill, and exemplars without reasoning. `{}`: use the "
+        "shipped rule list. Default: all prompts get one.",
     )
 
     @model_validator(mode="after")
@@ -99,19 +97,23 @@ class Prompting(BaseModel):
         if self.request and self.template != "rewrite":
             raise ValueError("request needs `template: rewrite`")
         if self.system and not self.is_chat:
-            raise ValueError("system needs `template: chat`; the other templates have no such turn")
+            raise ValueError(
+                "system needs `template: chat`; the other templates have no system turn"
+            )
         if self.cot and self.template in ("r1_zero", "rewrite"):
-            raise ValueError(f"cot does not go with `template: {self.template}`, which always asks")
+            raise ValueError(
+                f"cot does not go with `template: {self.template}`, which always uses one"
+            )
         return self
 
     @property
     def is_chat(self) -> bool:
-        """Whether the text is a conversation that the model's own chat template writes."""
+        """Whether the model's own chat template is used."""
         return self.template in ("chat", "rewrite")
 
     @property
     def stop(self) -> tuple[str, ...]:
-        """Where a plain-text template's model would start writing the user's next turn."""
+        """Stop strings of plain-text templates, at the start of the next user turn."""
         return {
             "chat": (),
             "r1_zero": ("\nUser:", "</answer>"),
@@ -121,15 +123,15 @@ class Prompting(BaseModel):
 
     @cached_property
     def _examples(self) -> str:
-        return self._shown(thoughts=True)
+        return self._render_examples(thoughts=True)
 
     @cached_property
     def _plain_examples(self) -> str:
-        return self._shown(thoughts=False)
+        return self._render_examples(thoughts=False)
 
-    def _shown(self, thoughts: bool) -> str:
+    def _render_examples(self, thoughts: bool) -> str:
         file = self.exemplars or data_path("few_shot/arithmetic.yaml")
-        return "".join(_exemplar(item, thoughts) for item in read_exemplars(file))
+        return "".join(_render_exemplar(item, thoughts) for item in read_exemplars(file))
 
     @cached_property
     def _request(self) -> Template:
@@ -137,19 +139,19 @@ class Prompting(BaseModel):
 
     @cached_property
     def _instruction(self) -> str | None:
-        """The instruction in words."""
+        """The text of the instruction."""
         if self.instruction in SHIPPED_INSTRUCTIONS:
             return data_path(SHIPPED_INSTRUCTIONS[self.instruction]).read_text("utf-8").strip()
         return BOXED if self.instruction == "boxed" else self.instruction
 
     def render(self, prompt: Prompt, tokenizer: ChatTokenizer | None = None) -> Rendered:
-        """The text for `prompt`; `chat` and `rewrite` need the model's tokenizer.
+        """Render a prompt. `chat` and `rewrite` need the model's tokenizer.
 
-        Raises ModelError where the tokenizer has no chat template.
+        Raises ModelError if the tokenizer has no chat template.
         """
         messages, prefill = self.messages_for(prompt), self.prefill_for(prompt)
         if self.is_chat:
-            text, opened = _own_opening(self._chat(messages, tokenizer))
+            text, opened = _split_opening(self._chat(messages, tokenizer))
             if opened and wants_cot(prompt) and not prefill.startswith(THINK_OPEN):
                 prefill = opened + prefill
             return Rendered(text, prefill, False)
@@ -157,16 +159,16 @@ class Prompting(BaseModel):
             question = "\n\n".join(message["content"] for message in messages)
             return Rendered(R1_ZERO.format(question=question), prefill, True)
         examples = self._examples if wants_cot(prompt) else self._plain_examples
-        return Rendered(examples + _exchanges(messages), prefill, True)
+        return Rendered(examples + _render_turns(messages), prefill, True)
 
     def prefill_for(self, prompt: Prompt) -> str:
-        """The words put into the model's mouth; none where no chain of thought is wanted."""
+        """Return the prefill, or "" if the prompt gets no chain of thought."""
         return self.prefill if wants_cot(prompt) else ""
 
     def messages_for(self, prompt: Prompt) -> list[Message]:
-        """A prompt's messages with the recipe's system message and instruction."""
+        """Return a prompt's messages with the recipe's system message and instruction."""
         if self.template == "rewrite":
-            result = [Message(role="user", content=self._rewriting(prompt))]
+            result = [Message(role="user", content=self._rewrite_request(prompt))]
         else:
             result = [Message(role=m["role"], content=m["content"]) for m in prompt.messages]
         if self._instruction and wants_cot(prompt):
@@ -175,8 +177,8 @@ class Prompting(BaseModel):
             result.insert(0, Message(role="system", content=self.system))
         return result
 
-    def _rewriting(self, prompt: Prompt) -> str:
-        """The request to rewrite a prompt's draft; neither text can close the other's tags."""
+    def _rewrite_request(self, prompt: Prompt) -> str:
+        """Return the request to rewrite a prompt's draft. The texts can't close their tags."""
         draft = prompt.meta.get(DRAFT)
         if draft is None:
             raise SourceError(
@@ -186,7 +188,7 @@ class Prompting(BaseModel):
         turns = [f"{m['role'].capitalize()}: {m['content']}" for m in prompt.messages]
         question = prompt.question if len(turns) == 1 else "\n\n".join(turns)
         return self._request.substitute(
-            question=_inside(question, "question"), draft=_inside(draft["text"], "draft")
+            question=_escape_tag(question, "question"), draft=_escape_tag(draft["text"], "draft")
         )
 
     @staticmethod
@@ -202,7 +204,7 @@ class Prompting(BaseModel):
         return text
 
     def identity(self) -> dict[str, Any]:
-        """Everything here that changes a sample, by content and not by file name."""
+        """Return everything that changes a sample, by content instead of file name."""
         fields = self.model_dump(mode="json", exclude={"exemplars", "request", "cot"})
         if self.instruction in SHIPPED_INSTRUCTIONS:
             fields["instruction"] = self._instruction
@@ -215,47 +217,49 @@ class Prompting(BaseModel):
         return fields
 
 
-def _exchanges(messages: list[Message]) -> str:
-    """A conversation in the exemplars' form, open for the last answer."""
+def _render_turns(messages: list[Message]) -> str:
+    """Render a conversation in the format of the exemplars, without the last answer."""
     text = ""
     for message in messages:
         if message["role"] == "assistant":
             text += f"{message['content'].strip()}\n\n"
         else:
-            again = text.endswith("\nAnswer:\n")  # a system turn, then the user's
-            text = text.removesuffix("\nAnswer:\n") + ("\n\n" if again else "Question: ")
+            continues = text.endswith("\nAnswer:\n")  # a system turn, then the user's
+            text = text.removesuffix("\nAnswer:\n") + ("\n\n" if continues else "Question: ")
             text += f"{message['content']}\nAnswer:\n"
     return text
 
 
-def _own_opening(text: str) -> tuple[str, str]:
-    """A rendered turn without the `<think>` that its template opens it with, and that opening:
-    templates of reasoning models (R1's distilled ones) do, and it belongs to the completion."""
+def _split_opening(text: str) -> tuple[str, str]:
+    """Split off the `<think>` at the end of a rendered turn, and return both parts.
+
+    Templates of reasoning models (R1's distilled ones) end with it. It belongs to the completion.
+    """
     before, tag, after = text.rpartition(THINK_OPEN)
     return (before, tag + after) if tag and not after.strip() else (text, "")
 
 
 def read_request(file: Path) -> Template:
-    """A request to rewrite. Raises SourceError where it lacks ${question} or ${draft}."""
+    """Read a rewrite request. Raises SourceError if it lacks ${question} or ${draft}."""
     try:
         request = Template(file.read_text(encoding="utf-8").strip())
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{file}: cannot read the request: {error}") from error
     if not request.is_valid() or set(request.get_identifiers()) != {"question", "draft"}:
         raise SourceError(
-            f"{file}: must hold ${{question}} and ${{draft}} and no other such word; "
-            "a dollar sign that means itself is written $$"
+            f"{file}: must contain ${{question}} and ${{draft}} and no other placeholder; "
+            "write $$ for a dollar sign"
         )
     return request
 
 
-def _inside(text: str, tag: str) -> str:
-    """Text as data inside a tag, which it cannot close."""
+def _escape_tag(text: str, tag: str) -> str:
+    """Escape the closing tag in a text that is put inside the tag."""
     return text.strip().replace(f"</{tag}>", f"<\\/{tag}>")
 
 
 def read_exemplars(file: Path) -> list[dict[str, str]]:
-    """The worked examples of a YAML file. Raises SourceError naming file and item."""
+    """Read worked examples from a YAML file. Raises SourceError with file and item."""
     try:
         items = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
@@ -269,6 +273,6 @@ def read_exemplars(file: Path) -> list[dict[str, str]]:
     return items
 
 
-def _exemplar(item: dict[str, str], thoughts: bool) -> str:
+def _render_exemplar(item: dict[str, str], thoughts: bool) -> str:
     turn = join_think(item["thinking"] if thoughts else None, item["response"])
     return f"Question: {item['question'].strip()}\nAnswer:\n{turn}\n\n***\n\n"

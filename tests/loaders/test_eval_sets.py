@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from factory.core.nouns import Prompt
-from factory.prompts.sets.benchmarks import Gpqa, LiveCodeBench, hidden_tests
+from factory.prompts.sets.benchmarks import Gpqa, LiveCodeBench, read_hidden_tests
 from factory.prompts.source import BadRow, Reject, Skip
 
 GPQA = {
@@ -49,7 +49,7 @@ CALL = STDIN | {
 
 
 def made(source: Any, row: dict[str, Any]) -> Prompt:
-    found = source._outcome("set:1", row)
+    found = source._convert("set:1", row)
     assert isinstance(found, Prompt), found
     return found
 
@@ -91,7 +91,7 @@ DATES = [
 
 @pytest.mark.parametrize(("window", "taken"), DATES)
 def test_live_code_bench_by_date(window: dict[str, Any], taken: bool) -> None:
-    found = LiveCodeBench.model_validate(window)._outcome("set:1", STDIN)
+    found = LiveCodeBench.model_validate(window)._convert("set:1", STDIN)
     assert isinstance(found, Prompt if taken else Skip)
 
 
@@ -111,11 +111,11 @@ HOSTILE = [
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_pickle_that_is_more_than_text_is_refused(text: str) -> None:
     with pytest.raises(BadRow):
-        hidden_tests(text)
+        read_hidden_tests(text)
     row = STDIN | {"private_test_cases": text}
-    assert isinstance(LiveCodeBench()._outcome("set:1", row), Reject)
+    assert isinstance(LiveCodeBench()._convert("set:1", row), Reject)
 
 
 @pytest.mark.parametrize("source", [Gpqa(), LiveCodeBench()])
 def test_a_row_of_another_shape_is_set_aside(source: Any) -> None:
-    assert isinstance(source._outcome("set:1", {"question": "?"}), Reject)
+    assert isinstance(source._convert("set:1", {"question": "?"}), Reject)

@@ -88,7 +88,7 @@ def test_what_cannot_be_opened_is_named(tmp_path: Path, keys: dict[str, str], sa
     ],
 )
 def test_every_failure_has_its_remedy(error: Exception, remedy: str) -> None:
-    said = Hub(dataset="a/b")._why(error)
+    said = Hub(dataset="a/b")._explain(error)
     assert "a/b" in said
     assert remedy in said
 

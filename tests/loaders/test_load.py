@@ -12,7 +12,7 @@ import pytest
 from factory.core.errors import SourceError
 from factory.prompts import LOADERS, loader_class
 from factory.prompts.files import Files
-from factory.prompts.load import HOPELESS, load_prompts, preview
+from factory.prompts.load import MAX_FIRST_REJECTS, load_prompts, preview
 from factory.prompts.source import Reject
 
 
@@ -78,10 +78,11 @@ def test_a_limit_does_not_hide_the_rate(tmp_path: Path) -> None:
 
 
 def test_a_wrong_mapping_is_noticed_early(tmp_path: Path) -> None:
-    rows = [{"problem": "q"}] * (HOPELESS * 3)
+    rows = [{"problem": "q"}] * (MAX_FIRST_REJECTS * 3)
     with pytest.raises(
         SourceError,
-        match=rf"{HOPELESS} of the {HOPELESS} rows.*no question in problem" "|no_question",
+        match=rf"{MAX_FIRST_REJECTS} of the {MAX_FIRST_REJECTS} rows.*no question in problem"
+        "|no_question",
     ):
         load_prompts([source(tmp_path / "a.jsonl", rows, max_reject_rate=1)])
 

@@ -29,7 +29,7 @@ LABELLED = {"text": ["x", "y"], "label": ["a", "b"]}
 
 def outcome(row: dict[str, Any], **keys: Any) -> Prompt | str:
     source = Files(path="rows.jsonl", **keys)
-    found = source._outcome("rows.jsonl:1", row)
+    found = source._convert("rows.jsonl:1", row)
     assert isinstance(found, Prompt | Reject)
     return found.reason if isinstance(found, Reject) else found
 

@@ -13,7 +13,7 @@ from factory.prompts.source import Reject, Skip
 
 
 def outcome(kind: str, row: dict[str, Any], **keys: Any) -> Prompt | str:
-    found = loader_class(kind)(**keys)._outcome("set:1", row)
+    found = loader_class(kind)(**keys)._convert("set:1", row)
     match found:
         case Skip():
             return f"skip {found.reason}"

@@ -1,4 +1,4 @@
-"""What the sets known by name share."""
+"""The base of the named sets."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from factory.prompts.source import BadRow, Row
 
 
 class NamedSet(HubSource):
-    """A published set whose columns are known. A subclass gives `of_row`."""
+    """A published set with known columns. A subclass implements `read_row`."""
 
-    def of_row(self, row: Row) -> Prompt:
-        """The prompt of a row of this set's shape; what a row of another raises is caught here."""
+    def read_row(self, row: Row) -> Prompt:
+        """Return the prompt of a row. Errors from rows with other columns are caught here."""
         raise NotImplementedError
 
     def prompt(self, row: Row) -> Prompt:
         try:
-            return self.of_row(row)
+            return self.read_row(row)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             what = f"{type(error).__name__}: {error}"
             raise BadRow(
@@ -27,7 +27,7 @@ class NamedSet(HubSource):
             ) from None
 
 
-def number_in(value: Any) -> float | None:
-    """The first number in a text such as "2.0 seconds"; None where there is none ("n/a")."""
+def parse_number(value: Any) -> float | None:
+    """Return the first number in a text such as "2.0 seconds", or None ("n/a")."""
     found = re.search(r"\d+(\.\d+)?", str(value))
     return float(found[0]) if found else None

@@ -1,7 +1,7 @@
-"""Published sets of programming problems, by name, and their tests in one shape.
+"""Published sets of programming problems, with their tests in one format.
 
-Problems with several right outputs lack their checker in all of these sets, so a right program
-can fail them: what a verdict "wrong" is worth differs by source, and the report shows it by source.
+None of these sets has checkers for problems with several right outputs, so a right program can
+fail them. The reliability of the verdict "wrong" differs by source; the report shows it by source.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydantic import Field
 
 from factory.core.nouns import Domain, Prompt
 from factory.prompts import verifier_spec
-from factory.prompts.sets.base import NamedSet, number_in
+from factory.prompts.sets.base import NamedSet, parse_number
 from factory.prompts.source import BadRow, Row, Unwanted
 
 BY_STDIN = "Write a program in {language} that reads standard input and writes standard output."
@@ -23,15 +23,15 @@ BY_STARTER = "Write it in {language}, starting from this code:\n\n```{language}\
 
 
 class CodeSet(NamedSet):
-    """What the sets of programming problems share: a statement, tests, limits."""
+    """The base of the sets of programming problems: a statement, tests, limits."""
 
     DOMAIN: ClassVar[Domain | None] = "code"
 
     max_test_bytes: int = Field(
         1_000_000,
         ge=1,
-        description="Keep a problem's first tests up to so many bytes; some sets hold hundreds of "
-        "megabytes for one problem.",
+        description="Keep a problem's first tests up to this size in bytes. Some sets have "
+        "hundreds of megabytes for one problem.",
     )
 
     def problem(
@@ -47,7 +47,7 @@ class CodeSet(NamedSet):
     ) -> Prompt:
         if not isinstance(question, str) or not question.strip():
             raise BadRow("no_question", f"the statement is {question!r}")
-        kept, dropped = within(tests, self.max_test_bytes)
+        kept, dropped = limit_tests(tests, self.max_test_bytes)
         verifier: verifier_spec.Spec = {"kind": "code", "language": language, "tests": kept}
         shown = {"python": "Python", "cpp": "C++"}.get(language, language)
         if starter and starter.strip():
@@ -69,9 +69,11 @@ class CodeSet(NamedSet):
 
 
 class Taco(CodeSet):
-    """TACO. Made by a script that `datasets` no longer runs: its Parquet files are read instead.
-    Tests are JSON text; with `fn_name` they are calls, else standard input. Limits are text
-    ("2.0 seconds", "256.0 megabytes")."""
+    """TACO. Its Parquet files are read directly, since `datasets` no longer runs its script.
+
+    Tests are JSON text. With `fn_name` they are calls, otherwise standard input. Limits are text
+    ("2.0 seconds", "256.0 megabytes").
+    """
 
     LICENSE = "Apache-2.0"
 
@@ -79,13 +81,13 @@ class Taco(CodeSet):
     dataset: str = Field("BAAI/TACO", description="Id on the Hub, or a local copy.")
     files: str | None = Field("ALL/{split}-*.parquet", description="Glob of the files to read.")
 
-    def of_row(self, row: Row) -> Prompt:
+    def read_row(self, row: Row) -> Prompt:
         return self.problem(
             row["question"],
-            input_output(row["input_output"]),
+            parse_input_output(row["input_output"]),
             starter=row.get("starter_code"),
-            time_limit_s=number_in(row.get("time_limit")),
-            memory_mb=number_in(row.get("memory_limit")),
+            time_limit_s=parse_number(row.get("time_limit")),
+            memory_mb=parse_number(row.get("memory_limit")),
             difficulty=row.get("difficulty"),
             origin=row.get("source"),
             url=row.get("url"),
@@ -93,8 +95,11 @@ class Taco(CodeSet):
 
 
 class Apps(CodeSet):
-    """APPS. Made by a script that `datasets` no longer runs: the Hub's conversion is read, and of
-    it only `all`, since the other directories repeat it. Tests may be missing (left out)."""
+    """APPS. The Hub's Parquet conversion is read, since `datasets` no longer runs its script.
+
+    Only its directory `all` is read, since the others repeat it. Problems without tests are left
+    out.
+    """
 
     LICENSE = "MIT"
 
@@ -103,10 +108,10 @@ class Apps(CodeSet):
     revision: str | None = Field("refs/convert/parquet", description="Branch, tag or commit.")
     files: str | None = Field("all/{split}/*.parquet", description="Glob of the files to read.")
 
-    def of_row(self, row: Row) -> Prompt:
+    def read_row(self, row: Row) -> Prompt:
         return self.problem(
             row["question"],
-            input_output(row["input_output"]),
+            parse_input_output(row["input_output"]),
             starter=row.get("starter_code"),
             difficulty=row.get("difficulty"),
             url=row.get("url"),
@@ -114,8 +119,10 @@ class Apps(CodeSet):
 
 
 class CodeContests(CodeSet):
-    """CodeContests, over 100 GB: streamed, and the solutions, most of it, not downloaded. Problems
-    that read or write named files, or show an image, are left out."""
+    """CodeContests, over 100 GB: it is streamed, and the solutions are not downloaded.
+
+    Problems that read or write named files, or show an image, are left out.
+    """
 
     LICENSE = "CC-BY-4.0"
     COLUMNS = (
@@ -134,7 +141,7 @@ class CodeContests(CodeSet):
     kind: Literal["code_contests"] = "code_contests"
     dataset: str = Field("deepmind/code_contests", description="Id on the Hub, or a local copy.")
 
-    def of_row(self, row: Row) -> Prompt:
+    def read_row(self, row: Row) -> Prompt:
         description = row["description"]
         if row.get("input_file") or row.get("output_file"):
             raise Unwanted("reads_files")
@@ -155,8 +162,8 @@ class CodeContests(CodeSet):
         )
 
 
-def input_output(text: Any) -> verifier_spec.Spec:
-    """The tests of APPS and TACO: JSON text with inputs, outputs and sometimes fn_name."""
+def parse_input_output(text: Any) -> verifier_spec.Spec:
+    """Parse the tests of APPS and TACO: JSON text with inputs, outputs and sometimes fn_name."""
     if not text:
         raise Unwanted("no_tests")
     held = verifier_spec.structured(text)
@@ -170,7 +177,7 @@ def input_output(text: Any) -> verifier_spec.Spec:
 
 
 def stdin_tests(pairs: Iterable[tuple[Any, Any]]) -> verifier_spec.Spec:
-    """Standard input and output; some rows hold them as lists of lines."""
+    """Return tests by standard input and output. Some rows have them as lists of lines."""
     tests = [{"input": as_text(given), "output": as_text(wanted)} for given, wanted in pairs]
     if not tests:
         raise Unwanted("no_tests")
@@ -182,20 +189,23 @@ def as_text(value: Any) -> str:
 
 
 def call_tests(name: str, pairs: Sequence[tuple[Any, Any]]) -> verifier_spec.Spec:
-    """Calls of one function. APPS and TACO wrap most results in a list of one, which their own
-    grader sees through; a problem whose every result is such a list is unwrapped."""
+    """Return calls of one function.
+
+    APPS and TACO wrap most results in a list of one item, which their own grader accepts. If all
+    results of a problem are wrapped, they are unwrapped.
+    """
     if not pairs:
         raise Unwanted("no_tests")
     wrapped = all(isinstance(wanted, list) and len(wanted) == 1 for _, wanted in pairs)
     cases = [
-        {"args": arguments(given), "expected": wanted[0] if wrapped else wanted}
+        {"args": parse_arguments(given), "expected": wanted[0] if wrapped else wanted}
         for given, wanted in pairs
     ]
     return {"call": {"name": name, "cases": cases}}
 
 
-def arguments(given: Any) -> list[Any]:
-    """A call's arguments: a list, or text with one JSON value a line."""
+def parse_arguments(given: Any) -> list[Any]:
+    """Parse a call's arguments: a list, or text with one JSON value per line."""
     if isinstance(given, str):
         return [verifier_spec.structured(line) for line in given.splitlines() if line.strip()]
     if not isinstance(given, list):
@@ -203,8 +213,8 @@ def arguments(given: Any) -> list[Any]:
     return given
 
 
-def within(tests: verifier_spec.Spec, budget: int) -> tuple[verifier_spec.Spec, int]:
-    """The first tests that fit into `budget` bytes of JSON, and how many do not."""
+def limit_tests(tests: verifier_spec.Spec, budget: int) -> tuple[verifier_spec.Spec, int]:
+    """Return the first tests that fit in `budget` bytes of JSON, and the number of the others."""
     cases = tests["stdin"] if "stdin" in tests else tests["call"]["cases"]
     kept = []
     for case in cases:

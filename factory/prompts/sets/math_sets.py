@@ -1,7 +1,7 @@
-"""Published sets of mathematics, by name, each with its traps handled.
+"""Published sets of mathematics problems, with their known defects handled.
 
-Rows that a set is known to hold and that verify nothing (proofs, missing answers) are left out
-and counted; they are no fault of the download.
+Known rows without a verifiable answer (proofs, missing answers) are left out and counted. They do
+not count as malformed.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pydantic import Field
 
 from factory.core.nouns import Prompt
 from factory.prompts import verifier_spec
-from factory.prompts.sets.base import NamedSet, number_in
+from factory.prompts.sets.base import NamedSet, parse_number
 from factory.prompts.source import BadRow, Row, Unwanted
 
 
 class MathSet(NamedSet):
-    """What the sets of mathematics share: a problem, an answer, the mathematics verifier."""
+    """The base of the mathematics sets: a problem, an answer, the mathematics verifier."""
 
     DOMAIN = "math"
 
@@ -31,15 +31,14 @@ class MathSet(NamedSet):
 
 
 class NuminaMath(MathSet):
-    """NuminaMath 1.5. Proofs are left out, as are rows whose answer was not found and rows whose
-    problem or solution is not flagged valid (the card's own flags)."""
+    """NuminaMath 1.5. Proofs, rows without an answer, and invalid rows are left out."""
 
     LICENSE = "Apache-2.0"
 
     kind: Literal["numina_math"] = "numina_math"
     dataset: str = Field("AI-MO/NuminaMath-1.5", description="Id on the Hub, or a local copy.")
 
-    def of_row(self, row: Row) -> Prompt:
+    def read_row(self, row: Row) -> Prompt:
         answer = row["answer"]
         if row.get("question_type") == "proof" or answer == "proof":
             raise Unwanted("proof")
@@ -57,7 +56,7 @@ class NuminaMath(MathSet):
 
 
 class DeepScaler(MathSet):
-    """DeepScaleR's 40k competition problems. A handful lack an answer."""
+    """DeepScaleR's 40k competition problems. A few have no answer and are left out."""
 
     LICENSE = "MIT"
 
@@ -66,7 +65,7 @@ class DeepScaler(MathSet):
         "agentica-org/DeepScaleR-Preview-Dataset", description="Id on the Hub, or a local copy."
     )
 
-    def of_row(self, row: Row) -> Prompt:
+    def read_row(self, row: Row) -> Prompt:
         return self.problem(row["problem"], row["answer"])
 
 
@@ -78,9 +77,11 @@ DAPO_WRAPPER = re.compile(
 
 
 class DapoMath(MathSet):
-    """DAPO-Math-17k. The published file holds each of some 17.4k problems about a hundred times
-    (1.79M rows): repeats become one prompt. Each problem is wrapped in instructions for an
-    `Answer:` line, which contradict a boxed answer and are taken off."""
+    """DAPO-Math-17k. The published file has each of about 17.4k problems about 100 times.
+
+    Repeats become one prompt. Each problem is wrapped in instructions for an `Answer:` line, which
+    contradict a boxed answer and are removed.
+    """
 
     LICENSE = "Apache-2.0"
 
@@ -89,15 +90,18 @@ class DapoMath(MathSet):
         "BytedTsinghua-SIA/DAPO-Math-17k", description="Id on the Hub, or a local copy."
     )
 
-    def of_row(self, row: Row) -> Prompt:
+    def read_row(self, row: Row) -> Prompt:
         question = DAPO_WRAPPER.sub("", row["prompt"][-1]["content"])
         answer = row["reward_model"]["ground_truth"]
         return self.problem(question, answer, origin=row.get("data_source"))
 
 
 class BigMath(MathSet):
-    """Big-Math. 6,783 of its rows are repeats, which become one prompt. Gated: accept its terms on
-    the Hub and set HF_TOKEN. Keeps Llama-3.1-8B's solve rate, a measure of difficulty."""
+    """Big-Math. Gated: accept its terms on the Hub and set HF_TOKEN.
+
+    6,783 of its rows are repeats, which become one prompt. The solve rate of Llama-3.1-8B, a
+    measure of difficulty, is kept in the meta.
+    """
 
     LICENSE = "Apache-2.0"
 
@@ -106,7 +110,7 @@ class BigMath(MathSet):
         "SynthLabsAI/Big-Math-RL-Verified", description="Id on the Hub, or a local copy."
     )
 
-    def of_row(self, row: Row) -> Prompt:
+    def read_row(self, row: Row) -> Prompt:
         return self.problem(
             row["problem"],
             row["answer"],
@@ -117,8 +121,11 @@ class BigMath(MathSet):
 
 
 class OpenR1Math(MathSet):
-    """OpenR1-Math-220k. Some answers are empty. Its configurations overlap: `all` is `default`
-    and `extended` together. The generations, most of its bytes, are not downloaded."""
+    """OpenR1-Math-220k. Rows with an empty answer are left out.
+
+    The configuration `all` contains `default` and `extended`. The generations, most of the bytes,
+    are not downloaded.
+    """
 
     LICENSE = "Apache-2.0"
     COLUMNS = ("problem", "answer", "problem_type", "question_type", "source", "uuid")
@@ -127,7 +134,7 @@ class OpenR1Math(MathSet):
     dataset: str = Field("open-r1/OpenR1-Math-220k", description="Id on the Hub, or a local copy.")
     config: str | None = Field("all", description="default, extended, or all (both).")
 
-    def of_row(self, row: Row) -> Prompt:
+    def read_row(self, row: Row) -> Prompt:
         if row.get("question_type") == "proof":
             raise Unwanted("proof")
         return self.problem(
@@ -140,9 +147,11 @@ class OpenR1Math(MathSet):
 
 
 class OpenMathReasoning(MathSet):
-    """NVIDIA's OpenMathReasoning. A row is a solution, so that each problem comes up to 32 times:
-    repeats become one prompt. Proofs turned into questions (`converted_proof`) are left out. The
-    pass rate is text, "n/a" where unknown. The solutions are not downloaded."""
+    """NVIDIA's OpenMathReasoning. Each row is a solution, so a problem occurs up to 32 times.
+
+    Repeats become one prompt. Proofs turned into questions (`converted_proof`) are left out. The
+    pass rate is text, "n/a" if unknown. The solutions are not downloaded.
+    """
 
     LICENSE = "CC-BY-4.0"
     COLUMNS = ("problem", "expected_answer", "problem_type", "pass_rate_72b_tir")
@@ -151,20 +160,22 @@ class OpenMathReasoning(MathSet):
     dataset: str = Field("nvidia/OpenMathReasoning", description="Id on the Hub, or a local copy.")
     split: str = Field("cot", description="cot, tir or additional_problems.")
 
-    def of_row(self, row: Row) -> Prompt:
+    def read_row(self, row: Row) -> Prompt:
         if row.get("problem_type") == "converted_proof":
             raise Unwanted("proof")
         return self.problem(
             row["problem"],
             row["expected_answer"],
             problem_type=row.get("problem_type"),
-            pass_rate=number_in(row.get("pass_rate_72b_tir")),
+            pass_rate=parse_number(row.get("pass_rate_72b_tir")),
         )
 
 
 class DeepMath(MathSet):
-    """DeepMath-103K: hard problems, graded by difficulty. Its three R1 solutions a problem are not
-    downloaded."""
+    """DeepMath-103K: hard problems, graded by difficulty.
+
+    Its three R1 solutions per problem are not downloaded.
+    """
 
     LICENSE = "MIT"
     COLUMNS = ("question", "final_answer", "difficulty", "topic")
@@ -172,7 +183,7 @@ class DeepMath(MathSet):
     kind: Literal["deep_math"] = "deep_math"
     dataset: str = Field("zwhe99/DeepMath-103K", description="Id on the Hub, or a local copy.")
 
-    def of_row(self, row: Row) -> Prompt:
+    def read_row(self, row: Row) -> Prompt:
         return self.problem(
             row["question"],
             row["final_answer"],

@@ -1,4 +1,4 @@
-"""Prime Intellect's verifiable sets and SYNTHETIC-1: mathematics and code in one shape."""
+"""Prime Intellect's verifiable sets and SYNTHETIC-1: mathematics and code in one format."""
 
 from __future__ import annotations
 
@@ -18,27 +18,28 @@ LANGUAGES = {"python": "python", "python3": "python", "cpp": "cpp", "c++": "cpp"
 
 
 class PrimeIntellect(CodeSet):
-    """A set with `prompt` and `verification_info`, such as verifiable-math-problems,
-    verifiable-coding-problems or SYNTHETIC-1. `verification_info` is text: JSON in some sets, a
-    Python literal in others. Tasks that only a judge can score are left out, as are other
-    programming languages than Python and C++."""
+    """A set with `prompt` and `verification_info`: verifiable-math-problems, SYNTHETIC-1, …
 
-    DOMAIN = None  # by the task
+    `verification_info` is text: JSON in some sets, a Python literal in others. Tasks that need a
+    judge are left out, and so are programming languages other than Python and C++.
+    """
+
+    DOMAIN = None  # depends on the task
 
     kind: Literal["prime_intellect"] = "prime_intellect"
     dataset: str = Field(
         "PrimeIntellect/verifiable-math-problems", description="Id on the Hub, or a local copy."
     )
 
-    def of_row(self, row: Row) -> Prompt:
-        question, info = row["prompt"], literal(row["verification_info"])
+    def read_row(self, row: Row) -> Prompt:
+        question, info = row["prompt"], parse_info(row["verification_info"])
         meta = {"task_type": row.get("task_type"), "problem_id": row.get("problem_id")}
-        cases = info.get("test_cases") or listed_cases(info.get("ground_truth"))
+        cases = info.get("test_cases") or parse_listed_cases(info.get("ground_truth"))
         if cases:
             language = LANGUAGES.get(str(info.get("language") or "python").lower())
             if language is None:
                 raise Unwanted("other_language")
-            return self.problem(question, tests_of(cases), language=language, **meta)
+            return self.problem(question, parse_tests(cases), language=language, **meta)
         if "judge" in str(row.get("task_type")):
             raise Unwanted("needs_a_judge")
         answer = info.get("ground_truth", info.get("answer"))
@@ -50,8 +51,8 @@ class PrimeIntellect(CodeSet):
         return self.make(question, verifier or {"kind": "text", "answer": str(answer)}, meta=meta)
 
 
-def literal(text: Any) -> Mapping[str, Any]:
-    """`verification_info`: a mapping, its JSON, or its Python literal."""
+def parse_info(text: Any) -> Mapping[str, Any]:
+    """Parse `verification_info`: a mapping, its JSON, or its Python literal."""
     value = text
     if isinstance(text, str):
         try:
@@ -66,8 +67,8 @@ def literal(text: Any) -> Mapping[str, Any]:
     return value
 
 
-def listed_cases(truth: Any) -> list[Any] | None:
-    """Tests that hide in `ground_truth` as the JSON of a list."""
+def parse_listed_cases(truth: Any) -> list[Any] | None:
+    """Return tests stored in `ground_truth` as the JSON of a list, or None."""
     if isinstance(truth, str) and truth.lstrip().startswith("[{"):
         try:
             found = json.loads(truth)
@@ -77,8 +78,8 @@ def listed_cases(truth: Any) -> list[Any] | None:
     return None
 
 
-def tests_of(cases: Any) -> verifier_spec.Spec:
-    """Test cases, all of one type and, for calls, of one function."""
+def parse_tests(cases: Any) -> verifier_spec.Spec:
+    """Convert test cases, which must be of one type and, for calls, of one function."""
     cases = verifier_spec.structured(cases)
     if not isinstance(cases, list) or not all(isinstance(case, Mapping) for case in cases):
         raise BadRow("bad_tests", f"{str(cases)[:80]!r} is not a list of test cases")
