@@ -71,7 +71,7 @@ def test_threads_share_verifiers(verifiers: Verifiers) -> None:
 
 
 def test_every_kind_has_a_class_and_a_version() -> None:
-    assert versions().keys() == VERIFIERS.keys()
+    assert VERIFIERS.keys() <= versions().keys()
     assert all(verifier_class(kind).VERSION >= 1 for kind in VERIFIERS)
 
 
