@@ -27,6 +27,7 @@ class SourceCount:
     shared: int = 0  # prompts that are also in an earlier source
     rejected: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
+    references: Counter[str] = field(default_factory=Counter)  # read otherwise than written
     first_reject: Reject | None = None
 
 
@@ -94,6 +95,8 @@ def read_usable(
         match outcome:
             case Prompt():
                 count.prompts += 1
+                if "reference_read" in outcome.meta:
+                    count.references[str(outcome.meta["reference_read"])] += 1
                 yield outcome
             case Reject():
                 count.first_reject = count.first_reject or outcome
@@ -154,6 +157,7 @@ def describe(count: SourceCount) -> str:
     facts = [f"{count.name}: {count.prompts:,} prompts from {count.rows:,} rows"]
     facts += [f"{count.repeated:,} repeated"] * bool(count.repeated)
     facts += [f"{count.shared:,} also in an earlier source"] * bool(count.shared)
+    facts += [f"{n:,} references: {how}" for how, n in count.references.items()]
     facts += [f"{n:,} left out ({reason})" for reason, n in count.skipped.items()]
     facts += [f"{n:,} malformed ({reason})" for reason, n in count.rejected.items()]
     return ", ".join(facts)

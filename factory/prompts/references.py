@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from factory.core.files import write_atomic
 from factory.core.nouns import Prompt
+from factory.prompts.written_answers import says_nothing
 from filters.verify.verifiers import Verifiers
 
 BAD = "bad_references.jsonl"
@@ -73,11 +74,21 @@ def check_references(
     """The prompts whose reference does not pass its own verifier. Prompts without one are fine."""
     bad = []
     for some in _batches(prompts, batch):
-        for prompt, why in zip(some, verifiers.check([p.verifier for p in some]), strict=True):
+        problems = verifiers.check([prompt.verifier for prompt in some])
+        for prompt, problem in zip(some, problems, strict=True):
+            why = _says_nothing(prompt) or problem
             if why is not None:
                 kind = str((prompt.verifier or {}).get("kind"))
                 bad.append(BadReference(prompt.id, prompt.source, kind, why))
     return bad
+
+
+def _says_nothing(prompt: Prompt) -> str | None:
+    answer = (prompt.verifier or {}).get("answer")
+    kind = (prompt.verifier or {}).get("kind")
+    if kind in ("math", "text") and isinstance(answer, str) and says_nothing(answer):
+        return f"{answer[:80]!r} is no answer: it points elsewhere"
+    return None
 
 
 def _batches(prompts: Iterable[Prompt], size: int) -> Iterator[list[Prompt]]:

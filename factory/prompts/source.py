@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from factory.core.nouns import Domain, Message, Prompt
 
+READ_KEYS = ("read", "written")
+"""Of a mathematical verifier mapping: how its reference was read, and what it was before."""
+
 Row = Mapping[str, Any]
 """A row as stored in its file or data set."""
 
@@ -151,6 +154,11 @@ class Source(BaseModel):
             messages = (Message(role="user", content=messages.strip()),)
         if system:
             messages = (Message(role="system", content=system), *messages)
+        kept = {key: value for key, value in (meta or {}).items() if value is not None}
+        if verifier is not None and verifier["kind"] == "math":
+            # How a reference was read is a fact about the row, not part of the prompt's identity.
+            kept |= {f"reference_{key}": verifier[key] for key in READ_KEYS if key in verifier}
+            verifier = {key: value for key, value in verifier.items() if key not in READ_KEYS}
         try:
             return Prompt(
                 source=self.label,
@@ -159,7 +167,7 @@ class Source(BaseModel):
                 verifier=verifier,
                 language=self.language or language or self.LANGUAGE,
                 license=self.license or license or self.LICENSE,
-                meta={key: value for key, value in (meta or {}).items() if value is not None},
+                meta=kept,
             )
         except (TypeError, ValueError, RecursionError) as error:  # hashing it as JSON
             raise BadRow("not_json", f"the verifier can't be written as JSON: {error}") from None

@@ -17,9 +17,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from factory.prompts.source import BadRow
+from factory.prompts.source import READ_KEYS, BadRow
+from factory.prompts.written_answers import read_answer
 
 Spec = dict[str, Any]
+
+MAX_WRITTEN = 300
+"""Characters, from the end, that are kept of a reference that was read out of something longer."""
 
 KEYS = {
     "math": {"answer"},
@@ -43,7 +47,18 @@ def answer_text(value: Any) -> str:
 
 
 def math(answer: Any) -> Spec:
-    return {"kind": "math", "answer": answer_text(answer)}
+    """A mathematical reference, read like a response. Where it was written otherwise, `read` says
+    what was done and `written` keeps it; `Source.make` puts both into the prompt's meta."""
+    text = answer if isinstance(answer, str) else answer_text(answer)
+    read = read_answer(text)  # before `answer_text` strips a form feed that begins \\frac
+    if read.how is None:
+        return {"kind": "math", "answer": answer_text(text)}
+    return {
+        "kind": "math",
+        "answer": answer_text(read.answer),
+        "written": text[-MAX_WRITTEN:],
+        "read": read.how,
+    }
 
 
 def choice(answer: Any, choices: Any) -> Spec:
@@ -103,7 +118,10 @@ def checked(spec: Any) -> Spec:
         raise BadRow("bad_verifier", f"a {kind} verifier needs {', '.join(sorted(missing))}")
     whole = {key: value for key, value in spec.items() if value is not None}
     match kind:
-        case "math" | "text":
+        case "math":
+            brought = {key: value for key, value in whole.items() if key not in READ_KEYS}
+            whole = brought | math(whole["answer"])
+        case "text":
             whole["answer"] = answer_text(whole["answer"])
         case "choice":
             whole |= choice(whole["answer"], whole["choices"])

@@ -99,9 +99,8 @@ class CodeVerifier:
                 jobs.append(self._examine(problem))
                 places.append(place)
         for number, reason in self._boxes.run(jobs):
-            if isinstance(reason, SandboxFailure):
-                reason = f"could not be checked: {reason}"
-            reasons[places[number]] = reason
+            # A sandbox that fails says nothing of the prompt: it is sampled.
+            reasons[places[number]] = None if isinstance(reason, SandboxFailure) else reason
         return reasons
 
     def close(self) -> None:

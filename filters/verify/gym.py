@@ -135,9 +135,10 @@ def _ending(outcome: Outcome) -> str:
 
 
 def _unsound(spec: Mapping[str, Any], outcome: Outcome | SandboxFailure) -> str | None:
-    """Why a scoring of the reference shows that it cannot be used."""
-    if isinstance(outcome, SandboxFailure):
-        return f"could not be checked: {outcome}"
+    """Why a scoring of the reference shows that it cannot be used. A sandbox that fails and a
+    scorer that is too slow show nothing."""
+    if isinstance(outcome, SandboxFailure) or outcome.end == "time_limit":
+        return None
     if outcome.end != "ok":
         return f"its scorer fails: {_ending(outcome)}"
     try:
