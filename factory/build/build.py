@@ -22,6 +22,7 @@ from factory.corpus.rows import write_corpus
 from factory.corpus.selection import select_rows
 from factory.judging.funnel import Funnel, SampleCount, load_funnel, measure_funnel
 from factory.judging.review_verdicts import REVIEW_STAGE, Overlay
+from factory.judging.unsolved_sources import unsolved_sources
 from factory.judging.verdicts import (
     ENGINE_STAGE,
     all_filters,
@@ -159,6 +160,8 @@ def assemble(recipe: Recipe, run: RunDir, console: Console) -> Funnel:
         reviews=overlay.fingerprint,
         finished_at=int(time.time()),
     )
+    for line in unsolved_sources(run.path, filters):
+        console.print(line, style="bold red", highlight=False, markup=False)
     return funnel
 
 

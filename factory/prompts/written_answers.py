@@ -28,7 +28,11 @@ backspace into an answer; a tab or a line end may be meant."""
 _LETTERS = {"\t": "t", "\f": "f", "\b": "b", "\r": "r", "\n": "n"}
 _EATEN = re.compile("|".join(f"{re.escape(c)}(?={rest})" for c, rest in _COMMANDS.items()))
 
-_WITH_NOUN = re.compile(r"(?P<number>[-+]?\$?\d[\d,]*(?:\.\d+)?)\s*\((?P<noun>[A-Za-z]{3,}s?)\)")
+_WITH_NOUN = re.compile(
+    r"(?P<number>[-+]?\$?\d[\d,]*(?:\.\d+)?(?:/\d+)?)\s*"
+    r"\((?P<noun>[A-Za-z][A-Za-z'-]{2,}(?: [A-Za-z'-]+){0,5}|[A-Z][A-Z]|"
+    r"(?:[cmk]?[mgl]|[cmk]?L|kg|mg|ft|in|mi|yd|lbs?|oz|hrs?|min|mph|s|h)(?: ?\^?[23²³])?)\)"
+)
 _NO_NOUN = frozenset(("mod", "base", "modulo", "approx", "approximately", "exact", "exactly"))
 
 _SAYS_NOTHING = re.compile(
@@ -65,7 +69,7 @@ def read_answer(text: str) -> Read:
     if restored != text:
         return Read(restored, "restored escapes")
     counted = _WITH_NOUN.fullmatch(text.strip())
-    if counted and counted["noun"].lower() not in _NO_NOUN:
+    if counted and counted["noun"].split()[0].lower() not in _NO_NOUN:
         return Read(counted["number"], "left out a noun")
     return Read(text, None)
 

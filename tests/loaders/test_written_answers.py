@@ -22,6 +22,9 @@ READ = [
     (r"Adding gives $x = 3$, so the answer is $\boxed{\frac{3}{4}}$.", r"\frac{3}{4}"),
     (r"\boxed{12}", "12"),
     ("6 (apples)", "6"),
+    ("12 (Power Ranger stickers)", "12"),
+    ("1/2 (cups of flour)", "1/2"),
+    ("10 (ml)", "10"),
     ("1,250.50 (dollars)", "1,250.50"),
     ("\text{no}", r"\text{no}"),
     ("\frac{1}{2}", r"\frac{1}{2}"),
@@ -48,6 +51,10 @@ UNTOUCHED = [
     "a\nequal b",
     "a\nb",
     "x (double root)",
+    "3 (mod 4)",
+    "2 (base ten)",
+    "4 (a)",
+    "7 (approximately)",
 ]
 
 
