@@ -11,21 +11,14 @@ import numpy as np
 
 from filters.kernels import Bytes, compiled
 from filters.language_id.tables import Places, Scores
-from filters.language_id.reader import START_COST, Integers
+from filters.language_id.reader import START_COST, sum_up
 
 
 @compiled
-def pooled(scores: Scores, home: int) -> Integers:
+def pooled(scores: Scores, home: int) -> Places:
     """How far each language, entering wherever that pays, is ahead of the home language alone."""
-    states = scores.shape[1]
-    away = np.full(states, -(1 << 30), np.int64)
-    back = np.zeros(states, np.int64)
-    for k in range(len(scores)):
-        base = np.int64(scores[k, home])
-        for state in range(states):
-            enter = max(away[state], back[state] - START_COST)
-            away[state] = enter + np.int64(scores[k, state]) - base
-            back[state] = max(back[state], away[state])
+    away, back = np.zeros(scores.shape[1], np.int32), np.zeros(scores.shape[1], np.int32)
+    sum_up(scores, len(scores), home, away, back)
     return back
 
 

@@ -51,12 +51,14 @@ GREEK_WORD = 3  # fewer Greek letters in a row are a symbol
 APOSTROPHE = 0x2019
 
 # The least score of any word in any language, in eighths of a nat: what may be a name says little.
-A_WORD, A_FIRST_WORD, A_NAME, AN_ACRONYM, A_TERM = 8, 36, 90, 90, 70
-AGAIN = 4  # so often a word speaks for another language, but not again and again
+A_WORD, A_LINK, A_FIRST_WORD, A_NAME, AN_ACRONYM, A_TERM = 8, 36, 56, 90, 90, 70
+# So often a word speaks for another language, a connective more often; then that hardly.
+AGAIN, CONNECTED, LINGERING = 2, 6, 2
 TIMES = 4095  # words are counted by their row, up to so many apart
 HOME_LEAD = 12  # what makes a word one of the home language's
 LIKE_ENGLISH = 24  # a word no more frequent elsewhere than this is an English one there
 HAN_CAP = 24  # how far a frequent letter that Chinese and Japanese share puts one ahead
+AN_ONLY_WORD = 50  # that begins a clause, where no word is in the home language's script
 A_CONNECTIVE, A_WORD_ABROAD = 40, 48  # as terms; the second is in another language than English
 PHRASE_WORDS = 5  # so many Latin words in a row may be a term in a text of another script
 TERM_COST = 8  # what a small word that terms are made of says, against the term
@@ -281,7 +283,7 @@ def floor_of(look: int) -> int:
     elif look & HYPHENED:
         least = A_NAME
     elif look & CAPITAL:
-        least = A_FIRST_WORD if look & BEGINS else A_NAME
+        least = A_NAME if not look & BEGINS else (A_LINK if look & LINKS else A_FIRST_WORD)
     return least
 
 
@@ -424,6 +426,8 @@ def fill_scores(
                     score = min(score, here + cap)
                 scores[k, column] = max(least, score)
         else:
+            if at_home == 0 and words.look[k] & BEGINS:
+                least = min(least, AN_ONLY_WORD)
             best = 0
             for column in range(latin):
                 best = max(best, int(of_word[column]))
@@ -433,30 +437,27 @@ def fill_scores(
                 scores[k, column] = as_one
         if row >= 0:
             times[row & TIMES] += 1
-            if times[row & TIMES] > AGAIN:
-                base = scores[k, home]
+            if times[row & TIMES] > (CONNECTED if words.look[k] & LINKS else AGAIN):
+                base = min(127, scores[k, home] + LINGERING)
                 for column in range(own + latin):
                     scores[k, column] = min(scores[k, column], base)
 
 
 @step
-def most_ahead(scores: Scores, n: int, reading: Reading, sums: Integers) -> int:
-    """How far any language, entering wherever that pays, is ahead of home beyond its cost."""
-    home, states = reading.home, len(reading.costs)
-    for state in range(states):
-        sums[2 * state], sums[2 * state + 1] = -(1 << 30), 0
+def sum_up(scores: Scores, n: int, home: int, away: Places, back: Places) -> None:
+    """How far each language, entering wherever that pays, is ahead of the home language alone.
+
+    The sums end up in `back`; `away` is the same with the last word in that language.
+    """
+    away[:] = -(1 << 30)
+    back[:] = 0
     for k in range(n):
-        base = int(scores[k, home])
-        for state in range(states):
-            away = max(sums[2 * state], sums[2 * state + 1] - START_COST)
-            away += int(scores[k, state]) - base
-            sums[2 * state] = away
-            sums[2 * state + 1] = max(sums[2 * state + 1], away)
-    most = -(1 << 30)
-    for state in range(states):
-        if state != home:
-            most = max(most, sums[2 * state + 1] - reading.costs[state])
-    return most
+        base = np.int32(scores[k, home])
+        for state in range(len(away)):  # no branches: many states at a time
+            here = max(away[state], back[state] - np.int32(START_COST))
+            here += np.int32(scores[k, state]) - base
+            away[state] = here
+            back[state] = max(back[state], here)
 
 
 @compiled
@@ -474,7 +475,7 @@ def survey(
         most = max(most, offsets[text + 1] - offsets[text])
     words = room(most)
     letters, sums = np.zeros(LONGEST, np.int64), np.zeros(64, np.int32)
-    ahead_of = np.zeros(2 * len(read.costs), np.int64)
+    away, back = np.zeros(len(read.costs), np.int32), np.zeros(len(read.costs), np.int32)
     runs = np.zeros(most // 2 + 2, np.int32)
     times = np.zeros(TIMES + 1, np.int64)
     scores = np.zeros((0, 0), np.uint8)
@@ -508,6 +509,7 @@ def survey(
             if kind == LATIN_TERM:
                 of_word = read.words[row] if row >= 0 else words.extra[-2 - row]
                 own = as_term(rival, int(of_word[0]), look, runs[k], at_home)
+                least = min(least, AN_ONLY_WORD) if at_home == 0 else least
             lead = max(rival, least) - max(own, least)
             if lead > 0 and capped and kind == OWN and row >= 0:
                 lead = int(read.lead[row])
@@ -521,7 +523,9 @@ def survey(
             if n > len(scores):
                 scores = np.zeros((2 * n, len(read.costs)), np.uint8)
             fill_scores(words, n, runs, at_home, read, times, scores)
-            suspect[place] = most_ahead(scores, n, read, ahead_of) > 0
+            sum_up(scores, n, read.home, away, back)
+            for state in range(len(back)):
+                suspect[place] |= state != read.home and back[state] > read.costs[state]
     return units, suspect
 
 
