@@ -1,10 +1,10 @@
 """Language mixing, relative to the prompt's language.
 
 R1 drops chains of thought with mixed languages (v1 §2.3.3) and rewards consistency in RL (v1
-§2.3.2): R1-Zero's reasoning changes language within a sentence. Every word of a text gets a language
-(`filters.language_id`): its own, another, or that of a name or term. What speaks for another
-language is summed up over the whole text first, so that terse lines count as prose does; a smoothed
-path then says where it is.
+§2.3.2): R1-Zero's reasoning changes language within a sentence. Every word of a text gets a
+language (`filters.language_id`): its own, another, or that of a name or term. What speaks for
+another language is summed up over the whole text first, so that terse lines count as prose does; a
+smoothed path then says where it is.
 """
 
 from __future__ import annotations
@@ -61,9 +61,8 @@ class Language(Filter):
     )
 
     def measure(self, samples: pl.DataFrame) -> pl.DataFrame:
-        from filters.language_id.mixing import (
-            mixing,  # compiled code: not for those who only read rules
-        )
+        # Compiled code: not for those who only read rules.
+        from filters.language_id.mixing import mixing
         from filters.language_id.prompt_language import prompt_languages
         from filters.language_id.targets import target_language
 

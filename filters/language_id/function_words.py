@@ -50,7 +50,7 @@ CONNECTIVES = {
         calculons on donne égal supposons car""",
     "es": """ahora entonces luego así además primero después finalmente espera quizás quizá porque
         comprobemos comprobamos sumamos dividimos obtenemos da igual resulta pues""",
-    "it": """ora dunque quindi allora dunque poi infine prima inoltre aspetta forse perché verifichiamo
+    "it": """ora quindi allora dunque poi infine prima inoltre aspetta forse perché verifichiamo
         controlliamo sommiamo dividiamo otteniamo ottiene uguale risulta""",
     "pt": """agora então assim portanto logo depois primeiro finalmente espere espera talvez porque
         verificamos somamos dividimos obtemos dá igual resulta""",
@@ -93,7 +93,8 @@ KEYWORDS = """if for while return else elif and or not in true false none null d
     var const void new this self lambda where select group order by join on as with try except"""
 """Words of programs and of mathematics written out."""
 
-PHRASES = """à la|à la carte|à la longue|à la mode|a la carte|a priori|a posteriori|a fortiori|ad hoc|ad absurdum|ad infinitum|ad nauseam|al dente
+PHRASES = """à la|à la carte|à la longue|à la mode|a la carte|a priori
+    |a posteriori|a fortiori|ad hoc|ad absurdum|ad infinitum|ad nauseam|al dente
     |alma mater|alter ego|bona fide|bon voyage|c est la vie|carpe diem|ceteris paribus
     |cogito ergo sum|contradictio in adiecto|coup d état|cum laude|curriculum vitae|de facto
     |de jure|de novo|deja vu|déjà vu|deus ex machina|en passant|en route|ergo|et al|et cetera

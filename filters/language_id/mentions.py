@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
+from itertools import pairwise
 
 from filters.language_id.function_words import PHRASES
 from filters.language_id.scripts import SCRIPTS, UNSPACED, fold, script_table
@@ -43,10 +44,8 @@ def mentioned(text: str) -> list[tuple[int, int]]:
         inside = match["straight"] or match["glued"] or match["curly"]
         if _size(inside) <= QUOTED_WORDS:
             found.append(match.span())
-    for match in _GLOSS.finditer(text):
-        if _size(match["gloss"]) <= GLOSS_WORDS:
-            found.append(match.span())
-    return found
+    glosses = (match for match in _GLOSS.finditer(text) if _size(match["gloss"]) <= GLOSS_WORDS)
+    return [*found, *(match.span() for match in glosses)]
 
 
 def _size(text: str) -> float:
@@ -90,7 +89,7 @@ class Question:
         for i, three in enumerate(zip(low, low[1:], low[2:], strict=False)):
             if three in self.threes:
                 covered[i : i + 3] = [True] * 3
-        for i, two in enumerate(zip(low, low[1:], strict=False)):
+        for i, two in enumerate(pairwise(low)):
             if len(two[0]) == len(two[1]) == 1 and "".join(two) in self.folded:
                 covered[i : i + 2] = [True] * 2  # a script without spaces, letter by letter
         if last - first <= 2 and all(word in self.words for word in low[first:last]):

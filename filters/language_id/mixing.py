@@ -13,9 +13,10 @@ import polars as pl
 from filters.kernels import Bytes, utf8
 from filters.language_id.masking import ascii_classes, mask
 from filters.language_id.mentions import Question
-from filters.language_id.reader import WORD_UNITS, survey
+from filters.language_id.reader import survey
 from filters.language_id.readings import reading
 from filters.language_id.spans import Stretch, Text
+from filters.language_id.words import WORD_UNITS
 
 SPANS_KEPT = 8  # what `explain` and the report can show
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from filters.kernels import Bytes, compiled
-from filters.language_id.tables import Places, Scores
 from filters.language_id.reader import START_COST, sum_up
+from filters.language_id.tables import Places, Scores
 
 
 @compiled

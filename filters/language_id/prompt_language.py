@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from filters.language_id.masking import ascii_classes, mask
-from filters.language_id.reader import FREQUENT, OWN, floor_of, read
+from filters.language_id.reader import FREQUENT, floor_of, read
 from filters.language_id.readings import reading
 from filters.language_id.romanised import ROMANISED
 from filters.language_id.scripts import (
@@ -19,6 +19,7 @@ from filters.language_id.scripts import (
     script_table,
 )
 from filters.language_id.tables import LANGUAGES, lexicon
+from filters.language_id.words import OWN
 
 # A Latin letter next to letters of another script is more often a term than a sentence.
 _LATIN_DISCOUNT = 4

@@ -9,22 +9,8 @@ import numpy.typing as npt
 
 from filters.kernels import Bytes
 from filters.language_id import function_words
-from filters.language_id.tables import LANGUAGES, Scores, lexicon
 from filters.language_id.masking import ascii_classes
-from filters.language_id.reader import (
-    A_WORD,
-    CONNECTIVE,
-    FOREIGN,
-    FREQUENT,
-    LATIN_TERM,
-    NOTATION,
-    OWN,
-    SMALL,
-    SURE,
-    SYMBOL,
-    WORD_UNITS,
-    Reading,
-)
+from filters.language_id.reader import A_WORD, FREQUENT
 from filters.language_id.romanised import ROMANISED
 from filters.language_id.scripts import (
     GROUPS,
@@ -33,6 +19,19 @@ from filters.language_id.scripts import (
     SCRIPTS,
     fold_table,
     script_table,
+)
+from filters.language_id.tables import LANGUAGES, Scores, lexicon
+from filters.language_id.words import (
+    CONNECTIVE,
+    FOREIGN,
+    LATIN_TERM,
+    NOTATION,
+    OWN,
+    SMALL,
+    SURE,
+    SYMBOL,
+    WORD_UNITS,
+    Reading,
 )
 
 CAP, CAP_ENGLISH, CAP_WEAK = 56, 16, 12
@@ -116,7 +115,7 @@ def reading(home: str) -> Reading:
     )
 
 
-COMMON = frozenset("en es fr de pt it ru zh ja ar hi".split())
+COMMON = frozenset(["en", "es", "fr", "de", "pt", "it", "ru", "zh", "ja", "ar", "hi"])
 AHEAD_COMMON, AHEAD, AHEAD_ROMANISED, AHEAD_TERMS = 28, 40, 60, 0
 """How far a language must be ahead over the whole text, in eighths of a nat. Latin words among
 others have to outweigh terms already."""
@@ -142,7 +141,8 @@ def _lead(words: Scores, column: int, caps: Bytes, links: npt.NDArray[np.bool_])
     ahead = words.astype(np.int16) - own
     rare = (words < FREQUENT) & ~links[:, None]
     ahead = np.where(rare, np.minimum(ahead, caps), ahead)
-    return np.maximum(ahead, 0).max(axis=1).astype(np.uint8)
+    found: Bytes = np.maximum(ahead, 0).max(axis=1).astype(np.uint8)
+    return found
 
 
 @cache

@@ -25,10 +25,16 @@ ROMANISED = {
 }
 """The language codes (BCP 47), and whose words they write."""
 
+
+def _cut(text: str) -> list[str]:
+    """What stands between single spaces; nothing where two meet."""
+    return text.split(" ")
+
+
 _CYRILLIC = dict(
     zip(
         "абвгдеёжзийклмнопрстуфхцчшщъыьэюя",
-        "a b v g d e yo zh z i y k l m n o p r s t u f kh ts ch sh shch  y  e yu ya".split(" "),
+        _cut("a b v g d e yo zh z i y k l m n o p r s t u f kh ts ch sh shch  y  e yu ya"),
         strict=True,
     )
 )
@@ -39,7 +45,7 @@ _LETTERS = {
     "el": dict(
         zip(
             "αβγδεζηθικλμνξοπρσςτυφχψω",
-            "a v g d e z i th i k l m n x o p r s s t y f ch ps o".split(" "),
+            _cut("a v g d e z i th i k l m n x o p r s s t y f ch ps o"),
             strict=True,
         )
     ),
@@ -47,9 +53,9 @@ _LETTERS = {
 _SECOND = {"ru": {"х": "h", "й": "j", "ю": "ju", "я": "ja", "ц": "c"}, "uk": {}, "bg": {}, "el": {}}
 """A second habit of writing some of the letters."""
 
-_INITIALS = "g kk n d tt r m b pp s ss  j jj ch k t p h".split(" ")
-_VOWELS = "a ae ya yae eo e yeo ye o wa wae oe yo u wo we wi yu eu ui i".split(" ")
-_FINALS = " k k k n n n t l k m l l l p l m p p t t ng t t k t p t".split(" ")
+_INITIALS = _cut("g kk n d tt r m b pp s ss  j jj ch k t p h")
+_VOWELS = _cut("a ae ya yae eo e yeo ye o wa wae oe yo u wo we wi yu eu ui i")
+_FINALS = _cut(" k k k n n n t l k m l l l p l m p p t t ng t t k t p t")
 
 _KANA_VOWELS = "aiueo"
 _KANA = {
@@ -60,12 +66,12 @@ _KANA = {
 _HEPBURN = {"si": "shi", "ti": "chi", "tu": "tsu", "hu": "fu", "zi": "ji", "di": "ji", "du": "zu"}
 
 _DEVANAGARI = {
-    **dict(zip("कखगघङचछजझञ", "k kh g gh n ch chh j jh n".split(), strict=True)),
-    **dict(zip("टठडढणतथदधन", "t th d dh n t th d dh n".split(), strict=True)),
-    **dict(zip("पफबभमयरलवशषसह", "p ph b bh m y r l v sh sh s h".split(), strict=True)),
+    **dict(zip("कखगघङचछजझञ", _cut("k kh g gh n ch chh j jh n"), strict=True)),
+    **dict(zip("टठडढणतथदधन", _cut("t th d dh n t th d dh n"), strict=True)),
+    **dict(zip("पफबभमयरलवशषसह", _cut("p ph b bh m y r l v sh sh s h"), strict=True)),
 }
-_MATRAS = dict(zip("ािीुूृेैोौ", "a i i u u ri e ai o au".split(), strict=True))
-_INDEPENDENT = dict(zip("अआइईउऊऋएऐओऔ", "a aa i i u u ri e ai o au".split(), strict=True))
+_MATRAS = dict(zip("ािीुूृेैोौ", _cut("a i i u u ri e ai o au"), strict=True))
+_INDEPENDENT = dict(zip("अआइईउऊऋएऐओऔ", _cut("a aa i i u u ri e ai o au"), strict=True))
 
 _PINYIN = {
     "": "a ai an ang ao e en er ou yi ya yao ye you yan yang yin ying yong yu yue yuan yun "
@@ -202,7 +208,7 @@ def _hindi(word: str) -> str:
         after = letters[place + 1] if place + 1 < len(letters) else ""
         if letter in _DEVANAGARI:
             latin += _DEVANAGARI[letter]
-            if after in _DEVANAGARI or after in "ंँ" and after:
+            if after in _DEVANAGARI or (after in "ंँ" and after):
                 following = letters[place + 2] if place + 2 < len(letters) else ""
                 silent = place > 0 and following in _MATRAS and latin[-2:-1] in "aeiou"
                 latin += "" if silent else "a"

@@ -116,7 +116,8 @@ _MARKS = [
 
 _LANGUAGES = {
     "Latin": (
-        "en es fr de pt it nl pl sv da no fi tr id vi ro cs hu sk sl hr lt lv et sq sw af ca tl ms is"
+        "en es fr de pt it nl pl sv da no fi tr id vi ro cs hu sk sl hr lt lv et sq sw af ca tl ms "
+        "is"
     ),
     "Cyrillic": "ru uk bg mk be kk mn",
     "Arabic": "ar fa ur",

@@ -15,24 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from filters.kernels import Bytes
-from filters.language_id.tables import UNLISTED, Scores, lexicon
 from filters.language_id.mentions import CONTEXT, Question, borrowed, mentioned
 from filters.language_id.path import likeliest_path, pooled
-from filters.language_id.reader import (
-    BEGINS,
-    CAPITAL,
-    FOREIGN,
-    LATIN_TERM,
-    LINKS,
-    MIXED,
-    OWN,
-    SILENT,
-    START_COST,
-    SURE,
-    WORD_UNITS,
-    Words,
-    read,
-)
+from filters.language_id.reader import START_COST, read
 from filters.language_id.readings import reading, states
 from filters.language_id.scripts import (
     GROUPS,
@@ -43,12 +28,25 @@ from filters.language_id.scripts import (
     fold,
     script_table,
 )
+from filters.language_id.tables import UNLISTED, Scores, lexicon
+from filters.language_id.words import (
+    BEGINS,
+    CAPITAL,
+    FOREIGN,
+    LATIN_TERM,
+    LINKS,
+    MIXED,
+    OWN,
+    SILENT,
+    SURE,
+    WORD_UNITS,
+    Words,
+)
 
 A_LINK = 64  # the score of a connective that changes the language by itself
-PARTICLES = frozenset(
-    "a al bin da das de del della den der des di do dos du e el en ibn la las le "
-    "les los of on sur ten ter und upon van von y zu zur".split()
-)
+_PARTICLES = """a al bin da das de del della den der des di do dos du e el en ibn la las le les los
+    of on sur ten ter und upon van von y zu zur"""
+PARTICLES = frozenset(_PARTICLES.split())
 MAY_ENTER = 5  # languages that are followed at once
 NEAR = 4  # words around a stretch that a borrowed phrase may reach into it from
 SCRIPTS_OF = {"zh": ("Han", "Simplified", "None"), "ja": ("Han", "Kana", "None")}
@@ -117,7 +115,8 @@ class Text:
         words = self.words
         capital = (words.look & (CAPITAL | BEGINS)) == CAPITAL
         unlisted = (words.row < 0) | (self.reading.own[words.row] <= UNLISTED)
-        return capital & (words.kind == OWN) & unlisted
+        names: npt.NDArray[np.bool_] = capital & (words.kind == OWN) & unlisted
+        return names
 
     def _word(self, place: int) -> str:
         start, end = self.words.start[place], self.words.end[place]
@@ -229,7 +228,7 @@ class Text:
         allowed = [state for state in order if gains[state] > self.reading.costs[state]]
         if not allowed:
             return
-        begins = self.words.look & BEGINS
+        begins = (self.words.look & BEGINS).astype(np.uint8)
         path = likeliest_path(self.scores, begins, home, np.array([home, *allowed], np.int32))
         found: dict[int, list[tuple[npt.NDArray[np.int64], int, tuple[str, ...]]]]
         found = defaultdict(list)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -135,7 +136,7 @@ def _by_letters(
             code = np.int64(codes[k]) if k < ends[i] else np.int64(ord(" "))
             window = (window << 16 | code) & 0xFFFFFFFFFFFF
             if window > 0xFFFFFFFF:
-                slot, key = gram_slot(window)
+                slot, key = gram_slot(int(window))
                 if gram_keys[slot] == key:
                     for column in range(columns):
                         found[i, column] += grams[slot, column]
@@ -225,9 +226,9 @@ def build() -> Lexicon:
         scores = np.zeros((len(words), WIDTH))
         if group != "Han":
             windows, logs = _gram_scores(words, shares)
-            slots, keys = _slots_of(windows)
+            slots, checks = _slots_of(windows)
             grams[slots] = 0
-            gram_keys[slots] = keys
+            gram_keys[slots] = checks
             grams[slots, : len(languages)] = np.rint(
                 EIGHTHS * (np.maximum(logs, GRAM_FLOOR) - GRAM_FLOOR)
             )
@@ -257,9 +258,9 @@ def _kept_at() -> Path:
 def lexicon() -> Lexicon:
     """The tables, from the cache where they are there and whole."""
     path = _kept_at()
-    with contextlib.suppress(OSError, ValueError, KeyError, EOFError):
-        with np.load(path, allow_pickle=False) as kept:
-            return Lexicon(**{field.name: kept[field.name] for field in fields(Lexicon)})
+    damaged = (OSError, ValueError, KeyError, EOFError, BadZipFile)
+    with contextlib.suppress(*damaged), np.load(path, allow_pickle=False) as kept:
+        return Lexicon(**{field.name: kept[field.name] for field in fields(Lexicon)})
     built = build()
     with contextlib.suppress(OSError):  # a read-only home: built again by every process
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,49 +7,62 @@ from functools import lru_cache
 
 _VERBS = (
     r"translat\w*|render|answer|respond|reply|write|say|traduc\w*|traduis\w*|traduz\w*|tradur\w*|"
-    r"übersetz\w*|antwort\w*|schreib\w*|répond\w*|écri\w*|respond\w*|contest\w*|escrib\w*|"
-    r"rispond\w*|scriv\w*|vertaal\w*|antwoord\w*|przetłumacz\w*|odpowied\w*|översätt\w*|svar\w*|"
-    r"oversæt\w*|oversett\w*|çevir\w*|tercüme|cevapla\w*|yaz\w*|terjemah\w*|jawab\w*|dịch|trả lời|"
-    r"перевед\w*|перевод\w*|ответ\w*|напиш\w*|переклад\w*|відпові\w*|"
-    r"ترجم|أجب|اكتب|अनुवाद|उत्तर|लिख|翻译|翻譯|译成|譯成|译为|訳し|翻訳|回答|答え|번역|옮기|답하|भाषांतर"
+    r"übersetz\w*|antwort\w*|schreib\w*|répond\w*|écri\w*|contest\w*|escrib\w*|rispond\w*|"
+    r"scriv\w*|vertaal\w*|antwoord\w*|przetłumacz\w*|odpowied\w*|översätt\w*|svar\w*|"
+    r"oversæt\w*|oversett\w*|çevir\w*|tercüme|cevapla\w*|yaz\w*|terjemah\w*|jawab\w*|dịch|"
+    r"trả lời|перевед\w*|перевод\w*|ответ\w*|напиш\w*|переклад\w*|відпові\w*"
+)
+# Of scripts in which words have no spaces between them, or grow at both ends.
+_GLUED = (
+    "ترجم|أجب|اكتب|अनुवाद|उत्तर|लिख|भाषांतर|"
+    "翻译|翻譯|译成|譯成|译为|訳し|翻訳|回答|答え|번역|옮기|답하"
 )
 # After the verb, and a word such as "into": stems of the languages' names as prompts spell them.
 _NAMES = {
-    "en": "english inglés inglese inglês anglais englisch engels angiel english engelska engelsk "
-    "ingiliz inggris anh английск англійськ الإنجليزية انجليزي अंग्रेज़ी अंग्रेजी इंग्रजी 英文 英语 英語 영어",
-    "fr": "french francés francese francês français französisch frans francus franska fransk "
-    "fransız prancis perancis pháp французск французськ الفرنسية फ़्रेंच फ्रेंच 法文 法语 法語 フランス語 프랑스어",
-    "de": "german alemán tedesco alemão allemand deutsch duits niemiec tyska tysk alman jerman đức "
-    "немецк німецьк الألمانية जर्मन 德文 德语 德語 ドイツ語 독일어",
-    "es": "spanish español spagnolo espanhol espagnol spanisch spaans hiszpań spanska spansk "
-    "ispanyol spanyol sepanyol ban испанск іспанськ الإسبانية स्पेनिश स्पैनिश 西班牙 スペイン語 스페인어",
-    "it": "italian italiano italiaans włosk italienska italiensk italyan italia ý итальянск "
-    "італійськ الإيطالية इतालवी 意大利 イタリア語 이탈리아어 italien italienisch",
-    "pt": "portuguese portugués portoghese português portugais portugiesisch portugees portugal "
-    "portekiz portugis португальск البرتغالية पुर्तगाली 葡萄牙 ポルトガル語 포르투갈어",
-    "nl": "dutch holandés neerlandés olandese holandês néerlandais niederländisch nederlands "
-    "holenders nederländska felemenk belanda нидерландск голландск الهولندية डच 荷兰 オランダ語 네덜란드어",
-    "pl": "polish polaco polacco polonês polonais polnisch pools polsk lehçe polandia ba польск "
-    "البولندية पोलिश 波兰 ポーランド語 폴란드어",
-    "ru": "russian ruso russo russe russisch rosyjsk ryska russisk rusça rusia nga русск російськ "
-    "الروسية रूसी रशियन 俄文 俄语 俄語 ロシア語 러시아어",
-    "zh": "chinese mandarin chino cinese chinês chinois chinesisch chinees chińsk kinesiska kinesisk "
-    "çince tionghoa cina trung китайск китайськ الصينية चीनी 中文 汉语 漢語 华语 中国語 중국어 繁體中文 简体中文",
-    "ja": "japanese japonés giapponese japonês japonais japanisch japans japońsk japanska japansk "
-    "japonca jepang nhật японск японськ اليابانية जापानी 日文 日语 日語 日本語 일본어",
-    "ko": "korean coreano coréen koreanisch koreaans koreańsk koreanska koreansk korece korea hàn "
-    "корейск корейськ الكورية कोरियाई 韩文 韩语 韓語 韓国語 한국어",
-    "ar": "arabic árabe arabo arabe arabisch arabsk arabiska arapça arab ả rập арабск арабськ "
-    "العربية अरबी 阿拉伯 アラビア語 아랍어",
-    "hi": "hindi хинди гінді الهندية हिंदी हिन्दी 印地 ヒンディー語 힌디어",
-    "tr": "turkish turco turc türkisch turks tureck turkiska tyrkisk türkçe turki thổ турецк "
-    "турецьк التركية तुर्की 土耳其 トルコ語 터키어",
-    "vi": "vietnamese vietnamita vietnamien vietnamesisch wietnams tiếng việt вьетнамск الفيتنامية "
-    "वियतनामी 越南 ベトナム語 베트남어",
-    "sv": "swedish sueco svedese suédois schwedisch zweeds szwedz svenska svensk isveç шведск 瑞典",
-    "uk": "ukrainian ucraniano ucraino ukrainien ukrainisch ukraiń українськ украинск 乌克兰",
-    "id": "indonesian indonesio indonesiano indonésien indonesisch bahasa indonesia 印尼 印度尼西亚",
-    "la": "latin latín latino latein łacin латынь латинск 拉丁",
+    "en": """english inglés inglese inglês anglais englisch engels angiel english
+        engelska engelsk ingiliz inggris anh английск англійськ الإنجليزية انجليزي
+        अंग्रेज़ी अंग्रेजी इंग्रजी 英文 英语 英語 영어""",
+    "fr": """french francés francese francês français französisch frans francus franska
+        fransk fransız prancis perancis pháp французск французськ الفرنسية फ़्रेंच
+        फ्रेंच 法文 法语 法語 フランス語 프랑스어""",
+    "de": """german alemán tedesco alemão allemand deutsch duits niemiec tyska tysk alman
+        jerman đức немецк німецьк الألمانية जर्मन 德文 德语 德語 ドイツ語 독일어""",
+    "es": """spanish español spagnolo espanhol espagnol spanisch spaans hiszpań spanska
+        spansk ispanyol spanyol sepanyol ban испанск іспанськ الإسبانية स्पेनिश
+        स्पैनिश 西班牙 スペイン語 스페인어""",
+    "it": """italian italiano italiaans włosk italienska italiensk italyan italia ý
+        итальянск італійськ الإيطالية इतालवी 意大利 イタリア語 이탈리아어 italien italienisch""",
+    "pt": """portuguese portugués portoghese português portugais portugiesisch portugees
+        portugal portekiz portugis португальск البرتغالية पुर्तगाली 葡萄牙 ポルトガル語 포르투갈어""",
+    "nl": """dutch holandés neerlandés olandese holandês néerlandais niederländisch
+        nederlands holenders nederländska felemenk belanda нидерландск голландск
+        الهولندية डच 荷兰 オランダ語 네덜란드어""",
+    "pl": """polish polaco polacco polonês polonais polnisch pools polsk lehçe polandia
+        ba польск البولندية पोलिश 波兰 ポーランド語 폴란드어""",
+    "ru": """russian ruso russo russe russisch rosyjsk ryska russisk rusça rusia nga
+        русск російськ الروسية रूसी रशियन 俄文 俄语 俄語 ロシア語 러시아어""",
+    "zh": """chinese mandarin chino cinese chinês chinois chinesisch chinees chińsk
+        kinesiska kinesisk çince tionghoa cina trung китайск китайськ الصينية चीनी
+        中文 汉语 漢語 华语 中国語 중국어 繁體中文 简体中文""",
+    "ja": """japanese japonés giapponese japonês japonais japanisch japans japońsk
+        japanska japansk japonca jepang nhật японск японськ اليابانية जापानी 日文 日语
+        日語 日本語 일본어""",
+    "ko": """korean coreano coréen koreanisch koreaans koreańsk koreanska koreansk korece
+        korea hàn корейск корейськ الكورية कोरियाई 韩文 韩语 韓語 韓国語 한국어""",
+    "ar": """arabic árabe arabo arabe arabisch arabsk arabiska arapça arab ả rập арабск
+        арабськ العربية अरबी 阿拉伯 アラビア語 아랍어""",
+    "hi": """hindi хинди гінді الهندية हिंदी हिन्दी 印地 ヒンディー語 힌디어""",
+    "tr": """turkish turco turc türkisch turks tureck turkiska tyrkisk türkçe turki thổ
+        турецк турецьк التركية तुर्की 土耳其 トルコ語 터키어""",
+    "vi": """vietnamese vietnamita vietnamien vietnamesisch wietnams tiếng việt вьетнамск
+        الفيتنامية वियतनामी 越南 ベトナム語 베트남어""",
+    "sv": """swedish sueco svedese suédois schwedisch zweeds szwedz svenska svensk isveç
+        шведск 瑞典""",
+    "uk": """ukrainian ucraniano ucraino ukrainien ukrainisch ukraiń українськ украинск
+        乌克兰""",
+    "id": """indonesian indonesio indonesiano indonésien indonesisch bahasa indonesia 印尼
+        印度尼西亚""",
+    "la": """latin latín latino latein łacin латынь латинск 拉丁""",
 }
 _STEMS = sorted(
     ((stem, code) for code, stems in _NAMES.items() for stem in stems.split() if len(stem) > 1),
@@ -57,7 +70,7 @@ _STEMS = sorted(
 )
 _NAMED = re.compile("|".join(re.escape(stem) for stem, _ in _STEMS), re.IGNORECASE)
 _CODES = dict(_STEMS)
-_ASKED = re.compile(rf"(?<!\w)(?:{_VERBS})|(?:{_VERBS.split('|', 1)[1][-120:]})", re.IGNORECASE)
+_ASKED = re.compile(rf"(?<!\w)(?:{_VERBS})|{_GLUED}", re.IGNORECASE)
 _QUOTATION = re.compile(r"[\"“„«「『][^\"”“»」』]*[\"”“»」』]")
 NEAR = 60  # characters between the verb and the name
 

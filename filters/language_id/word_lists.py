@@ -83,8 +83,8 @@ def _listed(language: str, most: int) -> dict[str, float]:
     found: dict[str, float]
     code = WORDFREQ.get(language, language)
     if code not in available_languages("small"):
-        ranked = enumerate(FUNCTION_WORDS[language].split(), 1)
-        found = {word: FUNCTION_WORD / rank for rank, word in ranked}
+        own = FUNCTION_WORDS[language].split()
+        found = {word: FUNCTION_WORD / rank for rank, word in enumerate(own, 1)}
         for neighbour in languages_of(group_of(language) or ""):
             if neighbour not in FUNCTION_WORDS and neighbour not in ROMANISED:
                 shared = _listed(neighbour, most)  # a word of both says nothing between them
