@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,8 +19,9 @@ import jsonschema
 import pytest
 import yaml
 
+import factory
 from factory.cli import cli, reference, reference_recipes
-from factory.core.errors import RecipeError
+from factory.core.errors import FactoryError, RecipeError, Stopped
 from factory.prompts.load import preview
 from factory.recipe import kinds
 from factory.recipe.build import load_recipe
@@ -165,11 +167,8 @@ def test_every_recipe_snippet_is_valid(snippet: Snippet, tmp_path: Path) -> None
     schema().validate(keys)
     file = tmp_path / "recipe.yaml"
     file.write_text(snippet.text, encoding="utf-8")
-    for name in re.findall(
-        r"class: \"?([\w/]+\.py):", snippet.text
-    ):  # the reader's own file: a shipped example stands in for it
-        code = OWN_VERIFIER if name == "checks.py" else OWN_CODE
-        (tmp_path / name).write_text(code, encoding="utf-8")
+    for name in re.findall(r"class: \"?([\w/]+\.py):", snippet.text):
+        (tmp_path / name).write_text(OWN_CODE[name], encoding="utf-8")
     if keys.get("kind") == "pipeline":
         return  # its steps are other files
     if "kind" not in keys and "name" not in keys:
@@ -181,10 +180,10 @@ def test_every_recipe_snippet_is_valid(snippet: Snippet, tmp_path: Path) -> None
         pytest.fail(f"{snippet.place}: {error}")
 
 
-OWN_VERIFIER = (ROOT / "recipes" / "own_verifier" / "checks.py").read_text(encoding="utf-8")
-OWN_CODE = (ROOT / "recipes" / "own_filter" / "unsure.py").read_text(encoding="utf-8") + (
-    "\n\ndef shortness(rows):\n    return [0.0 for _ in rows]\n"
-)
+OWN_CODE = {
+    path.name: path.read_text(encoding="utf-8") for path in (ROOT / "recipes").glob("own_*/*.py")
+} | {"rewards.py": "def shortness(rows):\n    return [0.0 for _ in rows]\n"}
+"""The reader's own files, by name: what recipes/own_* ships, and a reward."""
 
 
 @pytest.mark.parametrize(
@@ -248,7 +247,7 @@ def test_every_command_line_parses(place: str, line: str) -> None:
     [
         "factory biuld x.yaml",
         "factory build x.yaml --sett a=b",
-        "factory export r --format trl --layout txt --out x",
+        "factory samples r --decision kept",
         "factory samples r --show",
     ],
 )
@@ -266,9 +265,20 @@ def test_every_python_snippet_compiles(snippet: Snippet) -> None:
 
 @pytest.mark.parametrize("page", ["README.md", "docs/reference/python.md"])
 def test_the_python_examples_run(page: str, tmp_path: Path) -> None:
-    for place, _, text in snippets("python"):
-        if place.startswith(page):
-            subprocess.run([sys.executable, "-c", text], cwd=tmp_path, check=True, timeout=300)
+    """As printed, in one folder that holds a finished quickstart; only no engine is started."""
+    shutil.copytree(ROOT / "tests" / "data" / "run_0.1.0", tmp_path / "runs" / "quickstart")
+    texts = [text for place, _, text in snippets("python") if place.startswith(page)]
+    code = re.sub(r"factory\.build\(.*?\)", 'factory.Run("runs/quickstart")', "\n".join(texts))
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=300)
+
+
+def test_the_python_page_names_everything_public() -> None:
+    page = (reference_recipes.REFERENCE / "python.md").read_text(encoding="utf-8")
+    shown = {name.rpartition(".")[2] for name in re.findall(r"^::: (\S+)$", page, re.MULTILINE)}
+    errors = {name for name in factory.__all__ if isinstance(getattr(factory, name), type)} - shown
+    assert shown == set(factory.__all__) - errors - {"__version__"}
+    for name in errors:
+        assert issubclass(getattr(factory, name), FactoryError | Stopped)
 
 
 def test_the_tutorial_on_own_data_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

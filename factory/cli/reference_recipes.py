@@ -149,10 +149,8 @@ def _variant(part: type[BaseModel]) -> str:
     kind = part.model_fields.get("kind")
     if kind is not None and isinstance(kind.default, str):
         return f"kind: {kind.default}"
-    fields = part.model_fields.items()
-    names = [field.alias or name for name, field in fields]
-    needed = [name for name, (_, field) in zip(names, fields, strict=True) if field.is_required()]
-    return f"with {(needed or names)[0]}"
+    name, field = next(iter(part.model_fields.items()))
+    return f"with {field.alias or name}"
 
 
 def _parts(annotation: Any, suffix: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
