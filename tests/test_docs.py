@@ -21,6 +21,7 @@ import yaml
 
 import factory
 from factory.cli import cli, reference, reference_recipes
+from factory.cli.export import FormatName
 from factory.core.errors import FactoryError, RecipeError, Stopped
 from factory.prompts.load import preview
 from factory.recipe import kinds
@@ -230,7 +231,11 @@ def wrong(line: str) -> str | None:
         values, _, _ = command.make_parser(context).parse_args(list(arguments))
         for option in command.params:
             given = values.get(option.name or "")
-            if given and isinstance(option.type, click.Choice) and isinstance(given, str):
+            if (
+                given
+                and isinstance(option.type, click.Choice | FormatName)
+                and isinstance(given, str)
+            ):
                 option.type.convert(given, option, context)
     except click.ClickException as error:
         return error.format_message()

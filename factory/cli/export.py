@@ -13,11 +13,28 @@ LAUNCHED = ("trl", "verl", "llama-factory", "axolotl")
 """Trainers that a training recipe's settings can be written for."""
 
 
+class FormatName(click.ParamType):
+    """A format's name, or a class in a user's own file; names are looked up, nothing is run."""
+
+    name = "format"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from factory.core.plugins import is_known, known_names, suggest
+        from factory.export.formats import FORMATS, GROUP
+
+        if ":" not in value and not is_known(FORMATS, value, GROUP):
+            known = known_names(FORMATS, GROUP)
+            listing = f"{', '.join(known)}, or path/to/file.py:Class{suggest(value, known)}"
+            self.fail(f"{value!r} is no format; it must be one of {listing}", param, ctx)
+        return value
+
+
 @click.command()
 @click.argument("source", metavar="RUN|RECIPE", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--format",
     "format",
+    type=FormatName(),
     help="For a run: trl, verl, llama-factory, axolotl, openai, an installed exporter's name, or "
     "path/to/file.py:Class.",
 )
