@@ -7,16 +7,16 @@ for all fits none. A domain that a mapping does not name, with no `default`, has
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, TypeVar
 
 import polars as pl
 from pydantic import Field
 
-from factory.core.nouns import Domain
-
 T = TypeVar("T", int, float, str)
 
-Scope = Domain | Literal["default"]
+Scope = str
+"""A domain, or `default`."""
+
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 

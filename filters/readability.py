@@ -16,7 +16,6 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
-from factory.core.nouns import Domain
 from filters.base import Filter, Rule
 from filters.kernels import (
     LETTER,
@@ -47,7 +46,7 @@ class Readability(Filter):
     max_paragraph: Counts | None = Field(6_600, description="Bytes of a paragraph, at most.")
     max_line: Counts | None = Field(3_200, description="Bytes of a line, at most.")
     # R1 drops code blocks; a prompt about code may well be reasoned about in code (19% are).
-    code_forbidden_in: tuple[Domain, ...] = Field(
+    code_forbidden_in: tuple[str, ...] = Field(
         ("math",), description="Domains whose reasoning may hold no code block."
     )
     balanced_fences: bool = Field(True, description="Every code fence that opens closes.")

@@ -422,12 +422,10 @@ quotas:
   math: 10
 """
 REFUSED = [
-    ("  math: 10", "  maths: 10", "corpus.yaml:6: quotas.maths is 'maths'; it must be 'math'"),
     ("  math: 10", "  math: 0", "corpus.yaml:6: quotas.math"),
     ("math: 10", "math: {row: 10}", "quotas.math.row is not a key here (did you mean rows?)"),
     ("math: 10", "math: {rows: 1, tokens: 1}", "quotas.math does not fit: give either rows or"),
     ("path: here", "paht: here", "runs.0.paht is not a key here (did you mean path?)"),
-    ("path: here", "path: here\n    domains: [maths]", "runs.0.domains.0 is 'maths'"),
     ("path: here", "path: here\n  - path: here", "two of them have the path"),
     ("path: here", "path: here\n  - path: elsewhere/here", "two of them have the name here"),
     ("kind: assembly", "kind: asembly", "corpus.yaml:1: kind is 'asembly'; a recipe with `runs`"),

@@ -15,7 +15,7 @@ from factory.build.build import build
 from factory.core.errors import ModelError, RecipeError
 from factory.core.nouns import Failure, Sample
 from factory.recipe.build import Recipe, load_recipe
-from factory.sampling import engine as engines
+from factory.recipe.engine import ENGINES
 from factory.sampling.engine import Request
 from tests.recorded import prompts, recipe_file, record
 
@@ -65,7 +65,7 @@ class Judge:
 @pytest.fixture
 def diary(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     Judge.diary = []
-    monkeypatch.setitem(engines.ENGINES, "vllm", f"{__name__}:Judge")
+    monkeypatch.setitem(ENGINES, "vllm", f"{__name__}:Judge")
     return Judge.diary
 
 

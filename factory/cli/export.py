@@ -13,7 +13,7 @@ LAUNCHED = ("trl", "verl", "llama-factory", "axolotl")
 """Trainers that a training recipe's settings can be written for."""
 
 
-class FormatName(click.ParamType):
+class FormatName(click.ParamType):  # type: ignore[type-arg]
     """A format's name, or a class in a user's own file; names are looked up, nothing is run."""
 
     name = "format"

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Domain = Literal["math", "code", "stem", "logic", "general"]
-"""The five domains of R1's corpus (v2 Table 5)."""
+R1_DOMAINS = ("math", "code", "stem", "logic", "general")
+"""R1's five domains, in the order of v2 Table 5. A prompt's domain may be any text."""
 
 Decision = Literal["keep", "drop", "undecided"]
 
@@ -46,7 +46,7 @@ class Prompt:
     """
 
     source: str
-    domain: Domain
+    domain: str
     messages: tuple[Message, ...]
     verifier: Mapping[str, Any] | None = None
     language: str | None = None  # ISO 639-1; None: detect it

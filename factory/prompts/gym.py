@@ -21,7 +21,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from factory.core.errors import SourceError
-from factory.core.nouns import Domain, Prompt
+from factory.core.nouns import Prompt
 from factory.prompts import verifier_spec
 from factory.prompts.source import BadRow, Row, Source
 
@@ -31,7 +31,7 @@ BOOKKEEPING = ("source_dataset", "source_index", "difficulty")
 """Metadata that no scorer reads. It is left out of the verifier and so of the id. Otherwise the
 same problem drawn twice would be two prompts."""
 
-DOMAINS: dict[str, Domain] = {
+DOMAINS: dict[str, str] = {
     "algebra": "math",
     "arithmetic": "math",
     "geometry": "math",

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from factory.core.nouns import Domain, Message, Prompt
+from factory.core.nouns import Message, Prompt
 from factory.prompts import verifier_spec
 from factory.prompts.source import BadRow, Row, Source
 from filters.verify.own import entry_point_names, name_verifier
@@ -139,8 +139,8 @@ class Mapped(Source):
         if verifier and verifier["kind"] == "choice":
             messages = with_options(messages, verifier["choices"])
         domain = self._get(row, "domain")
-        if domain is not None and domain not in get_args(Domain):
-            raise BadRow("bad_domain", f"{domain!r} is none of {', '.join(get_args(Domain))}")
+        if domain is not None and not (isinstance(domain, str) and domain.strip()):
+            raise BadRow("bad_domain", f"{domain!r} is no text that names a domain")
         return self.make(
             messages,
             verifier,

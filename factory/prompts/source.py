@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from factory.core.nouns import Domain, Message, Prompt
+from factory.core.nouns import Message, Prompt
 
 READ_KEYS = ("read", "written")
 """Of a mathematical verifier mapping: how its reference was read, and what it was before."""
@@ -64,7 +64,10 @@ class Source(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    DOMAIN: ClassVar[Domain | None] = None
+    SOURCE: ClassVar[str] = ""  # hash of the file that holds a loader that is not shipped
+    REFERENCE: ClassVar[str] = ""  # what finds it again: path/to/file.py:Class, or an entry point
+
+    DOMAIN: ClassVar[str | None] = None
     LANGUAGE: ClassVar[str | None] = None
     LICENSE: ClassVar[str | None] = None
 
@@ -72,10 +75,11 @@ class Source(BaseModel):
     name: str | None = Field(
         None, description="Name of the source in the corpus and in reports. Default: derived."
     )
-    domain: Domain | None = Field(
+    domain: str | None = Field(
         None,
-        description="Domain of all prompts: math, code, stem, logic or general. Default: by the "
-        "row, or by the kind of verifier.",
+        min_length=1,
+        description="Domain of all prompts, any text. R1's: math, code, stem, logic, general. "
+        "Default: by the row, or by the kind of verifier.",
     )
     language: str | None = Field(
         None,
@@ -141,7 +145,7 @@ class Source(BaseModel):
         verifier: Mapping[str, Any] | None,
         *,
         system: str | None = None,
-        domain: Domain | None = None,
+        domain: str | None = None,
         language: str | None = None,
         license: str | None = None,
         meta: Row | None = None,
@@ -173,10 +177,10 @@ class Source(BaseModel):
             raise BadRow("not_json", f"the verifier can't be written as JSON: {error}") from None
 
 
-DOMAINS: dict[str, Domain] = {"math": "math", "code": "code", "choice": "stem", "gym": "logic"}
+DOMAINS: dict[str, str] = {"math": "math", "code": "code", "choice": "stem", "gym": "logic"}
 
 
-def infer_domain(verifier: Mapping[str, Any] | None) -> Domain:
+def infer_domain(verifier: Mapping[str, Any] | None) -> str:
     """Return the default domain for a kind of verifier."""
     return "general" if verifier is None else DOMAINS.get(verifier["kind"], "general")
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import (
@@ -29,7 +29,6 @@ from pydantic import (
 )
 
 from factory.core.errors import Problem, RecipeError
-from factory.core.nouns import Domain
 from factory.recipe.build import Recipe, parse_recipe
 from factory.recipe.corpus import Corpus, Select
 from factory.recipe.document import Document, load_document
@@ -53,9 +52,7 @@ class RunSource(_Options):
         pattern=r"^[A-Za-z0-9._-]*$",
         description="Name in reports. Default: the name of the folder.",
     )
-    domains: tuple[Domain, ...] = Field(
-        (), description="Use only rows of these domains. Empty: all."
-    )
+    domains: tuple[str, ...] = Field((), description="Use only rows of these domains. Empty: all.")
     sources: tuple[str, ...] = Field((), description="Use only rows of these sources. Empty: all.")
 
     @property
@@ -139,7 +136,7 @@ class Assembly(_Options):
         default_factory=lambda: Select(),
         description="Selection among a prompt's rows, over all runs together.",
     )
-    quotas: dict[Domain, Quota] = Field(
+    quotas: dict[str, Quota] = Field(
         default_factory=dict,
         description="Quotas per domain. Empty: all rows of every domain are used. Otherwise a "
         "domain without a quota is left out. Every prompt gives its first row before any prompt "
@@ -180,7 +177,8 @@ class Assembly(_Options):
     def _fits(self) -> Self:
         if self.balance.edges and not self.quotas:
             raise ValueError("balance needs quotas: without them all rows are used")
-        if any(select.score is not None for select in map(self.select_of, get_args(Domain))):
+        chosen = (self.select, *(quota.select for quota in self.quotas.values()))
+        if any(select is not None and select.score is not None for select in chosen):
             raise ValueError(
                 "select.score belongs in the runs' recipes; an assembly uses their column `score`"
             )

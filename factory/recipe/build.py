@@ -91,6 +91,7 @@ class Recipe(Strict):
     def sources_fp(self) -> str:
         """Return a fingerprint of the sources, including the current state of local files."""
         parts: list[Any] = [self.references.bad, [source.identity() for source in self.sources]]
+        parts += [source.SOURCE for source in self.sources if source.SOURCE]
         if self.prompting.cot is not None:
             parts.append(self.prompting.cot.identity())  # its marks are stored with the prompts
         return fingerprint(parts)

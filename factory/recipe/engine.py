@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from factory.core.nouns import fingerprint
+from factory.core.plugins import find_class, is_known, known_names, suggest
 from factory.prompts.templates import Prompting
 from factory.recipe.parsing import Strict
 from factory.recipe.sampling import Sampling
@@ -155,18 +156,39 @@ SAMPLE_ENGINE_ARGS = frozenset({"dtype", "quantization", "kv_cache_dtype", "hf_o
 """Engine arguments that change samples. The others only change the speed."""
 
 
+ENGINES = {
+    "vllm": "factory.sampling.engines.vllm:open_engine",
+    "server": "factory.sampling.engines.server:open_engine",
+    "ray": "factory.sampling.engines.ray_host:open_engine",
+    "replay": "factory.sampling.engines.replay:open_engine",
+}
+"""Engine kind → the function that opens it from (spec, run directory, start)."""
+
+REPLICAS = "factory.sampling.engines.process_host:open_engine"
+"""Opens several `vllm` engines on this machine."""
+
+GROUP = "factory.engines"
+"""Installed packages add engines as entry points of this group."""
+
+
 class Engine(Strict):
     """The engine that generates samples."""
 
-    kind: Literal["vllm", "server", "ray", "replay"] = Field(
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    kind: str = Field(
         "vllm",
         description="`vllm`: an engine in this process. `server`: OpenAI-compatible endpoints. "
-        "`ray`: replicas on a Ray cluster. `replay`: recorded samples.",
+        "`ray`: replicas on a Ray cluster. `replay`: recorded samples. Or the name of an engine "
+        "that an installed package adds.",
+    )
+    reference: str | None = Field(
+        None, alias="class", description="One of your own: `path/to/file.py:Class`, run as code."
     )
     args: dict[str, Any] = Field(
         default_factory=dict,
-        description="vLLM's engine arguments (tensor_parallel_size, max_model_len, …), checked "
-        "against the installed vLLM and passed on.",
+        description="vLLM engine arguments (tensor_parallel_size, max_model_len, …), passed "
+        "on and checked against the installed vLLM; or what an engine of your own takes.",
     )
     replicas: int = Field(
         1,
@@ -193,8 +215,35 @@ class Engine(Strict):
         3, ge=0, description="Engine deaths by single requests in a row until the run stops."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _own(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("class") is not None:
+            if data.get("kind", "own") != "own":
+                raise ValueError("kind and class both name the engine; keep one")
+            return {**data, "kind": "own"}
+        return data
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        if kind != "own" and not is_known(ENGINES, kind, GROUP):
+            known = known_names(ENGINES, GROUP)
+            listing = f"{', '.join(known)}, or give a `class`{suggest(kind, known)}"
+            raise ValueError(f"it must be one of {listing}")
+        return kind
+
+    @field_validator("reference")
+    @classmethod
+    def _loads(cls, reference: str | None) -> str | None:
+        if reference is not None:
+            find_class({}, reference, object, GROUP)
+        return reference
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if (self.kind == "own") != (self.reference is not None):
+            raise ValueError("kind: own needs a class: path/to/file.py:Class")
         if (self.kind == "replay") != (self.replay is not None):
             raise ValueError("kind: replay and the key replay: RUN go together")
         if (self.kind == "server") != (self.server is not None):
@@ -204,6 +253,15 @@ class Engine(Strict):
         if self.replicas > 1 and self.kind != "vllm":
             raise ValueError("replicas needs kind: vllm; for a Ray cluster set engine.ray.replicas")
         return self
+
+    def own_identity(self) -> dict[str, Any]:
+        """What changes a sample of an engine that is not shipped: its class, version and `args`.
+
+        A class that changes its samples raises its `VERSION`.
+        """
+        found = find_class({}, self.reference or self.kind, object, GROUP)
+        version = getattr(found, "VERSION", 1)
+        return {"name": found.__name__, "version": version, "args": self.args}
 
 
 @dataclass(frozen=True)
@@ -230,6 +288,8 @@ class EngineSpec:
         }
         if self.engine.server is not None:
             parts["engine.server"] = self.engine.server.identity()
+        if self.engine.kind not in ENGINES:
+            parts["engine.own"] = self.engine.own_identity()
         if level and self.sampling.escalate[level - 1].model is not None:
             parts["escalation"] = {"model": self.sampling.escalate[level - 1].model}
         return {

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from factory.core.errors import EngineError, FactoryError
 from factory.core.nouns import Failure, Prompt, Sample, sample_id
-from factory.core.plugins import look_up
+from factory.core.plugins import find_class, look_up
+from factory.recipe.engine import ENGINES, GROUP, REPLICAS
 
 if TYPE_CHECKING:
     from factory.recipe.engine import EngineSpec
@@ -68,18 +70,38 @@ class Engine(Protocol):
         """Give back every process and byte the engine took. May be called again."""
 
 
-ENGINES = {
-    "vllm": "factory.sampling.engines.vllm:open_engine",
-    "replicas": "factory.sampling.engines.process_host:open_engine",
-    "server": "factory.sampling.engines.server:open_engine",
-    "ray": "factory.sampling.engines.ray_host:open_engine",
-    "replay": "factory.sampling.engines.replay:open_engine",
-}
-"""Engine kind → the function that opens it from (spec, run directory, start)."""
+def engine_class(name: str) -> type[Engine]:
+    """The class of an engine that is not shipped: an entry point's name, or `path/file.py:Class`.
+
+    It is called with (spec, run directory, start). Raises PluginError.
+    """
+    found: type[Engine] = find_class(
+        {},
+        name,
+        Engine,  # type: ignore[type-abstract]
+        GROUP,
+    )
+    return found
 
 
 def open_engine(spec: EngineSpec, run: Path, start: int) -> Engine:
-    """The engine that `spec` names. `start` counts this run's engine starts: the seed has it."""
-    kind = "replicas" if spec.engine.replicas > 1 else spec.engine.kind
-    engine: Engine = look_up(ENGINES[kind])(spec, run, start)
-    return engine
+    """The engine that `spec` names. `start` counts this run's engine starts: the seed has it.
+
+    Raises EngineError for one of the user's own that cannot be loaded or opened.
+    """
+    options = spec.engine
+    if options.kind in ENGINES:
+        function = REPLICAS if options.replicas > 1 else ENGINES[options.kind]
+        engine: Engine = look_up(function)(spec, run, start)
+        return engine
+    name = options.reference or options.kind
+    try:
+        made: Any = engine_class(name)
+        opened: Engine = made(spec, run, start)
+    except FactoryError:
+        raise
+    except Exception as error:  # a user's engine may raise anything
+        raise EngineError(
+            f"the engine {name} cannot be opened: {type(error).__name__}: {error}"
+        ) from error
+    return opened

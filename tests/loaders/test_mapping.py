@@ -106,7 +106,7 @@ def test_verifier(row: dict[str, Any], keys: dict[str, Any], verifier: Any) -> N
             "bad_verifier",
         ),
         ({"question": "q", "verifier": {"kind": "json", "answer": {1, 2}}}, {}, "not_json"),
-        ({"question": "q", "domain": "maths"}, {}, "bad_domain"),
+        ({"question": "q", "domain": 3}, {}, "bad_domain"),
         ({"question": "q", "system": 1}, {}, "not_text"),
         ({"question": "q", "language": "English"}, {}, "bad_language"),
         ({"question": "q \ud800"}, {}, "bad_unicode"),

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import polars as pl
 from rich.console import Console
@@ -15,7 +15,7 @@ from rich.table import Table
 
 from factory.core.errors import RunError
 from factory.core.files import write_atomic
-from factory.core.nouns import Domain
+from factory.core.nouns import R1_DOMAINS
 from factory.corpus.assembly.quotas import Shortfall
 from factory.judging.funnel import Funnel, Group, Removal, SampleCount
 
@@ -94,13 +94,14 @@ def count_rows(rows: pl.DataFrame) -> SampleCount:
 
 
 def compute_shares(rows: pl.DataFrame) -> dict[str, Share]:
-    """Return Table 5 of these rows: one entry per domain, in the paper's order, and the total."""
+    """Return Table 5 of these rows: one entry per domain, the paper's first, and the total."""
     means = (pl.len(), pl.col("rounds").mean(), pl.col("n_tokens").mean())
     lines = {
         str(domain): Share(*line)
         for domain, *line in rows.group_by("domain").agg(*means).iter_rows()
     }
-    ordered = {name: lines[name] for name in get_args(Domain) if name in lines}
+    names = dict.fromkeys((*R1_DOMAINS, *sorted(lines)))
+    ordered = {name: lines[name] for name in names if name in lines}
     total = rows.select(*means).row(0) if rows.height else (0, 0.0, 0.0)
     return ordered | {"total": Share(*total)}
 

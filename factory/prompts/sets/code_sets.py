@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from factory.core.nouns import Domain, Prompt
+from factory.core.nouns import Prompt
 from factory.prompts import verifier_spec
 from factory.prompts.sets.base import NamedSet, parse_number
 from factory.prompts.source import BadRow, Row, Unwanted
@@ -25,7 +25,7 @@ BY_STARTER = "Write it in {language}, starting from this code:\n\n```{language}\
 class CodeSet(NamedSet):
     """The base of the sets of programming problems: a statement, tests, limits."""
 
-    DOMAIN: ClassVar[Domain | None] = "code"
+    DOMAIN: ClassVar[str | None] = "code"
 
     max_test_bytes: int = Field(
         1_000_000,
