@@ -212,6 +212,14 @@ def test_only_some_domains_or_sources_of_a_run(tmp_path: Path) -> None:
     assert report.rows.samples == 9
 
 
+def test_a_domain_that_a_run_has_not_is_refused(tmp_path: Path) -> None:
+    """Any text may be a domain, so that a mistyped one shows only here."""
+    everything = corpus(tmp_path / "all", MATHS + CODE + CHAT)
+    wanted = recipe(tmp_path, [{"path": str(everything), "domains": ["maths"]}])
+    with pytest.raises(RunError, match="no prompt of the domain 'maths'; its domains are"):
+        build_assembly(wanted, tmp_path / "out", QUIET)
+
+
 def test_no_prompt_in_both_splits_not_even_under_two_ids(tmp_path: Path) -> None:
     rows = [
         row(f"{twin}{n}", i, question=f"Question number {n} of many?", answer=twin)

@@ -6,7 +6,7 @@ group at a time, and is never joined.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,16 +146,19 @@ def scan_rows(inputs: Sequence[Input]) -> pl.DataFrame:
     frames = []
     number = 0
     for run, given in enumerate(inputs):
+        known = set(given.funnel.by_domain) if given.funnel is not None else set()
         for shard in given.shards:
             frame = _read_narrow(shard).with_columns(
                 run=pl.lit(run, pl.UInt16), file=pl.lit(number, pl.UInt32)
             )
             number += 1
+            known.update(frame["domain"].unique())
             for column in ("domains", "sources"):
                 wanted = getattr(given.source, column)
                 if wanted:
                     frame = frame.filter(pl.col(column[:-1]).is_in(wanted))
             frames.append(frame.with_columns(pl.col(_LABELS).cast(pl.Categorical)))
+        _require_domains(given, known)
     rows = pl.concat(frames).sort("run", "prompt_id", "index", "id")
     twice = rows.filter(pl.struct("run", "id").is_duplicated())
     if twice.height:
@@ -167,6 +170,16 @@ def scan_rows(inputs: Sequence[Input]) -> pl.DataFrame:
     named = pl.format("{}@{}", "id", pl.lit(labels).gather(pl.col("run")))
     first = pl.col("id").is_first_distinct()
     return rows.with_columns(sample_id=pl.when(first).then("id").otherwise(named)).drop("id")
+
+
+def _require_domains(given: Input, known: Collection[str]) -> None:
+    """Raise RunError for a domain that the recipe selects and no prompt of the run has."""
+    for domain in given.source.domains:
+        if domain not in known:
+            raise RunError(
+                f"{given.source.path} has no prompt of the domain {domain!r}; its domains are "
+                f"{', '.join(sorted(known))}"
+            )
 
 
 def _read_narrow(shard: Path) -> pl.DataFrame:
