@@ -103,7 +103,7 @@ def own_module(path: Path) -> ModuleType:
     except Exception as error:  # the user's file may raise anything
         del sys.modules[name]
         what = f"{type(error).__name__}: {error}"
-        raise PluginError(f"{path}{_line_in(path, error)} fails: {what}") from error
+        raise PluginError(f"{path}{line_in(path, error)} fails: {what}") from error
     return module
 
 
@@ -229,7 +229,7 @@ def _package(match: EntryPoint) -> str:
     return f"{match.dist.name} {match.dist.version}" if match.dist else "a package"
 
 
-def _line_in(path: Path, error: BaseException) -> str:
+def line_in(path: Path, error: BaseException) -> str:
     """ ":12", the last line of the file that an error passed through; "" where it did not."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return f":{error.lineno}"
