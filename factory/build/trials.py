@@ -226,7 +226,9 @@ def try_format(found: type, name: str) -> str:
         _call(name, "close", writer.close, "")
         size = file.stat().st_size if file.exists() else 0
     if not size:
-        raise TrialError(f"{name}: its writer wrote nothing to {file.name}; write to the path given")
+        raise TrialError(
+            f"{name}: its writer wrote nothing to {file.name}; write to the path given"
+        )
     return f"exporter {name} wrote one made-up row to {file.name}, {size:,} bytes"
 
 
