@@ -132,9 +132,10 @@ def test_an_evaluation_set_is_a_path_where_it_ends_like_one(tmp_path: Path) -> N
 
 def test_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_MODEL", "some/model")
-    text = GOOD.replace("demo", "${MY_MODEL}").replace("good", "${MY_NAME:-fallback}")
-    recipe = load_recipe(write(tmp_path, text))
-    assert (recipe.model.id, recipe.name) == ("some/model", "fallback")
+    text = GOOD.replace("demo", "${MY_MODEL}")
+    assert load_recipe(write(tmp_path, text)).model.id == "some/model"
+    text = GOOD.replace("demo", "${MY_OTHER_MODEL:-fallback}")
+    assert load_recipe(write(tmp_path, text)).model.id == "fallback"
 
 
 SETTINGS = [

@@ -79,7 +79,7 @@ def try_reference(reference: str) -> Iterator[str]:
 
 
 def _try_kind(reference: str, found: type, made: BaseModel | None) -> Iterator[str]:
-    from factory.export.formats import Format
+    from factory.export.formats import ExportFormat
 
     if isinstance(made, Filter):
         yield try_filter(made, reference)
@@ -87,7 +87,7 @@ def _try_kind(reference: str, found: type, made: BaseModel | None) -> Iterator[s
         yield try_reward(made, reference)
     elif isinstance(made, Source):
         yield from try_source(made, reference)
-    elif issubclass(found, Format):
+    elif issubclass(found, ExportFormat):
         yield try_format(found, reference)
     elif hasattr(found, "reset") and hasattr(found, "step"):
         yield try_environment(reference)
@@ -296,7 +296,7 @@ def try_engine(spec: EngineSpec, prompt: Prompt) -> str:
 
 
 def _call(name: str, method: str, call: Callable[[], Result], remedy: str) -> Result:
-    """The result of a user's method. Raises TrialError that names it, with the line it failed at."""
+    """The result of a user's method. Raises TrialError that names it and the line that failed."""
     try:
         return call()
     except FactoryError:

@@ -22,7 +22,22 @@ PATH_KEYS = frozenset({"path", "exemplars", "replay", "recipe", "class", "data",
 EVALUATION_FILES = (".txt", ".jsonl", ".parquet", ".npz")
 """Suffixes that mark a string in a contamination filter's `against` as a file, not a Hub id."""
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+NAMED = frozenset({"filters", "rewards", "quotas"})
+"""Keys of mappings whose own keys are names: there, null removes what an extended recipe has."""
+
+VARIABLE_KEYS = PATH_KEYS | {
+    *("model", "id", "revision", "tokenizer", "start", "reward_model", "against"),
+    *("url", "urls", "base_url", "address", "launch"),
+}
+"""Keys in which `${NAME}` is an environment variable: places, models and addresses. What else a
+recipe says is published with the corpus, and reads nothing from the environment."""
+
+_VARIABLE = re.compile(r"(\$?)\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|(^|_)(API_?)?KEY(_|$)", re.IGNORECASE)
+
+MAX_BYTES = 8 << 20
+MAX_VALUES = 200_000
+"""A larger recipe is refused: YAML's aliases make terabytes of a few lines."""
 
 
 class _Yaml(yaml.SafeLoader):
@@ -149,10 +164,14 @@ def _assign(document: Document, dotted: str, value: Any, place: str) -> None:
         target = _get_child(target, key, keys[: depth + 1], place)
     if isinstance(target, list):
         _get_child(target, keys[-1], keys, place)
+    had = isinstance(target, dict) and keys[-1] in target
     target[keys[-1]] = value
     loc = tuple(keys)
     for stale in [known for known in document.places if known[: len(loc)] == loc]:
         del document.places[stale]
+    if value is None and len(keys) > 1 and keys[-2] in NAMED and had:
+        del target[keys[-1]]
+        return
     document.places |= dict.fromkeys(_iterate_locs(value, loc), place)
 
 
@@ -182,6 +201,10 @@ def _load(path: Path, problems: list[Problem], chain: tuple[Path, ...]) -> Docum
         problems.append(Problem(str(_relative_path(path)), "extends itself; remove the cycle"))
         return Document({})
     try:
+        if path.stat().st_size > MAX_BYTES:
+            what = f"is larger than {MAX_BYTES >> 20} MiB; a recipe names its data by path"
+            problems.append(Problem(str(_relative_path(path)), what))
+            return Document({})
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         problems.append(Problem(str(_relative_path(path)), f"cannot be read: {error}"))
@@ -198,6 +221,9 @@ def _parse(text: str, path: Path, problems: list[Problem], chain: tuple[Path, ..
         line = f":{mark.line + 1}" if mark else ""
         problems.append(Problem(f"{_relative_path(path)}{line}:", f"is not YAML: {error.problem}"))
         return Document({})
+    except RecursionError:
+        problems.append(Problem(f"{_relative_path(path)}:", "is nested too deeply"))
+        return Document({})
     if root is None:
         root = yaml.MappingNode("tag:yaml.org,2002:map", [])
     if not isinstance(root, yaml.MappingNode):
@@ -206,7 +232,14 @@ def _parse(text: str, path: Path, problems: list[Problem], chain: tuple[Path, ..
         )
         return Document({})
     own = Document({})
-    own.data = _Builder(path, own.places, problems).mapping(root, ())
+    try:
+        own.data = _Builder(path, own.places, problems).mapping(root, ())
+    except _TooLarge:
+        what = f"expands to more than {MAX_VALUES:,} values; its aliases repeat too much"
+        problems.append(Problem(f"{_relative_path(path)}:", what))
+        return Document({})
+    # Keys that begin with x- are a home for anchors; nothing reads them.
+    own.data = {key: value for key, value in own.data.items() if not key.startswith("x-")}
     bases = own.data.pop("extends", [])
     merged = Document({})
     for base in [bases] if isinstance(bases, str) else bases:
@@ -220,12 +253,21 @@ def _base(path: Path, name: str) -> Path:
     return find_recipe(Path(name)) if name.startswith("factory:") else path.parent / name
 
 
+class _TooLarge(Exception):
+    """A document that expands to too many values."""
+
+
 class _Builder:
-    """Converts a YAML node tree to plain data, records places and expands variables."""
+    """Converts a YAML node tree to plain data, records places and expands variables.
+
+    Raises _TooLarge past MAX_VALUES. An alias within its own anchor is a problem like any other.
+    """
 
     def __init__(self, path: Path, places: dict[Loc, str], problems: list[Problem]) -> None:
         self.path, self.places, self.problems = path, places, problems
         self.scalars = yaml.SafeLoader("")
+        self.values = 0
+        self.open: set[int] = set()  # the nodes that are being converted
 
     def mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -240,11 +282,21 @@ class _Builder:
         return found
 
     def _value(self, node: yaml.Node, loc: Loc) -> Any:
+        self.values += 1
+        if self.values > MAX_VALUES:
+            raise _TooLarge
         self.places[loc] = self._place(node)
-        if isinstance(node, yaml.MappingNode):
-            return self.mapping(node, loc)
-        if isinstance(node, yaml.SequenceNode):
-            return [self._value(item, (*loc, i)) for i, item in enumerate(node.value)]
+        if not isinstance(node, yaml.ScalarNode):
+            if id(node) in self.open:
+                self._problem(loc, node, "is an alias of what contains it; write it out")
+                return None
+            self.open.add(id(node))
+            try:
+                if isinstance(node, yaml.MappingNode):
+                    return self.mapping(node, loc)
+                return [self._value(item, (*loc, i)) for i, item in enumerate(node.value)]
+            finally:
+                self.open.discard(id(node))
         try:
             value = self.scalars.construct_object(node, deep=True)
         except (yaml.YAMLError, ValueError) as error:
@@ -257,17 +309,30 @@ class _Builder:
         return value
 
     def _expand(self, value: str, loc: Loc, node: yaml.Node) -> str:
+        keys = [key.rpartition(".")[2] for key in loc if isinstance(key, str)]
+        expanded = bool(keys) and keys[-1] in VARIABLE_KEYS
+
         def substitute(match: re.Match[str]) -> str:
-            name, default = match.group(1), match.group(2)
+            escaped, name, default = match.groups()
+            if escaped:
+                return match.group(0)[1:]
             known = os.environ.get(name, default)
-            if known is None:
-                self._problem(
-                    loc,
-                    node,
-                    f"uses ${{{name}}}, which is not set; export it or write ${{{name}:-default}}",
+            if _SECRET.search(name):
+                what = (
+                    f"uses ${{{name}}}, which looks like a secret: it would be written into the run"
                 )
-                return match.group(0)
-            return known
+                what += " and published. Name the variable by `api_key_env` where a key is needed"
+            elif not expanded:
+                what = f"uses ${{{name}}}, but variables stand only in paths, models and addresses"
+                what += f"; write the value, or $${{{name}}} for the text itself"
+            elif known is None:
+                what = (
+                    f"uses ${{{name}}}, which is not set; export it or write ${{{name}:-default}}"
+                )
+            else:
+                return known
+            self._problem(loc, node, what)
+            return match.group(0)
 
         return _VARIABLE.sub(substitute, value)
 
@@ -305,6 +370,9 @@ def _merge(base: Document, over: Document) -> None:
                 continue
             for stale in [known for known in base.places if known[: len(here)] == here]:
                 del base.places[stale]
+            if value is None and loc[-1:] and loc[-1] in NAMED and key in below:
+                del below[key]
+                continue
             below[key] = value
 
     merge(base.data, over.data, ())

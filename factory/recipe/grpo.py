@@ -21,6 +21,7 @@ from factory.recipe.parsing import (
     find_part,
     parse_part,
     parse_sources,
+    problem_at,
     split_class,
 )
 from factory.recipe.rewards import GROUP, REWARDS, Format, Reward, reward_class
@@ -248,7 +249,11 @@ def parse_reward(
     does not fit; what is wrong goes to `problems`.
     """
     loc: Loc = ("rewards", name)
-    own, fields = split_class(given or {})
+    if given is None:
+        what = "is empty; write {} for its defaults (null removes what an extended recipe has)"
+        problems.append(problem_at(document, loc, what))
+        return None
+    own, fields = split_class(given)
     named = fields.get("kind", name) if isinstance(fields, dict) else name
     if own is not None and (named == "own" or _is_function(own)):
         return parse_part(reward_class("own"), given, loc, document, problems)

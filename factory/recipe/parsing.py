@@ -75,12 +75,16 @@ def parse_filters(raw: Any, document: Document, problems: list[Problem]) -> Any:
     parsed = {}
     for name, given in raw.items():
         loc: Loc = ("filters", name)
+        if given is None:
+            what = "is empty; write {} for its defaults (null removes what an extended recipe has)"
+            problems.append(problem_at(document, loc, what))
+            continue
         own, fields = split_class(given)
         at: tuple[Loc, Loc] = ((*loc, "class"), loc)
         kind = find_part(filter_class, own, name, at, "is no filter", document, problems)
         if kind is None:
             continue
-        found = parse_part(kind, fields or {}, loc, document, problems)
+        found = parse_part(kind, fields, loc, document, problems)
         if found is not None:
             parsed[name] = found
     return parsed

@@ -16,7 +16,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from factory.core.errors import RecipeError, RunError
-from factory.judging.review_verdicts import overlay
+from factory.judging.review_verdicts import summarize_reviews
 from factory.report.snapshot import take_snapshot
 from factory.view.app import create_app, serve, serve_in_background
 from factory.view.auth import is_loopback
@@ -135,7 +135,7 @@ class TestReview:
         assert "Ann Ö; x" in first.text
         assert self.act(client, sample, "decide", choice="accept", base=0).json()["saved"]
         assert client.get("/review").url.path.rpartition("/")[2] != sample
-        assert overlay(run).select("sample_id", "decision", "reviewers").rows() == [
+        assert summarize_reviews(run).select("sample_id", "decision", "reviewers").rows() == [
             (sample, "keep", ["Ann Ö; x"])
         ]
 
@@ -145,11 +145,11 @@ class TestReview:
         answer = self.act(client, sample, "edit", **wrong).json()
         assert answer["saved"] is False
         assert answer["flags"] == ["correctness: wrong"]
-        assert overlay(run).is_empty()
+        assert summarize_reviews(run).is_empty()
         insisted = self.act(client, sample, "edit", **wrong, insist=True).json()
         assert insisted["saved"]
         self.act(client, sample, "decide", choice="accept", base=insisted["version"])
-        assert overlay(run)["flags"].to_list() == [["correctness: wrong"]]
+        assert summarize_reviews(run)["flags"].to_list() == [["correctness: wrong"]]
 
     def test_a_sound_edit_is_saved(self, client: TestClient, run: Path) -> None:
         sample = a_sample(run)
@@ -183,7 +183,7 @@ class TestReview:
         self, client: TestClient, run: Path, verb: str, body: dict[str, Any]
     ) -> None:
         assert self.act(client, a_sample(run), verb, **body).status_code == 422
-        assert overlay(run).is_empty()
+        assert summarize_reviews(run).is_empty()
 
     def test_a_hostile_edit_is_escaped(self, client: TestClient, run: Path) -> None:
         sample = a_sample(run)
