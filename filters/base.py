@@ -1,7 +1,7 @@
-"""What a filter is: it *measures* (expensive, cached) and it *decides* (free, an expression).
+"""The base of filters. A filter *measures* (expensive, cached) and *decides* (cheap, expressions).
 
-A filter never deletes anything. A decision about a group of samples (duplicates, k per prompt,
-quotas) is not a filter: that is `factory.corpus.selection`.
+A filter never deletes anything. Decisions about groups of samples (duplicates, k per prompt,
+quotas) are not filters; they are in `factory.corpus.selection`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ INPUT_COLUMNS = (
     "prompt_id",
     "index",
     "text",  # the whole assistant turn
-    "thinking",  # None where there is no think section
-    "response",  # what follows it; None where the think section never closed
+    "thinking",  # None if there is no think section
+    "response",  # the text after it; None if the think section is unclosed
     "shape",  # factory.core.think.Shape
     "finish_reason",
     "n_tokens",
@@ -30,9 +30,9 @@ INPUT_COLUMNS = (
     "source",
     "language",  # the prompt's, ISO 639-1, or null
     "verifier",  # JSON, or null
-    "cot",  # whether the prompt was to get a chain of thought; null: no rule said
+    "cot",  # whether the prompt gets a chain of thought; null: undecided
 )
-"""What `measure` is given, one row a sample."""
+"""The input of `measure`, one row per sample."""
 
 BASE_COLUMNS = (
     "sample_id",
@@ -44,34 +44,36 @@ BASE_COLUMNS = (
     "source",
     "language",
 )
-"""What a rule may read next to its own filter's metrics. None of them needs the text."""
+"""Columns that a rule may read in addition to its filter's metrics. None needs the text."""
 
 
 Ask = Callable[[Sequence[Sequence[Message]]], list[str]]
-"""Replies to conversations, in order, at temperature 0; "" where a call failed for good."""
+"""Conversations → replies, in order, at temperature 0; "" for a call that failed for good."""
 
 
 class LocalJudge(BaseModel):
-    """Another model, started here once sampling has ended, when it has something to judge.
+    """Another local model, which is started after sampling if there is something to judge.
 
     It never runs at the same time as the sampling engine or another judge.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    start: str = Field(description="A Hub id, a local folder, or a training's directory.")
+    start: str = Field(description="A Hub id, a local folder, or the directory of a training.")
     args: dict[str, Any] = Field(
-        default_factory=dict, description="vLLM's engine arguments for it, as `engine.args`."
+        default_factory=dict, description="vLLM's engine arguments, like `engine.args`."
     )
-    replicas: int = Field(1, ge=1, description="Engines on this machine, as `engine.replicas`.")
+    replicas: int = Field(
+        1, ge=1, description="Number of engines on this machine, like `engine.replicas`."
+    )
 
 
 @dataclass(frozen=True)
 class Rule:
     """One reason not to keep a sample.
 
-    `when` is true for the samples it takes; a null counts as false. `metric` names the column to
-    show as the cause and `bound` the limit it broke, in words ("at most 8192").
+    `when` is true for the samples that the rule drops; null counts as false. `metric` is the column
+    to show as the cause. `bound` describes the limit ("at most 8192").
     """
 
     reason: str
@@ -84,78 +86,78 @@ class Rule:
 class Filter(BaseModel):
     """Base of every filter. Its fields are its keys in a recipe; unknown keys are refused.
 
-    A subclass sets `VERSION` (raised whenever `measure` changes what it returns) and `MEASURED`
-    (the fields `measure` reads): together they name the cache, so that a changed threshold
-    recomputes nothing. It gives `expressions` or overrides `measure`, and gives `rules`.
+    A subclass sets `VERSION` (increased whenever the results of `measure` change) and `MEASURED`
+    (the fields that `measure` reads). Both are part of the cache key, so that a changed threshold
+    recomputes nothing. It implements `rules`, and either `expressions` or `measure`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     VERSION: ClassVar[int] = 1
     MEASURED: ClassVar[frozenset[str]] = frozenset()
-    SOURCE: ClassVar[str] = ""  # hash of the file that holds a filter that is not shipped
-    REFERENCE: ClassVar[str] = ""  # what finds it again: path/to/file.py:Class, or an entry point
+    SOURCE: ClassVar[str] = ""  # hash of the file of a filter that is not shipped
+    REFERENCE: ClassVar[str] = ""  # path/to/file.py:Class, or an entry point
     PARALLEL: ClassVar[bool] = True
-    """May be measured in several processes at once. False: it has processes of its own, or waits
+    """Whether it may run in several processes at once. False if it has its own processes or waits
     for a server."""
 
     @property
     def local_judge(self) -> LocalJudge | Literal["engine"] | None:
-        """The model on this machine that `measure_with` asks; None where it asks none.
+        """The local model that `measure_with` needs, or None.
 
-        `engine` is the run's own model. It is started once sampling has ended.
+        `engine` is the run's own model. It is started after sampling.
         """
         return None
 
     def without_local_judge(self) -> Filter | None:
-        """This filter as it can measure while the engine samples; None where it cannot."""
+        """Return the filter in a form that can run during sampling, or None if it can't."""
         return self if self.local_judge is None else None
 
     def __reduce__(self) -> Any:
-        # Found again by its name: a class out of a user's file has no module that another process
-        # could import, and one of an installed package needs its `SOURCE` there too.
+        # Pickle by reference: a class from a user's file has no module that another process could
+        # import, and a class of an installed package needs its `SOURCE` there too.
         if self.REFERENCE:
-            return _restore_own, (self.REFERENCE, self.model_dump())
+            return _restore, (self.REFERENCE, self.model_dump())
         return super().__reduce__()
 
     def expressions(self) -> dict[str, pl.Expr]:
-        """Metric name → expression over `INPUT_COLUMNS`. Polars fuses all filters' in one pass."""
+        """Return metric name → expression over `INPUT_COLUMNS`."""
         return {}
 
     def measure(self, samples: pl.DataFrame) -> pl.DataFrame:
-        """The metrics of `samples` (columns: `INPUT_COLUMNS`): `sample_id` and a column a metric.
+        """Measure `samples` (`INPUT_COLUMNS`). Returns `sample_id` and one column per metric.
 
-        Must not raise on any text. Reads no field outside `MEASURED`.
+        Must not raise for any text. Must not read fields outside `MEASURED`.
         """
         return samples.select("sample_id", **self.expressions())
 
     def measure_with(self, samples: pl.DataFrame, ask: Ask | None) -> pl.DataFrame:
-        """`measure`, where `ask` reaches the model that `local_judge` names (None: not running)."""
+        """Like `measure`. `ask` queries the model of `local_judge` (None: it is not running)."""
         return self.measure(samples)
 
     def rules(self) -> Sequence[Rule]:
-        """The reasons, in order: the first that holds is the sample's."""
+        """Return the rules in order. The first one that matches gives the sample's reason."""
         raise NotImplementedError
 
     def cache_key(self) -> str:
-        """Names the metrics this filter computes: its version and the fields `measure` reads."""
+        """Return a hash of all that the metrics depend on: version and `MEASURED` fields."""
         fields: dict[str, Any] = self.model_dump(mode="json", include=set(self.MEASURED))
         return fingerprint([type(self).__qualname__, self.VERSION, self.SOURCE, fields], 12)
 
     def decide(self, measured: pl.DataFrame) -> pl.DataFrame:
-        """Verdicts of measured rows (`BASE_COLUMNS` and metrics): sample_id, decision, reason."""
+        """Decide rows with `BASE_COLUMNS` and metrics. Returns sample_id, decision, reason."""
         decision, reason = decision_exprs(self.rules())
         return measured.select("sample_id", decision=decision, reason=reason)
 
 
-def _restore_own(reference: str, fields: dict[str, Any]) -> Filter:
+def _restore(reference: str, fields: dict[str, Any]) -> Filter:
     from filters import filter_class
 
     return filter_class(reference).model_validate(fields)
 
 
 def decision_exprs(rules: Sequence[Rule]) -> tuple[pl.Expr, pl.Expr]:
-    """The decision and the reason that `rules` give, first true wins."""
+    """Return the expressions of decision and reason. The first rule that matches decides."""
     decision, reason = pl.lit("keep"), pl.lit(None, dtype=pl.String)
     for rule in reversed(rules):
         holds = rule.when.fill_null(False)

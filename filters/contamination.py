@@ -1,7 +1,7 @@
-"""Prompts that share an n-gram with an evaluation set: what a model trained on them could recall.
+"""Drops samples of prompts that share an n-gram with an evaluation set.
 
-Judged by the prompt, so it holds for every sample of one. `Index.find` (filters/ngrams.py) does
-the same before anything is sampled.
+Only the prompt is compared, so all samples of a prompt get the same verdict. `Index.find`
+(filters/ngrams.py) does the same before sampling.
 """
 
 from __future__ import annotations
@@ -25,24 +25,25 @@ from filters.limits import Share
 from filters.ngrams import NGRAM, Index
 
 COLUMNS = ("problem", "question", "prompt", "text")
-"""Where an evaluation set's questions are looked for when its `column` is not given."""
+"""Columns in which an evaluation set's questions are searched, unless `column` is given."""
 
 
 class EvaluationSet(BaseModel):
-    """One evaluation set: a file (.txt, a text a line; .jsonl; .parquet; .npz, hashes) or a Hub id.
+    """One evaluation set: a Hub id or a file (.txt with one text per line; .jsonl; .parquet; .npz).
 
-    In a recipe a plain string is a file if it has such an ending, else a Hub id.
+    In a recipe a plain string is a file if it has one of these suffixes, otherwise a Hub id. An
+    .npz file has hashes of n-grams.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: Path | None = Field(None, description="A file.")
-    hub: str | None = Field(None, description="A dataset's Hub id.")
-    config: str | None = Field(None, description="The dataset's configuration.")
-    split: str = Field("test", description="The dataset's split.")
-    revision: str | None = Field(None, description="Branch, tag or commit of the dataset.")
-    column: str | None = Field(None, description=f"The text's column; else one of {COLUMNS}.")
-    name: str | None = Field(None, description="What hits call it; else the file or Hub id.")
+    path: Path | None = Field(None, description="Path of a file.")
+    hub: str | None = Field(None, description="Hub id of a data set.")
+    config: str | None = Field(None, description="Configuration of the data set.")
+    split: str = Field("test", description="Split of the data set.")
+    revision: str | None = Field(None, description="Branch, tag or commit of the data set.")
+    column: str | None = Field(None, description=f"Column of the texts. Default: one of {COLUMNS}.")
+    name: str | None = Field(None, description="Name in reports. Default: file name or Hub id.")
 
     @model_validator(mode="before")
     @classmethod
@@ -58,9 +59,9 @@ class EvaluationSet(BaseModel):
         return {"anyOf": [{"type": "string"}, handler(core)]}
 
     @model_validator(mode="after")
-    def _one_place(self) -> Self:
+    def _require_one_source(self) -> Self:
         if (self.path is None) == (self.hub is None):
-            raise ValueError("give either `path` (a file) or `hub` (a dataset's id)")
+            raise ValueError("give either `path` (a file) or `hub` (id of a data set)")
         if self.path is not None and self.path.suffix not in READERS:
             raise ValueError(f"{self.path} must end in one of {', '.join(READERS)}")
         return self
@@ -70,7 +71,7 @@ class EvaluationSet(BaseModel):
         return self.name or (self.path.stem if self.path else str(self.hub))
 
     def texts(self) -> Iterator[str]:
-        """The set's questions, one at a time."""
+        """Yield the questions of the set. Raises SourceError if it can't be read."""
         if self.path is None:
             yield from self._from_hub()
             return
@@ -80,19 +81,19 @@ class EvaluationSet(BaseModel):
             raise SourceError(f"{self.path}: cannot read this evaluation set: {error}") from error
 
     def index(self, n: int, boilerplate: int | None = None) -> Index:
-        """The set's n-grams, read from hashes or made from its texts."""
+        """Return the n-grams of the set, loaded from hashes or computed from its texts."""
         if self.path is not None and self.path.suffix == ".npz":
             index = Index.load(self.path)
             if index.n != n:
                 raise SourceError(
-                    f"{self.path} holds hashes of {index.n}-grams, not {n}-grams; "
-                    f"set ngram: {index.n} or write it again"
+                    f"{self.path} has hashes of {index.n}-grams, not {n}-grams; "
+                    f"set ngram: {index.n} or create it again"
                 )
             return index
         return Index.build({self.title: self.texts()}, n, boilerplate=boilerplate)
 
     def content_hash(self) -> str:
-        """Names what the set holds: its file's bytes, or the dataset and its revision."""
+        """Return a hash of the set: of the file's bytes, or of the data set's id and revision."""
         if self.path is None:
             return fingerprint(self.model_dump(mode="json"))
         try:
@@ -102,20 +103,20 @@ class EvaluationSet(BaseModel):
             raise SourceError(f"{self.path}: cannot read this evaluation set: {error}") from error
 
     def stamp(self) -> tuple[int, int] | None:
-        """Changes when the file does; cheaper than `content_hash`."""
+        """Return size and modification time, which change with the file. Cheaper than a hash."""
         if self.path is None or not self.path.exists():
             return None
         status = self.path.stat()
         return status.st_size, status.st_mtime_ns
 
     def pick(self, columns: Sequence[str]) -> str:
-        """The column that holds the texts."""
+        """Return the column of the texts."""
         for column in (self.column,) if self.column else COLUMNS:
             if column in columns:
                 return column
         raise SourceError(
             f"{self.path or self.hub}: no column {self.column or ' or '.join(COLUMNS)}; "
-            f"it has {', '.join(columns)}; name one with `column:`"
+            f"it has {', '.join(columns)}; set one with `column:`"
         )
 
     def _from_hub(self) -> Iterator[str]:
@@ -130,7 +131,7 @@ class EvaluationSet(BaseModel):
                 yield str(row[self.pick(list(row))])
         except (OSError, ValueError, httpx.TransportError) as error:
             raise SourceError(
-                f"{self.hub}: cannot load this evaluation set: {error}; go online, or give it as a "
+                f"{self.hub}: cannot load this evaluation set: {error}; go online, or use a local "
                 "file"
             ) from error
 
@@ -165,29 +166,31 @@ def _parquet(source: EvaluationSet) -> Iterator[str]:
 
 
 def _no_texts(source: EvaluationSet) -> Iterator[str]:
-    raise SourceError(f"{source.path} holds hashes; the texts cannot be had from it")
+    raise SourceError(f"{source.path} has hashes only; its texts are not available")
 
 
 READERS = {".txt": _lines, ".jsonl": _json_lines, ".parquet": _parquet, ".npz": _no_texts}
 
 
 class Contamination(Filter):
-    """Drop samples whose prompt overlaps an evaluation set, and say with which words."""
+    """Drops samples whose prompt overlaps with an evaluation set. Reports the matching words."""
 
-    # R1 dropped what shares a 10-gram with its evaluation sets (v2 supplement); GPT-3 took 13
-    # words, PaLM 8. In Chinese and Japanese every character is a word: 13 or more suit them.
-    ngram: int = Field(NGRAM, ge=5, le=50, description="Words that must match in a row.")
+    # R1 dropped texts with a 10-gram of its evaluation sets (v2 supplement); GPT-3 used 13 words,
+    # PaLM 8. In Chinese and Japanese each character is a word: use 13 or more there.
+    ngram: int = Field(NGRAM, ge=5, le=50, description="Length of the n-grams in words.")
     against: tuple[EvaluationSet, ...] = Field((), description="The evaluation sets.")
     boilerplate: int | None = Field(
-        None, ge=1, description="Ignore n-grams that more questions of a set than this share."
+        None,
+        ge=1,
+        description="Ignore n-grams that occur in more than this number of a set's questions.",
     )
-    # 0 is R1's rule: one n-gram is enough.
-    max_share: Share = Field(0.0, description="Share of the prompt's n-grams that may match.")
+    # 0 is R1's rule: one n-gram is enough to drop a sample.
+    max_share: Share = Field(0.0, description="Maximum share of the prompt's n-grams that match.")
 
     MEASURED: ClassVar[frozenset[str]] = frozenset({"ngram", "against", "boilerplate"})
 
     def index(self) -> Index:
-        """All the sets' n-grams."""
+        """Return the n-grams of all sets."""
         stamps = tuple(source.stamp() for source in self.against)
         return _index(self.against, self.ngram, self.boilerplate, stamps)
 
@@ -234,6 +237,6 @@ def _index(
     against: tuple[EvaluationSet, ...],
     ngram: int,
     boilerplate: int | None,
-    stamps: tuple[object, ...],  # so that a file written anew is read anew
+    stamps: tuple[object, ...],  # a part of the cache key: changed files are read again
 ) -> Index:
     return Index.merge([source.index(ngram, boilerplate) for source in against])

@@ -1,8 +1,8 @@
-"""Is the final answer right? The filter that decides what the model learns (R1 §2.3.3).
+"""Correctness of the final answer (R1 §2.3.3).
 
-Every sample gets one of the states of `filters.verify.verification`. What is wrong is dropped; what
-cannot be judged is undecided, which is neither kept silently nor counted as wrong. A judge model
-may be asked for a second opinion; `combine` says how the two make one.
+Every sample gets one of the states of `filters.verify.verification`. Wrong answers are dropped.
+Answers that can't be judged are undecided: they are neither kept nor counted as wrong. A judge
+model may give a second opinion; `combine` defines how both are combined.
 """
 
 from __future__ import annotations
@@ -17,7 +17,14 @@ from factory.core.errors import EngineError
 from factory.core.nouns import fingerprint
 from filters.base import Ask, Filter, LocalJudge, Rule
 from filters.judges.client import Endpoint, Judge, JudgeClient
-from filters.judges.equivalence import Opinion, Question, canaries, judge, judgeable, reference_of
+from filters.judges.equivalence import (
+    JudgeQuestion,
+    Opinion,
+    canaries,
+    format_reference,
+    is_judgeable,
+    judge,
+)
 from filters.verify.verification import Verification
 from filters.verify.verifiers import Item, read_verifier, shared, versions
 
@@ -43,11 +50,11 @@ _ASKED: Mapping[Combine, frozenset[str]] = {
     "rule_or_judge": frozenset(("wrong", "unparseable", "timeout", "error")),
     "rule_and_judge": frozenset(("correct",)),
 }
-"""The rule's states on which a judge is asked. Never without a reference or an answer."""
+"""States of the rule for which the judge is asked, if there are a reference and an answer."""
 
 
 class Correctness(Filter):
-    """Keeps what its prompt's verifier calls correct."""
+    """Keeps samples that the prompt's verifier judges correct."""
 
     VERSION = 2
     PARALLEL = False  # its verifiers have processes of their own
@@ -56,47 +63,48 @@ class Correctness(Filter):
     )
 
     think: Literal["required", "optional"] = Field(
-        "required", description="Whether an answer counts only after a closed think section."
+        "required", description="`required`: an answer counts only after a closed think section."
     )
     combine: Combine = Field(
         "rule",
-        description="Who decides: the `rule` alone; the `judge` alone (the rule where it cannot be "
-        "asked); either one's yes (OpenR1-Math kept most and trained best so); or both.",
+        description="What decides. `rule`: the rule only. `judge`: the judge, or the rule if the "
+        "judge can't be asked. `rule_or_judge`: one yes is enough (as in OpenR1-Math, which kept "
+        "most and trained best this way). `rule_and_judge`: both must agree.",
     )
     judge: Judge | None = Field(
         None,
-        description="The second opinion: an OpenAI-compatible endpoint; `{start: MODEL, args: "
-        "{…}}` for another model, started here once sampling has ended; or `engine` for the run's "
-        "own.",
+        description="Judge for the second opinion: an OpenAI-compatible endpoint; `{start: MODEL, "
+        "args: {…}}` for another local model, started after sampling; or `engine` for the run's "
+        "own model.",
     )
     canaries: float = Field(
         default=0.02,
         ge=0,
         le=1,
-        description="Share of a judge's questions asked again with a wrong reference, to measure "
-        "how often it is fooled.",
+        description="Share of the judge's questions that are repeated with a wrong reference, to "
+        "measure its false positive rate.",
     )
     unverifiable: Literal["undecided", "keep", "drop"] = Field(
         "undecided",
-        description="What becomes of prompts that nothing can verify (R1's non-reasoning rows have "
-        "no reference): `undecided` holds them back.",
+        description="Decision for samples of prompts without a verifier, such as R1's "
+        "non-reasoning prompts. `undecided`: they are not used.",
     )
     deadline_s: float = Field(
         2.0,
         gt=0,
-        description="Seconds that algebra or a puzzle's scorer may take on one answer; raise it "
-        "where verifying shares its cores with sampling.",
+        description="Time limit in seconds for the algebra or the puzzle scorer of one answer. "
+        "Raise it if verification shares cores with sampling.",
     )
     unsafe_without_sandbox: bool = Field(
-        False, description="Run programs where there is no sandbox. For machines of no value."
+        False, description="Run programs without a sandbox. Only for disposable machines."
     )
 
     @model_validator(mode="after")
-    def _has_its_judge(self) -> Self:
+    def _check_judge(self) -> Self:
         if (self.combine == "rule") != (self.judge is None):
             raise ValueError(
                 f"combine is {self.combine} and judge is {'set' if self.judge else 'not set'}; "
-                "a judge is needed for every combine but rule, and used by none but those"
+                "every combine except rule needs a judge, and rule uses none"
             )
         return self
 
@@ -105,17 +113,17 @@ class Correctness(Filter):
         return None if isinstance(self.judge, Endpoint) else self.judge
 
     def without_local_judge(self) -> Correctness:
-        """The rule alone decides until the judge can be asked."""
+        """Return a filter in which the rule alone decides, for use during sampling."""
         if self.local_judge is None:
             return self
         return self.model_copy(update={"judge": None, "combine": "rule"})
 
     def measure(self, samples: pl.DataFrame) -> pl.DataFrame:
-        """The verdicts, where no judge on this machine is asked."""
+        """Measure without a local judge."""
         return self.measure_with(samples, None)
 
     def measure_with(self, samples: pl.DataFrame, ask: Ask | None) -> pl.DataFrame:
-        """The verdicts. `ask` reaches a judge that is no endpoint."""
+        """Measure. `ask` queries a judge that is not an endpoint."""
         verifiers = shared(
             require_think=self.think == "required",
             deadline_s=self.deadline_s,
@@ -126,13 +134,13 @@ class Correctness(Filter):
         items = [Item(spec, *part) for spec, part in zip(specs, parts, strict=True)]
         verdicts = verifiers.verify(items)
         asked = {
-            sample_id: Question(question, reference, verdict.extracted or "")
+            sample_id: JudgeQuestion(question, reference, verdict.extracted or "")
             for sample_id, question, spec, verdict in zip(
                 samples["sample_id"], samples["question"], specs, verdicts, strict=True
             )
             if verdict.state in _ASKED[self.combine]
-            and judgeable(verdict.extracted)
-            and (reference := reference_of(spec))
+            and is_judgeable(verdict.extracted)
+            and (reference := format_reference(spec))
         }
         opinions = self._opinions(asked, ask)
         rows = [
@@ -158,17 +166,19 @@ class Correctness(Filter):
     def cache_key(self) -> str:
         return fingerprint([super().cache_key(), versions()], 12)
 
-    def _opinions(self, asked: Mapping[str, Question], ask: Ask | None) -> dict[str, _Opinions]:
+    def _opinions(
+        self, asked: Mapping[str, JudgeQuestion], ask: Ask | None
+    ) -> dict[str, _Opinions]:
         if not asked:
             return {}
         if isinstance(self.judge, Endpoint):
             with JudgeClient(self.judge) as client:
                 return self._ask(asked, client)
         if ask is None:
-            raise EngineError("correctness.judge is a model on this machine, and none is running")
+            raise EngineError("correctness.judge is a local model, and it is not running")
         return self._ask(asked, ask)
 
-    def _ask(self, asked: Mapping[str, Question], ask: Ask) -> dict[str, _Opinions]:
+    def _ask(self, asked: Mapping[str, JudgeQuestion], ask: Ask) -> dict[str, _Opinions]:
         wrong = canaries(asked, self.canaries)
         replies = judge([*asked.values(), *wrong.values()], ask)
         opinions = dict(zip(asked, replies, strict=False))
@@ -199,7 +209,7 @@ _REASONS: dict[str, tuple[str, Literal["drop", "undecided"]]] = {
     "verifier_error": ("error", "undecided"),
     "judge_undecided": ("malformed", "undecided"),
 }
-"""Reason code → the combined state it stands for, and what it does."""
+"""Reason code → the combined state that it stands for, and its decision."""
 
 _RULE, _JUDGE = pl.col("correctness_state"), pl.col("correctness_judge")
 _SAID_YES = _JUDGE == "judge_correct"
@@ -208,14 +218,14 @@ _STATES: Mapping[Combine, pl.Expr] = {
     "rule": _RULE,
     "judge": pl.when(_SAID_YES).then(pl.lit("correct")).otherwise(pl.coalesce(_JUDGE, _RULE)),
     "rule_or_judge": pl.when(_SAID_YES).then(pl.lit("correct"))
-    # A rule that could not decide leaves it to the judge; a malformed reply leaves it open.
+    # If the rule could not decide, the judge does. A malformed reply leaves it undecided.
     .when(_JUDGE == "malformed").then(_JUDGE)
     .when((_JUDGE == "judge_wrong") & _RULE.is_in(["timeout", "error"])).then(_JUDGE)
     .otherwise(_RULE),
     "rule_and_judge": pl.when((_RULE == "correct") & ~_SAID_YES.fill_null(True)).then(_JUDGE)
     .otherwise(_RULE),
 }  # fmt: skip
-"""The state that a rule's and a judge's make together. Where no judge was asked the rule stands."""
+"""The combined state of rule and judge. If no judge was asked, it is the state of the rule."""
 
 
 def _row(verdict: Verification, opinions: _Opinions) -> tuple[Any, ...]:

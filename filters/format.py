@@ -1,7 +1,7 @@
-"""The form of a completion: one think section, closed, then an answer.
+"""The format of a completion: one closed think section, then an answer.
 
-R1-Zero's second reward, next to accuracy, is this format (R1 §2.2.2); R1's corpus and its
-distilled models keep it. `format_reward` is the same judgement for one text, as RL needs it.
+R1-Zero's second reward besides accuracy is this format (R1 §2.2.2), and R1's corpus and its
+distilled models use it. `format_reward` makes the same decision for one text, for RL.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from filters.base import Filter, Rule
 from filters.limits import Scope, by_domain
 
 CONTROL_TOKEN = r"<[|｜][\w▁-]{3,40}[|｜]>"
-"""How most chat templates write their control tokens: `<|im_start|>`, `<|eot_id|>`, DeepSeek's with
-bars that are not ASCII. As text inside a sample they would end a turn, or open one, in the middle
-of the training row.
+"""The format of most control tokens of chat templates: `<|im_start|>`, `<|eot_id|>`, and DeepSeek's
+with non-ASCII bars. Inside a sample's text they would end or start a turn in the training row.
 """
 
 SPECIAL_TOKENS = (
@@ -31,7 +30,7 @@ SPECIAL_TOKENS = (
     "[/INST]",
     "[gMASK]",  # GLM
 )
-"""Control tokens of another form. `<s>` and `</s>` are left out: they are HTML too."""
+"""Control tokens in other formats. `<s>` and `</s>` are missing, since they are also HTML."""
 
 ANSWER_OPEN = "<answer>"
 ANSWER_CLOSE = "</answer>"
@@ -40,27 +39,26 @@ Thinking = Literal["as_asked", "required", "optional", "forbidden"]
 
 
 class Format(Filter):
-    """Exactly one think section, an answer after it, and no control token in either.
+    """Requires exactly one think section and an answer after it, and no control tokens.
 
-    `thinking: as_asked` requires a think section, but forbids it where `prompting.cot` marked the
-    prompt as one to answer without. `optional` takes a sample without a think section, or with an
-    empty one, as R1 writes answers too simple to reason about; one that is there must still be well
-    formed.
-    `answer_tags` asks for R1-Zero's template: the response is one `<answer>…</answer>`.
+    `thinking: as_asked` requires a think section, but forbids it if `prompting.cot` marked the
+    prompt to be answered without one. `optional` also keeps a sample without a think section or
+    with an empty one, as R1 answers simple questions; a non-empty one must be well formed.
+    `answer_tags` requires R1-Zero's template: the response is `<answer>…</answer>`.
     """
 
     thinking: Thinking | dict[Scope, Thinking] = Field(
         "as_asked",
-        description="A think section is `required`, `optional`, `forbidden`, or `as_asked`: by the "
-        "prompt's mark, required where it has none.",
+        description="A think section is `required`, `optional`, `forbidden`, or `as_asked`: as the "
+        "prompt's mark says, and required without a mark.",
     )
     answer_tags: bool = Field(
-        False, description="The response is one `<answer>…</answer>`, as in R1-Zero's template."
+        False, description="The response must be `<answer>…</answer>`, as in R1-Zero's template."
     )
     special_tokens: tuple[str, ...] = Field(
         SPECIAL_TOKENS,
-        description="Control tokens that may not occur as text, beside all of the form `<|…|>`; "
-        "an empty list allows any.",
+        description="Control tokens that must not occur in the text, in addition to all of the "
+        "format `<|…|>`. An empty list allows all.",
     )
 
     VERSION = 3
@@ -97,7 +95,7 @@ class Format(Filter):
         )
         forbidden = thinking == "forbidden"
 
-        def is_shape(reason: str, value: str, bound: str) -> Rule:
+        def shape_rule(reason: str, value: str, bound: str) -> Rule:
             return Rule(reason, (shape == value) & ~forbidden, "format_shape", bound)
 
         rules = [
@@ -114,10 +112,10 @@ class Format(Filter):
                 "format_shape",
                 "a think section",
             ),
-            is_shape("unopened_think", "no_open", "an opening <think>"),
-            is_shape("unclosed_think", "unclosed", "a closing </think>"),
-            is_shape("repeated_think", "repeated", "one think section"),
-            is_shape("text_before_think", "text_before", "nothing before <think>"),
+            shape_rule("unopened_think", "no_open", "an opening <think>"),
+            shape_rule("unclosed_think", "unclosed", "a closing </think>"),
+            shape_rule("repeated_think", "repeated", "one think section"),
+            shape_rule("text_before_think", "text_before", "nothing before <think>"),
             Rule(
                 "empty_reasoning",
                 (thinking == "required") & pl.col("format_empty_reasoning"),
@@ -138,7 +136,7 @@ class Format(Filter):
                     "text_outside_answer",
                     tags == "outside",
                     "format_answer_tags",
-                    "nothing beside <answer>…</answer>",
+                    "nothing outside <answer>…</answer>",
                 ),
             ]
         return [
@@ -154,7 +152,7 @@ class Format(Filter):
 
 
 def _answer_tags(response: pl.Expr) -> pl.Expr:
-    """How the answer tags stand: ok, missing, repeated or outside (words beside them)."""
+    """Return the state of the answer tags: ok, missing, repeated or outside (other text)."""
     opens = response.str.count_matches(ANSWER_OPEN, literal=True)
     closes = response.str.count_matches(ANSWER_CLOSE, literal=True)
     wraps = response.str.starts_with(ANSWER_OPEN) & response.str.ends_with(ANSWER_CLOSE)
@@ -180,7 +178,7 @@ def format_reward(
     answer_tags: bool = False,
     special_tokens: Sequence[str] = SPECIAL_TOKENS,
 ) -> float:
-    """1.0 if `Format` (thinking required) would keep `text`, else 0.0.
+    """Return 1.0 if `Format` (thinking required) would keep `text`, otherwise 0.0.
 
     >>> format_reward("<think>2+2</think>4"), format_reward("4")
     (1.0, 0.0)

@@ -1,7 +1,7 @@
-"""Answers in which a model says that it is another vendor's.
+"""Drops answers in which a model claims to be another vendor's model.
 
-Teachers' self-descriptions leak into their students: R1's own self-cognition data was written for
-it (R1 §2.3.3, non-reasoning data). Who is who is data: `data/identity/vendors.yaml`.
+Self-descriptions of a teacher leak into its students; R1 used its own self-cognition data (R1
+§2.3.3, non-reasoning data). Vendors and models are listed in `data/identity/vendors.yaml`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from factory.core.nouns import fingerprint
 from factory.core.resources import data_path
 from filters.base import Filter, Rule
 from filters.judges.client import Endpoint
-from filters.judges.rule_review import Mark, around, judged_rules, settled
+from filters.judges.rule_review import Mark, extract_passage, review_marks, review_rules
 
-# What stands before a claim and makes it someone else's words or a supposition.
+# Text before a claim that makes it a quotation or a supposition.
 _NOT_A_CLAIM = re.compile(
     r"(?:[\"“‘«「『]|\b(?:whether|if|that|think|thinks|suppose|pretend|imagine|assume|assumes|say|says"
     r"|said|claim|claims|believe|believes|as though|ask|asks|asked|not|wenn|ob|si|que|se|если|что)"
@@ -34,13 +34,13 @@ _SPEAKS_OF_AI = re.compile(
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"[.!?。！？\n]")
-# Bytes around a name that are read: a claim, and the rest of its sentence. The expressions are slow
-# (0.4 MB/s), so they see nothing else.
+# Bytes read before and after a name: a claim and the rest of its sentence. The expressions are slow
+# (0.4 MB/s), so they are applied to these passages only.
 _BEFORE, _AFTER = 300, 200
 
 
 class Vendor(BaseModel):
-    """One maker of assistants."""
+    """One vendor of assistants: names of models and companies."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -50,7 +50,7 @@ class Vendor(BaseModel):
 
 
 class Vendors(BaseModel):
-    """The whole of `vendors.yaml`."""
+    """The content of `vendors.yaml`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -62,29 +62,29 @@ class Vendors(BaseModel):
 
 @cache
 def vendors() -> Vendors:
-    """The shipped list."""
+    """Return the shipped list of vendors."""
     text = data_path("identity/vendors.yaml").read_text("utf-8")
     return Vendors.model_validate(yaml.safe_load(text))
 
 
 class Identity(Filter):
-    """Drop samples whose reasoning or answer claims to be a model of a vendor not in `own`.
+    """Drops samples whose reasoning or answer claims to be a model of a vendor not in `own`.
 
-    `judge` is an OpenAI-compatible endpoint that is asked about such claims, and may clear them
-    (`judge_undecided` where it gives no clear reply).
+    `judge` is an OpenAI-compatible endpoint that reviews such claims and may clear them. Without a
+    clear reply the reason is `judge_undecided`.
     """
 
     own: tuple[str, ...] = Field(
-        (), description="Vendors whose names the model may claim, such as `deepseek`."
+        (), description="Vendors that the model may claim to be from, such as `deepseek`."
     )
 
-    judge: Endpoint | None = Field(None, description="A model to ask about what a rule marked.")
+    judge: Endpoint | None = Field(None, description="Judge that reviews matches of the rules.")
 
     MEASURED: ClassVar[frozenset[str]] = frozenset({"own", "judge"})
 
     @field_validator("own")
     @classmethod
-    def _known(cls, own: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_vendors(cls, own: tuple[str, ...]) -> tuple[str, ...]:
         if unknown := [name for name in own if name not in vendors().vendors]:
             raise ValueError(f"no vendor {unknown[0]}; known: {', '.join(vendors().vendors)}")
         return own
@@ -105,10 +105,12 @@ class Identity(Filter):
             ).list.sort()
         )
         marks = {
-            sample_id: claims.marks(question, _around(text.encode(), places))
+            sample_id: claims.marks(question, _passages(text.encode(), places))
             for sample_id, question, text, places in suspects.iter_rows()
         }
-        found = [(name, mark.span, opinion) for name, mark, opinion in settled(marks, self.judge)]
+        found = [
+            (name, mark.span, opinion) for name, mark, opinion in review_marks(marks, self.judge)
+        ]
         schema = dict.fromkeys(("sample_id", "identity_claim", "identity_judge"), pl.String)
         return samples.select("sample_id").join(
             pl.DataFrame(found, schema=schema, orient="row"),
@@ -126,16 +128,16 @@ class Identity(Filter):
                 "no claim to be another vendor's model",
             )
         ]
-        return rules if self.judge is None else judged_rules(rules, "identity_judge")
+        return rules if self.judge is None else review_rules(rules, "identity_judge")
 
     def cache_key(self) -> str:
         return fingerprint([super().cache_key(), vendors().model_dump(mode="json")], 12)
 
 
 class Claims(NamedTuple):
-    """The compiled claims of every vendor but the model's own."""
+    """The compiled patterns of claims of all vendors but the model's own."""
 
-    models: pl.Series  # one of these is in every claim, in any case,
+    models: pl.Series  # every claim contains one of these, in any case,
     names: pl.Series  # or one of these, as written
     asks: re.Pattern[str]
     sure: re.Pattern[str]
@@ -143,37 +145,37 @@ class Claims(NamedTuple):
     company: re.Pattern[str]
 
     def marks(self, question: str, passages: Iterable[str]) -> Iterator[Mark]:
-        """The claims in the passages, as written."""
+        """Yield the claims in the passages, as written."""
         asked = None
         for text in passages:
             for found in self.sure.finditer(text):
-                if _is_meant(text, found):
+                if _is_claim(text, found):
                     yield _mark(question, text, found)
             for found in self.ambiguous.finditer(text):
-                if not _is_meant(text, found):
+                if not _is_claim(text, found):
                     continue
                 if asked is None:
                     asked = self.asks.search(question) is not None
-                if asked or self._speaks_of_ai(found[0] + text[found.end() : found.end() + _AFTER]):
+                if asked or self._mentions_ai(found[0] + text[found.end() : found.end() + _AFTER]):
                     yield _mark(question, text, found)
 
-    def _speaks_of_ai(self, text: str) -> bool:
-        """Whether the sentence that the text begins with does."""
+    def _mentions_ai(self, text: str) -> bool:
+        """Return whether the first sentence of the text is about an AI or a vendor."""
         sentence = _SENTENCE_END.split(text, maxsplit=1)[0]
         return bool(_SPEAKS_OF_AI.search(sentence) or self.company.search(sentence))
 
 
 def _mark(question: str, text: str, claim: re.Match[str]) -> Mark:
-    passage = around(text, *claim.span())
+    passage = extract_passage(text, *claim.span())
     return Mark("foreign_identity", "claim", claim[0], question, passage)
 
 
-def _is_meant(text: str, claim: re.Match[str]) -> bool:
+def _is_claim(text: str, claim: re.Match[str]) -> bool:
     return not _NOT_A_CLAIM.search(text, max(0, claim.start() - 20), claim.start())
 
 
-def _around(text: bytes, places: Iterable[int]) -> Iterator[str]:
-    """The passages of a text around some places, which are in order."""
+def _passages(text: bytes, places: Iterable[int]) -> Iterator[str]:
+    """Yield the passages of a text around the given offsets, which must be sorted."""
     start = end = 0
     for place in places:
         if place - _BEFORE > end:
@@ -193,21 +195,21 @@ def _claims(own: tuple[str, ...]) -> Claims:
     sure = [pattern.replace("{model}", _any_of(models)) for pattern in listed.names]
     company = f"(?-i:{_any_of(companies)})"
     sure += [pattern.replace("{company}", company) for pattern in listed.makers]
-    # A surname after it makes a person of it: Claude Monet.
+    # A surname after the name means a person: Claude Monet.
     person = f"(?-i:{_any_of(people)}(?! [A-Z][a-z]))"
     ambiguous = [pattern.replace("{model}", person) for pattern in listed.names]
     return Claims(
         models=pl.Series(models, dtype=pl.String).implode(),
         names=pl.Series([*people, *companies], dtype=pl.String).implode(),
-        asks=_either(listed.asks),
-        sure=_either(sure),
-        ambiguous=_either(ambiguous),
+        asks=_compile_any(listed.asks),
+        sure=_compile_any(sure),
+        ambiguous=_compile_any(ambiguous),
         company=re.compile(company),
     )
 
 
 def _any_of(names: Iterable[str]) -> str:
-    """Any of the names, the longest first, and as a whole word: `Metal` is not Meta."""
+    """Return a pattern of any of the names as a whole word (`Metal` is not Meta), longest first."""
     ordered = sorted(names, key=len, reverse=True)
     if not ordered:
         return r"(?!)"  # matches nothing
@@ -218,5 +220,5 @@ def _any_of(names: Iterable[str]) -> str:
     )
 
 
-def _either(patterns: Sequence[str]) -> re.Pattern[str]:
+def _compile_any(patterns: Sequence[str]) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{pattern})" for pattern in patterns), re.IGNORECASE)

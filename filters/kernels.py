@@ -1,8 +1,8 @@
-"""One pass over the bytes of a text column, compiled.
+"""Compiled kernels that process the bytes of a text column in one pass.
 
-A regex or a word list in Python reads reasoning at about 1 MB/s; these loops read it at hundreds.
-Every kernel takes a column as Arrow keeps it, all texts end to end (`data`) and where each begins
-(`offsets`), is linear in its input, and cannot raise. They release the GIL.
+Regular expressions and word lists in Python process about 1 MB/s; these loops process hundreds.
+A kernel takes a column in Arrow's layout: the bytes of all texts (`data`) and the start of each
+text (`offsets`). It is linear in its input, does not raise, and releases the GIL.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ Offsets = NDArray[np.int64]
 F = TypeVar("F", bound=Callable[..., Any])
 
 SPACE, LETTER, DIGIT, SYMBOL = 0, 1, 2, 3
-"""What a code point is. Invisible ones (controls, direction marks, joiners) count as space."""
+"""Classes of code points. Invisible ones (controls, direction marks, joiners) are SPACE."""
 
 FNV_OFFSET, FNV_PRIME = np.uint64(14695981039346656037), np.uint64(1099511628211)
 
 
 def compiled(function: F) -> F:
-    """`numba.njit`, typed; the machine code is kept beside the module where that is writable."""
+    """Apply `numba.njit` with a typed signature. Machine code is cached on disk if possible."""
     try:
         jitted: F = numba.njit(function, cache=True, nogil=True)
     except RuntimeError:  # no directory for the cache, as in a read-only image without a home
@@ -38,10 +38,10 @@ def compiled(function: F) -> F:
 
 
 def step(function: F) -> F:
-    """A part of a kernel that is called for every word or so. It cannot allocate.
+    """Compile a small function that kernels call about once per word. It must not allocate.
 
-    Numba counts references to each array that a function is handed, one locked instruction each;
-    that takes longer than to read the word. What allocates nothing needs no count.
+    Numba counts references to each array argument with a locked instruction, which takes longer
+    than reading the word. A function that allocates nothing needs no counts.
     """
     jitted: F = numba.njit(function, nogil=True, _nrt=False, forceinline=True)
     return jitted
@@ -55,7 +55,7 @@ class Column(NamedTuple):
 
 
 def utf8(series: pl.Series) -> Column:
-    """The buffers of a string column, without copying its text when Arrow already has it whole."""
+    """Return the buffers of a string column, without a copy if it has a single chunk."""
     array = series.cast(pl.String).fill_null("").to_arrow()
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
@@ -67,7 +67,7 @@ def utf8(series: pl.Series) -> Column:
 
 @cache
 def character_classes() -> Bytes:
-    """SPACE, LETTER, DIGIT or SYMBOL of every code point of the first two planes."""
+    """Return the class of every code point of the first two planes."""
     classes = np.full(0x20000, SYMBOL, np.uint8)
     by_category = {"L": LETTER, "M": LETTER, "N": DIGIT, "Z": SPACE, "C": SPACE}
     for code in range(len(classes)):
@@ -77,7 +77,7 @@ def character_classes() -> Bytes:
 
 @step
 def decode(data: Bytes, i: int) -> tuple[int, int]:
-    """The code point at `i` and the index after it. The data is valid UTF-8, as Arrow's is."""
+    """Return the code point at `i` and the index after it. The data must be valid UTF-8."""
     first = int(data[i])
     if first < 0x80:
         return first, i + 1
@@ -92,20 +92,19 @@ def decode(data: Bytes, i: int) -> tuple[int, int]:
 
 @compiled
 def class_of(classes: Bytes, code: int) -> int:
-    """A code point's class; beyond the table lie rare Han letters only."""
+    """Return a code point's class. Code points beyond the table are rare Han letters."""
     return int(classes[code]) if code < classes.size else LETTER
 
 
 @compiled
 def token_hashes(data: Bytes, classes: Bytes) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """A 64-bit FNV-1a hash of each word of a text, and where each begins; the last entry of the
-    second array is the text's end.
+    """Return a 64-bit FNV-1a hash of each word of a text, and the offset of each word.
 
-    A word is a run of letters and digits, the case of ASCII letters ignored. In scripts that do
-    not space their words (Han, kana, Thai, …) every character is a word.
+    The last offset is the end of the text. A word is a run of letters and digits; the case of ASCII
+    letters is ignored. In scripts without spaces (Han, kana, Thai, …) every character is a word.
     """
     size = data.size
-    most = size // 2 + 1  # a word and what ends it are two bytes at least
+    most = size // 2 + 1  # a word and its end have at least two bytes
     hashes, starts = np.empty(most, np.uint64), np.empty(most + 1, np.int64)
     count = i = 0
     value, start = FNV_OFFSET, -1
@@ -137,7 +136,7 @@ def token_hashes(data: Bytes, classes: Bytes) -> tuple[NDArray[np.uint64], NDArr
 
 @compiled
 def ngram_hashes(words: NDArray[np.uint64], n: int) -> NDArray[np.uint64]:
-    """A hash of every `n` consecutive words, rolling, then mixed (the finaliser of SplitMix64)."""
+    """Return a hash of every `n` consecutive words: rolling, then mixed as in SplitMix64."""
     hashes = np.empty(max(0, words.size - n + 1), np.uint64)
     base, oldest, rolling = np.uint64(0x9E3779B97F4A7C15), np.uint64(1), np.uint64(0)
     for _ in range(n):
@@ -158,10 +157,10 @@ def ngram_hashes(words: NDArray[np.uint64], n: int) -> NDArray[np.uint64]:
 def shingle_hashes(
     offsets: Offsets, data: Bytes, classes: Bytes, n: int
 ) -> tuple[NDArray[np.uint64], Offsets]:
-    """Every text's n-gram hashes, end to end, and where each text's begin.
+    """Return the n-gram hashes of all texts, concatenated, and the offsets of each text's hashes.
 
-    A text of fewer than `n` words is one shingle. One without any word is one for its bytes, so
-    that two are not equal by saying nothing.
+    A text of fewer than `n` words is one shingle. A text without words gets a hash of its bytes, so
+    that different texts without words are not equal.
     """
     rows = offsets.size - 1
     hashes = np.empty((offsets[rows] - offsets[0]) // 2 + 2 * rows + 1, np.uint64)
@@ -186,7 +185,7 @@ def shingle_hashes(
 
 @step
 def _unspaced(code: int) -> bool:
-    """Thai and Lao, Burmese, Khmer, kana, Han."""
+    """Return whether the script has no spaces: Thai, Lao, Burmese, Khmer, kana, Han."""
     return (
         code <= 0x0EFF
         or 0x1000 <= code <= 0x109F

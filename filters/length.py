@@ -1,4 +1,4 @@
-"""How long a sample is, in the model's own tokens first."""
+"""Length of samples, in the model's own tokens and in characters."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ import polars as pl
 from pydantic import Field
 
 from filters.base import Filter, Rule
-from filters.limits import Count, Counts, Share, by_domain, in_words
+from filters.limits import Counts, NonNegative, Share, by_domain, format_bound
 
 Ratio = Annotated[float, Field(ge=0)]
 
 
 class Length(Filter):
-    """Cut off, too long, too short, or out of proportion.
+    """Drops samples that are cut off, too long, too short, or out of proportion.
 
-    `min_tokens_when_hard: {0.25: 400}` asks at least 400 tokens of an answer to a question that at
-    most a quarter of the samples got right: a short right answer to a hard question is a guess.
+    `min_tokens_when_hard: {0.25: 400}` requires at least 400 tokens if at most a quarter of the
+    prompt's samples are correct: a short correct answer to a hard question is likely a guess.
     """
 
-    # R1's SFT context (v2 supplement): a trainer cuts what is longer, and the answer is at the end.
-    max_tokens: Counts | None = Field(32_768, description="Generated tokens, at most.")
-    min_tokens: Counts | None = Field(None, description="Generated tokens, at least.")
-    max_characters: Counts | None = Field(None, description="Characters of the text, at most.")
-    min_characters: Counts | None = Field(None, description="Characters of the text, at least.")
-    # Off: R1 published neither, and what is right for a proof is wrong for an essay.
+    # R1's SFT context (v2 supplement). Trainers cut longer texts, with the answer at the end.
+    max_tokens: Counts | None = Field(32_768, description="Maximum number of generated tokens.")
+    min_tokens: Counts | None = Field(None, description="Minimum number of generated tokens.")
+    max_characters: Counts | None = Field(None, description="Maximum number of characters.")
+    min_characters: Counts | None = Field(None, description="Minimum number of characters.")
+    # Off by default: R1 published no values, and they depend on the kind of text.
     min_ratio: Ratio | None = Field(
-        None, description="Characters of reasoning for one of the answer, at least."
+        None, description="Minimum ratio of characters of reasoning to characters of the answer."
     )
     max_ratio: Ratio | None = Field(
-        None, description="Characters of reasoning for one of the answer, at most."
+        None, description="Maximum ratio of characters of reasoning to characters of the answer."
     )
-    # A sample that ended at the token limit has no end to learn from.
-    truncated: bool = Field(True, description="Drop samples that the token limit ended.")
-    min_tokens_when_hard: dict[Share, Count] = Field(
+    # A sample cut off by the token limit has no end to learn from.
+    truncated: bool = Field(True, description="Drop samples cut off by the token limit.")
+    min_tokens_when_hard: dict[Share, NonNegative] = Field(
         default_factory=dict,
-        description="Pass rate → the tokens at least, where a question's is not above it.",
+        description="Pass rate → minimum tokens for prompts with at most this pass rate.",
     )
 
     def expressions(self) -> dict[str, pl.Expr]:
@@ -69,7 +69,7 @@ class Length(Filter):
         for reason, metric, limit in limits:
             if limit is not None:
                 above = pl.col(metric) > by_domain(limit)
-                rules.append(Rule(reason, above, metric, in_words("at most", limit)))
+                rules.append(Rule(reason, above, metric, format_bound("at most", limit)))
         floors = (
             ("too_short", "n_tokens", self.min_tokens),
             ("too_few_characters", "length_characters", self.min_characters),
@@ -78,7 +78,7 @@ class Length(Filter):
         for reason, metric, floor in floors:
             if floor is not None:
                 below = pl.col(metric) < by_domain(floor)
-                rules.append(Rule(reason, below, metric, in_words("at least", floor)))
+                rules.append(Rule(reason, below, metric, format_bound("at least", floor)))
         for pass_rate, floor in sorted(self.min_tokens_when_hard.items()):
             rules.append(
                 Rule(

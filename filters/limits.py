@@ -1,7 +1,7 @@
-"""A limit that may differ by domain: `8192`, or `{math: 8192, default: 16384}`.
+"""Limits that may differ by domain: `8192`, or `{math: 8192, default: 16384}`.
 
-R1's corpus averages 7,436 tokens a sample in code and 1,420 in general (v2 Table 5), so one limit
-for all fits none. A domain that a mapping does not name, with no `default`, has no limit.
+R1's corpus averages 7,436 tokens per sample in code and 1,420 in general (v2 Table 5), so one limit
+does not fit all. A domain that is not in the mapping, without a `default`, has no limit.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ T = TypeVar("T", int, float, str)
 Scope = str
 """A domain, or `default`."""
 
-Count = Annotated[int, Field(ge=0)]
+NonNegative = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
-Counts = Count | dict[Scope, Count]
+Counts = NonNegative | dict[Scope, NonNegative]
 Shares = Share | dict[Scope, Share]
 
 
 def by_domain(value: T | Mapping[Scope, T] | None) -> pl.Expr:
-    """The limit of each row, by its `domain`; null where it has none."""
+    """Return an expression for the limit of each row by its `domain`; null without a limit."""
     if not isinstance(value, Mapping):
         return pl.lit(value)
     limit = pl.lit(value.get("default"))
@@ -35,8 +35,8 @@ def by_domain(value: T | Mapping[Scope, T] | None) -> pl.Expr:
     return limit
 
 
-def in_words(relation: str, value: T | Mapping[Scope, T]) -> str:
-    """A limit as a rule shows it: "at most 8192 (math), 16384 (default)"."""
+def format_bound(relation: str, value: T | Mapping[Scope, T]) -> str:
+    """Format a limit for a rule: "at most 8192 (math), 16384 (default)"."""
     if not isinstance(value, Mapping):
         return f"{relation} {value}"
     return f"{relation} " + ", ".join(f"{own} ({domain})" for domain, own in value.items())

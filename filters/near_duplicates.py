@@ -1,9 +1,9 @@
-"""Which texts are the same, exactly or nearly: clusters, for the group-level selection to use.
+"""Finds exact and near duplicates of texts, for the selection of rows.
 
-Exact: equal once white space is ignored. Near: MinHash (Broder 1997) over word 5-grams, banded and
-then checked, as GPT-3 and later corpora were de-duplicated; sketched by `rensa`. Texts may be read
-and forgotten batch by batch: what is kept of one is a hash, and a sketch of 4 bytes a permutation.
-Rows come best first: a cluster is its first row, the one to keep.
+Exact duplicates are equal apart from white space. Near duplicates are found by MinHash (Broder
+1997) over word 5-grams, with banding and a check of the candidates, as for GPT-3 and later corpora.
+`rensa` computes the sketches. Texts are read in batches; a hash and a sketch of 4 bytes per
+permutation are kept per text. Rows must be sorted best first: the first row of a cluster is kept.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from filters.kernels import (
     utf8,
 )
 
-SHINGLE = 5  # words, as Lee et al. (arXiv 2107.06499) and datatrove take
+SHINGLE = 5  # words, as in Lee et al. (arXiv 2107.06499) and datatrove
 PERMUTATIONS = 128  # a standard error of 0.035 at a similarity of 0.8
-RECALL = 0.99  # of pairs at the threshold; the bands are chosen for it
-MAX_LEADERS = 8  # rows of a bucket that a later row is compared with: keeps a bucket linear
-SKETCHED = 8192  # rows sketched at a time: they come back as Python's numbers, forty bytes each
+RECALL = 0.99  # of pairs at the threshold; it determines the bands
+MAX_LEADERS = 8  # rows of a bucket that are compared with later rows: keeps the cost linear
+SKETCHED = 8192  # rows per call: results are Python numbers of 40 bytes
 SEED = 20_501
 
 Signatures = NDArray[np.uint32]
 
 
-def contents(texts: pl.Series) -> pl.Series:
-    """A hash of each text, the same for texts that are equal once white space is ignored."""
-    return pl.Series("content", _contents(*utf8(texts)))
+def content_hashes(texts: pl.Series) -> pl.Series:
+    """Return a hash of each text, equal for texts that differ in white space only."""
+    return pl.Series("content", _content_hashes(*utf8(texts)))
 
 
 def sketch(texts: pl.Series) -> Signatures:
-    """The MinHash signature of each text. Deterministic across machines and runs."""
+    """Return the MinHash signature of each text. Deterministic across machines and runs."""
     from rensa import RMinHash
 
     signatures = np.empty((len(texts), PERMUTATIONS), np.uint32)
@@ -53,15 +53,15 @@ def sketch(texts: pl.Series) -> Signatures:
     return signatures
 
 
-def near_roots(
+def find_clusters(
     signatures: Signatures, groups: NDArray[np.uint64], threshold: float
 ) -> NDArray[np.int64]:
-    """The first row of each row's cluster, by union-find over the bands of the signatures.
+    """Return the first row of each row's cluster, by union-find over the bands of the signatures.
 
-    Two rows of one group are linked at `threshold` (estimated Jaccard similarity) or above, and
-    clusters are what is linked together. 0.8 is GPT-3's and the field's value.
+    Two rows of a group are linked if their estimated Jaccard similarity is at least `threshold`. A
+    cluster is a connected component. 0.8 is the usual value (GPT-3).
     """
-    width = rows_a_band(threshold, signatures.shape[1])
+    width = rows_per_band(threshold, signatures.shape[1])
     needed = int(np.ceil(threshold * signatures.shape[1]))
     parents = np.arange(len(signatures))
     for first in range(0, signatures.shape[1] - width + 1, width):
@@ -71,11 +71,11 @@ def near_roots(
     return _roots(parents)
 
 
-def rows_a_band(threshold: float, permutations: int = PERMUTATIONS) -> int:
-    """The widest band that still makes RECALL of the pairs at `threshold` candidates.
+def rows_per_band(threshold: float, permutations: int = PERMUTATIONS) -> int:
+    """Return the widest band for which a share RECALL of the pairs at `threshold` are candidates.
 
-    A pair of similarity s shares a band of r rows with probability s^r, so one of b with
-    1 - (1 - s^r)^b.
+    A pair with similarity s agrees in a band of r rows with probability s^r, and in at least one of
+    b bands with probability 1 - (1 - s^r)^b.
     """
     for rows in range(permutations, 1, -1):
         if 1 - (1 - threshold**rows) ** (permutations // rows) >= RECALL:
@@ -84,8 +84,8 @@ def rows_a_band(threshold: float, permutations: int = PERMUTATIONS) -> int:
 
 
 @compiled
-def _contents(offsets: Offsets, data: Bytes) -> NDArray[np.uint64]:
-    """A hash of each text (FNV-1a), white space at its ends left out and any within it as one."""
+def _content_hashes(offsets: Offsets, data: Bytes) -> NDArray[np.uint64]:
+    """Return an FNV-1a hash of each text, stripped and with runs of white space as one space."""
     hashes = np.empty(offsets.size - 1, np.uint64)
     for row in range(hashes.size):
         value, pending = FNV_OFFSET, False
@@ -119,7 +119,7 @@ def _link(
     parents: NDArray[np.int64],
     needed: int,
 ) -> None:
-    """Join the rows of each bucket (a run of equal keys) that are similar enough to a leader."""
+    """Link the rows of each bucket (a run of equal keys) that are similar enough to a leader."""
     leaders = np.empty(MAX_LEADERS, np.int64)
     count = 0
     for k in range(order.size):
@@ -145,7 +145,7 @@ def _link(
 
 @compiled
 def _root(parents: NDArray[np.int64], row: int) -> int:
-    """The first row of a row's cluster; halves the path on the way."""
+    """Return the first row of a row's cluster, with path halving."""
     while parents[row] != row:
         parents[row] = parents[parents[row]]
         row = parents[row]

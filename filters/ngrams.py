@@ -1,7 +1,7 @@
-"""Overlap of texts with evaluation sets: word n-grams, as sorted 64-bit hashes.
+"""Overlap of texts with evaluation sets, by word n-grams as sorted 64-bit hashes.
 
-An index does not hold the evaluation text and does not give it away, so it can be shipped. Most
-flags of such tools are false: each hit says which words matched, and in which set.
+An index does not contain the evaluation text, so it can be shipped. Since many hits are false
+positives, each hit reports the matching words and the set.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from factory.core.errors import SourceError
 
 NGRAM = 10
 BATCH = 4096  # texts normalised and hashed at a time
-VERSION = 1  # of `normalise` and the hashes: an index made with another is refused
+VERSION = 1  # of `normalize` and the hashes: an index of another version is refused
 
 _GROUPS = re.compile(r"\\(?:begin|end)\s*\{[^{}]{0,40}\}")
 _STYLES = re.compile(
@@ -39,7 +39,7 @@ _SYMBOLS = str.maketrans({"√": " sqrt ", "∑": " sum ", "∏": " prod ", "∫
 
 
 def _greek() -> dict[int, str]:
-    """Greek letters by the names LaTeX gives them: π is \\pi."""
+    """Return Greek letters → their names in LaTeX: π is pi."""
     names = {}
     for code in range(0x391, 0x3CA):
         name = unicodedata.name(chr(code), "").split()
@@ -51,13 +51,13 @@ def _greek() -> dict[int, str]:
 _GREEK = _greek()
 
 
-def normalise(text: str) -> str:
-    """The words and numbers of a text, however it was typeset.
+def normalize(text: str) -> str:
+    """Return the words and numbers of a text, independent of typesetting.
 
-    Symbols, LaTeX spacing and styles go; runs of numbers, and of single letters, become one, so
-    that `x y`, `xy` and `x\\,y`, or `\\frac12`, `\\frac{1}{2}` and `\\dfrac{1} {2}`, are the same.
+    Symbols, LaTeX spacing and styles are removed. Runs of numbers and of single letters are joined.
+    So `x y`, `xy` and `x\\,y` become equal, and `\\frac12`, `\\frac{1}{2}` and `\\dfrac{1} {2}`.
 
-    >>> normalise(r"Find $\\dfrac{1}{2}\\,x y$ for 1{,}000")
+    >>> normalize(r"Find $\\dfrac{1}{2}\\,x y$ for 1{,}000")
     'find frac 12 xy for 1000'
     """
     text = _GROUPS.sub(" ", text)
@@ -70,9 +70,9 @@ def normalise(text: str) -> str:
 
 @dataclass(frozen=True)
 class Index:
-    """The n-grams of evaluation sets: sorted hashes, and the set that each is from.
+    """The n-grams of evaluation sets: sorted hashes, and the set of each.
 
-    A text of fewer than `n` words is one entry, and matches only a prompt that is nothing else.
+    A text of fewer than `n` words is one entry. It matches only a prompt with exactly these words.
     """
 
     n: int
@@ -86,10 +86,10 @@ class Index:
     ) -> Index:
         """Index the texts of each named set.
 
-        `boilerplate`: an n-gram that more than so many different texts of a set hold ("find the
-        number of ordered pairs of positive integers") identifies none of them, and is left out.
+        `boilerplate`: n-grams in more than this number of different texts of a set are left out,
+        since they identify none of them ("find the number of ordered pairs of positive integers").
         """
-        parts = [_distinct(texts, n, boilerplate) for texts in sets.values()]
+        parts = [_distinct_ngrams(texts, n, boilerplate) for texts in sets.values()]
         hashes = np.concatenate([*parts, np.empty(0, np.uint64)])
         owners = np.repeat(np.arange(len(parts), dtype=np.uint16), [len(part) for part in parts])
         order = np.argsort(hashes, kind="stable")
@@ -97,13 +97,13 @@ class Index:
 
     @classmethod
     def merge(cls, indexes: Iterable[Index]) -> Index:
-        """One index of several that were made with the same `n`."""
+        """Merge several indexes with the same `n`. Raises SourceError if `n` differs."""
         given = list(indexes)
         sizes = {index.n for index in given}
         if len(sizes) != 1:
             raise SourceError(
-                f"evaluation hashes made with different n-gram sizes {sorted(sizes)} cannot be "
-                "used together; write them again with one size"
+                f"evaluation hashes with different n-gram sizes {sorted(sizes)} cannot be "
+                "used together; create them again with one size"
             )
         names = tuple(dict.fromkeys(name for index in given for name in index.names))
         hashes = np.concatenate([index.hashes for index in given])
@@ -117,7 +117,7 @@ class Index:
         return cls(sizes.pop(), names, hashes[order], owners[order])
 
     def save(self, file: Path | IO[bytes]) -> None:
-        """Write the hashes, which do not give the text away, as an .npz file."""
+        """Write the hashes as an .npz file. It does not contain the texts."""
         np.savez_compressed(
             file,
             version=np.array(VERSION),
@@ -129,13 +129,13 @@ class Index:
 
     @classmethod
     def load(cls, path: Path) -> Index:
-        """Read what `save` wrote."""
+        """Read a file written by `save`. Raises SourceError if it is unreadable."""
         try:
             with np.load(path, allow_pickle=False) as stored:
                 if int(stored["version"]) != VERSION:
                     raise SourceError(
-                        f"{path}: hashes of version {stored['version']}, this is {VERSION}; "
-                        "write them again from the evaluation set"
+                        f"{path}: hashes of version {stored['version']}, expected {VERSION}; "
+                        "create them again from the evaluation set"
                     )
                 names = tuple(str(name) for name in stored["names"])
                 return cls(int(stored["n"]), names, stored["hashes"], stored["owners"])
@@ -143,14 +143,14 @@ class Index:
             raise SourceError(f"{path}: not a file of evaluation hashes ({error})") from error
 
     def find(self, texts: pl.Series) -> pl.DataFrame:
-        """What of each text is in the sets, one row a text.
+        """Return the overlap of each text with the sets, one row per text.
 
-        `share` of its n-grams, 0 to 1; and, null where nothing matched, the `set` that matches
-        most, and `matched`: the longest run of words found in it.
+        Columns: `share` of its n-grams that match (0 to 1), the `set` with most matches, and
+        `matched`, the longest run of matching words. `set` and `matched` are null without a match.
         """
         found_in: list[tuple[float, str | None, str | None]] = []
         for start in range(0, len(texts), BATCH):
-            normal = _normalised(texts[start : start + BATCH])
+            normal = _normalize_all(texts[start : start + BATCH])
             hashes, bounds = _shingles(normal, self.n)
             found = np.searchsorted(self.hashes, hashes)
             found[found == self.hashes.size] = 0
@@ -167,23 +167,23 @@ class Index:
         return pl.DataFrame(found_in, schema=schema, orient="row")
 
     def _owner(self, hashes: NDArray[np.uint64]) -> int:
-        """The set that most of the hashes are from."""
+        """Return the set with most of the hashes."""
         low = np.searchsorted(self.hashes, hashes, side="left")
         high = np.searchsorted(self.hashes, hashes, side="right")
         owners = [self.owners[start:stop] for start, stop in zip(low, high, strict=True)]
         return int(np.bincount(np.concatenate(owners)).argmax())
 
 
-def _normalised(texts: Iterable[str | None]) -> pl.Series:
-    return pl.Series([normalise(text or "") for text in texts], dtype=pl.String)
+def _normalize_all(texts: Iterable[str | None]) -> pl.Series:
+    return pl.Series([normalize(text or "") for text in texts], dtype=pl.String)
 
 
-def _distinct(texts: Iterable[str], n: int, boilerplate: int | None) -> NDArray[np.uint64]:
-    """The distinct n-grams of one set."""
+def _distinct_ngrams(texts: Iterable[str], n: int, boilerplate: int | None) -> NDArray[np.uint64]:
+    """Return the distinct n-grams of one set."""
     collected: list[NDArray[np.uint64]] = []
     seen: set[int] = set()
     for batch in _batches(texts):
-        normal = _normalised(batch).unique(maintain_order=True)
+        normal = _normalize_all(batch).unique(maintain_order=True)
         keys = normal.hash().to_list()
         fresh = pl.Series([key not in seen for key in keys], dtype=pl.Boolean) & (normal != "")
         seen.update(keys)
@@ -199,8 +199,8 @@ def _distinct(texts: Iterable[str], n: int, boilerplate: int | None) -> NDArray[
 
 
 def _shingles(texts: pl.Series, n: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """The n-gram hashes of all texts end to end, and where each text's begin."""
-    # Compiled code, which takes most of a second to import: only for those who measure.
+    """Return the n-gram hashes of all texts, concatenated, and the offsets of each text's."""
+    # Compiled code takes most of a second to import: import it only to measure.
     from filters.kernels import character_classes, shingle_hashes, utf8
 
     return shingle_hashes(*utf8(texts), character_classes(), n)
@@ -213,7 +213,7 @@ def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _longest_run(text: str, hit: NDArray[np.bool_], n: int) -> str:
-    """The longest stretch of words that consecutive matching n-grams cover."""
+    """Return the longest run of words covered by consecutive matching n-grams."""
     from filters.kernels import character_classes, token_hashes
 
     data = text.encode()

@@ -1,8 +1,8 @@
-"""How good is an answer that nothing can verify? A score by a judge or by a reward model.
+"""Scores answers that can't be verified, by a judge or a reward model.
 
-R1's general prompts have no reference: reward models scored them, for helpfulness the summary alone
-(R1 v2 §2.2.2: the reasoning is not to be disturbed), for harmlessness the whole. The score makes
-`select: {pick: best, score: quality_score}` a best-of-n; a bound on it is optional.
+R1's general prompts have no reference. Reward models scored them: for helpfulness only the summary,
+so as not to affect the reasoning (R1 v2 §2.2.2), for harmlessness the whole text. With the score
+`select: {pick: best, score: quality_score}` is a best-of-n selection. A minimum score is optional.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from factory.core.errors import EngineError
 from factory.core.nouns import Message
 from filters.base import Ask, Filter, LocalJudge, Rule
 from filters.judges.client import Endpoint, Judge, JudgeClient
-from filters.judges.equivalence import as_data, filled_in, said_last
+from filters.judges.equivalence import as_data, fill_template, read_last_line
 from filters.judges.reward_model import RewardModel, RewardServer
 
 MAX_QUESTION = 6_000
@@ -25,28 +25,29 @@ MAX_ANSWER = 24_000
 
 
 class Quality(Filter):
-    """A score, higher is better, by a judge (1 to 10) or a reward model (its own scale).
+    """Scores samples by a judge (1 to 10) or a reward model (its own scale). Higher is better.
 
-    Exactly one of `judge`, `reward_model` and `reward_server` gives it.
+    Exactly one of `judge`, `reward_model` and `reward_server` must be set.
     """
 
     judge: Judge | None = Field(
         None,
-        description="An OpenAI-compatible endpoint; `{start: MODEL, args: {…}}` for another model, "
-        "started here once sampling has ended; or `engine` for the run's own.",
+        description="Judge: an OpenAI-compatible endpoint; `{start: MODEL, args: {…}}` for another "
+        "local model, started after sampling; or `engine` for the run's own model.",
     )
     reward_model: RewardModel | None = Field(
-        None, description="A sequence classifier with one output, loaded in this process."
+        None, description="Sequence classifier with one output, loaded in this process."
     )
     reward_server: RewardServer | None = Field(
-        None, description="Such a model behind a server that speaks vLLM's `/classify`."
+        None, description="Reward model on a server with vLLM's `/classify` API."
     )
     part: Literal["response", "whole"] = Field(
-        "response", description="What is scored: what follows the think section, or all of it."
+        "response",
+        description="Text to score: the text after the think section, or the whole text.",
     )
-    min_score: float | None = Field(None, description="The score, at least. Off by default.")
+    min_score: float | None = Field(None, description="Minimum score. Off by default.")
 
-    PARALLEL = False  # it asks models
+    PARALLEL = False  # it waits for models
 
     MEASURED: ClassVar[frozenset[str]] = frozenset(
         ("judge", "reward_model", "reward_server", "part")
@@ -56,12 +57,12 @@ class Quality(Filter):
     def _one_scorer(self) -> Self:
         given = [self.judge, self.reward_model, self.reward_server]
         if sum(scorer is not None for scorer in given) != 1:
-            raise ValueError("needs just one of judge, reward_model and reward_server")
+            raise ValueError("needs exactly one of judge, reward_model and reward_server")
         return self
 
     @property
     def is_remote(self) -> bool:
-        """Whether another server scores, so that it can while the engine samples."""
+        """Whether a server computes the score, so that it can run during sampling."""
         return isinstance(self.judge, Endpoint) or self.reward_server is not None
 
     @property
@@ -69,16 +70,18 @@ class Quality(Filter):
         return None if isinstance(self.judge, Endpoint) else self.judge
 
     def without_local_judge(self) -> Quality | None:
-        """Only another server can score while the engine samples: a reward model takes memory."""
+        """Only a server can score during sampling: a local reward model needs memory."""
         return self if self.is_remote else None
 
     def measure(self, samples: pl.DataFrame) -> pl.DataFrame:
-        """The scores, where no judge on this machine is asked."""
+        """Measure without a local judge."""
         return self.measure_with(samples, None)
 
     def measure_with(self, samples: pl.DataFrame, ask: Ask | None) -> pl.DataFrame:
-        """The scores; null where there is nothing to score or no clear reply. `ask` reaches a
-        judge that is no endpoint."""
+        """Measure. `ask` queries a judge that is not an endpoint.
+
+        The score is null if there is no text to score or no clear reply.
+        """
         text = pl.col("response" if self.part == "response" else "text")
         scored = samples.select("sample_id", "question", answer=text.str.strip_chars()).filter(
             pl.col("answer") != ""
@@ -107,23 +110,23 @@ class Quality(Filter):
             return self.reward_server.scores(pairs)
         if isinstance(self.judge, Endpoint):
             with JudgeClient(self.judge) as client:
-                return grades(pairs, client)
+                return grade_answers(pairs, client)
         if ask is None:
-            raise EngineError("quality.judge is a model on this machine, and none is running")
-        return grades(pairs, ask)
+            raise EngineError("quality.judge is a local model, and it is not running")
+        return grade_answers(pairs, ask)
 
 
-def grades(pairs: Sequence[tuple[str, str]], ask: Ask) -> list[float | None]:
-    """A judge's grades of (question, answer) pairs, in order."""
+def grade_answers(pairs: Sequence[tuple[str, str]], ask: Ask) -> list[float | None]:
+    """Return a judge's grades of (question, answer) pairs, in order."""
     replies = ask([conversation(*pair) for pair in pairs])
     return [read_grade(reply) for reply in replies]
 
 
 def conversation(question: str, answer: str) -> list[Message]:
-    """The messages that ask for a grade; a long answer is shown without its middle."""
+    """Return the messages that ask for a grade. The middle of a long answer is left out."""
     if len(answer) > MAX_ANSWER:
         answer = f"{answer[: MAX_ANSWER // 2]}\n[…]\n{answer[-MAX_ANSWER // 2 :]}"
-    return filled_in(
+    return fill_template(
         "judge/quality.txt",
         question=as_data(question, MAX_QUESTION),
         response=as_data(answer, 2 * MAX_ANSWER),
@@ -131,11 +134,11 @@ def conversation(question: str, answer: str) -> list[Message]:
 
 
 def read_grade(reply: str) -> float | None:
-    """The grade on a reply's last line; None where it is not the exact form.
+    """Return the grade on a reply's last line, or None if it is not in the exact format.
 
     >>> read_grade('Clear, but thin.\\n{"score": 6}')
     6.0
     """
-    score = said_last(reply, "score")
+    score = read_last_line(reply, "score")
     is_number = isinstance(score, int | float) and not isinstance(score, bool)
     return float(score) if is_number and 1 <= score <= 10 else None

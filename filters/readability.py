@@ -1,8 +1,8 @@
-"""Can a person read it?
+"""Readability for people.
 
-R1's cold start drops chains of thought that are hard to read, its rejection sampling those with
-long paragraphs and code blocks (R1 §2.3.1, §2.3.3); it published no threshold. No school-grade
-formula is used: measured on reasoning, none of them tells good from bad.
+R1's cold start drops chains of thought that are hard to read, and its rejection sampling those with
+long paragraphs and code blocks (R1 §2.3.1, §2.3.3), without published thresholds. School-grade
+formulas are not used: measured on reasoning, none separates good from bad.
 """
 
 from __future__ import annotations
@@ -29,44 +29,47 @@ from filters.kernels import (
     decode,
     utf8,
 )
-from filters.limits import Count, Counts, Share, by_domain, in_words
+from filters.limits import Counts, NonNegative, Share, by_domain, format_bound
 from filters.verify.extract_answer import final_answer, fold
 
-MIN_VISIBLE = 200  # visible characters below which a share of letters says nothing: `2+2=4`
+MIN_VISIBLE = 200  # minimum visible characters for a share of letters: `2+2=4` has too few
 
 
 class Readability(Filter):
-    """Paragraphs and lines of a bearable length, prose, closed fences, and a summary at the end.
+    """Limits the length of paragraphs and lines, and requires prose, closed fences and a summary.
 
-    Lengths are in bytes: a Chinese character takes three, and says about as much as three letters.
-    Reasoning is what is judged, or the whole text where it has no think section.
+    Lengths are in bytes: a Chinese character has three and carries about as much information as
+    three letters. The reasoning is measured, or the whole text if there is no think section.
     """
 
-    # p99 over 4,000 good reasoning texts: 6.6 kB a paragraph, 3.2 kB a line.
-    max_paragraph: Counts | None = Field(6_600, description="Bytes of a paragraph, at most.")
-    max_line: Counts | None = Field(3_200, description="Bytes of a line, at most.")
-    # R1 drops code blocks; a prompt about code may well be reasoned about in code (19% are).
+    # p99 over 4,000 good reasoning texts: 6.6 kB per paragraph, 3.2 kB per line.
+    max_paragraph: Counts | None = Field(6_600, description="Maximum bytes per paragraph.")
+    max_line: Counts | None = Field(3_200, description="Maximum bytes per line.")
+    # R1 drops code blocks, but reasoning about code often contains code (19% of it).
     code_forbidden_in: tuple[str, ...] = Field(
-        ("math",), description="Domains whose reasoning may hold no code block."
+        ("math",), description="Domains whose reasoning must not have code blocks."
     )
-    balanced_fences: bool = Field(True, description="Every code fence that opens closes.")
-    # A rule drawn across a wide terminal or table has 80 to 160 characters.
-    max_symbol_run: Count | None = Field(200, description="Symbols in a row, at most.")
-    # 2,000 generated chains of thought full of formulas and tables stay above 0.5; a text that is
-    # one formula after another has 0.3.
+    balanced_fences: bool = Field(True, description="Require that every code fence is closed.")
+    # A horizontal rule of a wide terminal or table has 80 to 160 characters.
+    max_symbol_run: NonNegative | None = Field(
+        200, description="Maximum number of symbols in a row."
+    )
+    # 2,000 generated chains of thought full of formulas and tables have more than 0.5; a text of
+    # formulas only has 0.3.
     min_letter_share: Share | None = Field(
-        0.15, description="Letters over visible characters, at least."
+        0.15, description="Minimum share of letters in visible characters."
     )
     summary: Literal["required", "optional"] = Field(
-        "required", description="Whether the response must state what the reasoning boxed."
+        "required",
+        description="`required`: the response must state the answer boxed in the reasoning.",
     )
 
     MEASURED: ClassVar[frozenset[str]] = frozenset()
 
     def measure(self, samples: pl.DataFrame) -> pl.DataFrame:
         prose = samples.select(pl.coalesce("thinking", "text")).to_series()
-        layout = layouts(prose)
-        response = layouts(samples["response"])
+        layout = measure_layout(prose)
+        response = measure_layout(samples["response"])
         return samples.select(
             "sample_id",
             readability_paragraph=layout["paragraph"],
@@ -77,7 +80,7 @@ class Readability(Filter):
             readability_open_fence=layout["open"] | response["open"],
             readability_symbol_run=layout["symbol_run"],
             readability_letter_share=layout["letter_share"],
-            readability_answer_stated=_stated(samples.select("thinking", "response")),
+            readability_answer_stated=_find_stated(samples.select("thinking", "response")),
         )
 
     def rules(self) -> Sequence[Rule]:
@@ -90,7 +93,7 @@ class Readability(Filter):
         for reason, metric, limit in limits:
             if limit is not None:
                 above = pl.col(metric) > by_domain(limit)
-                rules.append(Rule(reason, above, metric, in_words("at most", limit)))
+                rules.append(Rule(reason, above, metric, format_bound("at most", limit)))
         if self.code_forbidden_in:
             domains = ", ".join(self.code_forbidden_in)
             rules.append(
@@ -132,8 +135,8 @@ class Readability(Filter):
         return rules
 
 
-def layouts(texts: pl.Series) -> pl.DataFrame:
-    """How each text lies on the page: see `_layout` for the columns."""
+def measure_layout(texts: pl.Series) -> pl.DataFrame:
+    """Measure the layout of each text; see `_layout` for the columns."""
     offsets, data = utf8(texts)
     table = _layout(offsets, data, character_classes())
     names = ("paragraph", "line", "fences", "open", "symbol_run", "letters", "visible")
@@ -148,11 +151,12 @@ def layouts(texts: pl.Series) -> pl.DataFrame:
 
 @compiled
 def _layout(offsets: Offsets, data: Bytes, classes: Bytes) -> NDArray[np.int64]:
-    """A row a text: longest paragraph and line (bytes, outside code fences), number of fences,
-    whether the last is open, longest run of symbols, letters, visible characters.
+    """Return one row per text with seven columns.
 
-    Fences as CommonMark 4.5 has them, except that any indentation is allowed (models put them
-    under list items): a fence is closed by at least as many of the same character, alone on a line.
+    Longest paragraph and longest line (bytes, outside code fences), number of fences, whether the
+    last is open, longest run of symbols, letters, visible characters. Fences follow CommonMark 4.5,
+    but with any indentation, as models put them under list items: a fence is closed by a line with
+    at least as many of the same character and nothing else.
     """
     table = np.zeros((offsets.size - 1, 7), np.int64)
     for row in range(offsets.size - 1):
@@ -230,8 +234,8 @@ _TYPESETTING = re.compile(
 _FRACTION = re.compile(r"\\[dt]?frac\{([^{}]{1,40})\}\{([^{}]{1,40})\}")
 
 
-def _stated(sections: pl.DataFrame) -> pl.Series:
-    """`states_answer` of each row, most of them without taking the text out of the frame."""
+def _find_stated(sections: pl.DataFrame) -> pl.Series:
+    """Apply `states_answer` to each row, for most rows without converting the text to Python."""
     boxed = sections.select(pl.all().str.contains(BOX, literal=True))
     stated = boxed.select(pl.when(pl.col("thinking") & pl.col("response")).then(True)).to_series()
     doubtful = (boxed["thinking"] & ~boxed["response"]).fill_null(False).arg_true()
@@ -239,9 +243,9 @@ def _stated(sections: pl.DataFrame) -> pl.Series:
 
 
 def states_answer(thinking: str | None, response: str | None) -> bool | None:
-    """Whether the response says what the reasoning boxed last; None where it boxed nothing.
+    """Return whether the response states the answer boxed last in the reasoning, None without one.
 
-    A response with a box of its own states an answer; whether the right one is for `correctness`.
+    A response with its own box states an answer. `correctness` decides whether it is right.
     """
     if thinking is None or response is None or BOX not in thinking:
         return None
@@ -250,10 +254,10 @@ def states_answer(thinking: str | None, response: str | None) -> bool | None:
     answer = final_answer(thinking[thinking.rfind(BOX) :], prefer=("box",))
     if answer is None:
         return None
-    stated = re.escape(_plain(answer.text))
-    return re.search(rf"(?<![\d.]){stated}(?!\d)", _plain(response)) is not None
+    stated = re.escape(_strip_typesetting(answer.text))
+    return re.search(rf"(?<![\d.]){stated}(?!\d)", _strip_typesetting(response)) is not None
 
 
-def _plain(latex: str) -> str:
-    """Text without what only sets it: `\\dfrac{1}{2}` and `1/2` are one, `1,000` and `1000`."""
+def _strip_typesetting(latex: str) -> str:
+    """Remove typesetting, so that `\\dfrac{1}{2}` equals `1/2`, and `1,000` equals `1000`."""
     return _TYPESETTING.sub("", _FRACTION.sub(r"\1/\2", fold(latex))).lower()

@@ -1,8 +1,8 @@
-"""Samples that ended in a loop, and how often a text says the same thing twice.
+"""Drops samples that end in a loop, and measures repeated lines and n-grams.
 
-The repetition rules made for web pages (Gopher, arXiv 2112.11446, table A1) reject 37% of good long
-reasoning: restating a step is what reasoning does. What marks a bad sample is the loop at its end,
-so only that is a reason here; duplicated lines and n-grams are measured for ranking.
+Repetition rules for web pages (Gopher, arXiv 2112.11446, table A1) reject 37% of good long
+reasoning, which often restates a step. A bad sample has a loop at its end, so only this is a reason
+by default. Repeated lines and n-grams are measured for ranking.
 """
 
 from __future__ import annotations
@@ -31,29 +31,30 @@ from filters.kernels import (
 )
 from filters.limits import Share
 
-TAIL = 4096  # bytes at the end of a section that are looked at for a loop
-MIN_TAIL = 1024  # below it a list of numbers compresses like a loop, and a real loop runs on
-NGRAM = 10  # words; shorter ones ("we have that the") repeat in any good derivation
+TAIL = 4096  # bytes at the end of a section that are checked for a loop
+MIN_TAIL = 1024  # shorter lists of numbers compress like a loop; real loops are longer
+NGRAM = 10  # words; shorter n-grams ("we have that the") repeat in good derivations
 _FOLD_DIGITS = bytes.maketrans(b"123456789", b"000000000")
 
 
 class Repetition(Filter):
-    """A loop at the end of the reasoning or of the answer; repeated lines and n-grams.
+    """Drops samples with a loop at the end of the reasoning or of the answer.
 
-    `repetition_tail_ratio` is the size of the last 4 kB, compressed, over their size, digits folded
-    to 0 so that a loop that counts ("Step 17: … Step 18: …") is one too.
+    `repetition_tail_ratio` is the compression ratio of the last 4 kB. Digits are replaced by 0, so
+    that a loop that counts ("Step 17: … Step 18: …") is also found.
     """
 
-    # F1 0.92 on looping against good endings, where Gopher's rules reach 0.72.
+    # F1 0.92 on looping against good endings; Gopher's rules reach 0.72.
     min_tail_ratio: Share | None = Field(
-        0.15, description="Compressed size of a section's last 4 kB over their size, at least."
+        0.15,
+        description="Minimum compression ratio (compressed over plain size) of a section's end.",
     )
-    # Not published for reasoning, and not needed beside the loop: off unless asked for.
+    # No values are published for reasoning, and the loop rule is enough: off by default.
     max_duplicate_lines: Share | None = Field(
-        None, description="Share of the text in lines it has said before, at most."
+        None, description="Maximum share of the text in repeated lines."
     )
     max_duplicate_ngrams: Share | None = Field(
-        None, description="Share of its 10-grams that it has said before, at most."
+        None, description="Maximum share of repeated 10-grams."
     )
 
     MEASURED: ClassVar[frozenset[str]] = frozenset()
@@ -61,7 +62,7 @@ class Repetition(Filter):
     def measure(self, samples: pl.DataFrame) -> pl.DataFrame:
         thinking, response = utf8(samples["thinking"]), utf8(samples["response"])
         ratios = np.fmin(tail_ratios(*thinking), tail_ratios(*response))
-        lines, ngrams = _repeated(*utf8(samples["text"]), character_classes(), NGRAM)
+        lines, ngrams = _repeated_shares(*utf8(samples["text"]), character_classes(), NGRAM)
         return samples.select(
             "sample_id",
             repetition_tail_ratio=pl.Series(ratios, nan_to_null=True),
@@ -91,7 +92,7 @@ class Repetition(Filter):
 
 
 def tail_ratios(offsets: Offsets, data: Bytes) -> NDArray[np.float64]:
-    """How far the end of each text compresses; NaN for a text too short to tell."""
+    """Return the compression ratio of the end of each text; NaN for a text that is too short."""
     compress = zstandard.ZstdCompressor(level=1, write_content_size=False).compress
     ratios = np.full(offsets.size - 1, np.nan)
     for row, (start, end) in enumerate(pairwise(offsets.tolist())):
@@ -102,13 +103,13 @@ def tail_ratios(offsets: Offsets, data: Bytes) -> NDArray[np.float64]:
 
 
 @compiled
-def _repeated(
+def _repeated_shares(
     offsets: Offsets, data: Bytes, classes: Bytes, n: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The share of each text's bytes that lie in lines it has said before, and the share of its
-    word n-grams that it has said before; NaN where there are none.
+    """Return each text's share of bytes in repeated lines, and its share of repeated n-grams.
 
-    Each set is an open-addressing table of hashes, in one scratch array that only ever grows.
+    The share is NaN if there are no lines or n-grams. The sets are open-addressing hash tables in
+    one scratch array, which grows when needed.
     """
     rows = offsets.size - 1
     line_shares, ngram_shares = np.full(rows, np.nan), np.full(rows, np.nan)
@@ -155,7 +156,7 @@ def _repeated(
 
 @compiled
 def _add(table: NDArray[np.uint64], value: np.uint64) -> bool:
-    """Put a hash into a table at most half full; False if it was there. 0 is an empty slot."""
+    """Add a hash to a table; returns False if it was there. At most half full; 0 is empty."""
     mask = table.size - 1
     value = max(value, np.uint64(1))
     slot = np.int64((value ^ (value >> np.uint64(32))) & np.uint64(mask))

@@ -1,7 +1,7 @@
-"""Samples that a plain rule list says not to train on.
+"""Drops samples that match a list of safety rules.
 
-R1 judged harmlessness with a reward model over the whole response (v2 supplement); this is the
-part that needs no model. The rules are data: `data/safety/rules.yaml`, or a file of the same form.
+R1 judged harmlessness with a reward model over the whole response (v2 supplement). This filter
+needs no model. The rules are in `data/safety/rules.yaml`, or in a file of the same format.
 """
 
 from __future__ import annotations
@@ -21,24 +21,26 @@ from factory.core.nouns import fingerprint
 from factory.core.resources import data_path
 from filters.base import Filter, Rule
 from filters.judges.client import Endpoint
-from filters.judges.rule_review import Mark, around, judged_rules, settled
+from filters.judges.rule_review import Mark, extract_passage, review_marks, review_rules
 
 Place = Literal["question", "thinking", "response"]
-REFUSAL_WITHIN = 400  # characters: a refusal comes first; later, "I can't help" is about something
+REFUSAL_WITHIN = (
+    400  # characters: refusals are at the start; later "I can't help" means something else
+)
 
 
-def _expression(given: object) -> re.Pattern[str]:
+def _compile(given: object) -> re.Pattern[str]:
     try:
         return re.compile(str(given), re.IGNORECASE)
     except re.error as error:
         raise ValueError(f"not a regular expression: {error}") from error
 
 
-Expression = Annotated[re.Pattern[str], PlainValidator(_expression)]
+Expression = Annotated[re.Pattern[str], PlainValidator(_compile)]
 
 
 class SafetyRule(BaseModel):
-    """One entry of `rules:`; the file's head explains the keys."""
+    """One entry of `rules:`. The comments in the file explain the keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
@@ -51,7 +53,7 @@ class SafetyRule(BaseModel):
 
 
 class RuleList(BaseModel):
-    """A whole rule file."""
+    """The content of a rule file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
@@ -59,11 +61,11 @@ class RuleList(BaseModel):
     rules: tuple[SafetyRule, ...]
 
     def refuses(self, response: str) -> bool:
-        """Whether a response begins with a refusal."""
+        """Return whether a response starts with a refusal."""
         return any(refusal.search(response, 0, REFUSAL_WITHIN) for refusal in self.refusals)
 
     def marks(self, texts: Mapping[str, str]) -> Iterator[Mark]:
-        """What each rule that holds for a sample found there, in the order of the rules."""
+        """Yield a mark for each rule that matches a sample, in the order of the rules."""
         for rule in self.rules:
             for place in rule.places:
                 found = rule.pattern.search(texts[place])
@@ -76,28 +78,28 @@ class RuleList(BaseModel):
                 else:
                     excused = rule.unless.search(texts[place]) is not None
                 if not excused:
-                    passage = around(texts[place], *found.span())
+                    passage = extract_passage(texts[place], *found.span())
                     yield Mark(rule.reason, rule.id, found[0], texts["question"], passage)
                     break
 
 
 class Safety(Filter):
-    """Leaked secrets, personal data, incitement, and harmful requests that were not refused.
+    """Drops leaked secrets, personal data, incitement, and harmful requests that were not refused.
 
-    The reason codes are the rule file's own. `refusals: drop` also drops every refusal: on prompts
-    that are known to be harmless it is a failure (`refusal`). `judge` is an OpenAI-compatible
-    endpoint that is asked about what the rules mark, and may clear it.
+    The reason codes are in the rule file. `refusals: drop` also drops every refusal (`refusal`),
+    for prompts that are known to be harmless. `judge` is an OpenAI-compatible endpoint that reviews
+    matches of the rules and may clear them.
     """
 
-    rule_file: Path | None = Field(None, description="Rules of your own, in place of the shipped.")
-    refusals: Literal["keep", "drop"] = Field("keep", description="What becomes of refusals.")
+    rule_file: Path | None = Field(None, description="Rule file to use instead of the shipped one.")
+    refusals: Literal["keep", "drop"] = Field("keep", description="Decision for refusals.")
 
-    judge: Endpoint | None = Field(None, description="A model to ask about what a rule marked.")
+    judge: Endpoint | None = Field(None, description="Judge that reviews matches of the rules.")
 
     MEASURED: ClassVar[frozenset[str]] = frozenset({"rule_file", "judge"})
 
     def measure(self, samples: pl.DataFrame) -> pl.DataFrame:
-        listed = self._listed()
+        listed = self._rule_list()
         refused = [
             listed.refuses(response[:REFUSAL_WITHIN])
             for response in samples["response"].fill_null("").str.head(REFUSAL_WITHIN)
@@ -109,7 +111,7 @@ class Safety(Filter):
         columns = ("sample_id", "safety_reason", "safety_rule", "safety_span", "safety_judge")
         found = [
             (name, mark.reason, mark.rule, mark.span, opinion)
-            for name, mark, opinion in settled(marks, self.judge)
+            for name, mark, opinion in review_marks(marks, self.judge)
         ]
         schema = dict.fromkeys(columns, pl.String)
         return samples.select(
@@ -122,16 +124,21 @@ class Safety(Filter):
         )
 
     def rules(self) -> Sequence[Rule]:
-        reasons = dict.fromkeys(rule.reason for rule in self._listed().rules)
+        reasons = dict.fromkeys(rule.reason for rule in self._rule_list().rules)
         rules = [
             Rule(reason, pl.col("safety_reason") == reason, "safety_span", "no match of its rules")
             for reason in reasons
         ]
         if self.judge is not None:
-            rules = judged_rules(rules, "safety_judge")
+            rules = review_rules(rules, "safety_judge")
         if self.refusals == "drop":
             rules.append(
-                Rule("refusal", pl.col("safety_refusal"), "safety_refusal", "an answer, no refusal")
+                Rule(
+                    "refusal",
+                    pl.col("safety_refusal"),
+                    "safety_refusal",
+                    "an answer, not a refusal",
+                )
             )
         return rules
 
@@ -141,7 +148,7 @@ class Safety(Filter):
     def _file(self) -> Path:
         return self.rule_file or data_path("safety/rules.yaml")
 
-    def _listed(self) -> RuleList:
+    def _rule_list(self) -> RuleList:
         file = self._file()
         try:
             return _read(file, file.stat().st_mtime_ns)
@@ -158,10 +165,10 @@ def _read(file: Path, modified: int) -> RuleList:
 
 
 def _mentions(listed: RuleList) -> pl.Expr:
-    """Rows in which a literal occurs where its rule looks: few, and the only ones read."""
+    """Return an expression for the few rows that contain a rule's literal and must be read."""
     found = pl.lit(False)
     for place in ("question", "thinking", "response"):
-        literals = [word for rule in listed.rules if place in rule.places for word in rule.literals]
+        literals = [text for rule in listed.rules if place in rule.places for text in rule.literals]
         if literals:
             found |= pl.col(place).str.contains_any(literals, ascii_case_insensitive=True)
     return found.fill_null(False)

@@ -23,7 +23,7 @@ from factory.prompts.references import SUSPECT
 from factory.recipe.build import Recipe
 from filters.base import Ask
 from filters.judges.client import Endpoint, JudgeClient
-from filters.judges.equivalence import Question, judge, judgeable, reference_of
+from filters.judges.equivalence import JudgeQuestion, format_reference, is_judgeable, judge
 from filters.verify.latex import normalise
 from filters.verify.mathematics import reference_text
 from filters.verify.maths.peer import Pair, second_opinions
@@ -71,11 +71,11 @@ def judged_by(ask: Ask) -> SecondMethod:
     """A judge model as second method; rows need `question`, `verifier` and `extracted`."""
 
     def second(rows: pl.DataFrame) -> list[bool | None]:
-        questions: dict[int, Question] = {}
+        questions: dict[int, JudgeQuestion] = {}
         for at, row in enumerate(rows.iter_rows(named=True)):
-            reference = reference_of(read_verifier(row["verifier"]))
-            if reference and judgeable(row["extracted"]):
-                questions[at] = Question(row["question"], reference, row["extracted"])
+            reference = format_reference(read_verifier(row["verifier"]))
+            if reference and is_judgeable(row["extracted"]):
+                questions[at] = JudgeQuestion(row["question"], reference, row["extracted"])
         opinions = dict(zip(questions, judge(list(questions.values()), ask), strict=True))
         said = {"judge_correct": True, "judge_wrong": False}
         return [said.get(opinions.get(at, "malformed")) for at in range(rows.height)]

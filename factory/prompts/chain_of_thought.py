@@ -30,7 +30,7 @@ from factory.core.nouns import Message, Prompt
 from factory.core.resources import data_path
 from filters.base import Ask
 from filters.judges.client import Judge
-from filters.judges.equivalence import as_data, filled_in, said_last
+from filters.judges.equivalence import as_data, fill_template, read_last_line
 
 COT = "cot"
 """Key of the mark in a prompt's meta: {"asked": true, "why": "reasoning_words"}."""
@@ -185,7 +185,7 @@ _NO_CONDITION = Rule(name="", cot=True).model_dump(exclude={"name", "cot"})
 
 def conversation(prompt: Prompt) -> list[Message]:
     """Return the messages for the judge, with the prompt's last user turn as bounded data."""
-    return filled_in("cot/judge.txt", request=as_data(prompt.question, MAX_REQUEST))
+    return fill_template("cot/judge.txt", request=as_data(prompt.question, MAX_REQUEST))
 
 
 def read_reply(reply: str) -> bool | None:
@@ -194,5 +194,5 @@ def read_reply(reply: str) -> bool | None:
     >>> read_reply('It asks for a plan.\\n{"reasoning": true}')
     True
     """
-    opinion = said_last(reply, "reasoning")
+    opinion = read_last_line(reply, "reasoning")
     return opinion if isinstance(opinion, bool) else None

@@ -127,8 +127,8 @@ class Grpo(Training):
     prompting: Prompting = Field(default_factory=lambda: Prompting())
     rewards: dict[str, SerializeAsAny[Reward]] = Field(
         min_length=1,
-        description="The parts of the reward, by name. A part's kind is its name unless it has a "
-        "`kind`; `class: file.py:Class`, or `file.py:function`, is one of your own.",
+        description="Parts of the reward, by name. The kind of a part is its name unless `kind` is "
+        "given. `class: file.py:Class` or `file.py:function` is your own.",
     )
     rollouts: Rollouts = Field(default_factory=lambda: Rollouts())
     unverified_from: int | None = Field(
@@ -243,10 +243,10 @@ def _parse_rewards(raw: Any, document: Document, problems: list[Problem]) -> Any
 def parse_reward(
     name: str, given: Any, document: Document, problems: list[Problem]
 ) -> Reward | None:
-    """One part of the reward. Its kind is its name, unless it has a `kind` or a `class`.
+    """Parse one part of the reward. Its kind is its name, unless it has a `kind` or a `class`.
 
-    A `class` is a `Reward` in a user's own file, or a function there (kind `own`). None where it
-    does not fit; what is wrong goes to `problems`.
+    A `class` is a `Reward` in a user's own file, or a function there (kind `own`). Returns None if
+    it is invalid; the problems are appended to `problems`.
     """
     loc: Loc = ("rewards", name)
     if given is None:
@@ -258,7 +258,7 @@ def parse_reward(
     if own is not None and (named == "own" or _is_function(own)):
         return parse_part(reward_class("own"), given, loc, document, problems)
     known = ", ".join(known_names(REWARDS, GROUP))
-    unknown = f"is no kind of reward; give it a `kind` of {known}, or a `class`"
+    unknown = f"is not a kind of reward; set `kind` to {known}, or set `class`"
     at: tuple[Loc, Loc] = ((*loc, "class"), loc)
     found = find_part(reward_class, own, named, at, unknown, document, problems)
     if found is None:
@@ -271,7 +271,7 @@ def parse_reward(
 
 
 def _is_function(reference: object) -> bool:
-    """True for what is no class; a reference that cannot be loaded is refused as a function."""
+    """Return whether a reference is not a class. One that can't be loaded counts as a function."""
     try:
         return not isinstance(find_function(str(reference)), type)
     except PluginError:

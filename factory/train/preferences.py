@@ -27,7 +27,7 @@ from factory.judging.metrics import input_frame, prompt_frame
 from factory.judging.verdicts import load_verdicts
 from factory.recipe.parsing import Strict
 from filters.base import Ask
-from filters.judges.equivalence import as_data, filled_in, said_last
+from filters.judges.equivalence import as_data, fill_template, read_last_line
 
 MAX_TEXT = 20_000
 _CHUNK = 32
@@ -140,7 +140,7 @@ def read_grades(reply: str) -> tuple[int, int] | None:
     >>> read_grades('The second rambles.\\n{"grades": [8, 5]}')
     (8, 5)
     """
-    grades = said_last(reply, "grades")
+    grades = read_last_line(reply, "grades")
     if not isinstance(grades, list) or len(grades) != 2:
         return None
     first, second = grades
@@ -171,7 +171,7 @@ def _compare(
 
 def _conversation(first: dict[str, Any], second: dict[str, Any]) -> list[Message]:
     """Build the judge's prompt. As in R1, only the responses are compared, not the reasoning."""
-    return filled_in(
+    return fill_template(
         "judge/preference.txt",
         question=as_data(first["question"], MAX_TEXT),
         first=as_data(first["response"].strip(), MAX_TEXT),

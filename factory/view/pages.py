@@ -30,7 +30,7 @@ from factory.report.vega import load_script, page_spec
 from factory.view.live import LiveStatus
 from factory.view.search import PAGE, Query, search
 from factory.view.session import RunSession
-from filters.judges.equivalence import reference_of
+from filters.judges.equivalence import format_reference
 
 MAX_SIBLINGS = 64
 
@@ -232,7 +232,7 @@ def examine(snapshot: Snapshot, sample: pl.DataFrame, prompt: pl.DataFrame) -> d
     extracted = "correctness_extracted"
     return {
         "metrics": _list_metrics(snapshot, measured),
-        "reference": reference_of(json.loads(verifier) if verifier else None),
+        "reference": format_reference(json.loads(verifier) if verifier else None),
         "extracted": measured[extracted][0] if extracted in measured.columns else None,
     }
 

@@ -1,4 +1,4 @@
-"""Where a judge model is: behind an OpenAI-compatible endpoint, or on this machine."""
+"""Judge models: on an OpenAI-compatible endpoint, or on this machine."""
 
 from __future__ import annotations
 
@@ -19,25 +19,24 @@ if TYPE_CHECKING:
 
 
 class Endpoint(BaseModel):
-    """Where a judge is and how it is asked; the key itself is only ever in the environment."""
+    """An OpenAI-compatible endpoint of a judge. The API key is read from the environment."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    base_url: str = Field(description="The endpoint's base URL, such as http://judge:8000/v1.")
-    model: str = Field(description="The name the endpoint knows the judge by.")
+    base_url: str = Field(description="Base URL, such as http://judge:8000/v1.")
+    model: str = Field(description="Name of the model on the endpoint.")
     api_key_env: str = Field(
         "JUDGE_API_KEY",
-        description="The environment variable that holds the key. Where it is not set, no key is "
-        "sent.",
+        description="Environment variable with the API key. If it is not set, no key is sent.",
     )
-    concurrency: int = Field(16, ge=1, description="Requests at once, at most.")
-    timeout_s: float = Field(120.0, gt=0, description="Seconds one request may take.")
-    attempts: int = Field(5, ge=1, description="How often a request is sent before it is given up.")
-    max_tokens: int = Field(512, ge=16, description="Generated tokens of a reply, at most.")
+    concurrency: int = Field(16, ge=1, description="Maximum number of concurrent requests.")
+    timeout_s: float = Field(120.0, gt=0, description="Time limit of one request in seconds.")
+    attempts: int = Field(5, ge=1, description="Maximum number of attempts per request.")
+    max_tokens: int = Field(512, ge=16, description="Maximum number of generated tokens per reply.")
 
 
-def _meant(judge: Any) -> str:
-    """Which of the three a recipe means, so that only its own keys are asked for."""
+def _select_kind(judge: Any) -> str:
+    """Return which of the three kinds a value is, so that errors concern only its own keys."""
     if isinstance(judge, str):
         return "engine"
     begins = isinstance(judge, LocalJudge) or (isinstance(judge, dict) and "base_url" not in judge)
@@ -48,17 +47,17 @@ Judge = Annotated[
     Annotated[Endpoint, Tag("endpoint")]
     | Annotated[LocalJudge, Tag("own")]
     | Annotated[Literal["engine"], Tag("engine")],
-    Discriminator(_meant),
+    Discriminator(_select_kind),
 ]
-"""Who is asked; `engine` is the run's own model."""
+"""A judge. `engine` is the run's own model."""
 
 
 class JudgeClient:
-    """Asks an endpoint: `client(conversations)` gives replies in order (`equivalence.Ask`).
+    """Queries an endpoint: `client(conversations)` returns replies in order (`filters.base.Ask`).
 
-    Overload (429), server errors and lost connections are retried with growing pauses, or the pause
-    the server names; a reply that never comes is "", which a judge reads as no opinion. What a
-    retry cannot mend (a wrong key, URL or model) is an EngineError.
+    Overload (429), server errors and lost connections are retried with increasing pauses, or the
+    pause that the server requests. If all attempts fail, the reply is "", which counts as no
+    opinion. Errors that a retry can't fix (a wrong key, URL or model) raise EngineError.
     """
 
     def __init__(
@@ -111,10 +110,10 @@ class JudgeClient:
             blame=("the judge", what),
             pause_s=self._pause_s,
         )
-        return "" if response is None else _content(response)
+        return "" if response is None else _read_content(response)
 
 
-def _content(response: httpx.Response) -> str:
+def _read_content(response: httpx.Response) -> str:
     try:
         reply: Any = response.json()["choices"][0]["message"]["content"]
     except (ValueError, LookupError, TypeError):

@@ -1,10 +1,9 @@
-"""A model as judge of whether an answer means what the reference means (R1 §2.3.3).
+"""A model as judge of whether an answer is equivalent to the reference (R1 §2.3.3).
 
-It sees the question, the reference and the extracted answer only, never the reasoning. Its reply
-counts only if its last line is exactly the JSON asked for. Answers that say nothing never reach it,
-since judges are known to accept some of them (arXiv 2507.08794: a lone colon, "Solution"); and a
-seeded share of the questions is asked again with a wrong reference, which measures how often it
-says yes to anything.
+The judge gets the question, the reference and the extracted answer, but not the reasoning. Its
+reply counts only if the last line is exactly the requested JSON. Empty answers are never sent,
+since judges accept some of them (arXiv 2507.08794: a lone colon, "Solution"). A random share of the
+questions is repeated with a wrong reference (canaries), to measure the false positive rate.
 """
 
 from __future__ import annotations
@@ -36,24 +35,24 @@ _FILLER = re.compile(
 )
 
 
-class Question(NamedTuple):
-    """What a judge is asked about."""
+class JudgeQuestion(NamedTuple):
+    """A question, its reference and an extracted answer, for a judge."""
 
     question: str
     reference: str
     extracted: str
 
 
-def judgeable(extracted: str | None) -> bool:
-    """Whether an answer says anything: a letter or digit, and more than an announcement."""
+def is_judgeable(extracted: str | None) -> bool:
+    """Return whether an answer has content: a letter or digit, and more than filler words."""
     if not extracted or len(extracted) > MAX_SPAN:
         return False
-    said = " ".join(re.findall(r"[^\W_]+(?:'\w+)?", extracted))
-    return bool(said) and not _FILLER.fullmatch(said)
+    words = " ".join(re.findall(r"[^\W_]+(?:'\w+)?", extracted))
+    return bool(words) and not _FILLER.fullmatch(words)
 
 
-def reference_of(verifier: Mapping[str, Any] | None) -> str | None:
-    """The reference a prompt's verifier holds, in words; None where it is not an answer."""
+def format_reference(verifier: Mapping[str, Any] | None) -> str | None:
+    """Return the reference of a prompt's verifier as text, or None if it has no answer."""
     if verifier is None:
         return None
     answer = verifier.get("answer")
@@ -73,9 +72,9 @@ def reference_of(verifier: Mapping[str, Any] | None) -> str | None:
     return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
 
 
-def conversation(asked: Question) -> list[Message]:
-    """The messages that put a question to a judge."""
-    return filled_in(
+def conversation(asked: JudgeQuestion) -> list[Message]:
+    """Return the messages that ask a judge."""
+    return fill_template(
         "judge/equivalence.txt",
         question=as_data(asked.question, MAX_QUESTION),
         reference=as_data(asked.reference, MAX_SPAN * 4),
@@ -84,17 +83,17 @@ def conversation(asked: Question) -> list[Message]:
 
 
 def read_reply(reply: str) -> Opinion:
-    """The opinion on a reply's last line; anything but the exact form is malformed.
+    """Return the opinion on a reply's last line. Any other format is `malformed`.
 
     >>> read_reply('Both are one half.\\n{"verdict": "correct"}')
     'judge_correct'
     """
-    verdict = said_last(reply, "verdict")
+    verdict = read_last_line(reply, "verdict")
     return _VERDICTS.get(verdict, "malformed") if isinstance(verdict, str) else "malformed"
 
 
-def said_last(reply: str, key: str) -> Any:
-    """The value in a reply whose last line is a JSON object of just this key, otherwise None."""
+def read_last_line(reply: str, key: str) -> Any:
+    """Return the value if a reply's last line is a JSON object with only this key, else None."""
     lines = reply.strip().splitlines()
     try:
         last = json.loads(lines[-1]) if lines else None
@@ -103,8 +102,8 @@ def said_last(reply: str, key: str) -> Any:
     return last[key] if isinstance(last, dict) and last.keys() == {key} else None
 
 
-def judge(questions: Sequence[Question], ask: Ask) -> list[Opinion]:
-    """Opinions on `questions`, each a `judgeable` one, in order."""
+def judge(questions: Sequence[JudgeQuestion], ask: Ask) -> list[Opinion]:
+    """Opinions on `questions`, each a `is_judgeable` one, in order."""
     if not questions:
         return []
     replies = ask([conversation(asked) for asked in questions])
@@ -113,11 +112,13 @@ def judge(questions: Sequence[Question], ask: Ask) -> list[Opinion]:
     return [read_reply(reply) for reply in replies]
 
 
-def canaries(asked: Mapping[str, Question], share: float, seed: int = 0) -> dict[str, Question]:
-    """For a seeded share of questions (by sample id), the same with a reference that is wrong.
+def canaries(
+    asked: Mapping[str, JudgeQuestion], share: float, seed: int = 0
+) -> dict[str, JudgeQuestion]:
+    """Return a random share of the questions (by sample id), each with a wrong reference.
 
-    Wrong for certain: exact arithmetic must find it different from the answer, or, among words,
-    it must be another question's reference.
+    The reference is certainly wrong: exact arithmetic finds it different from the answer. It is a
+    neighbouring number or another question's reference.
     """
     references = sorted({question.reference for question in asked.values()})
     chosen = {}
@@ -126,7 +127,7 @@ def canaries(asked: Mapping[str, Question], share: float, seed: int = 0) -> dict
         if draw >= share * 2**64:
             continue
         others = [other for other in references if other != question.reference]
-        candidates = [*_neighbours(question.extracted), *_rotated(others, draw)[:16]]
+        candidates = [*_neighbours(question.extracted), *_rotate(others, draw)[:16]]
         wrong = next((c for c in candidates if exact.compare(c, question.extracted) is False), None)
         if wrong is not None:
             chosen[name] = question._replace(reference=wrong)
@@ -134,26 +135,28 @@ def canaries(asked: Mapping[str, Question], share: float, seed: int = 0) -> dict
 
 
 def _neighbours(extracted: str) -> list[str]:
-    """A number near the answer: the hardest wrong reference to tell apart."""
+    """Return a number next to the answer: the wrong reference that is hardest to detect."""
     try:
         return [str(int(extracted.strip()) + 1)] if len(extracted) < 40 else []
     except ValueError:
         return []
 
 
-def _rotated(items: list[str], by: int) -> list[str]:
+def _rotate(items: list[str], by: int) -> list[str]:
     at = by % len(items) if items else 0
     return items[at:] + items[:at]
 
 
 def as_data(text: str, limit: int) -> str:
-    """Text as data inside tags: bounded, and unable to close them."""
+    """Escape and shorten a text that is put inside tags."""
     return text[:limit].replace("</", "<\\/")
 
 
-def filled_in(file: str, **fields: str) -> list[Message]:
-    """The messages of a judge's instructions that ship with the project, such as
-    judge/equivalence.txt: the system turn and, below a rule, the form of the user's."""
+def fill_template(file: str, **fields: str) -> list[Message]:
+    """Fill a shipped judge template, such as judge/equivalence.txt, and return its messages.
+
+    The file has the system turn, a separator line, and the template of the user turn.
+    """
     system, user = _template(file)
     asked = user.substitute(fields)
     return [Message(role="system", content=system), Message(role="user", content=asked)]

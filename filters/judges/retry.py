@@ -1,4 +1,4 @@
-"""One way to ask a server that may be busy: what a pause mends is tried again, the rest is told."""
+"""HTTP POST with retries for temporary errors."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def post(
     blame: tuple[str, str],
     pause_s: float = FIRST_PAUSE_SECONDS,
 ) -> httpx.Response | None:
-    """The reply; None where the server stayed away.
+    """Post `body` as JSON and return the reply, or None if all attempts failed.
 
-    Overload (429), server errors and lost connections are tried again with growing pauses, or the
-    pause the server names. Any other refusal (a wrong key, URL or model) is an EngineError, in the
-    words of `blame`: who answered, and what to check.
+    Overload (429), server errors and lost connections are retried with increasing pauses, or the
+    pause that the server requests. Any other error (a wrong key, URL or model) is an EngineError;
+    `blame` names the server and what to check.
     """
     import httpx
 
@@ -42,7 +42,7 @@ def post(
             time.sleep(pause)
             continue
         if response.status_code in RETRIED:
-            time.sleep(named_pause(response.headers, LONGEST_PAUSE_SECONDS) or pause)
+            time.sleep(read_retry_after(response.headers, LONGEST_PAUSE_SECONDS) or pause)
             continue
         if response.is_error:
             who, what = blame
@@ -54,10 +54,10 @@ def post(
     return None
 
 
-def named_pause(headers: httpx.Headers, longest: float) -> float | None:
-    """The seconds that Retry-After names, at most `longest`.
+def read_retry_after(headers: httpx.Headers, longest: float) -> float | None:
+    """Return the seconds in the Retry-After header, at most `longest`, or None without one.
 
-    A date is read against the server's own Date, so that a wrong clock here changes nothing.
+    A date is compared with the server's Date header, so that the local clock has no effect.
     """
     named = headers.get("retry-after", "").strip()
     try:

@@ -1,4 +1,4 @@
-"""Reward models that score one answer at a time: in this process, or behind a server."""
+"""Reward models that score single answers: in this process, or on a server."""
 
 from __future__ import annotations
 
@@ -21,39 +21,41 @@ if TYPE_CHECKING:
     import httpx
 
 Pair = tuple[str, str]
-"""A question and an answer to it."""
+"""(question, answer)."""
 
 
 def conversation(pair: Pair) -> list[Message]:
-    """A pair as the two turns that a reward model reads."""
+    """Return a pair as the two turns that a reward model reads."""
     question, answer = pair
     return [Message(role="user", content=question), Message(role="assistant", content=answer)]
 
 
 class RewardModel(BaseModel):
-    """A sequence classifier with one output, as `kind: reward_model` trains and the Hub has many.
+    """A sequence classifier with one output, trained by `kind: reward_model` or from the Hub.
 
-    The pair is rendered by the tokenizer's own chat template, which such models are trained with.
+    Pairs are rendered with the tokenizer's own chat template, as in training.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str = Field(
-        description="A Hub id or a folder (it starts with a dot or a slash), a training's too."
+        description="A Hub id, or a folder (starts with a dot or a slash) of a model or training."
     )
-    max_tokens: int = Field(8192, ge=16, description="Tokens that are read, the last ones.")
-    batch: int = Field(8, ge=1, description="Answers scored at once.")
+    max_tokens: int = Field(
+        8192, ge=16, description="Maximum number of tokens; the last ones are used."
+    )
+    batch: int = Field(8, ge=1, description="Batch size in answers.")
 
     def scores(self, pairs: Sequence[Pair]) -> Iterator[float]:
-        """The scores, in order. Raises ModelError where the model is no such one."""
+        """Return the scores in order. Raises ModelError if the model is not a reward model."""
         import torch
 
-        tokenizer, model = _loaded(self.model)
+        tokenizer, model = _load(self.model)
         texts = [
             tokenizer.apply_chat_template(conversation(pair), tokenize=False) for pair in pairs
         ]
         scores = [math.nan] * len(texts)
-        # Answers of like length together: a batch is padded to its longest.
+        # Batch answers of similar length: a batch is padded to its longest.
         order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
         for start in range(0, len(order), self.batch):
             chosen = order[start : start + self.batch]
@@ -63,7 +65,7 @@ class RewardModel(BaseModel):
                 padding=True,
                 truncation=True,
                 max_length=self.max_tokens,
-                add_special_tokens=False,  # the template wrote them
+                add_special_tokens=False,  # the template has added them
             ).to(model.device)
             with torch.inference_mode():
                 logits = model(**inputs).logits[:, 0].float().tolist()
@@ -72,8 +74,8 @@ class RewardModel(BaseModel):
         return iter(scores)
 
 
-@lru_cache(maxsize=2)  # all-scenario RL asks one for helpfulness and one for safety
-def _loaded(name: str) -> tuple[Any, Any]:
+@lru_cache(maxsize=2)  # all-scenario RL uses one for helpfulness and one for safety
+def _load(name: str) -> tuple[Any, Any]:
     try:
         import torch
         from transformers import AutoModelForSequenceClassification
@@ -109,29 +111,31 @@ def _loaded(name: str) -> tuple[Any, Any]:
         )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    model.config.pad_token_id = tokenizer.pad_token_id  # says where a padded row's last token is
+    model.config.pad_token_id = tokenizer.pad_token_id  # to find the last token of a padded row
     return tokenizer, model.eval()
 
 
 class RewardServer(BaseModel):
-    """A reward model behind a server that speaks vLLM's `/classify` with messages.
+    """A reward model on a server with vLLM's `/classify` API for messages.
 
-    `vllm serve MODEL --runner pooling` does; it applies the model's chat template itself.
+    Start one with `vllm serve MODEL --runner pooling`. The server applies the chat template.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    base_url: str = Field(pattern=r"^https?://", description="The server, without /classify.")
-    model: str = Field(description="The model, by the name the server gives it.")
-    api_key_env: str = Field("REWARD_API_KEY", description="Environment variable with the key.")
-    concurrency: int = Field(16, ge=1, description="Requests in flight, at most.")
-    timeout_s: float = Field(120.0, gt=0, description="Seconds for one request.")
-    attempts: int = Field(5, ge=1, description="Tries of a request, with growing pauses.")
+    base_url: str = Field(
+        pattern=r"^https?://", description="URL of the server, without /classify."
+    )
+    model: str = Field(description="Name of the model on the server.")
+    api_key_env: str = Field("REWARD_API_KEY", description="Environment variable with the API key.")
+    concurrency: int = Field(16, ge=1, description="Maximum number of concurrent requests.")
+    timeout_s: float = Field(120.0, gt=0, description="Time limit of one request in seconds.")
+    attempts: int = Field(5, ge=1, description="Maximum number of attempts per request.")
 
     def scores(self, pairs: Sequence[Pair]) -> list[float | None]:
-        """The scores, in order; None where the server stayed away or its reply held none.
+        """Return the scores in order; None if all attempts failed or the reply has no score.
 
-        Raises EngineError for what a retry cannot mend: a wrong key, URL or model.
+        Raises EngineError for errors that a retry can't fix: a wrong key, URL or model.
         """
         import httpx
 
@@ -144,17 +148,17 @@ class RewardServer(BaseModel):
             return list(threads.map(lambda pair: self._score(client, pair), pairs))
 
     def _score(self, client: httpx.Client, pair: Pair) -> float | None:
-        # The raw output: a sigmoid would press good answers together near one.
+        # Raw output: a sigmoid would compress the scores of good answers near 1.
         body = {"model": self.model, "messages": conversation(pair), "use_activation": False}
         what = f"quality.reward_server and the key in the environment variable {self.api_key_env}"
         url = self.base_url.rstrip("/") + "/classify"
         blame = ("the reward server", what)
         response = post(client, url, body, attempts=self.attempts, blame=blame)
-        return None if response is None else _score_in(response)
+        return None if response is None else _read_score(response)
 
 
-def _score_in(response: httpx.Response) -> float | None:
-    """The one output of a reply; a classifier of several classes is no reward model."""
+def _read_score(response: httpx.Response) -> float | None:
+    """Return the single output of a reply, or None (a classifier with several classes)."""
     try:
         outputs = response.json()["data"][0]["probs"]
         score = float(outputs[0])

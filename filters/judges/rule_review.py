@@ -1,8 +1,7 @@
-"""A judge model asked about what a rule list marked, and about nothing else.
+"""A judge model that reviews matches of a rule list.
 
-Rules that a phrase decides are cheap and complete, and wrong about quotations, denials and made-up
-examples. A judge that sees each marked passage may clear it; where it gives no clear reply the
-sample stays undecided.
+Rules on phrases are cheap and complete, but wrong about quotations, denials and invented examples.
+The judge sees each marked passage and may clear it. Without a clear reply the sample is undecided.
 """
 
 from __future__ import annotations
@@ -16,15 +15,15 @@ import polars as pl
 from factory.core.nouns import Message
 from filters.base import Ask, Rule
 from filters.judges.client import Endpoint, JudgeClient
-from filters.judges.equivalence import MAX_QUESTION, as_data, filled_in, said_last
+from filters.judges.equivalence import MAX_QUESTION, as_data, fill_template, read_last_line
 
 Opinion = Literal["right", "wrong", "malformed"]
 
-AROUND = 1_000  # characters on each side of a mark that the judge sees
+AROUND = 1_000  # characters before and after a mark that the judge sees
 
 
 class Mark(NamedTuple):
-    """What a rule found in a sample."""
+    """A match of a rule in a sample."""
 
     reason: str
     rule: str
@@ -33,25 +32,27 @@ class Mark(NamedTuple):
     passage: str
 
 
-def around(text: str, start: int, end: int) -> str:
-    """The passage that a judge is shown of a match."""
+def extract_passage(text: str, start: int, end: int) -> str:
+    """Return the passage around a match, for the judge."""
     return text[max(0, start - AROUND) : end + AROUND]
 
 
-def settled(
+def review_marks(
     marks: Mapping[str, Iterator[Mark]], judge: Endpoint | None
 ) -> list[tuple[str, Mark, Opinion | None]]:
-    """Each marked sample's first mark; with a judge, the first that it does not clear, else the
-    last, and what it says of it.
+    """Return (sample id, mark, opinion) for each marked sample.
+
+    Without a judge it is the first mark. With a judge it is the first mark that the judge does not
+    clear, or else the last one.
     """
     first = {name: mark for name, own in marks.items() if (mark := next(own, None))}
     if judge is None or not first:
         return [(name, mark, None) for name, mark in first.items()]
     with JudgeClient(judge) as ask:
-        return [(name, *found) for name, found in _asked(first, marks, ask).items()]
+        return [(name, *found) for name, found in _review(first, marks, ask).items()]
 
 
-def _asked(
+def _review(
     asked: Mapping[str, Mark], marks: Mapping[str, Iterator[Mark]], ask: Ask
 ) -> dict[str, tuple[Mark, Opinion]]:
     found: dict[str, tuple[Mark, Opinion]] = {}
@@ -65,29 +66,31 @@ def _asked(
 
 
 def conversation(mark: Mark) -> list[Message]:
-    """The messages that ask whether a mark is right."""
-    said = f"{mark.reason.replace('_', ' ')}: {mark.span}"
-    return filled_in(
+    """Return the messages that ask whether a mark is right."""
+    description = f"{mark.reason.replace('_', ' ')}: {mark.span}"
+    return fill_template(
         "judge/suspicion.txt",
         question=as_data(mark.question, MAX_QUESTION),
-        mark=as_data(said, AROUND),
+        mark=as_data(description, AROUND),
         passage=as_data(mark.passage, 4 * AROUND),
     )
 
 
 def read_opinion(reply: str) -> Opinion:
-    """The opinion on a reply's last line; anything but the exact form is malformed.
+    """Return the opinion on a reply's last line. Any other format is `malformed`.
 
     >>> read_opinion('It only quotes a film.\\n{"mark": "wrong"}')
     'wrong'
     """
-    said = said_last(reply, "mark")
-    return said if said in ("right", "wrong") else "malformed"
+    opinion = read_last_line(reply, "mark")
+    return opinion if opinion in ("right", "wrong") else "malformed"
 
 
-def judged_rules(rules: Iterable[Rule], metric: str) -> list[Rule]:
-    """The rules, where `metric` holds the judge's opinion: what it cleared passes, and what it gave
-    no clear reply on is undecided."""
+def review_rules(rules: Iterable[Rule], metric: str) -> list[Rule]:
+    """Change rules to follow the judge's opinion in the column `metric`.
+
+    Cleared samples pass. Samples without a clear reply are undecided.
+    """
     opinion = pl.col(metric)
     undecided = [
         Rule("judge_undecided", opinion == "malformed", metric, "a clear reply", "undecided")

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from factory.core.errors import SourceError
 from filters.contamination import Contamination, EvaluationSet
-from filters.ngrams import Index, normalise
+from filters.ngrams import Index, normalize
 
 FARM = (
     "A farmer owns 17 sheep and sells three goats for each cow that his neighbour bought last year."
@@ -45,17 +45,17 @@ DIFFERENT = [("12", "13"), ("sin x", "cos x"), ("a b", "a c"), (r"\sqrt{2}", "2"
 
 @pytest.mark.parametrize(("left", "right"), SAME)
 def test_typesetting_makes_no_difference(left, right):
-    assert normalise(left) == normalise(right)
+    assert normalize(left) == normalize(right)
 
 
 @pytest.mark.parametrize(("left", "right"), DIFFERENT)
 def test_content_does(left, right):
-    assert normalise(left) != normalise(right)
+    assert normalize(left) != normalize(right)
 
 
 @given(st.text())
 def test_normalising_twice_changes_nothing(text):
-    assert normalise(normalise(text)) == normalise(text)
+    assert normalize(normalize(text)) == normalize(text)
 
 
 INDEX = Index.build({"farm": [FARM, TINY], "area": [AREA, CHINESE, ""]})
@@ -89,7 +89,7 @@ def test_found_in(prompt, expected):
 
 def test_a_hit_shows_the_words():
     (hit,) = INDEX.find(pl.Series(["Solve. " + FARM + " Thanks."])).to_dicts()
-    assert hit["matched"] == normalise(FARM)
+    assert hit["matched"] == normalize(FARM)
     assert hit["share"] == pytest.approx(9 / 11)
 
 

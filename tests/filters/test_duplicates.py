@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from filters.near_duplicates import (
     PERMUTATIONS,
     RECALL,
-    contents,
-    near_roots,
-    rows_a_band,
+    content_hashes,
+    find_clusters,
+    rows_per_band,
     sketch,
 )
 
@@ -28,12 +28,12 @@ def document(seed: int, words: int = 300) -> list[str]:
 def near(texts: Sequence[str], groups: Sequence[int] | None = None) -> str:
     """Each text's cluster, by the letter of its first text."""
     kinds = np.array(groups or [0] * len(texts), np.uint64)
-    roots = near_roots(sketch(pl.Series(texts, dtype=pl.String)), kinds, 0.8)
+    roots = find_clusters(sketch(pl.Series(texts, dtype=pl.String)), kinds, 0.8)
     return "".join(chr(ord("a") + root) for root in roots)
 
 
 def exact(texts: Sequence[str]) -> str:
-    hashes = contents(pl.Series(texts, dtype=pl.String)).to_list()
+    hashes = content_hashes(pl.Series(texts, dtype=pl.String)).to_list()
     return "".join(chr(ord("a") + hashes.index(own)) for own in hashes)
 
 
@@ -109,7 +109,7 @@ def test_similarity_is_jaccard_s(kept, seed):
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7, 0.8, 0.9, 0.99, 1.0])
 def test_bands_find_what_they_promise(threshold):
-    width = rows_a_band(threshold)
+    width = rows_per_band(threshold)
     assert 1 - (1 - threshold**width) ** (PERMUTATIONS // width) >= RECALL
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filters.readability import Readability, layouts, states_answer
+from filters.readability import Readability, measure_layout, states_answer
 
 SENTENCE = "We add the two sides and see that they are equal. "  # 50 bytes
 
@@ -108,7 +108,7 @@ def test_bad_input(reason, bad_text):
 
 @given(st.lists(st.text(st.sampled_from("ab1+é字😀 \t\n\r")), max_size=8))
 def test_layout_is_what_plain_python_counts(texts):
-    found = layouts(pl.Series(texts, dtype=pl.String))
+    found = measure_layout(pl.Series(texts, dtype=pl.String))
     for text, row in zip(texts, found.iter_rows(named=True), strict=True):
         lines = text.split("\n")
         assert row["line"] == max((len(line.encode()) for line in lines if line), default=0)
@@ -121,7 +121,7 @@ def test_layout_is_what_plain_python_counts(texts):
 
 @given(st.lists(st.sampled_from(["```", "```py", "````", "~~~", "x", "", "  ```", "```a`"])))
 def test_a_closed_fence_leaves_none_open(lines):
-    found = layouts(pl.Series(["\n".join([*lines, "`````", ""]), "\n".join(lines)]))
+    found = measure_layout(pl.Series(["\n".join([*lines, "`````", ""]), "\n".join(lines)]))
     opened = [bool(value) for value in found["open"]]
     # One more long fence line closes an open one of ticks, opens one if none was open.
     last_mark = _open_mark(lines)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from factory.corpus.assembly.inputs import Input, read_rows
 from filters.contamination import Contamination
-from filters.near_duplicates import PERMUTATIONS, Signatures, contents, near_roots, sketch
+from filters.near_duplicates import PERMUTATIONS, Signatures, content_hashes, find_clusters, sketch
 
 BATCH_PROMPTS = 8192
 """Prompts whose text is decoded at once."""
@@ -40,7 +40,7 @@ class Questions:
         numbers and in their answers.
         """
         assert self.signatures is not None
-        roots = near_roots(self.signatures, self.prompts["answer"].to_numpy(), threshold)
+        roots = find_clusters(self.signatures, self.prompts["answer"].to_numpy(), threshold)
         return self.prompts.filter(pl.Series(roots == np.arange(len(roots))))
 
     def groups(self) -> pl.DataFrame:
@@ -70,7 +70,7 @@ def read_questions(
     content, share = np.zeros(prompts.height, np.uint64), np.zeros(prompts.height)
     signatures = np.empty((prompts.height, PERMUTATIONS), np.uint32) if near else None
     for places, texts in _read_texts(inputs, rows, prompts):
-        content[places] = contents(texts).to_numpy()
+        content[places] = content_hashes(texts).to_numpy()
         if signatures is not None:
             signatures[places] = sketch(texts)
         if index is not None:

@@ -27,7 +27,7 @@ from factory.sampling.engines.openai_api import (
     Served,
     Wire,
 )
-from filters.judges.retry import named_pause
+from filters.judges.retry import read_retry_after
 
 _PROBE_S = 10.0
 _CANARY_S = 60.0
@@ -233,7 +233,7 @@ class Endpoint:
         if 200 <= status < 300:
             return
         detail = f"HTTP {status}: {self._error_text(content)}"
-        pause = named_pause(headers, _LONGEST_PAUSE_S)
+        pause = read_retry_after(headers, _LONGEST_PAUSE_S)
         if status == 429:
             raise Fault("engine", "load", detail, pause)
         if status in (401, 403):
