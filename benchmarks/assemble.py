@@ -1,19 +1,19 @@
-"""DeepSeek-R1's 804,745 rows assembled from generated runs, against the same with `datasets`.
+"""Assembles DeepSeek-R1's 804,745 rows from generated runs, compared with the library `datasets`.
 
     python benchmarks/assemble.py [--fraction 1 --peer-fraction 0.1] [--folder DIR]
 
-Candidates: five domains by Table 5 of the paper, over twice the rows of the quotas, two or three a
-prompt, lengths log-normal around the paper's means (about 3.5 bytes a token), words drawn by Zipf's
-law so that they compress as text does. Both sides filter by pass rate, keep the shortest two of a
-prompt, fill the quotas, shuffle and write zstd Parquet, at `--peer-fraction` of the rows. Then the
-factory alone, near-duplicates sought too, at `--peer-fraction` and twice at `--fraction`: whether
-time grows with the rows, what memory does, whether the bytes are the same. Each runs in a process
-of its own; memory is that process's peak. Below `--fraction 1` the time for all rows is
-extrapolated in proportion; memory is not: it has two causes, long texts and many rows, and what is
-left out of the second is made up by a run of all 804,745 rows with texts of a fiftieth.
+Candidates: five domains as in Table 5 of the paper, more than twice the rows of the quotas, two or
+three per prompt. Lengths are log-normal with the paper's means (about 3.5 bytes per token). Words
+follow Zipf's law, so that they compress like text. Both sides filter by pass rate, keep the
+shortest two rows per prompt, fill the quotas, shuffle and write zstd Parquet, at `--peer-fraction`
+of the rows. Then the factory runs alone, with near-duplicates, at `--peer-fraction` and twice at
+`--fraction`: this measures how time and memory grow, and whether the bytes are equal. Each run is a
+process; its memory is the peak. Below `--fraction 1` the time is extrapolated in proportion. Memory
+is not: it depends on long texts and on the number of rows, so a run of all 804,745 rows with texts
+of a fiftieth of the length is added.
 
-Disk: about 45 GB a unit of `--fraction`, 130 GB a unit of `--peer-fraction` (`datasets` keeps its
-tables uncompressed).
+Disk: about 45 GB per unit of `--fraction`, 130 GB per unit of `--peer-fraction` (`datasets` keeps
+its tables uncompressed).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from rich.table import Table
 from factory.corpus.assembly.statistics import PAPER_TABLE_5
 from factory.corpus.rows import DICTIONARY, corpus_schema
 
-SPARE = 1.8  # candidates for each row wanted: some prompts have more than may be kept
+SPARE = 1.8  # candidates per wanted row: some prompts have more than may be kept
 BYTES_A_TOKEN = 3.5
 DOMAINS = ("math", "code", "stem", "logic", "general")
 BAND = (0.1, 0.9)
@@ -58,7 +58,7 @@ def wanted(fraction: float) -> dict[str, int]:
 
 
 def generate(folder: Path, fraction: float, lengths: float = 1.0) -> None:
-    """One finished run a domain, in shards of 4,000 rows; lengths are scaled by `lengths`."""
+    """Generate one finished run per domain, in shards of 4,000 rows, with scaled lengths."""
     rng = np.random.default_rng(20)
     letters = np.array(list("etaoinshrdlucmfwypvbgkjqxz"))
     words = ["".join(rng.choice(letters, rng.integers(2, 11))) for _ in range(8000)]
@@ -94,7 +94,7 @@ def _rows(
 ) -> pl.DataFrame:
     begins = rng.integers(0, len(pool) - min(sizes.max(), len(pool) // 2), len(sizes))
     thinking = [pool[b : b + s] for b, s in zip(begins, sizes, strict=True)]
-    # A prompt's question is its own whatever the shard: drawn from its number.
+    # The question depends on the prompt's number only, not on the shard.
     openings = ((prompts * 7919) % 3_000_000).tolist()
     questions = [f"{pool[b : b + 300]} {p}?" for b, p in zip(openings, prompts, strict=True)]
     pass_rate = (prompts * 2654435761 % 1000) / 1000
@@ -161,7 +161,7 @@ def ours(folder: Path, out: Path, fraction: float, near: float | None) -> None:
 
 
 def theirs(folder: Path, out: Path, fraction: float, near: float | None) -> None:
-    """The same selection in the usual steps of `datasets`."""
+    """Make the same selection with `datasets`."""
     import datasets
 
     datasets.disable_progress_bars()
@@ -191,7 +191,7 @@ def theirs(folder: Path, out: Path, fraction: float, near: float | None) -> None
 
 
 class Measured(NamedTuple):
-    """One run of one side."""
+    """One run of one tool."""
 
     title: str
     rows: int
@@ -201,7 +201,7 @@ class Measured(NamedTuple):
 
 
 def measured(work: Work, *arguments: Any) -> tuple[float, float]:
-    """Seconds and peak GB of `work` in a process of its own."""
+    """Return seconds and peak GB of `work` in a separate process."""
     context = multiprocessing.get_context("spawn")
     receive, send = context.Pipe(duplex=False)
     child = context.Process(target=_child, args=(send, work, arguments))

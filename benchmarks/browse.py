@@ -1,12 +1,11 @@
-"""Looking at a million samples: how long a page of the browser takes, and a moved threshold.
+"""Response times of the browser on a million samples: pages, samples, changed thresholds.
 
     python benchmarks/browse.py [--samples N] [--queries N] [--keep FOLDER]
 
-Makes a run of N samples (seeded; short texts, metrics drawn and not measured, verdicts by the
-project's own code), opens it with the app and asks as a browser does: filtered and sorted pages,
-samples with their siblings, moved thresholds, all as finished answers of the server. The peer is
-DuckDB over the same Parquet, asked for the same page and count without any HTML; it needs `pip
-install duckdb` and is left out where it is not installed.
+Generates a run of N samples (seeded; short texts, random metrics, verdicts by the project's own
+code), opens it with the app and sends requests like a browser: filtered and sorted pages, samples
+with their siblings, changed thresholds. The peer is DuckDB over the same Parquet files, with the
+same page and count, but no HTML. It needs `pip install duckdb` and is skipped if not installed.
 """
 
 from __future__ import annotations
@@ -45,8 +44,8 @@ FILTERS: dict[str, dict[str, Any]] = {
     "repetition": {"max_duplicate_lines": 0.5},
 }
 TARGETS = {"page": 250.0, "sample": 300.0, "threshold": 400.0}
-"""Milliseconds that still feel at once, of processor time of all threads: other work on the machine
-counts little. The time on the clock is shown beside it."""
+"""Target in milliseconds of processor time of all threads, which depends little on other work on
+the machine. Wall time is also shown."""
 
 
 def prompts(count: int) -> list[Prompt]:
@@ -63,7 +62,7 @@ def prompts(count: int) -> list[Prompt]:
 
 
 def make_run(run: Path, count: int) -> None:
-    """Write a run of `count` samples, as a build would have left it."""
+    """Write a run of `count` samples as a build does."""
     rng = np.random.default_rng(0)
     asked = prompts(count // PER_PROMPT)
     save_prompts(run, asked)
@@ -73,7 +72,7 @@ def make_run(run: Path, count: int) -> None:
     (run / "run.json").write_text(json.dumps(manifest), encoding="utf-8")
     ids = np.repeat([prompt.id for prompt in asked], PER_PROMPT)
     indices = np.tile(np.arange(PER_PROMPT, dtype=np.int32), len(asked))
-    # Samples arrive as the engine ends them, so a prompt's lie in several parts.
+    # Samples are stored in the order they finish, so a prompt's are in several parts.
     order = np.argsort(np.arange(len(ids)) + rng.normal(0, 3000, len(ids)))
     rates = pl.DataFrame(
         {
@@ -152,7 +151,7 @@ def write_part(
 
 
 def queries(count: int, total: int) -> list[dict[str, Any]]:
-    """What people ask: a few conditions, an order, seldom a late page."""
+    """Yield typical queries: a few conditions, an order, rarely a late page."""
     rng = random.Random(1)
     made = []
     for _ in range(count):
@@ -179,14 +178,14 @@ Times = list[tuple[float, float]]
 
 
 def timed(act: Callable[[], Any]) -> tuple[float, float]:
-    """Milliseconds of processor time and on the clock."""
+    """Return milliseconds of processor time and of wall time."""
     clock, busy = time.perf_counter(), time.process_time()
     act()
     return 1000 * (time.process_time() - busy), 1000 * (time.perf_counter() - clock)
 
 
 def show(what: str, times: Times) -> float:
-    """A row of the table; the p95 of the processor time."""
+    """Print a row of the table and return the p95 of the processor time."""
     busy, clock = np.percentile(times, [50, 95], axis=0).T
     print(
         f"{what:<42} {len(times):>6} {busy[0]:>9.1f} {busy[1]:>9.1f} {clock[0]:>9.1f} "
@@ -197,7 +196,7 @@ def show(what: str, times: Times) -> float:
 
 
 def duckdb_page(connection: Any, asked: dict[str, Any]) -> None:
-    """The same page and count in SQL over the same files."""
+    """Query the same page and count in SQL over the same files."""
     where, values = ["true"], []
     for key, clause in (
         ("source", "v.source = ?"),

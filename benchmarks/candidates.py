@@ -1,9 +1,8 @@
-"""Run directories as sampling leaves them, generated from a seed: long chains of thought, or many
-short ones.
+"""Generates run directories as after sampling, from a seed: long chains of thought or short ones.
 
-The texts are put together from sections made once (`reasoning.py`, `texts.py`), so that gigabytes
-take a minute. A twelfth of them mixes languages, some loop, run on without a paragraph, or were cut
-off; one prompt in eight is not English.
+The texts are composed of sections generated once (`reasoning.py`, `texts.py`), so that gigabytes
+take a minute. One in twelve mixes languages; some loop, have no paragraphs, or are cut off. One
+prompt in eight is not English.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ SECTIONS = 4000  # in the bank
 LONG = (4_000, 30_000)  # characters
 FOREIGN_PROMPTS, MIXED, SPOILT = 1 / 8, 1 / 12, 1 / 12  # shares
 FLAWS = ("loop", "noise", "open_fence", "cut_off", "wall")
-PART_ROWS, PART_BYTES = SEAL_ROWS, SEAL_BYTES  # what fills a part of a real run
+PART_ROWS, PART_BYTES = SEAL_ROWS, SEAL_BYTES  # the size of a part in a real run
 
 
 class Completion(NamedTuple):
-    """What a model would have written."""
+    """A completion with its length and finish reason."""
 
     text: str
     finish_reason: str = "stop"
@@ -48,7 +47,7 @@ def make_run(
     params_fp: str = "generated",
     seed: int = 0,
 ) -> int:
-    """Write prompts and sealed samples, a part in memory at a time. Returns the bytes of text."""
+    """Write prompts and sealed samples, with one part in memory. Returns the bytes of text."""
     rng = random.Random(seed)
     asked = [_prompt(rng, number) for number in range(prompts)]
     save_prompts(run, asked)
@@ -74,7 +73,7 @@ def _prompt(rng: random.Random, number: int) -> Prompt:
 
 
 class _Rows:
-    """The samples of a part that is not full yet."""
+    """The samples of the current part."""
 
     def __init__(self, params_fp: str) -> None:
         self.params_fp = params_fp
@@ -112,7 +111,7 @@ class _Rows:
 
 
 def long_chains(seed: int = 0) -> Write:
-    """Long chains of thought of every domain and language, some of them spoilt."""
+    """Generate long chains of thought of every domain and language, some with defects."""
     rng = random.Random(seed)
     bank = {
         domain: [_section(rng, domain) for _ in range(SECTIONS // len(DOMAINS))]
@@ -164,7 +163,7 @@ def _until(rng: random.Random, sections: list[str], size: int) -> Iterator[str]:
 
 
 def short_chains(seed: int = 0) -> Write:
-    """A paragraph or three of 300 to 900 characters, and an answer: right every other time."""
+    """Generate one to three paragraphs (300 to 900 characters) and an answer, right or wrong."""
     rng = random.Random(seed)
     bank = ["\n\n".join(prose(rng) for _ in range(3)) for _ in range(SECTIONS)]
     bank = [text[: rng.randint(300, 900)] for text in bank]

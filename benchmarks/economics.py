@@ -1,30 +1,30 @@
-"""Generated tokens for each row of a corpus: `fixed`, as everyone does it, against the policies.
+"""Generated tokens per corpus row: the usual `fixed` policy compared with the other policies.
 
     python benchmarks/economics.py                 simulated, some minutes
     python benchmarks/economics.py --real          the demo model through `factory build`, minutes
 
-A corpus takes at most k accepted samples a prompt (`select.per_prompt`). All policies face the same
-outcomes: sample j of prompt i is right or wrong, long or short, whoever draws it. `fixed` with
-n = 16 sets the mark; the other policies' tokens count once they have as many rows and as many
-prompts covered. What can be saved depends on n / k, and other n are shown for `until`; at k = n
-every accepted sample is a row, `until` draws what `fixed` draws, and nothing can be saved.
+A corpus uses at most k accepted samples per prompt (`select.per_prompt`). All policies get the same
+results: sample j of prompt i is right or wrong, long or short, for every policy. `fixed` with n =
+16 sets the target: the tokens of another policy are counted when it has as many rows and as many
+covered prompts. The possible savings depend on n / k, so other n are shown for `until`. At k = n
+every accepted sample is a row, `until` draws the same samples as `fixed`, and nothing is saved.
 
-The prompts are of three sources, a third each. Their pass rates are mixtures of Beta distributions
-in three published shapes; the weights are ours, set so that the figure named comes out:
+The prompts have three sources of equal size. Their pass rates are mixtures of Beta distributions of
+three published shapes. We chose the weights to reproduce the published figure:
 
 openr1   OpenR1-Math-220k: 55% of 400k prompts had a correct answer among two of R1's.
 dart     DART-Math (arXiv 2407.13690): 51.1% of the hardest MATH queries got no correct answer.
-polaris  POLARIS (hkunlp.github.io/blog/2025/Polaris): of eight answers by a stronger model most
-         prompts have all right and few none, the mirror image of a weak one's.
+polaris  POLARIS (hkunlp.github.io/blog/2025/Polaris): with a stronger model most prompts have eight
+         right answers of eight and few have none, the mirror image of a weak model.
 
-In all of them pass rates pile up at 0 and 1, with a heavy tail towards 0 (Schaeffer et al., ICML
-2025). Lengths are log-normal about R1's mean for mathematics, 6,094 tokens (arXiv 2501.12948v2,
-Table 5), and cut at 16,384. Wrong answers run longer in practice; how much is not published, so
-they are once as long as right ones and once 1.6 times.
+In all of them pass rates cluster at 0 and 1, with a heavy tail towards 0 (Schaeffer et al., ICML
+2025). Lengths are log-normal with R1's mean for mathematics, 6,094 tokens (arXiv 2501.12948v2,
+Table 5), and cut at 16,384. Wrong answers are longer in practice, by an unpublished factor; both
+1.0 and 1.6 are simulated.
 
-`--real` draws 16 samples of each of some small sums from the demo model and lets all policies face
-what came of them, verdicts and tokens; the mark is `fixed` with n = 8. Then `until` is built for
-real, with its waves, aborts and live verdicts, and its tokens for a row stand beside the rest.
+`--real` draws 16 samples per prompt from the demo model, on small sums, and applies all policies to
+these verdicts and tokens; the target is `fixed` with n = 8. Then `until` is built for real, with
+its waves, aborts and live verdicts, and its tokens per row are compared.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ from factory.sampling.scheduling.simulate import Simulated, simulate
 
 PROMPTS, N, MOST = 3000, 16, 20
 FIRST_ROWS = (18.0, 12.0, 8.0, 25.0)
-"""What `budget` may hold a prompt's first row to be worth: rows and coverage are to be met at once,
-and the more rows a prompt may have, the more of them cover no further prompt."""
+"""Values of a prompt's first row that `budget` may use. Rows and coverage must both reach the
+target, and with more rows per prompt, more of them cover no further prompt."""
 ROWS_A_PROMPT = (1, 2, 4, 8)
 MARKS = (4, 8, 16, 32)
 CLAIMED = (1, 2, 4)
-"""Values of k that the claims are about; the table shows where the saving ends."""
+"""Values of k in the claims. The table shows where the savings end."""
 
 SHAPES: dict[str, list[tuple[float, float, float]]] = {  # weight, alpha, beta
     "openr1": [(0.35, 0.2, 20.0), (0.30, 1.0, 1.0), (0.35, 9.0, 1.0)],
@@ -63,20 +63,20 @@ SHAPES: dict[str, list[tuple[float, float, float]]] = {  # weight, alpha, beta
 
 
 class World(NamedTuple):
-    """What would come of every sample of every prompt."""
+    """The result of every sample of every prompt."""
 
     sources: list[int]
     hits: NDArray[np.bool_]
     lengths: NDArray[np.int64]
-    rates: NDArray[np.float64] | None = None  # what nobody would know
+    rates: NDArray[np.float64] | None = None  # unknown to the policies
 
     @property
     def most(self) -> int:
-        """Samples that a prompt has."""
+        """The number of samples per prompt."""
         return int(self.hits.shape[1])
 
     def run(self, settings: dict[str, Any]) -> Simulated:
-        """Let a policy draw from it."""
+        """Simulate a policy."""
         hits, lengths = self.hits.tolist(), self.lengths.tolist()
 
         def outcome(ticket: Ticket) -> tuple[bool, int]:
@@ -87,7 +87,7 @@ class World(NamedTuple):
 
 
 def world(wrong_length: float, most: int = MOST, seed: int = 0) -> World:
-    """The simulated prompts; wrong answers are `wrong_length` times as long as right ones."""
+    """Generate prompts. Wrong answers are `wrong_length` times as long as right ones."""
     rng = np.random.default_rng(seed)
     sources = [number % len(SHAPES) for number in range(PROMPTS)]
     rates = np.empty(PROMPTS)
@@ -104,7 +104,7 @@ def world(wrong_length: float, most: int = MOST, seed: int = 0) -> World:
 
 
 def describe(known: World) -> None:
-    """The shapes as they came out, to be held against the published figures."""
+    """Print the shapes, for comparison with the published figures."""
     assert known.rates is not None
     for number, shape in enumerate(SHAPES):
         own = known.rates[np.array(known.sources) == number]
@@ -116,11 +116,11 @@ def describe(known: World) -> None:
 
 
 def least_budget(known: World, k: int, fixed: Simulated) -> Simulated | None:
-    """The run on the smallest token budget, to 1%, with the rows and the coverage of `fixed`."""
+    """Return the run with the smallest token budget (to 1%) that matches `fixed`."""
     best = None
     for first_row in FIRST_ROWS if k > 1 else (1.0,):
         low, high = 0.3 * fixed.tokens.sum(), 1.2 * fixed.tokens.sum()
-        if best is not None:  # is it any better? Then by how much.
+        if best is not None:  # first check whether it is better, then search by how much
             high = middle = 0.99 * best.tokens.sum()
         else:
             middle = (low + high) / 2
@@ -140,14 +140,16 @@ def least_budget(known: World, k: int, fixed: Simulated) -> Simulated | None:
 
 
 def one_by_one(known: World, k: int, n: int) -> int:
-    """Tokens of the first `n` samples of each prompt, drawn only while k are not yet accepted: with
-    these outcomes nothing that draws each prompt at most `n` times can get the rows for less."""
+    """Return the tokens of drawing each prompt one by one, at most `n`, until k are accepted.
+
+    With these results no policy with at most `n` samples per prompt gets the rows for less.
+    """
     before: NDArray[np.int64] = np.cumsum(known.hits[:, :n], axis=1) - known.hits[:, :n]
     return int((known.lengths[:, :n] * (before < k)).sum())
 
 
 def compared(known: World, n: int, ks: Iterable[int], name: str) -> list[dict[str, object]]:
-    """A table of all policies against `fixed` with `n`; returns the claims for `CLAIMED`."""
+    """Print a table of all policies and `fixed` with `n`. Returns the claims for `CLAIMED`."""
     claims: list[dict[str, object]] = []
     titles = ("tokens", "rows", "covered", "a row", "saved")
     print("{:<3}{:<14}{:>13}{:>8}{:>9}{:>9}{:>8}".format("k", "policy", *titles))
@@ -160,7 +162,7 @@ def compared(known: World, n: int, ks: Iterable[int], name: str) -> list[dict[st
         print(f"{k:<3}{'least':<14}{least:>13,}{'':>26}{could:>8.1%}  drawing one at a time")
         for policy, run in runs.items():
             if run is None:
-                print(f"{k:<3}{policy:<14} does not reach the mark at 1.2 times the tokens")
+                print(f"{k:<3}{policy:<14} does not reach the target at 1.2 times the tokens")
                 continue
             spent, rows = int(run.tokens.sum()), run.rows(k)
             saved = 1 - spent / int(fixed.tokens.sum())
@@ -184,7 +186,7 @@ def compared(known: World, n: int, ks: Iterable[int], name: str) -> list[dict[st
 
 
 def simulated() -> list[dict[str, object]]:
-    """The tables of the simulated prompts; returns the claims."""
+    """Print the tables of the simulated prompts. Returns the claims."""
     claims: list[dict[str, object]] = []
     for wrong_length in (1.0, 1.6):
         print(f"\nwrong answers {wrong_length} times as long as right ones")
@@ -197,7 +199,7 @@ def simulated() -> list[dict[str, object]]:
 
 
 def by_mark(wrong_length: float) -> None:
-    """What `until` saves against other marks: it is the samples for each row taken that counts."""
+    """Print the savings of `until` for other targets: they depend on samples per row."""
     known = world(wrong_length, most=max(MARKS))
     print("saved by until" + "".join(f"{f'n = {n}':>9}" for n in MARKS))
     for k in ROWS_A_PROMPT:
@@ -212,7 +214,7 @@ def by_mark(wrong_length: float) -> None:
 
 
 def at_equal_tokens(known: World, wrong_length: float) -> list[dict[str, object]]:
-    """What a budget is for: the tokens of `fixed` with n = 4, spent where they promise most."""
+    """Compare `budget` with `fixed`, n = 4, at equal tokens."""
     fixed = known.run({"n": 4})
     print(
         f"the tokens of fixed n=4: {fixed.rows(4):,} rows, {fixed.covered:,} covered; as a budget"
@@ -235,7 +237,7 @@ def at_equal_tokens(known: World, wrong_length: float) -> list[dict[str, object]
 
 
 def real(prompts: int) -> list[dict[str, object]]:
-    """The demo model on small sums."""
+    """Run the demo model on small sums."""
     with tempfile.TemporaryDirectory() as name:
         build(Path(name) / "fixed", prompts, "sampling.n=16")
         drawn = drawn_samples(Path(name) / "fixed")
@@ -259,7 +261,7 @@ def real(prompts: int) -> list[dict[str, object]]:
     rows = int(accepted.clip(0, k).sum())
     a_row = int(until["n_tokens"].sum()) / rows
     fixed_a_row = int(fixed.tokens.sum()) / fixed.rows(k)
-    print(f"k=2, built for real: until {a_row:,.0f} tokens a row, fixed {fixed_a_row:,.0f}")
+    print(f"k=2, built for real: until {a_row:,.0f} tokens per row, fixed {fixed_a_row:,.0f}")
     return [
         *claims,
         {
@@ -272,7 +274,7 @@ def real(prompts: int) -> list[dict[str, object]]:
 
 
 def build(run: Path, prompts: int, *settings: str) -> None:
-    """The quickstart's recipe with other settings."""
+    """Return the quickstart recipe with other settings."""
     command = [str(Path(sys.executable).with_name("factory")), "build", "recipes/quickstart.yaml"]
     for option in (f"sources.0.size={prompts}", *settings):
         command += ["--set", option]
@@ -281,7 +283,7 @@ def build(run: Path, prompts: int, *settings: str) -> None:
 
 
 def drawn_samples(run: Path) -> pl.DataFrame:
-    """prompt_id, index, n_tokens and whether it was accepted, in that order."""
+    """Return prompt_id, index, n_tokens and accepted of each sample."""
     return (
         pl.read_parquet(run / "verdicts" / "part-*.parquet")
         .select("prompt_id", "sample_id", "n_tokens", accepted=pl.col("decision") == "keep")

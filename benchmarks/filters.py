@@ -1,10 +1,9 @@
-"""The text filters against what else is used: language mixing, structure and repetition, linearity.
+"""The text filters compared with other tools: language mixing, structure, repetition, linearity.
 
     python benchmarks/filters.py
 
 Runs language.py, structure.py and linear_time.py one after another, each with its own table, and
-repeats all their claims at the end. Each can be run by itself; the heads of the files say which
-peers want to be installed.
+prints all claims at the end. Each can be run separately; its docstring lists the peers to install.
 """
 
 from __future__ import annotations
@@ -37,8 +36,8 @@ def main() -> None:
 if __name__ == "__main__":
     main()
 elif __name__ == "filters":
-    # A script beside this one that imports the package of that name finds this file first: hand it
-    # the package.
+    # Other scripts in this folder that import the package `filters` would find this file first:
+    # provide the package.
     sys.path.insert(0, str(HERE.parent))
     del sys.modules[__name__]
     importlib.import_module(__name__)

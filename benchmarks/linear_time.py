@@ -1,10 +1,10 @@
-"""Every text filter on one text of 1 kB to 10 MB: the time may grow with the size, not faster.
+"""Time of every text filter on one text of 1 kB to 10 MB, which must grow at most linearly.
 
     python benchmarks/linear_time.py
 
-The shapes are those that break careless code: a regular expression that backtracks, a search that
-starts again at every tag, a set of all n-grams. A filter's worst exponent over them is reported:
-processor time ~ size^exponent from 1 MB to 10 MB, where start-up costs no longer count.
+The shapes of text are known to break careless code: backtracking regular expressions, a search that
+restarts at every tag, a set of all n-grams. The worst exponent of each filter is reported:
+processor time ~ size^exponent from 1 MB to 10 MB, where start-up costs are negligible.
 """
 
 from __future__ import annotations
@@ -36,15 +36,17 @@ from filters.safety import Safety
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 FIT_FROM = 1_000_000
-MAX_EXPONENT = 1.3  # twice the time at ten times the size, for caches left; 2 is quadratic
-BUDGET = 60.0  # seconds a text; a larger one is not tried
+MAX_EXPONENT = (
+    1.3  # tolerates a factor of 2 at ten times the size for cache effects; 2 is quadratic
+)
+BUDGET = 60.0  # seconds per text; larger texts are not tried after that
 NOT_TEXT = {"correctness"}  # runs verifiers in workers with their own deadlines
 
 Shape = Callable[[int], str]
 
 
 def fill(unit: str, head: str = "<think>", tail: str = "</think>So \\boxed{4}.") -> Shape:
-    """A text of any size from one unit, over and over."""
+    """Return a function that makes a text of any size by repeating a unit."""
     return lambda size: head + unit * max(1, (size - len(head) - len(tail)) // len(unit)) + tail
 
 
@@ -75,7 +77,7 @@ def rows(text: str) -> pl.DataFrame:
             "text": [text],
             "finish_reason": ["stop"],
             "n_tokens": [len(text) // 4],
-            "question": [text],  # read by some filters, so as long
+            "question": [text],  # some filters read it, so it has the same length
             "domain": ["math"],
             "source": ["benchmark"],
             "language": ["en"],
@@ -85,7 +87,7 @@ def rows(text: str) -> pl.DataFrame:
 
 
 def judges(folder: Path) -> dict[str, Filter]:
-    """Every filter of the table, and those that need a word of configuration."""
+    """Return every filter of the table, and filters that need configuration."""
     Index.build({"set": [_PROSE[:5_000]]}).save(folder / "set.npz")
     found: dict[str, Filter] = {
         "safety": Safety(refusals="drop"),
@@ -101,7 +103,7 @@ def judges(folder: Path) -> dict[str, Filter]:
 
 
 def seconds(judge: Filter, text: str) -> float:
-    """Time to measure and decide one text; the best of three if it is quick."""
+    """Return the time to measure and decide one text; the best of three if it is short."""
     table = rows(text)
     best = math.inf
     for _ in range(3):
@@ -115,7 +117,7 @@ def seconds(judge: Filter, text: str) -> float:
 
 
 def exponent(times: dict[int, float]) -> float:
-    """The exponent that leads from FIT_FROM to the largest size."""
+    """Return the exponent of growth from FIT_FROM to the largest size."""
     largest = max(times)
     return math.log(times[largest] / times[FIT_FROM]) / math.log(largest / FIT_FROM)
 

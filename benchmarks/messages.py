@@ -1,8 +1,8 @@
-"""Labelled texts of translated software messages, read from this machine's gettext catalogues.
+"""Labelled texts from translated software messages, read from this machine's gettext catalogues.
 
-Nobody wrote them for this project, so they tell how far the F1 on the generated texts carries; what
-is wrong with any language's rules was mended where it showed here, but no limit was fitted to
-them. Their labels are rougher: translators leave terms, and at times whole clauses, in English.
+They were not written for this project, so they show how well the F1 on generated texts generalizes.
+Errors in rules of a language that showed here were fixed, but no threshold was fitted to them.
+Their labels are noisier: translators leave terms, and sometimes clauses, in English.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
 def catalogue(path: Path) -> Iterator[tuple[str, str]]:
-    """The messages of a compiled gettext catalogue: in English, and translated."""
+    """Read a compiled gettext catalogue: English messages and their translations."""
     data = path.read_bytes()
     order = "<" if data[:4] == b"\xde\x12\x04\x95" else ">"
     count, originals, translations = struct.unpack_from(f"{order}3I", data, 8)
@@ -40,7 +40,7 @@ def catalogue(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def prose(message: str, language: str) -> str | None:
-    """A message as a sentence, or None where it is a term, a table or a command's syntax."""
+    """Return a message as a sentence, or None for a term, a table or the syntax of a command."""
     text = _PLACEHOLDER.sub("3", message.partition("\0")[0]).strip()
     if "\n" in text or "�" in text or _NOT_PROSE.search(text):
         return None
@@ -50,7 +50,7 @@ def prose(message: str, language: str) -> str | None:
 
 
 def messages(language: str, folder: Path) -> list[str]:
-    """A language's sentences, each once; what a translator left in English is left out."""
+    """Return the distinct sentences of a language, without untranslated ones."""
     found: dict[str, None] = {}
     for name in FOLDERS.get(language, (language,)) if language != "en" else ("de", "fr"):
         for path in sorted((folder / name / "LC_MESSAGES").glob("*.mo")):
@@ -68,7 +68,7 @@ def _untranslated(original: str, text: str) -> bool:
 
 
 def message_texts(seed: int = 0, folder: Path = FOLDER) -> list[Labelled]:
-    """Texts of some messages each; every other holds one or two of another language."""
+    """Return texts of some messages each. Every second text has one or two in another language."""
     rng = random.Random(seed)
     donors = [*LANGUAGES, "nl", "pl", "tr", *(name for names in NEAR.values() for name in names)]
     banks = {name: messages(name, folder) for name in dict.fromkeys(donors)}

@@ -1,5 +1,6 @@
-"""Long chains of thought, generated from a seed: good ones, which work something out step by step
-(and therefore repeat themselves, as good reasoning does), and bad ones, spoilt in a known way.
+"""Generates long chains of thought from a seed, good ones and ones with a known defect.
+
+Good ones derive something step by step and repeat themselves like real reasoning.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ Section = Callable[[random.Random], str]
 
 
 class Labelled(NamedTuple):
-    """A completion and what was done to it; None: nothing, it is good."""
+    """A completion and its defect; None: it is good."""
 
     text: str
     domain: str
@@ -61,7 +62,7 @@ HOW = """quickly twice again properly alone backwards separately later in_turn b
 
 
 def prose(random_: random.Random) -> str:
-    """A paragraph that thinks aloud."""
+    """Return a paragraph of reasoning."""
 
     def word(slot: str) -> str:
         return random_.choice(slot.split()).replace("_", " ")
@@ -213,7 +214,7 @@ FLAWS = ("short_loop", "counting_loop", "paragraph_loop", "wall", "noise", "open
 
 
 def good(random_: random.Random, domain: str) -> tuple[str, str]:
-    """A chain of thought of 2 to 30 kB, and its answer."""
+    """Return a chain of thought of 2 to 30 kB with its answer."""
     sections, prose_share = [random_.choice(OPENERS)], random_.uniform(*PROSE_SHARE)
     for _ in range(random_.choice((8, 13, 21, 34, 55))):
         is_prose = random_.random() < prose_share
@@ -229,7 +230,7 @@ def good(random_: random.Random, domain: str) -> tuple[str, str]:
 
 
 def _wall(random_: random.Random) -> str:
-    """9 kB of sound reasoning without a line break."""
+    """Return 9 kB of valid reasoning without a line break."""
     words = ""
     while len(words) < 9_000:
         words += " ".join(good(random_, "math")[0].split()) + " "
@@ -237,7 +238,7 @@ def _wall(random_: random.Random) -> str:
 
 
 def spoilt(random_: random.Random, thinking: str, response: str, flaw: str) -> str:
-    """The completion with one flaw."""
+    """Return the completion with one defect."""
     turn = random_.choice(TURNS)
     count = random_.randrange(100, 900)
     ending = {
@@ -256,7 +257,7 @@ def spoilt(random_: random.Random, thinking: str, response: str, flaw: str) -> s
 
 
 def completions(seed: int, n_good: int, n_a_flaw: int) -> Iterator[Labelled]:
-    """Good completions of every domain in turn, then some with each flaw."""
+    """Return good completions of every domain, then some with each defect."""
     random_ = random.Random(seed)
     domains = list(DOMAINS)
     for k in range(n_good):

@@ -1,10 +1,10 @@
-"""One threshold changed on a run of a million samples: how long until funnel and corpus are new?
+"""Time to update funnel and corpus after a changed threshold, on a run of a million samples.
 
     python benchmarks/rethreshold.py [--samples 1000000] [--folder DIR]
 
-The run is generated (benchmarks/candidates.py: eight samples of some 600 characters a prompt) and
-carried through once, which measures every metric. Then `factory filter RUN --set …` is timed as a
-user would: a process of its own, from start to end, report included.
+The run is generated (benchmarks/candidates.py: eight samples of about 600 characters per prompt)
+and built once, which measures every metric. Then `factory filter RUN --set …` is timed as a process
+from start to end, including the report.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from factory.recipe.build import Recipe, load_recipe
 
 TARGET = 30.0  # seconds
 PER_PROMPT = 8
-CHANGE = "filters.length.max_tokens=190"  # drops some two fifths
+CHANGE = "filters.length.max_tokens=190"  # drops about 40%
 
 RECIPE = """
 name: million
@@ -49,7 +49,7 @@ select: {per_prompt: 2}
 
 
 def carry_through(run: Path, recipe: Recipe) -> float:
-    """Judge the run for the first time; returns the seconds."""
+    """Judge the run for the first time. Returns the seconds."""
     start = time.perf_counter()
     with RunDir(run) as directory:
         record_start(recipe, directory)

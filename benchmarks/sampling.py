@@ -1,18 +1,18 @@
-"""Tokens a second of the same requests, driven four ways, on the demo model.
+"""Tokens per second of the same requests with four ways of driving the engine, on the demo model.
 
     python benchmarks/sampling.py [--prompts 32] [--rounds 2]
 
-(a) `factory build`, embedded; (b) vLLM's own `LLM.generate` over everything at once; (c) a loop
-that generates a batch of 128, and then the next, as pipelines do that filter between batches; (d)
-`factory build` against one vLLM server of this machine.
+(a) `factory build`, embedded; (b) vLLM's own `LLM.generate` for all requests at once; (c) a loop
+over batches of 128, as in pipelines that filter between batches; (d) `factory build` with one vLLM
+server on this machine.
 
-All have the same engine settings, the best known here, with 128 sequences side by side, and the
-same list of lengths: log-normal, as reasoning is, with a median of 48 tokens and a longest of 640.
-Each request generates exactly its number of tokens (`ignore_eos`, no stop strings), so that nobody
-wins by drawing short samples. Judging is part of (a) and (d) and of no other.
+All have the same engine settings, the best known here, with 128 concurrent sequences, and the same
+list of lengths: log-normal, like reasoning, with a median of 48 tokens and a maximum of 640. Each
+request generates exactly its number of tokens (`ignore_eos`, no stop strings), so that short
+samples give no advantage. Only (a) and (d) include judging.
 
-Each side is a process of its own, in turn; its rate counts from the first request to the last
-token, loading left out; for (a) and (d) up to the moment when everything is judged and on disk.
+Each side is a separate process, one after another. Its rate counts from the first request to the
+last token, without loading. For (a) and (d) it ends when everything is judged and on disk.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ filters: {{format: {{}}, length: {{}}, repetition: {{}}, language: {{}}, readabi
 
 
 def length(sample_id: str) -> int:
-    """How many tokens a sample has, whoever draws it."""
+    """Return the number of tokens of a sample, the same for all sides."""
     spread = random.Random(sample_id).lognormvariate(0, SPREAD)
     return max(4, min(LONGEST, round(MEDIAN * spread)))
 
 
 def build_side(recipe: Path, run: Path, *changes: str) -> dict[str, float]:
-    """The factory, with each request's length set to its own and nothing else changed."""
+    """Run the factory, with only the length of each request changed."""
     from rich.console import Console
 
     from factory.build.build import build
@@ -91,7 +91,7 @@ def build_side(recipe: Path, run: Path, *changes: str) -> dict[str, float]:
 
 
 def generate_side(recipe_file: Path, size: int) -> dict[str, float]:
-    """`LLM.generate` over batches of `size`; 0: over everything at once."""
+    """Run `LLM.generate` on batches of `size`; 0: on everything at once."""
     from factory.core.nouns import sample_id
     from factory.prompts.load import load_prompts
     from factory.recipe.build import load_recipe
@@ -129,7 +129,7 @@ def generate_side(recipe_file: Path, size: int) -> dict[str, float]:
 
 @contextmanager
 def served(recipe: Path) -> Iterator[str]:
-    """One vLLM server, by `factory serve`; the engine section that reaches it."""
+    """Run one vLLM server by `factory serve`. Yields the engine section of a recipe for it."""
     command = [str(Path(sys.executable).with_name("factory")), "serve", str(recipe)]
     process = subprocess.Popen(
         [*command, "--port", str(PORT)], stdout=subprocess.PIPE, text=True, cwd=recipe.parent
@@ -147,7 +147,7 @@ def served(recipe: Path) -> Iterator[str]:
 
 
 def measure(side: str, *arguments: object) -> dict[str, float]:
-    """Run a side in a process of its own."""
+    """Run a side in a separate process."""
     command = [sys.executable, __file__, "--side", side, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -173,8 +173,8 @@ def main() -> None:
 
     def note(name: str, found: dict[str, float]) -> None:
         rates.setdefault(name, []).append(found["tokens"] / found["seconds"])
-        told = f"{found['tokens']:>9,.0f} tokens{found['seconds']:>7.1f} s"
-        print(f"{name:<22}{told}{rates[name][-1]:>8,.0f} tokens/s", flush=True)
+        line = f"{found['tokens']:>9,.0f} tokens{found['seconds']:>7.1f} s"
+        print(f"{name:<22}{line}{rates[name][-1]:>8,.0f} tokens/s", flush=True)
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,11 +1,11 @@
-"""Untrusted programs run a second on one core: a warm box, one bubblewrap each, no sandbox at all.
+"""Untrusted programs per second and core: a warm sandbox, one bubblewrap per program, no sandbox.
 
     python benchmarks/sandbox.py [--rounds N] [--programs N]
 
-The same small contest program on seeded inputs, one after the other, everything pinned to one
-core; the three take turns round by round, so that a busy machine slows them alike, and the median
-round counts. The bubblewrap peer has the same mounts and namespaces as a box, but neither limits
-nor a system call filter; the bare subprocess has nothing.
+The same small contest program runs on seeded inputs, one after another, pinned to one core. The
+three sides alternate by round, so that other load affects them equally; the median round counts.
+The bubblewrap peer has the same mounts and namespaces as the sandbox, but no limits and no system
+call filter. The plain subprocess has no protection.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""All text filters over 1 GB and 10 GB of generated candidates: memory and linearity.
+"""Memory and linearity of all text filters on 1 GB and 10 GB of generated candidates.
 
     python benchmarks/scale_filters.py [--scale 0.1] [--folder DIR]
 
-The candidates are long chains of thought in sealed parts, as sampling leaves them
-(benchmarks/candidates.py; 10 GB of text take 2.5 GB of disk). What is timed is what a build does
-with them, in a process of its own: every text filter's metrics, then all verdicts. Memory is the
-resident memory of that process and its children, summed (what they share counts twice), sampled ten
-times a second. Linearity is judged by processor time, since other work on the machine takes turns
-with it. `--scale` shrinks both sizes; processes take two seconds to start, so that below a gigabyte
-the smaller one looks slow.
+The candidates are long chains of thought in sealed parts, as after sampling
+(benchmarks/candidates.py; 10 GB of text need 2.5 GB of disk). The timed part is that of a build, in
+a separate process: the metrics of all text filters, then all verdicts. Memory is the sum of the
+resident memory of the process and its children (shared memory counts twice), sampled ten times per
+second. Linearity is judged by processor time, which is independent of other work on the machine.
+`--scale` reduces both sizes. Processes start in two seconds, so below a gigabyte the smaller size
+looks slow.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FILTERS = (
 
 
 class Measured(NamedTuple):
-    """One size."""
+    """The measurement of one size."""
 
     gigabytes: float
     samples: int
@@ -49,7 +49,7 @@ class Measured(NamedTuple):
 
 
 def judge(run: Path, evaluation_set: Path) -> None:
-    """What `factory build` does with samples once they are drawn."""
+    """Judge the samples as `factory build` does after sampling."""
     from factory.judging.verdicts import TextHash, judge_run
     from factory.prompts.references import References
     from filters import filter_class
@@ -63,7 +63,7 @@ def judge(run: Path, evaluation_set: Path) -> None:
 
 
 def tree(root: int) -> Iterator[int]:
-    """A process and all that descend from it."""
+    """Return a process and all its descendants."""
     parents: dict[int, list[int]] = {}
     for entry in os.scandir("/proc"):
         if entry.name.isdecimal():
@@ -80,7 +80,7 @@ def tree(root: int) -> Iterator[int]:
 
 
 def resident(process: int) -> int:
-    """Bytes of memory that a process has; 0 once it has ended."""
+    """Return the resident memory of a process in bytes; 0 if it has ended."""
     try:
         return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * 4096
     except (OSError, IndexError):
@@ -88,7 +88,7 @@ def resident(process: int) -> int:
 
 
 def timed(run: Path, evaluation_set: Path) -> tuple[float, float, float]:
-    """Seconds, processor seconds, and the peak of the tree's memory in GB."""
+    """Return seconds, processor seconds and the peak memory of the process tree in GB."""
     context = multiprocessing.get_context("spawn")
     start, cpu, peak = time.perf_counter(), _children_cpu(), 0
     child = context.Process(target=judge, args=(run, evaluation_set))

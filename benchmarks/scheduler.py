@@ -1,11 +1,11 @@
-"""800,000 prompts, 5 million samples: decisions a second and memory, for each policy.
+"""Decisions per second and memory of each policy, for 800,000 prompts and 5 million samples.
 
     python benchmarks/scheduler.py [--prompts N]
 
-A decision is a `next` and the `learn` that answers it. The whole loop is timed, the simulated
-engine (2,048 requests in flight, ended in random order) included, in seconds of its one core, so
-that other work on the machine counts little. Each policy runs in a process of its own, so that peak
-memory is its own; the list of success rates is part of it.
+A decision is a `next` and its `learn`. The whole loop is timed, including the simulated engine
+(2,048 requests in flight, which end in random order), in CPU seconds of one core, which depend
+little on other work on the machine. Each policy runs in a separate process. Its peak memory
+includes the list of success rates.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ POLICIES: dict[str, dict[str, Any]] = {
 
 
 def run(policy: str, prompts: int) -> tuple[int, float, float]:
-    """Decisions, CPU seconds and peak megabytes of one policy."""
+    """Return decisions, CPU seconds and peak megabytes of one policy."""
     settings = dict(POLICIES[policy])
     wanted = int(SAMPLES_A_PROMPT * prompts)
     if policy == "budget":

@@ -1,9 +1,9 @@
-"""What waiting costs: `factory --help`, and building a run that is already finished.
+"""Start-up times: `factory --help`, and `factory build` of a finished run.
 
     python benchmarks/startup.py
 
-Each is timed five times as a process of its own, the median counts. The finished run is a replay of
-recorded samples, so no engine is needed; memory is the build's peak at one and at four samples a
+Each is timed five times as a separate process; the median counts. The finished run is a replay of
+recorded samples, so no engine is needed. Memory is the build's peak with one and four samples per
 prompt.
 """
 
@@ -31,7 +31,7 @@ def seconds(*command: str) -> float:
 
 
 def peak_megabytes(recipe: Path, run: Path) -> float:
-    """The largest resident set of a build, its own process alone."""
+    """Return the peak resident memory of a build, without its children."""
     code = (
         "import resource, sys\nfrom pathlib import Path\nfrom rich.console import Console\n"
         "from factory.build.build import build\nfrom factory.recipe.build import load_recipe\n"
@@ -71,7 +71,7 @@ def main() -> None:
         for place, n in ((few, 40), (many, 400)):
             place.mkdir()
             peaks[n] = peak_megabytes(recipe_file(place, recorded, n), place / "run")
-            print(f"peak memory of a build with {n} samples a prompt: {peaks[n]:,.0f} MB")
+            print(f"peak memory of a build with {n} samples per prompt: {peaks[n]:,.0f} MB")
         resume = seconds(FACTORY, "build", str(many / "recipe.yaml"), "--run", str(many / "run"))
         help_time = seconds(FACTORY, "--help")
         print(f"factory --help: {help_time:.2f} s; a finished run again: {resume:.2f} s")

@@ -1,13 +1,13 @@
-"""Structure and repetition filters against datatrove's and data-juicer's: same texts, one core.
+"""Structure and repetition filters compared with datatrove and data-juicer: same texts, one core.
 
-    pip install -e ".[bench-structure]"      in an environment of its own: the peers pin much
+    pip install -e ".[bench-structure]"      in a separate environment: the peers pin many versions
     python benchmarks/structure.py
 
-Two claims: ours read at least 30 times as fast as either peer's, and reject fewer good long chains
-of thought; for the repetition rules alone, and with those for a text's structure. The texts are
-generated (benchmarks/reasoning.py): good ones repeat themselves as real reasoning does, bad ones
-are spoilt in seven known ways. Peers run with their defaults. data-juicer installs by itself what
-it misses (ray, to judge a text), so the extra has that too.
+Two claims: our filters are at least 30 times as fast as either peer, and reject fewer good long
+chains of thought, both for the repetition rules alone and together with the structure rules. The
+texts are generated (benchmarks/reasoning.py): good ones repeat themselves like real reasoning, bad
+ones have one of seven known defects. Peers run with their defaults. data-juicer installs missing
+packages (ray) at run time, so the extra has them.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ ROUNDS = 3  # the best of them counts
 TARGET_SPEED = 30.0
 
 Judge = Callable[[Sequence[Labelled]], list[bool]]
-"""Which texts are rejected."""
+"""Texts → whether each is rejected."""
 
 Suites = dict[str, Judge]
-"""`repetition`: those rules alone. `all`: with the rules for structure."""
+"""`repetition`: repetition rules only. `all`: also structure rules."""
 
 
 def ours() -> Suites:
-    """Format, length, readability and repetition, from the raw text to a verdict."""
+    """Return our judges: format, length, readability and repetition, from text to verdict."""
     return {
         "repetition": lambda texts: _verdicts(texts, [Repetition()]),
         "all": lambda texts: _verdicts(texts, [Format(), Length(), Readability(), Repetition()]),
@@ -74,7 +74,7 @@ def _verdicts(texts: Sequence[Labelled], judges: Sequence[Filter]) -> list[bool]
 
 
 def datatrove() -> Suites:
-    """Gopher's rules for repetition, and for quality, which is where it looks at structure."""
+    """Return datatrove's judges: Gopher's rules for repetition and for quality (structure)."""
     from datatrove.data import Document
     from datatrove.pipeline.filters import GopherQualityFilter, GopherRepetitionFilter
 
@@ -91,7 +91,7 @@ def datatrove() -> Suites:
 
 
 def data_juicer() -> Suites:
-    """Repetition of words and characters; lines' lengths, shares of letters and of symbols."""
+    """Return data-juicer's judges: repetition, line lengths, shares of letters and symbols."""
     from data_juicer.ops import filter as operators
     from data_juicer.utils.constant import Fields
 
@@ -118,7 +118,7 @@ def data_juicer() -> Suites:
 
 
 def timed(judge: Judge, texts: Sequence[Labelled], rounds: int) -> tuple[list[bool], float]:
-    """What is rejected, and megabytes a second."""
+    """Return what is rejected, and megabytes per second."""
     judge(texts[:3])  # load tokenizers, compile kernels
     seconds = []
     for _ in range(rounds):
@@ -130,7 +130,7 @@ def timed(judge: Judge, texts: Sequence[Labelled], rounds: int) -> tuple[list[bo
 
 
 class Result(NamedTuple):
-    """What one suite of one tool did."""
+    """The result of one suite of one tool."""
 
     tool: str
     suite: str
@@ -138,7 +138,7 @@ class Result(NamedTuple):
     speed: float  # MB/s
 
     def share(self, texts: Sequence[Labelled], flaw: str | None) -> float:
-        """The share of the texts with one flaw (None: of the good ones) that it rejects."""
+        """Return the rejected share of the texts with a defect (None: of the good texts)."""
         verdicts = [r for text, r in zip(texts, self.rejected, strict=True) if text.flaw == flaw]
         return sum(verdicts) / len(verdicts)
 

@@ -1,15 +1,15 @@
-"""`factory train` (SFT) against bare TRL: tokens a second and peak memory on the same rows.
+"""`factory train` (SFT) compared with plain TRL: tokens per second and peak memory.
 
     pip install -e ".[cpu,train]"
     python benchmarks/train.py
 
-Both train the demo model on the same generated sums, with the same settings and in the same
-precision (bf16 where this machine is made for it), in processes of their own, in turn. TRL is used
-as its documentation shows: conversational prompt and completion columns, SFTTrainer, the rest left
-at its defaults. A speed counts the training loop, a process's memory all of it, loading and writing
-included. The losses of both are printed and must agree, or there is nothing to compare; TRL learns
-the line break behind each end token too, one easy token a row, so its mean is some 2% lower.
-GRPO's step is taken apart by benchmarks/train_grpo.py.
+Both train the demo model on the same generated sums, with the same settings and precision (bf16 if
+the machine supports it), alternating in separate processes. TRL is used as in its documentation:
+conversational prompt and completion columns, SFTTrainer, and defaults otherwise. Speed is that of
+the training loop. Memory is the peak of the process, including loading and saving. The losses are
+printed and must agree, otherwise the comparison is invalid. TRL also trains on the line break after
+each end token, one easy token per row, so its mean loss is about 2% lower. benchmarks/train_grpo.py
+measures a GRPO step.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TARGET_SPEED, TARGET_MEMORY, TARGET_LOSS = 0.98, 1.02, 0.03
 
 
 class Outcome(NamedTuple):
-    """One training: its loop's tokens a second, the process's peak memory, every step's loss."""
+    """One training: tokens per second of the loop, peak memory of the process, loss per step."""
 
     speed: float
     memory: float  # GB
@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
 
 
 def corpus(folder: Path) -> Path:
-    """Sums with reasoning of varying length, as `factory build` writes them."""
+    """Write sums with reasoning of varying length, in the format of `factory build`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -64,7 +64,7 @@ def corpus(folder: Path) -> Path:
 
 
 def train_ours(data: Path, out: Path) -> None:
-    """The recipe of the same training."""
+    """Train with the factory, with a recipe of the same training."""
     from rich.console import Console
 
     from factory.recipe.sft import Sft
@@ -87,7 +87,7 @@ def train_ours(data: Path, out: Path) -> None:
 
 
 def train_trl(data: Path, out: Path) -> None:
-    """TRL as it comes, with the same numbers."""
+    """Train with TRL's defaults and the same numbers."""
     import torch
     from datasets import load_dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -132,7 +132,7 @@ TRAINERS = {"factory": train_ours, "trl": train_trl}
 
 
 def measure(name: str, data: Path, out: Path) -> Outcome:
-    """Train in a process of its own."""
+    """Train in a separate process."""
     arguments = [sys.executable, str(Path(__file__).resolve()), "--only", name, str(data), str(out)]
     out.mkdir()
     silence = (os.POSIX_SPAWN_OPEN, 1, str(out / "stdout"), os.O_WRONLY | os.O_CREAT, 0o644)
@@ -152,7 +152,7 @@ def compare() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         data = corpus(Path(scratch) / "corpus")
         for number in range(ROUNDS):
-            # In turn, and the other first the next time: a machine that grows busy is fair to both.
+            # Alternate the order, so that increasing load affects both equally.
             for name in sorted(TRAINERS, reverse=bool(number % 2)):
                 outcome = measure(name, data, Path(scratch) / f"{name}-{number}")
                 outcomes[name].append(outcome)

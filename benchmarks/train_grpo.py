@@ -1,15 +1,17 @@
-"""A GRPO step taken apart: rollout, weight sync, reward, update; vLLM's rollouts against TRL's own
-(`use_vllm=False`, transformers' generate); and, on a CPU, the update against TRL's own, which runs
-every completion with its prompt. The same model, prompts and lengths.
+"""Times of the phases of a GRPO step: rollout, weight sync, reward, update.
+
+vLLM's rollouts are compared with TRL's own (`use_vllm=False`, transformers' generate). On a CPU the
+update is compared with TRL's own, which processes every completion with its prompt. Model, prompts
+and lengths are the same.
 
     pip install -e ".[cpu,train]"
     python benchmarks/train_grpo.py
 
-The demo model on generated sums, 16 completions of up to 64 tokens a step, in processes of their
-own. The first step is left out: engines, compilers and verifiers start in it. Medians of the rest.
-`quiet` is the share of groups whose rewards are all the same: on a CPU the update leaves them out.
-The rewards are R1's for reasoning RL; the harder the mathematics, the longer verifying takes, but
-answers are then hundreds of times as long as these.
+The demo model on generated sums, 16 completions of up to 64 tokens per step, in separate processes.
+The figures are medians without the first step, in which engines, compilers and verifiers start.
+`quiet` is the share of groups with equal rewards, which the update skips on a CPU. The rewards are
+R1's for reasoning RL. Harder mathematics takes longer to verify, but its answers are also hundreds
+of times as long.
 """
 
 from __future__ import annotations
@@ -70,7 +72,7 @@ train(load_training(Path(sys.argv[1])), Path(sys.argv[2]), Console(quiet=True))
 
 
 class Way(NamedTuple):
-    """How a step is carried out."""
+    """One way to run a step."""
 
     label: str
     rollouts: str  # rollouts.kind of the recipe
@@ -85,7 +87,7 @@ WAYS = (
 
 
 def steps_of(folder: Path, way: Way, steps: int) -> dict[str, float]:
-    """The median seconds of each phase of a step, and the tokens of a completion."""
+    """Return the median seconds of each phase of a step, and the tokens per completion."""
     run = folder / f"{way.rollouts}-{way.update}"
     recipe = run.with_suffix(".yaml")
     rollouts = {"kind": way.rollouts, "max_tokens": 64, "top_k": 50, "correction": "none"}
@@ -104,7 +106,7 @@ def steps_of(folder: Path, way: Way, steps: int) -> dict[str, float]:
     found = {phase: median(row[f"time/{phase}"] for row in rows) for phase in PHASES}
     found["tokens"] = median(row["completions/mean_length"] for row in rows)
     found["quiet"] = median(row["frac_reward_zero_std"] for row in rows)
-    # A quiet step hides nothing: the share is that of all steps together.
+    # The share is over all steps together.
     whole = sum(row["time/step"] for row in rows)
     found["reward_share"] = sum(row["time/reward"] for row in rows) / whole
     return found
@@ -135,7 +137,7 @@ def main() -> None:
 
 
 def per_token(row: dict[str, float], phase: str) -> float:
-    """Lengths differ from draw to draw."""
+    """Return seconds per token, since lengths are random."""
     return row[phase] / row["tokens"]
 
 
