@@ -1,4 +1,4 @@
-"""Shared by every test: one real engine at a time, and no deadline a busy machine could miss."""
+"""Settings of all tests: one real engine at a time, and no deadlines on a busy machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server on loopback that answers well, or badly in every known way.
+"""An OpenAI-compatible server on loopback that answers correctly or with any known fault.
 
 A real HTTP server on a real socket. It can be killed (connections reset, port closed) and brought
 back on its port, as a process can.
@@ -43,7 +43,7 @@ CANARY_TOKENS = 1
 
 @dataclass(eq=False)
 class FakeServer:
-    """Completes with `answer(body)` after `delay_s`; `fault(body, number)` may spoil it."""
+    """Completes with `answer(body)` after `delay_s`, unless `fault(body, number)` gives a fault."""
 
     model: str = "fake"
     owner: str = "vllm"
@@ -133,8 +133,8 @@ class FakeServer:
             self.bodies += [json.loads(content)] * bool(content)
             await asyncio.Event().wait()
         if self.key is not None and headers.get("authorization") != f"Bearer {self.key}":
-            told = headers.get("authorization", "nothing")
-            await self._send(writer, 401, _error(f"Incorrect API key provided: {told}"))
+            key = headers.get("authorization", "nothing")
+            await self._send(writer, 401, _error(f"Incorrect API key provided: {key}"))
         elif method == "GET" and path == "/v1/models" and self.has_models:
             card = {"id": self.model, "owned_by": self.owner, "max_model_len": 2048}
             await self._send(writer, 200, json.dumps({"data": [card]}).encode())

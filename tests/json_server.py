@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that answers JSON with JSON, as a test's function says."""
+"""A real HTTP server on loopback that answers JSON by a test's function."""
 
 from __future__ import annotations
 

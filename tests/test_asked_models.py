@@ -1,4 +1,4 @@
-"""Builds that ask a model behind a server beside sampling: for a grade, for a chain of thought."""
+"""Builds that use a model on a server during sampling: for grades and for chains of thought."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONSOLE = Console(file=StringIO())
 
 
 def plain_is_good(body: Body) -> str:
-    """Grades the recorded right answers above the evasive ones; to one question says nothing."""
+    """Grades recorded right answers above evasive ones; gives no reply for one question."""
     asked = body["messages"][-1]["content"]
     if prompts()[0].question in asked:
         return "I cannot say."

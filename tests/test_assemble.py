@@ -1,4 +1,4 @@
-"""Assembly: what is taken of which run, what is refused, and that the same bytes come out."""
+"""Assembly: which rows of each run are used, what is refused, and reproducible bytes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def recipe(folder: Path, runs: Sequence[Mapping[str, Any]], **keys: Any) -> Asse
 def assemble(
     folder: Path, rows: Mapping[str, list[dict[str, Any]]], **keys: Any
 ) -> tuple[AssemblyReport, pl.DataFrame]:
-    """Corpora of these rows by name, assembled: the report and the rows."""
+    """Assemble corpora of these rows, by name. Returns the report and the rows."""
     runs = [{"path": str(corpus(folder / name, some))} for name, some in rows.items()]
     report = build_assembly(recipe(folder, runs, **keys), folder / "out", QUIET)
     return report, pl.read_parquet(folder / "out" / "corpus" / "*.parquet")
@@ -96,10 +96,10 @@ def test_statistics_stand_beside_the_papers(tmp_path: Path) -> None:
 def test_what_a_user_should_know_is_said(tmp_path: Path) -> None:
     other = [row(f"n{n}", model="model-b") for n in range(3)]
     report, _ = assemble(tmp_path, {"a": MATHS, "b": CODE + other}, quotas={"code": 20})
-    told = "\n".join(list_notes(report))
+    notes = "\n".join(list_notes(report))
     assert report.unknown_licenses == {"kata": 9}
-    assert "the licence of kata is unknown (9 rows)" in told
-    assert "short of its quota: code: 9 of 20 rows, 11 short" in told
+    assert "the licence of kata is unknown (9 rows)" in notes
+    assert "short of its quota: code: 9 of 20 rows, 11 short" in notes
     assert report.models == {"model-a": 9}
     report, _ = assemble(tmp_path / "both", {"a": MATHS, "b": other})
     assert "rows of 2 models: model-a 60, model-b 3" in list_notes(report)[0]

@@ -1,4 +1,4 @@
-"""An assembly on the command line: what it would find, what it shows, whose samples it holds."""
+"""Commands on an assembly: its preview, its report, and the origin of its samples."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def runs(tmp_path: Path) -> Path:
 
 def test_what_the_runs_offer_is_told_before_anything_is_built(runs: Path) -> None:
     quotas = {"math": 9, "general": 5, "code": {"tokens": 100}, "stem": 1}
-    told = list(
+    lines = list(
         preview_assembly(load_assembly(written(runs, ["maths", "chat", "absent"], quotas=quotas)))
     )
-    assert told == [
-        f"absent: {runs / 'absent'} is not there; build that run first, or mend its path",
+    assert lines == [
+        f"absent: {runs / 'absent'} does not exist; build that run first, or correct its path",
         "maths: math 12; model-a 12",
         "chat: general 3; model-b 3",
         "quota math: 9 rows of 12 offered",
@@ -64,9 +64,9 @@ def test_what_the_runs_offer_is_told_before_anything_is_built(runs: Path) -> Non
 
 
 def test_a_recipe_whose_runs_are_all_to_come(runs: Path) -> None:
-    told = list(preview_assembly(load_assembly(written(runs, ["one", "two"]))))
-    assert len(told) == 3
-    assert told[-1] == "no run preview_assembly a row yet, so the quotas were not looked at"
+    lines = list(preview_assembly(load_assembly(written(runs, ["one", "two"]))))
+    assert len(lines) == 3
+    assert lines[-1] == "no run has rows yet, so the quotas were not checked"
 
 
 def test_models_mixed_by_mistake(runs: Path) -> None:
@@ -112,8 +112,8 @@ def test_a_row_is_explained_by_the_run_that_drew_it(tmp_path: Path) -> None:
         ("mix", f"{name}@two", "two"),
         ("again", name, "one"),
     ):
-        told = command("explain", tmp_path / mixture, row_id)
-        assert told.stdout.splitlines()[0] == f"run       {tmp_path / drawn_in}"
-        assert "verdict   keep" in told.stdout
+        lines = command("explain", tmp_path / mixture, row_id)
+        assert lines.stdout.splitlines()[0] == f"run       {tmp_path / drawn_in}"
+        assert "verdict   keep" in lines.stdout
     absent = command("explain", tmp_path / "mix", "nothing-0")
     assert "no run that" in str(absent.exception)

@@ -132,6 +132,6 @@ def test_what_becomes_of_a_suspect() -> None:
     assert apply_policy(table, suspects, "leave").equals(table)
     dropped = apply_policy(table, suspects, "drop").filter(pl.col("prompt_id") == "p")
     assert dropped["state"].unique().to_list() == ["bad_reference"]
-    taken = apply_policy(table, suspects, "majority")
-    assert taken.filter(pl.col("method") == "majority").height == 6
-    assert taken["state"].value_counts(sort=True).rows() == [("wrong", 11), ("correct", 7)]
+    changed = apply_policy(table, suspects, "majority")
+    assert changed.filter(pl.col("method") == "majority").height == 6
+    assert changed["state"].value_counts(sort=True).rows() == [("wrong", 11), ("correct", 7)]

@@ -67,8 +67,8 @@ def test_every_sample_is_drawn_once_and_judged(built: Path) -> None:
     each = len(prompts())
     assert funnel.drawn.samples == N * each
     assert funnel.kept.samples == each
-    taken = {item.reason: item.count.samples for item in funnel.taken}
-    assert taken == {"unclosed_think": each, "wrong": each, "no_answer": each}
+    removed = {item.reason: item.count.samples for item in funnel.taken}
+    assert removed == {"unclosed_think": each, "wrong": each, "no_answer": each}
 
 
 def test_the_corpus_is_the_kept_samples(built: Path) -> None:

@@ -1,4 +1,4 @@
-"""A run over code prompts: programs of every fate, judged in the real sandbox."""
+"""A run over code prompts: programs with every outcome, judged in the real sandbox."""
 
 from __future__ import annotations
 
@@ -67,6 +67,6 @@ def test_the_funnel_shows_what_became_of_the_programs(tmp_path: Path) -> None:
     path = tmp_path / "code.yaml"
     path.write_text(RECIPE.format(prompts=few, recorded=recorded))
     funnel = build(load_recipe(path), tmp_path / "run", Console(quiet=True))
-    taken = {item.reason: item.count.samples for item in funnel.taken}
+    removed = {item.reason: item.count.samples for item in funnel.taken}
     assert funnel.kept.samples == 8
-    assert taken == {"wrong": 24, "no_answer": 8}
+    assert removed == {"wrong": 24, "no_answer": 8}

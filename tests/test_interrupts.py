@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as something to look at; handlers are as before afterwards."""
+"""Collected Ctrl-C and SIGTERM; the old handlers are restored."""
 
 from __future__ import annotations
 

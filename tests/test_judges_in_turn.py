@@ -1,4 +1,4 @@
-"""Models on one machine, each in its turn: the one that samples, then every judge."""
+"""Models on one machine, one after another: the sampling model, then each judge."""
 
 from __future__ import annotations
 

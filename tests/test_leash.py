@@ -1,4 +1,4 @@
-"""A leash: nothing a command started outlives it, wherever it hid, whoever was killed."""
+"""Process trees: nothing that a command started outlives it, whoever was killed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ except KeyboardInterrupt:
     sys.exit(7)
 sys.exit(int(how))
 """
-"""Starts a process in a session of its own, and an orphan; then ends as told."""
+"""Starts a process in a new session and an orphan; then ends as its arguments say."""
 
 
 def alive(mark: str) -> list[int]:
@@ -65,7 +65,7 @@ def start(mark: str, how: str) -> subprocess.Popen[str]:
 
 
 def ended(mark: str) -> bool:
-    """True once no process bears the mark."""
+    """Return whether no process has the mark any more."""
     while alive(mark):
         time.sleep(0.01)
     return True
@@ -142,7 +142,7 @@ def test_a_command_that_is_not_there_is_named() -> None:
 
 
 def ancestors(pid: int) -> list[int]:
-    """The processes above one; as far as they are still there."""
+    """Return the ancestors of a process that still exist."""
     found = []
     with contextlib.suppress(OSError):
         while pid > 1:

@@ -1,4 +1,4 @@
-"""What people said of samples, in the corpus: who leaves, who stays, and what stands in the row."""
+"""Reviews in the corpus: which samples are dropped or kept, and the content of the rows."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def run(folder: Path, tmp_path: Path) -> Path:
 
 
 def again(run: Path, *assignments: str) -> tuple[Funnel, str]:
-    """The run built once more, and what the build said."""
+    """Build the run again. Returns the run and the output."""
     said = StringIO()
     recipe = load_recipe(run / "recipe.yaml", assignments)
     return build(recipe, run, Console(file=said, width=400)), said.getvalue()
@@ -142,9 +142,9 @@ def test_reviews_decide_over_the_filters_and_under_the_answer(run: Path) -> None
         assert (name in rows) == (expected[0] == "keep")
     touched = {name for name, *_ in placed}
     assert set(rows) - touched == before - touched
-    taken = {(t.filter, t.reason): t.count.samples for t in funnel.taken if t.filter == "review"}
-    assert taken["review", "reviewer_other"] == 2
-    assert taken["review", BREAKS_ANSWER] == 2
+    removed = {(t.filter, t.reason): t.count.samples for t in funnel.taken if t.filter == "review"}
+    assert removed["review", "reviewer_other"] == 2
+    assert removed["review", BREAKS_ANSWER] == 2
     assert (
         "reviews: 6 accepted (3 edited, 3 that filters had dropped), 6 rejected, 1 disputed" in said
     )

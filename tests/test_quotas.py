@@ -1,4 +1,4 @@
-"""Quotas: how many, which first, how bands of difficulty share, what a shortfall would take."""
+"""Quotas: number and order of rows, shares of bands of difficulty, shortfalls."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def rows(rates: list[float | None], per_prompt: int = 1) -> pl.DataFrame:
     )
 
 
-QUOTAS = [  # quota, rows taken of ten of 10 tokens
+QUOTAS = [  # quota, rows chosen of ten of 10 tokens
     (Quota(rows=4), 4),
     (Quota(rows=10), 10),
     (Quota(rows=11), 10),
@@ -56,15 +56,15 @@ QUOTAS = [  # quota, rows taken of ten of 10 tokens
 ]
 
 
-@pytest.mark.parametrize(("quota", "taken"), QUOTAS)
-def test_so_many_rows_or_tokens(quota: Quota, taken: int) -> None:
-    assert fill_quota(rows([0.5] * 10), quota, EVEN, 0).height == taken
+@pytest.mark.parametrize(("quota", "chosen"), QUOTAS)
+def test_so_many_rows_or_tokens(quota: Quota, chosen: int) -> None:
+    assert fill_quota(rows([0.5] * 10), quota, EVEN, 0).height == chosen
 
 
 def test_every_prompt_gives_one_before_any_gives_two() -> None:
-    taken = fill_quota(rows([0.5] * 6, per_prompt=3), Quota(rows=9), EVEN, 0)
-    assert taken["prompt_id"].n_unique() == 6
-    assert sorted(taken["nth"]) == [0] * 6 + [1] * 3
+    chosen = fill_quota(rows([0.5] * 6, per_prompt=3), Quota(rows=9), EVEN, 0)
+    assert chosen["prompt_id"].n_unique() == 6
+    assert sorted(chosen["nth"]) == [0] * 6 + [1] * 3
 
 
 def test_the_seed_chooses_and_the_order_does_not() -> None:
@@ -75,7 +75,7 @@ def test_the_seed_chooses_and_the_order_does_not() -> None:
 
 
 HARD, EASY = 0.1, 0.9
-BALANCES = [  # hard, easy and unknown rows; shares; quota; hard and easy taken
+BALANCES = [  # hard, easy and unknown rows; shares; quota; hard and easy chosen
     (50, 50, 0, (), 20, (10, 10)),
     (90, 10, 0, (), 20, (10, 10)),
     (95, 5, 0, (), 20, (15, 5)),  # a band runs out, the other fills in
@@ -97,9 +97,9 @@ def test_bands_of_difficulty(
 ) -> None:
     some = rows([HARD] * hard + [EASY] * easy + [None] * unknown)
     balance = Balance(edges=(0.5,), shares=shares)
-    taken = fill_quota(some, Quota(rows=quota), balance, 0)
-    assert taken.height == quota
-    assert ((taken["pass_rate"] == HARD).sum(), (taken["pass_rate"] == EASY).sum()) == expected
+    chosen = fill_quota(some, Quota(rows=quota), balance, 0)
+    assert chosen.height == quota
+    assert ((chosen["pass_rate"] == HARD).sum(), (chosen["pass_rate"] == EASY).sum()) == expected
 
 
 @settings(max_examples=40)
@@ -111,9 +111,9 @@ def test_bands_of_difficulty(
 def test_a_quota_is_filled_whenever_it_can_be(
     rates: list[float | None], quota: int, edges: list[float]
 ) -> None:
-    taken = fill_quota(rows(rates), Quota(rows=quota), Balance(edges=tuple(edges)), 0)
-    assert taken.height == min(quota, len(rates))
-    assert taken["sample_id"].is_unique().all()
+    chosen = fill_quota(rows(rates), Quota(rows=quota), Balance(edges=tuple(edges)), 0)
+    assert chosen.height == min(quota, len(rates))
+    assert chosen["sample_id"].is_unique().all()
 
 
 def asked(prompts: int) -> Input:

@@ -1,4 +1,4 @@
-"""Recipes: what is refused and in which words, what extends and overrides, what a change costs."""
+"""Recipes: refused values and messages, extends and overrides, effects of changes."""
 
 from __future__ import annotations
 

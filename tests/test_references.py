@@ -1,4 +1,4 @@
-"""References that are bad are not sampled; references that everybody disputes are named."""
+"""Bad references are not sampled; references that most samples contradict are listed."""
 
 from __future__ import annotations
 
@@ -83,9 +83,9 @@ SUSPECT = [
 ]
 
 
-@pytest.mark.parametrize(("policy", "undecided", "kept", "taken"), SUSPECT)
+@pytest.mark.parametrize(("policy", "undecided", "kept", "removed"), SUSPECT)
 def test_a_reference_that_everybody_disputes(
-    tmp_path: Path, policy: str, undecided: int, kept: int, taken: dict[str, int]
+    tmp_path: Path, policy: str, undecided: int, kept: int, removed: dict[str, int]
 ) -> None:
     path = write(tmp_path, suspect=policy)
     funnel = build(load_recipe(path), tmp_path / "run", Console(quiet=True))
@@ -93,7 +93,7 @@ def test_a_reference_that_everybody_disputes(
     assert (suspect["reference"], suspect["majority"], suspect["votes"]) == ("9", "8", N)
     assert funnel.undecided.samples == undecided
     assert funnel.kept.samples == kept
-    assert {item.reason: item.count.samples for item in funnel.taken} == taken
+    assert {item.reason: item.count.samples for item in funnel.taken} == removed
 
 
 def test_no_usable_reference_at_all_is_an_error(tmp_path: Path) -> None:

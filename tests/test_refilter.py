@@ -1,4 +1,4 @@
-"""Data sets that this project did not make, however they are."""
+"""Foreign data sets in any condition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The run directory's promises, each with something broken to prove it."""
+"""The guarantees of the run directory, each tested with a fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that a build started, and what it is at: for tests that kill one of them."""
+"""Finds the processes of a build and its progress, for tests that kill one of them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def wait_until(met: Callable[[], object], what: str) -> None:
 
 
 def first_sample(build: subprocess.Popen[str], run: Path) -> None:
-    """Wait for it. There is more to come, so whoever drew it has work."""
+    """Wait for a sample while more are to come."""
     wait_until(
         lambda: build.poll() is not None or any((run / "samples").glob("journal-*")), "a sample"
     )
@@ -45,7 +45,7 @@ def first_sample(build: subprocess.Popen[str], run: Path) -> None:
 
 
 def first_replica(run: Path) -> int:
-    """The process id of the replica that was ready first: others may still be loading."""
+    """Return the process id of the replica that was ready first; others may still load."""
     ready = [
         event for event in read_lines(run / "events.jsonl") if event["event"] == "replica_ready"
     ]

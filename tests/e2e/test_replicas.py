@@ -27,7 +27,7 @@ def test_a_killed_replica_is_replaced_and_nothing_is_lost(tmp_path: Path) -> Non
 
 
 def survives_a_killed_replica(path: Path, run: Path, n: int) -> dict[str, Any]:
-    """Build with one replica killed at work: every sample is there once. The replica's death."""
+    """Build with one replica killed at work. Every sample exists once. Returns the death event."""
     command = [*FACTORY, "build", str(path), "--run", str(run)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     first_sample(process, run)
@@ -42,7 +42,7 @@ def survives_a_killed_replica(path: Path, run: Path, n: int) -> dict[str, Any]:
     assert len(counts) == prompts * n
     assert set(counts.values()) == {1}
     texts = [str(text) for part in sample_parts(run) for text in pq.read_table(part)["text"]]
-    # ReplicaPool with equal seeds would have drawn the same texts in pairs.
+    # Replicas with equal seeds would have generated equal texts in pairs.
     assert len(set(texts)) > len(texts) / 2
     wait_until(lambda: not any(map(is_alive, started)), "the replicas' processes to end")
     return death

@@ -1,4 +1,4 @@
-"""Rows as a filter is given them, and what it says of each."""
+"""Builds input rows of filters and returns their reasons."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DEFAULTS: dict[str, tuple[pl.DataType | type[pl.DataType], Any]] = {
 
 
 def make_rows(texts: Sequence[str | None], **columns: Any) -> pl.DataFrame:
-    """A row a text; a column given as a list has a value a row."""
+    """Build one row per text. A column given as a list has one value per row."""
     frame = pl.DataFrame(
         {
             "sample_id": [f"p-{i}" for i in range(len(texts))],

@@ -89,10 +89,10 @@ DATES = [
 ]
 
 
-@pytest.mark.parametrize(("window", "taken"), DATES)
-def test_live_code_bench_by_date(window: dict[str, Any], taken: bool) -> None:
+@pytest.mark.parametrize(("window", "used"), DATES)
+def test_live_code_bench_by_date(window: dict[str, Any], used: bool) -> None:
     found = LiveCodeBench.model_validate(window)._convert("set:1", STDIN)
-    assert isinstance(found, Prompt if taken else Skip)
+    assert isinstance(found, Prompt if used else Skip)
 
 
 class Command:

@@ -36,7 +36,7 @@ def make_spec(**parts: Any) -> EngineSpec:
 
 
 def make_requests(count: int, words: str = "What is 1 + 1?", samples: int = 1) -> list[Request]:
-    """Requests for `count` prompts, each asked for `samples` times in a row."""
+    """Return requests for `count` prompts with `samples` each, in a row."""
     return [
         Request(make_prompt(f"{words} ({number})"), index)
         for number in range(count)
@@ -53,7 +53,7 @@ def drive(
     requests: Sequence[Request],
     seen: Callable[[Outcomes], None] = lambda outcomes: None,
 ) -> Outcomes:
-    """Every request's outcome. Fails on a second outcome of one request, and on a standstill."""
+    """Return the result of every request. Fails on a second result and on a standstill."""
     outcomes: Outcomes = {}
     for request in requests:
         engine.submit(request)

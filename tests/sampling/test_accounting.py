@@ -112,8 +112,8 @@ def test_each_endpoint_is_shown_worst_first() -> None:
     assert list(workers_table([])) == []
 
 
-def test_what_endpoints_did_adds_up_over_sittings() -> None:
-    """The last entry of each sitting counts, whether it ended well or was killed."""
+def test_endpoint_totals_add_up_over_processes() -> None:
+    """The last entry of each process counts, whether it ended or was killed."""
 
     def event_row(event: str, samples: int, **faults: int) -> dict[str, Any]:
         worker = Worker("http://a", True, 8, 0, samples, 10 * samples, samples / 2, faults)

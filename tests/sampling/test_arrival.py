@@ -1,5 +1,4 @@
-"""Ids, verdicts, the choice among a prompt's samples and the order of rows: none knows when what
-arrived."""
+"""Ids, verdicts, selection and the order of rows do not depend on the order of arrival."""
 
 from __future__ import annotations
 

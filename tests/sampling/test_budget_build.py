@@ -1,4 +1,4 @@
-"""Budgets through the whole build, on recorded samples: spent, kept to, and taken up again."""
+"""Budgets in whole builds on recorded samples: spent, respected, and continued."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_last_verdict_may_ask_for_another_wave(tmp_path: Path) -> None:
 
 
 def test_engine_seconds_add_up_over_sittings(tmp_path: Path) -> None:
-    """The first was killed. The clock on the wall, which jumps here, has no say."""
+    """The first process was killed. The wall clock, which jumps here, has no effect."""
     assert engine_seconds(tmp_path) == 0
     sittings = [[2.0, 4.0], [], [2.0, 3.5]]
     for number, sitting in enumerate(sittings):

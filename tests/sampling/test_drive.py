@@ -1,4 +1,4 @@
-"""The loop around an engine: what it reads, and how it ends when everything goes wrong."""
+"""The sampling loop: what it reads, and how it ends if everything fails."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ N = 4
 def test_what_had_finished_is_sealed_even_where_the_engine_cannot_be_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A lost cluster fails once more as it is let go of."""
+    """A lost cluster fails again when it is closed."""
     recipe = load_recipe(recipe_file(tmp_path, record(tmp_path / "recorded", N), N))
 
     class Lost(Replay):

@@ -1,6 +1,6 @@
-"""Where replicas find a place in a Ray cluster: a real one, of several nodes on this machine.
+"""Placement of replicas on a real Ray cluster of several nodes on this machine.
 
-Its two GPUs are only claimed, so that placing can be tried where there is none.
+The cluster declares two GPUs that do not exist, so that placement can be tested without any.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def test_a_replica_that_fits_nowhere_is_no_endless_wait(cluster: Any) -> None:
 
 
 def test_a_replica_gives_back_the_gpus_that_were_held_for_its_workers(cluster: Any) -> None:
-    """As many times as replicas die; otherwise the second would wait for ever."""
+    """Repeated deaths; otherwise the second replica would wait forever."""
     wanted = {"args": {"tensor_parallel_size": 2, "distributed_executor_backend": "ray"}}
     with host(cluster.address, wanted) as opened:
         for seed in range(2):
@@ -104,7 +104,7 @@ def states() -> list[str]:
 
 @pytest.mark.parametrize("way", ["address", "client"])
 def test_a_model_that_is_not_there_is_told_at_once(way: str, cluster: Any) -> None:
-    """By a driver on a node of the cluster, and by one outside of it."""
+    """Drivers on a node of the cluster and outside of it."""
     with host(getattr(cluster, way), gpus=0) as opened:
         remote = opened.start(0, 1)
         wait_for(lambda: opened.poll([remote]))
@@ -116,7 +116,7 @@ def test_a_model_that_is_not_there_is_told_at_once(way: str, cluster: Any) -> No
 def test_a_client_process_that_dies_at_birth_is_asked_for_again(
     cluster: Any,
 ) -> None:
-    """Ray's head node starts one for each client; the first is killed as soon as it is there."""
+    """Ray's head node starts one per client; the first one is killed as soon as it exists."""
     killed: list[int] = []
 
     def kill_the_first() -> None:

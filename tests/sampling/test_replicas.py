@@ -1,4 +1,4 @@
-"""Several engines as one, over replicas that die: each request ends once, whoever held it."""
+"""A replica pool whose replicas die: each request ends exactly once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def sample(request: Request, reason: FinishReason = "stop") -> Sample:
 
 
 class Mortal:
-    """A replica that finishes three requests a turn and dies of poison among them."""
+    """A replica that finishes three requests per turn and dies if one is poison."""
 
     def __init__(self, poison: set[str], lifetime: int | None) -> None:
         self.poison, self.lifetime = poison, lifetime
@@ -63,7 +63,7 @@ class Mortal:
 
 
 class Room:
-    """A host with room for more replicas as time goes on; `lifetimes` are those of the first."""
+    """A host whose number of slots grows. `lifetimes` are those of the first replicas."""
 
     retry_timeout_s = 60.0
 
@@ -113,7 +113,7 @@ def test_every_request_ends_once_whatever_dies(poisoned: set[int], lifetimes: li
     assert sum(worker.samples for worker in workers) == sum(isinstance(o, Sample) for o in found)
     assert sum(worker.in_flight for worker in workers) == 0
     assert sorted(o.sample_id for o in found) == sorted(r.sample_id for r in REQUESTS)
-    # A replica that dies of itself while it holds a lone suspect may take an innocent with it.
+    # A replica that dies by itself while it holds a lone suspect may also fail an innocent request.
     lost = {o.sample_id for o in found if isinstance(o, Failure)}
     assert lost >= poison if lifetimes else lost == poison
     assert len(set(room.seeds)) == len(room.seeds)

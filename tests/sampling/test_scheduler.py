@@ -13,11 +13,11 @@ from factory.recipe.sampling import Sampling
 from factory.sampling.scheduling.scheduler import Scheduler, Ticket
 
 Outcome = Callable[[Ticket], bool | None]
-"""Accepted, rejected, or (None) a request that gives no sample."""
+"""Ticket → accepted, rejected, or None for a request without a sample."""
 
 
 class Run:
-    """A scheduler driven to its end, with every ticket it handed out."""
+    """Runs a scheduler to its end and collects every ticket."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Run:
 
 
 def lucky(rates: list[float], seed: int = 0) -> Outcome:
-    """Sample j of prompt i always comes out the same, whoever draws it and when."""
+    """Sample j of prompt i always has the same result."""
 
     def outcome(ticket: Ticket) -> bool | None:
         chance = random.Random(f"{seed}-{ticket.prompt}-{ticket.index}")

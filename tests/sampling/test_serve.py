@@ -1,4 +1,4 @@
-"""`factory serve` with real processes: small HTTP servers in vLLM's assign_devices."""
+"""`factory serve` with real processes: small HTTP servers instead of vLLM."""
 
 from __future__ import annotations
 

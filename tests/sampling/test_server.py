@@ -1,4 +1,4 @@
-"""The server engine over real HTTP: the protocol, the sums, the keys."""
+"""The server engine over real HTTP: protocol, totals, API keys."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ def test_a_key_comes_from_the_environment_and_is_shown_nowhere(
 def test_a_wrong_key_stops_at_once_and_is_not_repeated(
     connected: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The fake server says which key it got, as some hosted ones do."""
+    """The fake server repeats the key, as some hosted ones do."""
     monkeypatch.setenv("FAKE_KEY", KEY)
     with FakeServer(key="another") as server, pytest.raises(EngineError) as caught:
         connected(server.url, api_key_env="FAKE_KEY")

@@ -14,7 +14,7 @@ from factory.sampling.engines.concurrency import Concurrency
 
 @dataclass
 class SimulatedServer:
-    """All in flight go on at `speed(in flight)` tokens/s; over `refuse_over` none is taken."""
+    """Requests run at `speed(in flight)` tokens/s; beyond `refuse_over` they are refused."""
 
     speed: Callable[[int], float]
     refuse_over: int = 10**9
@@ -22,7 +22,7 @@ class SimulatedServer:
     seed: int = 0
 
     def run(self, seconds: float, most: int = 512, step: float = 0.25) -> list[int]:
-        """The limit after each step, with more requests waiting than it ever allows."""
+        """Return the limit after each step, with more requests waiting than it allows."""
         rng = random.Random(self.seed)
         limit, limits = Concurrency(most, 0.0), []
         flying: list[
@@ -76,7 +76,7 @@ def test_keeps_rising_while_a_doubling_gains_an_eighth() -> None:
 
 
 def test_long_generations_do_not_wait_for_the_first_to_finish() -> None:
-    """Nothing ends for minutes: the limit rises on the clock."""
+    """If nothing ends for minutes, the limit rises with time."""
     limits = SimulatedServer(lambda n: 50.0, mean_tokens=30_000).run(20, most=256)
     assert limits[-1] == 256
 

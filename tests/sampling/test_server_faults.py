@@ -1,4 +1,4 @@
-"""Every way a server can fail, by a real HTTP server: the run goes on, nothing is doubled."""
+"""All faults of a server, with a real HTTP server: the run continues, nothing is doubled."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STREAMED = pytest.mark.parametrize("stream", [False, True], ids=["whole", "strea
 
 
 def watch_until_the_end(engine: ServerEngine) -> None:
-    """Until the engine raises; nobody's request is blamed for that."""
+    """Run until the engine raises. No request becomes a failure."""
     while True:
         assert not any(isinstance(outcome, Failure) for outcome in engine.completed())
 
@@ -101,7 +101,7 @@ def test_what_no_retry_mends_is_asked_once(fault: str, kind: str, connected: Con
 
 
 def test_only_poison_left_still_ends(connected: Connect) -> None:
-    """Nothing else succeeds any more, yet the endpoint is well: its canaries say so."""
+    """All requests fail, but the endpoint works, as its canaries show."""
     with FakeServer(fault=lambda body, number: None if is_canary(body) else "500") as server:
         engine = connected(server.url, max_retries=1)
         outcomes = drive(engine, make_requests(8))
@@ -186,7 +186,7 @@ def test_a_killed_endpoint_is_replaced_and_used_again_when_back(connected: Conne
 
 
 def test_a_hung_server_loses_its_requests_to_the_others(connected: Connect) -> None:
-    """It accepts and never answers, not even /models: found by its silence, not by the timeout."""
+    """It accepts and never answers, not even /models. The health check finds it, not the timeout."""
     with FakeServer() as well, FakeServer() as ill:
         engine = connected(well.url, ill.url, timeout_s=600, health_s=0.2)
         ill.stalled = True
@@ -209,7 +209,7 @@ def test_all_gone_is_an_engine_error_within_the_set_time(connected: Connect) -> 
 def test_the_monotonic_clock_alone_is_read(
     connected: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A wall clock that jumps by days changes created_at and nothing else."""
+    """A wall clock that jumps by days affects only created_at."""
     jumps = iter(range(10**9))
     monkeypatch.setattr(time, "time", lambda: next(jumps) * 86_400.0)
     with FakeServer(delay_s=0.01) as server:

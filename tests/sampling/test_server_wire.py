@@ -1,4 +1,4 @@
-"""What is sent and what a reply means: tables, no network."""
+"""Request bodies and parsed replies: tables, without network."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def text_reply(text: str, **choice: Any) -> Reply:
 
 
 def test_vllm_is_told_every_setting() -> None:
-    """What is left unsaid a model's generation_config.json would fill in."""
+    """All settings are sent; otherwise generation_config.json would fill them in."""
     wire = make_wire({"template": "r1_zero"}, {"temperature": 0.7, "top_k": 50, "max_tokens": 9999})
     body = wire.body(RenderedRequest("p-0", "<think>\n", "Q", special_tokens=True), VLLM)
     assert body == {

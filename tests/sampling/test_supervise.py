@@ -1,4 +1,4 @@
-"""Engines that die: started again, their requests resubmitted, the poison found."""
+"""Engines that die: restarts, resubmitted requests, and isolation of the poison."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def sample(request: Request, reason: FinishReason = "stop") -> Sample:
 
 
 class Mortal:
-    """An engine that finishes four requests a step and dies of any poison among them."""
+    """An engine that finishes four requests per step and dies if one is poison."""
 
     capacity = 40
 
@@ -61,7 +61,7 @@ class Mortal:
 def run(
     poison: set[str], unwanted: Iterable[str] = (), max_restarts: int = 3
 ) -> tuple[list[Sample | Failure], int]:
-    """40 requests, half of them in at once, and what became of them; engines that were needed."""
+    """Run 40 requests, half of them at once. Returns their results and the engines."""
     lives: list[int] = []
     found: list[Sample | Failure] = []
     with TemporaryDirectory() as folder:
