@@ -36,10 +36,11 @@ _INTERVALS = frozenset(("()", "[]", "[)", "(]"))
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How values are compared: by numbers too (`hard`), and what a percent sign on one side alone
-    means ("either", "bare", "scaled")."""
+    """How values are compared. `whole`: these are answers, no items of one: a + b = 7 may then say
+    what was asked for."""
 
     values: Values
+    whole: bool = True
 
     def same(self, reference: Form, answer: Form) -> Truth:
         """Whether any reading of the answer equals any reading of the reference."""
@@ -181,7 +182,7 @@ class Comparison:
             chained = chain_values(reference, self.values)
             return False if chained is None else self.any_of(chained, answer)
         if isinstance(answer, Relation) and not isinstance(reference, Named):
-            chained = chain_values(answer, self.values, quantities=True)
+            chained = chain_values(answer, self.values, quantities=self.whole)
             if chained is None:
                 return False
             verdicts = [self.same(reference, value) for value in chained]
@@ -262,7 +263,7 @@ class Comparison:
         return self.as_percent("strict").items(reference, answer)
 
     def as_percent(self, mode: str) -> Comparison:
-        return Comparison(replace(self.values, percent=mode))
+        return Comparison(replace(self.values, percent=mode), whole=False)
 
     def items(self, reference: Group, answer: Group) -> Truth:
         if not {reference.ends, answer.ends} <= {"", "{}"}:

@@ -131,7 +131,8 @@ def same_relations(reference: Relation, answer: Relation, values: Values) -> Tru
 
 
 def _spelled(relation: Relation) -> tuple[str, ...]:
-    return (*(nodes.key(side.node) for side in relation.sides), *relation.signs)
+    spelled = (f"{nodes.key(s.node)} {s.unit} {s.percent}" for s in relation.sides)
+    return (*spelled, *relation.signs)
 
 
 def _has_opaque(relation: Relation) -> bool:

@@ -321,11 +321,9 @@ def _read_equalities(pieces: list[Tokens], signs: list[str], depth: int) -> Form
     name = read_name(pieces[0])
     if name is not None:
         last = read_words(trim(pieces[-1]) or pieces[-1]) or read_item(pieces[-1], depth + 1)
-        if signs[-1] == "~":
+        if len(pieces) == 2 and signs[-1] == "~":
             last = _approximate(last)
-            if len(pieces) > 2:
-                last = read_item(pieces[-2], depth + 1)
-        elif len(pieces) > 2:
+        if len(pieces) > 2:
             middle = [read_value(piece) for piece in pieces[1:-1]]
             chain = Relation((*_values(middle), *_values([last])), tuple(signs[1:]))
             return Named(name, chain)

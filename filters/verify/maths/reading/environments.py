@@ -19,8 +19,11 @@ def environment_end(tokens: Sequence[Token], start: int) -> tuple[int, str]:
         elif tokens[position].text == "\\end":
             depth -= 1
             if not depth:
-                _, end = _name(tokens, position)
-                return end, _name(tokens, start)[0]
+                closed, end = _name(tokens, position)
+                name, _ = _name(tokens, start)
+                if name != closed:
+                    raise Unreadable("an environment closed by another name")
+                return end, name
     raise Unreadable("an environment left open")
 
 

@@ -27,10 +27,10 @@ def split(tokens: Tokens) -> tuple[list[Tokens], str]:
         if token is None:
             continue
         text = token.text
-        if token.kind == "word" and text.lower() in OR:
-            joined = "or"
-        elif token.kind == "word" and text.lower() in AND:
-            joined = joined or "and"
+        if token.kind == "word" and text.lower() in OR | AND:
+            if not position or position == len(tokens) - 1:
+                raise Unreadable(f"{text} joins nothing")
+            joined = "or" if text.lower() in OR else joined or "and"
         elif not (token.kind in ("sign", "command") and text in (",", ";", "\\\\", "&")):
             continue
         if position > start:

@@ -95,6 +95,7 @@ def _one(form: Form) -> Named | None:
 
 
 def _name(side: Value) -> str | None:
-    if side.node.head == "call" and side.node.name.startswith("function "):
+    bare = side.unit is None and not side.percent
+    if bare and side.node.head == "call" and side.node.name.startswith("function "):
         return nodes.key(side.node)
-    return side.node.name if side.node.head == "symbol" and side.unit is None else None
+    return side.node.name if side.node.head == "symbol" and bare else None

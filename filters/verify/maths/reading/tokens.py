@@ -62,6 +62,7 @@ _DECORATIONS = {
     "widearc": "arc",
     "overparen": "arc",
 }
+_BOLD = frozenset(("mathbf", "boldsymbol", "bm", "pmb"))
 GREEK = word_set(
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi "
     "rho sigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon "
@@ -70,7 +71,7 @@ GREEK = word_set(
 
 _TOKEN = re.compile(
     r"(?P<space>[ ~]+)"
-    r"|(?P<number>(?<!\d,)\d{1,3}(?:,\d{3})+(?!\d|,\d)(?:\.\d+)?|\d+(?:\.(?=\\(?:overline|bar)\b|[*/^)])|\.\d+)?(?:[eE][-+]?\d{1,4}(?![\d.]))?"
+    r"|(?P<number>(?<!\d,)[1-9]\d{0,2}(?:,\d{3})+(?!\d|,\d)(?:\.\d+)?|\d+(?:\.(?=\\(?:overline|bar)\b|[*/^)])|\.\d+)?(?:[eE][-+]?\d{1,4}(?![\d.]))?"
     r"|\.\d+(?:[eE][-+]?\d{1,4}(?![\d.]))?)"
     r"|(?P<based>(?<=[0-9])_)"
     r"|(?P<command>\\[A-Za-z]+|\\[{}|$\\])"
@@ -81,7 +82,7 @@ _TOKEN = re.compile(
 )
 _TEXT_TOKEN = re.compile(
     r"(?P<space>\s+|~)"
-    r"|(?P<number>\d{1,3}(?:,\d{3})+(?![\d])(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
+    r"|(?P<number>[1-9]\d{0,2}(?:,\d{3})+(?![\d])(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
     rf"|(?P<join>{_CJK_JOINS})"
     r"|(?P<word>[^\W\d_]+(?:['’-][^\W\d_]+)*)"
     r"|(?P<sign><=|>=|[-+*/^=<>(),;:!%'?&.|€£¥₹¢$\"’])"
@@ -196,7 +197,7 @@ class _Lexer:
             return self.upright(self.argument(), text=False)
         bare = name[1:]
         if bare in _DECORATIONS:
-            return self.decorated(_DECORATIONS[bare])
+            return self.decorated(_DECORATIONS[bare], bold=bare in _BOLD)
         if bare in ("hphantom", "phantom", "vphantom", "cancel", "bcancel", "xcancel", "sout"):
             raise Unreadable(name)
         return self.add("command", name)
@@ -268,7 +269,7 @@ class _Lexer:
             return self.add("letter", piece, upright=True)
         return self.add("word", piece, upright=True)
 
-    def decorated(self, mark: str) -> None:
+    def decorated(self, mark: str, *, bold: bool) -> None:
         """A symbol with an arrow, a hat, a bar or in bold; digits and text lose their bold."""
         inner = self.argument()
         if not mark:  # \overset{x}{y}
@@ -300,7 +301,7 @@ class _Lexer:
                     return self.add("letter", f"vec {name}")
                 return self.upright(inner, text=True)
             return self.add("letter", f"{mark} {name}")
-        if mark == "vec":  # bold digits, or bold words and brackets
+        if mark == "vec" and bold:  # bold digits, or bold words and brackets
             return self.upright(inner, text=True)
         raise Unreadable(f"a decorated {name!r:.20}")
 

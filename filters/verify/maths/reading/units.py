@@ -141,17 +141,22 @@ def is_unit_name(name: str) -> bool:
     )
 
 
+def _caseless(name: str) -> str:
+    """A word in small letters; an abbreviation as it is: M is no m."""
+    return name.lower() if len(name) > 3 else name
+
+
 @lru_cache(maxsize=4096)
 def resolve(name: str) -> tuple[tuple[str, int], ...] | None:
     """A written name as pint's units and powers; None for a word in no table."""
     for prefix, power in (("平方", 2), ("立方", 3)):
         if name.startswith(prefix) and (inner := resolve(name[2:])) is not None:
             return tuple((unit, times * power) for unit, times in inner)
-    found = NAMES.get(name) or NAMES.get(name.lower())
+    found = NAMES.get(name) or NAMES.get(_caseless(name))
     if found is not None:
         top, _, bottom = found.partition("/")
         return ((top, 1), (bottom, -1)) if bottom else ((top, 1),)
-    found = MONEY.get(name) or MONEY.get(name.lower())
+    found = MONEY.get(name) or MONEY.get(_caseless(name))
     if found is not None:
         return ((found, 1),)
     return ((_CLOCK[name.lower()], 1),) if name.lower() in _CLOCK else None

@@ -137,7 +137,7 @@ def _measured(tokens: Tokens) -> Value:
     if more:
         return _compound(node, words, more)
     value = _with_unit(node, words)
-    if note is not None and not value.percent:
+    if note is not None:
         raise Unreadable("two units")
     return value
 
