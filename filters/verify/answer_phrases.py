@@ -78,7 +78,7 @@ LANGUAGES: dict[str, Phrases] = {
         nouns=("réponse", "reponse"),
         link=(
             r"(?:\s+(?:finale|correcte|exacte|juste))?\s+(?:est|serait)\b"
-            r"(?:\s+(?:donc|alors|bien)\b)*(?:\s+(?:la|le)\b)?"
+            r"(?:\s+(?:donc|alors|bien)\b)*(?:\s+(?-i:la|le)\b)?"
         ),
         choose=r"\b(?:choisis|choisit|choisir|choisissons)(?:\s+(?:la|l['’]option|réponse))*",
         confirm=r"est\s+(?:donc\s+|la\s+|bonne\s+)*(?:correcte?|exacte?|juste|vraie?|réponse)",
@@ -88,7 +88,7 @@ LANGUAGES: dict[str, Phrases] = {
         nouns=("respuesta", "opción", "opcion"),
         link=(
             r"(?:\s+(?:final|correcta))?\s+(?:es|sería)\b"
-            r"(?:\s+(?:entonces|por\s+(?:lo\s+)?tanto)\b,?)*(?:\s+(?:la|el)\b)?"
+            r"(?:\s+(?:entonces|por\s+(?:lo\s+)?tanto)\b,?)*(?:\s+(?-i:la|el)\b)?"
         ),
         choose=r"\b(?:elijo|elegimos|escojo|selecciono)(?:\s+(?:la|opción))*",
         confirm=r"es\s+(?:la\s+)?(?:correct[ao]|verdader[ao]|respuesta)",
@@ -98,7 +98,7 @@ LANGUAGES: dict[str, Phrases] = {
         nouns=("resposta", "alternativa", "opção"),
         link=(
             r"(?:\s+(?:final|correta|certa))?\s+(?:é|será)(?!\w)(?:\s+(?:portanto|então)\b,?)*"
-            r"(?:\s+(?:a|o)\b)?"
+            r"(?:\s+(?-i:a|o)\b)?"
         ),
         choose=r"\b(?:escolho|escolhemos|seleciono)(?:\s+(?:a|alternativa|opção))*",
         confirm=r"é\s+(?:a\s+)?(?:corret[ao]|cert[ao]|verdadeir[ao]|resposta)",
@@ -108,7 +108,7 @@ LANGUAGES: dict[str, Phrases] = {
         nouns=("risposta", "opzione"),
         link=(
             r"(?:\s+(?:finale|corretta|esatta|giusta))?\s+(?:è|e['’])(?!\w)"
-            r"(?:\s+(?:quindi|dunque)\b,?)*(?:\s+(?:la|il)\b)?"
+            r"(?:\s+(?:quindi|dunque)\b,?)*(?:\s+(?-i:la|il)\b)?"
         ),
         choose=r"\b(?:scelgo|scegliamo|seleziono)(?:\s+(?:la|opzione|risposta))*",
         confirm=r"è\s+(?:la\s+)?(?:corrett[ao]|esatt[ao]|giust[ao]|vera|risposta)",
