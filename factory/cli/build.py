@@ -70,8 +70,18 @@ def _serve_page(run: Path) -> Iterator[None]:
     metavar="PROMPTS",
     help="Also sample this many prompts, and forecast yield, tokens, hours and money.",
 )
+@click.option(
+    "--stress",
+    type=click.IntRange(1),
+    metavar="REFERENCES",
+    help="Also respell and nearly miss this many references per source, and report fragile ones.",
+)
 def validate(
-    recipe: Path, assignments: tuple[str, ...], run: Path | None, pilot: int | None
+    recipe: Path,
+    assignments: tuple[str, ...],
+    run: Path | None,
+    pilot: int | None,
+    stress: int | None,
 ) -> None:
     """Check a recipe, load three prompts per source, render one, estimate the work.
 
@@ -94,6 +104,10 @@ def validate(
         return
     loaded = read_recipe(recipe, assignments)
     echo(validate(loaded))
+    if stress is not None:
+        from factory.build.stress import stress as try_references
+
+        echo(try_references(loaded, stress))
     if pilot is not None:
         from factory.build.pilot import run_pilot
 
