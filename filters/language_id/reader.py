@@ -37,11 +37,11 @@ from filters.language_id.words import (
     room,
 )
 
-SHOUTED = 0.6  # from this share of capitals on, they say nothing
+SHOUTED = 0.8  # from this share of capitals on, they say nothing
 FREQUENT = 80  # a word this frequent is a function word, about one in a thousand
 
 # The least score of any word in any language, in eighths of a nat: what may be a name says little.
-A_WORD, A_LINK, A_FIRST_WORD, A_NAME, AN_ACRONYM, A_TERM = 8, 36, 56, 90, 90, 70
+A_WORD, A_LINK, A_FIRST_WORD, A_NAME, AN_ACRONYM, A_TERM = 8, 36, 56, 96, 90, 70
 # So often a word speaks for another language, a connective more often; then that hardly.
 AGAIN, CONNECTED, LINGERING = 2, 6, 2
 TIMES = 4095  # words are counted by their row, up to so many apart
@@ -103,6 +103,8 @@ def read_text(
         at, i, script, count, hashed, look, kind = next_word(data, i, end, read, letters)
         if count == 0:
             break
+        if n == 0:
+            look |= BEGINS
         row = -1
         if kind in (OWN, LATIN_TERM):
             row = find(read.keys, read.rows, hashed)
@@ -143,16 +145,17 @@ def read_text(
 
 @step
 def mark_runs(words: Words, n: int, runs: Places) -> int:
-    """How many Latin words stand in a row at each; how many words of the home script there are."""
+    """How many Latin words, names not counted, stand in a row at each; how many words of the home
+    script there are."""
     first, length, at_home = 0, 0, 0
     for k in range(n + 1):
         kind = words.kind[k] if k < n else OWN
-        if kind == LATIN_TERM and length > 0 and words.look[k] & BEGINS:
+        if kind == LATIN_TERM and words.look[k] & BEGINS:
             for j in range(first, k):
                 runs[j] = length
             first, length = k, 0
         if kind == LATIN_TERM:
-            length += 1
+            length += not words.look[k] & CAPITAL or words.look[k] & BEGINS > 0
         elif kind != SILENT and kind != MIXED:
             for j in range(first, k):
                 runs[j] = length

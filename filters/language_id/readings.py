@@ -116,7 +116,7 @@ def reading(home: str) -> Reading:
 
 
 COMMON = frozenset(["en", "es", "fr", "de", "pt", "it", "ru", "zh", "ja", "ar", "hi"])
-AHEAD_COMMON, AHEAD, AHEAD_ROMANISED, AHEAD_TERMS = 28, 40, 60, 0
+AHEAD_COMMON, AHEAD, AHEAD_ROMANISED, AHEAD_TERMS = 28, 48, 60, 0
 """How far a language must be ahead over the whole text, in eighths of a nat. Latin words among
 others have to outweigh terms already."""
 

@@ -6,6 +6,7 @@ is looked at once more: what is quoted, borrowed or taken from the question is s
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from filters.kernels import Bytes
 from filters.language_id.mentions import CONTEXT, Question, borrowed, mentioned
 from filters.language_id.path import likeliest_path, pooled
-from filters.language_id.reader import START_COST, read
+from filters.language_id.reader import FREQUENT, START_COST, read
 from filters.language_id.readings import reading, states
 from filters.language_id.scripts import (
     GROUPS,
@@ -43,11 +44,15 @@ from filters.language_id.words import (
     Words,
 )
 
-A_LINK = 64  # the score of a connective that changes the language by itself
-_PARTICLES = """a al bin da das de del della den der des di do dos du e el en ibn la las le les los
-    of on sur ten ter und upon van von y zu zur"""
+LINK_LEAD = 24  # eighths of a nat that let a connective change the language by itself
+_PARTICLES = """a al and bin da das de del della den der des di do dos du e el en for ibn in la las
+    le les los of on sur ten ter the to und upon van von y zu zur"""
 PARTICLES = frozenset(_PARTICLES.split())
-MAY_ENTER = 5  # languages that are followed at once
+MAY_ENTER = 16  # languages that are followed at once
+QUOTED_TO_SAID = 2
+CLAUSE = 6  # words; in fewer, one must not speak alone
+FURTHER = SECONDED = 8  # eighths of a nat
+DIGITS = re.compile(r"[\d_]+")
 NEAR = 4  # words around a stretch that a borrowed phrase may reach into it from
 SCRIPTS_OF = {"zh": ("Han", "Simplified", "None"), "ja": ("Han", "Kana", "None")}
 LONE_WORD = 4  # letters of a Latin word that is foreign by itself where it is not English
@@ -106,8 +111,8 @@ class Text:
         home = int(words.units[at_home].sum())
         quoted = self.quoted & worded
         stretches = [self._stretch(places, label) for places, label in (*by_script, *by_path)]
-        if int(words.units[quoted].sum()) > home:
-            # More is quoted than said: it is no mention any more.
+        if int(words.units[quoted].sum()) > QUOTED_TO_SAID * home:
+            # Far more is quoted than said: it is no mention any more.
             stretches += [self._stretch(places, "quoted") for places in _runs(quoted)]
         return Verdict(home, sorted(stretches))
 
@@ -152,7 +157,7 @@ class Text:
             for start, end in mentions:
                 spoken &= ~((starts >= offsets[start]) & (starts < offsets[end]))
         near = range(max(0, places[0] - NEAR), min(len(self.words.start), places[-1] + NEAR + 1))
-        strings = [self._word(place) for place in near]
+        strings = [DIGITS.sub("", self._word(place)) for place in near]
         spoken &= ~self._particles(places)
         within = int(places[0]) - near.start, int(places[-1]) + 1 - near.start
         allowed = np.array(borrowed(strings)) | np.array(self.question.quotes(strings, *within))
@@ -243,39 +248,51 @@ class Text:
             spoken = places[self._spoken(places)]
             if not len(spoken):
                 continue
-            gain = self._gain(spoken, state) - START_COST
-            if gain <= 0:
-                self.exempt[spoken] = False
-                continue
             strings = tuple(fold(self._word(place)) for place in spoken)
+            gain = self._gain(spoken, state, strings)
+            if gain <= 0:
+                continue
             if self._is_term(spoken, strings, names[state]):
                 continue
             found[state].append((spoken, gain, strings))
+        rest = []
+        mixed = False
         for state, stretches in found.items():
             times = Counter(strings for _, _, strings in stretches)
             kept = [
                 stretch
                 for stretch in stretches
-                if len(stretch[2]) > 1
+                if len(set(stretch[2])) > 1
                 or self._stands_alone(int(stretch[0][0]), state, times[stretch[2]])
             ]
             # The same words again are no further evidence, but for connectives.
             once = {strings: gain for _, gain, strings in kept if len(strings) > 1}
             ahead = sum(once.values()) + sum(gain for _, gain, s in kept if len(s) == 1)
             if ahead > self.reading.costs[state]:
+                mixed = True
                 yield from ((places, names[state]) for places, _, _ in kept)
+            else:
+                rest += [(p, names[state]) for p, gain, s in kept if gain > FURTHER and len(s) > 1]
+        if mixed:  # where one language came in, another needs less to be believed
+            yield from rest
 
     def _stands_alone(self, place: int, state: int, times: int) -> bool:
         """Is one word enough? A connective that comes again, or any word in another script."""
         if self.words.kind[place] == LATIN_TERM or self.words.units[place] < WORD_UNITS:
             return True
         links = bool(self.words.look[place] & LINKS)
-        return times > 1 and links and int(self.scores[place, state]) >= A_LINK
+        lead = int(self.scores[place, state]) - int(self.scores[place, self.reading.home])
+        return times > 1 and links and lead > LINK_LEAD
 
     def _particles(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Which words are small ones in a name: in "Gare du Nord", "de la Vallée Poussin"."""
         found = np.zeros(len(places), bool)
         look, last = self.words.look, len(self.words.look) - 1
+        home = self.scores[:, self.reading.home]
+        for place in places.tolist():
+            small = fold(self._word(place)) in PARTICLES or home[place] >= FREQUENT
+            if not look[place] & CAPITAL and not small:
+                return found  # a clause with names in it
         for k in range(len(places) - 1, -1, -1):
             place = int(places[k])
             if look[place] & CAPITAL or fold(self._word(place)) not in PARTICLES:
@@ -285,9 +302,19 @@ class Text:
             found[k] = named or follows
         return found
 
-    def _gain(self, places: npt.NDArray[np.int64], state: int) -> int:
+    def _gain(self, places: npt.NDArray[np.int64], state: int, strings: tuple[str, ...]) -> int:
+        """How far words are ahead in another language, beyond what it costs to enter it.
+
+        One word that happens to be frequent elsewhere is nothing without others.
+        """
         scores = self.scores[places].astype(np.int64)
-        return int((scores[:, state] - scores[:, self.reading.home]).sum())
+        leads = scores[:, state] - scores[:, self.reading.home]
+        if (self.words.kind[places] == OWN).all() and 1 < len(set(strings)) < CLAUSE:
+            loudest = strings[int(leads.argmax())]
+            others = np.array([word != loudest for word in strings])
+            if leads[others].sum() < SECONDED:
+                return 0
+        return int(leads.sum()) - START_COST
 
     def _is_term(
         self, places: npt.NDArray[np.int64], strings: tuple[str, ...], language: str
