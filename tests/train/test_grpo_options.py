@@ -14,6 +14,7 @@ from factory.core.errors import RecipeError
 from factory.core.resources import recipe_path
 from factory.recipe.document import Document
 from factory.recipe.grpo import Grpo
+from factory.train.policy import rollouts
 from factory.train.policy.grpo import order_in_stages
 from factory.train.policy.rollouts import build_rollout_arguments, check_rollouts
 from factory.train.train import load_training
@@ -34,7 +35,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"rollouts": {"kind": "server"}}, "url go together"),
     ({"rollouts": {"kind": "none"}, "prompting": {"template": "r1_zero"}}, "stop strings"),
     ({"steps": None, "unverified_from": 3}, "needs steps"),
-    ({"prompting": {"cot": {"rule": "judge", "judge": "engine"}}}, "a judge may not"),
+    ({"prompting": {"cot": {"rule": "judge", "judge": "engine"}}}, "a judge can't ensure"),
     ({"loss": "ppo"}, "'grpo', 'dr_grpo' or 'dapo'"),
     ({"sources": [{"kind": "gmy"}]}, "did you mean gym"),
 ]
@@ -123,7 +124,7 @@ def test_stop_strings_reach_the_engine() -> None:
 
 
 def test_a_server_without_gpus_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("factory.train.policy.rollouts.has_gpu", lambda: False)
+    monkeypatch.setattr(rollouts, "has_gpu", lambda: False)
     recipe = parsed(rollouts={"kind": "server", "url": "http://127.0.0.1:8000"})
     with pytest.raises(RecipeError, match="NCCL"):
         check_rollouts(recipe)
