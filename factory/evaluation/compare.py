@@ -13,7 +13,7 @@ import polars as pl
 
 from factory.core.errors import RunError
 from factory.evaluation.estimators import Bounds, Resampling
-from factory.evaluation.result import Comparison, Evaluation
+from factory.evaluation.result import Evaluation, ModelComparison
 from factory.evaluation.scores import ALL, load_scores, metric_bounds, to_matrix
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def compare_scores(
     other: Evaluation,
     against: Against,
     resampling: Resampling,
-) -> Comparison:
+) -> ModelComparison:
     """Return `found` minus `other` on their common prompts, with counts of the other prompts.
 
     Raises RunError where they have no prompt in common.
@@ -59,7 +59,7 @@ def compare_scores(
         estimates = resampling.estimate(to_matrix(part, columns), bounds)
         groups[name] = {c: e for c, e in zip(columns, estimates, strict=True) if c in wanted}
     first = differences[next((c for c in columns if c == "pass@1"), columns[0])]
-    return Comparison(
+    return ModelComparison(
         name=against.name or other.name,
         model=other.model,
         prompts=common.height,

@@ -18,7 +18,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ModelComparison:
     """This evaluation minus another, on their common prompts. `groups` as in `Evaluation`.
 
     `better` and `worse` count prompts by pass@1. `settings` describes other differing settings.
@@ -55,7 +55,7 @@ class Evaluation:
     groups: dict[str, GroupResult]
     versions: dict[str, str]
     fingerprint: str
-    against: list[Comparison] = field(default_factory=list)
+    against: list[ModelComparison] = field(default_factory=list)
 
     @property
     def columns(self) -> list[str]:
@@ -86,7 +86,7 @@ def load_evaluation(directory: Path) -> Evaluation:
                 for name, group in data["groups"].items()
             },
             "against": [
-                Comparison(
+                ModelComparison(
                     **{
                         **item,
                         "groups": {name: _estimates(m) for name, m in item["groups"].items()},

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from factory.core.resources import data_path
 from factory.evaluation.estimators import MeanEstimate
-from factory.evaluation.result import Comparison, Evaluation
+from factory.evaluation.result import Evaluation, ModelComparison
 from factory.evaluation.scores import GroupResult
 
 MISSING = "–"
@@ -114,14 +114,14 @@ def _counts(found: Evaluation, name: str, group: GroupResult) -> list[str]:
     return [f"{group.prompts:,}", MISSING if k is None else str(k), f"{group.undecided:,}"]
 
 
-def _format_title(found: Evaluation, comparison: Comparison) -> str:
+def _format_title(found: Evaluation, comparison: ModelComparison) -> str:
     return (
         f"{found.name} minus {comparison.name} ({comparison.model}): "
         f"{comparison.better:,} prompts better, {comparison.worse:,} worse"
     )
 
 
-def _difference_rows(comparison: Comparison) -> tuple[list[str], Rows]:
+def _difference_rows(comparison: ModelComparison) -> tuple[list[str], Rows]:
     groups = comparison.groups
     columns = list(dict.fromkeys(c for metrics in groups.values() for c in metrics))
     rows = [

@@ -57,7 +57,7 @@ class ExportReport:
 
 
 @dataclass
-class _Tally:
+class _ExportTally:
     rows: Counter[str] = field(default_factory=Counter)
     files: dict[str, list[str]] = field(default_factory=dict)
     overlong: int = 0
@@ -101,7 +101,7 @@ def export_run(
     gate = Gate(target, chosen.layout(layout, format), chosen.alternating)
     checked = _check_sample(shards, gate, sample_rows, settings.seed)
     with atomic_folder(out) as scratch:
-        tally = _Tally()
+        tally = _ExportTally()
         for shard in shards:
             _write_shard(shard, gate, chosen, scratch, tally)
         _refuse_overlong(tally, target, overlong)
@@ -200,7 +200,7 @@ def _check_sample(shards: Sequence[Path], gate: Gate, size: int, seed: int) -> i
 
 
 def _write_shard(
-    shard: Path, gate: Gate, chosen: ExportFormat, folder: Path, tally: _Tally
+    shard: Path, gate: Gate, chosen: ExportFormat, folder: Path, tally: _ExportTally
 ) -> None:
     split, layout, target = split_of(shard), gate.layout, gate.target
     file = chosen.path.format(split=split, shard=shard.stem)
@@ -238,7 +238,7 @@ def _render(gate: Gate, row_id: str, messages: Sequence[Message]) -> str:
         raise GateError([fault], 1) from None
 
 
-def _refuse_overlong(tally: _Tally, target: Target, overlong: Overlong) -> None:
+def _refuse_overlong(tally: _ExportTally, target: Target, overlong: Overlong) -> None:
     if tally.longest is None:
         return
     longest, tokens = tally.longest

@@ -11,7 +11,7 @@ import xxhash
 from markupsafe import Markup
 
 from factory.report.browse import format_value
-from factory.report.markup import Span, render, render_excerpt
+from factory.report.markup import MarkedSpan, render, render_excerpt
 from factory.report.snapshot import UNJUDGED, Snapshot
 from filters.base import Filter
 
@@ -100,10 +100,10 @@ def build_examples(snapshot: Snapshot, rows: pl.DataFrame, excerpt: bool = False
     return made
 
 
-def foreign_spans(metrics: Mapping[str, Any], part: str) -> list[Span]:
+def foreign_spans(metrics: Mapping[str, Any], part: str) -> list[MarkedSpan]:
     """Return the spans in another language that the language filter found in a part of the text."""
     spans: Iterable[Mapping[str, Any]] = metrics.get(f"language_{part}_spans") or ()
-    return [Span(span["start"], span["end"], span["language"]) for span in spans]
+    return [MarkedSpan(span["start"], span["end"], span["language"]) for span in spans]
 
 
 def describe_cause(

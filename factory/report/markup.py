@@ -30,7 +30,7 @@ _LANGUAGE = re.compile(r"[A-Za-z0-9_+#-]{0,20}")
 _END_OF_LINE = re.compile(r"[ \t]*\n?")
 
 
-class Span(NamedTuple):
+class MarkedSpan(NamedTuple):
     """A span of a text to highlight (character offsets), and the label that explains it."""
 
     start: int
@@ -45,12 +45,12 @@ class _Piece(NamedTuple):
     inner: str
 
 
-def render(text: str, spans: Iterable[Span] = ()) -> Markup:
+def render(text: str, spans: Iterable[MarkedSpan] = ()) -> Markup:
     """Render the whole text as HTML."""
     return _render(text, _first_line(text), len(text), sorted(spans))
 
 
-def render_excerpt(text: str, spans: Iterable[Span] = ()) -> Markup:
+def render_excerpt(text: str, spans: Iterable[MarkedSpan] = ()) -> Markup:
     """Render the head, the tail and the context of each span, with omissions counted."""
     marked = sorted(spans)
     windows = [(0, HEAD), (len(text) - TAIL, len(text))]
@@ -84,7 +84,7 @@ def _merge_windows(
         yield current
 
 
-def _render(text: str, start: int, end: int, spans: Sequence[Span]) -> Markup:
+def _render(text: str, start: int, end: int, spans: Sequence[MarkedSpan]) -> Markup:
     out, formulas = list[Markup](), 0
     for piece in _split(text, start, end):
         html: Markup | None = None
@@ -172,7 +172,7 @@ def _find_closing_brace(text: str, inner: int, limit: int) -> int:
     return -1
 
 
-def _mark_text(text: str, start: int, end: int, spans: Sequence[Span]) -> Markup:
+def _mark_text(text: str, start: int, end: int, spans: Sequence[MarkedSpan]) -> Markup:
     out, at = Markup(), start
     for mark in spans:
         low, high = max(mark.start, at), min(mark.end, end)

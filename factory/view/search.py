@@ -44,7 +44,7 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Page:
+class SearchPage:
     """One page of the rows found. A text search counts only the parts it searched in `total`."""
 
     rows: pl.DataFrame
@@ -57,7 +57,7 @@ class Page:
         return self.searched == self.to_search
 
 
-def search(snapshot: Snapshot, query: Query, seconds: float = SEARCH_SECONDS) -> Page:
+def search(snapshot: Snapshot, query: Query, seconds: float = SEARCH_SECONDS) -> SearchPage:
     """Return a page of the samples that match a query, in the query's order."""
     rows = snapshot.samples.with_row_index("row").lazy().filter(_conditions(query))
     if query.question:
@@ -69,13 +69,13 @@ def search(snapshot: Snapshot, query: Query, seconds: float = SEARCH_SECONDS) ->
         key = query.sort.removeprefix("-")
         keys = rows.select("row", *([key] if key in SORTABLE else [])).collect()
         ranked = _rank(keys, query.sort, last)[first:]
-        return Page(snapshot.samples[ranked], keys.height)
+        return SearchPage(snapshot.samples[ranked], keys.height)
     found = rows.select("row", "part", "prompt_id", "index", *SORTABLE)
     hits, searched, parts = _search_texts(
         snapshot, found.collect(), query.text, max(0, query.skip), seconds
     )
     ranked = _rank(hits.sort("row"), query.sort, last)[first:]
-    return Page(snapshot.samples[ranked], hits.height, searched, parts)
+    return SearchPage(snapshot.samples[ranked], hits.height, searched, parts)
 
 
 def _rank(keys: pl.DataFrame, sort: str, count: int) -> NDArray[np.uint32]:

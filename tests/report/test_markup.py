@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factory.report.formulas import MAX_LATEX, mathml
-from factory.report.markup import HEAD, TAIL, Span, render, render_excerpt
+from factory.report.markup import HEAD, TAIL, MarkedSpan, render, render_excerpt
 from tests.report.runs import HOSTILE
 
 OURS = {"math", "mark", "span", "div", "pre", "semantics"}
@@ -135,7 +135,7 @@ def test_hostile_text_is_escaped() -> None:
 
 @given(st.text(alphabet=st.sampled_from("<>\"'&$\\()[]{}`ab \n^_")), st.integers(0, 9))
 def test_any_text_gives_only_our_elements(text: str, start: int) -> None:
-    seen = Seen(render(text, [Span(start, start + 3, '"es"')]))
+    seen = Seen(render(text, [MarkedSpan(start, start + 3, '"es"')]))
     assert all(is_ours(tag) for tag in seen.tags), seen.tags
     assert seen.attributes <= {"title", "class", "xmlns", "display", "mathvariant", "stretchy",
                                "notation", "fence", "form", "accent", "columnalign", "width",
@@ -149,7 +149,7 @@ def test_text_without_formulas_is_unchanged(text: str) -> None:
 
 def test_a_span_that_overlaps_a_formula_is_marked() -> None:
     text = "abc \\(x\\) def"
-    html = render(text, [Span(1, 6, "es"), Span(10, 13, "fr")])
+    html = render(text, [MarkedSpan(1, 6, "es"), MarkedSpan(10, 13, "fr")])
     marks = re.findall(r'<mark title="(\w+)">(.*?)</mark>', html)
     assert [label for label, _ in marks] == ["es", "es", "fr"]
     assert marks[0][1] == "bc "
@@ -160,7 +160,7 @@ def test_a_span_that_overlaps_a_formula_is_marked() -> None:
 def test_an_excerpt_keeps_both_ends_and_every_span() -> None:
     middle = HEAD + 5000
     text = "h" * middle + "FOREIGN" + "t" * (TAIL + 9000)
-    html = render_excerpt(text, [Span(middle, middle + 7, "de")])
+    html = render_excerpt(text, [MarkedSpan(middle, middle + 7, "de")])
     seen = Seen(html)
     assert '<mark title="de">FOREIGN</mark>' in html
     assert seen.words.startswith("h" * HEAD)
