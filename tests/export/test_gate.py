@@ -157,7 +157,7 @@ def test_an_unusable_target_is_refused(case: Unfit, tmp_path: Path) -> None:
 
 
 def test_a_missing_tokenizer(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="this folder does not exist"):
+    with pytest.raises(ModelError, match="there is no such folder"):
         load_target(str(tmp_path / "none"))
     with pytest.raises(ModelError, match="cannot be loaded"):
         load_target(str(tmp_path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,7 +105,7 @@ def test_the_wait_requested_by_the_hub_is_observed(
     run: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("factory.export.hub.push.time.sleep", waits.append)
+    monkeypatch.setattr(time, "sleep", waits.append)
     hub.faults["commit"], hub.retry_after = [429], "17"
     push_run(run, REPO)
     assert len(waits) == 1
