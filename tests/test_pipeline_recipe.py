@@ -51,13 +51,13 @@ REFUSED = [
     ("title:", "titel:", "p.yaml:6: steps.mix.titel is not a key here (did you mean title?)"),
     ('"@sums"', '"@smus"', "p.yaml:8: steps.mix.set.runs.0.path is '@smus': there is no step"),
     ('"@sums"', '"@smus"', "did you mean sums?"),
-    ('"@sums"', '"@sums/model"', "the step sums (build) makes a corpus, no model"),
+    ('"@sums"', '"@sums/model"', "the step sums (build) produces a corpus, not a model"),
     ("recipe: sums.yaml\n  few", "recipe: sum.yaml\n  few", "p.yaml:10: steps.sums.recipe is"),
     ("n: 2", "n: 0", "p.yaml:13: steps.few.set.sampling.n is 0; it must be at least 1"),
     ("n: 2", "m: 2", "p.yaml:13: steps.few.set.sampling.m is not a key here"),
-    ("0.size: 3", "7.size: 3", "p.yaml:13: steps.few.set.sources.7.size names sources.7, which is"),
+    ("0.size: 3", "7.size: 3", "p.yaml:13: steps.few.set.sources.7.size names sources.7, which does not exist"),
     ('"@few/corpus"', '"@few", x: 1', "p.yaml:8: steps.mix.set.runs.1.x is not a key here"),
-    ("  few:\n", "  few:\n    skip: true\n", "the step few is left out (skip)"),
+    ("  few:\n", "  few:\n    skip: true\n", "the step few is skipped (skip: true)"),
     (
         "  few:\n",
         "  few:\n    after: [mixx]\n",
@@ -68,8 +68,8 @@ REFUSED = [
         "  few:\n    after: [mix]\n",
         "p.yaml:3: steps form a cycle: mix needs few needs",
     ),
-    ("  sums:\n", "  sums:\n    set: {model: '@few'}\n", "(build) makes a corpus, no model"),
-    ("  few:\n", "  a b:\n", "steps.a b is no name for a step"),
+    ("  sums:\n", "  sums:\n    set: {model: '@few'}\n", "(build) produces a corpus, not a model"),
+    ("  few:\n", "  a b:\n", "steps.a b is not a valid name of a step"),
     ("  few:\n", "  few:\n    launch: torchrun\n", "p.yaml:12: steps.few.launch is for trainings"),
     ("name: small", "nmae: small", "p.yaml:2: nmae is not a key here"),
     (PIPELINE.partition("  mix")[2], "{}: {}\n", "steps"),
@@ -95,7 +95,7 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [
-        ("kind: pipeline\nname: x\nsteps: {}\n", "kind is 'pipeline'; a step's recipe is of kind"),
+        ("kind: pipeline\nname: x\nsteps: {}\n", "kind is 'pipeline'; a step's recipe must be of kind"),
         ("kind: sftt\n", "sums.yaml:1: kind is 'sftt'"),
         ("a: [", "sums.yaml:1"),
     ],
@@ -138,7 +138,7 @@ def test_set_reaches_a_steps_recipe(tmp_path: Path) -> None:
 
 def test_a_reference_needs_no_quotes_on_the_command_line(tmp_path: Path) -> None:
     text = PIPELINE + "  taught: {recipe: sft.yaml, set: {data: '@mix'}}\n"
-    assert "the step taught (sft) makes a model, no corpus" in complaints(
+    assert "the step taught (sft) produces a model, not a corpus" in complaints(
         pipeline(tmp_path, text + "  again: {recipe: sft.yaml}\n"), "again.data=@taught"
     )
     loaded = load_pipeline(tmp_path / "p.yaml", ["again.data=@sums", "again.model=@taught"])

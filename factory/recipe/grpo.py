@@ -24,7 +24,7 @@ from factory.recipe.parsing import (
     problem_at,
     split_class,
 )
-from factory.recipe.rewards import GROUP, REWARDS, Format, Reward, reward_class
+from factory.recipe.rewards import GROUP, REWARDS, FormatReward, Reward, reward_class
 from factory.recipe.training import CARRYING, Optimizer, Training
 
 
@@ -237,7 +237,7 @@ def _parse_rewards(raw: Any, document: Document, problems: list[Problem]) -> Any
         if found is not None:
             parsed[name] = found
     # An empty mapping here would report "no rewards" in addition to the real problem.
-    return parsed if parsed or not raw else {"unreadable": Format()}
+    return parsed if parsed or not raw else {"unreadable": FormatReward()}
 
 
 def parse_reward(

@@ -43,7 +43,7 @@ WANTED: Mapping[str, Product] = {
 """Key → the output it needs if it names a step's directory."""
 
 
-class Step(Strict):
+class PipelineStep(Strict):
     """One step: a recipe, and the keys that are set in it."""
 
     recipe: Path = Field(
@@ -74,7 +74,9 @@ class Pipeline(Strict):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
         description="Name of the directory: runs/<name>, unless --run is given.",
     )
-    steps: dict[str, Step] = Field(min_length=1, description="The steps by name, in any order.")
+    steps: dict[str, PipelineStep] = Field(
+        min_length=1, description="The steps by name, in any order."
+    )
 
     _document: Document = PrivateAttr(default_factory=lambda: Document({}))
 
@@ -147,7 +149,7 @@ class PlannedStep:
 
     name: str
     kind: str
-    step: Step
+    step: PipelineStep
     recipe: AnyRecipe
     inputs: Mapping[str, Path]  # the steps whose output it uses → the output
     pipeline: Path
@@ -188,7 +190,7 @@ def load_pipeline(path: Path, assignments: Iterable[str] = ()) -> Pipeline:
     data, problems = dict(document.data), list[Problem]()
     if isinstance(data.get("steps"), dict):
         data["steps"] = {
-            name: parse_part(Step, fields, ("steps", name), document, problems)
+            name: parse_part(PipelineStep, fields, ("steps", name), document, problems)
             for name, fields in data["steps"].items()
         }
     if problems:
@@ -278,7 +280,9 @@ def _check_graph(pipeline: Pipeline, document: Document) -> list[Problem]:
     return problems
 
 
-def _read_kind(name: str, step: Step, document: Document, problems: list[Problem]) -> str | None:
+def _read_kind(
+    name: str, step: PipelineStep, document: Document, problems: list[Problem]
+) -> str | None:
     """Return the kind of a step's recipe, or None after a problem."""
     loc: Loc = ("steps", name, "recipe")
     if not step.recipe.is_file():
@@ -305,7 +309,7 @@ def _read_kind(name: str, step: Step, document: Document, problems: list[Problem
 
 def _read(
     name: str,
-    step: Step,
+    step: PipelineStep,
     kind: str,
     directory: Path,
     document: Document,

@@ -43,10 +43,10 @@ class Batch(NamedTuple):
 
 
 REWARDS = {
-    "accuracy": "factory.recipe.rewards:Accuracy",
-    "format": "factory.recipe.rewards:Format",
-    "language": "factory.recipe.rewards:Language",
-    "overlong": "factory.recipe.rewards:Overlong",
+    "accuracy": "factory.recipe.rewards:AccuracyReward",
+    "format": "factory.recipe.rewards:FormatReward",
+    "language": "factory.recipe.rewards:LanguageReward",
+    "overlong": "factory.recipe.rewards:OverlongReward",
     "filter": "factory.recipe.rewards:Filtered",
     "model": "factory.recipe.model_rewards:RewardModelScore",
     "server": "factory.recipe.model_rewards:ServerScore",
@@ -96,7 +96,7 @@ class Reward(Strict):
         return [next(found) if wanted else None for wanted in applies]
 
 
-class Accuracy(Reward):
+class AccuracyReward(Reward):
     """1 if the prompt's verifier judges the answer correct, otherwise 0.
 
     Answers that need algebra, a puzzle's scorer or a sandbox are judged in processes with a
@@ -135,7 +135,7 @@ _ACCURACY: Mapping[str, float | None] = {
 }
 
 
-class Format(Reward):
+class FormatReward(Reward):
     """1 for exactly one closed think section with an answer after it, otherwise 0."""
 
     kind: Literal["format"] = "format"
@@ -147,7 +147,7 @@ class Format(Reward):
         return [format_reward(text, answer_tags=self.answer_tags) for text in batch.frame["text"]]
 
 
-class Language(Reward):
+class LanguageReward(Reward):
     """R1's language consistency: the share of the reasoning's words in the prompt's language.
 
     It does not apply to reasoning without words; `format` handles that.
@@ -159,7 +159,7 @@ class Language(Reward):
         return batch.measure(LanguageFilter())["language_consistency"].to_list()
 
 
-class Overlong(Reward):
+class OverlongReward(Reward):
     """DAPO's soft length penalty (arXiv 2503.14476, eq. 13): 0, falling to -1 near the limit."""
 
     kind: Literal["overlong"] = "overlong"

@@ -15,7 +15,13 @@ from factory.core.nouns import Message, Prompt
 from factory.recipe.document import Document
 from factory.recipe.grpo import Grpo
 from factory.recipe.model_rewards import OwnScore, ServerScore
-from factory.recipe.rewards import Accuracy, Format, Language, Overlong, Reward
+from factory.recipe.rewards import (
+    AccuracyReward,
+    FormatReward,
+    LanguageReward,
+    OverlongReward,
+    Reward,
+)
 from factory.train.scoring import Rewarder, Scores, Scoring, find_inapplicable_parts
 from factory.train.train import load_training
 
@@ -46,24 +52,24 @@ def score(reward: Reward, text: str, prompt: Prompt = SUM, n_tokens: int = 9) ->
 
 
 TABLE: list[tuple[Reward, str, Prompt, float | None]] = [
-    (Accuracy(), RIGHT, SUM, 1.0),
-    (Accuracy(), WRONG, SUM, 0.0),
-    (Accuracy(), NO_THINK, SUM, 0.0),
-    (Accuracy(think="optional"), NO_THINK, SUM, 1.0),
-    (Accuracy(), UNCLOSED, SUM, 0.0),
-    (Accuracy(), TAGGED, SUM, 1.0),
-    (Accuracy(), RIGHT, TALK, None),  # without a verifier: no reward, and not wrong
-    (Accuracy(), RIGHT, BROKEN, None),  # a bad reference leaves it undecided
-    (Format(), RIGHT, SUM, 1.0),
-    (Format(), WRONG, TALK, 1.0),
-    (Format(), NO_THINK, SUM, 0.0),
-    (Format(), UNCLOSED, SUM, 0.0),
-    (Format(), f"So: {RIGHT}", SUM, 0.0),
-    (Format(answer_tags=True), RIGHT, SUM, 0.0),
-    (Format(answer_tags=True), TAGGED, SUM, 1.0),
-    (Format(answer_tags=True), f"{TAGGED} Right?", SUM, 0.0),
-    (Language(), RIGHT, SUM, 1.0),
-    (Language(), NO_THINK, SUM, None),
+    (AccuracyReward(), RIGHT, SUM, 1.0),
+    (AccuracyReward(), WRONG, SUM, 0.0),
+    (AccuracyReward(), NO_THINK, SUM, 0.0),
+    (AccuracyReward(think="optional"), NO_THINK, SUM, 1.0),
+    (AccuracyReward(), UNCLOSED, SUM, 0.0),
+    (AccuracyReward(), TAGGED, SUM, 1.0),
+    (AccuracyReward(), RIGHT, TALK, None),  # without a verifier: no reward, and not wrong
+    (AccuracyReward(), RIGHT, BROKEN, None),  # a bad reference leaves it undecided
+    (FormatReward(), RIGHT, SUM, 1.0),
+    (FormatReward(), WRONG, TALK, 1.0),
+    (FormatReward(), NO_THINK, SUM, 0.0),
+    (FormatReward(), UNCLOSED, SUM, 0.0),
+    (FormatReward(), f"So: {RIGHT}", SUM, 0.0),
+    (FormatReward(answer_tags=True), RIGHT, SUM, 0.0),
+    (FormatReward(answer_tags=True), TAGGED, SUM, 1.0),
+    (FormatReward(answer_tags=True), f"{TAGGED} Right?", SUM, 0.0),
+    (LanguageReward(), RIGHT, SUM, 1.0),
+    (LanguageReward(), NO_THINK, SUM, None),
 ]
 
 
@@ -75,7 +81,7 @@ def test_the_reward_of_a_part(
 
 
 def test_mixing_languages_costs_its_share_and_no_more() -> None:
-    found = score(Language(), MIXED)
+    found = score(LanguageReward(), MIXED)
     assert found is not None
     assert 0.2 < found < 0.9
 
@@ -84,7 +90,7 @@ def test_mixing_languages_costs_its_share_and_no_more() -> None:
     ("tokens", "expected"), [(1, 0), (80, 0), (90, -0.5), (100, -1), (999, -1)]
 )
 def test_overlong_completions_get_a_gradual_penalty(tokens: int, expected: float) -> None:
-    assert score(Overlong(max_tokens=100, buffer=20), RIGHT, n_tokens=tokens) == expected
+    assert score(OverlongReward(max_tokens=100, buffer=20), RIGHT, n_tokens=tokens) == expected
 
 
 def parts_of(**rewards: Any) -> dict[str, Reward]:
@@ -221,7 +227,7 @@ def test_totals_are_weighted_sums_of_what_applies(
     rows: list[tuple[float | None, float | None]], weight: float
 ) -> None:
     parts = {"a": [row[0] for row in rows], "b": [row[1] for row in rows]}
-    frame = Scoring({"format": Format()}, [SUM]).score([], [], [], []).frame
+    frame = Scoring({"format": FormatReward()}, [SUM]).score([], [], [], []).frame
     for row, total in zip(rows, Scores(parts, 0, frame).totals({"a": weight, "b": 1}), strict=True):
         if row == (None, None):
             assert total is None
