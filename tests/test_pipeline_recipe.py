@@ -55,7 +55,11 @@ REFUSED = [
     ("recipe: sums.yaml\n  few", "recipe: sum.yaml\n  few", "p.yaml:10: steps.sums.recipe is"),
     ("n: 2", "n: 0", "p.yaml:13: steps.few.set.sampling.n is 0; it must be at least 1"),
     ("n: 2", "m: 2", "p.yaml:13: steps.few.set.sampling.m is not a key here"),
-    ("0.size: 3", "7.size: 3", "p.yaml:13: steps.few.set.sources.7.size names sources.7, which does not exist"),
+    (
+        "0.size: 3",
+        "7.size: 3",
+        "p.yaml:13: steps.few.set.sources.7.size names sources.7, which does not exist",
+    ),
     ('"@few/corpus"', '"@few", x: 1', "p.yaml:8: steps.mix.set.runs.1.x is not a key here"),
     ("  few:\n", "  few:\n    skip: true\n", "the step few is skipped (skip: true)"),
     (
@@ -95,7 +99,10 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [
-        ("kind: pipeline\nname: x\nsteps: {}\n", "kind is 'pipeline'; a step's recipe must be of kind"),
+        (
+            "kind: pipeline\nname: x\nsteps: {}\n",
+            "kind is 'pipeline'; a step's recipe must be of kind",
+        ),
         ("kind: sftt\n", "sums.yaml:1: kind is 'sftt'"),
         ("a: [", "sums.yaml:1"),
     ],

@@ -9,18 +9,17 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
-from pydantic import BaseModel, ValidationError
 
 from factory.core.environment import Environment, Observation, environment_class
-from factory.core.errors import FactoryError
 from factory.core.nouns import Failure, Message, Prompt, Sample
-from factory.core.plugins import PluginError, find_class, line_in
+from factory.core.plugins import PluginError
 from factory.core.think import join_think, split_think_exprs
+from factory.core.trial import TrialError, call_own
 from factory.prompts.load import preview
 from factory.prompts.source import Source
 from factory.recipe.rewards import Batch, Reward
@@ -51,61 +50,21 @@ TEXTS = (
 ENGINE_SECONDS = 120.0
 
 
-class TrialError(FactoryError):
-    """A class of the user's own, or of an installed package, does not do what its kind must."""
+def try_verifier(made: Any, name: str) -> str:
+    """Check a reference and judge a response. Raises TrialError."""
+    from filters.verify.own import Asked
+    from filters.verify.verification import Verification
 
-    exit_code = 2
-
-
-def try_reference(reference: str) -> Iterator[str]:
-    """Try a class that stands by itself, `path/to/file.py:Class`, as whatever kind it is.
-
-    Raises TrialError, PluginError's message in it where the class cannot be loaded.
-    """
-    try:
-        found: type = find_class({}, reference, object, "")
-    except PluginError as error:
-        raise TrialError(str(error)) from error
-    if issubclass(found, BaseModel):
-        try:
-            made = found.model_validate({"kind": "trial"} if "kind" in found.model_fields else {})
-        except ValidationError as error:
-            keys = ", ".join(str(item["loc"][0]) for item in error.errors() if item["loc"])
-            raise TrialError(
-                f"{reference}: it needs {keys or 'options'}; name it in a recipe with these keys, "
-                "and validate the recipe"
-            ) from error
-    yield from _try_kind(reference, found, made if issubclass(found, BaseModel) else None)
-
-
-def _try_kind(reference: str, found: type, made: BaseModel | None) -> Iterator[str]:
-    from factory.export.formats import ExportFormat
-
-    if isinstance(made, Filter):
-        yield try_filter(made, reference)
-    elif isinstance(made, Reward):
-        yield try_reward(made, reference)
-    elif isinstance(made, Source):
-        yield from try_source(made, reference)
-    elif issubclass(found, ExportFormat):
-        yield try_format(found, reference)
-    elif hasattr(found, "reset") and hasattr(found, "step"):
-        yield try_environment(reference)
-    elif hasattr(found, "submit") and hasattr(found, "completed"):
-        yield f"{reference} looks like an engine; name it in a recipe, and validate the recipe"
-    elif isinstance(made, _own_verifier()):
-        yield f"{reference} is a verifier; name it in a recipe, and validate the recipe"
-    else:
-        raise TrialError(
-            f"{reference} is neither a filter, loader, verifier, reward, environment, exporter nor "
-            "engine; derive it from the base class of what it is to be (docs/how-to/add-a-….md)"
-        )
-
-
-def _own_verifier() -> type:
-    from filters.verify.own import OwnVerifier
-
-    return OwnVerifier
+    asked = Asked(answer="3/4", meta={}, messages=PROMPT.messages)
+    problem = call_own(name, "check", lambda: made.check(asked), "return None, or what is wrong")
+    if not (problem is None or isinstance(problem, str)):
+        raise TrialError(f"{name}: check returns {problem!r:.60}; return None or a text")
+    verdict = call_own(
+        name, "verify", lambda: made.verify(asked, "It is \\boxed{3/4}."), "return self.verdict(…)"
+    )
+    if not isinstance(verdict, Verification):
+        raise TrialError(f"{name}: verify returns {verdict!r:.60}; return self.verdict(…)")
+    return f"verifier {name} judged a made-up response: {verdict.state}"
 
 
 def sample_frame() -> pl.DataFrame:
@@ -135,7 +94,7 @@ def try_filter(judge: Filter, name: str) -> str:
     """Measure and decide the synthetic completions. Raises TrialError."""
     frame = sample_frame()
     columns = f"the columns are {', '.join(INPUT_COLUMNS)}"
-    measured = _call(name, "measure", lambda: judge.measure(frame), columns)
+    measured = call_own(name, "measure", lambda: judge.measure(frame), columns)
     if not isinstance(measured, pl.DataFrame):
         kind = type(measured).__name__
         raise TrialError(f"{name}: measure returns {kind}; return a Polars DataFrame")
@@ -145,7 +104,7 @@ def try_filter(judge: Filter, name: str) -> str:
             f"{', '.join(measured.columns)} for {frame.height} samples; return sample_id and a "
             "column for each metric, one row per sample, in their order"
         )
-    rules = _call(name, "rules", judge.rules, "return a list of filters.base.Rule")
+    rules = call_own(name, "rules", judge.rules, "return a list of filters.base.Rule")
     if not all(isinstance(rule, Rule) for rule in rules):
         raise TrialError(f"{name}: rules returns {rules!r:.80}; return a list of filters.base.Rule")
     known = {*BASE_COLUMNS, "pass_rate", "n_samples", "n_judged", "n_correct", *measured.columns}
@@ -160,18 +119,18 @@ def try_filter(judge: Filter, name: str) -> str:
             )
     base = frame.select(BASE_COLUMNS).join(measured, on="sample_id", maintain_order="left")
     rates = {name: pl.lit(None, pl.Float64) for name in known - {*base.columns}}
-    decided = _call(
+    decided = call_own(
         name, "a rule", lambda: judge.decide(base.with_columns(**rates)), "correct the rule"
     )
     kept = int((decided["decision"] == "keep").sum())
-    return f"filter {name} ran on {frame.height} made-up completions and keeps {kept}"
+    return f"{name} ran on {frame.height} made-up completions and keeps {kept}"
 
 
 def try_reward(reward: Reward, name: str) -> str:
     """Score the synthetic completions. Raises TrialError."""
     frame = sample_frame()
     batch = Batch(frame, [PROMPT] * frame.height)
-    values = _call(name, "score", lambda: reward.score(batch), "return a list of numbers")
+    values = call_own(name, "score", lambda: reward.score(batch), "return a list of numbers")
     if not isinstance(values, list) or len(values) != frame.height:
         size = len(values) if isinstance(values, list) else type(values).__name__
         raise TrialError(
@@ -192,44 +151,15 @@ def try_reward(reward: Reward, name: str) -> str:
     return f"reward {name} ran on {frame.height} made-up completions: {shown}"
 
 
-def try_source(source: Source, name: str) -> Iterator[str]:
-    """Load the first prompts. Raises TrialError, SourceError for what is wrong with the data."""
-    prompts = _call(name, "read or prompt", lambda: preview(source), "raise BadRow for a bad row")
+def try_source(source: Source, name: str, count: int) -> list[Prompt]:
+    """The first prompts. Raises TrialError, SourceError for what is wrong with the data."""
+    prompts: list[Any] = call_own(
+        name, "read or prompt", lambda: preview(source, count), "raise BadRow for a bad row"
+    )
     for prompt in prompts:
         if not isinstance(prompt, Prompt):
             raise TrialError(f"{name}: prompt returns {prompt!r:.60}; return self.make(…)")
-        yield f"  {prompt.id}  {prompt.domain}: {' '.join(prompt.question.split())[:80]}"
-    yield f"loader {name} gave {len(prompts)} prompts"
-
-
-def try_format(found: type, name: str) -> str:
-    """Write one row. Raises TrialError."""
-    from factory.export.layouts import Conversation, Layout
-
-    made = _call(name, "__init__", found, "an exporter is made without arguments")
-    layouts = getattr(made, "layouts", None)
-    if not isinstance(layouts, Mapping) or not layouts:
-        raise TrialError(f"{name}: layouts is {layouts!r:.60}; set it to a mapping of layouts")
-    path = getattr(made, "path", None)
-    if not isinstance(path, str) or "{" not in path:
-        raise TrialError(f"{name}: path is {path!r}; set it, with {{split}} or {{shard}} in it")
-    for key, layout in layouts.items():
-        if not isinstance(layout, Layout):
-            raise TrialError(f"{name}: layouts[{key!r}] is {layout!r:.60}, no Layout")
-    layout = next(iter(layouts.values()))
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / path.format(split="train", shard="train-00000-of-00001")
-        writer = _call(name, "writer", lambda: made.writer(file, layout), "open the file at path")
-        if isinstance(layout, Conversation):
-            turns = [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "2"}]
-            _call(name, "write", lambda: writer.write([{"id": "x-0", "messages": turns}]), "")
-        _call(name, "close", writer.close, "")
-        size = file.stat().st_size if file.exists() else 0
-    if not size:
-        raise TrialError(
-            f"{name}: its writer wrote nothing to {file.name}; write to the path given"
-        )
-    return f"exporter {name} wrote one made-up row to {file.name}, {size:,} bytes"
+    return prompts
 
 
 def try_environment(name: str, options: Mapping[str, Any] | None = None) -> str:
@@ -238,7 +168,7 @@ def try_environment(name: str, options: Mapping[str, Any] | None = None) -> str:
         found = environment_class(name)
     except PluginError as error:
         raise TrialError(str(error)) from error
-    made: Environment = _call(name, "__init__", lambda: found(**(options or {})), "")
+    made: Environment = call_own(name, "__init__", lambda: found(**(options or {})), "")
     action = Message(role="assistant", content="\u202e \U0001f600 I do not know.")
     first = _observed(name, "reset", lambda: made.reset(PROMPT, 0))
     _observed(name, "step", lambda: made.step(action))
@@ -252,7 +182,7 @@ def try_environment(name: str, options: Mapping[str, Any] | None = None) -> str:
 
 
 def _observed(name: str, method: str, call: Callable[[], Any]) -> Observation:
-    found = _call(name, method, call, "it must not raise on any text")
+    found = call_own(name, method, call, "it must not raise on any text")
     if not isinstance(found, Observation):
         raise TrialError(f"{name}: {method} returns {found!r:.60}; return an Observation")
     try:
@@ -269,13 +199,13 @@ def try_engine(spec: EngineSpec, prompt: Prompt) -> str:
     name = spec.engine.reference or spec.engine.kind
     request = Request(prompt, 0)
     with tempfile.TemporaryDirectory() as folder:
-        engine = _call(name, "__init__", lambda: open_engine(spec, Path(folder), 0), "")
+        engine = call_own(name, "__init__", lambda: open_engine(spec, Path(folder), 0), "")
         try:
-            _call(name, "submit", lambda: engine.submit(request), "")
+            call_own(name, "submit", lambda: engine.submit(request), "")
             outcome: Any = None
             started = time.monotonic()
             while outcome is None:
-                found = _call(name, "completed", lambda: list(engine.completed()), "")
+                found = call_own(name, "completed", lambda: list(engine.completed()), "")
                 outcome = next(iter(found), None)
                 if outcome is None and time.monotonic() - started > ENGINE_SECONDS:
                     raise TrialError(
@@ -283,7 +213,7 @@ def try_engine(spec: EngineSpec, prompt: Prompt) -> str:
                         "or a Failure for every request"
                     )
         finally:
-            _call(name, "close", engine.close, "")
+            call_own(name, "close", engine.close, "")
     if not isinstance(outcome, Sample | Failure):
         raise TrialError(f"{name}: completed gives {outcome!r:.60}; give Sample or Failure")
     if (outcome.prompt_id, outcome.index) != (prompt.id, 0):
@@ -293,18 +223,3 @@ def try_engine(spec: EngineSpec, prompt: Prompt) -> str:
         )
     what = "a sample" if isinstance(outcome, Sample) else f"the failure {outcome.kind!r}"
     return f"engine {name} opened, gave {what} for the first prompt, and closed"
-
-
-def _call(name: str, method: str, call: Callable[[], Result], remedy: str) -> Result:
-    """The result of a user's method. Raises TrialError that names it and the line that failed."""
-    try:
-        return call()
-    except FactoryError:
-        raise
-    except Exception as error:  # a user's class may raise anything
-        file = Path(name.rpartition(":")[0])
-        line = line_in(file.resolve(), error) if file.suffix == ".py" else ""
-        at = f" at line {line[1:]}" if line else ""
-        what = f"{type(error).__name__}: {error}".splitlines()[0]
-        advice = f"; {remedy}" if remedy else ""
-        raise TrialError(f"{name}: {method} raises {what}{at}{advice}") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.build.local_judges import list_started_judges
@@ -11,8 +10,10 @@ from factory.core.errors import FactoryError
 from factory.core.models import load_tokenizer, model_path
 from factory.core.nouns import Prompt
 from factory.prompts.load import preview
+from factory.recipe.engine import ENGINES
 
 if TYPE_CHECKING:
+    from factory.prompts.source import Source
     from factory.recipe.build import Recipe
 
 PROMPTS_SHOWN = 3
@@ -26,7 +27,7 @@ def validate(recipe: Recipe) -> Iterator[str]:
     yield f"recipe {recipe.name}: {len(recipe.sources)} source(s), filters {filters}"
     first: Prompt | None = None
     for source in recipe.sources:
-        prompts = preview(source, PROMPTS_SHOWN)
+        prompts = _first_prompts(source)
         first = first or prompts[0]
         yield f"source {source.label}:"
         for prompt in prompts:
@@ -34,10 +35,31 @@ def validate(recipe: Recipe) -> Iterator[str]:
             yield f"  {prompt.id}  {prompt.domain}, {kind}: {_shorten(prompt.question)}"
         yield from _own_verifier(source.label, prompts[0])
     assert first is not None  # the schema requires a source
+    yield from _own_classes(recipe, first)
     yield from _render_first(recipe, first)
     yield from _estimate(recipe)
     yield from _engine(recipe)
     yield from _judges(recipe)
+
+
+def _first_prompts(source: Source) -> list[Prompt]:
+    """The first prompts; a loader that is not shipped may fail in any way, which names it."""
+    if not source.REFERENCE:
+        return preview(source, PROMPTS_SHOWN)
+    from factory.build.trials import try_source
+
+    return try_source(source, source.REFERENCE, PROMPTS_SHOWN)
+
+
+def _own_classes(recipe: Recipe, prompt: Prompt) -> Iterator[str]:
+    """Filters and an engine that are not shipped, each tried on one synthetic item."""
+    from factory.build.trials import try_engine, try_filter
+
+    for name, judge in recipe.filters.items():
+        if judge.REFERENCE:
+            yield f"filter {name}: {try_filter(judge, judge.REFERENCE)}"
+    if recipe.engine.kind not in ENGINES:
+        yield try_engine(recipe.engine_spec, prompt)
 
 
 def _own_verifier(source: str, prompt: Prompt) -> Iterator[str]:
@@ -110,7 +132,7 @@ def _engine(recipe: Recipe) -> Iterator[str]:
         from factory.sampling.engines.openai_api import check_api_options
 
         check_api_options(recipe.prompting, recipe.sampling, recipe.engine.server)
-    if kind in ("server", "replay"):
+    if kind not in ("vllm", "ray"):
         yield f"engine {kind}"
         return
     from factory.core.hardware import has_gpu
@@ -137,16 +159,3 @@ def _check_engine_args(args: dict[str, Any]) -> None:
     problems = check_engine_args(args)
     if problems:
         raise FactoryError("\n".join(map(str, problems)))
-
-
-def starter_recipe(path: Path) -> None:
-    """Write a commented starter recipe. Raises FactoryError if the file exists."""
-    from factory.core.resources import data_path
-
-    text = data_path("starter.yaml").read_text(encoding="utf-8")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "x", encoding="utf-8") as stream:
-            stream.write(text)
-    except FileExistsError:
-        raise FactoryError(f"{path} already exists; choose another name or move it") from None

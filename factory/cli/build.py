@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from factory.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from factory.recipe.kinds import AnyRecipe
     from filters.base import Filter
 
 
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 @set_option
 @run_option
 @click.option("--watch", is_flag=True, help="Serve a page that shows the run while it is built.")
-def build(recipe: Path, assignments: tuple[str, ...], run: Path | None, watch: bool) -> None:
+@click.option("--dry-run", "dry", is_flag=True, help="Only say what would be done.")
+def build(
+    recipe: Path, assignments: tuple[str, ...], run: Path | None, watch: bool, dry: bool
+) -> None:
     """Build the corpus of a recipe; run the same command again to resume.
 
     A recipe of `kind: assembly` mixes the corpora of finished runs into one.
@@ -42,6 +46,11 @@ def build(recipe: Path, assignments: tuple[str, ...], run: Path | None, watch: b
 
     loaded = load_build(recipe, assignments)
     directory = run or RUNS / loaded.name
+    if dry:
+        from factory.build.plan import plan
+
+        echo(plan(loaded, directory))
+        return
     if isinstance(loaded, Assembly):
         print_assembly(build_assembly(loaded, directory, stderr()), stdout())
         return
@@ -85,8 +94,10 @@ def validate(
 ) -> None:
     """Check a recipe, load three prompts per source, render one, estimate the work.
 
-    Starts no engine, except with --pilot. A recipe of another `kind` is checked and printed with
-    everything it extends; for an assembly, also the rows that its runs offer.
+    RECIPE may also be a class of your own, path/to/file.py:Class, which is tried on made-up data.
+    Starts no engine, except with --pilot and for an engine of your own. A recipe of another `kind`
+    is checked and printed with everything it extends; for an assembly, also the rows that its runs
+    offer.
     """
     from factory.build.validate import validate
     from factory.corpus.assembly.preview import preview_assembly
@@ -94,10 +105,16 @@ def validate(
     from factory.recipe.document import load_document
     from factory.recipe.kinds import KINDS, SAMPLES, load
 
+    if ".py:" in str(recipe):
+        from factory.cli.try_class import try_reference
+
+        echo(try_reference(str(recipe)))
+        return
     kind = load_document(recipe, assignments).data.get("kind", SAMPLES)
     if kind in KINDS and kind != SAMPLES:
         other = load(kind, recipe, assignments)
         click.echo(other.to_yaml())
+        echo(_try_rewards(other))
         if isinstance(other, Assembly):
             echo(preview_assembly(other))
         click.echo(f"valid; run it with `factory {KINDS[kind].command} {recipe}`")
@@ -114,14 +131,44 @@ def validate(
         echo(run_pilot(loaded, run or RUNS / loaded.name, pilot, stderr()))
 
 
+def _try_rewards(recipe: AnyRecipe) -> Iterator[str]:
+    """Rewards that are not shipped, of a recipe that has any."""
+    from factory.build.trials import try_reward
+    from factory.recipe.grpo import Grpo
+
+    if isinstance(recipe, Grpo):
+        for name, reward in recipe.rewards.items():
+            if reward.REFERENCE or reward.kind == "own":
+                yield try_reward(reward, reward.REFERENCE or name)
+
+
+def _extension_flags(function: Callable[..., None]) -> Callable[..., None]:
+    for kind in reversed(EXTENSIONS):
+        text = f"Write a class of your own instead: {'an' if kind[0] in 'aeiou' else 'a'} {kind}."
+        function = click.option(f"--{kind}", "extension", flag_value=kind, help=text)(function)
+    return function
+
+
+EXTENSIONS = ("loader", "verifier", "filter", "reward", "environment", "exporter", "engine")
+
+
 @click.command()
 @click.argument("path", type=click.Path(dir_okay=False, path_type=Path))
-def init(path: Path) -> None:
-    """Write a commented starter recipe to PATH."""
-    from factory.build.validate import starter_recipe
+@_extension_flags
+def init(path: Path, extension: str | None) -> None:
+    """Write a commented recipe to PATH, or with a flag a class of your own and its test.
 
-    starter_recipe(path)
-    click.echo(f"wrote {path}; next: factory validate {path}")
+    `factory init --filter my_filter.py` writes my_filter.py and test_my_filter.py.
+    """
+    from factory.build.skeletons import write_recipe, write_skeleton
+
+    if extension is None:
+        write_recipe(path)
+        click.echo(f"wrote {path}; next: factory validate {path}")
+        return
+    test, use = write_skeleton(extension, path)
+    click.echo(f"wrote {path} and {test}; next: pytest {test}")
+    click.echo(f"then: {use}")
 
 
 @click.command(name="filter")

@@ -69,6 +69,9 @@ def reward_class(kind: str) -> type[Reward]:
 class Reward(Strict):
     """One part of the reward. Its fields are its keys in a recipe."""
 
+    SOURCE: ClassVar[str] = ""  # hash of the file that holds a reward that is not shipped
+    REFERENCE: ClassVar[str] = ""  # what finds it again: path/to/file.py:Class, or an entry point
+
     kind: str
     BEST: ClassVar[float | None] = 1.0  # the maximum; None: no bound
 

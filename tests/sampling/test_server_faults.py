@@ -186,7 +186,7 @@ def test_a_killed_endpoint_is_replaced_and_used_again_when_back(connected: Conne
 
 
 def test_a_hung_server_loses_its_requests_to_the_others(connected: Connect) -> None:
-    """It accepts and never answers, not even /models. The health check finds it, not the timeout."""
+    """It accepts and never answers, not even /models. Health checks find it, not the timeout."""
     with FakeServer() as well, FakeServer() as ill:
         engine = connected(well.url, ill.url, timeout_s=600, health_s=0.2)
         ill.stalled = True
