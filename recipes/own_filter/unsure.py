@@ -1,7 +1,7 @@
 """A filter of your own: drops responses that take their answer back.
 
-The contract is in filters/base.py. Expensive computations go into `expressions` (or `measure`, if they
-are not Polars expressions) and are cached; cheap decisions go into `rules`.
+The contract is in filters/base.py. Expensive computations go into `expressions` (or `measure`, if
+they are not Polars expressions) and are cached; cheap decisions go into `rules`.
 """
 
 from __future__ import annotations
