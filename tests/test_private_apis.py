@@ -27,7 +27,7 @@ TRIED = [  # package, versions, modules that may use what is private
 ]
 
 
-@pytest.mark.parametrize(("package", "versions", "modules"), TRIED, ids=lambda value: str(value))
+@pytest.mark.parametrize(("package", "versions", "modules"), TRIED, ids=[row[0] for row in TRIED])
 def test_the_installed_version_was_tried(package: str, versions: str, modules: set[str]) -> None:
     found = Version(version(package))
     assert found in SpecifierSet(versions), (
