@@ -133,6 +133,7 @@ _SYMBOLS = str.maketrans(
         "∑": "\\sum ",
         "∫": "\\int ",
         "∣": "|",
+        "∶": ":",
         "′": "'",
         "、": ",",
         "。": ".",
@@ -165,6 +166,15 @@ _SYMBOLS = str.maketrans(
         },
     }
 )
+_BLACKBOARD = str.maketrans(
+    {
+        "ℝ": "\\mathbb{R}",
+        "ℤ": "\\mathbb{Z}",
+        "ℕ": "\\mathbb{N}",
+        "ℚ": "\\mathbb{Q}",
+        "ℂ": "\\mathbb{C}",
+    }
+)
 _ROOT = re.compile(r"([√∛∜])\s*(?:\(([^()]*)\)|\{([^{}]*)\}|([0-9]+|[A-Za-z]))")
 _INDEX = {"√": "", "∛": "[3]", "∜": "[4]"}
 
@@ -184,7 +194,7 @@ def fold(text: str) -> str:
     """
     if text.isascii():
         return text
-    text = _COMPOSED.sub(_decompose, text)
+    text = _COMPOSED.sub(_decompose, text.translate(_BLACKBOARD))
     text = unicodedata.normalize("NFKC", text).translate(_SYMBOLS)
     return _ROOT.sub(
         lambda root: f"\\sqrt{_INDEX[root[1]]}{{{root[2] or root[3] or root[4] or ''}}}", text

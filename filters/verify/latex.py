@@ -99,7 +99,12 @@ _DEGREE = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))|\\degree\b|\
 _GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:(?: \d{3})+|(?:~\d{3})+)(?![\d/])")
 _TYPESET_COMMA = re.compile(r"(?<=\d),(?:\\[!,;: ]\s*)+(?=\d{3}(?!\d))")
 _REALS = re.compile(r"\\mathbb\s*\{?\s*R\s*\}?|ℝ")
-_PLAIN = re.compile(r"(?<![A-Za-z\\])(sqrt|pi|infinity|infty|binom|frac)(?![A-Za-z])")
+_PLAIN = re.compile(r"(?<![A-Za-z\\])(sqrt|pi|infinity|infty|inf|oo|binom|frac)(?![A-Za-z])")
+_SPELLED = {"infinity": "infty", "inf": "infty", "oo": "infty"}
+_ABBREVIATED = re.compile(r"(?<![A-Za-z])(sq|cu)\.(?= ?[A-Za-z])")
+_UNIT_FRACTION = re.compile(
+    r"\\frac\{\\(?:text|mathrm)\{ ?([A-Za-z]+) ?\}\}\{\\(?:text|mathrm)\{ ?([A-Za-z]+) ?\}\}"
+)
 _PLAIN_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 _DOUBLED = re.compile(r"(?<!\\)\\\\(?=[A-Za-z{}])")
 _SINGLE = re.compile(r"(?<!\\)(?:\\\\)*\\(?!\\)")
@@ -147,7 +152,8 @@ def normalise(answer: str) -> str:
     if "\\" in text or "~" in text:
         text = _respell(text)
     text = _FULL_STOP.sub("", text)
-    text = _PLAIN.sub(lambda name: f"\\{'infty' if name[1] == 'infinity' else name[1]} ", text)
+    text = _PLAIN.sub(lambda name: f"\\{_SPELLED.get(name[1], name[1])} ", text)
+    text = _ABBREVIATED.sub(r"\1", text)
     text = " ".join(text.split())
     text = _GROUPED.sub(lambda number: number[0].replace(" ", "").replace("~", ""), text)
     return text.strip(" ,;~")
@@ -165,7 +171,8 @@ def _respell(text: str) -> str:
     text = _REALS.sub(r"(-\\infty ,\\infty )", text)
     text = _SPACING.sub(r"\1~", text)
     text = _DEGREE.sub(r"\\degree ", text)
-    return _COMMAND.sub(_spell, text)
+    text = _COMMAND.sub(_spell, text)
+    return _UNIT_FRACTION.sub(r"\\text{ \1/\2}", text)
 
 
 def _spell(command: re.Match[str]) -> str:

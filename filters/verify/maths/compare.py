@@ -136,7 +136,8 @@ class Comparison:
 
     def named(self, reference: Form, answer: Form) -> Truth:
         if isinstance(reference, Named) and isinstance(answer, Named):
-            if _plain(reference.name) == _plain(answer.name):
+            names = _plain(reference.name), _plain(answer.name)
+            if names[0] == names[1] or _same_function(*names, reference.form):
                 return self.same(reference.form, answer.form)
             return self.relations(reference, answer)
         if isinstance(reference, Named):
@@ -336,6 +337,15 @@ def _readings(form: Form) -> tuple[Form, ...]:
     if isinstance(form, Value) and form.others:
         return (replace(form, others=()), *form.others)
     return (form,)
+
+
+def _same_function(one: str, other: str, form: Form) -> bool:
+    """y = … against f(x) = …, where x is the unknown."""
+    for name, called in ((one, other), (other, one)):
+        if name == "y" and len(called) == 4 and called[0] in "fgh" and called[1::2] == "()":
+            unknown = nodes.symbols(form.node) if isinstance(form, Value) else frozenset()
+            return unknown <= {called[2]}
+    return False
 
 
 def _plain(name: str) -> str:

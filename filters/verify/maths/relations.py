@@ -140,11 +140,32 @@ def _has_opaque(relation: Relation) -> bool:
 
 
 def _same_statements(reference: Relation, answer: Relation, values: Values) -> Truth:
-    """Between numbers: the same sides; a false statement is nothing but itself."""
+    """Between numbers: the same numbers of the same operations. cos(π) = -1 is another statement
+    than sin(3π/2) = -1, though both are true."""
     verdicts = [
-        values.nodes(a.node, b.node) for a, b in zip(reference.sides, answer.sides, strict=True)
+        _alike(a.node, b.node, values) for a, b in zip(reference.sides, answer.sides, strict=True)
     ]
     return False if False in verdicts else None if None in verdicts else True
+
+
+def _alike(a: Node, b: Node, values: Values) -> Truth:
+    """Equal numbers, and no function in one that is not in the other, of the same arguments."""
+    if not nodes.has(a, "call", "power") and not nodes.has(b, "call", "power"):
+        return values.nodes(a, b)
+    if (a.head, a.name, len(a.args)) != (b.head, b.name, len(b.args)):
+        return False
+    left, doubt = list(b.args), False
+    for arg in a.args:
+        places = range(len(left)) if a.head in ("add", "multiply") else range(1)
+        verdicts = [_alike(arg, left[at], values) for at in places]
+        if True in verdicts:
+            left.pop(verdicts.index(True))
+        elif None in verdicts:
+            left.pop(verdicts.index(None))
+            doubt = True
+        else:
+            return False
+    return None if doubt else True
 
 
 def _pairs(relation: Relation) -> list[Node]:

@@ -40,6 +40,8 @@ class Values:
     percent: str = "either"
 
     def same(self, reference: Value, answer: Value) -> Truth:
+        if reference.percent != answer.percent and (reference.unit or answer.unit):
+            return False
         pair = self._in_one_unit(reference, answer)
         if pair is None:
             return False

@@ -72,6 +72,12 @@ def test_failures_leave_the_pool_healthy(pool: Pool) -> None:
     )
 
 
+def test_a_deadline_counts_what_a_worker_computes_and_not_how_long_it_waits(pool: Pool) -> None:
+    # Longer than both attempts together, as on a machine that gives it no time.
+    (outcome,) = pool.run([["sleep", 1.0]])
+    assert (outcome.value, outcome.failure) == (1.0, None)
+
+
 def test_a_failure_is_tried_again_in_a_fresh_worker(pool: Pool) -> None:
     # `second` succeeds only in a worker that has served nothing before.
     pool.run([["echo", 0]])

@@ -118,13 +118,15 @@ def read_answer(tokens: Tokens, depth: int = 0) -> Form:
     choice = _read_choice(tokens, depth)
     if choice is not None:
         return choice
+    if tokens[0].text in ("'", '"', "`"):
+        tokens = _unwrap(tokens)
     words = read_words(tokens)
     if words is not None:
         return words
     tokens = _unwrap(tokens)
     if len(tokens) == 1 and tokens[0].kind == "number" and "," in tokens[0].text:
         return _thousands(tokens[0])
-    items, joined = split(tokens)
+    items, joined = split(_without_condition(tokens))
     if len(items) > 1:
         return _read_list(items, joined, depth)
     if tokens[0].text == "\\begin":
@@ -174,6 +176,18 @@ def _unwrap(tokens: Tokens) -> Tokens:
             return [Token("command", "\\{"), *tokens[1:-1], Token("command", "\\}")]
         tokens = tokens[1:-1]
     return tokens
+
+
+def _without_condition(tokens: Tokens) -> Tokens:
+    """k\\pi (k \\in \\mathbb{Z}) as a list of two: what is given, and what k may be."""
+    if tokens[-1].text != ")":
+        return tokens
+    starts = [at for at, token in enumerate(tokens) if token.text == "(" and at]
+    at = starts[-1] if starts else 0
+    inside = [token.text for token in tokens[at + 1 : -1]]
+    if not at or "\\in" not in inside or not is_pair(tokens[at:]) or not tokens[at].space:
+        return tokens
+    return [*tokens[:at], Token("sign", ","), *tokens[at + 1 : -1]]
 
 
 def _thousands(token: Token) -> Form:
@@ -258,6 +272,8 @@ def _membership(tokens: Tokens, position: int, depth: int) -> Form:
     if name is None:
         raise Unreadable("membership of something")
     form = read_item(tokens[position + 1 :], depth + 1)
+    if isinstance(form, Value) and form.node.head == "symbol" and form.node.name in "ZNQRC":
+        form = Value(nodes.symbol(f"bb {form.node.name}"))
     if isinstance(form, Group) and form.ends == "{}":
         form = Group("", form.items)
     return Named(name, form)

@@ -30,9 +30,18 @@ def read_brackets(tokens: Tokens, read: Reading, depth: int) -> Form | None:
         whole, points = (_required(piece, read, depth) for piece in removed)
         interval = isinstance(whole, Group) and whole.ends != "{}"
         if isinstance(whole, Group) and isinstance(points, Group) and interval:
-            if points.ends != "{}":
-                raise Unreadable("a set without another")
-            return Region((whole,), points.items)
+            if points.ends == "{}":
+                return Region((whole,), points.items)
+            if whole == REAL_LINE and len(points.items) == 2 and points.ends != "":
+                low, high = REAL_LINE.items
+                below = "]" if points.ends[0] == "(" else ")"
+                above = "[" if points.ends[1] == ")" else "("
+                return Region(
+                    (
+                        Group("(" + below, (low, points.items[0])),
+                        Group(above + ")", (points.items[1], high)),
+                    )
+                )
         raise Unreadable("a set without another")
     opening, closing = tokens[0].text, tokens[-1].text
     if opening == "\\begin":

@@ -41,7 +41,7 @@ _CLOSING = {"(": ")", "[": "]", "{": "}", "\\{": "\\}"}
 def parse_expression(tokens: Sequence[Token]) -> Node:
     """The expression that all the tokens spell. Raises Unreadable."""
     reader = Reader(tokens)
-    made = reader.sum()
+    made = reader.whole()
     if reader.at != len(tokens):
         raise Unreadable(f"{reader.peek().text!r} after an expression")
     return made
@@ -50,7 +50,7 @@ def parse_expression(tokens: Sequence[Token]) -> Node:
 def parse_prefix(tokens: Sequence[Token]) -> tuple[Node, int]:
     """The longest expression the tokens start with, and where it ends."""
     reader = Reader(tokens)
-    return reader.sum(), reader.at
+    return reader.whole(), reader.at
 
 
 class Reader:
@@ -77,6 +77,15 @@ class Reader:
     def expect(self, text: str) -> None:
         if self.take().text != text:
             raise Unreadable(f"no {text}")
+
+    def whole(self) -> Node:
+        """A sum, or TeX's a \\over b and n \\choose k, which divide all around them."""
+        made = self.sum()
+        if self.peek().text in ("\\over", "\\choose"):
+            over = self.take().text == "\\over"
+            parts = made, self.sum()
+            made = Node("divide", parts) if over else nodes.call("binomial", *parts)
+        return made
 
     def sum(self) -> Node:
         self.depth += 1
@@ -241,7 +250,7 @@ class Reader:
     def group(self) -> Node:
         closing = _CLOSING[self.take().text]
         bars, self.bars = self.bars, 0
-        made = self.sum()
+        made = self.whole() if closing == "}" else self.sum()
         self.expect(closing)
         self.bars = bars
         return made
@@ -405,6 +414,8 @@ class Reader:
             argument = self.bare_argument()
         if name == "exp":
             made = Node("power", (nodes.E, argument))
+        elif name == "cbrt":
+            made = nodes.call("root", argument, nodes.number(3))
         elif name == "log" and base is not None:
             made = nodes.call("log", argument, base)
         elif name == "log":

@@ -38,6 +38,8 @@ def _combine(forms: list[Form], joined: str) -> Form | None:
     whole = groups[0]
     if len(groups) == 2:
         met = _intersection(*groups)
+        if met is None and not joined and not holes and _apart(*groups):
+            return Region(tuple(groups))  # x < 1, x > 2
         if met is None:
             return None
         whole = met
@@ -58,6 +60,22 @@ def _intersection(a: Group, b: Group) -> Group | None:
     if low.node.value is None or high.node.value is None or low.node.value >= high.node.value:
         return None  # x < 3, x > 5: what joins them is not said
     return Group(a.ends[0] + b.ends[1], (low, high))
+
+
+def _apart(a: Group, b: Group) -> bool:
+    """Whether a ray downwards ends before a ray upwards begins."""
+    if a.items[0] != _LOWEST:
+        a, b = b, a
+    high, low = a.items[1], b.items[0]
+    if a.items[0] != _LOWEST or b.items[1] != _HIGHEST:
+        return False
+    if not isinstance(high, Value) or not isinstance(low, Value):
+        return False
+    return (
+        high.node.value is not None
+        and low.node.value is not None
+        and high.node.value <= low.node.value
+    )
 
 
 def _one(form: Form) -> Named | None:

@@ -25,7 +25,7 @@ class Token(NamedTuple):
 FUNCTIONS = word_set(
     "sin cos tan cot sec csc sinh cosh tanh coth arcsin arccos arctan arccot ln log lg exp max min "
     "gcd lcm det cis arg Re Im deg dim ker sgn sign mod erf asin acos atan sech csch arcsinh "
-    "arccosh arctanh rank tr trace Var Cov"
+    "arccosh arctanh rank tr trace Var Cov abs cbrt"
 )
 AND = frozenset(("and", "et", "und", "y", "e", "и", "和", "与", "及", "以及", "と", "및", "그리고"))
 OR = frozenset(
@@ -153,6 +153,7 @@ class _Lexer:
         after = follows is not None and (
             follows.kind == "number"
             or follows.text in (")", "}", "%", "\\degree", "!")
+            or (follows.text == "/" and len(self.tokens) > 1 and self.tokens[-2].kind == "word")
             or (follows.text == "(" and self.text[self.at : self.at + 1] == ")")
         )
         apart = self.space or not self.tokens or self.tokens[-1].text == "("

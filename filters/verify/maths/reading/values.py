@@ -50,10 +50,13 @@ def _based(tokens: Tokens) -> Based | None:
     if "_" not in texts:
         return None
     at = texts.index("_")
+    if texts[0] == "(" and at > 2 and texts[at - 1] == ")":
+        texts, tokens = [*texts[1 : at - 1], *texts[at:]], [*tokens[1 : at - 1], *tokens[at:]]
+        at -= 2
     digits = "".join(texts[:at])
     if not at or tokens[0].kind != "number" or not (digits.isalnum() and digits.isascii()):
         return None
-    inside = [text for text in texts[at + 1 :] if text not in ("{", "}")]
+    inside = [text for text in texts[at + 1 :] if text not in ("{", "}", "(", ")")]
     if len(inside) != 1 or any(token.space for token in tokens[1:at]):
         return None
     base = _BASES.get(inside[0].lower()) or (int(inside[0]) if inside[0].isdigit() else 0)
