@@ -28,8 +28,7 @@ _BOX_TOKEN = re.compile(r"\\(?:boxed|fbox)\s*(?P<open>\{)?|\\[\s\S]|[{}]")
 _BARE_BOX = re.compile(r"[^\s${}\\][^\s${}]{0,40}")
 _BETWEEN_BOXES = re.compile(r"\\text\s*\{([^{}]*)\}|\\(?:quad|qquad|lor|land|[,;:!()\[\] \\])")
 _SEPARATE = re.compile(
-    r"\n\s*\n.*[^\W\d_]{4}|[.!?。]\s+[^\W\d_]{2}|[.!?。]\s*\n"
-    r"|(?<![^\W\d_])(?:no|not|wait|actually|instead|rather|should|correct\w*|final\w*|answer\w*|"
+    r"(?<![^\W\d_])(?:no|not|wait|actually|instead|rather|should|correct\w*|final\w*|answer\w*|"
     r"therefore|thus|hence|check\w*|then|but|however|mistake|wrong|result|sorry|oops|so|because|"
     r"since|if|when|gives?|means?|verif\w*)(?![^\W\d_])|答案|所以|因此|不对|应该",
     re.IGNORECASE | re.DOTALL,
@@ -37,6 +36,9 @@ _SEPARATE = re.compile(
 """What between two boxes says that the later one starts an answer of its own."""
 
 MAX_BETWEEN = 200
+
+_LIST_ITEM = re.compile(r"\n\s*(?:\d{1,2}[.)]|[-*•]|\(?[a-z\d]{1,3}\))\s")
+_LONG_WORD = re.compile(r"[^\W\d_]{2,}")
 
 _PHRASE = re.compile(
     r"(?:"
@@ -317,13 +319,14 @@ def _boxed(response: str) -> str | None:
 
 
 def _one_answer(between: str) -> bool:
-    """Whether two boxes with this between them are one answer: on one line unless a new sentence
-    or a second thought starts there, on several if nothing is said between."""
+    """Whether two boxes with this between them are one answer: on one line, or as items of a list,
+    unless a second thought starts there; on several lines if nothing is said between."""
     plain = _BETWEEN_BOXES.sub(lambda found: f" {found[1] or ''} ", between)
     if _SEPARATE.search(plain) is not None:
         return False
-    words = re.findall(r"[^\W\d_]{2,}", plain)
-    return len(words) <= 2 if "\n" in plain else len(words) <= 12
+    if "\n" not in plain or _LIST_ITEM.search(plain) is not None:
+        return True
+    return len(_LONG_WORD.findall(plain)) <= 2
 
 
 def _boxes(response: str, first: int) -> tuple[list[tuple[int, int, str]], bool]:

@@ -91,7 +91,7 @@ _COLOUR = re.compile(
     r"\\(?:textcolor|color|colorbox|definecolor)\s*(?:\[[^\]{}]{0,20}\])?\s*\{[^{}]{0,40}\}"
 )
 _SKIP = re.compile(r"\\(?:hspace|vspace|mspace|hskip|kern)\*?\s*\{[^{}]{0,20}\}")
-_FULL_STOP = re.compile(r"(?:(?<=[^.…])[.。]|[,;:，；、~\s])+$")
+_TRAILING = frozenset(",;:，；、~ \t\r\n")
 _QUAD = re.compile(r"\\q?quad")
 _NULL_DELIMITER = re.compile(r"\\(?:left|right)\s*\.")
 _PRIMES = re.compile(r"\^\s*(?:\{\s*(?:\\prime\s*)+\}|\\prime(?![A-Za-z]))")
@@ -151,12 +151,22 @@ def normalise(answer: str) -> str:
     text = text.replace("=<", "<=").replace("=>", ">=") if "\\" not in text else text
     if "\\" in text or "~" in text:
         text = _respell(text)
-    text = _FULL_STOP.sub("", text)
+    text = _without_full_stop(text)
     text = _PLAIN.sub(lambda name: f"\\{_SPELLED.get(name[1], name[1])} ", text)
     text = _ABBREVIATED.sub(r"\1", text)
     text = " ".join(text.split())
     text = _GROUPED.sub(lambda number: number[0].replace(" ", "").replace("~", ""), text)
     return text.strip(" ,;~")
+
+
+def _without_full_stop(text: str) -> str:
+    end = len(text)
+    while end and (
+        text[end - 1] in _TRAILING
+        or (text[end - 1] in ".。" and text[end - 2 : end - 1] not in ".…")
+    ):
+        end -= 1
+    return text[:end]
 
 
 def _respell(text: str) -> str:

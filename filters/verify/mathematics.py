@@ -74,7 +74,7 @@ class MathVerifier:
             answer = final_answer(response)
             written.append(answer.text if answer else "")
             reference = reference_text(spec)
-            if reference is None:
+            if reference is None or len(reference) > MAX_ANSWER:
                 verdict = _say(
                     "bad_reference", "fast", detail=f"answer is {spec.get('answer')!r:.80}"
                 )
@@ -112,10 +112,12 @@ class MathVerifier:
         hard: dict[int, Question] = {}
         for position, spec in enumerate(specs):
             reference = reference_text(spec)
-            text = normalise(reference) if reference is not None else ""
+            readable = reference is not None and len(reference) <= MAX_ANSWER
+            text = normalise(reference or "") if readable else ""
             if not text:
                 problems.append(
-                    f"answer is {spec.get('answer')!r:.80}; it must be a number or LaTeX"
+                    f"answer is {spec.get('answer')!r:.80}; it must be a number or LaTeX, "
+                    f"of {MAX_ANSWER:,} characters at most"
                 )
                 continue
             form = read(text)

@@ -115,6 +115,18 @@ def test_a_hostile_answer_ends_in_a_verdict_soon(
     assert problem is None or isinstance(problem, str)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [" " * 200_000, "," * 200_000 + "x", "\u0301\u0327" * 100_000, "#### " * 50_000, "{" * 100_000],
+)
+@pytest.mark.timeout(30)
+def test_a_hostile_reference_ends_in_a_verdict_soon(maths: MathVerifier, text: str) -> None:
+    spec = {"kind": "math", "answer": text}
+    (verdict,) = maths.verify([(spec, r"\boxed{5}")])
+    assert verdict.state == "bad_reference"
+    assert maths.check([spec]) != [None]
+
+
 @given(st.text(max_size=120))
 def test_any_text_gets_a_verdict(text: str) -> None:
     verifier = MathVerifier(workers=1)
