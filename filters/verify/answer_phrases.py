@@ -72,7 +72,7 @@ LANGUAGES: dict[str, Phrases] = {
         link=r"\s+(?:ist|lautet|wäre)\b(?:\s+(?:daher|also|somit|folglich|demnach)\b)*",
         choose=r"\b(?:wähle|wählen|nehme|richtig\s+ist|korrekt\s+ist)(?:\s+(?:antwort|option))?",
         confirm=r"ist\s+(?:daher\s+|also\s+|die\s+)*(?:richtig|korrekt|wahr)",
-        deny=r"\bnicht\b|\bkein|\bfalsch|\bausgeschlossen|\bstatt\b|\bsonst\b",
+        deny=r"\bnicht\b|\bkein|\bfalsch|\bausgeschlossen|\b(?:an)?statt\b|\bsonst\b",
     ),
     "fr": Phrases(
         nouns=("réponse", "reponse"),
@@ -82,7 +82,7 @@ LANGUAGES: dict[str, Phrases] = {
         ),
         choose=r"\b(?:choisis|choisit|choisir|choisissons)(?:\s+(?:la|l['’]option|réponse))*",
         confirm=r"est\s+(?:donc\s+|la\s+|bonne\s+)*(?:correcte?|exacte?|juste|vraie?|réponse)",
-        deny=r"\bne\b|\bn['’]|\bpas\b|\bfau(?:x|sse)\b|\bincorrect|\bplutôt\s+que\b|\bnon\b",
+        deny=r"\bne\b|\bn['’]|\bpas\b|\bfau(?:x|sse)\b|\bincorrect|\bplutôt\s+que\b|\bau\s+lieu\s+de\b|\bnon\b",
     ),
     "es": Phrases(
         nouns=("respuesta", "opción", "opcion"),

@@ -53,18 +53,23 @@ _ARTICLE = re.compile(
     r"rather|instead|so|if|with|being|und|oder|ist|et|est|y|es|e|è|é)\b)[a-z]"
 )
 _LISTED = re.compile(r"(?:\b(?:or|and|either|neither|nor|not|to)\s+|[/&>→]\s*)$")
+_BECAUSE = (
+    "because since as although though while whereas which where that if when given due based "
+    "according weil denn da car parce puisque porque pues pois perché poiché потому"
+)
+_BUT = "so sondern aber mais mas sino ma а"
+_INSTEAD = (
+    r"rather\s+than|instead\s+of|as\s+opposed\s+to|statt|anstatt|plutôt\s+que|au\s+lieu\s+de|"
+    r"en\s+lugar\s+de|em\s+vez\s+de|invece\s+di|вместо|так\s+как"
+)
+_CLAUSE_WORDS = "|".join((*_BECAUSE.split(), *_BUT.split(), _INSTEAD))
+# Where one clause ends and another begins: a stop, a bracket, a dash, a conjunction.
 _BREAK = re.compile(
     r"[,;.!?。、\n]+(?![A-Za-z0-9])|\((?![A-Za-z]\))|(?<!\([A-Za-z])\)|\s[—–-]+\s|—|–(?=\s)|"
-    r"(?=\b(?:because|since|as|although|though|while|whereas|(?<!thing\s)(?<!all\s)but|so|which|where|that|if|when|given|"
-    r"due|based|according|rather\s+than|instead\s+of|as\s+opposed\s+to|weil|denn|da|sondern|aber|car|parce|puisque|"
-    r"mais|porque|pues|sino|pois|mas|perché|poiché|ma|потому|так\s+как|а)\b)|"
-    r"(?<=\b[Nn]o):|(?=因为|由于|所以|而不是|而非|而是)|(?<=가\s아니라)|(?<=이\s아니라)|(?<=ではなく)"
+    rf"(?=\b(?:{_CLAUSE_WORDS}|(?<!thing\s)(?<!all\s)but)\b)|(?<=\b[Nn]o):|"
+    r"(?=因为|由于|所以|而不是|而非|而是)|(?<=가\s아니라)|(?<=이\s아니라)|(?<=ではなく)"
 )
-_REASON = re.compile(
-    r"(?:because|since|as|although|though|while|whereas|which|where|that|if|when|given|due|based|according|weil|"
-    r"denn|da|car|parce|puisque|porque|pues|pois|perché|poiché|потому|так\s+как)\b|因为|由于",
-    re.IGNORECASE,
-)
+_REASON = re.compile(rf"(?:{'|'.join(_BECAUSE.split())}|так\s+как)\b|因为|由于", re.IGNORECASE)
 _RETRACTION = re.compile(
     r"(?:no|nope|wait|actually|sorry|correction|hmm|oops|scratch\s+that|i\s+mean|nein|non|нет)\s*$|"
     r"(?:(?:that|it|this)(?:'s|\s+is)\s+|is\s+)?(?:false|wrong|incorrect|excluded|impossible|"

@@ -17,7 +17,7 @@ _WORDS = frozenset(
     chose choosing pick picked select selected go going with opt for settle on conclude get obtain
     so thus therefore hence then consequently accordingly finally overall clearly definitely simply
     certainly surely probably indeed actually obviously here sure of course yes marked labelled
-    labeled namely but sondern aber mais ma sino mas а но
+    labeled namely matches corresponds to which but sondern aber mais ma sino mas а но
     die der das den dem richtige korrekte beste endgültige antwort antwortmöglichkeit ist lautet
     wäre option auswahl lösung also somit daher folglich demnach richtig korrekt ich wähle wir
     wählen nehme buchstabe
