@@ -67,6 +67,19 @@ def test_the_rates_of_mistaken_verdicts() -> None:
     assert sorted(found.disputed["extracted"].to_list()) == ["6"] * 5 + ["five"] * 10
 
 
+def test_the_rates_of_each_domain() -> None:
+    table = pl.concat(
+        verdicts(("wrong", "5", wrong), ("correct", "5", 40), prompt_id=domain).with_columns(
+            domain=pl.lit(domain)
+        )
+        for domain, wrong in (("math", 10), ("stem", 0))
+    )
+    found = audit(table, lambda rows: [answer == "5" for answer in rows["extracted"]], n=100)
+    assert found.false_negatives.hits == found.by_domain["math"].false_negatives.hits == 10
+    assert found.by_domain["stem"].false_negatives.n == 0
+    assert [rates.false_positives.n for rates in found.by_domain.values()] == [40, 40]
+
+
 def test_a_sample_is_seeded_and_bounded() -> None:
     table = verdicts(("wrong", "4", 300), ("correct", "5", 300))
     seen: list[list[str]] = []

@@ -7,9 +7,10 @@ Three questions, as functions over prompts and over a run's verdict table (one r
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -18,6 +19,8 @@ from factory.core.files import read_lines, write_atomic
 from factory.core.intervals import Estimate, wilson
 from factory.core.run_dir import sample_parts
 from factory.judging.metrics import metrics_file, prompt_frame, sample_key
+from factory.judging.reviews import FILE as REVIEWS
+from factory.judging.reviews import Reviews
 from factory.judging.suspects import ACCEPTED
 from factory.prompts.references import SUSPECT
 from factory.recipe.build import Recipe
@@ -36,35 +39,58 @@ REJECTED = ("wrong", "unparseable", "no_answer")
 """The states that an audit samples. The undecided ones were never counted as wrong."""
 
 
+class Rates(NamedTuple):
+    """Of verdicts that were judged again: the share of rejects that were right, and the share of
+    accepts that were not."""
+
+    false_negatives: Estimate
+    false_positives: Estimate
+
+
 @dataclass(frozen=True, slots=True)
 class Audit:
     """What a second method says of a sample of verdicts.
 
-    The rates are of those re-judged: `false_negatives` the share of rejects that were right,
-    `false_positives` the share of accepts that were not. `disputed` lists the samples.
+    `false_negatives` and `false_positives` are the rates of all that were judged again, `by_domain`
+    of each domain's part of them; `people` of the samples that reviewers decided on, which nobody
+    drew at random. `disputed` lists the samples on which the second method disagrees.
     """
 
     false_negatives: Estimate
     false_positives: Estimate
     undecided: int
     disputed: pl.DataFrame
+    by_domain: Mapping[str, Rates]
+    people: Rates | None = None
 
 
 def audit(verdicts: pl.DataFrame, second: SecondMethod, *, n: int = 200, seed: int = 0) -> Audit:
     """Judge a seeded sample of `n` rejects and `n` accepts again, by another method."""
-    estimates, disputed, undecided = [], [], 0
-    for rejected in (True, False):
-        states = REJECTED if rejected else (ACCEPTED,)
+    drawn = []
+    for states in (REJECTED, (ACCEPTED,)):
         pool = verdicts.filter(pl.col("state").is_in(states)).sort("sample_id")
         sample = pool.sample(min(n, pool.height), seed=seed, shuffle=True)
         opinions = list(second(sample)) if sample.height else []
-        # A reject is mistaken if it was right, an accept if it was not.
-        mistaken = [opinion is rejected for opinion in opinions]
-        told = sum(opinion is not None for opinion in opinions)
-        undecided += len(opinions) - told
-        estimates.append(wilson(sum(mistaken), told))
-        disputed.append(sample.filter(pl.Series(mistaken, dtype=pl.Boolean)))
-    return Audit(estimates[0], estimates[1], undecided, pl.concat(disputed))
+        drawn.append(sample.with_columns(right=pl.Series(opinions, dtype=pl.Boolean)))
+    judged = pl.concat(drawn)
+    decided = judged.drop_nulls("right")
+    by_domain = decided.partition_by("domain", as_dict=True) if "domain" in decided.columns else {}
+    return Audit(
+        *_rates(decided),
+        by_domain={str(domain): _rates(part) for (domain,), part in sorted(by_domain.items())},
+        undecided=judged.height - decided.height,
+        disputed=decided.filter(pl.col("right") != (pl.col("state") == ACCEPTED)).drop("right"),
+    )
+
+
+def _rates(decided: pl.DataFrame) -> Rates:
+    """The rates of rows with `state` and whether the answer is `right`."""
+    accepted = decided["state"] == ACCEPTED
+    rejects, accepts = decided.filter(~accepted), decided.filter(accepted)
+    return Rates(
+        wilson(int(rejects["right"].sum()), rejects.height),
+        wilson(int((~accepts["right"]).sum()), accepts.height),
+    )
 
 
 def judged_by(ask: Ask) -> SecondMethod:
@@ -94,13 +120,15 @@ def audit_run(recipe: Recipe, run: Path, judge: Endpoint | None, n: int, seed: i
     else:
         client = JudgeClient(judge)
         found = audit(table, judged_by(client), n=n, seed=seed)
+    found = replace(found, people=_by_people(table, run))
     method = "algebra" if judge is None else f"judge {judge.model}"
     canary = table["canary"].drop_nulls()
     fooled = wilson(int(canary.sum()), len(canary)) if len(canary) else None
     summary = {
         "method": method,
-        "false_negatives": found.false_negatives._asdict(),
-        "false_positives": found.false_positives._asdict(),
+        **_written(Rates(found.false_negatives, found.false_positives)),
+        "by_domain": {domain: _written(rates) for domain, rates in found.by_domain.items()},
+        "people": _written(found.people) if found.people else None,
         "undecided": found.undecided,
         "judge_fooled_by_canaries": fooled._asdict() if fooled else None,
         "suspect_references": len(read_lines(run / SUSPECT)),
@@ -110,10 +138,35 @@ def audit_run(recipe: Recipe, run: Path, judge: Endpoint | None, n: int, seed: i
     return found
 
 
+def _written(rates: Rates) -> dict[str, dict[str, float]]:
+    """Rates as JSON holds them."""
+    return {name: estimate._asdict() for name, estimate in rates._asdict().items()}
+
+
+def _by_people(table: pl.DataFrame, run: Path) -> Rates | None:
+    """The rates by people's own decisions on samples whose text nobody edited; None without any.
+
+    A reviewer may reject a right answer for its style: an upper bound for false accepts.
+    """
+    if not (run / REVIEWS).exists():
+        return None
+    said = {"keep": True, "drop": False}
+    decisions = {
+        standing.sample_id: said[standing.decision]
+        for standing in Reviews(run).standings()
+        if standing.decision in said and standing.edit is None
+    }
+    schema = {"sample_id": pl.String, "right": pl.Boolean}
+    reviewed = pl.DataFrame(list(decisions.items()), schema=schema, orient="row")
+    known = table.filter(pl.col("state").is_in([*REJECTED, ACCEPTED]))
+    found = known.join(reviewed, on="sample_id")
+    return _rates(found) if found.height else None
+
+
 def _verdict_table(recipe: Recipe, run: Path) -> pl.DataFrame:
     if "correctness" not in recipe.filters:
         raise RunError(f"{run} has no correctness filter, so there are no verdicts to audit")
-    prompts = prompt_frame(run).select("prompt_id", "question", "verifier")
+    prompts = prompt_frame(run).select("prompt_id", "question", "verifier", "domain")
     frames = []
     for part in sample_parts(run):
         path = metrics_file(run, "correctness", recipe.filters["correctness"], part.stem)
@@ -154,6 +207,16 @@ def audit_lines(found: Audit) -> Iterator[str]:
     """The audit in words."""
     yield f"rejects that were right (false negatives): {_words(found.false_negatives)}"
     yield f"accepts that were wrong (false positives): {_words(found.false_positives)}"
+    for domain, rates in found.by_domain.items():
+        yield (
+            f"  {domain}: false negatives {_words(rates.false_negatives)}; "
+            f"false positives {_words(rates.false_positives)}"
+        )
+    if found.people:
+        yield (
+            f"by reviewers: false negatives {_words(found.people.false_negatives)}; "
+            f"false positives at most {_words(found.people.false_positives)}"
+        )
     if found.undecided:
         yield f"the second method could not tell of {found.undecided}"
     for row in found.disputed.head(10).rows(named=True):

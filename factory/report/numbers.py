@@ -340,9 +340,15 @@ def _estimate(estimate: Estimate) -> dict[str, Any] | None:
 def _audit(snapshot: Snapshot) -> Rows:
     """Read the rates with intervals from audit.json; other entries of the file are ignored."""
     found = read_json(snapshot.run / "audit.json") or {}
+    parts = {"": found, **(found.get("by_domain") or {}), "reviewers": found.get("people") or {}}
     return [
-        {"what": name.replace("_", " "), **{key: value.get(key) for key in Estimate._fields}}
-        for name, value in found.items()
+        {
+            "what": f"{name.replace('_', ' ')}{f', {part}' if part else ''}",
+            **{key: value.get(key) for key in Estimate._fields},
+        }
+        for part, rates in parts.items()
+        if isinstance(rates, dict)
+        for name, value in rates.items()
         if isinstance(value, dict) and value.get("n") and {"rate", "low", "high"} <= value.keys()
     ]
 

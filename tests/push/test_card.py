@@ -99,6 +99,18 @@ def test_what_was_not_done_is_stated(tmp_path: Path) -> None:
     assert "Only 0 of 15 rows have an answer that a verifier found correct" in card
     assert "## Decontamination\n\nNone was done" in card
     assert "No safety filter was run." in card
+    assert "The error rate of the verdicts is unknown: not audited." in card
+
+
+def test_an_audit_is_stated_with_its_intervals(tmp_path: Path) -> None:
+    run = small_run(tmp_path / "run")
+    rate = {"rate": 0.02, "low": 0.01, "high": 0.05, "hits": 2, "n": 100}
+    rates = {"false_negatives": rate, "false_positives": {**rate, "n": 0}}
+    audit = {"method": "judge *m*", **rates, "by_domain": {"math": rates}}
+    (run / "audit.json").write_text(json.dumps(audit))
+    card = card_of(run)
+    assert r"Audited by judge \*m\*, with 95% intervals: all domains an unknown share" in card
+    assert "math an unknown share accepted although wrong, 1.0% to 5.0% of 100 refused" in card
 
 
 def judged_by(*filters: str) -> list[dict[str, str | None]]:

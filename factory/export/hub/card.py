@@ -243,6 +243,26 @@ def _figures(figures: Sequence[str]) -> str:
     return "## Figures\n\n" + "\n\n".join(images)
 
 
+def _error_rates(audit: Mapping[str, Any] | None) -> str:
+    """Return how often verdicts were found mistaken, and how that was measured."""
+    if audit is None:
+        return "The error rate of the verdicts is unknown: not audited."
+    parts = {"all domains": audit, **(audit.get("by_domain") or {})}
+    rates = [
+        f"{escape(part)} {_interval(found.get('false_positives'))} accepted although wrong, "
+        f"{_interval(found.get('false_negatives'))} refused although right"
+        for part, found in parts.items()
+    ]
+    method = escape(audit.get("method", "an unnamed method"))
+    return f"Audited by {method}, with 95% intervals: {'; '.join(rates)}."
+
+
+def _interval(estimate: Mapping[str, Any] | None) -> str:
+    if not estimate or not estimate.get("n"):
+        return "an unknown share"
+    return f"{estimate['low']:.1%} to {estimate['high']:.1%} of {estimate['n']:,}"
+
+
 def _limits(facts: CorpusFacts) -> str:
     limits = [
         f"Only {facts.verified:,} of {facts.rows:,} rows have an answer that a verifier found "
@@ -250,6 +270,7 @@ def _limits(facts: CorpusFacts) -> str:
         if facts.verified < facts.rows
         else "A verifier found every row's final answer correct. The reasoning was not checked, "
         "and verifiers make mistakes.",
+        _error_rates(facts.audit),
         "A model wrote the text: it can be wrong, biased or unsafe in ways no filter measures.",
     ]
     for name, absent, what in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable
@@ -69,6 +70,7 @@ class CorpusFacts:
     tagged: int  # of those, rows with <think> and </think> in `messages`
     recipe: str  # without absolute paths
     contamination: dict[str, Any]  # decontamination settings, as written in the recipe
+    audit: dict[str, Any] | None  # audit.json; None: nobody has checked the verdicts
     funnel: Funnel
     assembly: AssemblyReport | None  # for a corpus mixed from several runs
 
@@ -108,9 +110,18 @@ def measure_corpus(run: Path) -> CorpusFacts:
         tagged=total["tagged"],
         recipe=recipe,
         contamination=_contamination(document),
+        audit=_audit(run),
         funnel=load_funnel(run),
         assembly=load_report(run) if (run / STATISTICS).exists() else None,
     )
+
+
+def _audit(run: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads((run / "audit.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _sum_by_domain(rows: pl.LazyFrame) -> pl.DataFrame:
