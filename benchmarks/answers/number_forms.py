@@ -44,10 +44,10 @@ def integer(draw: random.Random) -> Draft:
              f"{value - k}+{k}={text}", f"x = {text}", f"\\mathrm{{{text}}}",
              f"{value * k}/{k}", text.replace("-", "−")]  # fmt: skip
     wrong = [str(near) for near in _digits_missed(value, draw)]
-    wrong += [f"{value - k}+{k + 1}={value + 1}", f"x = {value + k}", f"{text}.5", f"{text}\\%",
+    wrong += [f"{value - k}+{k + 1}={value + 1}", f"x = {value + k}", f"{text}.5",
               f"\\frac{{1}}{{{value or 7}}}", f"{value}i", f"{text}x", f"{text}+\\pi"]  # fmt: skip
     if value == 0:
-        wrong = [one for one in wrong if one not in ("0i", "0x", "0\\%")]
+        wrong = [one for one in wrong if one not in ("0i", "0x")]
     if abs(value) == 1:
         wrong = [one for one in wrong if not one.startswith("\\frac")]
     return draft([text, f"${text}$"], list(right), list(wrong))
