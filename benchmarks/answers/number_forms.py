@@ -42,12 +42,12 @@ def integer(draw: random.Random) -> Draft:
     right = [text, f"\\text{{{text}}}", f"\\mathbf{{{text}}}", f"{{{text}}}", f"{text}.0",
              f"\\displaystyle {text}", f"\\color{{red}}{{{text}}}", f"\\boldsymbol{{{text}}}",
              f"{value - k}+{k}={text}", f"x = {text}", f"\\mathrm{{{text}}}",
-             f"{value * k}/{k}", text.replace("-", "−")]  # fmt: skip
+             text.replace("-", "−")]  # fmt: skip
     wrong = [str(near) for near in _digits_missed(value, draw)]
-    wrong += [f"{value - k}+{k + 1}={value + 1}", f"x = {value + k}", f"{text}.5",
+    wrong += [f"{value - k}+{k + 1}={value + 1}", f"x = {value + k}", f"{text}.5", f"{text}\\%",
               f"\\frac{{1}}{{{value or 7}}}", f"{value}i", f"{text}x", f"{text}+\\pi"]  # fmt: skip
     if value == 0:
-        wrong = [one for one in wrong if one not in ("0i", "0x")]
+        wrong = [one for one in wrong if one not in ("0i", "0x", "0\\%")]
     if abs(value) == 1:
         wrong = [one for one in wrong if not one.startswith("\\frac")]
     return draft([text, f"${text}$"], list(right), list(wrong))
@@ -91,7 +91,7 @@ def fraction(draw: random.Random) -> Draft:
     sign = "-" if value < 0 else ""
     right = [f"{sign}\\frac{{{a}}}{{{b}}}", f"\\frac{{{sign}{a}}}{{{b}}}", f"{sign}{a}/{b}",
              f"{{{sign}{a} \\over {b}}}", f"{sign}\\left(\\frac{{{a}}}{{{b}}}\\right)",
-             f"{sign}{a}\\div {b}", f"{sign}{a}*{b}^{{-1}}",
+
              f"{sign}\\cfrac{{{a}}}{{{b}}}"]  # fmt: skip
     opposite = "" if sign else "-"
     wrong = [f"{opposite}\\frac{{{a}}}{{{b}}}", f"{sign}\\frac{{{b}}}{{{a}}}", f"{sign}{a}{b}",
@@ -109,7 +109,7 @@ def mixed(draw: random.Random) -> Draft:
     a, b = part.numerator, part.denominator
     text = f"{whole}\\frac{{{a}}}{{{b}}}"
     right = [text, f"\\frac{{{value.numerator}}}{{{b}}}", f"{whole} {a}/{b}",
-             f"{whole}+\\frac{{{a}}}{{{b}}}", f"{whole}\\dfrac{{{a}}}{{{b}}}",
+             f"{whole}\\dfrac{{{a}}}{{{b}}}",
              f"{whole} \\frac{{{a}}}{{{b}}}",
              f"{whole}\\tfrac{a}{b}" if b < 10 else text]  # fmt: skip
     wrong = [f"{whole}\\cdot\\frac{{{a}}}{{{b}}}", f"{whole + 1}\\frac{{{a}}}{{{b}}}",
@@ -238,7 +238,7 @@ def factorials(draw: random.Random) -> Draft:
              f"\\frac{{{n}!}}{{{k}!{n - k}!}}"]  # fmt: skip
     wrong = [f"\\binom{{{n + 1}}}{{{k}}}", f"\\frac{{{n}!}}{{{n - k}!}}", f"\\frac{{{n}}}{{{k}}}",
              str(count + 1), f"-{count}", f"{n}!"]  # fmt: skip
-    return draft([str(count), f"\\binom{{{n}}}{{{k}}}"], list(right), list(wrong))
+    return draft([f"\\binom{{{n}}}{{{k}}}"], list(right), list(wrong))
 
 
 def logarithm(draw: random.Random) -> Draft:
@@ -270,7 +270,7 @@ def trigonometric(draw: random.Random) -> Draft:
             (fn("cos", div(const("pi"), num(4))), div(root(num(2)), num(2))),
             (fn("tan", div(const("pi"), num(6))), div(num(1), root(num(3)))),
         ))  # fmt: skip
-        return of_tree(known[1], draw, (known[0],))
+        return of_tree(known[0], draw, (known[1],))
     return of_tree(fn("arctan", num(draw_fraction(draw, 1, 30))), draw)
 
 
@@ -291,7 +291,7 @@ def nested_fraction(draw: random.Random) -> Draft:
     a, b, c, d = (draw.randint(2, 12) for _ in range(4))
     value = Fraction(a) / (b + Fraction(c, d))
     tree = div(num(a), add(num(b), div(num(c), num(d))))
-    return of_tree(num(value), draw, (tree,))
+    return of_tree(tree, draw, (num(value),))
 
 
 def complex_number(draw: random.Random) -> Draft:
