@@ -24,7 +24,7 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from answers.cases import Case, read_cases, read_table
-from answers.generate import HARD, Made, generate
+from answers.generate import HARD, RARE, Made, generate
 from answers.hostile import PATHOLOGICAL
 from answers.judged import cpu_seconds, judge, judge_math
 from answers.mutations import KINDS, Mutation, mutate, read_references
@@ -89,6 +89,9 @@ def report_generated(
         print(f"{form:22}{row['wrong']:>6}{row['false']:>8}{row['right']:>7}{row['failed']:>8}"
               f"{row['timeout']:>8}", end="")  # fmt: skip
         print(f"{row['their false']:>22}{row['their failed']:>8}" if peer else "")
+    common = sum((row for form, row in rows.items() if form not in RARE), Counter())
+    print(f"without the {len(RARE)} forms of rare notation: right refused "
+          f"{share(common['failed'], common['right']):.2%}")  # fmt: skip
     false, refused = share(total["false"], total["wrong"]), share(total["failed"], total["right"])
     print(f"wrong called correct {false:.2%}, right refused {refused:.2%}", end="")
     if peer:

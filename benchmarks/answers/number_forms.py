@@ -91,7 +91,7 @@ def fraction(draw: random.Random) -> Draft:
     sign = "-" if value < 0 else ""
     right = [f"{sign}\\frac{{{a}}}{{{b}}}", f"\\frac{{{sign}{a}}}{{{b}}}", f"{sign}{a}/{b}",
              f"{{{sign}{a} \\over {b}}}", f"{sign}\\left(\\frac{{{a}}}{{{b}}}\\right)",
-
+             
              f"{sign}\\cfrac{{{a}}}{{{b}}}"]  # fmt: skip
     opposite = "" if sign else "-"
     wrong = [f"{opposite}\\frac{{{a}}}{{{b}}}", f"{sign}\\frac{{{b}}}{{{a}}}", f"{sign}{a}{b}",

@@ -22,7 +22,7 @@ _GREEK = {
     "rho",
     "sigma",
 }
-_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
+_WORD = re.compile(r"(?<![\\A-Za-z])(?:[A-Za-z]{3,}|pi|ln|lg|tg)(?![A-Za-z])")
 _OPEN = {"(": ")", "{": "}", "[": "]"}
 
 

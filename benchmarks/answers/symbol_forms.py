@@ -239,7 +239,7 @@ def words_and_numbers(draw: random.Random) -> Draft:
              f"\\text{{either }}{n - 1}\\text{{ or }}{n}", f"\\sqrt{{{n}}}\\text{{ or so}}",
              f"{n}\\text{{ factorial}}", f"\\text{{between }}{n - 1}\\text{{ and }}{n}",
              f"-\\text{{}}{n}", f"\\text{{minus }}{n}", f"{n}\\text{{ million}}"]  # fmt: skip
-    right = [f"{n}", f"\\text{{{n}}}", f"{n}.", f"\\text{{ {n} }}", f"\\mathbf{{{n}}}"]
+    right = [f"{n}", f"\\text{{{n}}}", f"\\text{{ {n} }}", f"\\mathbf{{{n}}}"]
     return draft([str(n)], list(right), list(wrong))
 
 
@@ -250,7 +250,7 @@ def indeterminate(draw: random.Random) -> Draft:
              f"{n}+0\\cdot\\infty", f"\\frac{{{n}}}{{0}}", "1^\\infty", "-\\infty", "\\infty",
              f"{n}+\\frac{{0}}{{0}}", f"{n}\\cdot\\frac{{\\infty}}{{\\infty}}", "\\ln 0",
              f"{n}+\\infty-\\infty", "\\text{undefined}", "\\text{DNE}"]  # fmt: skip
-    return draft([str(n)], [str(n), f"{n}.0", f"0+{n}", f"\\frac{{{2 * n}}}{{2}}"], list(wrong))
+    return draft([str(n)], [str(n), f"{n}.0", f"x={n}", f"\\text{{{n}}}"], list(wrong))
 
 
 def hidden_digits(draw: random.Random) -> Draft:

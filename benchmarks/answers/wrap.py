@@ -46,7 +46,7 @@ PHRASES = (
 PLAIN = ("The answer is @.", "Answer: @", "#### @", "**Answer:** @", "答案是 @。", "Ответ: @")
 """For answers that need no LaTeX."""
 DRESSED = ("\\displaystyle @", "{@}", "\\,@\\,", "\\large @", "\\quad @")
-AFTER = ("", "", "", "", "<|im_end|>", "\n\nI checked this twice.", "\n</s>", " ∎")
+AFTER = ("<|im_end|>", "\n\nI checked this twice.", "\n</s>", " ∎")
 BEFORE = (
     "",
     "We check the two cases one by one.\n\n",
@@ -71,7 +71,8 @@ def wrap(answer: Answer, decoy: str, draw: random.Random) -> str:
     text = answer.text
     if re.fullmatch(r"[\w.,/+-]+", text, re.ASCII) and draw.random() < 0.3:
         return head + draw.choice(PLAIN).replace("@", text)
-    if draw.random() < 0.08:
+    if draw.random() < 0.04:
         text = draw.choice(DRESSED).replace("@", text)
     template = draw.choice(BOXED if draw.random() < 0.7 else PHRASES)
-    return head + template.replace("@", text) + draw.choice(AFTER)
+    tail = draw.choice(AFTER) if draw.random() < 0.15 else ""
+    return head + template.replace("@", text) + tail
