@@ -87,8 +87,7 @@ HIDDEN = {
     "without diacritics": "Despues dividimos entre dos, asi que la solucion tambien es facil.",
     "Cyrillic letters in words": "Thеn we dividе bоth sides by two and sо we get it.",
     "Greek letters in words": "The numbεr is even, sο the answεr is twο.",
-    "invisible characters": "zu\u200berst addie\u200bren wir die Zah\u2060len und "
-    "tei\u00adlen dann.",
+    "invisible characters": "zu\u200berst addie\u200bren wir die Zah\u2060len und tei\u00adlen.",
 }
 
 
