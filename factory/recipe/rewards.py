@@ -153,7 +153,7 @@ class FormatReward(Reward):
 class LanguageReward(Reward):
     """R1's language consistency: the share of the reasoning's words in the prompt's language.
 
-    It does not apply to reasoning without words; `format` handles that.
+    Reasoning without words scores 1. A sample without reasoning has no score.
     """
 
     kind: Literal["language"] = "language"

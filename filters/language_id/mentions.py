@@ -27,6 +27,7 @@ QUOTED_WORDS, GLOSS_WORDS = 8, 3
 CONTEXT = 150  # characters around a stretch: enough for the marks of a quotation it is part of
 
 _PHRASES = {tuple(phrase.split()) for phrase in PHRASES.replace("\n", " ").split("|")}
+_FIRST_WORDS = {phrase[0] for phrase in _PHRASES}
 _LONGEST_PHRASE = max(map(len, _PHRASES))
 
 
@@ -58,6 +59,8 @@ def borrowed(words: list[str]) -> list[bool]:
     low = [fold(word) for word in words]
     found = [False] * len(low)
     for start in range(len(low)):
+        if low[start] not in _FIRST_WORDS:
+            continue
         for size in range(1, _LONGEST_PHRASE + 1):
             if tuple(low[start : start + size]) in _PHRASES:
                 found[start : start + size] = [True] * len(low[start : start + size])

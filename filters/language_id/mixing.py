@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,11 +13,12 @@ import polars as pl
 from filters.kernels import Bytes, utf8
 from filters.language_id.masking import ascii_classes, mask
 from filters.language_id.mentions import Question
-from filters.language_id.reader import survey
+from filters.language_id.reader import cut, survey
 from filters.language_id.readings import reading
-from filters.language_id.spans import Stretch, Text
+from filters.language_id.spans import Stretch, Text, Verdict
 from filters.language_id.words import WORD_UNITS
 
+PORTION = 2_000_000  # bytes read at once
 SPANS_KEPT = 8  # what `explain` and the report can show
 
 
@@ -70,27 +71,42 @@ def mixing(
     )
     for home in sorted({home for home in homes if home is not None}):
         chosen = np.array([row for row in range(count) if homes[row] == home], dtype=np.int64)
-        units, suspect = survey(masked, offsets, chosen, reading(home))
-        result.words[chosen] = units / WORD_UNITS
-        for row in chosen[suspect].tolist():
-            part = slice(offsets[row], offsets[row + 1])
-            question = Question(questions[row] or "")
-            verdict = Text(home, masked[part], question, also[row] if also else None).verdict()
-            result.words[row] = verdict.units / WORD_UNITS
-            if verdict.foreign:
-                _record(result, row, verdict.foreign, verdict.units)
-                result.spans[row] = _in_characters(data[part], verdict.foreign[:SPANS_KEPT])
+        for some in _portions(chosen, offsets):
+            units, ends, words, scores = survey(masked, offsets, some, reading(home))
+            result.words[some] = units / WORD_UNITS
+            begins = np.concatenate(([0], ends[:-1]))
+            for place in np.flatnonzero(ends > begins).tolist():
+                row, here = int(some[place]), slice(int(begins[place]), int(ends[place]))
+                part = slice(offsets[row], offsets[row + 1])
+                own = cut(words, here.start, here.stop, 0)
+                question = Question(questions[row] or "")
+                asked = also[row] if also else None
+                text = Text(home, masked[part], own, scores[here], question, asked)
+                _record(result, row, text.verdict(), data[part])
     return result
 
 
-def _record(result: Mixing, row: int, foreign: list[Stretch], units: int) -> None:
-    """Add up what is foreign in one text of so many quarters of words."""
+def _portions(
+    chosen: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Texts of so many bytes together as are read at once."""
+    sizes = np.cumsum(offsets[chosen + 1] - offsets[chosen])
+    if len(chosen):
+        yield from np.split(chosen, np.flatnonzero(np.diff(sizes // PORTION)) + 1)
+
+
+def _record(result: Mixing, row: int, verdict: Verdict, raw: Bytes) -> None:
+    """Add up what is foreign in one text."""
+    result.words[row] = verdict.units / WORD_UNITS
+    if not verdict.foreign:
+        return
     shares: dict[str, float] = {}
-    for stretch in foreign:
-        share = stretch.units / units
+    for stretch in verdict.foreign:
+        share = stretch.units / verdict.units
         (result.language if stretch.by_words else result.script)[row] += share
         shares[stretch.label] = shares.get(stretch.label, 0.0) + share
     result.by[row] = shares
+    result.spans[row] = _in_characters(raw, verdict.foreign[:SPANS_KEPT])
 
 
 def _in_characters(raw: Bytes, stretches: list[Stretch]) -> list[Span]:

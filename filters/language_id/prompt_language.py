@@ -75,7 +75,7 @@ def detect_language(text: str) -> str | None:
 def _likeliest(masked: np.ndarray[tuple[int], np.dtype[np.uint8]], group: str) -> str | None:
     """The language of a group that the words of a text are likeliest in, if any is surely."""
     languages = LANGUAGES[group]
-    words, _ = read(masked, reading(languages[0]))
+    words = read(masked, reading(languages[0]))
     sums = np.zeros(len(languages), np.int64)
     frequent = np.zeros(len(languages), bool)
     times: dict[int, int] = {}

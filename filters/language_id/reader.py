@@ -7,7 +7,6 @@ hold something foreign. All scores are in eighths of a nat (see `filters.languag
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from filters.kernels import Bytes, compiled, step
 from filters.language_id.scripts import HAN
@@ -209,40 +208,52 @@ def fill_scores(
     times[:] = 0
     for k in range(n):
         kind, row = words.kind[k], words.row[k]
-        for column in range(own + latin):
-            scores[k, column] = 0
-        if kind == SURE:
-            scores[k, home] = SURE_SCORE
+        out = scores[k]
         if kind == SURE or kind >= FOREIGN or row == -1:
+            for column in range(own + latin):
+                out[column] = 0
+            if kind == SURE:
+                out[home] = SURE_SCORE
             continue
-        least = floor_of(words.look[k])
+        look = words.look[k]
+        least = floor_of(look)
         of_word = reading.words[row] if row >= 0 else words.extra[-2 - row]
+        # The loops have no branches, so that many languages are done at a time.
         if kind == OWN:
             here = max(least, int(of_word[home]))
-            links = words.look[k] & LINKS
-            plain = row >= 0 and reading.rival[row] <= reading.own[row]
-            for column in range(own if plain else 0):  # no branches: many columns at a time
-                scores[k, column] = max(np.uint8(least), of_word[column])
-            for column in range(0 if plain else own):
-                score = int(of_word[column])
-                if words.script[k] == HAN:
-                    score = min(score, here + (HAN_CAP if score >= FREQUENT else 0))
-                elif capped and score < FREQUENT and not links:
-                    cap = int(reading.caps[column])
-                    if latin == 0 and score < of_word[0] + LIKE_ENGLISH:
-                        cap = min(cap, int(reading.caps[0]))
-                    score = min(score, here + cap)
-                scores[k, column] = max(least, score)
+            floor, frequent = np.uint8(least), np.uint8(FREQUENT)
+            if words.script[k] == HAN:
+                top, low = np.uint8(min(127, here + HAN_CAP)), np.uint8(here)
+                for column in range(own):
+                    score = of_word[column]
+                    score = min(score, top if score >= frequent else low)
+                    out[column] = max(floor, score)
+            elif (
+                not capped or look & LINKS or (row >= 0 and reading.rival[row] <= reading.own[row])
+            ):
+                for column in range(own):
+                    out[column] = max(floor, of_word[column])
+            else:
+                english = np.uint8(of_word[0] + LIKE_ENGLISH if latin == 0 else 0)
+                borrowed = min(127, here + int(reading.caps[0]))
+                for column in range(own):
+                    score = of_word[column]
+                    top = np.uint8(here) + reading.caps[column]
+                    top = min(top, np.uint8(borrowed)) if score < english else top
+                    score = min(score, top) if score < frequent else score
+                    out[column] = max(floor, score)
+            for column in range(own, own + latin):
+                out[column] = 0
         else:
-            if at_home == 0 and words.look[k] & BEGINS:
+            if at_home == 0 and look & BEGINS:
                 least = min(least, AN_ONLY_WORD)
-            best = 0
+            floor, best = np.uint8(least), 0
             for column in range(latin):
                 best = max(best, int(of_word[column]))
-                scores[k, own + column] = max(least, int(of_word[column]))
-            as_one = max(least, as_term(best, int(of_word[0]), words.look[k], runs[k], at_home))
+                out[own + column] = max(floor, of_word[column])
+            term = as_term(best, int(of_word[0]), look, runs[k], at_home)
             for column in range(own):
-                scores[k, column] = as_one
+                out[column] = max(least, term)
         if row >= 0:
             times[row & TIMES] += 1
             if times[row & TIMES] > (CONNECTED if words.look[k] & LINKS else AGAIN):
@@ -268,75 +279,6 @@ def sum_up(scores: Scores, n: int, home: int, away: Places, back: Places) -> Non
             back[state] = max(back[state], here)
 
 
-@compiled
-def survey(
-    data: Bytes, offsets: Integers, chosen: Integers, read: Reading
-) -> tuple[Integers, npt.NDArray[np.bool_]]:
-    """Of each chosen text of a home language: its words, in quarters, and whether any of them may
-    be foreign.
-
-    First what the likeliest other language of each word would make of the text is summed up, then,
-    where that comes to something, what any one language does.
-    """
-    most = 0
-    for text in chosen:
-        most = max(most, offsets[text + 1] - offsets[text])
-    words = room(most)
-    letters, sums = np.zeros(LONGEST, np.int64), np.zeros(64, np.int32)
-    away, back = np.zeros(len(read.costs), np.int32), np.zeros(len(read.costs), np.int32)
-    runs = np.zeros(most // 2 + 2, np.int32)
-    times = np.zeros(TIMES + 1, np.int64)
-    scores = np.zeros((0, 0), np.uint8)
-    units = np.zeros(len(chosen), np.int64)
-    suspect = np.zeros(len(chosen), np.bool_)
-    for place in range(len(chosen)):
-        text = chosen[place]
-        n, _ = read_text(data, offsets[text], offsets[text + 1], read, words, letters, sums)
-        at_home = mark_runs(words, n, runs) if read.latin > 0 else 1
-        ahead, total, peak = 0, 0, 0
-        capped = has_home(words, n, read)
-        for k in range(n):
-            kind = words.kind[k]
-            if kind == SILENT:
-                continue
-            if kind >= FOREIGN:
-                suspect[place] = True
-                continue
-            row, look = words.row[k], words.look[k]
-            if kind != LATIN_TERM and not is_name(look, row, read):
-                units[place] += words.units[k]
-            if kind == SURE or row == -1:
-                continue
-            least = floor_of(look)
-            if row >= 0:
-                own, rival = int(read.own[row]), int(read.rival[row])
-            else:
-                own, rival = 0, UNLISTED
-                if kind == OWN:
-                    own = int(words.extra[-2 - row, read.home])
-            if kind == LATIN_TERM:
-                of_word = read.words[row] if row >= 0 else words.extra[-2 - row]
-                own = as_term(rival, int(of_word[0]), look, runs[k], at_home)
-                least = min(least, AN_ONLY_WORD) if at_home == 0 else least
-            lead = max(rival, least) - max(own, least)
-            if lead > 0 and capped and kind == OWN and row >= 0:
-                lead = int(read.lead[row])
-            ahead = max(0, ahead + lead)
-            peak = max(peak, ahead)
-            if ahead == 0 or ahead < peak - START_COST:
-                total += max(0, peak - START_COST)
-                peak, ahead = 0, 0
-        total += max(0, peak - START_COST)
-        if total > 0 and not suspect[place]:
-            if n > len(scores):
-                scores = np.zeros((2 * n, len(read.costs)), np.uint8)
-            fill_scores(words, n, runs, at_home, read, times, scores)
-            sum_up(scores, n, read.home, away, back)
-            for state in range(len(back)):
-                suspect[place] |= state != read.home and back[state] > read.costs[state]
-    return units, suspect
-
-
 @step
 def is_name(look: int, row: int, read: Reading) -> bool:
     """A capital within a sentence, and not in the home language's list."""
@@ -344,26 +286,110 @@ def is_name(look: int, row: int, read: Reading) -> bool:
     return bool(capital) and (row < 0 or read.own[row] <= UNLISTED)
 
 
+@step
+def first_look(
+    words: Words, n: int, runs: Places, at_home: int, read: Reading
+) -> tuple[int, bool, int]:
+    """Words in quarters; whether any is in another script; how far the likeliest other language of
+    each word puts them ahead where they are, which no one language can exceed.
+    """
+    units, odd, ahead, total, peak = 0, False, 0, 0, 0
+    capped = has_home(words, n, read)
+    for k in range(n):
+        kind = words.kind[k]
+        if kind == SILENT:
+            continue
+        if kind >= FOREIGN:
+            odd = True
+            continue
+        row, look = words.row[k], words.look[k]
+        if kind != LATIN_TERM and not is_name(look, row, read):
+            units += words.units[k]
+        if kind == SURE or row == -1:
+            continue
+        least = floor_of(look)
+        if row >= 0:
+            own, rival = int(read.own[row]), int(read.rival[row])
+        else:
+            own, rival = 0, UNLISTED
+            if kind == OWN:
+                own = int(words.extra[-2 - row, read.home])
+        if kind == LATIN_TERM:
+            of_word = read.words[row] if row >= 0 else words.extra[-2 - row]
+            own = as_term(rival, int(of_word[0]), look, runs[k], at_home)
+            least = min(least, AN_ONLY_WORD) if at_home == 0 else least
+        lead = max(rival, least) - max(own, least)
+        if lead > 0 and capped and kind == OWN and row >= 0:
+            lead = int(read.lead[row])
+        ahead = max(0, ahead + lead)
+        peak = max(peak, ahead)
+        if ahead == 0 or ahead < peak - START_COST:
+            total += max(0, peak - START_COST)
+            peak, ahead = 0, 0
+    return units, odd, total + max(0, peak - START_COST)
+
+
 @compiled
-def read(data: Bytes, reading: Reading) -> tuple[Words, Scores]:
-    """The words of one text, and how likely each is in each language (see `fill_scores`)."""
+def cut(words: Words, start: int, end: int, extra: int) -> Words:
+    """Some of the words, with the scores of unlisted ones from `extra` on."""
+    return Words(
+        words.start[start:end],
+        words.end[start:end],
+        words.row[start:end],
+        words.kind[start:end],
+        words.look[start:end],
+        words.units[start:end],
+        words.script[start:end],
+        words.extra[extra:],
+    )
+
+
+@compiled
+def survey(
+    data: Bytes, offsets: Integers, chosen: Integers, read: Reading
+) -> tuple[Integers, Integers, Words, Scores]:
+    """The chosen texts of a home language: of each its words, in quarters; and the words, and their
+    scores, of those that may hold something foreign, end to end.
+
+    The third array tells where a text's words end. Another text has none there. First what the
+    likeliest other language of each word would make of the text is summed up, then, where that
+    comes to something, what any one language does.
+    """
+    most, size = 0, 0
+    for text in chosen:
+        most = max(most, offsets[text + 1] - offsets[text])
+        size += offsets[text + 1] - offsets[text]
+    states = len(read.costs)
+    words = room(size)
+    scores = np.empty((len(words.start), states), np.uint8)
+    letters, sums = np.zeros(LONGEST, np.int64), np.zeros(64, np.int32)
+    away, back = np.zeros(states, np.int32), np.zeros(states, np.int32)
+    runs, times = np.zeros(most // 2 + 2, np.int32), np.zeros(TIMES + 1, np.int64)
+    units, ends = np.zeros(len(chosen), np.int64), np.zeros(len(chosen), np.int64)
+    kept, kept_extras = 0, 0
+    for place in range(len(chosen)):
+        start, end = offsets[chosen[place]], offsets[chosen[place] + 1]
+        part = cut(words, kept, len(words.start), kept_extras)
+        n, extras = read_text(data, start, end, read, part, letters, sums)
+        at_home = mark_runs(part, n, runs) if read.latin > 0 else 1
+        units[place], suspect, total = first_look(part, n, runs, at_home, read)
+        if suspect or total > 0:
+            own = scores[kept:]
+            fill_scores(part, n, runs, at_home, read, times, own)
+            sum_up(own, n, read.home, away, back)
+            for state in range(states):
+                suspect |= state != read.home and back[state] > read.costs[state]
+        if suspect:
+            kept += n
+            kept_extras += extras
+        ends[place] = kept
+    return units, ends, cut(words, 0, kept, 0), scores[:kept]
+
+
+@compiled
+def read(data: Bytes, reading: Reading) -> Words:
+    """The words of one text."""
     words = room(len(data))
     letters, sums = np.zeros(LONGEST, np.int64), np.zeros(64, np.int32)
-    n, extras = read_text(data, 0, len(data), reading, words, letters, sums)
-    runs = np.zeros(n + 1, np.int32)
-    at_home = mark_runs(words, n, runs) if reading.latin > 0 else 1
-    scores = np.zeros((n, len(reading.costs)), np.uint8)
-    fill_scores(words, n, runs, at_home, reading, np.zeros(TIMES + 1, np.int64), scores)
-    return (
-        Words(
-            words.start[:n],
-            words.end[:n],
-            words.row[:n],
-            words.kind[:n],
-            words.look[:n],
-            words.units[:n],
-            words.script[:n],
-            words.extra[:extras],
-        ),
-        scores,
-    )
+    n, _ = read_text(data, 0, len(data), reading, words, letters, sums)
+    return cut(words, 0, n, 0)

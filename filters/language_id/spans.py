@@ -18,7 +18,7 @@ import numpy.typing as npt
 from filters.kernels import Bytes
 from filters.language_id.mentions import CONTEXT, Question, borrowed, mentioned
 from filters.language_id.path import likeliest_path, pooled
-from filters.language_id.reader import FREQUENT, START_COST, read
+from filters.language_id.reader import FREQUENT, START_COST
 from filters.language_id.readings import reading, states
 from filters.language_id.scripts import (
     GROUPS,
@@ -86,12 +86,18 @@ class Verdict:
 class Text:
     """One text being judged."""
 
-    def __init__(self, home: str, masked: Bytes, question: Question, also: str | None) -> None:
-        self.home, self.masked, self.question, self.also = home, masked, question, also
+    def __init__(
+        self,
+        home: str,
+        masked: Bytes,
+        words: Words,
+        scores: Scores,
+        question: Question,
+        also: str | None,
+    ) -> None:
+        self.home, self.question, self.also = home, question, also
         self.reading = reading(home)
-        self.words: Words
-        self.scores: Scores
-        self.words, self.scores = read(masked, self.reading)
+        self.words, self.scores = words, scores
         self.raw = masked.tobytes()
         self.exempt = np.zeros(len(self.words.start), bool)
         self.asked = np.zeros(len(self.words.start), bool)  # in what the question asks for
@@ -148,11 +154,9 @@ class Text:
         mentions = mentioned(text)
         spoken = np.ones(len(places), bool)
         if mentions:
-            # Characters to bytes; what a cut went through is ignored at the front.
-            front = 0
-            while front < len(window) and window[front] & 0xC0 == 0x80:
-                front += 1
-            offsets = np.cumsum([0, *(len(letter.encode()) for letter in text)]) + begin + front
+            # Characters to bytes: each begins where a byte is no continuation of another.
+            data = np.frombuffer(window, np.uint8)
+            offsets = np.append(np.flatnonzero((data & 0xC0) != 0x80), len(data)) + begin
             starts = self.words.start[places]
             for start, end in mentions:
                 spoken &= ~((starts >= offsets[start]) & (starts < offsets[end]))

@@ -35,7 +35,7 @@ LONGEST = 48  # letters of a word that are looked at
 ABBREVIATION = 4  # letters before a full stop that ends no sentence
 GREEK_WORD = 3  # fewer Greek letters in a row are a symbol
 APOSTROPHE = 0x2019
-MOST_UNLISTED = 4096  # words of a text that are scored by their letters
+MOST_UNLISTED = 1 << 16  # words that are scored by their letters, of texts read at once
 
 
 class Reading(NamedTuple):
