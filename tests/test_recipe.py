@@ -72,7 +72,7 @@ REFUSED = [
     (
         "model: demo",
         "model: demo\nselect: {pick: best}",
-        "r.yaml:3: select.pick is 'best'; name the metric it goes by",
+        "r.yaml:3: select.pick is 'best'; name the metric to sort by",
     ),
     (
         "model: demo",

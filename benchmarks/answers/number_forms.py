@@ -44,10 +44,10 @@ def integer(draw: random.Random) -> Draft:
              f"{value - k}+{k}={text}", f"x = {text}", f"\\mathrm{{{text}}}",
              text.replace("-", "−")]  # fmt: skip
     wrong = [str(near) for near in _digits_missed(value, draw)]
-    wrong += [f"{value - k}+{k + 1}={value + 1}", f"x = {value + k}", f"{text}.5", f"{text}\\%",
+    wrong += [f"{value - k}+{k + 1}={value + 1}", f"x = {value + k}", f"{text}.5",
               f"\\frac{{1}}{{{value or 7}}}", f"{value}i", f"{text}x", f"{text}+\\pi"]  # fmt: skip
     if value == 0:
-        wrong = [one for one in wrong if one not in ("0i", "0x", "0\\%")]
+        wrong = [one for one in wrong if one not in ("0i", "0x")]
     if abs(value) == 1:
         wrong = [one for one in wrong if not one.startswith("\\frac")]
     return draft([text, f"${text}$"], list(right), list(wrong))
@@ -91,7 +91,7 @@ def fraction(draw: random.Random) -> Draft:
     sign = "-" if value < 0 else ""
     right = [f"{sign}\\frac{{{a}}}{{{b}}}", f"\\frac{{{sign}{a}}}{{{b}}}", f"{sign}{a}/{b}",
              f"{{{sign}{a} \\over {b}}}", f"{sign}\\left(\\frac{{{a}}}{{{b}}}\\right)",
-             
+
              f"{sign}\\cfrac{{{a}}}{{{b}}}"]  # fmt: skip
     opposite = "" if sign else "-"
     wrong = [f"{opposite}\\frac{{{a}}}{{{b}}}", f"{sign}\\frac{{{b}}}{{{a}}}", f"{sign}{a}{b}",

@@ -21,7 +21,7 @@ class Run:
     Every method reads what is on disk now, so that a run can be watched while it is made: samples
     and verdicts of sealed parts are there, the newest minutes may not be.
 
-    Raises RunError where `path` is no run directory.
+    Raises RunError if `path` is not a run directory.
 
     >>> run = Run("runs/quickstart")  # doctest: +SKIP
     >>> run.samples(reason="wrong").select("text", "n_tokens").head()  # doctest: +SKIP
@@ -30,7 +30,9 @@ class Run:
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path = Path(path)
         if not (self.path / "run.json").is_file():
-            raise RunError(f"{self.path} is no run directory: it has no run.json; build makes one")
+            raise RunError(
+                f"{self.path} is not a run directory: it has no run.json; build makes one"
+            )
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"

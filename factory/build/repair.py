@@ -37,11 +37,11 @@ class Finding(NamedTuple):
 def repair(run: Path, *, dry_run: bool = False) -> list[Finding]:
     """Check every file of a run directory and repair what is damaged.
 
-    With `dry_run` nothing is changed. Raises RunError where `run` is no run directory, RunLocked
+    With `dry_run` nothing is changed. Raises RunError if `run` is not a run directory, RunLocked
     where a build is at work in it, StorageError where it cannot be written.
     """
     if not (run / "samples").is_dir():
-        raise RunError(f"{run} is no run directory with samples of its own: it has no samples/")
+        raise RunError(f"{run} is not a run directory with its own samples: it has no samples/")
     with lock_directory(run):
         found = [
             *_manifest(run, dry_run),

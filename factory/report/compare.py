@@ -91,7 +91,7 @@ class RunComparison:
 
 
 def compare(run_a: Path, run_b: Path) -> RunComparison:
-    """Compare what can be read of two runs. Raises RunError where one is no run directory."""
+    """Compare what can be read of two runs. Raises RunError if one is not a run directory."""
     first, second = take_snapshot(run_a), take_snapshot(run_b)
     same = _same_samples(first, second)
     kept = (pl.col("before") == "keep") | (pl.col("after") == "keep")

@@ -62,5 +62,5 @@ def test_what_is_no_run_is_named(tmp_path: Path) -> None:
         load_prompts([EarlierRun(path=str(tmp_path))])
     rows = [item.to_row() for item in PROMPTS]
     pq.write_table(pa.Table.from_pylist(rows, prompt_schema()), tmp_path / "prompts.parquet")
-    with pytest.raises(SourceError, match="finish that run"):
+    with pytest.raises(SourceError, match="finish it or set take: all"):
         load_prompts([EarlierRun(path=str(tmp_path), take="accepted")])

@@ -79,8 +79,8 @@ def test_numeric_answers_can_be_verified_as_mathematics() -> None:
     [
         ({"task": "chainsum"}, "did you mean chain_sum"),
         ({"task": "composite"}, r"list them as `task: \[a, b\]`"),
-        ({"task": ("chain_sum", "gcd"), "config": {"terms": 2}}, "does not take these settings"),
-        ({"task": "chain_sum", "config": {"min_terms": 0}}, "does not take these settings"),
+        ({"task": ("chain_sum", "gcd"), "config": {"terms": 2}}, "does not accept these settings"),
+        ({"task": "chain_sum", "config": {"min_terms": 0}}, "does not accept these settings"),
         ({"task": "knights_knaves", "size": 2, "verifier": "math"}, "answer_not_a_number"),
     ],
 )

@@ -66,7 +66,7 @@ def test_bad_rows_are_set_aside_up_to_the_rate(tmp_path: Path) -> None:
     assert loaded.counts[0].rejected == Counter(no_question=1)
     assert [(reject.place, reject.reason) for reject in aside] == [(f"{path}:10", "no_question")]
     with pytest.raises(
-        SourceError, match=r"a\.jsonl:10: no_question .*1 of the 10 rows .* of 0.09"
+        SourceError, match=r"a\.jsonl:10: no_question .*1 of the 10 rows .* max_reject_rate 0.09"
     ):
         load_prompts([source(path, rows, max_reject_rate=0.09)])
 
