@@ -393,11 +393,11 @@ def test_a_run_that_kept_nothing_gives_nothing(tmp_path: Path) -> None:
 
 
 UNFIT = [
-    (lambda f: f / "nowhere", "is not there; build that run first"),
+    (lambda f: f / "nowhere", "does not exist; build that run first"),
     (lambda f: (f / "empty").mkdir() or f / "empty", "is neither a finished run"),
-    (lambda f: _unfinished(f), "is not finished; `factory build` it first"),
+    (lambda f: _unfinished(f), "is not finished; finish it with `factory build` first"),
     (lambda f: _torn(f), "cannot be read as Parquet"),
-    (lambda f: corpus(f / "twice", [row("p"), row("p")]), "holds the sample p-0 more than once"),
+    (lambda f: corpus(f / "twice", [row("p"), row("p")]), "has the sample p-0 more than once"),
 ]
 
 
@@ -434,11 +434,11 @@ REFUSED = [
     ("math: 10", "math: {row: 10}", "quotas.math.row is not a key here (did you mean rows?)"),
     ("math: 10", "math: {rows: 1, tokens: 1}", "quotas.math does not fit: give either rows or"),
     ("path: here", "paht: here", "runs.0.paht is not a key here (did you mean path?)"),
-    ("path: here", "path: here\n  - path: here", "two of them have the path"),
-    ("path: here", "path: here\n  - path: elsewhere/here", "two of them have the name here"),
+    ("path: here", "path: here\n  - path: here", "two runs have the same path"),
+    ("path: here", "path: here\n  - path: elsewhere/here", "two runs have the same name here"),
     ("kind: assembly", "kind: asembly", "corpus.yaml:1: kind is 'asembly'; a recipe with `runs`"),
     ("name: mix", "name: mix\nstrikt: true", "strikt is not a key here (did you mean strict?)"),
-    ("name: mix", "name: mix\nselect: {score: x}", "select.score belongs to the runs' own recipes"),
+    ("name: mix", "name: mix\nselect: {score: x}", "select.score belongs in the runs' recipes"),
     ("name: mix", "name: mix\nbalance: {edges: [0.7, 0.3]}", "edges must rise"),
     ("name: mix", "name: mix\nbalance: {edges: [0.5], shares: [1]}", "1 edges make 2 bands"),
     ("quotas:\n  math: 10", "balance: {edges: [0.5]}", "balance needs quotas"),

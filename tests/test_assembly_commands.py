@@ -53,9 +53,9 @@ def test_what_the_runs_offer_is_told_before_anything_is_built(runs: Path) -> Non
         "maths: math 12; model-a 12",
         "chat: general 3; model-b 3",
         "quota math: 9 rows of 12 offered",
-        "quota general: 5 rows of 3 offered: cannot be filled, whatever is selected",
-        "quota code: 100 tokens of 0 offered: cannot be filled, whatever is selected",
-        "quota stem: 1 rows of 0 offered: cannot be filled, whatever is selected",
+        "quota general: 5 rows of 3 offered: cannot be filled by any selection",
+        "quota code: 100 tokens of 0 offered: cannot be filled by any selection",
+        "quota stem: 1 rows of 0 offered: cannot be filled by any selection",
         "1 of 3 runs are not counted",
     ]
     checked = command("validate", written(runs, ["maths", "chat"], quotas={"math": 9}))

@@ -278,5 +278,5 @@ def test_a_part_of_an_older_version_gets_its_digest(tmp_path: Path) -> None:
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="no run directory"):
+    with pytest.raises(RunError, match="not a run directory"):
         repair(tmp_path)

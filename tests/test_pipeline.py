@@ -143,7 +143,7 @@ def test_a_failed_step_shows_why_and_resumes_once_the_cause_is_fixed(
         run(home, copy, *broken)
     message = str(caught.value)
     assert "step mix ended with exit code 4" in message
-    assert "nowhere is not there; build that run first" in message
+    assert "nowhere does not exist; build that run first" in message
     assert str(copy / "steps" / "mix.log") in message
     assert (manifest(copy)["state"], manifest(copy)["steps"]["mix"]["state"]) == (
         "stopped",
@@ -185,7 +185,7 @@ def test_a_killed_pipeline_resumes(built: Path, home: Path, tmp_path: Path) -> N
     process.send_signal(signal.SIGINT)
     _, output = process.communicate()
     assert process.returncode == 130
-    assert "The same command goes on" in output
+    assert "Run the same command to continue" in output
     assert not alive(mark)
 
     process, _ = start()

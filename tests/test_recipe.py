@@ -60,14 +60,14 @@ REFUSED = [
     (
         "model: demo",
         "model: demo\nsampling: {temperature: 0, n: 2}",
-        "temperature 0 draws the same sample",
+        "temperature 0 gives the same sample",
     ),
     ("model: demo", "model: demo\nengine: {kind: replay}", "go together"),
     (
         "model: demo",
         "model: demo\nsampling: {policy: until, n: 8, accept: 1, give_up_after: 4, escalate: "
         "[{temperature: 1}, {model: larger}]}",
-        "r.yaml:3: sampling.escalate.1.model is 'larger', but an embedded engine holds one model",
+        "r.yaml:3: sampling.escalate.1.model is 'larger', but an embedded engine has one model",
     ),
     (
         "model: demo",
@@ -154,7 +154,7 @@ def test_set_overrides(tmp_path: Path, assignment: str, holds) -> None:  # type:
 BAD_SETTINGS = [
     ("sampling.n", "has no value"),
     ("sampling.n=0", "--set sampling.n: sampling.n is 0; it must be at least 1"),
-    ("sources.7.size=3", "names sources.7, which is not there"),
+    ("sources.7.size=3", "names sources.7, which does not exist"),
     ("sampling.n=[", "is not YAML"),
 ]
 

@@ -59,7 +59,7 @@ def test_an_error_comes_back_as_it_was() -> None:
 
 
 def test_a_death_is_told() -> None:
-    with pytest.raises(RunError, match="lack of memory"):
+    with pytest.raises(RunError, match="memory ran out"):
         list(spread(die, [1, 2], begin, 0))
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -239,21 +240,14 @@ def sort_steps(edges: Mapping[str, Iterable[str]]) -> list[str]:
 
 def find_cycle(edges: Mapping[str, Iterable[str]]) -> list[str]:
     """Return a cycle of names, with the first repeated at the end; empty if there is none."""
-    free: set[str] = set()
-
-    def search(name: str, path: list[str]) -> list[str]:
-        if name in path:
-            return [*path[path.index(name) :], name]
-        if name in free or name not in edges:
-            return []
-        for other in edges[name]:
-            found = search(other, [*path, name])
-            if found:
-                return found
-        free.add(name)
-        return []
-
-    return next((found for name in edges if (found := search(name, []))), [])
+    known = {name: [other for other in edges[name] if other in edges] for name in edges}
+    try:
+        TopologicalSorter(known).prepare()
+    except CycleError as error:
+        cycle = error.args[1][:0:-1]  # each needs the next one
+        start = cycle.index(min(cycle, key=list(edges).index))
+        return [*cycle[start:], *cycle[: start + 1]]
+    return []
 
 
 def _check_graph(pipeline: Pipeline, document: Document) -> list[Problem]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
+from packaging.version import Version
+
 from factory.core.errors import MissingDependency
 
 TESTED = {
@@ -44,10 +46,5 @@ def _installed_version(package: str) -> str | None:
 
 
 def parse_release(text: str) -> tuple[int, ...]:
-    """Return the leading numbers of a version: 1.16.0.dev0 → (1, 16, 0)."""
-    numbers = []
-    for part in text.split("+")[0].split("."):
-        if not part.isdigit():
-            break
-        numbers.append(int(part))
-    return tuple(numbers)
+    """Return the release numbers of a version: 1.16.0.dev0 → (1, 16, 0)."""
+    return Version(text).release

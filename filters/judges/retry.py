@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
@@ -33,25 +32,29 @@ def post(
     `blame` names the server and what to check.
     """
     import httpx
+    import tenacity
 
-    for attempt in range(attempts):
-        pause = pause_s * 2**attempt * (0.5 + random.random())
-        try:
-            response = client.post(url, json=body)
-        except httpx.TransportError:
-            time.sleep(pause)
-            continue
-        if response.status_code in RETRIED:
-            time.sleep(read_retry_after(response.headers, LONGEST_PAUSE_SECONDS) or pause)
-            continue
-        if response.is_error:
-            who, what = blame
-            raise EngineError(
-                f"{who} at {url} answered {response.status_code}: {response.text[:200]!r}; "
-                f"check {what}"
-            )
-        return response
-    return None
+    def wait(state: tenacity.RetryCallState) -> float:
+        assert state.outcome is not None
+        requested = None
+        if not state.outcome.failed:
+            requested = read_retry_after(state.outcome.result().headers, LONGEST_PAUSE_SECONDS)
+        return requested or pause_s * 2 ** (state.attempt_number - 1) * (0.5 + random.random())
+
+    retrying = tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(attempts),
+        wait=wait,
+        retry=tenacity.retry_if_exception_type(httpx.TransportError)
+        | tenacity.retry_if_result(lambda response: response.status_code in RETRIED),
+        retry_error_callback=lambda state: None,
+    )
+    response: httpx.Response | None = retrying(client.post, url, json=body)
+    if response is not None and response.is_error:
+        who, what = blame
+        raise EngineError(
+            f"{who} at {url} answered {response.status_code}: {response.text[:200]!r}; check {what}"
+        )
+    return response
 
 
 def read_retry_after(headers: httpx.Headers, longest: float) -> float | None:

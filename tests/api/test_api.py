@@ -115,7 +115,7 @@ def test_frames_of_a_run(run: Run) -> None:
         (lambda run: run.samples(source="x"), "no sample whose source is 'x'"),
         (lambda run: run.samples(prompt="0"), r"no prompt '0'; Run\.prompts\(\) lists"),
         (lambda run: run.corpus("test"), "no split 'test'; it has train, validation"),
-        (lambda run: Run(run.path.parent), "no run directory"),
+        (lambda run: Run(run.path.parent), "is not a run directory"),
     ],
 )
 def test_what_is_not_there_is_refused(run: Run, ask: Any, complaint: str) -> None:
@@ -351,7 +351,7 @@ def test_rewards_are_callables_for_trl() -> None:
 @pytest.mark.parametrize(
     ("make", "error", "complaint"),
     [
-        (lambda: factory.reward("acuracy"), factory.RecipeError, "is no kind of reward"),
+        (lambda: factory.reward("acuracy"), factory.RecipeError, "is not a kind of reward"),
         (lambda: factory.reward("accuracy", thnk="x"), factory.RecipeError, "is not a key here"),
         (lambda: factory.reward("accuracy", weight=2), factory.RecipeError, "reward_weights"),
         (lambda: factory.reward("accuracy")(["a"], ["b"]), ValueError, "needs a column `verifier`"),

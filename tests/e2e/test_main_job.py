@@ -136,7 +136,7 @@ def test_interrupted_once_it_stops_cleanly(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130, said
-    assert "The same command goes on" in said
+    assert "Run the same command to continue" in said
     assert sample_parts(run)
 
 
@@ -176,7 +176,7 @@ def test_prompts_longer_than_the_context_are_named(tmp_path: Path) -> None:
     run = tmp_path / "run"
     done = factory("build", recipe(tmp_path, context=64, size=3), "--run", run)
     assert done.returncode == 4, done.stderr
-    assert "not one sample was drawn (12 prompt_too_long)" in done.stderr
+    assert "no sample was generated (12 prompt_too_long)" in done.stderr
     failures = (run / "failures.jsonl").read_text().splitlines()
     assert failures
     assert "raise engine.args.max_model_len" in json.loads(failures[0])["detail"]

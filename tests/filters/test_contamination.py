@@ -193,7 +193,7 @@ def test_the_cache_key_follows_the_file(sets):
         ("broken.jsonl", "broken.jsonl:1: not a JSON object"),
         ("broken.parquet", "not a Parquet file"),
         ("broken.npz", "not a file of evaluation hashes"),
-        ("hashes.npz", "holds hashes of 10-grams, not 13-grams"),
+        ("hashes.npz", "has hashes of 10-grams, not 13-grams"),
     ],
 )
 def test_unreadable_sets_are_named(sets, source, message):

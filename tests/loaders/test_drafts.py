@@ -81,7 +81,7 @@ def test_an_unverified_draft_is_left_out_unless_asked_for(tmp_path: Path) -> Non
 
 def test_an_unfinished_run_has_no_drafts(tmp_path: Path) -> None:
     record(tmp_path / "recorded", 1)
-    with pytest.raises(SourceError, match="is no finished run"):
+    with pytest.raises(SourceError, match="is not a finished run"):
         drafts(tmp_path / "recorded")
 
 

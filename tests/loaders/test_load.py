@@ -103,7 +103,7 @@ def test_a_source_without_prompts_fails(
 
 def test_two_sources_of_one_name_are_refused(tmp_path: Path) -> None:
     one = source(tmp_path / "a.jsonl", ask("a"))
-    with pytest.raises(SourceError, match="give one of them another `name:`"):
+    with pytest.raises(SourceError, match="set another `name:` for one of them"):
         load_prompts([one, one])
     assert len(load_prompts([one, one.model_copy(update={"name": "b"})]).prompts) == 1
 

@@ -118,7 +118,7 @@ def test_any_filter_is_a_reward(keys: dict[str, Any], text: str, expected: float
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"acuracy": {}}, "rewards.acuracy is no kind of reward"),
+    ({"acuracy": {}}, "rewards.acuracy is not a kind of reward"),
     ({"accuracy": {"wieght": 2}}, "rewards.accuracy.wieght is not a key here .*weight"),
     ({"part": {"kind": "filter", "filter": {"lenght": {}}}}, "rewards.part.filter .*length"),
     ({"part": {"kind": "filter", "filter": {"length": {"max_token": 3}}}}, ".*max_token"),

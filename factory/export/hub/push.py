@@ -10,7 +10,6 @@ import os
 import random
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from factory.export.hub.card import write_card
 from factory.export.hub.corpus_summary import CorpusFacts, SourceUse, measure_corpus
 
 if TYPE_CHECKING:
+    import tenacity
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 ATTEMPTS = 8
@@ -227,31 +227,52 @@ class _RetryingCaller:
 
     def call(self, what: str, request: Callable[[], T]) -> T:
         """Return the result of `request`. Raises PushError, which never contains the token."""
+        import tenacity
+
         failures = (OSError, ValueError, RuntimeError, _transport_error())
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                return request()
-            except failures as error:
-                problem, transient = self._describe(error), is_transient(error)
-                delay = retry_after(error)
-            # Raise outside the handler: huggingface_hub's errors hold the request with the token.
-            if not transient:
-                raise PushError(f"{what} failed: {problem}{_remedy(problem)}")
-            if attempt == ATTEMPTS:
-                break
-            wait = delay or min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempt - 1))
-            wait *= 1 + random.random() / 4  # jitter, so that many jobs don't retry at once
-            self._note(f"{what}: {problem}; trying again in {wait:,.0f} s")
-            time.sleep(wait)
+        retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(ATTEMPTS),
+            wait=_wait,
+            retry=tenacity.retry_if_exception(
+                lambda e: isinstance(e, failures) and is_transient(e)
+            ),
+            before_sleep=lambda state: self._announce(what, state),
+            reraise=True,
+        )
+        try:
+            return retrying(request)
+        except failures as error:
+            problem, transient = self._describe(error), is_transient(error)
+        # Raise outside the handler: huggingface_hub's errors hold the request with the token.
+        if not transient:
+            raise PushError(f"{what} failed: {problem}{_remedy(problem)}")
         raise PushError(
             f"{what} failed {ATTEMPTS} times, last: {problem}. Uploaded files are kept: run the "
             "same command again to resume."
         )
 
+    def _announce(self, what: str, state: tenacity.RetryCallState) -> None:
+        error, action = _last_error(state), state.next_action
+        assert action is not None
+        self._note(f"{what}: {self._describe(error)}; trying again in {action.sleep:,.0f} s")
+
     def _describe(self, error: BaseException) -> str:
         firsts = [next(iter(str(cause).strip().splitlines()), "") for cause in _causes(error)]
         text = ": ".join(dict.fromkeys(filter(None, firsts))) or type(error).__name__
         return text.replace(self._token, "***")
+
+
+def _last_error(state: tenacity.RetryCallState) -> BaseException:
+    error = state.outcome and state.outcome.exception()
+    assert isinstance(error, BaseException)
+    return error
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    """Return the seconds until the next attempt: what the Hub asks for, or exponential back-off."""
+    doubled = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (state.attempt_number - 1))
+    wait = retry_after(_last_error(state)) or doubled
+    return wait * (1 + random.random() / 4)  # jitter, so that many jobs don't retry at once
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
