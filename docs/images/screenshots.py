@@ -57,7 +57,7 @@ def break_an_answer(page: Page) -> None:
     page.keyboard.press("e")
     page.fill("[name=response]", "The answer is \\boxed{42}.")
     page.keyboard.press("Control+Enter")
-    page.wait_for_selector("#said:has-text('reject')")
+    page.wait_for_selector("#message:has-text('reject')")
 
 
 def review(run: Path) -> None:
