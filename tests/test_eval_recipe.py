@@ -59,7 +59,7 @@ REFUSED = [
     ("max_tokens: 64", "temperature: 0", "temperature 0 gives the same sample every time"),
     ("model: demo", "model: demo\nmetrics: [pas@1]", "'pas@1' is not a metric"),
     ("model: demo", "model: demo\nmetrics: [pass@0]", "'pass@0' is not a metric"),
-    ("model: demo", "model: demo\nmetrics: [cons@8]", "has cons@8, but no prompt has more"),
+    ("model: demo", "model: demo\nmetrics: [cons@8]", "metrics has cons@8, but no prompt has more"),
     ("model: demo", "model: demo\nfilters: {format: {}}", "filters has no correctness"),
     (
         "model: demo",

@@ -41,7 +41,7 @@ def check(file: Path) -> State:
         expected = digest_path(file).read_bytes()
     except FileNotFoundError:
         return "unknown"
-    # The size first: a truncated file is told from one stat.
+    # Compare the size first: one `stat` detects a truncated file.
     size = expected.partition(b" ")[0]
     if size != str(file.stat().st_size).encode():
         return "damaged"

@@ -111,9 +111,10 @@ def _trained(directory: Path) -> Path:
 
 
 def demo_model() -> Path:
-    """The demo model as a folder of safetensors, converted on first use.
+    """Return the folder of the demo model (safetensors), converted on first use.
 
-    Two processes may ask at once: one converts, the other waits. A damaged copy is made anew.
+    If two processes call this at once, one converts and the other waits. A damaged copy is
+    converted again.
     """
     folder = cache_dir() / "models" / DEMO_NAME
     if _is_whole(folder):
@@ -149,7 +150,7 @@ def _demo_gguf() -> Path:
 
 
 def _convert(gguf: Path, folder: Path) -> None:
-    """Convert beside `folder` and rename, so that a killed conversion leaves nothing half-made."""
+    """Convert to a scratch folder and rename it, so that a kill leaves no partial `folder`."""
     try:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig

@@ -25,25 +25,25 @@ Product = Literal["corpus", "model", "eval.json"]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class RecipeKind:
     """One kind of recipe."""
 
-    loader: str  # "module:function": (path, assignments) -> the recipe, or RecipeError
-    command: Literal["build", "train", "eval"]  # carries it out
-    product: Product  # what is in its directory when it is done
+    loader: str  # "module:function": (path, assignments) -> the recipe; raises RecipeError
+    command: Literal["build", "train", "eval"]  # the command that runs it
+    product: Product  # the output in its directory
     remade: bool = False
-    """A pure function of its inputs, cheap beside them: made again whenever one of them changed."""
+    """Whether it is made again when an input changed: for cheap, pure functions of the inputs."""
 
 
 _TRAINING = "factory.train.train:load_training"
 
-KINDS: dict[str, Kind] = {
-    SAMPLES: Kind("factory.recipe.build:load_recipe", "build", "corpus"),
-    ASSEMBLY: Kind("factory.recipe.assembly:load_assembly", "build", "corpus", remade=True),
-    "sft": Kind(_TRAINING, "train", "model"),
-    "grpo": Kind(_TRAINING, "train", "model"),
-    "reward_model": Kind(_TRAINING, "train", "model"),
-    "eval": Kind("factory.recipe.evaluation:load_eval", "eval", "eval.json"),
+KINDS: dict[str, RecipeKind] = {
+    SAMPLES: RecipeKind("factory.recipe.build:load_recipe", "build", "corpus"),
+    ASSEMBLY: RecipeKind("factory.recipe.assembly:load_assembly", "build", "corpus", remade=True),
+    "sft": RecipeKind(_TRAINING, "train", "model"),
+    "grpo": RecipeKind(_TRAINING, "train", "model"),
+    "reward_model": RecipeKind(_TRAINING, "train", "model"),
+    "eval": RecipeKind("factory.recipe.evaluation:load_eval", "eval", "eval.json"),
 }
 
 

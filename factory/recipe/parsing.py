@@ -64,7 +64,7 @@ def parse_sources(raw: Any, document: Document, problems: list[Problem]) -> Any:
         source = parse_part(found, fields, loc, document, problems)
         if source is not None:
             parsed.append(source)
-    # An empty list here would report "no sources" beside the real problem.
+    # An empty list here would report "no sources" in addition to the real problem.
     return parsed if parsed or not raw else [Source.model_construct(kind="unreadable")]
 
 
@@ -123,9 +123,9 @@ def find_part(
             raise PluginError("name a Python file and a class in it, as path/to/file.py:Class")
         return find(own)
     except PluginError as error:
-        at, told = (places[1], unknown) if own is None else (places[0], f"is {own!r}")
+        at, value = (places[1], unknown) if own is None else (places[0], f"is {own!r}")
         what = str(error).removeprefix(f"{name!r} is unknown; ")
-        problems.append(problem_at(document, at, f"{told}; {what}"))
+        problems.append(problem_at(document, at, f"{value}; {what}"))
         return None
 
 
@@ -192,8 +192,8 @@ def _in_words(item: ErrorDetails, root: type[BaseModel]) -> str:
     if item["type"] == "literal_error":
         return f"is {value!r}; it must be {context['expected']}"
     if item["type"] == "value_error":
-        told = str(context["error"])
-        return f"does not fit: {told}" if isinstance(value, dict) else f"is {value!r}: {told}"
+        what = str(context["error"])
+        return f"does not fit: {what}" if isinstance(value, dict) else f"is {value!r}: {what}"
     return f"is {value!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
 
 
