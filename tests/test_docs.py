@@ -183,10 +183,12 @@ def test_every_recipe_snippet_is_valid(snippet: Snippet, tmp_path: Path) -> None
         pytest.fail(f"{snippet.place}: {error}")
 
 
+PLUGINS = ROOT / "recipes" / "plugin_example" / "plugin_example"
 OWN_CODE = {
-    path.name: path.read_text(encoding="utf-8") for path in (ROOT / "recipes").glob("own_*/*.py")
+    path.name: path.read_text(encoding="utf-8")
+    for path in [*(ROOT / "recipes").glob("own_*/*.py"), *PLUGINS.glob("*.py")]
 } | {"rewards.py": "def shortness(rows):\n    return [0.0 for _ in rows]\n"}
-"""The reader's own files, by name: what recipes/own_* ships, and a reward."""
+"""The reader's own files, by name: what is shipped as an example, and a reward."""
 
 
 @pytest.mark.parametrize(
@@ -309,6 +311,21 @@ def test_the_tutorial_on_own_data_runs(tmp_path: Path, monkeypatch: pytest.Monke
         load_recipe(Path("own.yaml"))
     shown = next(text for place, _, text in snippets("text") if place.startswith(page))
     assert str(error.value).startswith(shown.removeprefix("error: ").rpartition("…")[0])
+
+
+@pytest.mark.parametrize(
+    ("page", "file"),
+    [
+        ("add-a-loader.md", PLUGINS / "loader.py"),
+        ("add-a-reward.md", PLUGINS / "reward.py"),
+        ("add-an-engine.md", PLUGINS / "engine.py"),
+        ("add-an-environment.md", PLUGINS / "environment.py"),
+        ("add-an-exporter.md", PLUGINS / "exporter.py"),
+    ],
+)
+def test_the_example_of_an_extension_is_the_shipped_file(page: str, file: Path) -> None:
+    shown = [text for place, _, text in snippets("python") if f"how-to/{page}" in place]
+    assert file.read_text(encoding="utf-8") in shown
 
 
 # English

@@ -10,7 +10,7 @@ from factory.core.nouns import Message, Prompt
 
 
 class GuessNumber:
-    """The model guesses a number from 1 to `highest`; it is told whether it is higher or lower."""
+    """The model guesses a number from 1 to `highest` and learns if it is higher or lower."""
 
     def __init__(self, highest: int = 100, guesses: int = 10) -> None:
         self.highest, self.guesses = highest, guesses
