@@ -10,7 +10,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 def _find_shipped(folder: str) -> Path:
     """Return a data folder: inside the installed package, or next to it in a checkout."""
-    inside = _PACKAGE / f"_{folder}"
+    inside = _PACKAGE / "_shipped" / folder
     return inside if inside.is_dir() else _PACKAGE.parent / folder
 
 
