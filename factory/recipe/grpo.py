@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, SerializeAsAny, ValidationError, model_validator
 
 from factory.core.errors import Problem, RecipeError
-from factory.core.plugins import PluginError, find_function, known_names
+from factory.core.plugins import PluginError, find_function
 from factory.prompts.source import Source
 from factory.prompts.templates import Prompting
 from factory.recipe.document import Document, Loc
@@ -24,7 +24,7 @@ from factory.recipe.parsing import (
     problem_at,
     split_class,
 )
-from factory.recipe.rewards import GROUP, REWARDS, FormatReward, Reward, reward_class
+from factory.recipe.rewards import FormatReward, Reward, reward_class
 from factory.recipe.training import CARRYING, Optimizer, Training
 
 
@@ -257,8 +257,7 @@ def parse_reward(
     named = fields.get("kind", name) if isinstance(fields, dict) else name
     if own is not None and (named == "own" or _is_function(own)):
         return parse_part(reward_class("own"), given, loc, document, problems)
-    known = ", ".join(known_names(REWARDS, GROUP))
-    unknown = f"is not a kind of reward; set `kind` to {known}, or set `class`"
+    unknown = "is not a kind of reward; set `kind` or `class`"
     at: tuple[Loc, Loc] = ((*loc, "class"), loc)
     found = find_part(reward_class, own, named, at, unknown, document, problems)
     if found is None:

@@ -351,7 +351,7 @@ def test_rewards_are_callables_for_trl() -> None:
 @pytest.mark.parametrize(
     ("make", "error", "complaint"),
     [
-        (lambda: factory.reward("acuracy"), factory.RecipeError, "is not a kind of reward"),
+        (lambda: factory.reward("acuracy"), factory.RecipeError, "did you mean accuracy"),
         (lambda: factory.reward("accuracy", thnk="x"), factory.RecipeError, "is not a key here"),
         (lambda: factory.reward("accuracy", weight=2), factory.RecipeError, "reward_weights"),
         (lambda: factory.reward("accuracy")(["a"], ["b"]), ValueError, "needs a column `verifier`"),
