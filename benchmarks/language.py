@@ -310,7 +310,8 @@ def main() -> None:
         megabytes = sum(len(case.text.encode()) for case in cases) / 1e6
         print(f"\n{title}: {len(cases)} texts, {sum(case.mixed for case in cases)} mixed")
         print(
-            f"  {'':24}{'F1':>9}{'alarms':>9}{'recall':>9}{'whole':>9}{'error':>9}{'rho':>9}{'MB/s':>9}"
+            f"  {'':24}{'F1':>9}{'alarms':>9}{'recall':>9}{'whole':>9}"
+            f"{'error':>9}{'rho':>9}{'MB/s':>9}"
         )
         start = time.process_time()
         answers = ours(cases)
