@@ -1,7 +1,7 @@
-"""Short free text: equal after case, Markdown, typography and a leading article are set aside.
+"""Short free text: equal but for Markdown, typography, a leading article and the case of words.
 
-What changes the meaning stays: every sign, bracket, quantifier, superscript and combining mark, and
-the order of everything.
+What changes the meaning stays: every sign, bracket, quantifier, superscript and combining mark, the
+case of letters and units, and the order of everything.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ MAX_ANSWER = 20_000
 _MARKUP = re.compile(r"\\(?:text|mathrm|mathbf|textbf|textit|textsf|emph|underline)\s*\{([^{}]*)\}")
 _QUOTED = re.compile(r"""  "([^"]*)" | '([^']*)' | «([^»]*)» | 「([^」]*)」 """, re.VERBOSE)
 _IN_DOLLARS = re.compile(r"\$([^$]+)\$")
+_WORD = re.compile(r"[^\W\d_]+")
+_AFTER_NUMBER = re.compile(r"\d\s?$")
 _ARTICLE = re.compile(r"^(?:the|an|a)\s+(?!(?:the|an|a)\b)(?=\w)")
-_ANY_ARTICLE = re.compile(r"A\s+(?=[a-z]{2})")
+_ANY_ARTICLE = re.compile(r"^A\s+(?=[a-z]{2})")
 _ABBREVIATED = re.compile(r"(?<=[^\W\d_])\.(?=\s+[^\W\d_])")
 _LAST_STOP = re.compile(r"(?<=[^.])[.。．]$|(?<=[^\W\d_]{2})[!！]$")
 _AROUND_SIGNS = re.compile(r"\s*([^\w\s'\"-])\s*")
@@ -75,17 +77,32 @@ def plain(text: str) -> str:
         if found := wrapping.fullmatch(text):
             text = next(inside for inside in found.groups() if inside is not None)
     text = _ABBREVIATED.sub("", _LAST_STOP.sub("", text.strip()))
-    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
-    if not text.startswith("A "):  # the key of A minor
-        folded = _ARTICLE.sub("", folded, count=1)
+    folded = _WORD.sub(_fold, unicodedata.normalize("NFC", text))
+    folded = _ARTICLE.sub("", unicodedata.normalize("NFC", folded), count=1)
     return _AROUND_SIGNS.sub(r"\1", " ".join(folded.split()))
+
+
+def _fold(word: re.Match[str]) -> str:
+    """A word without its case where that is a matter of style: nile, Nile and NILE are one word.
+
+    Case is the meaning of a letter (x is not X), of two capitals (CO is not Co), inside a word (mW,
+    AaBb), of a letter twice (Aa) and of a short word after a number (5 Mg is not 5 mg).
+    """
+    text = word[0]
+    if text.islower():
+        return text.casefold()
+    unit = len(text) < 3 and bool(_AFTER_NUMBER.search(word.string, 0, word.start()))
+    capitalised = text[0].isupper() and text[1:].islower() and text[1:] != text[0].lower()
+    shouted = len(text) > 2 and text.isupper()
+    return text.casefold() if (capitalised or shouted) and not unit else text
 
 
 def _readings(text: str) -> Iterator[str]:
     """What an answer as written may mean: itself, without "the answer is", without です, A dog."""
     for read in (text, text[announcement_end(text) :]):
         yield read
-        yield _ANY_ARTICLE.sub("", read, count=1) if read.startswith("A ") else read
+        yield _ANY_ARTICLE.sub("", read, count=1)
+        yield f"A{read[1:]}" if read.startswith("a ") else read
         yield drop_closing(read)
 
 
