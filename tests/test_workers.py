@@ -63,21 +63,25 @@ def test_a_death_is_told() -> None:
         list(spread(die, [1, 2], begin, 0))
 
 
-PARENT = """
-import sys, time
-from factory.core.parallel import spread
+WORK = """
+import os, time
 def begin(): pass
 def wait(item):
-    print(__import__("os").getpid(), flush=True)
+    print(os.getpid(), flush=True)
     time.sleep(60)
-if __name__ == "__main__":
-    list(spread(wait, [1], begin))
+"""
+
+PARENT = """
+import work
+from factory.core.parallel import spread
+list(spread(work.wait, [1], work.begin))
 """
 
 
 def test_they_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
+    (tmp_path / "work.py").write_text(WORK)  # workers do not import the main script
     with subprocess.Popen(
         [sys.executable, str(script)], stdout=subprocess.PIPE, text=True
     ) as parent:
@@ -93,9 +97,9 @@ def test_they_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
 
 
 class Own(Filter):
-    """A filter as a user's file makes it: no other process could import it by name."""
+    """A filter that must run in the main process."""
 
-    SOURCE = "a hash"
+    PARALLEL = False
 
     def measure(self, samples: pl.DataFrame) -> pl.DataFrame:
         return samples.select("sample_id", own_process=pl.lit(os.getpid()))
@@ -123,14 +127,14 @@ def test_measured_side_by_side_a_run_is_the_same(
     parts = len(run_dir.sample_parts(run))
     assert parts > 2
     alone = judge_run(run, filters, References())
-    measured = {path: pl.read_parquet(path) for path in run.glob("metrics/*/*")}
-    verdicts = pl.read_parquet(run / "verdicts")
+    measured = {path: pl.read_parquet(path) for path in run.glob("metrics/*/*.parquet")}
+    verdicts = pl.read_parquet(run / "verdicts" / "*.parquet")
     for path in measured:
         path.unlink()
     monkeypatch.setattr(metrics, "SPREAD_BYTES", 0)
     together = judge_run(run, filters, References())
     assert alone == together == dict.fromkeys(filters, parts)
-    assert pl.read_parquet(run / "verdicts").equals(verdicts)
+    assert pl.read_parquet(run / "verdicts" / "*.parquet").equals(verdicts)
     for path, before in measured.items():
         timed = [name for name in before.columns if name.endswith("_ms")]
         assert pl.read_parquet(path).drop(timed).equals(before.drop(timed)), path
@@ -144,7 +148,7 @@ def test_parts_decided_together_or_one_by_one_are_the_same(
 ) -> None:
     filters: dict[str, Filter] = {"text": TextHash(), "correctness": Correctness()}
     judge_run(run, filters, References())
-    files = sorted((run / "verdicts").iterdir())
+    files = sorted((run / "verdicts").glob("*.parquet"))
     together = [pl.read_parquet(file) for file in files]
     monkeypatch.setattr(metrics, "BATCH_PARTS", 1)
     judge_run(run, filters, References())
