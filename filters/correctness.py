@@ -57,7 +57,7 @@ class Correctness(Filter):
     """Keeps samples that the prompt's verifier judges correct."""
 
     VERSION = 2
-    PARALLEL = False  # its verifiers have processes of their own
+    PARALLEL = False  # its verifiers have their own processes
     MEASURED: ClassVar[frozenset[str]] = frozenset(
         ("think", "combine", "judge", "canaries", "deadline_s", "unsafe_without_sandbox")
     )

@@ -1,8 +1,8 @@
-"""`factory repair`: find damaged files of a run directory, keep what can be read, say what is lost.
+"""`factory repair`: finds damaged files of a run, keeps readable samples, reports what is lost.
 
-Samples are the only thing here that cannot be made again without an engine, so every readable one
-is kept. Everything else (metrics, verdicts, corpus) is a function of them and of the recipe: what
-is damaged of it is removed, and the next build makes it again.
+Only samples need an engine to be made again, so every readable one is kept. All other files
+(metrics, verdicts, corpus) are functions of the samples and the recipe. Damaged ones are removed,
+and the next build makes them again.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 
 class Finding(NamedTuple):
-    """One file that is not as it was written."""
+    """One damaged file, with the problem and the remedy."""
 
     file: str  # relative to the run directory
     problem: str
-    remedy: str  # what was done; with `dry_run`, what would be
+    remedy: str  # what was done; with `dry_run`, what would be done
 
     def __str__(self) -> str:
         return f"{self.file}: {self.problem}; {self.remedy}"
@@ -37,8 +37,8 @@ class Finding(NamedTuple):
 def repair(run: Path, *, dry_run: bool = False) -> list[Finding]:
     """Check every file of a run directory and repair what is damaged.
 
-    With `dry_run` nothing is changed. Raises RunError if `run` is not a run directory, RunLocked
-    where a build is at work in it, StorageError where it cannot be written.
+    With `dry_run` nothing is changed. Raises RunError if `run` is not a run directory, RunLocked if
+    a build is using it, and StorageError if it can't be written.
     """
     if not (run / "samples").is_dir():
         raise RunError(f"{run} is not a run directory with its own samples: it has no samples/")
@@ -66,8 +66,8 @@ def _manifest(run: Path, dry_run: bool) -> Iterator[Finding]:
     except ValueError as error:
         if not dry_run:
             _set_aside(file)
-        remedy = "kept as run.json.damaged; the next build takes the samples up again"
-        yield Finding(file.name, f"is no JSON ({error})", remedy)
+        remedy = "kept as run.json.damaged; the next build uses the samples again"
+        yield Finding(file.name, f"is not JSON ({error})", remedy)
 
 
 def _prompts(run: Path, dry_run: bool) -> Iterator[Finding]:
@@ -119,7 +119,7 @@ def _parts(run: Path, dry_run: bool) -> Iterator[Finding]:
 
 
 def _derived(run: Path, dry_run: bool) -> Iterator[Finding]:
-    """Metrics, verdicts and rows: the next build makes them again."""
+    """Check metrics, verdicts and rows, which the next build can make again."""
     files = [
         *run.glob("metrics/*/part-*.parquet"),
         *run.glob("verdicts/part-*.parquet"),
@@ -138,13 +138,13 @@ def _derived(run: Path, dry_run: bool) -> Iterator[Finding]:
 
 
 def _problem(file: Path) -> str | None:
-    """What is wrong with a Parquet file; None where nothing is."""
+    """Return the problem of a Parquet file, or None."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     state = check(file)
     if state == "damaged":
-        return "is not what was written"
+        return "is damaged"
     if state == "unknown":
         try:
             pq.read_table(file, page_checksum_verification=True)
@@ -154,9 +154,9 @@ def _problem(file: Path) -> str | None:
 
 
 def _salvage(part: Path) -> tuple[pa.Table | None, int | None]:
-    """The samples of a damaged part whose pages pass their checksums, and how many there were.
+    """Return the samples in the intact row groups of a damaged part, and the original number.
 
-    A row group is the unit: of one with a damaged page nothing is believed.
+    A row group with a damaged page is dropped completely.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -181,7 +181,7 @@ def _set_aside(file: Path) -> None:
 
 
 def _mark_unfinished(run: Path) -> None:
-    """So that the next build does not take the run for done."""
+    """Reset the state, so that the next build does not treat the run as finished."""
     file = run / "run.json"
     if file.exists():
         manifest = json.loads(file.read_text(encoding="utf-8"))

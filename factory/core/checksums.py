@@ -1,8 +1,8 @@
-"""Checksums of files that must not change: written next to a file, checked before it is believed.
+"""Checksums of files that must not change: stored next to a file and checked before it is used.
 
 `part-00007.parquet` has its digest in `part-00007.parquet.xxh3`: one line, the file's size in bytes
-and its XXH3-128. The digest is durable before the file gets its name, so a file without one was
-written by version 0.1.0, or is not finished.
+and its XXH3-128. The digest is durable before the file gets its name. So a file without a digest
+was written by version 0.1.0 or is incomplete.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ CHUNK_BYTES = 1 << 20
 
 
 def digest_path(file: Path) -> Path:
-    """Where a file's digest is kept."""
+    """Return the path of a file's digest."""
     return file.with_name(f"{file.name}.xxh3")
 
 
 def digest(file: Path) -> str:
-    """A file's size in bytes and its XXH3-128, as one line. Reads all of it."""
+    """Compute a file's size in bytes and its XXH3-128, as one line. Reads the whole file."""
     hasher, size = xxhash.xxh3_128(), 0
     with open(file, "rb") as stream:
         while chunk := stream.read(CHUNK_BYTES):
@@ -33,9 +33,9 @@ def digest(file: Path) -> str:
 
 
 def check(file: Path) -> State:
-    """Whether a file is still what was written; `unknown` where it has no digest.
+    """Compare a file with its digest. Returns `unknown` if it has no digest.
 
-    Raises OSError where the file cannot be read.
+    Raises OSError if the file can't be read.
     """
     try:
         expected = digest_path(file).read_bytes()

@@ -1,8 +1,8 @@
-"""The write-ahead journal of samples, and how it is sealed into Parquet parts.
+"""The write-ahead journal of samples, which is sealed into Parquet parts.
 
-A record is one line: the sample as compact JSON, a tab, the CRC-32 of the JSON in hexadecimal. (A
-tab inside a string is escaped, so the last tab of a line is the separator.) Version 0.1.0 wrote no
-checksum; its lines are read too. A damaged record costs itself alone: the others are sealed, and
+A record is one line: the sample as compact JSON, a tab, and the CRC-32 of the JSON in hexadecimal.
+(Tabs inside strings are escaped, so the last tab of a line is the separator.) Lines of version
+0.1.0, without a checksum, are also read. A damaged record is dropped, the others are sealed, and
 the journal is kept as `journal-00007.jsonl.damaged`.
 """
 
@@ -134,15 +134,15 @@ class JournalWriter(threading.Thread):
 
 
 def encode_record(row: dict[str, Any]) -> bytes:
-    """A sample as a line of the journal."""
+    """Encode a sample as a line of the journal."""
     text = encode_line(row)[:-1]
     return b"%s\t%08x\n" % (text, zlib.crc32(text))
 
 
 def read_records(journal: Path) -> Iterator[dict[str, Any] | None]:
-    """The samples of a journal in order; None for each record that is damaged.
+    """Yield the samples of a journal in order, and None for each damaged record.
 
-    A last line that was cut off is not damage: the process was killed while it wrote.
+    A torn last line does not count as damaged: the process was killed while writing it.
     """
     with open(journal, "rb") as stream:
         for line in stream:
@@ -151,7 +151,7 @@ def read_records(journal: Path) -> Iterator[dict[str, Any] | None]:
 
 
 def _records(line: bytes) -> Iterator[dict[str, Any] | None]:
-    """The record of a line. There may be several: the newline between them can be damaged too."""
+    """Yield the records of a line. There may be several, if a newline is damaged."""
     start = 0
     for checksum in _CHECKSUM.finditer(line):
         text = line[start : checksum.start()]
@@ -172,7 +172,7 @@ def _record_without_checksum(text: bytes) -> dict[str, Any] | None:
 
 
 def seal_journal(journal: Path) -> Sealed:
-    """Turn a journal into its part.
+    """Convert a journal to its part.
 
     The part is created by a rename, and the journal is deleted after it. If the process is killed
     in between, both exist; then the part is used.
@@ -200,7 +200,7 @@ def seal_journal(journal: Path) -> Sealed:
 
 
 def _fits(row: dict[str, Any]) -> bool:
-    """Whether a record has a sample's columns, each with a value that its type can hold."""
+    """Return whether a record has all columns of a sample, with values of the right types."""
     try:
         _sample_table([row])
     except (KeyError, TypeError, ValueError, OverflowError):
@@ -222,7 +222,7 @@ def _sample_table(rows: list[dict[str, Any]]) -> pa.Table:
 
 
 def next_part_number(folder: Path) -> int:
-    """The number of the next journal: no part or damaged journal of an earlier one has it."""
+    """Return the number of the next journal, unused by any part or damaged journal."""
     files = [*folder.glob("part-*.parquet*"), *folder.glob("journal-*.damaged")]
     numbers = [int(file.name.split("-")[1].split(".")[0]) for file in files]
     return max(numbers, default=-1) + 1

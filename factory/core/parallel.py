@@ -1,7 +1,7 @@
-"""Work spread over processes of their own, each with one thread for its tables.
+"""Spreads work over worker processes, with one Polars thread each.
 
-They are spawned, never forked: a parent with threads or an engine in it could hand down a lock that
-nobody will ever release. They leave Ctrl-C to the parent and end when it does, however it ends.
+Workers are spawned, never forked: a fork of a parent with threads or an engine may inherit a lock
+that is never released. Workers ignore Ctrl-C and end with their parent, even if that is killed.
 """
 
 from __future__ import annotations
@@ -24,45 +24,44 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 AHEAD = 2
-"""Items a core is given before it asks: it never waits, and few are held."""
+"""Items queued per core, so that no core waits and few items are in memory."""
 
 
 def cores() -> int:
-    """The cores this process may use."""
+    """Return the number of cores this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def spread(
     work: Callable[[Item], Result],
     items: Iterable[Item],
-    begin: Callable[..., None],
+    initialize: Callable[..., None],
     *given: Any,
 ) -> Iterator[Result]:
-    """The results of `work` on each item, in order, from a process a core.
+    """Yield the results of `work` for each item, in order, from one process per core.
 
-    Each process calls `begin(*given)` first. Items are taken as they are needed, two a core ahead.
-    Raises what `work` raises, once the items under way are done with; RunError where a process
-    dies.
+    Each process calls `initialize(*given)` first. Items are read when needed, two per core ahead.
+    Raises what `work` raises, after the items in progress; RunError if a process dies.
     """
     pool = ProcessPoolExecutor(
         cores(),
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_begin,
-        initargs=(begin, given),
+        initializer=_start_worker,
+        initargs=(initialize, given),
     )
-    under_way: deque[Future[Result]] = deque()
+    pending: deque[Future[Result]] = deque()
     try:
         for item in items:
             with spawning(POLARS_MAX_THREADS="1", OMP_NUM_THREADS="1"):
-                under_way.append(pool.submit(work, item))  # starts a process where all are busy
-            if len(under_way) > AHEAD * cores():
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
+                pending.append(pool.submit(work, item))  # starts a process if all are busy
+            if len(pending) > AHEAD * cores():
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     except BrokenProcessPool as error:
         raise RunError(
-            "a process that measured samples died, most likely for lack of memory; what it had "
-            "saved stays. Free some memory and run the same command again, or give it fewer cores "
+            "a worker process died, most likely because memory ran out; what it had saved is kept. "
+            "Free some memory and run the same command again, or give it fewer cores "
             "(taskset -c 0 factory …)."
         ) from error
     finally:
@@ -74,11 +73,11 @@ _spawning = threading.RLock()
 
 @contextlib.contextmanager
 def spawning(**variables: str) -> Iterator[None]:
-    """Processes spawned inside leave the main script alone, and have these environment variables.
+    """Spawn processes in this context without importing the main script, with these variables.
 
-    multiprocessing makes a spawned process import the file that its parent was started with, which
-    runs a user's script again where it has no `if __name__ == "__main__"`. Nothing that is spawned
-    here needs that file: the names it goes by are hidden while a process starts.
+    multiprocessing imports the parent's main file in a spawned process, which runs a user's script
+    again if it has no `if __name__ == "__main__"`. No process spawned here needs that file, so its
+    names are hidden while a process starts.
     """
     main = sys.modules["__main__"]
     with _spawning, environment(**variables):
@@ -95,7 +94,7 @@ def spawning(**variables: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def environment(**variables: str) -> Iterator[None]:
-    """Variables for the processes that are started inside."""
+    """Set environment variables inside the context, for the processes started there."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -105,11 +104,11 @@ def environment(**variables: str) -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def _begin(begin: Callable[..., None], given: tuple[Any, ...]) -> None:
+def _start_worker(initialize: Callable[..., None], given: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A pool's processes hold both ends of its pipes, so a parent's death alone would not end them.
+    # Workers hold both ends of the pool's pipes, so they don't notice their parent's death.
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    begin(*given)
+    initialize(*given)
 
 
 def _end_with_parent() -> None:

@@ -5,9 +5,9 @@
       prompts.parquet  rejected_prompts.jsonl
       samples/journal-00007.jsonl   write-ahead: one completed sample per line, with a checksum,
                                     fsynced every ≤ 1 s
-      samples/part-00007.parquet    the same journal sealed (atomic rename, then the journal goes)
+      samples/part-00007.parquet    the sealed journal (atomic rename, then it is deleted)
       samples/part-00007.parquet.xxh3   its digest (factory.core.checksums)
-      failures.jsonl                requests that will never give a sample, with the reason
+      failures.jsonl                requests without a sample, with the reason
       metrics/<filter>-<key>/part-00007.parquet     aligned with the samples' parts
       verdicts/part-00007.parquet   funnel.json
       corpus/<split>-00000-of-000NN.parquet
@@ -55,8 +55,8 @@ class RunDir:
     """A run's directory, opened for writing by exactly one process.
 
     `on_seal` is called, in the writer's thread, with the name of each part as it becomes durable.
-    `notices` says what was found damaged, for the user to read. Raises RunError where a sealed part
-    is damaged: `factory repair` sets it aside and keeps what can be read of it.
+    `notices` lists damage for the user. Raises RunError if a sealed part is damaged: `factory
+    repair` moves it away and keeps its readable samples.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,7 +78,7 @@ class RunDir:
         return self.path / "samples"
 
     def parts(self) -> list[Path]:
-        """The sealed parts, oldest first."""
+        """Return the sealed parts, oldest first."""
         return sample_parts(self.path)
 
     def save_manifest(self, **changes: Any) -> None:
@@ -87,7 +87,7 @@ class RunDir:
         write_atomic(self.path / "run.json", json.dumps(self.manifest, indent=2) + "\n")
 
     def append(self, sample: Sample) -> None:
-        """Hand a finished sample to the writer. Durable within `SYNC_SECONDS`."""
+        """Queue a finished sample for writing. It is durable within `SYNC_SECONDS`."""
         self._live_writer().put(encode_record(asdict(sample)))
 
     def record_failure(self, failure: Failure) -> None:
@@ -139,7 +139,7 @@ class RunDir:
         return self._writer
 
     def _sealed(self, sealed: Sealed) -> None:
-        """In the writer's thread: pass on what became of a journal."""
+        """Handle a sealed journal. Called in the writer's thread."""
         if sealed.damaged:
             self._damaged.append(sealed)
         if sealed.part is not None and self.on_seal is not None:
@@ -156,20 +156,19 @@ class RunDir:
         for file in (self.path / "prompts.parquet", *self.parts()):
             if file.exists() and check(file) == "damaged":
                 raise RunError(
-                    f"{file} is damaged: it is not what was written. `factory repair {self.path}` "
-                    "sets it aside, keeps every sample that can be read, and says what must be "
-                    "drawn again."
+                    f"{file} is damaged: its checksum differs. `factory repair {self.path}` moves "
+                    "it away, keeps every readable sample, and reports what must be drawn again."
                 )
 
     def _report_damage(self) -> None:
-        """Log the damaged records of sealed journals, and say so in `notices`."""
+        """Log the damaged records of sealed journals and add them to `notices`."""
         for sealed in self._damaged:
             assert sealed.kept_as is not None
             name = sealed.kept_as.name
             self.event("journal_damaged", records=sealed.damaged, kept_as=name)
             self.notices.append(
-                f"{sealed.damaged:,} damaged record(s) of a journal cannot be read and are drawn "
-                f"again; the others are safe. The journal is kept as samples/{name}."
+                f"{sealed.damaged:,} damaged record(s) of a journal can't be read and are drawn "
+                f"again; the others are saved. The journal is kept as samples/{name}."
             )
         self._damaged.clear()
 
