@@ -316,7 +316,8 @@ def prose(part: type[BaseModel]) -> str:
     """A docstring as Markdown: paragraphs, and lists where lines are "name  meaning"."""
     paragraphs = []
     for text in (inspect.getdoc(part) or "").split("\n\n"):
-        listed = [_LISTED.match(line) for line in text.splitlines()]
+        lines = re.sub(r"\n +", " ", text).splitlines()  # an indented line continues one
+        listed = [_LISTED.match(line) for line in lines]
         if all(listed):
             paragraphs.append("\n".join(f"- `{line[1]}`: {line[2]}" for line in listed if line))
         else:
