@@ -1,4 +1,4 @@
-"""Progress of a build: a live view on a terminal, plain lines elsewhere."""
+"""Progress of a build: a live view on a terminal and in a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.table import Table
 
 from factory.sampling.accounting import OUTCOMES, Ledger, classify_outcome
 from factory.sampling.engine import Worker
+from factory.sampling.notebook import NotebookDisplay
 
 PLAIN_SECONDS = 10.0
 """Seconds between two plain lines."""
@@ -35,12 +36,16 @@ class Progress:
         self.reasons: Counter[str] = Counter()
         self.started = time.monotonic()
         self._shown = self._logged = self.started
-        self._live: Live | None = None
-        if console.is_terminal:
+        self._live: Live | NotebookDisplay | None = None
+        if console.is_terminal or console.is_jupyter:
             columns = (TextColumn("sampling"), BarColumn(), MofNCompleteColumn())
             self._bar = RichProgress(*columns, TextColumn("{task.fields[facts]}"))
             self._task = self._bar.add_task("sampling", total=total, facts="starting the engine")
-            self._live = Live(self._bar, console=console, transient=True, refresh_per_second=4)
+            self._live = (
+                NotebookDisplay(self._bar)
+                if console.is_jupyter
+                else Live(self._bar, console=console, transient=True, refresh_per_second=4)
+            )
             self._live.start()
 
     def engine_ready(self) -> None:
@@ -120,6 +125,8 @@ class Progress:
 
     def close(self) -> None:
         if self._live is not None:
+            self._bar.update(self._task, completed=self.samples, facts=", ".join(self.facts()))
+            self._live.update(Group(self._bar, self.account()))
             self._live.stop()
 
 

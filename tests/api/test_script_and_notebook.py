@@ -117,3 +117,9 @@ def test_a_notebook(script: tuple[str, Path], tmp_path: Path) -> None:
     )
     assert printed.splitlines() == PRINTED
     assert "Traceback" not in outputs
+    shown = [
+        output["data"]["text/plain"]
+        for output in notebook["cells"][3]["outputs"]
+        if output["output_type"] == "display_data" and "text/plain" in output["data"]
+    ]
+    assert any("sampling" in text and "accepted" in text for text in shown)
