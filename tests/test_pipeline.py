@@ -103,7 +103,7 @@ def test_each_step_takes_what_the_others_made(built: Path) -> None:
     assert mix["inputs"] == {"sums": sums["output"]} == {"sums": version}
     assert mix["facts"]["rows"] == sums["facts"]["rows"] + 5
     assert mix["recipe"]["runs"][0] == {"path": "@sums"}
-    assert "rows chosen" in (built / "steps" / "mix.log").read_text()
+    assert "rows selected" in (built / "steps" / "mix.log").read_text()
     assert (built / "steps" / "mix.yaml").exists()
 
 

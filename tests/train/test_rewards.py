@@ -268,5 +268,5 @@ def test_one_pass_per_batch_serves_every_part() -> None:
 
 def test_a_reward_server_that_is_gone_ends_the_training() -> None:
     part = ServerScore(base_url="http://127.0.0.1:9", model="m", attempts=1)
-    with pytest.raises(EngineError, match="answers nothing"):
+    with pytest.raises(EngineError, match="does not answer"):
         score(part, RIGHT)
