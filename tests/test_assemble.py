@@ -356,7 +356,7 @@ def _as_strings(given: pa.Table) -> pa.Table:
 SCHEMAS = [
     (lambda t: t.drop_columns(["n_correct"]), "has no column n_correct"),
     (_as_strings, "column n_tokens is string, a corpus has int32"),
-    (lambda t: t.append_column("mine", t["id"]), "column mine is not one that a corpus has"),
+    (lambda t: t.append_column("mine", t["id"]), "column mine is not part of the corpus schema"),
 ]
 
 

@@ -60,7 +60,7 @@ def test_what_the_runs_offer_is_told_before_anything_is_built(runs: Path) -> Non
     ]
     checked = command("validate", written(runs, ["maths", "chat"], quotas={"math": 9}))
     assert checked.exit_code == 0
-    assert "quota math: 9 rows of 12 offered\nsound; `factory build" in checked.stdout
+    assert "quota math: 9 rows of 12 offered\nvalid; run it with `factory build" in checked.stdout
 
 
 def test_a_recipe_whose_runs_are_all_to_come(runs: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_recipe_whose_runs_are_all_to_come(runs: Path) -> None:
 
 def test_models_mixed_by_mistake(runs: Path) -> None:
     file = written(runs, ["maths", "chat"], models=["model-a"])
-    complaint = r"does not name all.*:\n  chat: 3 rows of model-b\nAdd them to it, or leave"
+    complaint = r"`models` does not list:\n  chat: 3 rows of model-b\nAdd the models to the list"
     with pytest.raises(RunError, match=complaint):
         build_assembly(load_assembly(file), runs / "out", QUIET)
     assert not (runs / "out" / "corpus").exists()
@@ -94,7 +94,7 @@ def test_what_only_a_run_has_is_asked_of_the_runs(runs: Path, asked: str) -> Non
     build_assembly(load_assembly(written(runs, ["maths", "chat"])), runs / "out", QUIET)
     said = command(asked, runs / "out")
     assert isinstance(said.exception, RunError)
-    assert "is an assembly, which has no samples of its own; ask the runs" in str(said.exception)
+    assert "is an assembly, which has no samples of its own; use the runs" in str(said.exception)
 
 
 def test_a_row_is_explained_by_the_run_that_drew_it(tmp_path: Path) -> None:
@@ -116,4 +116,4 @@ def test_a_row_is_explained_by_the_run_that_drew_it(tmp_path: Path) -> None:
         assert lines.stdout.splitlines()[0] == f"run       {tmp_path / drawn_in}"
         assert "verdict   keep" in lines.stdout
     absent = command("explain", tmp_path / "mix", "nothing-0")
-    assert "no run that" in str(absent.exception)
+    assert "no run of the assembly" in str(absent.exception)

@@ -125,7 +125,7 @@ def test_the_runs_own_engine(rows: Any) -> None:
     metrics = Quality(judge="engine").measure_with(rows(["four"]), ask)
     assert metrics["quality_score"].to_list() == [3]
     assert "four" in asked[0][1]["content"]
-    with pytest.raises(EngineError, match="none is running"):
+    with pytest.raises(EngineError, match="it is not running"):
         Quality(judge="engine").measure(rows(["four"]))
 
 
