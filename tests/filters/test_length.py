@@ -77,7 +77,7 @@ def test_bounds_say_which_domain():
 
 
 @pytest.mark.parametrize(
-    "fields", [{"max_tokens": -1}, {"max_tokens": {"maths": 5}}, {"min_tokens_when_hard": {2: 5}}]
+    "fields", [{"max_tokens": -1}, {"max_tokens": {"maths": -5}}, {"min_tokens_when_hard": {2: 5}}]
 )
 def test_nonsense_is_refused(fields):
     with pytest.raises(ValidationError):

@@ -278,7 +278,7 @@ def test_escalation_sets_what_it_names() -> None:
 
 REFUSED = [
     ({"policy": "until"}, "accept"),
-    ({"policy": "until", "accept": 5}, "n must be as large"),
+    ({"policy": "until", "accept": 5}, "raise n to at least accept"),
     ({"accept": 2}, "accept needs"),
     ({"policy": "budget"}, "budget"),
     ({"budget": {"tokens": 5}}, "go together"),
