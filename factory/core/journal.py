@@ -93,8 +93,9 @@ class JournalWriter(threading.Thread):
                 pass
         except BaseException as error:  # whatever it is, the run must hear of it
             self._error = error
-            with suppress(OSError):
-                self._rescue()
+            if not isinstance(error, OSError):  # the disk still takes what is queued
+                with suppress(OSError):
+                    self._rescue()
 
     def _rescue(self) -> None:
         """Write what is still queued to a journal; the next process seals it."""
