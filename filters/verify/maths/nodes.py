@@ -64,6 +64,9 @@ def subtract(left: Node, right: Node) -> Node:
 
 
 PI, E, IMAGINARY = (Node("constant", name=name) for name in ("pi", "e", "i"))
+BOUND = "bound variable"
+"""The name that the variable of every sum, product, integral and limit gets."""
+
 INFINITY = Node("constant", name="infinity")
 
 

@@ -1,11 +1,12 @@
 """Values at random points, by mpmath: the second opinion on what exact arithmetic leaves open.
 
-The rule. Two expressions of the elementary class read here are equal if they agree, to two thirds
-of the digits, at every point tried where both are real or both are not, and at no fewer than
-`POINTS` of them: positive and negative numbers for the unknowns, 60 digits. Two numbers are equal
-if they agree to 100 of 120 digits. An equality that holds to that precision by accident is not
-known for expressions of this size; a difference at one point is proof. What has no value, and
-what is too large to evaluate, is undecided. Runs in killable workers.
+The rule. Two expressions of the elementary class read here are equal if they agree at every point
+tried where both are real or neither is, and at no fewer than `POINTS` of them: positive and
+negative numbers for the unknowns, to 45 digits after the point. Two numbers are equal if they agree
+to 105. Both are computed with as many digits more as the largest and the smallest number on the way
+has, so that neither 200! + 1 nor a difference of large powers hides behind rounding. An equality
+that holds so far by accident is not known for expressions of this size; a difference at one point is
+proof. What has no value, and what is too large to evaluate, is undecided. Runs in killable workers.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from filters.verify.maths.nodes import Node, symbols, walk
+from filters.verify.maths.nodes import BOUND, Node, symbols, walk
 
 POINTS = 6
 TRIES = 24
 DIGITS = 60
+CONSTANT_DIGITS = 120
+SLACK = 15
+MAX_DIGITS = 6_000
 MAX_EXPONENT = 10**6
 MAX_FACTORIAL = 3_000
 MAX_RANGE = 20_000
@@ -42,16 +46,16 @@ def proportional(a: Node, b: Node, *, positive: bool = False) -> Truth:
     """Whether a = c·b for a constant c that is not zero (with `positive`, above zero)."""
     ratios: list[Any] = []
 
-    def constant(x: Any, y: Any, digits: int) -> bool:
+    def constant(x: Any, y: Any, noise: Any) -> bool:
         from mpmath import mp
 
-        if abs(x) < mp.mpf(10) ** (-digits // 2) or abs(y) < mp.mpf(10) ** (-digits // 2):
-            return bool(x == y)
+        if abs(x) <= noise or abs(y) <= noise:
+            return bool(abs(x) <= noise and abs(y) <= noise)
         ratio = x / y
         ratios.append(ratio)
         if positive and not (mp.im(ratio) == 0 and mp.re(ratio) > 0):
             return False
-        return _agree(ratio, ratios[0], digits)
+        return bool(abs(ratio - ratios[0]) <= abs(ratio) * mp.mpf(10) ** (-DIGITS // 2))
 
     verdict = _compare(a, b, constant)
     return None if verdict and not ratios else verdict
@@ -61,14 +65,12 @@ def value(node: Node) -> Fraction | None:
     """A number's value to about sixty digits; None where it has none or is not real."""
     from mpmath import mp
 
-    with mp.workdps(DIGITS + 10):
-        try:
-            found = _evaluate(node, {})
-            if mp.im(found) != 0 and abs(mp.im(found)) > mp.mpf(10) ** -DIGITS * (1 + abs(found)):
-                return None
-            return _fraction(mp.re(found))
-        except NoValue:
-            return None
+    try:
+        found, _, noise = _pair(node, node, {}, DIGITS + SLACK)
+        with mp.workdps(MAX_DIGITS):
+            return None if abs(mp.im(found)) > noise else _fraction(mp.re(found))
+    except NoValue:
+        return None
 
 
 def _fraction(number: Any) -> Fraction:
@@ -79,34 +81,74 @@ def _fraction(number: Any) -> Fraction:
     return made
 
 
-def _compare(a: Node, b: Node, agree: Callable[[Any, Any, int], bool]) -> Truth:
+class Point(dict[str, Any]):
+    """Values of the unknowns, and the binary exponents of the largest and smallest number met."""
+
+    high = 0
+    low = 0
+
+    def note(self, found: Any) -> None:
+        from mpmath import mp
+
+        if found != 0:
+            size = int(mp.mag(found))
+            self.high, self.low = max(self.high, size), min(self.low, size)
+
+
+def _pair(a: Node, b: Node, values: Mapping[str, Any], digits: int) -> tuple[Any, Any, Any]:
+    """Both values at a point, and how far rounding may have moved them. Raises NoValue."""
+    from mpmath import mp
+
+    with mp.workdps(digits):
+        point = Point(values)
+        _evaluate(a, point)
+        _evaluate(b, point)
+    more = int((point.high - point.low) * 0.302)
+    if more > MAX_DIGITS:
+        raise NoValue
+    high = int(point.high * 0.302)
+    with mp.workdps(digits + more):
+        point = Point(values)
+        x, y = _evaluate(a, point), _evaluate(b, point)
+        ordinary = max(abs(x), abs(y)) > mp.mpf(10) ** (-digits // 2)
+        noise = mp.mpf(10) ** ((SLACK - digits) if ordinary else (high - digits - more + SLACK))
+        return x, y, noise
+
+
+def _agree(x: Any, y: Any, noise: Any) -> bool:
+    return bool(abs(x - y) <= noise)
+
+
+def _compare(a: Node, b: Node, agree: Callable[[Any, Any, Any], bool]) -> Truth:
     from mpmath import mp
 
     if sum(1 for side in (a, b) for _ in walk(side)) > MAX_NODES:
         return None
-    names = sorted(symbols(a) | symbols(b) | _operators(a) | _operators(b))
+    unknown = symbols(a) | symbols(b) | _operators(a) | _operators(b)
+    names = sorted(unknown - {BOUND})
     if not names:
-        with mp.workdps(120):
-            try:
-                return agree(_evaluate(a, {}), _evaluate(b, {}), 100)
-            except NoValue:
-                return None
+        try:
+            found = _pair(a, b, {}, CONSTANT_DIGITS)
+        except NoValue:
+            return None
+        with mp.workdps(MAX_DIGITS):
+            return agree(*found)
     agreed = 0
     chance = random.Random(20_231)
-    with mp.workdps(DIGITS):
-        for attempt in range(TRIES):
-            point = {name: _draw(chance, attempt) for name in names}
-            try:
-                x, y = _evaluate(a, point), _evaluate(b, point)
-            except NoValue:
-                continue
-            if _is_real(x) != _is_real(y):
-                continue
-            if not agree(x, y, DIGITS * 2 // 3):
+    for attempt in range(TRIES):
+        values = {name: _draw(chance, attempt) for name in names}
+        try:
+            x, y, noise = _pair(a, b, values, DIGITS)
+        except NoValue:
+            continue
+        if _is_real(x) != _is_real(y):
+            continue
+        with mp.workdps(4 * DIGITS):
+            if not agree(x, y, noise):
                 return False
-            agreed += 1
-            if agreed >= POINTS and attempt >= POINTS + 2:
-                return True
+        agreed += 1
+        if agreed >= POINTS and attempt >= POINTS + 2:
+            return True
     return True if agreed >= POINTS else None
 
 
@@ -142,18 +184,7 @@ def _is_real(x: Any) -> bool:
     return bool(mp.im(x) == 0 or abs(mp.im(x)) < mp.mpf(10) ** (-DIGITS * 3 // 4) * (1 + abs(x)))
 
 
-def _agree(x: Any, y: Any, digits: int) -> bool:
-    from mpmath import mp
-
-    size = max(abs(x), abs(y))
-    bound = mp.mpf(10) ** -digits
-    if size < mp.mpf(10) ** (-digits // 2):
-        # Two tiny numbers, or what cancellation left of zero.
-        return bool(size < bound or abs(x - y) <= size * mp.mpf(10) ** (-digits // 4))
-    return bool(abs(x - y) <= bound * size)
-
-
-def _evaluate(node: Node, point: Mapping[str, Any]) -> Any:
+def _evaluate(node: Node, point: Point) -> Any:
     from mpmath import mp
 
     try:
@@ -162,10 +193,11 @@ def _evaluate(node: Node, point: Mapping[str, Any]) -> Any:
         raise NoValue from error
     if not mp.isfinite(found):
         raise NoValue
+    point.note(found)
     return found
 
 
-def _value(node: Node, point: Mapping[str, Any]) -> Any:
+def _value(node: Node, point: Point) -> Any:
     from mpmath import mp
 
     head = node.head
@@ -337,16 +369,14 @@ def _is_finite(node: Node) -> bool:
     )
 
 
-def _finite(node: Node, point: Mapping[str, Any]) -> Any:
+def _finite(node: Node, point: Point) -> Any:
     from mpmath import mp
-
-    from filters.verify.maths.reading.operators import BOUND
 
     low, high = node.args[1].value, node.args[2].value
     assert low is not None
     assert high is not None
-    terms = (
-        _evaluate(node.args[0], {**point, BOUND: mp.mpf(at)})
-        for at in range(int(low), int(high) + 1)
-    )
+    terms = []
+    for at in range(int(low), int(high) + 1):
+        point[BOUND] = mp.mpf(at)
+        terms.append(_evaluate(node.args[0], point))
     return mp.fsum(terms) if node.name == "sum" else mp.fprod(terms)

@@ -8,14 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from filters.verify.maths import nodes
-from filters.verify.maths.nodes import Node, Unreadable
+from filters.verify.maths.nodes import BOUND, Node, Unreadable
 
 if TYPE_CHECKING:
     from filters.verify.maths.reading.expressions import Reader
 
 MAX_SIZE = 6
-BOUND = "bound variable"
-"""The name that every bound variable gets."""
 
 
 def read_operator(reader: Reader, kind: str) -> Node:
