@@ -5,8 +5,9 @@ tried where both are real or neither is, and at no fewer than `POINTS` of them: 
 negative numbers for the unknowns, to 45 digits after the point. Two numbers are equal if they agree
 to 105. Both are computed with as many digits more as the largest and the smallest number on the way
 has, so that neither 200! + 1 nor a difference of large powers hides behind rounding. An equality
-that holds so far by accident is not known for expressions of this size; a difference at one point is
-proof. What has no value, and what is too large to evaluate, is undecided. Runs in killable workers.
+that holds so far by accident is not known for expressions of this size; a difference at one point
+is proof. What has no value, and what is too large to evaluate, is undecided. Runs in killable
+workers.
 """
 
 from __future__ import annotations
