@@ -101,7 +101,7 @@ _TYPESET_COMMA = re.compile(r"(?<=\d),(?:\\[!,;: ]\s*)+(?=\d{3}(?!\d))")
 _REALS = re.compile(r"\\mathbb\s*\{?\s*R\s*\}?|ℝ")
 _PLAIN = re.compile(r"(?<![A-Za-z\\])(sqrt|pi|infinity|infty|inf|oo|binom|frac)(?![A-Za-z])")
 _SPELLED = {"infinity": "infty", "inf": "infty", "oo": "infty"}
-_ABBREVIATED = re.compile(r"(?<![A-Za-z])(sq|cu)\.(?= ?[A-Za-z])")
+_ABBREVIATED = re.compile(r"(?<![A-Za-z\\])(sq|cu)\.(?= ?[A-Za-z])")
 _UNIT_FRACTION = re.compile(
     r"\\frac\{\\(?:text|mathrm)\{ ?([A-Za-z]+) ?\}\}\{\\(?:text|mathrm)\{ ?([A-Za-z]+) ?\}\}"
 )
