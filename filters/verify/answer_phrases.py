@@ -171,7 +171,11 @@ def _announcement(language: str, said: Phrases) -> re.Pattern[str]:
     )
 
 
-_ANNOUNCEMENTS = tuple(_announcement(language, said) for language, said in LANGUAGES.items())
+_BY_INITIAL: dict[str, list[re.Pattern[str]]] = {}
+"""First letter of a noun → the languages' announcements that can begin with it."""
+for _language, _said in LANGUAGES.items():
+    for _initial in {noun[0] for noun in _said.nouns}:
+        _BY_INITIAL.setdefault(_initial, []).append(_announcement(_language, _said))
 _SUPPOSED = re.compile(
     r"(?:(?<!\w)(?:if|whether|suppose|supposing|assume|assuming|unless|wenn|falls|ob|si|se|если)\b|"
     r"如果|假设|假設|もし|만약)[^.!?。！？\n]*$",
@@ -205,9 +209,10 @@ def last_announcement(text: str) -> Announcement | None:
     '42'
     """
     least = max(0, len(text) - MAX_TAIL)
+    nouns = [noun for noun in _NOUNS if text.find(noun, least) >= 0]
     end = len(text)
     for _ in range(MAX_TRIES):
-        end = max(text.rfind(noun, least, end) for noun in _NOUNS)
+        end = max((text.rfind(noun, least, end) for noun in nouns), default=-1)
         if end < 0:
             return None
         found = announcement_at(text, end)
@@ -230,7 +235,7 @@ def announcement_end(text: str) -> int:
 
 def announcement_at(text: str, noun: int) -> Announcement | None:
     """The announcement whose noun starts at `noun`, if it is one."""
-    for pattern in _ANNOUNCEMENTS:
+    for pattern in _BY_INITIAL.get(text[noun].lower(), ()):
         found = pattern.match(text, noun)
         if found and (found["link"] is not None or _is_heading(text, noun)):
             return Announcement(noun, found.end())
