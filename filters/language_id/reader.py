@@ -177,7 +177,9 @@ def as_term(best: int, english: int, look: int, run: int, at_home: int) -> int:
 
 @step
 def has_home(words: Words, n: int, reading: Reading) -> bool:
-    """Is there a word that is likelier at home than anywhere else?"""
+    """Is there a word that is likelier at home than anywhere else? Unknown where words are few."""
+    if reading.weak:
+        return True
     for k in range(n):
         kind, row = words.kind[k], words.row[k]
         if kind == SURE:
@@ -217,6 +219,8 @@ def fill_scores(
             continue
         look = words.look[k]
         least = floor_of(look)
+        if not capped and look & BEGINS:
+            least = min(least, A_LINK)
         of_word = reading.words[row] if row >= 0 else words.extra[-2 - row]
         # The loops have no branches, so that many languages are done at a time.
         if kind == OWN:
@@ -240,7 +244,7 @@ def fill_scores(
                     score = of_word[column]
                     top = np.uint8(here) + reading.caps[column]
                     top = min(top, np.uint8(borrowed)) if score < english else top
-                    score = min(score, top) if score < frequent else score
+                    score = min(score, top) if score < frequent or reading.weak else score
                     out[column] = max(floor, score)
             for column in range(own, own + latin):
                 out[column] = 0
@@ -308,6 +312,8 @@ def first_look(
         if kind == SURE or row == -1:
             continue
         least = floor_of(look)
+        if not capped and look & BEGINS:
+            least = min(least, A_LINK)
         if row >= 0:
             own, rival = int(read.own[row]), int(read.rival[row])
         else:

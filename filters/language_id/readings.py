@@ -14,6 +14,7 @@ from filters.language_id.reader import A_WORD, FREQUENT
 from filters.language_id.romanised import ROMANISED
 from filters.language_id.scripts import (
     GROUPS,
+    KIN,
     LETTERS_A_WORD,
     SCRIPT_OF_LANGUAGE,
     SCRIPTS,
@@ -94,6 +95,7 @@ def reading(home: str) -> Reading:
         home=max(column, 0),
         columns=1 if alone else len(LANGUAGES[group or ""]),
         latin=0 if group == "Latin" else len(LANGUAGES["Latin"]),
+        weak=home in function_words.FUNCTION_WORDS,
         classes=ascii_classes(),
         script_of=script_table(),
         fold=fold_table(),
@@ -117,6 +119,7 @@ def reading(home: str) -> Reading:
 
 COMMON = frozenset(["en", "es", "fr", "de", "pt", "it", "ru", "zh", "ja", "ar", "hi"])
 AHEAD_COMMON, AHEAD, AHEAD_ROMANISED, AHEAD_TERMS = 28, 48, 60, 0
+AHEAD_OF_WEAK = 120
 """How far a language must be ahead over the whole text, in eighths of a nat. Latin words among
 others have to outweigh terms already."""
 
@@ -126,7 +129,10 @@ def _cost(language: str, home: str) -> int:
         return AHEAD_ROMANISED
     if language in LANGUAGES["Latin"] and SCRIPT_OF_LANGUAGE[home] != "Latin":
         return AHEAD_TERMS
-    return AHEAD_COMMON if language in COMMON else AHEAD
+    if home in function_words.FUNCTION_WORDS:
+        return AHEAD_OF_WEAK
+    near = any({language, home} <= kin for kin in KIN)
+    return AHEAD_COMMON if language in COMMON and not near else AHEAD
 
 
 def _caps(home: str, languages: tuple[str, ...]) -> Bytes:

@@ -26,6 +26,7 @@ ROMANISED_WORDS = 8_000
 ROMANISED_SHARE = 0.3  # of the spellings in Latin letters, this one
 PLAIN_FORM = 0.1  # how often a word is written without its diacritics
 TRADITIONAL = 0.4  # how often Chinese is written in traditional letters
+SHARED = 20  # times as frequent a word may be elsewhere and be the same word
 CONNECTIVE = 3e-4  # the least frequency of a connective in reasoning
 FUNCTION_WORD = 0.03  # of the first of a list; the others fall as Zipf has it
 
@@ -87,8 +88,10 @@ def _listed(language: str, most: int) -> dict[str, float]:
         found = {word: FUNCTION_WORD / rank for rank, word in enumerate(own, 1)}
         for neighbour in languages_of(group_of(language) or ""):
             if neighbour not in FUNCTION_WORDS and neighbour not in ROMANISED:
-                shared = _listed(neighbour, most)  # a word of both says nothing between them
-                found |= {word: shared[word] for word in found.keys() & shared.keys()}
+                theirs = _listed(neighbour, most)
+                for word in found.keys() & theirs.keys():  # of both: it says nothing between them
+                    if SHARED * theirs[word] >= found[word]:
+                        found[word] = theirs[word]
         return found
     found = defaultdict(float)
     listed = get_frequency_dict(code, "large" if most > WORDS else "small")

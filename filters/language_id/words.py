@@ -44,6 +44,7 @@ class Reading(NamedTuple):
     home: int  # the column of the home language in its group, -1 without one
     columns: int  # the languages of its group
     latin: int  # the languages that Latin terms may be in; 0 where Latin is the home's own
+    weak: bool  # few words of the home language are known
     classes: Bytes
     script_of: Bytes
     fold: Codes
