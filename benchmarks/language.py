@@ -329,7 +329,8 @@ def main() -> None:
             their = figures(cases, peer(cases))
             show(name, their, megabytes / (time.process_time() - start))
             best_peer[title] = max(best_peer.get(title, 0.0), their.f1)
-        print("  recall: " + ", ".join(f"{kind} {share:.2f}" for kind, share in by_clause.items()))
+        shown = (f"{kind} {share:.2f}" for kind, share in by_clause.items())
+        print("  recall: " + ", ".join(shown))
     for half, languages in (("mended on", SEEN), ("never looked at", set(LANGUAGES) - SEEN)):
         cases = composed([chain for chain in fresh if chain.language in languages])
         show(f"languages {half}", figures(cases, ours(cases)))

@@ -97,6 +97,7 @@ class Question:
                 covered[i : i + 2] = [True] * 2  # a script without spaces, letter by letter
         if last - first <= 2 and all(word in self.words for word in low[first:last]):
             covered[first:last] = [True] * (last - first)
-        for i in range(1, len(low)):  # what a number or a mark keeps apart
-            covered[i] |= covered[i - 1] and len(low[i]) == 1 and low[i] in self.folded
+        for i, word in enumerate(low):  # a letter that a number or a mark keeps apart
+            near = covered[max(0, i - 1) : i + 2]
+            covered[i] |= any(near) and len(word) == 1 and word in self.folded
         return covered

@@ -239,6 +239,11 @@ class Text:
             return
         begins = (self.words.look & BEGINS).astype(np.uint8)
         path = likeliest_path(self.scores, begins, home, np.array([home, *allowed], np.int32))
+        counted = self.words.kind != SILENT
+        most = int(np.bincount(path[counted]).argmax())
+        if most != home:  # it is the home language now that has to come in
+            others = [home, *(state for state in allowed if state != most)]
+            path = likeliest_path(self.scores, begins, most, np.array([most, *others], np.int32))
         found: dict[int, list[tuple[npt.NDArray[np.int64], int, tuple[str, ...]]]]
         found = defaultdict(list)
         for state, places in _same(path, home):
