@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from factory.core.errors import Problem, RecipeError
+from factory.core.plugins import suggest
 from factory.core.resources import recipe_path
 
 Loc = tuple[str | int, ...]
@@ -72,7 +73,11 @@ def load_document(path: Path, assignments: Iterable[str] = ()) -> Document:
     Raises RecipeError that lists all problems.
     """
     problems: list[Problem] = []
-    document = _load(find_recipe(path), problems, ())
+    found = find_recipe(path)
+    if not found.exists() and found == path:
+        hint = suggest(path, _shipped_names())
+        raise RecipeError([Problem(str(path), f"is no file and no shipped recipe{hint}")])
+    document = _load(found, problems, ())
     if problems:
         raise RecipeError(problems)
     change(document, list(assignments))
@@ -123,6 +128,13 @@ def find_recipe(path: Path) -> Path:
     shipped = recipe_path(f"{name.removeprefix('factory:').removesuffix('.yaml')}.yaml")
     named = name.startswith("factory:") or not name.endswith(".yaml")
     return shipped if named and shipped.is_file() else path
+
+
+def _shipped_names() -> list[str]:
+    folder = recipe_path("")
+    return sorted(
+        path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")
+    )
 
 
 _SHIPPED = re.compile(r"(factory:)?[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)*")

@@ -195,8 +195,9 @@ def test_a_recipe_as_file_mapping_object_and_name(
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        ("no_such_recipe", "no_such_recipe cannot be read"),
-        ("factory:../pyproject.toml", "cannot be read"),
+        ("no_such_recipe", "no_such_recipe is no file and no shipped recipe"),
+        ("quickstrat", "did you mean quickstart"),
+        ("factory:../pyproject.toml", "is no file and no shipped recipe"),
         ({"name": "x"}, "model is missing"),
         ({"name": "x", "model": object()}, "holds a value that a recipe cannot"),
         ({"extends": "factory:nothing"}, "cannot be read"),

@@ -74,7 +74,7 @@ def test_shipped_recipes_by_name(python: Path, tmp_path: Path) -> None:
     assert done.stdout.startswith("recipe mine in runs/mine:")
     done = run(python, "-m", "factory.cli", "build", "quickstrat", "--dry-run", cwd=tmp_path)
     assert done.returncode == 2
-    assert "quickstrat cannot be read" in done.stderr
+    assert "did you mean quickstart?" in done.stderr
     done = run(python, "-m", "factory.cli", "init", "--filter", "mine.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "test_mine.py").is_file()
