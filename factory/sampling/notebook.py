@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-WIDTH = 100
+WIDTH = 160
 
 
 class NotebookDisplay:
@@ -37,5 +37,5 @@ class NotebookDisplay:
 
 def _as_text(renderable: RenderableType) -> dict[str, str]:
     stream = io.StringIO()
-    Console(file=stream, width=WIDTH, force_jupyter=False).print(renderable)
+    Console(file=stream, width=WIDTH, force_jupyter=False, color_system=None).print(renderable)
     return {"text/plain": stream.getvalue()}
