@@ -301,12 +301,12 @@ def _show_text(data: Bytes, masked: Bytes, i: int, end: int) -> None:
 
 
 @step
-def _show_inline(data: Bytes, masked: Bytes, i: int, end: int) -> None:
-    """Code within a line that is none: many words and no sign of code."""
+def _show_inline(data: Bytes, masked: Bytes, i: int, end: int, least: int) -> None:
+    """Code within a line, or a tag, that is none: so many words and no sign of code."""
     signs = 0
     for k in range(i, end):
         signs += _is_code_sign(data[k])
-    if signs == 0 and _words(data, i, end) >= INLINE_WORDS:
+    if signs == 0 and _words(data, i, end) >= least:
         _show(data, masked, i, end)
 
 
@@ -326,7 +326,9 @@ def _mask_text(
                 if kind == FENCE:
                     _show_prose(data, masked, i, j)
                 elif kind == INLINE_CODE:
-                    _show_inline(data, masked, i, j)
+                    _show_inline(data, masked, i, j, INLINE_WORDS)
+                elif kind == TAG:
+                    _show_inline(data, masked, i + 1, j - 1, TEXT_WORDS)
                 elif DISPLAY <= kind <= ENVIRONMENT:
                     _show_text(data, masked, i, j)
         i = max(j, i + 1)

@@ -79,6 +79,7 @@ HIDDEN = {
     "formulas": rf"So we go on. $\text{{{GERMAN}}}$ \[ \mbox{{{GERMAN}}} \]",
     "quotations": '"Wir addieren die Zahlen" "und dann teilen wir" "das ist alles" holds.',
     "a table": "| Schritt | was wir machen |\n|---|---|\n| eins | wir addieren die Zahlen |",
+    "tags": "We see <wir addieren die Zahlen> and <dann teilen wir sie durch drei> here.",
     "capitals": GERMAN.upper(),
     "title case": GERMAN.title(),
     "Russian in Latin letters": "Snachala nado slozhit eti chisla, potom mozhno ikh razdelit.",
