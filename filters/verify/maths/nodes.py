@@ -96,6 +96,11 @@ def is_numeric(node: Node) -> bool:
     return not has(node, "symbol", "opaque", "plusminus")
 
 
+def is_negative(node: Node) -> bool:
+    """Whether it is written with a minus sign."""
+    return node.head == "negate" or (node.value is not None and node.value < 0)
+
+
 def is_signed_infinity(node: Node) -> bool:
     return node == INFINITY or (node.head == "negate" and node.args[0] == INFINITY)
 

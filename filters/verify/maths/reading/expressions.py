@@ -10,6 +10,11 @@ from collections.abc import Sequence
 from filters.verify.maths import nodes
 from filters.verify.maths.nodes import Node, Unreadable
 from filters.verify.maths.reading.numerals import mixed_number, number_of, scientific
+from filters.verify.maths.reading.operators import (
+    is_differential,
+    read_determinant,
+    read_operator,
+)
 from filters.verify.maths.reading.tokens import FUNCTIONS, GREEK, Token
 from filters.verify.maths.reading.vocabulary import word_set
 
@@ -341,12 +346,8 @@ class Reader:
         if name[1:] in GREEK:
             return self.symbol(token._replace(text=name[1:]))
         if name in _BIG:
-            from filters.verify.maths.reading.operators import read_operator
-
             return read_operator(self, _BIG[name])
         if name == "\\begin":
-            from filters.verify.maths.reading.operators import read_determinant
-
             return read_determinant(self)
         raise Unreadable(f"{name} is no notation known here")
 
@@ -354,7 +355,7 @@ class Reader:
         middle = self._group_end(self.at)
         end = self._group_end(middle)
         halves = self.tokens[self.at : middle], self.tokens[middle:end]
-        if all(map(_is_differential, halves)):
+        if all(map(is_differential, halves)):
             self.at = end
             spelled = " ".join(token.text for half in halves for token in half)
             return Node("opaque", (), f"derivative {spelled}")
@@ -396,7 +397,7 @@ class Reader:
             name, exponent = _INVERSES[name], None
         elif exponent is not None and name not in _TRIGONOMETRIC | {"ln", "log"}:
             raise Unreadable("a power of this function")
-        elif exponent is not None and nodes.is_numeric(exponent) and _is_negative(exponent):
+        elif exponent is not None and nodes.is_numeric(exponent) and nodes.is_negative(exponent):
             raise Unreadable("a negative power of a function")
         name = _INVERSES.get(name, name) if name[0] == "a" else name
         if name in _SEVERAL:
@@ -445,13 +446,3 @@ class Reader:
                 break
         made = factors[0] if len(factors) == 1 else Node("multiply", tuple(factors))
         return nodes.negate(made) if negative else made
-
-
-def _is_negative(node: Node) -> bool:
-    return node.head == "negate" or (node.value is not None and node.value < 0)
-
-
-def _is_differential(tokens: Sequence[Token]) -> bool:
-    """Whether a fraction's half is {d}, {d^2 y}, {dx}, {∂y}…: a derivative is no quotient."""
-    inside = [token for token in tokens if token.text not in ("{", "}")]
-    return bool(inside) and inside[0].text in ("d", "\\partial")

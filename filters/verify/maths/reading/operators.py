@@ -5,10 +5,12 @@ A finite sum or product over numbers, and a determinant of numbers, has a value 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from filters.verify.maths import nodes
 from filters.verify.maths.nodes import BOUND, Node, Unreadable
+from filters.verify.maths.reading.tokens import Token
 
 if TYPE_CHECKING:
     from filters.verify.maths.reading.expressions import Reader
@@ -106,3 +108,9 @@ def read_determinant(reader: Reader) -> Node:
     from filters.verify.maths.reading.expressions import parse_expression
 
     return nodes.call("determinant", *(parse_expression(cell) for row in rows for cell in row))
+
+
+def is_differential(tokens: Sequence[Token]) -> bool:
+    """Whether a fraction's half is {d}, {d^2 y}, {dx}, {∂y}…: a derivative is no quotient."""
+    inside = [token for token in tokens if token.text not in ("{", "}")]
+    return bool(inside) and inside[0].text in ("d", "\\partial")
