@@ -43,7 +43,7 @@ _LONG_WORD = re.compile(r"[^\W\d_]{2,}")
 _PHRASE = re.compile(
     r"(?:"
     r"(?:final|correct)\s+answer(?:\s+is)?|\banswer\s+is|\banswer(?=\s*\*{0,2}\s*(?:[:：]|\\[\[(]|\${1,2}\s))"
-    r"|(?:^|\n)[ \t]*(?:\#{1,6}|\*\*)[ \t]*(?:final[ \t]+)?answer[ \t]*:?[ \t]*\**[ \t]*(?=\n)"
+    r"|(?:^|\n)[ \t]*(?:\#{1,6}|\*\*)?[ \t]*(?:final[ \t]+)?answer[ \t]*:?[ \t]*\**[ \t]*(?=\n)"
     r"|最终答案|答案|答え?(?=\s*(?:は|[:：]))|(?:정답|답)(?=\s*(?:은|는|[:：]))"
     r"|(?:réponse|reponse)(?:\s+finale)?(?=\s*(?:est\b|[:：]))"
     r"|respuesta(?:\s+final)?(?=\s*(?:es\b|[:：]))"
@@ -91,6 +91,7 @@ _CLOSER = re.compile(
 )
 _EXPLICIT = ("\\boxed", "\\fbox", "<answer>", "</answer>")
 _FINAL = re.compile(r"final\s+answer\s*\*{0,2}\s*[:：]|最终答案", re.IGNORECASE)
+_COPULA = re.compile(r"\s*(?:です|でした|である|だ|입니다|이다|이에요|예요)[.。！!]?\s*$")
 _STATEMENT = re.compile(
     r"(?P<subject>[A-Z][a-z]*,?\s[^\d\n]{2,160}?)\s(?:is|are|equals)\s+(?P<value>[^\n]+?)"
 )
@@ -374,7 +375,8 @@ def _line(rest: str, how: How) -> Answer | None:
             end = rest.find(closing, len(opening))
             text = rest[len(opening) : end] if end >= 0 else ""
             return Answer(text.strip(), how) if text.strip() else None
-    text = _unmark(_stated(_without_reason(rest.split("\n", 1)[0])))
+    line = _COPULA.sub("", rest.split("\n", 1)[0])
+    text = _unmark(_stated(_without_reason(line)))
     return Answer(text, how) if text else None
 
 
@@ -435,7 +437,7 @@ def _unmark(text: str) -> str:
         harmless = len(before) < 80 and not any(map(str.isdigit, before))
         if harmless and _DOUBT.search(before) is None:
             after = after.strip("*` \t.。")
-            if _CLOSER.fullmatch(after):
+            if _CLOSER.fullmatch(after) or after == "!":
                 after = ""
             return formula.strip() if not after else f"${formula}$ {after}"
     return text.removesuffix(".").strip("*` \t")
