@@ -135,6 +135,8 @@ class Comparison:
         return _is_symbol(reference, answer.letter)
 
     def named(self, reference: Form, answer: Form) -> Truth:
+        if _names_another(reference, answer) or _names_another(answer, reference):
+            return False
         if isinstance(reference, Named) and isinstance(answer, Named):
             names = _plain(reference.name), _plain(answer.name)
             if names[0] == names[1] or _same_function(*names, reference.form):
@@ -337,6 +339,16 @@ def _readings(form: Form) -> tuple[Form, ...]:
     if isinstance(form, Value) and form.others:
         return (replace(form, others=()), *form.others)
     return (form,)
+
+
+def _names_another(one: Form, other: Form) -> bool:
+    """Whether a list about one name meets another: x = 1, 2 is not y = 1, x = 2."""
+    if not (isinstance(one, Named) and isinstance(other, Group) and not other.ends):
+        return False
+    if isinstance(one.form, Group) and one.form.ends == "()":
+        return False  # (x, y) = (3, 4)
+    names = {_plain(item.name) for item in other.items if isinstance(item, Named)}
+    return bool(names - {_plain(one.name)})
 
 
 def _same_function(one: str, other: str, form: Form) -> bool:

@@ -48,7 +48,7 @@ def read_brackets(tokens: Tokens, read: Reading, depth: int) -> Form | None:
         return read_environment(tokens, read, depth)
     if opening == "\\{" and closing == "\\}" and is_pair(tokens):
         return _set(tokens[1:-1], read, depth)
-    if opening in ("(", "[") and tokens[1].text == "\\begin" and closing in (")", "]"):
+    if opening + closing in ("()", "[]") and tokens[1].text == "\\begin":
         end, name = environment_end(tokens, 1)
         if end == len(tokens) - 1 and name in _MATRICES:
             return read_environment(tokens[1:-1], read, depth, bracketed=True)

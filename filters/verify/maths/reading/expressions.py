@@ -11,6 +11,7 @@ from filters.verify.maths import nodes
 from filters.verify.maths.nodes import Node, Unreadable
 from filters.verify.maths.reading.numerals import mixed_number, number_of, scientific
 from filters.verify.maths.reading.operators import (
+    at_value,
     is_differential,
     read_determinant,
     read_operator,
@@ -293,7 +294,7 @@ class Reader:
             decorated = True
         if not decorated and name in ("e", "i"):
             return nodes.E if name == "e" else nodes.IMAGINARY
-        if token.text in _CALLED and self.peek().text == "(":
+        if self.peek().text == "(" and (token.text in _CALLED or at_value(self)):
             return nodes.call(f"function {name}", *self.arguments())
         return nodes.symbol(name)
 

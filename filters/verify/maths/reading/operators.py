@@ -114,3 +114,13 @@ def is_differential(tokens: Sequence[Token]) -> bool:
     """Whether a fraction's half is {d}, {d^2 y}, {dx}, {∂y}…: a derivative is no quotient."""
     inside = [token for token in tokens if token.text not in ("{", "}")]
     return bool(inside) and inside[0].text in ("d", "\\partial")
+
+
+def at_value(reader: Reader) -> bool:
+    """Whether (0) or (t) comes next, directly: I(0) is a value of I, no product with nothing."""
+    inside, closing = reader.peek(1), reader.peek(2)
+    if reader.peek().space or closing.text != ")":
+        return False
+    head = reader.tokens[reader.at - 1]
+    named = inside.kind == "letter" and len(inside.text) == 1 and head.text.isupper()
+    return named or (inside.kind == "number" and not inside.text.replace(".", "").strip("0"))
