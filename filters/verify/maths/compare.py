@@ -145,7 +145,7 @@ class Comparison:
         if isinstance(reference, Named):
             if isinstance(answer, Relation):
                 if to_relation(reference) is None:
-                    return self.forms(reference.form, answer)
+                    return replace(self, whole=False).forms(reference.form, answer)
                 return self.relations(reference, answer)
             if isinstance(answer, Group) and not answer.ends:
                 assigned = self.assigned(reference, answer)
