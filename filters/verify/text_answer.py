@@ -91,7 +91,8 @@ def _fold(word: re.Match[str]) -> str:
     text = word[0]
     if text.islower():
         return text.casefold()
-    unit = len(text) < 3 and bool(_AFTER_NUMBER.search(word.string, 0, word.start()))
+    before = word.string[max(0, word.start() - 2) : word.start()]
+    unit = len(text) < 3 and bool(_AFTER_NUMBER.search(before))
     capitalised = text[0].isupper() and text[1:].islower() and text[1:] != text[0].lower()
     shouted = len(text) > 2 and text.isupper()
     return text.casefold() if (capitalised or shouted) and not unit else text
@@ -115,7 +116,10 @@ def _final(response: str) -> Mark | None:
             if of_kind:
                 return of_kind[-1]
             continue
-        different = {plain(mark.text): mark.text for mark in of_kind if mark.text}
+        texts = [mark.text for mark in of_kind if mark.text]
+        if sum(map(len, texts)) > MAX_ANSWER:
+            return of_kind[-1]._replace(text=" ".join(texts))  # refused for its length
+        different = {plain(text): text for text in texts}
         return of_kind[-1]._replace(text=", ".join(different.values()))
     return marks[-1] if marks else whole_answer(response)
 
