@@ -43,6 +43,15 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Read an optional JSON object; None where the file is missing or damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def append_line(path: Path, row: dict[str, Any]) -> None:
     """Append one JSON line. A torn last line of an earlier process is removed first."""
     try:

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.core.intervals import wilson
-from filters.verify.answer_forms import parse
 from filters.verify.exact import same
 from filters.verify.latex import normalise
+from filters.verify.maths.parse import parse
 
 Floats = NDArray[np.float64]
 

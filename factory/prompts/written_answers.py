@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
-from filters.verify.answer_marks import find_marks
+from filters.verify.prose.marks import find_marks
 
 How = Literal["restored escapes", "read out of a solution", "left out a noun"]
 

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from factory.core.files import read_lines
+from factory.core.files import read_json, read_lines
 from factory.core.intervals import Estimate, wilson
 from factory.core.run_dir import engine_seconds
 from factory.judging.funnel import Funnel, Group, Removal, SampleCount
 from factory.report.cost import cost_of
-from factory.report.snapshot import UNJUDGED, Snapshot, read_json
+from factory.report.snapshot import UNJUDGED, Snapshot
 from factory.sampling.accounting import token_account, worker_account
 from factory.sampling.scheduling.forecast import Rates, compare_forecast
 

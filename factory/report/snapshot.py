@@ -6,7 +6,6 @@ never disturbs a build.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -20,7 +19,7 @@ import yaml
 from pydantic import ValidationError
 
 from factory.core.errors import RunError
-from factory.core.files import read_lines
+from factory.core.journal import read_records
 from factory.core.plugins import PluginError, is_known
 from factory.core.run_dir import read_manifest, sample_parts
 from factory.judging.metrics import input_frame, join_metrics, metrics_folder, prompt_frame
@@ -429,7 +428,8 @@ def _verdicts(
 def scan_part(part: Path) -> pl.LazyFrame:
     if part.suffix == ".parquet":
         return pl.scan_parquet(part)
-    rows = pl.DataFrame(read_lines(part), infer_schema_length=None)
+    records = [row for row in read_records(part) if row is not None]
+    rows = pl.DataFrame(records, infer_schema_length=None)
     if rows.is_empty():
         return pl.LazyFrame(schema={**_SAMPLE, "text": pl.String})
     stamps = pl.from_epoch("created_at", time_unit="ms").dt.replace_time_zone("UTC")
@@ -444,12 +444,3 @@ def _describe(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "not there"
     return f"cannot be read ({str(error).splitlines()[0][:160]})" if str(error) else repr(error)
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Read an optional JSON object of a run; None where the file is missing or damaged."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None

@@ -17,9 +17,9 @@ VERIFIERS = {
     "choice": "filters.verify.choice:ChoiceVerifier",
     "text": "filters.verify.text_answer:TextVerifier",
     "json": "filters.verify.json_answer:JsonVerifier",
-    "gym": "filters.verify.gym:GymVerifier",
+    "gym": "filters.verify.gym.verifier:GymVerifier",
     "arithmetic": "filters.verify.arithmetic:ArithmeticVerifier",
-    "code": "filters.verify.code:CodeVerifier",
+    "code": "filters.verify.code.verifier:CodeVerifier",
     "own": "filters.verify.own:OwnVerifiers",
 }
 

@@ -15,8 +15,8 @@ from fractions import Fraction
 from typing import Any
 
 from filters.verify.base import Immediate
-from filters.verify.extract_answer import final_answer
 from filters.verify.latex import normalise
+from filters.verify.prose.extract_answer import final_answer
 from filters.verify.verification import Verification
 
 MAX_LENGTH = 400

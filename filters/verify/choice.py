@@ -14,11 +14,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from filters.verify import exact
-from filters.verify.answer_marks import Mark, find_marks, whole_answer
-from filters.verify.answer_phrases import CHOOSE, CONFIRM, DENY, drop_closing
 from filters.verify.base import Immediate
-from filters.verify.claim_words import is_plain
 from filters.verify.latex import normalise
+from filters.verify.prose.claim_words import is_plain
+from filters.verify.prose.marks import Mark, find_marks, whole_answer
+from filters.verify.prose.phrases import CHOOSE, CONFIRM, DENY, drop_closing
 from filters.verify.verification import Verification
 
 MAX_ANSWER = 1_000

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from filters.verify.answer_forms import parse
 from filters.verify.latex import normalise
 from filters.verify.maths.compare import Comparison
 from filters.verify.maths.forms import Form
+from filters.verify.maths.parse import parse
 from filters.verify.maths.same_values import Values
 
 Truth = bool | None

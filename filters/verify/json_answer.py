@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from filters.verify.answer_marks import find_answer, find_marks
-from filters.verify.answer_phrases import drop_closing, last_announcement
 from filters.verify.base import Immediate
-from filters.verify.fences import blocks
+from filters.verify.prose.fences import blocks
+from filters.verify.prose.marks import find_answer, find_marks
+from filters.verify.prose.phrases import drop_closing, last_announcement
 from filters.verify.verification import Verification
 
 MAX_CHARACTERS = 200_000

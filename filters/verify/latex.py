@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from filters.verify.extract_answer import fold
+from filters.verify.prose.extract_answer import fold
 
 _COMMANDS = {
     "dfrac": "\\frac",

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from filters.verify import exact
-from filters.verify.answer_forms import MAX_LENGTH, read
-from filters.verify.extract_answer import final_answer
 from filters.verify.latex import normalise
 from filters.verify.maths.decide import TASK, Question
 from filters.verify.maths.forms import Form
+from filters.verify.maths.parse import MAX_LENGTH, read
 from filters.verify.maths.respell import NoSpelling, respell
 from filters.verify.pool import Outcome, Pool
+from filters.verify.prose.extract_answer import final_answer
 from filters.verify.verification import State, Verification
 
 MAX_ANSWER = MAX_LENGTH

@@ -11,9 +11,9 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from filters.verify.answer_marks import Mark, find_marks, unmark, whole_answer
-from filters.verify.answer_phrases import announcement_end, drop_closing
 from filters.verify.base import Immediate
+from filters.verify.prose.marks import Mark, find_marks, unmark, whole_answer
+from filters.verify.prose.phrases import announcement_end, drop_closing
 from filters.verify.verification import Verification
 
 MAX_ANSWER = 20_000

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from factory.core.errors import RunError
+from factory.core.journal import encode_record
 from factory.report.snapshot import UNJUDGED, signature, take_snapshot
 from factory.report.write import write_report
 from tests.report.runs import held, judged_run, prompts, sample, sampled_run
@@ -113,9 +114,9 @@ def test_a_run_without_verdicts_shows_its_samples(tmp_path: Path) -> None:
 def test_an_unsealed_journal_is_read_to_its_last_whole_line(tmp_path: Path) -> None:
     run = sampled_run(tmp_path / "run", parts=1)
     extra = prompts()[0]
-    lines = [json.dumps(asdict(sample(extra, index))) for index in (10, 11, 12)]
+    lines = [encode_record(asdict(sample(extra, index))) for index in (10, 11, 12)]
     journal = run / "samples" / "journal-00001.jsonl"
-    journal.write_text("\n".join(lines)[:-20], encoding="utf-8")
+    journal.write_bytes(b"".join(lines)[:-20])
     (run / "run.lock").write_text("0")
     snapshot = take_snapshot(run)
     assert snapshot.samples.height == 26

@@ -18,8 +18,8 @@ class Question(TypedDict):
 
 def decide(question: Question) -> Finding:
     """Whether the answer equals the reference. Raises whatever a hostile answer makes it raise."""
-    from filters.verify.answer_forms import parse
     from filters.verify.maths.compare import Comparison
+    from filters.verify.maths.parse import parse
     from filters.verify.maths.same_values import Values
 
     sides = parse(question["reference"]), parse(question["answer"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from filters.verify.maths.nodes import Node
-from filters.verify.maths.reading.units import Unit
+from filters.verify.maths.units import Unit
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from filters.verify.maths.forms import (
     Words,
 )
 from filters.verify.maths.nodes import Node
-from filters.verify.maths.reading.units import Unit
+from filters.verify.maths.units import Unit
 
 _SIGNS = {"=": "=", "<": "<", "<=": r"\leq", "ne": r"\neq", "~": r"\approx"}
 _CONSTANTS = {"pi": r"\pi", "e": r"\mathrm{e}", "i": r"\mathrm{i}", "infinity": r"\infty"}

@@ -15,11 +15,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from filters.verify.maths import nodes
+from filters.verify.maths import nodes, units
 from filters.verify.maths.forms import Value
 from filters.verify.maths.nodes import Literal, Node
 from filters.verify.maths.polynomials import Undecided, approximate, equal, expression_of
-from filters.verify.maths.reading import units
 from filters.verify.maths.reading.expressions import DEGREE
 
 MIN_DIGITS = 6

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from filters.verify.gym import GymVerifier
+from filters.verify.gym.verifier import GymVerifier
 from filters.verify.mathematics import MathVerifier
 
 

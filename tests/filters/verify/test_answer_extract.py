@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filters.verify.extract_answer import final_answer, fold, last_mark
+from filters.verify.prose.extract_answer import final_answer, fold, last_mark
 
 CASES = [
     (r"so \boxed{4}", "4", "box"),

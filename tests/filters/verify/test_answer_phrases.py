@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from filters.verify.answer_phrases import MAX_TAIL, drop_closing, last_announcement
+from filters.verify.prose.phrases import MAX_TAIL, drop_closing, last_announcement
 
 ANNOUNCED = [
     ("The answer is B.", "B."),

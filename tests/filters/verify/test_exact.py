@@ -6,14 +6,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from filters.verify.answer_forms import parse, read
 from filters.verify.exact import compare
 from filters.verify.latex import normalise
 from filters.verify.maths import forms, polynomials
+from filters.verify.maths.parse import parse, read
 from filters.verify.maths.polynomials import expression_of
 from filters.verify.maths.reading.expressions import parse_expression
 from filters.verify.maths.reading.tokens import tokenize
-from filters.verify.maths.reading.units import Unit, combine, factor
+from filters.verify.maths.units import Unit, combine, factor
 
 UNDECIDED = [
     (r"1+\sqrt{2}", r"\sqrt{3+2\sqrt{2}}"),

@@ -14,7 +14,7 @@ import pytest
 
 from factory.core.nouns import Prompt
 from factory.prompts.files import Files
-from filters.verify.gym import EVALUATING, GymVerifier
+from filters.verify.gym.verifier import EVALUATING, GymVerifier
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", SyntaxWarning)
@@ -116,7 +116,7 @@ def test_the_attack_would_work_outside(task: str, tmp_path: Path) -> None:
     attack = f"__import__('pathlib').Path({str(proof)!r}).touch()"
     program = """
 import contextlib, json, sys
-from filters.verify.gym_scorer import score
+from filters.verify.gym.scorer import score
 for given in json.load(sys.stdin):
     with contextlib.suppress(Exception):
         score(**given)

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from filters.verify.answer_forms import read
 from filters.verify.latex import normalise
 from filters.verify.mathematics import MathVerifier
 from filters.verify.maths import numeric
 from filters.verify.maths.forms import Value
+from filters.verify.maths.parse import read
 from filters.verify.maths.respell import NoSpelling, respell
 
 slow = settings(

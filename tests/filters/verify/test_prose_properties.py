@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from filters.verify.fences import blocks
+from filters.verify.prose.fences import blocks
 from filters.verify.text_answer import plain
 from filters.verify.verifiers import Item, Verifiers
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from filters.verify.code import CodeVerifier
+from filters.verify.code.verifier import CodeVerifier
 from filters.verify.sandbox import Boxes, available
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filters.verify import code_compare
+from filters.verify.code import checkers
 
 TOKENS = [
     ("1 2 3\n", "1 2 3", True),
@@ -43,7 +43,7 @@ TOKENS = [
 
 @pytest.mark.parametrize(("output", "expected", "same"), TOKENS)
 def test_tokens(output: str, expected: str, same: bool) -> None:
-    assert (code_compare.tokens(output, expected) is None) is same
+    assert (checkers.tokens(output, expected) is None) is same
 
 
 NAMED = [
@@ -63,7 +63,7 @@ NAMED = [
 
 @pytest.mark.parametrize(("name", "output", "expected", "same"), NAMED)
 def test_named(name: str, output: str, expected: str, same: bool) -> None:
-    assert (code_compare.STDIN_CHECKERS[name](output, expected) is None) is same
+    assert (checkers.STDIN_CHECKERS[name](output, expected) is None) is same
 
 
 RESULTS = [
@@ -96,12 +96,12 @@ RESULTS = [
 
 @pytest.mark.parametrize(("output", "expected", "same"), RESULTS)
 def test_result(output: str, expected: str, same: bool) -> None:
-    assert (code_compare.result(output, expected) is None) is same
+    assert (checkers.result(output, expected) is None) is same
 
 
 def test_unordered_result() -> None:
-    assert code_compare.unordered_result("[[2], [1]]", "[[1], [2]]") is None
-    assert code_compare.unordered_result("[[2], [2]]", "[[1], [2]]") is not None
+    assert checkers.unordered_result("[[2], [1]]", "[[1], [2]]") is None
+    assert checkers.unordered_result("[[2], [2]]", "[[1], [2]]") is not None
 
 
 json_values = st.recursive(
@@ -113,15 +113,15 @@ json_values = st.recursive(
 
 @given(json_values)
 def test_a_result_equals_itself(value: object) -> None:
-    assert code_compare.result(json.dumps(value), json.dumps(value)) is None
+    assert checkers.result(json.dumps(value), json.dumps(value)) is None
 
 
 @given(st.integers(), st.integers())
 def test_integers_are_exact(one: int, other: int) -> None:
-    assert (code_compare.tokens(str(one), str(other)) is None) is (one == other)
+    assert (checkers.tokens(str(one), str(other)) is None) is (one == other)
 
 
 @given(st.text())
 def test_an_output_equals_itself(text: str) -> None:
-    for compare in code_compare.STDIN_CHECKERS.values():
+    for compare in checkers.STDIN_CHECKERS.values():
         assert compare(text, text) is None

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filters.verify.code_extract import blocks, last_program
+from filters.verify.code.extract import blocks, last_program
 
 PY = "```python\nprint(1)\n```"
 

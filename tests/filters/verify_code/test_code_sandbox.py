@@ -17,16 +17,15 @@ from pathlib import Path
 import pytest
 from process_tree import descendants
 
-from filters.verify import code
-from filters.verify.code import CodeVerifier
-from filters.verify.code_cpp import BinaryCache
+from filters.verify.code.cpp import BinaryCache
+from filters.verify.code.verifier import CodeVerifier
 from filters.verify.sandbox import Boxes, Job, Limits, Outcome, SandboxFailure, Task, available, box
 from filters.verify.sandbox.inside import seccomp
 
 ECHO = Task("script", b"print(input())", stdin=b"hello\n")
 RESPONSE = "```python\nprint(input())\n```"
 SPEC = {"kind": "code", "tests": {"stdin": [{"input": "a", "output": "a"}]}}
-ROOT = Path(code.__file__).parents[2]
+ROOT = Path(box.__file__).parents[3]
 
 
 def once(task: Task) -> Job[Outcome]:

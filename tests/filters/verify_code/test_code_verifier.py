@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from filters.verify.code import CodeVerifier
+from filters.verify.code.verifier import CodeVerifier
 
 Spec = dict[str, Any]
 

@@ -17,7 +17,7 @@ from filters.verify.maths.reading.operators import (
     read_operator,
 )
 from filters.verify.maths.reading.tokens import FUNCTIONS, GREEK, Token
-from filters.verify.maths.reading.vocabulary import word_set
+from filters.verify.maths.vocabulary import word_set
 
 MAX_DEPTH = 40
 
@@ -61,6 +61,8 @@ def parse_prefix(tokens: Sequence[Token]) -> tuple[Node, int]:
 
 class Reader:
     """A position in a token list. Stops, rather than fails, at what cannot continue."""
+
+    nested = staticmethod(parse_expression)
 
     def __init__(self, tokens: Sequence[Token]) -> None:
         self.tokens = tokens
@@ -427,8 +429,7 @@ class Reader:
         return made if exponent is None else Node("power", (made, exponent))
 
     def bare_argument(self) -> Node:
-        """A function's argument without brackets: numbers and letters side by side, up to the next
-        function, bracket or operator: sin 2x cos x."""
+        """A function's argument without brackets ends at a function or operator: sin 2x cos x."""
         negative = self.peek().text == "-"
         self.at += negative
         factors = [self.factor()]

@@ -6,19 +6,17 @@ A finite sum or product over numbers, and a determinant of numbers, has a value 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from filters.verify.maths import nodes
 from filters.verify.maths.nodes import BOUND, Node, Unreadable
+from filters.verify.maths.reading.environments import environment_end, read_rows
+from filters.verify.maths.reading.grammar import Grammar
 from filters.verify.maths.reading.tokens import Token
-
-if TYPE_CHECKING:
-    from filters.verify.maths.reading.expressions import Reader
 
 MAX_SIZE = 6
 
 
-def read_operator(reader: Reader, kind: str) -> Node:
+def read_operator(reader: Grammar, kind: str) -> Node:
     """What follows \\sum, \\prod, \\int or \\lim."""
     if kind == "lim":
         return _limit(reader)
@@ -58,7 +56,7 @@ def _replace(node: Node, old: Node, new: Node) -> Node:
     return Node(node.head, args, node.name, node.value, node.literal)
 
 
-def _limit(reader: Reader) -> Node:
+def _limit(reader: Grammar) -> Node:
     reader.expect("_")
     reader.expect("{")
     variable = reader.primary()
@@ -74,7 +72,7 @@ def _limit(reader: Reader) -> Node:
     return Node("opaque", (body, target), f"lim{side}")
 
 
-def _integral(reader: Reader) -> Node:
+def _integral(reader: Grammar) -> Node:
     limits: list[Node] = []
     if reader.peek().text == "_":
         reader.at += 1
@@ -91,13 +89,11 @@ def _integral(reader: Reader) -> Node:
     return Node("opaque", (integrand, variable), "antiderivative")
 
 
-def read_determinant(reader: Reader) -> Node:
+def read_determinant(reader: Grammar) -> Node:
     """\\begin{vmatrix} … \\end{vmatrix} inside an expression."""
     start = reader.at - 1
     if reader.peek().text != "{":
         raise Unreadable("an environment without a name")
-    from filters.verify.maths.reading.environments import environment_end, read_rows
-
     end, name = environment_end(reader.tokens, start)
     if name != "vmatrix":
         raise Unreadable(f"{name} inside an expression")
@@ -105,9 +101,7 @@ def read_determinant(reader: Reader) -> Node:
     reader.at = end
     if len(rows) > MAX_SIZE or any(len(row) != len(rows) for row in rows):
         raise Unreadable("a determinant that is not square")
-    from filters.verify.maths.reading.expressions import parse_expression
-
-    return nodes.call("determinant", *(parse_expression(cell) for row in rows for cell in row))
+    return nodes.call("determinant", *(reader.nested(cell) for row in rows for cell in row))
 
 
 def is_differential(tokens: Sequence[Token]) -> bool:
@@ -116,7 +110,7 @@ def is_differential(tokens: Sequence[Token]) -> bool:
     return bool(inside) and inside[0].text in ("d", "\\partial")
 
 
-def at_value(reader: Reader) -> bool:
+def at_value(reader: Grammar) -> bool:
     """Whether (0) or (t) comes next, directly: I(0) is a value of I, no product with nothing."""
     inside, closing = reader.peek(1), reader.peek(2)
     if reader.peek().space or closing.text != ")":

@@ -6,8 +6,8 @@ import re
 from typing import NamedTuple
 
 from filters.verify.maths.nodes import Unreadable
-from filters.verify.maths.reading.units import is_unit_name
-from filters.verify.maths.reading.vocabulary import word_set
+from filters.verify.maths.units import is_unit_name
+from filters.verify.maths.vocabulary import word_set
 
 MAX_TOKENS = 1_200
 

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-from filters.verify.maths import nodes
+from filters.verify.maths import nodes, units
 from filters.verify.maths.forms import Based, Form, Ratio, Value
 from filters.verify.maths.nodes import Node, Unreadable
-from filters.verify.maths.reading import units
 from filters.verify.maths.reading.expressions import DEGREE, parse_expression, parse_prefix
 from filters.verify.maths.reading.tokens import Token
-from filters.verify.maths.reading.units import Unit
-from filters.verify.maths.reading.vocabulary import word_set
 from filters.verify.maths.reading.wording import number_word
+from filters.verify.maths.units import Unit
+from filters.verify.maths.vocabulary import word_set
 
 _BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "eight": 8, "ten": 10, "sixteen": 16}
 _DEGREES = Unit((("degree", 1),))

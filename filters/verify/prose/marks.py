@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
-from filters.verify.answer_phrases import last_announcement
+from filters.verify.prose.phrases import last_announcement
 
 How = Literal["box", "tag", "hash", "phrase", "whole"]
 

@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from filters.verify.code_cpp import BinaryCache, compile_task, compiler_missing
-from filters.verify.code_extract import MAX_PROGRAM, last_program
-from filters.verify.code_problem import Case, Problem, ProblemError, read_problem
+from filters.verify.code.cpp import BinaryCache, compile_task, compiler_missing
+from filters.verify.code.extract import MAX_PROGRAM, last_program
+from filters.verify.code.problem import Case, Problem, ProblemError, read_problem
 from filters.verify.sandbox import Boxes, Job, Limits, Outcome, SandboxFailure, Task
 from filters.verify.verification import State, Verification
 

@@ -6,7 +6,7 @@
      "starter_code", "solution", "time_limit_s", "memory_mb", "checker"}
 
 Only `tests` must be there; it may also be a string that holds the JSON. `checker` is a name from
-`code_compare` or the source of a Python program that gets three file names, of the input, the
+`checkers` or the source of a Python program that gets three file names, of the input, the
 expected output and the program's output, and prints 1 to accept or 0 to refuse.
 """
 
@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from filters.verify import code_compare
-from filters.verify.code_extract import Language
+from filters.verify.code import checkers
+from filters.verify.code.extract import Language
 from filters.verify.sandbox import Limits
 
 _LONGEST_S, _LEAST_MB, _MOST_MB = 120.0, 16, 1 << 16
@@ -45,7 +45,7 @@ class Problem:
     language: Language
     function: str | None  # None: a whole program, judged by what it prints
     cases: tuple[Case, ...]
-    compare: code_compare.Comparison
+    compare: checkers.Comparison
     checker: str | None  # source; decides in place of `compare`
     starter: str
     solution: str | None
@@ -115,9 +115,9 @@ def _call_cases(call: Any) -> tuple[str, tuple[Case, ...]]:
     return name, tuple(cases)
 
 
-def _checker(spec: Mapping[str, Any], *, calls: bool) -> tuple[code_compare.Comparison, str | None]:
-    named = code_compare.CALL_CHECKERS if calls else code_compare.STDIN_CHECKERS
-    default = code_compare.result if calls else code_compare.tokens
+def _checker(spec: Mapping[str, Any], *, calls: bool) -> tuple[checkers.Comparison, str | None]:
+    named = checkers.CALL_CHECKERS if calls else checkers.STDIN_CHECKERS
+    default = checkers.result if calls else checkers.tokens
     checker = _text(spec, "checker")
     if checker is None:
         return default, None

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from filters.verify.arithmetic import is_number, solve
-from filters.verify.extract_answer import final_answer
+from filters.verify.prose.extract_answer import final_answer
 from filters.verify.sandbox import Boxes, Job, Library, Limits, Outcome, SandboxFailure, Task
 from filters.verify.verification import State, Verification
 
@@ -25,7 +25,7 @@ SCORERS = Library(
     optional=("python-dateutil",),  # which reasoning-gym imports and does not require
     preload=("reasoning_gym",),
 )
-_SCORER = Path(__file__).with_name("gym_scorer.py")
+_SCORER = Path(__file__).with_name("scorer.py")
 
 EVALUATING = {
     # These evaluate an answer that is not the right string, and give it at most half a point.

@@ -11,7 +11,7 @@ from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 from filters.verify.maths.nodes import Unreadable
-from filters.verify.maths.reading.vocabulary import PLAIN, SAYING, THINGS
+from filters.verify.maths.vocabulary import PLAIN, SAYING, THINGS
 
 _UNITS = """
 meter: 米 m meter meters metre metres

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import Literal
 
-from filters.verify.answer_marks import find_marks
-from filters.verify.fences import Block, blocks
+from filters.verify.prose.fences import Block, blocks
+from filters.verify.prose.marks import find_marks
 
 Language = Literal["python", "cpp"]
 

@@ -1,0 +1,1 @@
+"""Program answers: extracted, run against tests in the sandbox, compared."""

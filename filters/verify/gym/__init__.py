@@ -1,0 +1,1 @@
+"""reasoning-gym's own scorers, run in the sandbox."""
