@@ -5,8 +5,8 @@
 Three sets. The development set (`tests/data/language.jsonl`) is 660 labelled chains of thought of
 another hand; rules were tuned on it, so it shows what they can do, not how they do elsewhere. The
 composed chains (`chains.py`) are put together from lines written for it, with a fresh seed unless
-one is given; some rules were mended where those of eight languages showed a mistake, none was on
-the other seven, and both halves are reported. The generated texts (`texts.py`) have more
+one is given; rules were fixed where those of eight languages showed a mistake, and in two cases
+where the other seven did, so both halves are reported. The generated texts (`texts.py`) have more
 mathematics and code and are what speed is measured on. Good long reasoning (`reasoning.py`) holds
 nothing foreign at all.
 
@@ -44,7 +44,7 @@ from filters.language_id.targets import target_language
 DEVELOPMENT = Path(__file__).parents[1] / "tests" / "data" / "language.jsonl"
 SEEN = frozenset(
     ["en", "de", "es", "zh", "ru", "ja", "ar", "tr"]
-)  # whose composed chains rules were mended on
+)  # on whose composed chains rules were fixed
 SENTENCE = re.compile(r"[^.!?\n。！？।؟]+[.!?\n。！？।؟]?")
 LONG_ENOUGH, SURE = 24, 0.7
 GOOD_REASONING = 2000
@@ -266,8 +266,8 @@ def speed(texts: Sequence[Labelled]) -> float:
     """MB/s on generated texts, of which half are mixed."""
     column = pl.Series([text.text for text in texts])
     languages, questions = [t.language for t in texts], [t.question for t in texts]
-    taken = min(timed(lambda: mixing(column, languages, questions)) for _ in range(ROUNDS))
-    return sum(len(text.text.encode()) for text in texts) / 1e6 / taken
+    seconds = min(timed(lambda: mixing(column, languages, questions)) for _ in range(ROUNDS))
+    return sum(len(text.text.encode()) for text in texts) / 1e6 / seconds
 
 
 def table(seed: int) -> None:
@@ -328,7 +328,7 @@ def main() -> None:
             best_peer[title] = max(best_peer.get(title, 0.0), their.f1)
         shown = (f"{kind} {share:.2f}" for kind, share in by_clause.items())
         print("  recall: " + ", ".join(shown))
-    for half, languages in (("mended on", SEEN), ("never looked at", set(LANGUAGES) - SEEN)):
+    for half, languages in (("rules were fixed on", SEEN), ("others", set(LANGUAGES) - SEEN)):
         cases = composed([chain for chain in fresh if chain.language in languages])
         show(f"languages {half}", figures(cases, ours(cases)))
 

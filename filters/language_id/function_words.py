@@ -1,4 +1,4 @@
-"""Words that no list has: function words where a language has none, and those of reasoning.
+"""Word lists: function words of languages without a list, words of reasoning, terms.
 
 Next to them stands what says nothing of a language: notation, keywords, the small words that terms
 are made of, and phrases that every language borrows.
@@ -80,7 +80,7 @@ CONNECTIVES = {
 """Language → words of reasoning, more frequent there than in a list made from the web."""
 
 NOTATION = "sin cos tan log ln max min mod lim det dim ker gcd lcm arg deg sup inf sec csc cot"
-"""Mathematics outside of its delimiters: evidence of no language, whichever has the word."""
+"""Mathematics outside of delimiters: not evidence of any language."""
 
 TERM_WORDS = """of by and to in for with or on at from as if not else while do a an vs per via
     de du des di da von van der den al el la le les et del no up out over only such than two one

@@ -1,4 +1,4 @@
-"""What is no prose: mathematics, code, tags and URLs.
+"""Mask what is no prose: mathematics, code, tags and URLs.
 
 These are steps of the kernels `mask` and `filters.language_id.scan.scan`. All are linear in the
 bytes, whatever they are: how far a search for a closing delimiter failed is remembered, and
@@ -209,7 +209,7 @@ def _is_letter(byte: int) -> bool:
 
 @step
 def _words(data: Bytes, i: int, end: int) -> int:
-    """How many words of two letters and more; letters beyond U+0800 (Han, …) count as half one."""
+    """Count words of two letters or more; letters beyond U+0800 (Han, …) count as half a word."""
     count, letters, wide = 0, 0, 0
     while i < end:
         byte = data[i]
@@ -231,7 +231,7 @@ def _is_code_sign(byte: int) -> bool:
 
 @step
 def _comment(data: Bytes, i: int, end: int) -> int:
-    """Where the comment of a line of code begins, or its end."""
+    """Return where the comment of a line of code begins, or the end of the line."""
     first = i
     while first < end and data[first] == ord(" "):
         first += 1
@@ -255,7 +255,7 @@ def _show(data: Bytes, masked: Bytes, i: int, end: int) -> None:
 
 @step
 def _show_prose(data: Bytes, masked: Bytes, i: int, end: int) -> None:
-    """Of a code fence: comments, and lines that are no code, where they outgrow the code."""
+    """Unmask the comments and prose lines of a code fence if they outgrow its code."""
     for shown in range(2):
         at, coded, commented = i, 0, 0
         while at < end:
@@ -302,7 +302,7 @@ def _show_text(data: Bytes, masked: Bytes, i: int, end: int) -> None:
 
 @step
 def _show_inline(data: Bytes, masked: Bytes, i: int, end: int, least: int) -> None:
-    """Code within a line, or a tag, that is none: so many words and no sign of code."""
+    """Unmask inline code or a tag that has at least so many words and no sign of code."""
     signs = 0
     for k in range(i, end):
         signs += _is_code_sign(data[k])
@@ -336,7 +336,7 @@ def _mask_text(
 
 @compiled
 def mask(data: Bytes, offsets: Integers, classes: Bytes) -> Bytes:
-    """The texts with mathematics, code, tags and URLs blanked; as long as before.
+    """Blank mathematics, code, tags and URLs; the length stays.
 
     What is written in a language within them stays: comments that outgrow their code, lines in a
     fence that are no code, sentences in formulas.

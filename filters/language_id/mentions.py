@@ -1,4 +1,4 @@
-"""What a text speaks about and not in: quotations, glosses, and what its question says."""
+"""Find the words that a text mentions instead of using: quotations, glosses, the question."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _LONGEST_PHRASE = max(map(len, _PHRASES))
 
 
 def script_of_letter(letter: str) -> str:
-    """The name of a letter's script."""
+    """Return the name of a letter's script."""
     return SCRIPTS[script_table()[ord(letter)]] if ord(letter) < 0x10000 else "Han"
 
 
 def mentioned(text: str) -> list[tuple[int, int]]:
-    """The stretches of a text, in characters, that quotation marks or brackets set apart."""
+    """Return the character ranges that stand in quotation marks or brackets."""
     if _MARK.search(text) is None:
         return []
     found = []
@@ -55,7 +55,7 @@ def _size(text: str) -> float:
 
 
 def borrowed(words: list[str]) -> list[bool]:
-    """Which of some words are part of a phrase that every language borrows."""
+    """Mark the words that are part of a phrase that many languages borrow."""
     low = [fold(word) for word in words]
     found = [False] * len(low)
     for start in range(len(low)):
@@ -68,7 +68,7 @@ def borrowed(words: list[str]) -> list[bool]:
 
 
 class Question:
-    """What a text may quote: any of the question's words together with their neighbours."""
+    """The question of a text. Words that it quotes in their order are not judged."""
 
     def __init__(self, text: str) -> None:
         self.folded = " ".join(text.casefold().split())
@@ -84,7 +84,7 @@ class Question:
         return set(zip(self.words, self.words[1:], self.words[2:], strict=False))
 
     def quotes(self, words: list[str], first: int, last: int) -> list[bool]:
-        """Which of some words in a row come from here; of a stretch in it, and its neighbours."""
+        """Mark words quoted from here. `first` and `last` delimit the stretch in its context."""
         low = [word.casefold() for word in words]
         covered = [False] * len(low)
         if not self.folded or not low:

@@ -1,4 +1,4 @@
-"""How much of each text of a column is foreign to its language, where, and in what."""
+"""Measure which share of each text is foreign, where it is, and in which language."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Span(NamedTuple):
 
 @dataclass
 class Mixing:
-    """What is foreign, a row a text. Shares are of its words."""
+    """Results for a column, one entry per text. Shares are of its words."""
 
     judged: npt.NDArray[np.bool_]  # there is a text, and a language to judge it by
     words: npt.NDArray[np.float64]  # of a language; names, terms, formulas and quotations are none
@@ -53,9 +53,9 @@ def mixing(
     questions: Sequence[str | None] | pl.Series,
     also: Sequence[str | None] | None = None,
 ) -> Mixing:
-    """Read every text once, then judge those that may hold something foreign.
+    """Measure a column: survey every text, then judge the suspects.
 
-    `also` is a language that a text may be in besides: what its question asks to translate into.
+    `also` is a second language that a text may be in: the one its question asks for.
     """
     offsets, data = utf8(texts)
     masked = mask(data, offsets, ascii_classes())
@@ -89,14 +89,14 @@ def mixing(
 def _portions(
     chosen: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]
 ) -> Iterator[npt.NDArray[np.int64]]:
-    """Texts of so many bytes together as are read at once."""
+    """Split texts into groups of about PORTION bytes."""
     sizes = np.cumsum(offsets[chosen + 1] - offsets[chosen])
     if len(chosen):
         yield from np.split(chosen, np.flatnonzero(np.diff(sizes // PORTION)) + 1)
 
 
 def _record(result: Mixing, row: int, verdict: Verdict, raw: Bytes) -> None:
-    """Add up what is foreign in one text."""
+    """Store the verdict of one text."""
     result.words[row] = verdict.units / WORD_UNITS
     if not verdict.foreign:
         return
@@ -110,7 +110,7 @@ def _record(result: Mixing, row: int, verdict: Verdict, raw: Bytes) -> None:
 
 
 def _in_characters(raw: Bytes, stretches: list[Stretch]) -> list[Span]:
-    """Byte offsets as character offsets."""
+    """Convert byte offsets to character offsets."""
     spans, byte, char = [], 0, 0
     for stretch in stretches:
         start = max(stretch.start, byte)

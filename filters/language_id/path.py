@@ -1,4 +1,4 @@
-"""Which language each word of a text is in: evidence pooled over the text, then a smoothed path.
+"""Assign a language to each word: pooled evidence first, then the Viterbi path.
 
 A hidden Markov model whose states are languages. To leave the home language costs START_COST, so a
 single odd word is no change; another language comes in question at all only where what speaks for
@@ -16,7 +16,7 @@ from filters.language_id.tables import Places, Scores
 
 @compiled
 def pooled(scores: Scores, home: int) -> Places:
-    """How far each language, entering wherever that pays, is ahead of the home language alone."""
+    """Return each language's best lead over the home language, summed over the text."""
     away, back = np.zeros(scores.shape[1], np.int32), np.zeros(scores.shape[1], np.int32)
     sum_up(scores, len(scores), home, away, back)
     return back
@@ -28,7 +28,7 @@ WITHIN, AT_START = 8, -8
 
 @compiled
 def likeliest_path(scores: Scores, begins: Bytes, home: int, allowed: Places) -> Places:
-    """The state of each word, of the allowed ones and `home`.
+    """Return the state of each word; `allowed` includes `home`.
 
     `begins` tells of each word whether a clause begins with it.
     """

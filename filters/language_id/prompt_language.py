@@ -1,4 +1,4 @@
-"""Which language a question is asked in, where its source does not say."""
+"""Detect the language of a question if its source does not state it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LEAD = 12  # eighths of a nat that the likeliest language must be ahead of the 
 
 
 def prompt_languages(samples: pl.DataFrame) -> list[str | None]:
-    """The language to judge each sample by: given, the question's, or the sample's own."""
+    """Return each sample's language: the stated one, the question's, or its own."""
     homes: list[str | None] = []
     asked = samples.select("language", "question").iter_rows()
     for row, (given, question) in enumerate(asked):
@@ -61,7 +61,7 @@ def _masked(text: str) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
 
 @lru_cache(maxsize=4096)  # the samples of a prompt share its question
 def detect_language(text: str) -> str | None:
-    """The language most of `text` is written in, or None where it does not show."""
+    """Return the language of most of `text`, or None if it is unclear."""
     masked = _masked(text)
     script = main_script(masked.tobytes().decode("utf-8", "replace"))
     if script is None:
@@ -73,7 +73,7 @@ def detect_language(text: str) -> str | None:
 
 
 def _likeliest(masked: np.ndarray[tuple[int], np.dtype[np.uint8]], group: str) -> str | None:
-    """The language of a group that the words of a text are likeliest in, if any is surely."""
+    """Return the most likely language of a group, or None if the lead is small."""
     languages = LANGUAGES[group]
     words = read(masked, reading(languages[0]))
     sums = np.zeros(len(languages), np.int64)
@@ -96,7 +96,7 @@ def _likeliest(masked: np.ndarray[tuple[int], np.dtype[np.uint8]], group: str) -
 
 
 def main_script(prose: str) -> str | None:
-    """The script most of the letters are in."""
+    """Return the script of most letters."""
     codes = np.frombuffer(prose.encode("utf-32-le"), dtype=np.uint32)
     counts = np.bincount(script_table()[codes[codes < 0x10000]], minlength=len(SCRIPTS))
     letters = dict(zip(SCRIPTS, counts.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""How likely each word of a text is in each language, and which texts to look at closely.
+"""Score each word of a text in each language, and select the texts to judge closely.
 
 `survey` reads every text of a column once; `read` writes down the words of one of those that may
 hold something foreign. All scores are in eighths of a nat (see `filters.language_id.tables`).
@@ -60,7 +60,7 @@ BY_LETTERS = 1  # a shift: half of what the letters say, as they hang together
 def score_letters(
     letters: Integers, count: int, read: Reading, columns: int, sums: Places, out: Bytes
 ) -> None:
-    """How likely an unlisted word is in each language, by its letters."""
+    """Score an unlisted word in each language by its letters."""
     sums[:] = 0
     window = ord(" ")
     for k in range(count + 1):
@@ -80,7 +80,7 @@ def score_letters(
 
 @step
 def floor_of(look: int) -> int:
-    """The least score of a word in any language, by how it looks."""
+    """Return the least score of a word in any language, by its look."""
     least = A_WORD
     if look & ALL_CAPITALS:
         least = AN_ACRONYM
@@ -95,7 +95,7 @@ def floor_of(look: int) -> int:
 def read_text(
     data: Bytes, start: int, end: int, read: Reading, words: Words, letters: Integers, sums: Places
 ) -> tuple[int, int]:
-    """Write down the words of one text. How many, and how many of them no list has."""
+    """Fill `words` with those of one text. Return their number and that of unlisted ones."""
     n, extras, worded, capitals = 0, 0, 0, 0
     i = start
     while True:
@@ -165,7 +165,7 @@ def mark_runs(words: Words, n: int, runs: Places) -> int:
 
 @step
 def as_term(best: int, english: int, look: int, run: int, at_home: int) -> int:
-    """How likely a Latin word is as a term of a language of another script: English ones are."""
+    """Return the score of a Latin word as a term in a language of another script."""
     if run > PHRASE_WORDS or at_home == 0:
         return UNLISTED
     if look & LINKS:
@@ -177,7 +177,7 @@ def as_term(best: int, english: int, look: int, run: int, at_home: int) -> int:
 
 @step
 def has_home(words: Words, n: int, reading: Reading) -> bool:
-    """Is there a word that is likelier at home than anywhere else? Unknown where words are few."""
+    """Is a word most likely in the home language? Assumed for languages with few words."""
     if reading.weak:
         return True
     for k in range(n):
@@ -268,7 +268,7 @@ def fill_scores(
 
 @step
 def sum_up(scores: Scores, n: int, home: int, away: Places, back: Places) -> None:
-    """How far each language, entering wherever that pays, is ahead of the home language alone.
+    """Sum up each language's best lead over the home language.
 
     The sums end up in `back`; `away` is the same with the last word in that language.
     """
@@ -285,7 +285,7 @@ def sum_up(scores: Scores, n: int, home: int, away: Places, back: Places) -> Non
 
 @step
 def is_name(look: int, row: int, read: Reading) -> bool:
-    """A capital within a sentence, and not in the home language's list."""
+    """Is it capitalized within a sentence and not in the home language's list?"""
     capital = look & CAPITAL and not look & BEGINS
     return bool(capital) and (row < 0 or read.own[row] <= UNLISTED)
 
@@ -337,7 +337,7 @@ def first_look(
 
 @compiled
 def cut(words: Words, start: int, end: int, extra: int) -> Words:
-    """Some of the words, with the scores of unlisted ones from `extra` on."""
+    """Return a slice of the words; scores of unlisted ones start at `extra`."""
     return Words(
         words.start[start:end],
         words.end[start:end],
@@ -394,7 +394,7 @@ def survey(
 
 @compiled
 def read(data: Bytes, reading: Reading) -> Words:
-    """The words of one text."""
+    """Read the words of one text."""
     words = room(len(data))
     letters, sums = np.zeros(LONGEST, np.int64), np.zeros(64, np.int32)
     n, _ = read_text(data, 0, len(data), reading, words, letters, sums)

@@ -1,4 +1,4 @@
-"""How texts of each home language are read: the tables of `reader.Reading`."""
+"""Build the tables by which texts of a home language are read."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ own lacks many words that its neighbours share."""
 
 @cache
 def group_and_column(home: str) -> tuple[str | None, int]:
-    """The group a language is told apart in, and its column there; -1 where it has no words."""
+    """Return the group of a language and its column there; -1 if it has no words."""
     script = SCRIPT_OF_LANGUAGE[home]
     for group, scripts in GROUPS.items():
         if script in scripts:
@@ -53,14 +53,14 @@ def group_and_column(home: str) -> tuple[str | None, int]:
 
 @cache
 def states(home: str) -> tuple[str, ...]:
-    """The languages that the columns of `reader.read` stand for."""
+    """Return the languages of the columns of the scores."""
     group, column = group_and_column(home)
     own = LANGUAGES[group] if group is not None and column >= 0 else (home,)
     return own if group == "Latin" else own + LANGUAGES["Latin"]
 
 
 def role(script: str, home: str) -> int:
-    """What a script is to a language."""
+    """Return the role of a script in texts of a language."""
     group, column = group_and_column(home)
     if group is not None and script in GROUPS[group]:
         return OWN if column >= 0 else SURE
@@ -73,7 +73,7 @@ def role(script: str, home: str) -> int:
 
 @cache
 def reading(home: str) -> Reading:
-    """Built on first use, in some tens of milliseconds."""
+    """Build the tables of a home language, in about 50 ms."""
     tables = lexicon()
     group, column = group_and_column(home)
     own = np.zeros(len(tables.words), np.uint8)
@@ -142,7 +142,7 @@ def _caps(home: str, languages: tuple[str, ...]) -> Bytes:
 
 
 def _lead(words: Scores, column: int, caps: Bytes, links: npt.NDArray[np.bool_]) -> Scores:
-    """How far the likeliest other language is ahead at most, as `reader.fill_scores` has it."""
+    """Bound the lead of the most likely other language; same rules as `reader.fill_scores`."""
     own = np.maximum(words[:, column : column + 1].astype(np.int16), A_WORD)
     ahead = words.astype(np.int16) - own
     rare = (words < FREQUENT) & ~links[:, None]

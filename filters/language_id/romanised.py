@@ -1,4 +1,4 @@
-"""Other scripts written in Latin letters: word lists made from those of the languages' own script.
+"""Derive word lists of romanised languages from the lists in their own script.
 
 A model that is rewarded for a Latin alphabet may write Russian, Hindi or Chinese in it. Cyrillic,
 Greek, Hangul and kana go over letter by letter; Devanagari loses its silent vowels as people write
@@ -27,7 +27,7 @@ ROMANISED = {
 
 
 def _cut(text: str) -> list[str]:
-    """What stands between single spaces; nothing where two meet."""
+    """Split at single spaces; two in a row enclose an empty string."""
     return text.split(" ")
 
 
@@ -115,7 +115,7 @@ _COMMON_FREQUENCY = 2e-3
 
 
 def romanised(language: str, words: Mapping[str, float]) -> Iterator[tuple[str, float]]:
-    """The words of a language in Latin letters, each with how frequent it is."""
+    """Yield the words of a language in Latin letters and their frequencies."""
     for word in _COMMON.get(language, "").split():
         yield word, _COMMON_FREQUENCY
     if language == "zh":
@@ -153,7 +153,7 @@ def _syllables() -> Iterator[str]:
 
 
 def _hangul(word: str) -> str:
-    """Revised Romanization, syllable by syllable."""
+    """Romanise Hangul (Revised Romanization, without assimilation)."""
     latin = ""
     for letter in word:
         code = ord(letter) - 0xAC00
@@ -178,7 +178,7 @@ _KANA_LATIN = _kana_table()
 
 
 def _kana(word: str) -> str:
-    """Hepburn; nothing where a letter is not kana."""
+    """Romanise kana (Hepburn). Return an empty string for other letters."""
     latin = ""
     doubled = False
     for letter in word:
@@ -201,7 +201,7 @@ def _kana(word: str) -> str:
 
 
 def _hindi(word: str) -> str:
-    """As people type it: the vowel at the end, and between two others, is silent."""
+    """Romanise Hindi as people type it: without silent vowels."""
     latin = ""
     letters = unicodedata.normalize("NFC", word).replace("\u093c", "")
     for place, letter in enumerate(letters):

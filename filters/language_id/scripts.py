@@ -184,7 +184,7 @@ _ALIKE = {"ё": "е", "أ": "ا", "إ": "ا", "آ": "ا", "ى": "ي", "ة": "ه"
 
 @cache
 def fold_table() -> npt.NDArray[np.uint16]:
-    """The code point that each of the basic plane is read as: small, and of ordinary width."""
+    """Return the folded code point of each in the basic plane: lower case, ordinary width."""
     table = np.arange(0x10000, dtype=np.uint16)
     for code in range(0x41, 0x10000):
         letter = chr(code - 0xFEE0 if 0xFF21 <= code <= 0xFF5A else code)  # fullwidth letters
@@ -200,7 +200,7 @@ def _folding() -> dict[int, int]:
 
 
 def fold(word: str) -> str:
-    """A word as the kernels look it up."""
+    """Fold a word as the kernels do."""
     return word.translate(_folding())
 
 

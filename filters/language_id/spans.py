@@ -1,7 +1,7 @@
-"""The verdict on one text that may hold something foreign: which of its words are, and what.
+"""Judge one suspect text: which of its words are foreign, and in which language.
 
 The path (`path`) says where another language is likelier than the home language. What stands there
-is looked at once more: what is quoted, borrowed or taken from the question is spoken about, not in.
+is checked once more: what is quoted, borrowed or from the question is mentioned, not used.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class Text:
         )
 
     def _spoken(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Which words are spoken, not spoken about; the others are exempt from all counts."""
+        """Mark the words that are used, not mentioned. The others are exempt from all counts."""
         first, last = int(self.words.start[places[0]]), int(self.words.end[places[-1]])
         begin = max(0, first - CONTEXT)
         window = self.raw[begin : last + CONTEXT]
@@ -197,7 +197,7 @@ class Text:
                 self.exempt[others] = True
 
     def _script(self, places: npt.NDArray[np.int64]) -> str | None:
-        """The script of letters that the home language is not written in; None for symbols."""
+        """Return the foreign script of some words; None for symbols."""
         counts = Counter(SCRIPTS[number] for number in self.words.script[places].tolist())
         if "Kana" in counts:
             return "Kana"
@@ -217,7 +217,7 @@ class Text:
         return script in GROUPS.get("Han" if known_by == "Kana" else known_by, (known_by,))
 
     def _disguised(self, word: str) -> bool:
-        """A word of two scripts: one with some letters replaced, or a symbol with an index?"""
+        """Has a word letters of another script in disguise?"""
         scripts = {SCRIPTS[number] for number in (_script_of(letter) for letter in word)}
         if "Cyrillic" in scripts and "Latin" in scripts:
             head = word.rstrip("абвгдеёжзийклмнопрстуфхцчшщъыьэюя")
@@ -286,7 +286,7 @@ class Text:
             yield from rest
 
     def _stands_alone(self, place: int, state: int, times: int) -> bool:
-        """Is one word enough? A connective that comes again, or any word in another script."""
+        """Is one word enough evidence? A repeated connective is, or any word of another script."""
         if self.words.kind[place] == LATIN_TERM or self.words.units[place] < WORD_UNITS:
             return True
         links = bool(self.words.look[place] & LINKS)
@@ -294,7 +294,7 @@ class Text:
         return times > 1 and links and lead > LINK_LEAD
 
     def _particles(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Which words are small ones in a name: in "Gare du Nord", "de la Vallée Poussin"."""
+        """Mark the particles of names: "Gare du Nord", "de la Vallée Poussin"."""
         found = np.zeros(len(places), bool)
         look, last = self.words.look, len(self.words.look) - 1
         home = self.scores[:, self.reading.home]
@@ -312,7 +312,7 @@ class Text:
         return found
 
     def _gain(self, places: npt.NDArray[np.int64], state: int, strings: tuple[str, ...]) -> int:
-        """How far words are ahead in another language, beyond what it costs to enter it.
+        """Return another language's lead over some words, less the cost of entering it.
 
         One word that happens to be frequent elsewhere is nothing without others.
         """
@@ -328,7 +328,7 @@ class Text:
     def _is_term(
         self, places: npt.NDArray[np.int64], strings: tuple[str, ...], language: str
     ) -> bool:
-        """A lone short Latin word in a text of another script: a command, an abbreviation."""
+        """Is it a lone short Latin word in a text of another script, such as a command?"""
         if not self.reading.latin or self.words.kind[places[0]] != LATIN_TERM:
             return False
         return len(strings) == 1 and len(strings[0]) < LONE_WORD and language != "en"
@@ -341,7 +341,7 @@ def _script_of(letter: str) -> int:
 def _runs(
     chosen: npt.NDArray[np.bool_], through: npt.NDArray[np.bool_] | None = None
 ) -> Iterator[npt.NDArray[np.int64]]:
-    """The places of the chosen, those in a row together; `through` breaks no row."""
+    """Yield runs of chosen places; places in `through` do not break a run."""
     places = np.flatnonzero(chosen)
     if not len(places):
         return
@@ -354,7 +354,7 @@ def _runs(
 
 
 def _same(path: npt.NDArray[np.int32], home: int) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
-    """The states that are not `home`, each with its places in a row."""
+    """Yield the runs of one state other than `home`."""
     changes = np.flatnonzero(np.diff(path)) + 1
     for places in np.split(np.arange(len(path)), changes):
         if len(places) and path[places[0]] != home:

@@ -1,4 +1,4 @@
-"""Which language a word is likely in: one table of words and one of letters, built from the lists.
+"""Build and cache the lexicon: scores of words and of letter trigrams in each language.
 
 A word of a language's list is as likely there as it is frequent. Any other is as likely as its
 letters, of which each follows the two before it, and less likely than every listed one. Both are in
@@ -49,7 +49,7 @@ Hashes = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Words and letters, each with a score a language. A column is a language of its group."""
+    """Scores of words and of letter trigrams. A column is a language of its group."""
 
     keys: Hashes  # open addressing: the hash of a word, 0 where free
     rows: Places  # the row of each key in `words`
@@ -59,12 +59,12 @@ class Lexicon:
     gram_keys: npt.NDArray[np.uint16]  # what tells two grams of a slot apart; 0: none
 
     def row(self, word: str) -> int:
-        """The row of a word in `words`, or -1."""
+        """Return the row of a word in `words`, or -1."""
         return int(find(self.keys, self.rows, word_hash(word)))
 
 
 def word_hash(word: str) -> int:
-    """The kernels' hash of a word: FNV-1a over its folded letters, in 64 signed bits."""
+    """Return the FNV-1a hash of a folded word, as a signed 64-bit integer."""
     value = HASH_START
     for letter in fold(word):
         value = ((value ^ ord(letter)) * HASH_PRIME) % 2**64
@@ -73,7 +73,7 @@ def word_hash(word: str) -> int:
 
 @step
 def find(keys: Hashes, rows: Places, value: int) -> int:
-    """The row of a hash, or -1."""
+    """Return the row of a hash, or -1."""
     slots = len(keys) - 1
     slot = (value ^ (value >> 29)) & slots
     while keys[slot] != 0:
@@ -85,14 +85,14 @@ def find(keys: Hashes, rows: Places, value: int) -> int:
 
 @step
 def gram_slot(window: int) -> tuple[int, int]:
-    """Where three letters (16 bits each) are looked up, and what they are checked by."""
+    """Return the slot and the check value of three letters (16 bits each)."""
     mixed = window * GRAM_PRIME
     return (mixed >> 40) & ((1 << GRAM_BITS) - 1), ((mixed >> 24) & 0xFFFF) | 1
 
 
 @compiled
 def _hashes(codes: Hashes, ends: Hashes) -> Hashes:
-    """The hash of each word of a concatenation."""
+    """Hash each word of a concatenation."""
     found = np.empty(len(ends), np.int64)
     begin = 0
     for i in range(len(ends)):
@@ -106,7 +106,7 @@ def _hashes(codes: Hashes, ends: Hashes) -> Hashes:
 
 @compiled
 def _keyed(hashes: Hashes, bits: int) -> tuple[Hashes, Places]:
-    """An open-addressed table of the hashes."""
+    """Build an open-addressed hash table."""
     keys, rows = np.zeros(1 << bits, np.int64), np.zeros(1 << bits, np.int32)
     mask = (1 << bits) - 1
     for row in range(len(hashes)):
@@ -127,7 +127,7 @@ def _by_letters(
     gram_keys: npt.NDArray[np.uint16],
     columns: int,
 ) -> npt.NDArray[np.int32]:
-    """How likely the letters of each word are in each language, as a sum of scores."""
+    """Sum the trigram scores of each word in each language."""
     found = np.zeros((len(ends), columns), np.int32)
     begin = 0
     for i in range(len(ends)):
@@ -145,7 +145,7 @@ def _by_letters(
 
 
 def _joined(words: list[str]) -> tuple[npt.NDArray[np.uint32], Hashes]:
-    """Words end to end as code points, and where each ends."""
+    """Concatenate words as code points. Return them and the end of each word."""
     codes = np.frombuffer("".join(words).encode("utf-32-le"), np.uint32)
     return codes, np.cumsum([len(word) for word in words], dtype=np.int64)
 
@@ -153,7 +153,7 @@ def _joined(words: list[str]) -> tuple[npt.NDArray[np.uint32], Hashes]:
 def _gram_scores(
     words: list[str], shares: npt.NDArray[np.float64]
 ) -> tuple[Hashes, npt.NDArray[np.float64]]:
-    """Every three letters of a group's words, and log P(the third | the first two) a language."""
+    """Return the trigrams of the words, and log P(third | first two) in each language."""
     codes, ends = _joined([f" {word} " for word in words])
     letters = codes.astype(np.int64)
     inside = np.ones(len(letters) - 2, bool)
@@ -185,7 +185,7 @@ def _slots_of(windows: npt.NDArray[np.int64]) -> tuple[Places, npt.NDArray[np.ui
 
 
 def _script(word: str) -> str:
-    """The script of a word's first letter."""
+    """Return the script of a word's first letter."""
     code = ord(word[0])
     return SCRIPTS[script_table()[code]] if code < 0x10000 else "None"
 
@@ -193,7 +193,7 @@ def _script(word: str) -> str:
 def _shares(
     languages: Sequence[str], scripts: Sequence[str]
 ) -> tuple[list[str], npt.NDArray[np.float64]]:
-    """All words of some languages, folded, and the share of each in each.
+    """Return the folded words of some languages, and the share of each word in each language.
 
     A list made from the web has words in other scripts too: English ones in the Arabic list.
     """
@@ -217,7 +217,7 @@ GRAM_FLOOR = -12.0  # of a log-probability of letters; a zero is as unlikely
 
 
 def build() -> Lexicon:
-    """The tables, from the lists."""
+    """Build the tables from the lists, in about ten seconds."""
     grams = np.zeros((1 << GRAM_BITS, WIDTH), np.uint8)
     gram_keys = np.zeros(1 << GRAM_BITS, np.uint16)
     all_hashes, all_words, begins = [], [], [0]
@@ -256,7 +256,7 @@ def _kept_at() -> Path:
 
 @cache
 def lexicon() -> Lexicon:
-    """The tables, from the cache where they are there and whole."""
+    """Load the tables from the cache, or build them and store them there."""
     path = _kept_at()
     damaged = (OSError, ValueError, KeyError, EOFError, BadZipFile)
     with contextlib.suppress(*damaged), np.load(path, allow_pickle=False) as kept:

@@ -1,4 +1,4 @@
-"""Which language a question asks to be answered in or translated into, where it names one."""
+"""Find the language that a question asks for: of an answer or of a translation."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ NEAR = 60  # characters between the verb and the name
 
 @lru_cache(maxsize=4096)
 def target_language(question: str | None) -> str | None:
-    """The language named near a verb of translating or answering; what is quoted is not read."""
+    """Return the language named near a verb of translating or answering, outside of quotations."""
     if not question:
         return None
     asked = _QUOTATION.sub(" ", question)

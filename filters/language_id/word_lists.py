@@ -1,4 +1,4 @@
-"""How frequent the words of each language are.
+"""Read the word frequencies of each language.
 
 The lists are those of wordfreq (Apache-2.0; its data CC BY-SA 4.0), read where that package is
 installed; none is copied. To them come the forms that people write: without diacritics, and other
@@ -38,13 +38,13 @@ _GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
 
 
 def group_of(language: str) -> str | None:
-    """The group of scripts that a language's words are told apart in; None where it is alone."""
+    """Return the group of a language; None if it shares its script with no other."""
     script = "Latin" if language in ROMANISED else SCRIPT_OF_LANGUAGE[language]
     return next((group for group, scripts in GROUPS.items() if script in scripts), None)
 
 
 def languages_of(group: str) -> list[str]:
-    """The languages of a group that have words, in a fixed order."""
+    """Return the languages of a group that have words, in a fixed order."""
     known = [*SCRIPT_OF_LANGUAGE, *ROMANISED] if group == "Latin" else [*SCRIPT_OF_LANGUAGE]
     return [name for name in known if group_of(name) == group and _has_words(name)]
 
@@ -59,7 +59,7 @@ def _has_words(language: str) -> bool:
 
 
 def frequencies(language: str) -> dict[str, float]:
-    """Word → its share of all words. Of Chinese and Japanese: letter → its share of all letters."""
+    """Return word → share of all words; of Chinese and Japanese, letter → share of all letters."""
     if language in ROMANISED:
         native = ROMANISED[language]
         found: dict[str, float] = {}
@@ -119,7 +119,7 @@ def _letters(language: str) -> dict[str, float]:
 
 
 def _traditional() -> Mapping[str, str]:
-    """Traditional letter → simplified, from wordfreq's own table (its module would load jieba)."""
+    """Return traditional → simplified letters: wordfreq's table, whose module would load jieba."""
     import gzip
 
     import msgpack
@@ -131,7 +131,7 @@ def _traditional() -> Mapping[str, str]:
 
 
 def _plain_forms(language: str, word: str) -> Iterator[str]:
-    """A word as it is written where the keyboard has no diacritics."""
+    """Yield the spellings of a word without diacritics."""
     if word.isascii():
         return
     if language == "de":

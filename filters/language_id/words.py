@@ -1,4 +1,4 @@
-"""The words of a text, one after the other: where each stands, its script, how it looks.
+"""Find the words of a text: position, script, hash, look.
 
 Steps of the kernels of `filters.language_id.reader`.
 """
@@ -39,7 +39,7 @@ MOST_UNLISTED = 1 << 16  # words that are scored by their letters, of texts read
 
 
 class Reading(NamedTuple):
-    """What texts of one home language are read by. Tables: `Lexicon`, `scripts`."""
+    """The tables by which texts of one home language are read."""
 
     home: int  # the column of the home language in its group, -1 without one
     columns: int  # the languages of its group
@@ -78,7 +78,7 @@ class Words(NamedTuple):
 
 @compiled
 def room(most_bytes: int) -> Words:
-    """Empty, for texts of so many bytes."""
+    """Allocate room for the words of so many bytes."""
     most = most_bytes // 2 + 2
     return Words(
         start=np.empty(most, np.int32),
@@ -94,7 +94,7 @@ def room(most_bytes: int) -> Words:
 
 @step
 def _beyond(code: int) -> int:
-    """The script of a code point beyond the basic plane: rare Han, letters of formulas, symbols."""
+    """Return the script of a code point beyond the basic plane."""
     if code >= 0x20000:
         return HAN
     return LATIN if 0x1D400 <= code < 0x1D6A4 else 0
@@ -102,7 +102,7 @@ def _beyond(code: int) -> int:
 
 @step
 def _letter(code: int, fold: Codes) -> int:
-    """A letter as words are looked up: small, of ordinary width and weight."""
+    """Fold a letter: lower case, of ordinary width and weight."""
     if code < 0x10000:
         return int(fold[code])
     return ord("a") + (code - 0x1D400) % 26 if code < 0x1D6A4 else code & 0xFFFF
@@ -112,7 +112,7 @@ def _letter(code: int, fold: Codes) -> int:
 def next_word(
     data: Bytes, i: int, end: int, read: Reading, letters: Integers
 ) -> tuple[int, int, int, int, int, int, int]:
-    """The next word: where it starts and ends, its script, letters, hash, look, kind.
+    """Find the next word. Return its start, end, script, letters, hash, look and kind.
 
     `letters` gets its first LONGEST letters, folded. No letters: the text ends.
     """
