@@ -72,7 +72,7 @@ def mixing(
     for home in sorted({home for home in homes if home is not None}):
         chosen = np.array([row for row in range(count) if homes[row] == home], dtype=np.int64)
         for some in _portions(chosen, offsets):
-            units, ends, words, scores = survey(masked, offsets, some, reading(home))
+            units, ends, scored, words, scores = survey(masked, offsets, some, reading(home))
             result.words[some] = units / WORD_UNITS
             begins = np.concatenate(([0], ends[:-1]))
             for place in np.flatnonzero(ends > begins).tolist():
@@ -81,7 +81,8 @@ def mixing(
                 own = cut(words, here.start, here.stop, 0)
                 question = Question(questions[row] or "")
                 asked = also[row] if also else None
-                text = Text(home, masked[part], own, scores[here], question, asked)
+                known = scores[here] if scored[place] else None
+                text = Text(home, masked[part], own, known, question, asked)
                 _record(result, row, text.verdict(), data[part])
     return result
 

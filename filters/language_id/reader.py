@@ -353,11 +353,12 @@ def cut(words: Words, start: int, end: int, extra: int) -> Words:
 @compiled
 def survey(
     data: Bytes, offsets: Integers, chosen: Integers, read: Reading
-) -> tuple[Integers, Integers, Words, Scores]:
+) -> tuple[Integers, Integers, Bytes, Words, Scores]:
     """The chosen texts of a home language: of each its words, in quarters; and the words, and their
     scores, of those that may hold something foreign, end to end.
 
-    The third array tells where a text's words end. Another text has none there. First what the
+    The second array tells where a text's words end; other texts have none there. The third tells
+    whether they have scores: without, only words of another script are suspect. First what the
     likeliest other language of each word would make of the text is summed up, then, where that
     comes to something, what any one language does.
     """
@@ -372,6 +373,7 @@ def survey(
     away, back = np.zeros(states, np.int32), np.zeros(states, np.int32)
     runs, times = np.zeros(most // 2 + 2, np.int32), np.zeros(TIMES + 1, np.int64)
     units, ends = np.zeros(len(chosen), np.int64), np.zeros(len(chosen), np.int64)
+    scored = np.zeros(len(chosen), np.uint8)
     kept, kept_extras = 0, 0
     for place in range(len(chosen)):
         start, end = offsets[chosen[place]], offsets[chosen[place] + 1]
@@ -379,17 +381,18 @@ def survey(
         n, extras = read_text(data, start, end, read, part, letters, sums)
         at_home = mark_runs(part, n, runs) if read.latin > 0 else 1
         units[place], suspect, total = first_look(part, n, runs, at_home, read)
-        if suspect or total > 0:
+        if total > 0:
             own = scores[kept:]
             fill_scores(part, n, runs, at_home, read, times, own)
             sum_up(own, n, read.home, away, back)
             for state in range(states):
-                suspect |= state != read.home and back[state] > read.costs[state]
+                scored[place] |= state != read.home and back[state] > read.costs[state]
+            suspect |= scored[place] > 0
         if suspect:
             kept += n
             kept_extras += extras
         ends[place] = kept
-    return units, ends, cut(words, 0, kept, 0), scores[:kept]
+    return units, ends, scored, cut(words, 0, kept, 0), scores[:kept]
 
 
 @compiled

@@ -91,14 +91,16 @@ class Text:
         home: str,
         masked: Bytes,
         words: Words,
-        scores: Scores,
+        scores: Scores | None,
         question: Question,
         also: str | None,
     ) -> None:
         self.home, self.question, self.also = home, question, also
         self.reading = reading(home)
-        self.words, self.scores = words, scores
+        self.words, self.scored = words, scores is not None
+        self.scores = np.zeros((0, 0), np.uint8) if scores is None else scores
         self.raw = masked.tobytes()
+        self.strings: dict[int, str] = {}
         self.exempt = np.zeros(len(self.words.start), bool)
         self.asked = np.zeros(len(self.words.start), bool)  # in what the question asks for
         self.quoted = np.zeros(len(self.words.start), bool)  # of these, by marks alone
@@ -130,8 +132,11 @@ class Text:
         return names
 
     def _word(self, place: int) -> str:
-        start, end = self.words.start[place], self.words.end[place]
-        return self.raw[start:end].decode("utf-8", "ignore")
+        word = self.strings.get(place)
+        if word is None:
+            start, end = self.words.start[place], self.words.end[place]
+            word = self.strings[place] = self.raw[start:end].decode("utf-8", "ignore")
+        return word
 
     def _stretch(self, places: npt.NDArray[np.int64], label: str) -> Stretch:
         words = self.words
@@ -161,8 +166,11 @@ class Text:
             for start, end in mentions:
                 spoken &= ~((starts >= offsets[start]) & (starts < offsets[end]))
         near = range(max(0, places[0] - NEAR), min(len(self.words.start), places[-1] + NEAR + 1))
-        strings = [DIGITS.sub("", self._word(place)) for place in near]
-        spoken &= ~self._particles(places)
+        strings = [
+            word if word.isalpha() else DIGITS.sub("", word) for word in map(self._word, near)
+        ]
+        if self.scored:
+            spoken &= ~self._particles(places)
         within = int(places[0]) - near.start, int(places[-1]) + 1 - near.start
         allowed = np.array(borrowed(strings)) | np.array(self.question.quotes(strings, *within))
         allowed = allowed[places - near.start]
@@ -228,7 +236,7 @@ class Text:
     # Other languages
 
     def _of_other_languages(self) -> Iterator[tuple[npt.NDArray[np.int64], str]]:
-        if not len(self.scores):
+        if not self.scored:
             return
         names, home = states(self.home), self.reading.home
         gains = pooled(self.scores, home)
@@ -257,7 +265,7 @@ class Text:
             spoken = places[self._spoken(places)]
             if not len(spoken):
                 continue
-            strings = tuple(fold(self._word(place)) for place in spoken)
+            strings = tuple(fold(self._word(place)) for place in spoken.tolist())
             gain = self._gain(spoken, state, strings)
             if gain <= 0:
                 continue
