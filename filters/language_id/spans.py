@@ -61,6 +61,10 @@ GREEK_LOOKALIKES = str.maketrans("αβεικνορτυχγωμ", "abeiknoptuxywu
 _ACCENTED_GREEK = frozenset("άέήίόύώΐΰ")
 
 
+Places = npt.NDArray[np.int64]
+Foreign = tuple[Places, str]  # words in a row, and their language or script
+
+
 class Stretch(NamedTuple):
     """Foreign words in a row: their bytes, what they are, and how many (in quarters)."""
 
@@ -235,7 +239,7 @@ class Text:
 
     # Other languages
 
-    def _of_other_languages(self) -> Iterator[tuple[npt.NDArray[np.int64], str]]:
+    def _of_other_languages(self) -> Iterator[Foreign]:
         if not self.scored:
             return
         names, home = states(self.home), self.reading.home
@@ -245,6 +249,22 @@ class Text:
         allowed = [state for state in order if gains[state] > self.reading.costs[state]]
         if not allowed:
             return
+        marks = [mark.copy() for mark in (self.exempt, self.asked, self.quoted)]
+        accepted, rest = self._accepted(allowed)
+        believed = [state for state in allowed if state in accepted or names[state] == self.also]
+        if believed and len(believed) < len(allowed):
+            # Without the languages that were not believed, their words may be another one's.
+            self.exempt, self.asked, self.quoted = marks
+            accepted, _ = self._accepted(believed)
+        found = [(places, names[state]) for state, runs in accepted.items() for places in runs]
+        yield from found
+        if found:  # where one language came in, another needs less to be believed
+            foreign = np.concatenate([places for places, _ in found])
+            yield from (one for one in rest if not np.isin(one[0], foreign).any())
+
+    def _accepted(self, allowed: list[int]) -> tuple[dict[int, list[Places]], list[Foreign]]:
+        """Return the stretches of each language that is believed, and weaker ones of others."""
+        names, home = states(self.home), self.reading.home
         begins = (self.words.look & BEGINS).astype(np.uint8)
         path = likeliest_path(self.scores, begins, home, np.array([home, *allowed], np.int32))
         counted = self.words.kind != SILENT
@@ -252,28 +272,22 @@ class Text:
         if most != home:  # it is the home language now that has to come in
             others = [home, *(state for state in allowed if state != most)]
             path = likeliest_path(self.scores, begins, most, np.array([most, *others], np.int32))
-        found: dict[int, list[tuple[npt.NDArray[np.int64], int, tuple[str, ...]]]]
-        found = defaultdict(list)
+        found: dict[int, list[tuple[Places, int, tuple[str, ...]]]] = defaultdict(list)
         for state, places in _same(path, home):
             if names[state] == self.also:
                 self.asked[places] = True
                 continue
-            places = places[self.words.kind[places] != SILENT]
-            places = places[self.words.kind[places] < FOREIGN]
-            if not len(places):
-                continue
-            spoken = places[self._spoken(places)]
-            if not len(spoken):
-                continue
-            strings = tuple(fold(self._word(place)) for place in spoken.tolist())
-            gain = self._gain(spoken, state, strings)
-            if gain <= 0:
-                continue
-            if self._is_term(spoken, strings, names[state]):
-                continue
-            found[state].append((spoken, gain, strings))
-        rest = []
-        mixed = False
+            places = places[counted[places] & (self.words.kind[places] < FOREIGN)]
+            if len(places):
+                places = places[self._spoken(places)]
+            strings = tuple(fold(self._word(place)) for place in places.tolist())
+            gain = self._gain(places, state, strings) if len(places) else 0
+            if most != home and len(places):
+                gain = max(gain, 1)  # no doubt of what the rest is in
+            if gain > 0 and not self._is_term(places, strings, names[state]):
+                found[state].append((places, gain, strings))
+        accepted: dict[int, list[Places]] = {}
+        rest: list[Foreign] = []
         for state, stretches in found.items():
             times = Counter(strings for _, _, strings in stretches)
             kept = [
@@ -286,12 +300,10 @@ class Text:
             once = {strings: gain for _, gain, strings in kept if len(strings) > 1}
             ahead = sum(once.values()) + sum(gain for _, gain, s in kept if len(s) == 1)
             if ahead > self.reading.costs[state]:
-                mixed = True
-                yield from ((places, names[state]) for places, _, _ in kept)
+                accepted[state] = [places for places, _, _ in kept]
             else:
                 rest += [(p, names[state]) for p, gain, s in kept if gain > FURTHER and len(s) > 1]
-        if mixed:  # where one language came in, another needs less to be believed
-            yield from rest
+        return accepted, rest
 
     def _stands_alone(self, place: int, state: int, times: int) -> bool:
         """Is one word enough evidence? A repeated connective is, or any word of another script."""
