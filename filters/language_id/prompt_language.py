@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 import polars as pl
 
+from filters.language_id.detector import second_opinion
 from filters.language_id.masking import ascii_classes, mask
 from filters.language_id.reader import FREQUENT, floor_of, read
 from filters.language_id.readings import reading
@@ -63,17 +64,22 @@ def _masked(text: str) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
 def detect_language(text: str) -> str | None:
     """Return the language of most of `text`, or None if it is unclear."""
     masked = _masked(text)
-    script = main_script(masked.tobytes().decode("utf-8", "replace"))
+    prose = masked.tobytes().decode("utf-8", "replace")
+    script = main_script(prose)
     if script is None:
         return None
     candidates = [name for name, known_by in SCRIPT_OF_LANGUAGE.items() if known_by == script]
     if len(candidates) == 1:
         return candidates[0]
-    return _likeliest(masked, next(group for group in GROUPS if script in GROUPS[group]))
+    group = next(group for group in GROUPS if script in GROUPS[group])
+    likeliest, clear = _likeliest(masked, group)
+    if clear or second_opinion(prose, tuple(candidates)) == likeliest:
+        return likeliest
+    return None
 
 
-def _likeliest(masked: np.ndarray[tuple[int], np.dtype[np.uint8]], group: str) -> str | None:
-    """Return the most likely language of a group, or None if the lead is small."""
+def _likeliest(masked: np.ndarray[tuple[int], np.dtype[np.uint8]], group: str) -> tuple[str, bool]:
+    """Return the most likely language of a group, and whether its lead is clear."""
     languages = LANGUAGES[group]
     words = read(masked, reading(languages[0]))
     sums = np.zeros(len(languages), np.int64)
@@ -92,7 +98,7 @@ def _likeliest(masked: np.ndarray[tuple[int], np.dtype[np.uint8]], group: str) -
     ranked = np.argsort(np.where(native, -sums, 1), kind="stable")
     best, second = int(ranked[0]), int(ranked[1])
     lead = _LEAD if frequent[best] else 2 * _LEAD
-    return languages[best] if sums[best] - sums[second] >= lead else None
+    return languages[best], bool(sums[best] - sums[second] >= lead)
 
 
 def main_script(prose: str) -> str | None:

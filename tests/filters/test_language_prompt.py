@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
+from filters.language_id.detector import second_opinion
 from filters.language_id.prompt_language import detect_language, prompt_languages
 from filters.language_id.scripts import normalized_language
 
@@ -34,6 +35,26 @@ QUESTIONS = [
 @pytest.mark.parametrize(("question", "language"), QUESTIONS)
 def test_detect_language(question: str, language: str | None) -> None:
     assert detect_language(question) == language
+
+
+UNCLEAR = [  # the words lean too little; langdetect decides where it agrees
+    ("Hvor mange epler har Ola", "no"),
+    ("foo bar baz qux quux corge", None),
+    ("Determinar xyz", None),
+    ("\\alpha \\beta \\gamma \\delta \\epsilon \\zeta", None),
+]
+
+
+@pytest.mark.parametrize(("question", "language"), UNCLEAR)
+def test_two_opinions_that_agree_decide(question: str, language: str | None) -> None:
+    assert detect_language(question) == language
+
+
+def test_the_second_opinion_is_the_same_every_time() -> None:
+    said = {second_opinion("Hvor mange epler har Ola", ("no", "da", "sv")) for _ in range(5)}
+    assert len(said) == 1
+    assert second_opinion("Hvor mange epler har Ola", ("xx",)) is None
+    assert second_opinion("Hvor mange", ("no", "da", "sv")) is None
 
 
 CODES = [("en", "en"), ("EN", "en"), ("zh-CN", "zh"), ("zh_TW", "zh"), ("nb", "no"), ("xx", None)]
