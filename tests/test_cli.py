@@ -62,7 +62,7 @@ WRONG = [
     (("explain", "{run}", "abc-9"), 4, "has no sample 'abc-9'"),
     (("show", "{tmp}"), 4, "build it first"),
     (("explain", "{tmp}", "x-1"), 4, "is not a run directory"),
-    (("build", "{tmp}/none.yaml"), 2, "cannot be read"),
+    (("build", "{tmp}/none.yaml"), 2, "no file and no shipped recipe"),
     (("build",), 2, "Missing argument"),
     (
         ("build", str(GRPO)),

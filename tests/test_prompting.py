@@ -151,9 +151,9 @@ def test_without_a_draft_there_is_nothing_to_rewrite() -> None:
 
 
 REQUESTS = [
-    ("Rewrite ${draft}.", "must hold"),
-    ("${question} ${draft} ${tone}", "must hold"),
-    ("${question} ${draft} costs 5$", "must hold"),
+    ("Rewrite ${draft}.", "must contain"),
+    ("${question} ${draft} ${tone}", "must contain"),
+    ("${question} ${draft} costs 5$", "must contain"),
 ]
 
 

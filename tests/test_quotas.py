@@ -135,7 +135,7 @@ def test_a_shortfall_says_what_it_would_take() -> None:
     assert short is not None
     assert (short.found, short.wanted, short.rows_a_prompt) == (10, 15, 0.5)
     assert (short.extra_prompts, short.samples_a_prompt, short.extra_samples) == (10, 2, 20)
-    assert "10 of 15 rows, 5 short; about 10 more prompts would do" in str(short)
+    assert "10 of 15 rows, 5 short; about 10 more prompts would fill it" in str(short)
 
 
 def test_a_shortfall_in_tokens() -> None:

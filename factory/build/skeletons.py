@@ -54,7 +54,7 @@ def write_skeleton(kind: str, path: Path) -> tuple[Path, str]:
     tests = path.with_name(f"test_{stem}.py")
     for file in (path, tests):
         if file.exists():
-            raise FactoryError(f"{file} exists already; choose another name or move it")
+            raise FactoryError(f"{file} already exists; choose another name or move it")
     write_new(path, code)
     write_new(tests, test)
     return tests, skeleton.use.format(f"{path.name}:{name}")
@@ -72,7 +72,7 @@ def write_new(path: Path, text: str) -> None:
         with open(path, "x", encoding="utf-8") as stream:
             stream.write(text)
     except FileExistsError:
-        raise FactoryError(f"{path} exists already; choose another name or move it") from None
+        raise FactoryError(f"{path} already exists; choose another name or move it") from None
 
 
 def _snake(name: str) -> str:

@@ -58,7 +58,7 @@ def test_a_skeleton_passes_its_own_test_and_validates(kind: str, tmp_path: Path)
     done = call("-m", "pytest", "-q", "-p", "no:cacheprovider", f"test_{name}.py", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
     again = call("-m", "factory.cli", "init", f"--{kind}", f"{name}.py", cwd=tmp_path)
-    assert "exists already" in again.stderr
+    assert "already exists" in again.stderr
     text = (tmp_path / f"{name}.py").read_text(encoding="utf-8")
     assert "plugin_example" not in text
     assert SKELETONS[kind].name not in text
