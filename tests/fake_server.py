@@ -25,7 +25,10 @@ FAULTS = (
     "close_at_once",
     "close_mid_body",
     "html",
+    "empty",
     "empty_choices",
+    "error_in_200",
+    "interrupted",
     "malformed_json",
     "not_an_object",
     "no_finish",
@@ -34,11 +37,32 @@ FAULTS = (
     "429_retry_after",
     "429_retry_date",
 )
-"""What `fault` may return; None is a good answer. `400`, `400_too_long`, `wrong_type` and
-`slow_events` too, and `crash`, which resets every connection, as a server that dies does."""
+"""What `fault` may return for a request that may succeed later; None is a good answer. The others:
+every key of ERRORS; `wrong_type` and `slow_events`, which are good answers; and `crash`, which
+resets every connection, as a server that dies does."""
+
+ERRORS: dict[str, tuple[str, str]] = {
+    "400_too_long": ("the maximum context length is 2048", ""),
+    "400_no_model": ("Model Not Exist", "invalid_request_error"),
+    "404_no_model": ("The model `fake` does not exist", "model_not_found"),
+    "402": ("Insufficient Balance", ""),
+    "403": ("Your account is not active", ""),
+    "429_quota": ("You exceeded your current quota", "insufficient_quota"),
+}
+"""Refusals: fault → message and code. Any other status has the message `as you wish`."""
+
+HEADERS = {
+    "429_retry_after": "Retry-After: 1",
+    "429_forever": "Retry-After: 99999999",
+    "503_until_2999": "Date: Mon, 30 Nov 2026 12:00:00 GMT\r\n"
+    "Retry-After: Mon, 30 Dec 2999 12:00:00 GMT",
+    # The date is a second after the server's own, an hour off everybody else's.
+    "429_retry_date": f"Date: {formatdate(0, usegmt=True)}\r\n"
+    f"Retry-After: {formatdate(1, usegmt=True)}",
+}
 
 REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found"}
-CANARY_TOKENS = 1
+CANARY = "1 + 1 ="
 
 
 @dataclass(eq=False)
@@ -53,6 +77,9 @@ class FakeServer:
     slots: int = 10_000  # served side by side; more of them wait, as in vLLM
     refuse_over: int = 10_000  # in flight; more of them are answered 429
     key: str | None = None
+    key_header: str = "authorization"  # without it the key is a Bearer token
+    base: str = "/v1"  # the path of the API, with its query string if it needs one
+    refused: frozenset[str] = frozenset()  # fields of a body that are answered 400
     has_models: bool = True
     stalled: bool = False  # accepts connections and says nothing any more
     usage: bool = True
@@ -60,6 +87,7 @@ class FakeServer:
     message: Mapping[str, Any] = field(default_factory=dict)  # fields laid over a chat's message
     pieces: int = 4  # streamed messages an answer
 
+    heads: list[dict[str, str]] = field(default_factory=list)  # headers of every request
     bodies: list[Body] = field(default_factory=list)  # of every real request, in order of arrival
     canaries: int = 0
     in_flight: int = 0
@@ -85,7 +113,7 @@ class FakeServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"http://127.0.0.1:{self.port}{self.base}"
 
     def start(self) -> None:
         """Listen, on the old port if there was one."""
@@ -132,13 +160,19 @@ class FakeServer:
         if self.stalled:
             self.bodies += [json.loads(content)] * bool(content)
             await asyncio.Event().wait()
-        if self.key is not None and headers.get("authorization") != f"Bearer {self.key}":
-            key = headers.get("authorization", "nothing")
+        self.heads.append(headers)
+        base, _, query = self.base.partition("?")
+        path, _, queried = path.partition("?")
+        wanted = f"Bearer {self.key}" if self.key_header == "authorization" else self.key
+        if queried != query:
+            await self._send(writer, 404, _error(f"expected ?{query}, not ?{queried}"))
+        elif self.key is not None and headers.get(self.key_header) != wanted:
+            key = headers.get(self.key_header, "nothing")
             await self._send(writer, 401, _error(f"Incorrect API key provided: {key}"))
-        elif method == "GET" and path == "/v1/models" and self.has_models:
+        elif method == "GET" and path == f"{base}/models" and self.has_models:
             card = {"id": self.model, "owned_by": self.owner, "max_model_len": 2048}
             await self._send(writer, 200, json.dumps({"data": [card]}).encode())
-        elif method == "POST" and path in ("/v1/completions", "/v1/chat/completions"):
+        elif method == "POST" and path in (f"{base}/completions", f"{base}/chat/completions"):
             return await self._complete(json.loads(content), path, reader, writer)
         else:
             await self._send(writer, 404, _error("no such route"))
@@ -147,7 +181,7 @@ class FakeServer:
     async def _complete(
         self, body: Body, path: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
-        if body.get("max_tokens") == CANARY_TOKENS:
+        if is_canary(body):
             self.canaries += 1
         else:
             self.bodies.append(body)
@@ -169,6 +203,10 @@ class FakeServer:
                     await task
 
     async def _work(self, body: Body, path: str, writer: asyncio.StreamWriter) -> bool:
+        refused = sorted(self.refused.intersection(body))
+        if refused:
+            message = f"Unsupported parameter: {refused[0]!r} is not supported with this model."
+            return await self._send(writer, 400, _error(message, "unsupported_parameter"))
         fault = self.fault(body, len(self.bodies))
         if fault is None and self.in_flight > self.refuse_over:
             fault = "429"
@@ -184,21 +222,16 @@ class FakeServer:
         if fault == "hang":
             await asyncio.Event().wait()
         async with self._free:
-            await asyncio.sleep(self.delay_s if body.get("max_tokens") != CANARY_TOKENS else 0)
+            await asyncio.sleep(self.delay_s if not is_canary(body) else 0)
             payloads = self._payloads(body, path)
             if body.get("stream"):
                 return await self._stream(payloads, fault, writer)
             return await self._whole(payloads[0], fault, writer)
 
     async def _refuse(self, fault: str, writer: asyncio.StreamWriter) -> None:
-        extra = {
-            "429_retry_after": "Retry-After: 1",
-            # The date is a second after the server's own, an hour off everybody else's.
-            "429_retry_date": f"Date: {formatdate(0, usegmt=True)}\r\n"
-            f"Retry-After: {formatdate(1, usegmt=True)}",
-        }.get(fault, "X-Fake: 1")
-        words = "the maximum context length is 2048" if fault == "400_too_long" else "as you wish"
-        await self._send(writer, int(fault[:3]), _error(words), extra=extra)
+        message, code = ERRORS.get(fault, ("as you wish", ""))
+        extra = HEADERS.get(fault, "X-Fake: 1")
+        await self._send(writer, int(fault[:3]), _error(message, code), extra=extra)
 
     def _payloads(self, body: Body, path: str) -> list[Body]:
         """The answer as response bodies: one, or as many as are streamed."""
@@ -230,9 +263,15 @@ class FakeServer:
             payload["choices"] = []
         if fault == "no_finish":
             payload["choices"][0]["finish_reason"] = None
+        if fault == "interrupted":  # DeepSeek
+            payload["choices"][0]["finish_reason"] = "insufficient_system_resource"
+        if fault == "error_in_200":  # OpenRouter
+            payload = {"error": {"code": 502, "message": "Provider returned error"}}
         content = json.dumps(payload).encode()
         if fault == "html":
             kind, content = "text/html", b"<html><body>It works!</body></html>"
+        if fault == "empty":
+            content = b""
         if fault == "malformed_json":
             content = content[: len(content) // 2]
         if fault == "not_an_object":
@@ -244,12 +283,16 @@ class FakeServer:
     async def _stream(
         self, payloads: list[Body], fault: str | None, writer: asyncio.StreamWriter
     ) -> bool:
-        if fault in ("html", "wrong_type", "not_an_object"):
+        if fault in ("html", "wrong_type", "not_an_object", "empty"):
             return await self._whole({}, fault, writer)
         if fault == "empty_choices":
             payloads = [{**payload, "choices": []} for payload in payloads]
         if fault == "no_finish":
             payloads = payloads[:-1]
+        if fault == "interrupted":
+            payloads[-1]["choices"][0]["finish_reason"] = "insufficient_system_resource"
+        if fault == "error_in_200":  # in the middle of a stream, as OpenRouter does
+            payloads[-1] = {"error": {"code": 502, "message": "Provider returned error"}}
         events = [f"data: {json.dumps(payload)}\n\n" for payload in payloads]
         if fault == "malformed_json":
             events[0] = 'data: {"choices": [\n\n'
@@ -290,5 +333,10 @@ class FakeServer:
         return True
 
 
-def _error(message: str) -> bytes:
-    return json.dumps({"error": {"message": message, "type": "fake"}}).encode()
+def is_canary(body: Body) -> bool:
+    """Whether a request is a health check."""
+    return CANARY in (body.get("prompt"), (body.get("messages") or [{}])[-1].get("content"))
+
+
+def _error(message: str, code: str = "") -> bytes:
+    return json.dumps({"error": {"message": message, "type": "fake", "code": code}}).encode()

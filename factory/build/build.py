@@ -69,6 +69,8 @@ def build(recipe: Recipe, path: Path, console: Console) -> Funnel:
 def is_finished(recipe: Recipe, path: Path) -> bool:
     """Return whether `path` has the finished corpus of this recipe with the current reviews."""
     manifest = read_manifest(path)
+    if manifest.get("unanswered"):  # the last build lacked samples that a new one may draw
+        return False
     if manifest.get("state") != "done" or manifest.get("recipe") != recipe.fingerprint():
         return False
     return manifest.get("reviews") == Overlay(path, recipe.reviews, {}).fingerprint
@@ -115,7 +117,9 @@ def sample(recipe: Recipe, run: RunDir, prompts: pa.Table, console: Console) -> 
     scheduler = _restore_scheduler(recipe, run, prompts)
     total = recipe.sampling.n * len(prompts) - scheduler.ended if _is_fixed(recipe) else None
     first = scheduler.next()
-    if first is not None:
+    if first is None:
+        run.save_manifest(unanswered=0)
+    else:
         progress = Progress(console, total)
         judge = LiveJudge(run.path)
         drive(recipe.engine_spec, run, prompts, scheduler, first, progress, judge)

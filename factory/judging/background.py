@@ -12,6 +12,7 @@ import queue
 import signal
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -39,23 +40,30 @@ BATCH = 256
 class LiveJudge:
     """A process that judges samples as they finish, by the recipe in the run directory.
 
-    If it dies, only early verdicts are lost.
+    If it dies, it is replaced once, and the new one judges the unanswered batch again. If that dies
+    too, `error` says so and only early verdicts are lost: all samples are judged after sampling.
     """
 
     def __init__(self, run: Path) -> None:
+        self._run = run
+        self._sealed: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._batch: list[Sample] = []
+        self._sent: list[Sample] = []  # the batch that is not answered yet
+        self._pending = 0
+        self._replaced = False
+        self.error: str | None = None
+        self.notices: list[str] = []
+        self._start()
+
+    def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(
-            target=_judge_loop, args=(theirs, run), name="judge", daemon=False
+            target=_judge_loop, args=(theirs, self._run), name="judge", daemon=False
         )
         with spawning(POLARS_MAX_THREADS="1", OMP_NUM_THREADS="1"):
             self._process.start()
         theirs.close()
-        self._sealed: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._batch: list[Sample] = []
-        self._sent: list[str] = []  # sample ids of batches not yet answered, oldest first
-        self._pending = 0
-        self.error: str | None = None
 
     @property
     def outstanding(self) -> int:
@@ -72,23 +80,25 @@ class LiveJudge:
     def collect(self, wait: float = 0.0) -> list[Judged]:
         """Return the verdicts that are ready. Waits up to `wait` seconds for the first one."""
         if self._batch and not self._pending:
-            batch, self._batch = self._batch[:BATCH], self._batch[BATCH:]
-            self._sent = [sample.sample_id for sample in batch]
-            self._pending = len(batch)
-            self._send(("judge", [asdict(sample) for sample in batch]))
+            self._sent, self._batch = self._batch[:BATCH], self._batch[BATCH:]
+            self._pending = len(self._sent)
+            self._send_batch()
         self._send_sealed()
         if not self._pending or not self._ready(wait):
             return []
         try:
             answer = self._pipe.recv()
         except (EOFError, OSError):
-            self.error = self.error or "the judging process died"
+            if self._replace():
+                self._send_batch()
+                return []
             answer = None
         if isinstance(answer, str):
             self.error, answer = answer, None
         self._pending = 0
         if answer is None:
-            return [Judged(name, "undecided", "judge_error") for name in self._sent]
+            names = [sample.sample_id for sample in self._sent]
+            return [Judged(name, "undecided", "judge_error") for name in names]
         return [Judged(*row) for row in answer]
 
     def close(self) -> None:
@@ -101,6 +111,22 @@ class LiveJudge:
             self._process.join()
         self._pipe.close()
 
+    def _send_batch(self) -> None:
+        self._send(("judge", [asdict(sample) for sample in self._sent]))
+
+    def _replace(self) -> bool:
+        """Start another process for one that died. Returns False if that one died too."""
+        self._process.join(timeout=5)
+        died = f"the judging process died ({_describe_exit(self._process.exitcode)})"
+        if self._replaced:
+            self.error = self.error or f"{died}, as the one before it did"
+            return False
+        self._replaced = True
+        self._pipe.close()
+        self._start()
+        self.notices.append(f"{died}; another one judges its samples again")
+        return True
+
     def _send_sealed(self) -> None:
         while not self._sealed.empty():
             self._send(("sealed", self._sealed.get()))
@@ -109,10 +135,15 @@ class LiveJudge:
         return self._pipe.poll(wait) or not self._process.is_alive()
 
     def _send(self, message: object) -> None:
-        try:
+        # A dead process is found when its answer is read.
+        with suppress(OSError):
             self._pipe.send(message)
-        except OSError:
-            self.error = self.error or "the judging process died"
+
+
+def _describe_exit(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"exit code {code}"
 
 
 def _judge_loop(pipe: Connection, run: Path) -> None:

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from factory.core.nouns import fingerprint
 from factory.core.plugins import find_class, is_known, known_names, suggest
 from factory.prompts.templates import Prompting
 from factory.recipe.parsing import Strict
 from factory.recipe.sampling import Sampling
+
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,80}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OWN_HEADERS = frozenset({"content-type", "content-length", "transfer-encoding", "connection"})
+_SECRET = re.compile(
+    r"token|secret|passw|credential|authorization|cookie|signature|(^|[-_])(api[-_]?)?key|^sig$|^code$",
+    re.IGNORECASE,
+)
+"""Names of headers and query parameters whose values are secrets. Azure's `sig` and `code` too."""
 
 
 class ServerOptions(BaseModel):
@@ -24,8 +41,9 @@ class ServerOptions(BaseModel):
 
     urls: tuple[str, ...] = Field(
         min_length=1,
-        description="Base URLs such as http://gpu1:8000/v1. If a URL has no path, /v1 is added. "
-        "All endpoints must serve the recipe's model.",
+        description="Base URLs such as http://gpu1:8000/v1. If a URL has no path, /v1 is added. A "
+        "query string such as ?api-version=… is sent with every request. All endpoints must serve "
+        "the recipe's model.",
     )
     api: Literal["completions", "chat"] = Field(
         "completions",
@@ -39,6 +57,16 @@ class ServerOptions(BaseModel):
         None,
         description="Environment variable with the API key. The key itself is never written. "
         "Default: no key is sent.",
+    )
+    headers: dict[str, str] = Field(
+        default_factory=dict,
+        description="Extra headers of every request, such as `HTTP-Referer`. They are published "
+        "with the recipe, so nothing secret may be in them.",
+    )
+    headers_env: dict[str, str] = Field(
+        default_factory=dict,
+        description="Extra headers whose values are secret: header → environment variable, such as "
+        "`{api-key: AZURE_OPENAI_API_KEY}`. The values are never written.",
     )
     dialect: Literal["auto", "vllm", "openai"] = Field(
         "auto",
@@ -89,10 +117,32 @@ class ServerOptions(BaseModel):
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise ValueError(f"{url!r} is not an http:// or https:// URL")
             path = parts.path.rstrip("/") or "/v1"
-            cleaned.append(parts._replace(path=path, query="", fragment="").geturl())
+            secret = [name for name, _ in parse_qsl(parts.query) if _SECRET.search(name)]
+            if secret:
+                raise ValueError(
+                    f"a URL's query has {secret[0]}, which looks like a secret; use headers_env"
+                )
+            cleaned.append(parts._replace(path=path, fragment="").geturl())
         if len(set(cleaned)) < len(cleaned):
             raise ValueError("the same URL is listed twice")
         return tuple(cleaned)
+
+    @field_validator("headers", "headers_env")
+    @classmethod
+    def _plain_headers(cls, headers: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        for name, value in headers.items():
+            if not _HEADER.fullmatch(name) or name.lower() in _OWN_HEADERS:
+                raise ValueError(f"{name!r} is no name of a header that can be added")
+            if info.field_name == "headers_env":
+                if not _VARIABLE.fullmatch(value):
+                    raise ValueError(f"{name}: give the name of an environment variable")
+            elif _SECRET.search(name):
+                raise ValueError(
+                    f"{name} looks like a secret; use headers_env: {{{name}: VARIABLE}}"
+                )
+            elif not value.isascii() or not value.isprintable():
+                raise ValueError(f"{name}: its value has characters that no header can carry")
+        return headers
 
     @field_validator("extra_body")
     @classmethod
@@ -102,6 +152,12 @@ class ServerOptions(BaseModel):
         if used:
             raise ValueError(f"{', '.join(used)}: set by other sections of the recipe")
         return body
+
+    @property
+    def key_source(self) -> str | None:
+        """The environment variables with the keys, or None if no key is sent."""
+        names = [self.api_key_env, *self.headers_env.values()]
+        return ", ".join(name for name in names if name) or None
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that change a sample."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from factory.core.errors import Stopped
+from factory.core.errors import EngineError, Stopped
 from factory.core.nouns import Failure, Judged, Prompt, Sample
 from factory.core.run_dir import RunDir, engine_seconds
 from factory.core.stop_signals import collect_signals
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 MAX_UNJUDGED = 4096
 """Samples that may wait for a verdict before the loop blocks. Bounds memory."""
 
+WITHOUT_REASONING = 32
+"""First judged samples that all lack a think section until the user is warned."""
+
 WORKERS_SECONDS = 30.0
 """Seconds between two log entries about the endpoints or replicas."""
 
@@ -33,6 +37,8 @@ class Judge(Protocol):
 
     error: str | None
     """Why judging fails, or None while it works."""
+    notices: list[str]
+    """What happened to the judge and was put right, oldest first. The loop takes them out."""
 
     def put(self, sample: Sample) -> None:
         """Queue a finished sample for judging."""
@@ -71,10 +77,11 @@ def drive(
         progress.engine_ready()
         clock = _Clock(scheduler, spent, count_gpus(spec))
         with collect_signals(first_only=True) as interrupted:
-            loop = _Loop(engine, run, prompts, scheduler, first, judge, progress, clock)
+            loop = _Loop(engine, run, prompts, scheduler, first, judge, progress, clock, spec)
             loop.run_until(interrupted)
         if interrupted:
             raise Stopped(run.path)
+        loop.report_unanswered()
     finally:
         progress.close()
         with ExitStack() as ending:  # runs all, last first, even if one raises
@@ -137,6 +144,7 @@ class _Loop:
         judge: Judge,
         progress: Progress,
         clock: _Clock,
+        spec: EngineSpec,
     ) -> None:
         self.clock = clock
         self.engine, self.run, self.prompts = engine, run, prompts
@@ -147,6 +155,11 @@ class _Loop:
         self.in_flight: dict[str, Ticket] = {}
         self.unjudged: dict[str, _Drawn] = {}
         self.reported_error = False
+        self.server = spec.engine.server
+        self.think_seen = 0  # judged samples so far, while none had a think section; else -1
+        self.again: deque[Ticket] = deque()  # failed once; drawn once more after all others
+        self.failed: set[Ticket] = set()
+        self.unanswered: list[Failure] = []
         self.workers_logged_at = 0.0
 
     def run_until(self, interrupted: list[int]) -> None:
@@ -177,6 +190,8 @@ class _Loop:
         fed = False
         while len(self.in_flight) < self.engine.capacity:
             ticket, self.first = self.first or self.scheduler.next(), None
+            if ticket is None and self.again:
+                ticket = self.again.popleft()
             if ticket is None:
                 break
             request = Request(self.prompt(ticket.prompt), ticket.index, ticket.level)
@@ -210,12 +225,40 @@ class _Loop:
                 self.record_failure(outcome, ticket)
 
     def record_failure(self, failure: Failure, ticket: Ticket) -> None:
-        """Record a request without a sample. A later process retries those that may succeed."""
-        if failure.retryable:
-            self.run.event("failure", sample=failure.sample_id, failure=failure.kind)
-        else:
+        """Record a request without a sample.
+
+        One that may succeed is drawn once more at the end of the run, and again by a later one.
+        """
+        if not failure.retryable:
             self.run.record_failure(failure)
+            self.scheduler.fail(ticket)
+            return
+        facts = {"failure": failure.kind, "detail": failure.detail}
+        self.run.event("failure", sample=failure.sample_id, **facts)
+        if ticket not in self.failed:
+            self.failed.add(ticket)
+            self.again.append(ticket)
+            return
+        self.unanswered.append(failure)
         self.scheduler.fail(ticket)
+
+    def report_unanswered(self) -> None:
+        """Note how many samples got no answer. Raises EngineError if none got one."""
+        count = len(self.unanswered)
+        self.run.save_manifest(unanswered=count)  # a run that lacks samples is never finished
+        if not count:
+            return
+        why = self.unanswered[-1].detail
+        self.run.event("unanswered", samples=count, why=why)
+        if not (self.progress.samples or self.run.parts()):
+            raise EngineError(
+                f"none of {count:,} requests was answered; the last one: {why}\nNothing is lost: "
+                "fix this and run the same command to continue."
+            )
+        self.progress.say(
+            f"{count:,} samples got no answer; the last one: {why}. The same command draws them "
+            "again."
+        )
 
     def learn(self) -> None:
         """Pass verdicts to the scheduler and abort samples that are no longer needed."""
@@ -227,9 +270,42 @@ class _Loop:
             self.progress.count_verdict(
                 source, verdict.decision, verdict.reason, finish_reason, tokens
             )
+            if self.think_seen >= 0:
+                self.count_reasoning(verdict)
+        for notice in self.judge.notices:
+            self.run.event("judge", what=notice)
+            self.progress.say(notice)
+        self.judge.notices.clear()
         if self.judge.error and not self.reported_error:
             self.reported_error = True
+            self.run.event("judge_failed", why=self.judge.error)
             self.progress.say(f"judging failed; sampling continues without it. {self.judge.error}")
         surplus = set(self.scheduler.surplus())
         if surplus:
             self.engine.abort(name for name, t in self.in_flight.items() if t in surplus)
+            for ticket in [ticket for ticket in self.again if ticket in surplus]:
+                self.again.remove(ticket)
+                self.scheduler.fail(ticket)
+
+    def count_reasoning(self, verdict: Judged) -> None:
+        """Warn once if the first samples all lack the think section that the recipe requires."""
+        self.think_seen = self.think_seen + 1 if verdict.reason == "no_think" else -1
+        if self.think_seen < WITHOUT_REASONING:
+            return
+        what = (
+            f"NO REASONING: the first {self.think_seen} samples have no think section, and the "
+            "filter format drops them all (no_think). "
+        )
+        if self.server is not None and self.server.api == "chat":
+            what += (
+                "The server leaves its reasoning out, or sends it in a field unknown here "
+                "(reasoning_content, reasoning and reasoning_details are read). Ask for it in "
+                "engine.server.extra_body, as its documentation says (recipes/servers has "
+                "examples), or start vLLM and SGLang with --reasoning-parser."
+            )
+        else:
+            what += 'Set prompting.prefill to "<think>\\n", or use a model that reasons.'
+        what += " To keep such samples, set filters.format.thinking: optional."
+        self.run.event("no_reasoning", samples=self.think_seen)
+        self.progress.say(what)
+        self.think_seen = -1

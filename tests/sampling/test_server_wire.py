@@ -17,13 +17,12 @@ from factory.recipe.engine import ServerOptions
 from factory.recipe.sampling import Sampling
 from factory.sampling.engines.openai_api import (
     STREAM_INTERVAL,
-    Malformed,
     RenderedRequest,
-    Reply,
     Served,
     Wire,
     check_api_options,
 )
+from factory.sampling.engines.replies import Malformed, Reply
 
 VLLM = Served("vllm", "m", contexts={"m": 4096})
 HOSTED = Served("openai", "m")

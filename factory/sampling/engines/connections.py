@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
 
@@ -19,8 +19,8 @@ class ConnectionPool:
     request. At a hundred requests in flight that took most of the time and left servers idle.
     """
 
-    def __init__(self, key: str | None) -> None:
-        self._key = key
+    def __init__(self, headers: Mapping[str, str], secrets: Collection[str]) -> None:
+        self._headers, self._secrets = dict(headers), sorted(secrets, key=len, reverse=True)
         self._idle: list[httpx.AsyncClient] = []
 
     @asynccontextmanager
@@ -32,9 +32,11 @@ class ConnectionPool:
         finally:
             self._idle.append(client)
 
-    def redact_key(self, text: str) -> str:
-        """Return a server's message without the API key, which some servers repeat."""
-        return text.replace(self._key, "***") if self._key else text
+    def redact(self, text: str) -> str:
+        """Return a server's message without keys, which some servers repeat."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
 
     async def close(self) -> None:
         """Close all idle clients. Call it when no request is in flight."""
@@ -43,7 +45,7 @@ class ConnectionPool:
 
     def _open(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
+            headers=self._headers,
             verify=_tls(),
             timeout=httpx.Timeout(None, connect=_CONNECT_S),  # requests have their own limit
         )

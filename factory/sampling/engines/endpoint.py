@@ -10,52 +10,34 @@ from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from difflib import get_close_matches
+from typing import Any
 
 import httpx
 
-from factory.core.nouns import FailureKind
 from factory.recipe.engine import ServerOptions
 from factory.sampling.engine import Worker
 from factory.sampling.engines.concurrency import Concurrency
 from factory.sampling.engines.connections import ConnectionPool
-from factory.sampling.engines.openai_api import (
-    Dialect,
+from factory.sampling.engines.faults import Fault, clean_message, read_fault
+from factory.sampling.engines.openai_api import Dialect, RenderedRequest, Served, Wire
+from factory.sampling.engines.replies import (
+    BLOCKED,
+    STOPPED,
+    TRUNCATED,
+    ErrorReply,
     Malformed,
-    RenderedRequest,
     Reply,
-    Served,
-    Wire,
+    read_count,
 )
-from filters.judges.retry import read_retry_after
 
 _PROBE_S = 10.0
 _CANARY_S = 60.0
-_LONGEST_PAUSE_S = 600.0
 _FIRST_BACKOFF_S = 0.5
 _LONGEST_BACKOFF_S = 30.0
 _JSON = {"Content-Type": "application/json"}
 _EXTENDED = frozenset({"vllm", "sglang"})
-_TOO_LONG = ("context length", "context_length", "maximum length", "too long", "max_model_len")
-
-Blame = Literal["request", "load", "endpoint", "unknown"]
-"""The cause of a failed request, which decides how it is handled:
-
-request   it can't succeed on any endpoint: it becomes a Failure
-load      the endpoint is overloaded: its limit falls, and the request waits
-endpoint  the endpoint doesn't work: it is disabled until it answers again
-unknown   any of these: the request is retried a limited number of times, elsewhere if possible
-"""
-
-
-class Fault(Exception):
-    """A request failed."""
-
-    def __init__(
-        self, kind: FailureKind, blame: Blame, detail: str, pause_s: float | None = None
-    ) -> None:
-        super().__init__(detail)
-        self.kind, self.blame, self.detail, self.pause_s = kind, blame, detail, pause_s
+_LISTED = 6  # models named in a message
 
 
 @dataclass(slots=True)
@@ -96,12 +78,13 @@ class Endpoint:
         self.served: Served | None = None  # None until identified
         self.up = False
         self.why = "has not answered yet"
-        self.unfit = False  # reachable, but with a wrong model, address or key
+        self.unfit = False  # reachable, but with a wrong model, address or key, or no credit
+        self.asked_s = 0.0  # the pause it asked for last, capped
         self.concurrency = Concurrency(options.max_concurrency, time.monotonic())
         self.in_flight = 0
         self.suspects = 0  # requests in flight that failed several times
         self.paused_until = 0.0
-        self.throttled_since: float | None = None
+        self.throttled_since: float | None = None  # since then every request was refused
         self.faults_in_row = 0
         self.answered_at = 0.0
         self.stats = Stats()
@@ -130,17 +113,21 @@ class Endpoint:
             await self._stream(body, reply)
         else:
             await self._fetch(body, reply)
-        if reply.finish is None and reply.halt is None:
+        if reply.halt is not None or reply.finish in STOPPED or reply.finish in TRUNCATED:
+            return
+        if reply.finish is None:
             raise Fault("engine", "unknown", "the reply ended without a finish_reason")
-        if reply.finish == "abort":
-            raise Fault("engine", "unknown", "the server aborted the request")
-        if reply.finish == "content_filter":
+        if reply.finish in BLOCKED:
             raise Fault("empty", "request", "the server's content filter cut the reply off")
+        # `abort`, `error`, DeepSeek's `insufficient_system_resource`. A text that ended for a
+        # reason unknown here may be cut off.
+        reason = clean_message(reply.finish)
+        raise Fault("engine", "unknown", f"the reply ended with finish_reason {reason!r}")
 
     async def identify(self) -> Served:
         """List the models it serves; also a cheap sign of life. Raises Fault."""
         async with _as_faults(_PROBE_S), self._pool.acquire() as client:
-            response = await client.get(f"{self.url}/models")
+            response = await client.get(self._address("/models"))
         if response.status_code in (404, 405):  # not every API lists its models
             return Served(self._dialect(""), self._own[0], self._others)
         self._raise_for_status(response.status_code, response.content, response.headers)
@@ -155,13 +142,13 @@ class Endpoint:
         if own is None and not others:
             raise Fault(
                 "bad_request",
-                "endpoint",
-                f"serves {', '.join(models) or 'no model'}, not {self._own[0]}; set "
+                "setup",
+                f"serves {_list_models(self._own[0], models)}, not {self._own[0]}; set "
                 "engine.server.model if that is the same model under another name",
             )
         wanted = {name: models[name] for name in {own, *others} if name is not None}
-        lengths = {name: card.get("max_model_len") for name, card in wanted.items()}
-        contexts = {name: most for name, most in lengths.items() if isinstance(most, int)}
+        lengths = {name: read_count(card, "max_model_len") for name, card in wanted.items()}
+        contexts = {name: most for name, most in lengths.items() if most}
         owner = str(next(iter(wanted.values())).get("owned_by", ""))
         return Served(self._dialect(owner), own, others, contexts)
 
@@ -176,13 +163,18 @@ class Endpoint:
             await self._fetch(body, Reply(), min(_CANARY_S, self._options.timeout_s))
         return served
 
+    def _address(self, path: str) -> str:
+        """Return the URL of a route. The endpoint's query string stays at its end."""
+        base, mark, query = self.url.partition("?")
+        return base + path + mark + query
+
     def _dialect(self, owner: str) -> Dialect:
         if self._options.dialect != "auto":
             return self._options.dialect
         return "vllm" if owner.lower() in _EXTENDED else "openai"
 
     async def _fetch(self, body: dict[str, Any], reply: Reply, timeout_s: float = 0) -> None:
-        url, limit = self.url + self._wire.path, timeout_s or self._options.timeout_s
+        url, limit = self._address(self._wire.path), timeout_s or self._options.timeout_s
         async with _as_faults(limit), self._pool.acquire() as client:
             response = await client.post(url, content=_encode(body), headers=_JSON)
         self._raise_for_status(response.status_code, response.content, response.headers)
@@ -191,7 +183,7 @@ class Endpoint:
             raise Fault("empty", "unknown", "the reply has no choices")
 
     async def _stream(self, body: dict[str, Any], reply: Reply) -> None:
-        url = self.url + self._wire.path
+        url = self._address(self._wire.path)
         async with (
             _as_faults(self._options.timeout_s),
             self._pool.acquire() as client,
@@ -218,54 +210,40 @@ class Endpoint:
         if not reply.choices:
             raise Fault("empty", "unknown", "the reply has no choices")
 
-    @staticmethod
-    def _parse(data: str | bytes, reply: Reply, headers: httpx.Headers) -> None:
+    def _parse(self, data: str | bytes, reply: Reply, headers: httpx.Headers) -> None:
         try:
             reply.add(json.loads(data))
+        except ErrorReply as error:
+            if error.code:  # the status that the HTTP reply should have had
+                content = json.dumps({"error": {"message": error.message}}).encode()
+                self._raise_for_status(error.code, content, headers)
+            detail = clean_message(self._pool.redact(str(error)))
+            raise Fault("engine", "unknown", detail) from None
         except Malformed as error:
             raise Fault("engine", "unknown", f"the reply is malformed: {error}") from None
         except (ValueError, RecursionError):
-            kind = headers.get("content-type", "of no type")
+            kind = clean_message(headers.get("content-type", "of no type"))
             raise Fault("engine", "unknown", f"the reply is {kind}, not valid JSON") from None
 
     def _raise_for_status(self, status: int, content: bytes, headers: httpx.Headers) -> None:
-        """Raise the Fault for an HTTP status; returns for success."""
-        if 200 <= status < 300:
-            return
-        detail = f"HTTP {status}: {self._error_text(content)}"
-        pause = read_retry_after(headers, _LONGEST_PAUSE_S)
-        if status == 429:
-            raise Fault("engine", "load", detail, pause)
-        if status in (401, 403):
-            key = self._options.api_key_env
-            where = f"the key in {key}" if key else "engine.server.api_key_env, which is not set"
-            raise Fault("bad_request", "endpoint", f"{detail}; check {where}")
-        if status == 503 and pause is not None:
-            raise Fault("engine", "load", detail, pause)
-        if status in (400, 413, 422):
-            too_long = status == 413 or any(words in detail.lower() for words in _TOO_LONG)
-            raise Fault("prompt_too_long" if too_long else "bad_request", "request", detail)
-        if status in (408, 409, 425) or status >= 500:
-            kind: FailureKind = "timeout" if status in (408, 504) else "engine"
-            raise Fault(kind, "unknown", detail, pause)
-        raise Fault("bad_request", "endpoint", f"{detail}; check engine.server.urls and api")
-
-    def _error_text(self, content: bytes) -> str:
-        """Return the server's error message, shortened, with the API key redacted."""
-        text = content.decode("utf-8", "replace")
-        try:
-            answer = json.loads(text)
-            inner = answer.get("error", answer)
-            text = str(inner.get("message", inner) if isinstance(inner, dict) else inner)
-        except (ValueError, AttributeError):
-            pass  # not JSON, or not an object: use the plain text
-        return " ".join(self._pool.redact_key(text).split())[:300]
+        """Raise the Fault of an HTTP status; returns for success."""
+        key = self._options.key_source
+        fault = read_fault(status, content, headers, key, self._pool.redact)
+        if fault is not None:
+            raise fault
 
 
 def backoff(attempt: int) -> float:
     """Return the pause before a retry in seconds: doubling, with jitter."""
     pause = _FIRST_BACKOFF_S * 2.0 ** (attempt - 1)
     return min(_LONGEST_BACKOFF_S, pause) * random.uniform(0.5, 1.0)
+
+
+def _list_models(wanted: str, models: Collection[str]) -> str:
+    """List what an endpoint serves, the names like the wanted one first."""
+    names = list(dict.fromkeys([*get_close_matches(wanted, models, _LISTED), *models]))
+    more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
+    return clean_message(", ".join(names[:_LISTED]) + more) if names else "no model"
 
 
 def _encode(body: dict[str, Any]) -> bytes:

@@ -11,18 +11,15 @@ import contextlib
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from factory.core.errors import EngineError, Problem, RecipeError
-from factory.core.nouns import FailureKind
 from factory.recipe.engine import ServerOptions
-from factory.sampling.engine import Request
-from factory.sampling.engines.endpoint import Endpoint, Fault, backoff
-from factory.sampling.engines.openai_api import RenderedRequest, Reply, Wire
-
-if TYPE_CHECKING:
-    from factory.sampling.early_stop import Watch
+from factory.sampling.engines.endpoint import Endpoint, backoff
+from factory.sampling.engines.faults import Fault
+from factory.sampling.engines.jobs import Job, Refusal
+from factory.sampling.engines.openai_api import Wire
+from factory.sampling.engines.replies import Reply
 
 _TRIP = 3
 """Failures in a row after which an endpoint is disabled until it passes a check."""
@@ -33,27 +30,18 @@ most one such request at a time."""
 
 _LONGEST_RECHECK_S = 10.0
 
+_LONGEST_PAUSE_S = 60.0
+"""A Retry-After that asks for more is cut to this: the endpoint is asked again, which costs little,
+where an absurd header would stop the run for years."""
 
-@dataclass(slots=True, eq=False)
-class Job:
-    """A request in the pool."""
+_LONGEST_THROTTLE_S = 900.0
+"""Seconds in which every endpoint refuses every request until the run stops."""
 
-    request: Request
-    rendered: RenderedRequest
-    attempts: int = 0
-    watch: Callable[[], Watch | None] | None = None  # makes a Watch for each attempt
-    reply: Reply = field(default_factory=Reply)
-    last: Endpoint | None = None
-    task: asyncio.Task[None] | None = None  # whoever clears it owns the job
-    ended: bool = False
+_BARREN = 8
+"""Distinct prompts that must have failed before a lack of good replies stops the run."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a request gives no sample."""
-
-    kind: FailureKind
-    detail: str
+_REMEDY = "All samples so far are saved. Fix this and run the same command to continue."
 
 
 Done = Callable[[Job, Reply | Refusal | None], None]
@@ -83,6 +71,9 @@ class EndpointPool:
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = {endpoint.url: asyncio.Event() for endpoint in endpoints}
         self._was_up = False
+        self._barren: set[str] = set()  # prompts with a failed request since the last good reply
+        self._barren_since = 0.0
+        self._barren_why = ""
 
     def start(self) -> None:
         self._spawn(self._clock())
@@ -179,6 +170,8 @@ class EndpointPool:
             return
         now = time.monotonic()
         self._mark_up(endpoint, now)
+        endpoint.throttled_since, endpoint.asked_s = None, 0.0
+        self._barren.clear()
         tokens = job.reply.n_tokens or sum(map(len, job.reply.content)) // 4
         in_flight = (before + endpoint.in_flight) / 2
         endpoint.stats.count(tokens, now)
@@ -202,9 +195,9 @@ class EndpointPool:
         now = time.monotonic()
         endpoint.stats.faults[fault.kind if fault.blame != "load" else "throttled"] += 1
         if fault.blame == "request":
-            self._mark_up(endpoint, now)
-            self._end(job, Refusal(fault.kind, fault.detail))
+            await self._refuse(job, endpoint, fault)
         elif fault.blame == "unknown":
+            self._count_barren(job, fault, now)
             endpoint.faults_in_row += 1
             endpoint.concurrency.record_refusal(now, sent)
             if endpoint.faults_in_row >= _TRIP:
@@ -214,9 +207,29 @@ class EndpointPool:
             if fault.blame == "load":
                 self._throttle(endpoint, fault, sent, now)
             else:
+                endpoint.unfit = fault.blame == "setup"
                 self._disable(endpoint, fault.detail)
-            job.task = None
-            self._waiting[job.rendered.model].appendleft(job)
+            self._put_back(job)
+
+    def _put_back(self, job: Job) -> None:
+        job.task = None
+        self._waiting[job.rendered.model].appendleft(job)
+
+    async def _refuse(self, job: Job, endpoint: Endpoint, fault: Fault) -> None:
+        """End a job that the server refuses, if its endpoint takes other requests.
+
+        Otherwise the account, the model or the server has changed, and the job is not to blame.
+        """
+        if fault.kind == "bad_request":
+            try:
+                endpoint.served = await endpoint.check()
+            except Fault as sick:
+                endpoint.unfit = sick.blame in ("request", "setup")
+                self._disable(endpoint, sick.detail)
+                self._put_back(job)
+                return
+        self._mark_up(endpoint, time.monotonic())
+        self._end(job, Refusal(fault.kind, fault.detail))
 
     async def _retry(self, job: Job, endpoint: Endpoint, fault: Fault) -> None:
         """Schedule another attempt. Without retries left, fail the job if its endpoint works.
@@ -234,10 +247,10 @@ class EndpointPool:
             else:
                 self._mark_up(endpoint, time.monotonic())
                 detail = f"failed {job.attempts} times; the last time: {fault.detail}"
-                self._end(job, Refusal(fault.kind, detail))
+                self._end(job, Refusal(fault.kind, detail, transient=True))
                 return
         job.task = None
-        self._schedule(job, fault.pause_s or backoff(job.attempts))
+        self._schedule(job, backoff(job.attempts))
 
     def _schedule(self, job: Job, seconds: float) -> None:
         asyncio.get_running_loop().call_later(seconds, self._requeue, job)
@@ -253,19 +266,35 @@ class EndpointPool:
 
     def _throttle(self, endpoint: Endpoint, fault: Fault, sent: float, now: float) -> None:
         endpoint.concurrency.record_refusal(now, sent)
-        pause = backoff(2) if fault.pause_s is None else fault.pause_s
+        self._pause(endpoint, backoff(2) if fault.pause_s is None else fault.pause_s, now)
+        if endpoint.throttled_since is None:
+            endpoint.throttled_since = now
+        elif now - endpoint.throttled_since > self._options.lost_after_s + endpoint.asked_s:
+            self._disable(endpoint, f"refused all requests for a long time: {fault.detail}")
+
+    def _pause(self, endpoint: Endpoint, asked_s: float, now: float) -> float:
+        """Send an endpoint nothing for the time it asks for, capped, and return that time.
+
+        The other endpoints go on.
+        """
+        pause = min(asked_s, _LONGEST_PAUSE_S)
+        if asked_s > _LONGEST_PAUSE_S > endpoint.asked_s:  # said once, not for each request
+            self._note("retry_after_capped", url=endpoint.url, asked_s=asked_s, waits_s=pause)
+        endpoint.asked_s = pause
         if now + pause > endpoint.paused_until:
             endpoint.paused_until = now + pause
             asyncio.get_running_loop().call_later(pause, self._dispatch)
-        if endpoint.throttled_since is None:
-            endpoint.throttled_since = now
-        elif now - endpoint.throttled_since > self._options.lost_after_s + pause:
-            self._disable(endpoint, f"refused all requests for a long time: {fault.detail}")
+        return pause
+
+    def _count_barren(self, job: Job, fault: Fault, now: float) -> None:
+        if not self._barren:
+            self._barren_since = now
+        self._barren.add(job.request.prompt.id)
+        self._barren_why = fault.detail
 
     def _mark_up(self, endpoint: Endpoint, now: float) -> None:
         endpoint.answered_at = now
         endpoint.faults_in_row = 0
-        endpoint.throttled_since = None
         endpoint.unfit = False
         if not endpoint.up:
             endpoint.up = self._was_up = True
@@ -298,14 +327,19 @@ class EndpointPool:
                 endpoint.served = await endpoint.check()
             except Fault as fault:
                 endpoint.why = fault.detail
-                endpoint.unfit = fault.kind == "bad_request"
+                endpoint.unfit = fault.blame == "setup" or (
+                    fault.kind == "bad_request" and not self._was_up
+                )
                 if fault.blame == "request":
                     raise EngineError(
-                        f"{endpoint.url} refuses the recipe's sampling settings: {fault.detail}"
+                        f"{endpoint.url} refuses a short request with the recipe's sampling "
+                        f"settings: {fault.detail}"
                     ) from None
                 failed += 1
                 pause = min(backoff(failed), _LONGEST_RECHECK_S)
-                await asyncio.sleep(max(fault.pause_s or 0.0, pause))
+                if fault.pause_s:
+                    pause = max(pause, self._pause(endpoint, fault.pause_s, time.monotonic()))
+                await asyncio.sleep(pause)
                 continue
             problems = self._wire.find_unsupported(endpoint.served.dialect) or self._unserved()
             if problems:
@@ -361,15 +395,33 @@ class EndpointPool:
                 lost_since = None
             else:
                 lost_since = now if lost_since is None else lost_since
-                hopeless = not self._was_up and all(e.unfit for e in self.endpoints)
-                if hopeless or now - lost_since >= self._options.lost_after_s:
+                hopeless = all(endpoint.unfit for endpoint in self.endpoints)
+                asked = max(endpoint.asked_s for endpoint in self.endpoints)
+                if hopeless or now - lost_since >= self._options.lost_after_s + asked:
                     raise self._lost(now - lost_since)
+            self._check_progress(now)
             self._dispatch()
             await asyncio.sleep(min(0.5, self._options.lost_after_s / 10))
+
+    def _check_progress(self, now: float) -> None:
+        """Raise EngineError if the endpoints pass their checks, but nothing else."""
+        throttled = [endpoint.throttled_since for endpoint in self.endpoints]
+        if all(since is not None and now - since >= _LONGEST_THROTTLE_S for since in throttled):
+            for endpoint in self.endpoints:
+                endpoint.why = "refuses every request: it is overloaded, or a rate limit is used up"
+            raise self._lost(_LONGEST_THROTTLE_S)
+        # Long generations in flight may still succeed. Wait if they outnumber the failed prompts.
+        in_flight = sum(endpoint.in_flight for endpoint in self.endpoints)
+        seconds = now - self._barren_since
+        enough = len(self._barren) >= max(_BARREN, in_flight)
+        if enough and seconds >= self._options.lost_after_s:
+            raise EngineError(
+                f"no request succeeded for {seconds:.0f} s, and those of {len(self._barren)} "
+                f"prompts failed; the last one: {self._barren_why}\n{_REMEDY}"
+            )
 
     def _lost(self, seconds: float) -> EngineError:
         states = "\n".join(f"  {endpoint.url}: {endpoint.why}" for endpoint in self.endpoints)
         return EngineError(
-            f"no endpoint can be used (tried for {seconds:.0f} s):\n{states}\n"
-            "All samples so far are saved. Fix this and run the same command to continue."
+            f"no endpoint can be used (tried for {seconds:.0f} s):\n{states}\n{_REMEDY}"
         )

@@ -1,4 +1,4 @@
-"""The OpenAI wire format: builds request bodies and parses replies. Pure: no network here.
+"""The OpenAI wire format: builds request bodies and the text of replies. Pure: no network here.
 
 Stop strings work as in the embedded engine: a stop string is not part of the text, except for
 those in KEPT_STOPS.
@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from factory.core.errors import Problem, RecipeError
-from factory.core.nouns import FinishReason, Message, fingerprint
+from factory.core.nouns import Message, fingerprint
 from factory.core.think import THINK_OPEN, join_think
 from factory.recipe.engine import ServerOptions
+from factory.sampling.engines.replies import Reply, join_pieces
 from factory.sampling.engines.vllm import KEPT_STOPS
 
 if TYPE_CHECKING:
     from factory.prompts.templates import Prompting
     from factory.recipe.sampling import Sampling
-    from factory.sampling.early_stop import Halt, Watch
 
 Dialect = Literal["vllm", "openai"]
 
@@ -69,68 +69,10 @@ class RenderedRequest:
 
 
 CANARY = "1 + 1 ="
+"""The question of a health check."""
 
-
-class Malformed(ValueError):
-    """A reply that is not in the expected format."""
-
-
-@dataclass(slots=True)
-class Reply:
-    """A reply, received at once or in pieces."""
-
-    content: list[str] = field(default_factory=list)
-    reasoning: list[str] = field(default_factory=list)
-    choices: int = 0
-    finish: str | None = None
-    stop: str | None = None  # the stop string that ended it, if reported
-    n_tokens: int | None = None
-    n_prompt_tokens: int | None = None
-    watch: Watch | None = None
-    halt: Halt | None = None  # set if the watch stopped it
-
-    def add(self, payload: Any) -> None:
-        """Parse a response body or one streamed message. Raises Malformed."""
-        if not isinstance(payload, dict):
-            raise Malformed(f"expected an object, not a {type(payload).__name__}")
-        if payload.get("error"):
-            raise Malformed(f"the reply contains an error: {str(payload['error'])[:200]}")
-        usage = payload.get("usage")
-        if isinstance(usage, dict):
-            self.n_tokens = _read_count(usage, "completion_tokens", self.n_tokens)
-            self.n_prompt_tokens = _read_count(usage, "prompt_tokens", self.n_prompt_tokens)
-        choices = payload.get("choices")
-        if not isinstance(choices, list) or not all(isinstance(c, dict) for c in choices):
-            raise Malformed("no list of choices")
-        self.choices += len(choices)
-        for choice in choices[:1]:
-            piece = self._add_choice(choice)
-            if self.watch is not None:
-                self.halt = self.watch.feed(piece, self.n_tokens or self.choices)
-
-    def _add_choice(self, choice: dict[str, Any]) -> str:
-        """Parse one choice and return its new text."""
-        part = choice.get("message") or choice.get("delta") or {"content": choice.get("text")}
-        if not isinstance(part, dict):
-            raise Malformed("a choice without a message")
-        thinking = part.get("reasoning_content") or part.get("reasoning")
-        for piece, pieces in ((part.get("content"), self.content), (thinking, self.reasoning)):
-            if isinstance(piece, str):
-                pieces.append(piece)
-            elif piece is not None:
-                raise Malformed(f"expected text, not a {type(piece).__name__}")
-        finish = choice.get("finish_reason")
-        if isinstance(finish, str):
-            self.finish = finish
-            ended_by = choice.get("stop_reason", choice.get("matched_stop"))  # vLLM, SGLang
-            self.stop = ended_by if isinstance(ended_by, str) else None
-        return (thinking or "") + (part.get("content") or "")
-
-    @property
-    def reason(self) -> FinishReason:
-        if self.halt is not None:
-            return self.halt.finish_reason
-        return "length" if self.finish in ("length", "max_tokens") else "stop"
+CHECK_TOKENS = 1024
+"""Its limit where reasoning counts: OpenAI's models refuse a limit they can't meet."""
 
 
 class Wire:
@@ -190,6 +132,8 @@ class Wire:
         body |= self._options.extra_body
         if "max_completion_tokens" in body:  # OpenAI's reasoning models require it instead
             body.pop("max_tokens", None)
+            if max_tokens is not None:
+                body["max_completion_tokens"] = CHECK_TOKENS
         return body
 
     def canary(self, served: Served) -> dict[str, Any]:
@@ -207,7 +151,7 @@ class Wire:
 
     def text(self, rendered: RenderedRequest, reply: Reply) -> str:
         """Return the whole assistant turn in canonical form."""
-        content, thinking = _join_pieces(reply.content), _join_pieces(reply.reasoning)
+        content, thinking = join_pieces(reply.content), join_pieces(reply.reasoning)
         if thinking:
             thinking = rendered.prefill.partition(THINK_OPEN)[2] + thinking
             if not content.strip():  # the reasoning may not be complete
@@ -267,13 +211,3 @@ def check_api_options(prompting: Prompting, sampling: Sampling, options: ServerO
         problems.append(Problem("engine.server.api", what))
     if problems:
         raise RecipeError(problems)
-
-
-def _join_pieces(pieces: list[str]) -> str:
-    """Join the pieces. Lone surrogates, valid in JSON but not in UTF-8, are replaced."""
-    return "".join(pieces).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _read_count(usage: dict[str, Any], name: str, default: int | None) -> int | None:
-    value = usage.get(name)
-    return value if isinstance(value, int) and value >= 0 else default

@@ -15,15 +15,12 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory.core.errors import (
-    Problem,
-    RecipeError,
-)
+from factory.core.errors import EngineError, Problem, RecipeError
 from factory.core.models import DEMO, DEMO_NAME, load_tokenizer
 from factory.core.nouns import Failure, FinishReason, Sample
 from factory.core.resources import cache_dir
@@ -32,8 +29,10 @@ from factory.sampling.early_stop import make_watch
 from factory.sampling.engine import Engine, Request, Worker
 from factory.sampling.engines.connections import ConnectionPool
 from factory.sampling.engines.endpoint import Endpoint
-from factory.sampling.engines.endpoint_pool import EndpointPool, Job, Refusal
-from factory.sampling.engines.openai_api import RenderedRequest, Reply, Wire, check_api_options
+from factory.sampling.engines.endpoint_pool import EndpointPool
+from factory.sampling.engines.jobs import Job, Refusal
+from factory.sampling.engines.openai_api import RenderedRequest, Wire, check_api_options
+from factory.sampling.engines.replies import Reply
 
 if TYPE_CHECKING:
     from factory.recipe.engine import EngineSpec
@@ -55,12 +54,14 @@ class ServerEngine:
         self._open = 0  # submitted and not yet returned
         self._ended: queue.SimpleQueue[Sample | Failure | BaseException] = queue.SimpleQueue()
         self._dead: BaseException | None = None
+        self._closing = False
         self._wire = Wire(spec.prompting, spec.sampling, options)
         self._levels: dict[int, tuple[str | None, str]] = {}
-        key, own = _read_key(options), _served_names(spec, options)
+        headers, secrets = _read_headers(options)
+        own = _served_names(spec, options)
         others = self._wire.other_models
         endpoints = [
-            Endpoint(url, ConnectionPool(key), self._wire, options, own, others)
+            Endpoint(url, ConnectionPool(headers, secrets), self._wire, options, own, others)
             for url in options.urls
         ]
         self._pool = EndpointPool(
@@ -81,7 +82,7 @@ class ServerEngine:
         )
         job = Job(request, rendered, watch=watch)
         self._open += 1
-        self._loop.call_soon_threadsafe(self._pool.add, job)
+        self._call(self._pool.add, job)
 
     def completed(self) -> Iterator[Sample | Failure]:
         self.capacity = self._compute_capacity()
@@ -90,6 +91,7 @@ class ServerEngine:
             try:
                 outcome = self._ended.get(timeout=wait) if wait else self._ended.get_nowait()
             except queue.Empty:
+                self._check_thread()
                 break
             wait = 0.0
             if isinstance(outcome, BaseException):
@@ -101,12 +103,26 @@ class ServerEngine:
             raise self._dead
 
     def abort(self, sample_ids: Iterable[str]) -> None:
-        self._loop.call_soon_threadsafe(self._pool.abort, list(sample_ids))
+        self._call(self._pool.abort, list(sample_ids))
 
     def close(self) -> None:
-        if self._thread.is_alive():
+        with contextlib.suppress(RuntimeError):  # the loop is closed: its thread has ended
             self._loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join()
+        self._closing = True
+        self._thread.join()
+
+    def _call(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Call a function in the thread of the loop."""
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:
+            self._check_thread()
+            raise
+
+    def _check_thread(self) -> None:
+        if not self._closing and not self._thread.is_alive() and self._ended.empty():
+            self._dead = self._dead or _died("no error was reported")
+            raise self._dead
 
     def workers(self) -> list[Worker]:
         return [endpoint.as_worker() for endpoint in self._pool.endpoints]
@@ -158,6 +174,8 @@ class ServerEngine:
         )
         try:
             self._loop.run_until_complete(self._run_until_stopped())
+        except BaseException as error:  # whatever it is, the run must hear of it
+            self._ended.put(error if isinstance(error, Exception) else _died(error))
         finally:
             self._loop.close()
 
@@ -171,7 +189,7 @@ class ServerEngine:
             self._ended.put(_failure(job, outcome))
         elif outcome is None:
             self._ended.put(self._sample(job, job.reply, "abort"))
-        elif outcome.n_tokens == 0 and outcome.reason == "length":
+        elif outcome.n_tokens == 0 and outcome.reason == "length" and not outcome.has_text:
             # vLLM clamps max_tokens to what the context leaves, down to nothing.
             detail = f"the prompt's {outcome.n_prompt_tokens} tokens fill the whole context"
             self._ended.put(_failure(job, Refusal("prompt_too_long", detail)))
@@ -228,6 +246,13 @@ def open_engine(spec: EngineSpec, run: Path, start: int) -> Engine:
     return connect(spec, spec.engine.server, run)
 
 
+def _died(why: object) -> EngineError:
+    return EngineError(
+        f"the thread that talks to the servers died ({why!r}). All samples so far are saved; run "
+        "the same command to continue."
+    )
+
+
 def _served_names(spec: EngineSpec, options: ServerOptions) -> list[str]:
     """Return the names a server may use for the recipe's model."""
     if options.model:
@@ -239,22 +264,34 @@ def _served_names(spec: EngineSpec, options: ServerOptions) -> list[str]:
 
 def _failure(job: Job, refusal: Refusal) -> Failure:
     prompt, index = job.request.prompt, job.request.index
-    # It may succeed later, with a longer timeout_s or a less loaded server.
-    retryable = refusal.kind == "timeout"
-    return Failure(prompt.id, index, refusal.kind, refusal.detail, retryable)
+    return Failure(prompt.id, index, refusal.kind, refusal.detail, refusal.transient)
 
 
-def _read_key(options: ServerOptions) -> str | None:
-    if options.api_key_env is None:
-        return None
-    key = os.environ.get(options.api_key_env, "").strip()
-    if not key:
-        what = f"names {options.api_key_env}, which is not set in the environment; export it"
-        raise RecipeError([Problem("engine.server.api_key_env", what)])
-    if not key.isascii() or not key.isprintable():
-        what = f"names {options.api_key_env}, which holds characters that no header can carry"
-        raise RecipeError([Problem("engine.server.api_key_env", what)])
-    return key
+def _read_headers(options: ServerOptions) -> tuple[dict[str, str], list[str]]:
+    """Return the headers of every request, and the secrets among their values.
+
+    Raises RecipeError for a variable that is not set or holds what no header can carry.
+    """
+    named = {f"headers_env.{name}": variable for name, variable in options.headers_env.items()}
+    if options.api_key_env is not None:
+        named["api_key_env"] = options.api_key_env
+    values, problems = {}, []
+    for place, variable in named.items():
+        value = os.environ.get(variable, "").strip()
+        if not value:
+            what = f"names {variable}, which is not set in the environment; export it"
+            problems.append(Problem(f"engine.server.{place}", what))
+        elif not value.isascii() or not value.isprintable():
+            what = f"names {variable}, which holds characters that no header can carry"
+            problems.append(Problem(f"engine.server.{place}", what))
+        values[place] = value
+    if problems:
+        raise RecipeError(problems)
+    headers = {**options.headers}
+    if "api_key_env" in values:
+        headers["Authorization"] = f"Bearer {values['api_key_env']}"
+    headers |= {name: values[f"headers_env.{name}"] for name in options.headers_env}
+    return headers, list(values.values())
 
 
 def _load_tokenizer(spec: EngineSpec, options: ServerOptions) -> Any:
