@@ -74,6 +74,7 @@ class FakeServer:
     fault: Callable[[Body, int], str | None] = lambda body, number: None
     answer: Callable[[Body], str] = lambda body: "<think>\nwell\n</think>\n\n\\boxed{2}"
     delay_s: float = 0.0
+    context: int | None = 2048  # as vLLM's /models gives it
     slots: int = 10_000  # served side by side; more of them wait, as in vLLM
     refuse_over: int = 10_000  # in flight; more of them are answered 429
     key: str | None = None
@@ -170,7 +171,9 @@ class FakeServer:
             key = headers.get(self.key_header, "nothing")
             await self._send(writer, 401, _error(f"Incorrect API key provided: {key}"))
         elif method == "GET" and path == f"{base}/models" and self.has_models:
-            card = {"id": self.model, "owned_by": self.owner, "max_model_len": 2048}
+            card: Body = {"id": self.model, "owned_by": self.owner}
+            if self.context is not None:
+                card["max_model_len"] = self.context
             await self._send(writer, 200, json.dumps({"data": [card]}).encode())
         elif method == "POST" and path in (f"{base}/completions", f"{base}/chat/completions"):
             return await self._complete(json.loads(content), path, reader, writer)
