@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from factory.core.errors import EngineError, Stopped
+from factory.core.errors import EngineError, RunError, Stopped
 from factory.core.nouns import Failure, Judged, Prompt, Sample
 from factory.core.run_dir import RunDir, engine_seconds
 from factory.core.stop_signals import collect_signals
@@ -155,7 +155,7 @@ class _Loop:
         self.in_flight: dict[str, Ticket] = {}
         self.unjudged: dict[str, _Drawn] = {}
         self.reported_error = False
-        self.server = spec.engine.server
+        self.server, self.policy = spec.engine.server, spec.sampling.policy
         self.think_seen = 0  # judged samples so far, while none had a think section; else -1
         self.again: deque[Ticket] = deque()  # failed once; drawn once more after all others
         self.failed: set[Ticket] = set()
@@ -279,6 +279,12 @@ class _Loop:
         if self.judge.error and not self.reported_error:
             self.reported_error = True
             self.run.event("judge_failed", why=self.judge.error)
+            if self.policy != "fixed":
+                raise RunError(
+                    f"judging failed, and the policy {self.policy} draws by verdicts. "
+                    f"{self.judge.error}\nAll samples so far are saved. Fix this and run the same "
+                    "command to continue."
+                )
             self.progress.say(f"judging failed; sampling continues without it. {self.judge.error}")
         surplus = set(self.scheduler.surplus())
         if surplus:

@@ -1,0 +1,133 @@
+"""What dies in the background is replaced or ends the run; what had finished is kept."""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import multiprocessing
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from factory.build.build import build
+from factory.core.errors import EngineError, RunError
+from factory.core.files import read_lines
+from factory.core.run_dir import read_manifest
+from factory.judging.funnel import load_funnel
+from factory.recipe.build import load_recipe
+from tests.fake_server import FakeServer
+from tests.sampling.conftest import Connect, drive, make_requests, samples_of
+from tests.sampling.test_server_faults import watch_until_the_end
+from tests.sampling.test_server_loss import PROMPTS, N, drawn, server_recipe
+
+QUIET = Console(quiet=True)
+
+
+@contextmanager
+def killed_judges(most: int, server: FakeServer) -> Iterator[list[int]]:
+    """Kill the first `most` judging processes, each once a request has been answered."""
+    killed: list[int] = []
+    ended = threading.Event()
+
+    def kill() -> None:
+        while not ended.wait(0.02) and len(killed) < most:
+            for child in multiprocessing.active_children():
+                if child.name == "judge" and child.pid not in killed and len(server.bodies) > 2:
+                    child.kill()
+                    killed.append(child.pid or 0)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        yield killed
+    finally:
+        ended.set()
+        thread.join()
+
+
+def events(run: Path, kind: str) -> list[str]:
+    return [event.get("what") or event.get("why") for event in read_lines(run / "events.jsonl")
+            if event["event"] == kind]  # fmt: skip
+
+
+def test_a_killed_judge_is_replaced(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with FakeServer(delay_s=0.1) as server, killed_judges(1, server) as killed:
+        build(server_recipe(tmp_path, server.url), run, QUIET)
+    assert len(killed) == 1
+    (notice,) = events(run, "judge")
+    assert "killed by SIGKILL" in notice
+    assert events(run, "judge_failed") == []
+    assert len(drawn(run)) == N * PROMPTS
+    assert load_funnel(run).kept.samples == N * PROMPTS
+
+
+def test_a_judge_that_dies_again_is_reported_and_costs_no_sample(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with FakeServer(delay_s=0.1) as server, killed_judges(99, server):
+        build(server_recipe(tmp_path, server.url), run, QUIET)
+    (why,) = events(run, "judge_failed")
+    assert "as the one before it did" in why
+    assert load_funnel(run).kept.samples == N * PROMPTS
+
+
+def test_without_a_judge_no_policy_that_needs_verdicts_goes_on(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    until = ["sampling={policy: until, n: 4, accept: 2, max_tokens: 64}"]
+    with FakeServer(delay_s=0.1) as server:
+        server_recipe(tmp_path, server.url)
+        recipe = load_recipe(tmp_path / "recipe.yaml", until)
+        with killed_judges(99, server), pytest.raises(RunError, match="draws by verdicts"):
+            build(recipe, run, QUIET)
+        assert drawn(run)  # sealed
+        build(recipe, run, QUIET)
+    assert read_manifest(run)["state"] == "done"
+    assert load_funnel(run).kept.samples >= 2 * PROMPTS
+
+
+def test_the_death_of_the_servers_thread_ends_the_run(connected: Connect) -> None:
+    with FakeServer() as server:
+        engine = connected(server.url)
+        assert len(samples_of(drive(engine, make_requests(3)))) == 3
+        (thread,) = [t for t in threading.enumerate() if t.name == "server-engine"]
+        raised = ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
+        )
+        assert raised == 1
+        with pytest.raises(EngineError, match="the thread that talks to the servers died"):
+            watch_until_the_end(engine)
+        with pytest.raises(EngineError, match="the thread that talks to the servers died"):
+            engine.submit(make_requests(1)[0])
+
+
+def test_samples_without_the_reasoning_asked_for_are_reported_early(tmp_path: Path) -> None:
+    run, said = tmp_path / "run", Console(record=True, file=io.StringIO(), width=999)
+    with FakeServer(answer=lambda body: "The answer is \\boxed{2}.", delay_s=0.05) as server:
+        build(server_recipe(tmp_path, server.url, api="chat", max_concurrency=4), run, said)
+    text = said.export_text()
+    assert text.count("NO REASONING: the first 32 samples have no think section") == 1
+    assert "--reasoning-parser" in text
+    kinds = [event["event"] for event in read_lines(run / "events.jsonl")]
+    assert kinds.index("no_reasoning") < kinds.index("engine_stopped")
+
+
+@pytest.mark.parametrize(
+    ("answer", "filters"),
+    [
+        ("<think>\na\n</think>\n\n2", "{format: {}}"),
+        ("2", "{format: {thinking: optional}}"),
+        ("2", "{length: {}}"),
+        ("<think>\nnever closed", "{format: {}}"),
+    ],
+)
+def test_no_warning_where_none_is_due(answer: str, filters: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with FakeServer(answer=lambda body: answer) as server:
+        server_recipe(tmp_path, server.url, api="chat")
+        recipe = load_recipe(tmp_path / "recipe.yaml", ["filters=null", f"filters={filters}"])
+        build(recipe, run, QUIET)
+    assert "no_reasoning" not in [event["event"] for event in read_lines(run / "events.jsonl")]
