@@ -173,14 +173,18 @@ def _judge_loop(pipe: Connection, run: Path) -> None:
                 pass_rate=pl.lit(None, dtype=pl.Float64)
             )
             verdicts = decide(measured, filters)
-            pipe.send(verdicts.select("sample_id", "decision", "reason").rows())
+            answer: object = verdicts.select("sample_id", "decision", "reason").rows()
         except Exception:
             # A user's filter may raise anything. Sampling continues; the final judging raises
             # the same error and reports it.
-            pipe.send(traceback.format_exc(limit=-3))
-            continue
-        held.add(metrics)
-        held.save()
+            metrics, answer = {}, traceback.format_exc(limit=-3)
+        try:
+            pipe.send(answer)
+        except OSError:
+            return  # the build has died
+        if metrics:
+            held.add(metrics)
+            held.save()
 
 
 class _UnsavedMetrics:
