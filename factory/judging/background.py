@@ -156,7 +156,7 @@ def _judge_loop(pipe: Connection, run: Path) -> None:
     while True:
         try:
             message = pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             return  # the build has ended or died
         if message is None:
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,27 @@ def test_constant_500_stops_within_the_set_time(canary: str, connected: Connect)
             engine.submit(request)
         with pytest.raises(EngineError, match="as you wish"):
             watch_until_the_end(engine)
+
+
+@pytest.mark.parametrize("retries", [0, 6])
+def test_prompts_that_no_server_answers_do_not_stop_a_run_that_can_go_on(
+    retries: int, connected: Connect
+) -> None:
+    """Ten of forty prompts fail for ever, and their retries last longer than `lost_after_s`."""
+
+    def poison(body: dict[str, Any], number: int) -> str | None:
+        found = re.search(r"\((\d+)\)", ask_of(body))
+        return "500" if found and int(found[1]) % 4 == 1 else None
+
+    with FakeServer(fault=poison) as server:
+        engine = connected(server.url, lost_after_s=1, max_retries=retries)
+        requests = make_requests(40)
+        first = failures_of(drive(engine, requests))
+        assert len(first) == 10
+        assert all(failure.retryable for failure in first)
+        names = {failure.sample_id for failure in first}
+        again = drive(engine, [r for r in requests if r.sample_id in names])
+        assert len(failures_of(again)) == 10
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ class Endpoint:
         self._raise_for_status(response.status_code, response.content, response.headers)
         try:
             models = {str(card["id"]): dict(card) for card in response.json()["data"]}
-        except (ValueError, LookupError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise Fault(
                 "engine", "endpoint", f"GET /models did not return a list of models: {error}"
             ) from None

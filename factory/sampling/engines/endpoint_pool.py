@@ -71,7 +71,8 @@ class EndpointPool:
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = {endpoint.url: asyncio.Event() for endpoint in endpoints}
         self._was_up = False
-        self._barren: set[str] = set()  # prompts with a failed request since the last good reply
+        self._given_up: set[str] = set()  # samples that had all their attempts before
+        self._barren: set[str] = set()  # prompts that failed at once since the last good reply
         self._barren_since = 0.0
         self._barren_why = ""
 
@@ -246,6 +247,7 @@ class EndpointPool:
                 job.attempts -= 1
             else:
                 self._mark_up(endpoint, time.monotonic())
+                self._given_up.add(job.rendered.sample_id)
                 detail = f"failed {job.attempts} times; the last time: {fault.detail}"
                 self._end(job, Refusal(fault.kind, detail, transient=True))
                 return
@@ -287,10 +289,15 @@ class EndpointPool:
         return pause
 
     def _count_barren(self, job: Job, fault: Fault, now: float) -> None:
-        if not self._barren:
-            self._barren_since = now
-        self._barren.add(job.request.prompt.id)
+        """Note that a request failed at its first attempt.
+
+        Later attempts prove nothing: a prompt that no server answers fails at each of them.
+        """
         self._barren_why = fault.detail
+        if job.attempts == 0 and job.rendered.sample_id not in self._given_up:
+            if not self._barren:
+                self._barren_since = now
+            self._barren.add(job.request.prompt.id)
 
     def _mark_up(self, endpoint: Endpoint, now: float) -> None:
         endpoint.answered_at = now
@@ -414,10 +421,11 @@ class EndpointPool:
         in_flight = sum(endpoint.in_flight for endpoint in self.endpoints)
         seconds = now - self._barren_since
         enough = len(self._barren) >= max(_BARREN, in_flight)
-        if enough and seconds >= self._options.lost_after_s:
+        if enough and seconds >= self._options.lost_after_s and self._options.max_retries:
             raise EngineError(
                 f"no request succeeded for {seconds:.0f} s, and those of {len(self._barren)} "
-                f"prompts failed; the last one: {self._barren_why}\n{_REMEDY}"
+                f"prompts failed; the last one: {self._barren_why}\n{_REMEDY} To finish without "
+                "these prompts, set engine.server.max_retries to 0."
             )
 
     def _lost(self, seconds: float) -> EngineError:

@@ -115,9 +115,8 @@ class ServerEngine:
         """Call a function in the thread of the loop."""
         try:
             self._loop.call_soon_threadsafe(function, *arguments)
-        except RuntimeError:
+        except RuntimeError:  # the loop is closed; if its error is queued, `completed` raises it
             self._check_thread()
-            raise
 
     def _check_thread(self) -> None:
         if not self._closing and not self._thread.is_alive() and self._ended.empty():
