@@ -6,7 +6,8 @@ Kills: a build replays recorded samples slowly, in a process that is killed by S
 moment of sampling, again and again until the run is finished. Flips: one bit of a random journal or
 part is inverted. Lines: a record of a journal is cut, overwritten, doubled or joined with the next.
 After a flip or a damaged line come `factory repair` and a build. Servers: a build against a real
-HTTP server of which 40% of the replies have one kind of fault, in three modes.
+HTTP server of which 40% of the replies have one kind of fault, in three modes; and against one that
+refuses everything from some request on, which must stop the build with the cause.
 
 After each trial every sample must be there exactly once, and the corpus must equal, byte for byte,
 that of a build which nothing disturbed (for servers: the ids). Damage must be named, unless nothing
@@ -43,6 +44,7 @@ SERVER_FAULTS = (
     *("interrupted", "malformed_json", "not_an_object", "no_finish", "close_at_once"),
     *("close_mid_body", "hang", "slow_drip"),
 )
+STOPS = ("401", "402", "403", "429_quota", "400_no_model", "404_no_model", "500")
 MODES: dict[str, dict[str, Any]] = {
     "completions": {"api": "completions", "stream": False},
     "chat": {"api": "chat", "stream": False},
@@ -299,6 +301,44 @@ def trouble_servers(folder: Path, faults: Iterable[str], chance: random.Random) 
     return score
 
 
+def stop_servers(folder: Path, chance: random.Random) -> Score:
+    """A server turns every request down from a random one on: the build must stop with the cause.
+
+    The next build, after the repair, must draw what is missing.
+    """
+    from rich.console import Console
+
+    from factory.build.build import build
+    from factory.core.errors import EngineError
+    from tests.fake_server import FakeServer
+    from tests.sampling.test_server_loss import PROMPTS, server_recipe
+    from tests.sampling.test_server_loss import N as EACH
+
+    score = Score("servers that refuse everything")
+    for name in STOPS:
+        first = chance.randrange(1, EACH * PROMPTS // 2)
+
+        def fault(
+            body: dict[str, Any], number: int, name: str = name, at: int = first
+        ) -> str | None:
+            return name if number >= at else None
+
+        run, stopped = folder / f"stopped-{name}", False
+        with FakeServer(fault=fault) as server:
+            recipe = server_recipe(folder, server.url, lost_after_s=3.0)
+            try:
+                build(recipe, run, Console(quiet=True))
+            except EngineError:
+                stopped = True
+            server.fault = lambda body, number: None
+            build(recipe, run, Console(quiet=True))
+        found = drawn(run)
+        lost = EACH * PROMPTS - len(found) + (found.total() - len(found))
+        score.add(lost, True, stopped, name)
+        shutil.rmtree(run)
+    return score
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=200)
@@ -320,6 +360,7 @@ def main() -> None:
             flip_bits(reference, options.flips, chance),
             damage_lines(reference, options.lines, chance),
             trouble_servers(folder, options.faults, chance),
+            stop_servers(folder, chance),
         ]
     print(f"\n{'':36}{'tried':>8}{'survived':>10}{'lost':>6}{'silent':>8}")
     for score in scores:
