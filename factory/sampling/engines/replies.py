@@ -150,7 +150,7 @@ def _read_content(content: Any) -> tuple[str, str]:
 def _read_reasoning(part: dict[str, Any]) -> str:
     """Return the reasoning that is sent next to the content.
 
-    `reasoning_content`: DeepSeek, SGLang, vLLM up to 0.11, LiteLLM. `reasoning`: vLLM, OpenRouter.
+    `reasoning_content`: DeepSeek, SGLang, older vLLM, LiteLLM. `reasoning`: vLLM, OpenRouter.
     `reasoning_details`: OpenRouter. Some send the same text in two of them; one is read.
     """
     for name in ("reasoning_content", "reasoning"):
