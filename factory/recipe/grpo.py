@@ -149,6 +149,11 @@ class Grpo(Training):
     beta: float = Field(
         0.001, ge=0, description="Coefficient of the KL divergence from the reference model."
     )
+    kl_bias_correction: bool = Field(
+        False,
+        description="Multiply the KL estimate by the importance ratio (DeepSeek-V3.2; TRL's "
+        "default). R1's formula has no such factor. It changes the gradient on-policy too.",
+    )
     reference_every: int | None = Field(
         None, ge=1, description="Steps between updates of the reference model. R1: 400."
     )

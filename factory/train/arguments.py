@@ -29,6 +29,7 @@ RECIPE_KEYS = {
     "save_total_limit": "checkpoint.keep",
     "logging_steps": "log_every",
     "output_dir": "name (or --run)",
+    "use_bias_correction_kl": "kl_bias_correction",
     "vllm_importance_sampling_correction": "rollouts.correction",
     "vllm_importance_sampling_mode": "rollouts.correction",
 }

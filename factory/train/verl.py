@@ -72,6 +72,9 @@ def export_grpo(recipe: Grpo, out: Path) -> Path:
     if recipe.scale_rewards == "batch":
         what = "is batch, which verl does not have; use group or none, or train it here"
         raise RecipeError([Problem("scale_rewards", what)])
+    if recipe.kl_bias_correction:
+        what = "is true; the exported config has R1's KL estimate. Set it to false"
+        raise RecipeError([Problem("kl_bias_correction", what)])
     tokenizer = training_tokenizer(recipe)
     with atomic_folder(out) as scratch:
         with TrainDir(scratch / "questions") as folder:
@@ -164,6 +167,7 @@ def build_config(recipe: Grpo, plain: bool, prompt_tokens: int) -> dict[str, Any
                 "clip_ratio_c": NO_CLIP,
                 "use_kl_loss": recipe.beta > 0,
                 "kl_loss_coef": recipe.beta,
+                "kl_loss_type": "low_var_kl",  # k3, as R1
                 "grad_clip": optimizer.max_grad_norm,
                 "optim": {
                     "lr": optimizer.learning_rate,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from rich.console import Console
 
 from tests.export.tokenizers import CHATML, write_tokenizer
 
@@ -75,6 +76,56 @@ def _write_model(folder: Path) -> None:
         tie_word_embeddings=True,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
+
+
+def policy_trainer(folder: Path, **changes: Any) -> Any:
+    """Return a trainer of the tiny policy, ready for a single loss."""
+    from factory.recipe.grpo import Grpo
+    from factory.train.directory import TrainDir
+    from factory.train.policy.grpo import load_questions, make_trainer
+    from factory.train.scoring import Scoring
+    from factory.train.tokenizer import training_tokenizer
+    from factory.train.train import load_training
+
+    recipe = load_training(write_policy(folder, **changes))
+    assert isinstance(recipe, Grpo)
+    tokenizer = training_tokenizer(recipe)
+    tokenizer.padding_side = "left"
+    with TrainDir(folder / "run") as run:
+        questions = load_questions(recipe, run, tokenizer, Console(quiet=True))
+        scoring = Scoring(recipe.rewards, [question.prompt for question in questions])
+        made = make_trainer(recipe, run, tokenizer, questions, scoring)
+    made.model.train()
+    made.current_gradient_accumulation_steps = 1
+    return made
+
+
+def batch(advantages: list[float]) -> dict[str, Any]:
+    """Return padded completions of two questions in random order, one of them empty."""
+    import torch
+
+    questions, longest = (9, 5), 8
+    draw = torch.Generator().manual_seed(5)
+    prompts = [torch.randint(3, 200, (length,), generator=draw) for length in questions]
+    lengths = [8, 1, 3, 0, 5, 8, 2, 7]
+    width = max(questions)
+    inputs = {
+        "prompt_ids": torch.zeros(8, width, dtype=torch.long),
+        "prompt_mask": torch.zeros(8, width, dtype=torch.long),
+        "completion_ids": torch.randint(3, 200, (8, longest), generator=draw),
+        "completion_mask": torch.zeros(8, longest, dtype=torch.long),
+    }
+    for row, length in enumerate(lengths):
+        prompt = prompts[row % 2]
+        inputs["prompt_ids"][row, width - len(prompt) :] = prompt
+        inputs["prompt_mask"][row, width - len(prompt) :] = 1
+        inputs["completion_mask"][row, :length] = 1
+    reference = -torch.rand(8, longest, generator=draw)
+    return inputs | {
+        "advantages": torch.tensor(advantages),
+        "num_items_in_batch": inputs["completion_mask"].sum(),
+        "ref_per_token_logps": reference * inputs["completion_mask"],
+    }
 
 
 def log_of(run: Path) -> list[dict[str, Any]]:

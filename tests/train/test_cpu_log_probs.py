@@ -2,64 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
 
-from factory.recipe.grpo import Grpo
-from factory.train.directory import TrainDir
-from factory.train.policy.grpo import load_questions, make_trainer
-from factory.train.scoring import Scoring
-from factory.train.tokenizer import training_tokenizer
-from factory.train.train import load_training
-from tests.train.policy import write_policy
+from tests.train.policy import batch, policy_trainer
 
 pytestmark = pytest.mark.real(group="torch")
-PROMPTS, SAMPLES, LONGEST = (9, 5), 4, 8
-QUIET = Console(file=io.StringIO())
 
 
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("policy")
-    recipe = load_training(write_policy(folder))
-    assert isinstance(recipe, Grpo)
-    tokenizer = training_tokenizer(recipe)
-    with TrainDir(folder / "run") as run:
-        questions = load_questions(recipe, run, tokenizer, QUIET)
-        scoring = Scoring(recipe.rewards, [question.prompt for question in questions])
-        made = make_trainer(recipe, run, tokenizer, questions, scoring)
-    made.model.train()
-    made.current_gradient_accumulation_steps = 1
-    return made
-
-
-def batch(advantages: list[float]) -> dict[str, Any]:
-    """Return padded completions of two questions in random order, one of them empty."""
-    draw = torch.Generator().manual_seed(5)
-    prompts = [torch.randint(3, 200, (length,), generator=draw) for length in PROMPTS]
-    lengths = [8, 1, 3, 0, 5, 8, 2, 7]
-    width = max(PROMPTS)
-    inputs = {
-        "prompt_ids": torch.zeros(8, width, dtype=torch.long),
-        "prompt_mask": torch.zeros(8, width, dtype=torch.long),
-        "completion_ids": torch.randint(3, 200, (8, LONGEST), generator=draw),
-        "completion_mask": torch.zeros(8, LONGEST, dtype=torch.long),
-    }
-    for row, length in enumerate(lengths):
-        prompt = prompts[row % 2]
-        inputs["prompt_ids"][row, width - len(prompt) :] = prompt
-        inputs["prompt_mask"][row, width - len(prompt) :] = 1
-        inputs["completion_mask"][row, :length] = 1
-    reference = -torch.rand(8, LONGEST, generator=draw)
-    return inputs | {
-        "advantages": torch.tensor(advantages),
-        "num_items_in_batch": inputs["completion_mask"].sum(),
-        "ref_per_token_logps": reference * inputs["completion_mask"],
-    }
+    return policy_trainer(tmp_path_factory.mktemp("policy"))
 
 
 LossAndGradients = tuple[float, float, list[torch.Tensor]]

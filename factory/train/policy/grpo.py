@@ -160,6 +160,7 @@ def make_trainer(
         "loss_type": recipe.loss,
         "scale_rewards": recipe.scale_rewards,
         "beta": recipe.beta,
+        "use_bias_correction_kl": recipe.kl_bias_correction,
         "epsilon": recipe.epsilon,
         "epsilon_high": recipe.epsilon_high,
         "reward_weights": list(scoring.weights.values()),
