@@ -11,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factory.core.errors import RecipeError
+from factory.core.nouns import Message, Prompt
 from factory.core.resources import recipe_path
 from factory.recipe.document import Document
 from factory.recipe.grpo import Grpo
 from factory.train.policy import rollouts
 from factory.train.policy.grpo import order_in_stages
 from factory.train.policy.rollouts import build_rollout_arguments, check_rollouts
+from factory.train.scoring import Scoring
 from factory.train.train import load_training
 from tests.train.policy import RECIPE
 
@@ -99,6 +101,26 @@ def test_r1s_recipes_have_the_published_numbers() -> None:
     assert (everything.steps, everything.unverified_from) == (1700, 1301)
     helpful, harmless = everything.rewards["helpful"], everything.rewards["harmless"]
     assert (helpful.reads, harmless.reads) == ("response", "text")  # type: ignore[union-attr]
+
+
+INDEPENDENT: list[tuple[str, float, float]] = [
+    ("<think>Three and four.</think> <answer>\\boxed{7}</answer>", 1, 1),
+    ("<think>Three and four.</think> <answer>\\boxed{8}</answer>", 0, 1),
+    ("Three and four make \\boxed{7}.", 1, 0),
+    ("Three and four make \\boxed{8}.", 0, 0),
+    ("<think>Three and four make \\boxed{7}", 0, 0),  # it never ended its reasoning
+    ("<think>Or \\boxed{7}.</think> <answer>\\boxed{8}</answer>", 0, 1),
+]
+
+
+@pytest.mark.parametrize(("text", "accuracy", "form"), INDEPENDENT)
+def test_accuracy_and_format_are_independent(text: str, accuracy: float, form: float) -> None:
+    recipe = load_training(recipe_path("r1/zero.yaml"))
+    assert isinstance(recipe, Grpo)
+    question = Message(role="user", content="What is 3 + 4?")
+    prompt = Prompt("t", "math", (question,), {"kind": "math", "answer": "7"}, language="en")
+    scores = Scoring(recipe.rewards, [prompt]).score([prompt.id], [text], [9], [False])
+    assert scores.parts == {"accuracy": [accuracy], "format": [form]}
 
 
 @pytest.mark.parametrize(
