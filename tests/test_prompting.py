@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from factory.core.errors import ModelError, SourceError
+from factory.core.errors import ModelError, RecipeError, SourceError
 from factory.core.nouns import Message, Prompt
 from factory.prompts.chain_of_thought import Cot
-from factory.prompts.templates import BOXED, Prompting
+from factory.prompts.templates import BOXED, CODE, Prompting
 
 
 class Tokenizer:
@@ -87,6 +87,38 @@ def test_instructions_that_ship(name: str, words: str) -> None:
     text = Prompting(instruction=name).render(prompt("2+2?"), Tokenizer()).prompt_text
     assert "<think> and </think>" in text
     assert words in text
+
+
+INSTRUCTIONS: list[tuple[dict[str, Any], str, str, str | None]] = [
+    ({"instruction": "boxed"}, "sums", "math", BOXED),
+    ({"instruction": "boxed", "instructions": {"code": "code"}}, "sums", "math", BOXED),
+    ({"instruction": "boxed", "instructions": {"code": "code"}}, "taco", "code", CODE),
+    ({"instruction": "boxed", "instructions": {"code": "Be brief."}}, "taco", "code", "Be brief."),
+    ({"instruction": "boxed", "instructions": {"general": None}}, "chat", "general", None),
+    ({"instructions": {"math": "boxed"}}, "sums", "math", BOXED),
+    ({"instructions": {"math": "boxed"}}, "chat", "general", None),
+    # The source goes before the domain.
+    ({"instructions": {"math": "boxed", "proofs": None}}, "proofs", "math", None),
+    ({"instructions": {"math": None, "proofs": "boxed"}}, "proofs", "math", BOXED),
+    ({"instructions": {"math": None, "proofs": "boxed"}}, "proof", "math", None),
+    ({"instruction": "boxed", "instructions": {"general": None}}, "chat", "General", BOXED),
+]
+
+
+@pytest.mark.parametrize(("keys", "source", "domain", "added"), INSTRUCTIONS)
+def test_instructions_by_source_and_domain(
+    keys: dict[str, Any], source: str, domain: str, added: str | None
+) -> None:
+    asked = Prompt(source, domain, (Message(role="user", content="Hello!"),))
+    content = Prompting(**keys).messages_for(asked)[-1]["content"]
+    assert content == ("Hello!" if added is None else f"Hello!\n{added}")
+
+
+def test_an_instruction_for_nothing_is_refused() -> None:
+    prompting = Prompting(instructions={"code": "code", "genral": None})
+    prompting.check_instructions({"genral", "math"})  # someone's own domain
+    with pytest.raises(RecipeError, match=r"instructions\.genral is neither .* general, .*math"):
+        prompting.check_instructions({"math"})
 
 
 def test_no_chain_of_thought_means_no_request_for_one() -> None:
@@ -203,3 +235,6 @@ def test_old_recipes_keep_their_identity() -> None:
     """A key that says nothing changes no sample, or finished runs could not go on."""
     keys = {"template", "system", "instruction", "prefill"}
     assert Prompting(instruction="boxed").identity().keys() == keys
+    assert Prompting(instruction="boxed").identity()["instruction"] == "boxed"
+    assert Prompting(instruction="code").identity() == Prompting(instruction=CODE).identity()
+    assert Prompting(instructions={"code": "code"}).identity()["instructions"] == {"code": CODE}

@@ -106,7 +106,10 @@ def load(recipe: Recipe, run: RunDir, console: Console) -> pa.Table:
             )
         save_prompts(run.path, mark_prompts(recipe, prompts, run.path))
         run.save_manifest(sources=sources)
-    return pq.read_table(file)
+    table = pq.read_table(file)
+    domains = {str(domain) for domain in table["domain"].unique().to_pylist()}
+    recipe.prompting.check_instructions(domains | {one.label for one in recipe.sources})
+    return table
 
 
 def sample(recipe: Recipe, run: RunDir, prompts: pa.Table, console: Console) -> None:

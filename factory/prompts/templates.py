@@ -7,7 +7,8 @@ model), `few_shot` (R1 §2.3.1: long-CoT exemplars, to collect a cold start) and
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Collection
+from functools import cache, cached_property
 from pathlib import Path
 from string import Template
 from typing import Any, Literal, NamedTuple, Protocol
@@ -15,8 +16,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from factory.core.errors import ModelError, SourceError
-from factory.core.nouns import Message, Prompt
+from factory.core.errors import ModelError, Problem, RecipeError, SourceError
+from factory.core.nouns import R1_DOMAINS, Message, Prompt
 from factory.core.resources import data_path
 from factory.core.think import THINK_OPEN, join_think
 from factory.prompts.chain_of_thought import Cot, wants_cot
@@ -30,6 +31,11 @@ R1_ZERO = (
 )
 
 BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
+
+CODE = "Please reason step by step, and give the whole program in one code block at the end."
+
+SHORT_INSTRUCTIONS = {"boxed": BOXED, "code": CODE}
+"""Names of instructions of one sentence → their texts."""
 
 SHIPPED_INSTRUCTIONS = {"reflect": "cot/reflect.txt", "think": "cot/think.txt"}
 """Names of shipped instructions → their files."""
@@ -69,8 +75,14 @@ class Prompting(BaseModel):
     instruction: str | None = Field(
         None,
         description="Text added on a new line after the question. `boxed`: R1's request to reason "
-        "step by step and box the answer. `reflect`: also asks for reflection, verification and a "
-        "summary. `think`: asks for reasoning before any answer.",
+        "step by step and box the answer. `code`: asks for a program in a code block. `reflect`: "
+        "asks for reflection, verification and a summary. `think`: asks for reasoning before any "
+        "answer.",
+    )
+    instructions: dict[str, str | None] = Field(
+        default_factory=dict,
+        description="Instructions by domain or by name of a source, which goes first, in place of "
+        "`instruction`; null: none. `{code: code, general: null}`.",
     )
     exemplars: Path | None = Field(
         None,
@@ -137,12 +149,26 @@ class Prompting(BaseModel):
     def _request(self) -> Template:
         return read_request(self.request or data_path("rewrite/readable.txt"))
 
-    @cached_property
-    def _instruction(self) -> str | None:
-        """The text of the instruction."""
-        if self.instruction in SHIPPED_INSTRUCTIONS:
-            return data_path(SHIPPED_INSTRUCTIONS[self.instruction]).read_text("utf-8").strip()
-        return BOXED if self.instruction == "boxed" else self.instruction
+    def instruction_for(self, prompt: Prompt) -> str | None:
+        """Return the text of the prompt's instruction; None without one.
+
+        A key of `instructions` with the name of the prompt's source goes before its domain.
+        """
+        for key in (prompt.source, prompt.domain):
+            if key in self.instructions:
+                return _instruction_text(self.instructions[key])
+        return _instruction_text(self.instruction)
+
+    def check_instructions(self, names: Collection[str]) -> None:
+        """Raise RecipeError for keys of `instructions` that are neither in `names` nor of R1.
+
+        `names` are the sources and domains of the loaded prompts.
+        """
+        known = {*names, *R1_DOMAINS}
+        unknown = [key for key in self.instructions if key not in known]
+        what = f"is neither a source nor a domain of the prompts: {', '.join(sorted(known))}"
+        if unknown:
+            raise RecipeError([Problem(f"prompting.instructions.{key}", what) for key in unknown])
 
     def render(self, prompt: Prompt, tokenizer: ChatTokenizer | None = None) -> Rendered:
         """Render a prompt. `chat` and `rewrite` need the model's tokenizer.
@@ -171,8 +197,9 @@ class Prompting(BaseModel):
             result = [Message(role="user", content=self._rewrite_request(prompt))]
         else:
             result = [Message(role=m["role"], content=m["content"]) for m in prompt.messages]
-        if self._instruction and wants_cot(prompt):
-            result[-1]["content"] = f"{result[-1]['content']}\n{self._instruction}"
+        instruction = self.instruction_for(prompt)
+        if instruction and wants_cot(prompt):
+            result[-1]["content"] = f"{result[-1]['content']}\n{instruction}"
         if self.system:
             result.insert(0, Message(role="system", content=self.system))
         return result
@@ -205,9 +232,14 @@ class Prompting(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """Return everything that changes a sample, by content instead of file name."""
-        fields = self.model_dump(mode="json", exclude={"exemplars", "request", "cot"})
-        if self.instruction in SHIPPED_INSTRUCTIONS:
-            fields["instruction"] = self._instruction
+        unused = {"exemplars", "request", "cot", "instructions"}
+        fields = self.model_dump(mode="json", exclude=unused)
+        if self.instruction != "boxed":  # by name in the fingerprints of earlier runs
+            fields["instruction"] = _instruction_text(self.instruction)
+        if self.instructions:
+            fields["instructions"] = {
+                key: _instruction_text(value) for key, value in self.instructions.items()
+            }
         if self.template == "few_shot":
             fields["examples"] = self._examples
         if self.template == "rewrite":
@@ -215,6 +247,14 @@ class Prompting(BaseModel):
         if self.cot is not None:
             fields["cot"] = self.cot.identity()
         return fields
+
+
+@cache
+def _instruction_text(instruction: str | None) -> str | None:
+    """Return the text behind the name of an instruction, or the text itself."""
+    if instruction in SHIPPED_INSTRUCTIONS:
+        return data_path(SHIPPED_INSTRUCTIONS[instruction]).read_text("utf-8").strip()
+    return SHORT_INSTRUCTIONS.get(instruction, instruction) if instruction else None
 
 
 def _render_turns(messages: list[Message]) -> str:

@@ -18,12 +18,13 @@ from rich.console import Console
 
 from factory.core.errors import RecipeError, SourceError, TrainError
 from factory.prompts.chain_of_thought import COT
+from factory.prompts.templates import BOXED
 from factory.recipe.grpo import Grpo
 from factory.train.directory import TrainDir
 from factory.train.policy.grpo import load_questions
 from factory.train.tokenizer import training_tokenizer
 from factory.train.train import load_training, train
-from tests.train.policy import log_of, write_policy
+from tests.train.policy import RECIPE, log_of, write_policy
 
 ROOT = Path(__file__).parent.parent.parent
 QUIET = Console(file=io.StringIO())
@@ -178,3 +179,24 @@ def test_questions_get_the_marks_of_the_recipe(
         questions = load_questions(recipe, run, training_tokenizer(recipe), QUIET)
     found = {one.prompt.meta.get(COT, {}).get("asked") for one in questions}
     assert found == marks
+
+
+def test_questions_get_the_instruction_of_their_domain(tmp_path: Path) -> None:
+    talk = tmp_path / "talk.jsonl"
+    talk.write_text('{"question": "Hello!", "domain": "general"}\n')
+    sums = {**RECIPE["sources"][0], "domain": "math"}
+    prompting = {"instruction": "boxed", "instructions": {"general": None}}
+    sources = [sums, {"kind": "files", "path": str(talk)}]
+    recipe = load_training(write_policy(tmp_path, sources=sources, prompting=prompting))
+    assert isinstance(recipe, Grpo)
+    with closing(TrainDir(tmp_path / "run")) as run:
+        questions = load_questions(recipe, run, training_tokenizer(recipe), QUIET)
+    boxed = [BOXED in one.text for one in questions]
+    assert boxed == [one.prompt.domain == "math" for one in questions]
+    assert sum(boxed) == 12
+
+
+def test_an_instruction_for_no_question_is_refused(tmp_path: Path) -> None:
+    recipe = load_training(write_policy(tmp_path, prompting={"instructions": {"genral": None}}))
+    with pytest.raises(RecipeError, match=r"prompting\.instructions\.genral"):
+        train(recipe, tmp_path / "run", QUIET)

@@ -97,6 +97,8 @@ def load_questions(
     prompts = loaded.prompts
     if any(part.kind == "accuracy" for part in recipe.rewards.values()):
         prompts = sound_prompts(prompts, run.path)
+    domains = {one.domain for one in prompts}
+    recipe.prompting.check_instructions(domains | {one.label for one in recipe.sources})
     cot = recipe.prompting.cot
     prompts = cot.mark(prompts) if cot else [remove_mark(one) for one in prompts]
     questions = [PolicyQuestion(one, recipe.prompting.render(one, tokenizer)) for one in prompts]
