@@ -81,6 +81,26 @@ class Reward(Strict):
         description="Prompts to which the part applies: all, those with a verifier, or those "
         "without one (R1's general prompts).",
     )
+    sources: tuple[str, ...] = Field(
+        (), description="Names of the sources whose prompts the part applies to. Default: all."
+    )
+    domains: tuple[str, ...] = Field(
+        (), description="Domains whose prompts the part applies to. Default: all."
+    )
+    meta: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Values that a prompt's `meta` must have: `{topic: safety}`. Default: any.",
+    )
+
+    def applies_to(self, prompt: Prompt) -> bool:
+        """Return True if the part is for this prompt. All given conditions must hold."""
+        verified = prompt.verifier is not None
+        return (
+            (self.prompts == "all" or (self.prompts == "verified") == verified)
+            and (not self.sources or prompt.source in self.sources)
+            and (not self.domains or prompt.domain in self.domains)
+            and all(key in prompt.meta and prompt.meta[key] == self.meta[key] for key in self.meta)
+        )
 
     def score(self, batch: Batch) -> Values:
         """Return a number per completion; None: not applicable; NaN: undecided."""
@@ -88,10 +108,7 @@ class Reward(Strict):
 
     def score_applicable(self, batch: Batch) -> Values:
         """Return `score` for the rows whose prompts the part applies to, None for the others."""
-        if self.prompts == "all":
-            return self.score(batch)
-        verified = self.prompts == "verified"
-        applies = [(prompt.verifier is not None) == verified for prompt in batch.prompts]
+        applies = [self.applies_to(prompt) for prompt in batch.prompts]
         if not any(applies):
             return [None] * len(applies)
         chosen = [prompt for prompt, wanted in zip(batch.prompts, applies, strict=True) if wanted]

@@ -167,24 +167,32 @@ class Rewarder:
 
 
 PROBED = 64
-"""Number of questions that rewards are tried on before a training."""
+"""Number of questions that each part of the reward is tried on before a training."""
 
 
 def find_inapplicable_parts(scoring: Scoring, prompts: Sequence[Prompt]) -> list[str]:
     """Return the parts that apply to none of the questions, tried with a well-formed answer.
 
-    Generates nothing. Parts that need a model or a server are not tried.
+    Generates nothing. Of parts that need a model or a server, only the selection is checked.
     """
-    stride = max(1, len(prompts) // PROBED)
-    tried = prompts[::stride][:PROBED]
-    parts = {
-        name: reward
-        for name, reward in scoring.rewards.items()
-        if reward.kind not in ("model", "server")
-    }
-    probe = Scoring(parts, tried)
+    found = []
+    for name, reward in scoring.rewards.items():
+        chosen = [prompt for prompt in prompts if reward.applies_to(prompt)]
+        if not chosen or (reward.kind not in ("model", "server") and _is_silent(reward, chosen)):
+            found.append(name)
+    return found
+
+
+def find_unrewarded(rewards: Mapping[str, Reward], prompts: Sequence[Prompt]) -> list[Prompt]:
+    """Return the questions that no part of the reward is for."""
+    return [one for one in prompts if not any(part.applies_to(one) for part in rewards.values())]
+
+
+def _is_silent(reward: Reward, prompts: Sequence[Prompt]) -> bool:
+    """Return True if a part has no value for a well-formed answer to any of some prompts."""
+    tried = prompts[:: max(1, len(prompts) // PROBED)][:PROBED]
+    n = len(tried)
     text = join_think("Let me see.", "\\boxed{1}")
-    scores = probe.score(
-        [prompt.id for prompt in tried], [text] * len(tried), [9] * len(tried), [False] * len(tried)
-    )
-    return [name for name, values in scores.parts.items() if all(v is None for v in values)]
+    ids = [prompt.id for prompt in tried]
+    scores = Scoring({"part": reward}, tried).score(ids, [text] * n, [9] * n, [False] * n)
+    return all(value is None for value in scores.parts["part"])

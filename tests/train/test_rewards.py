@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from factory.core.errors import EngineError, RecipeError, TrainError
 from factory.core.nouns import Message, Prompt
+from factory.core.resources import recipe_path
 from factory.recipe.document import Document
 from factory.recipe.grpo import Grpo
 from factory.recipe.model_rewards import OwnScore, ServerScore
@@ -22,6 +23,7 @@ from factory.recipe.rewards import (
     OverlongReward,
     Reward,
 )
+from factory.train.policy.grpo import refuse_inapplicable_parts
 from factory.train.scoring import Rewarder, Scores, Scoring, find_inapplicable_parts
 from factory.train.train import load_training
 
@@ -191,6 +193,53 @@ def test_parts_apply_to_the_prompts_they_are_for() -> None:
     assert scores.parts == {"accuracy": [1.0, None, 0.0], "tidy": [None, 1.0, None]}
 
 
+def asked(source: str, domain: str = "general", **meta: Any) -> Prompt:
+    """Return a prompt without a verifier; the text makes its id unique."""
+    content = f"{source}, {domain}, {meta}?"
+    return Prompt(source, domain, (Message(role="user", content=content),), meta=meta)
+
+
+SELECTED: list[tuple[dict[str, Any], Prompt, bool]] = [
+    ({}, asked("chat"), True),
+    ({"sources": ["chat"]}, asked("chat"), True),
+    ({"sources": ["chat"]}, asked("chats"), False),
+    ({"sources": ["chat", "harm"]}, asked("harm"), True),
+    ({"domains": ["general"]}, asked("chat", "general"), True),
+    ({"domains": ["general"]}, asked("chat", "math"), False),
+    ({"sources": ["chat"], "domains": ["math"]}, asked("chat", "general"), False),
+    ({"meta": {"topic": "safety"}}, asked("chat", topic="safety"), True),
+    ({"meta": {"topic": "safety"}}, asked("chat", topic="Safety"), False),
+    ({"meta": {"topic": "safety"}}, asked("chat"), False),
+    ({"meta": {"topic": None}}, asked("chat"), False),  # a value that is not there is not null
+    ({"prompts": "unverified", "sources": ["chat"]}, asked("chat"), True),
+    ({"prompts": "verified", "sources": ["chat"]}, asked("chat"), False),
+    ({"prompts": "unverified", "sources": ["t"]}, SUM, False),
+]
+
+
+@pytest.mark.parametrize(("keys", "prompt", "applies"), SELECTED)
+def test_a_part_selects_prompts(keys: dict[str, Any], prompt: Prompt, applies: bool) -> None:
+    part = parts_of(format=keys)["format"]
+    assert part.applies_to(prompt) is applies
+    assert score(part, RIGHT, prompt) == (1.0 if applies else None)
+
+
+def test_a_general_prompt_earns_one_reward_or_the_other() -> None:
+    """R1 (v2, 3.1): helpfulness or harmlessness, by the data set."""
+    recipe = load_training(recipe_path("r1/all_scenario_rl.yaml"))
+    assert isinstance(recipe, Grpo)
+    labels = [source.label for source in recipe.sources if source.domain == "general"]
+    for label in labels:
+        parts = {name for name, part in recipe.rewards.items() if part.applies_to(asked(label))}
+        assert len(parts & {"helpful", "harmless"}) == 1
+        assert "accuracy" not in parts
+    assert not {"helpful", "harmless"} & {
+        name for name, part in recipe.rewards.items() if part.applies_to(SUM)
+    }
+    limits = [source.limit for source in recipe.sources if source.domain == "general"]
+    assert limits == [66_000, 12_000]
+
+
 def test_undecided_completions_get_no_reward() -> None:
     scoring = Scoring(parts_of(accuracy={}, format={}), [SUM, BROKEN])
     scores = scoring.score([BROKEN.id, SUM.id], [RIGHT, RIGHT], [9, 9], [False, False])
@@ -212,6 +261,25 @@ def test_parts_that_apply_to_no_question_are_found() -> None:
     scoring = Scoring(parts_of(accuracy={}, format={}, language={}), [TALK])
     assert find_inapplicable_parts(scoring, [TALK]) == ["accuracy"]
     assert find_inapplicable_parts(Scoring(scoring.rewards, [TALK, SUM]), [TALK, SUM]) == []
+
+
+def test_a_part_for_few_questions_is_tried_on_these() -> None:
+    prompts = [asked("chat", n=n) for n in range(500)]
+    prompts.insert(77, SUM)
+    scoring = Scoring(parts_of(accuracy={"prompts": "verified"}), prompts)
+    assert find_inapplicable_parts(scoring, prompts) == []
+
+
+def test_a_model_for_no_question_is_found_without_the_model() -> None:
+    parts = parts_of(format={}, harmless={"kind": "model", "model": "none", "sources": ["ham"]})
+    assert find_inapplicable_parts(Scoring(parts, [TALK]), [TALK]) == ["harmless"]
+
+
+def test_questions_that_no_part_is_for_are_refused() -> None:
+    parts = parts_of(accuracy={"prompts": "verified"}, format={"sources": ["chat"]})
+    prompts = [SUM, asked("chat"), asked("harm")]
+    with pytest.raises(RecipeError, match=r"no part applies to 1 of 3 questions.* source harm"):
+        refuse_inapplicable_parts(Scoring(parts, prompts), prompts)
 
 
 def test_the_most_a_completion_can_earn() -> None:

@@ -22,7 +22,13 @@ from factory.train.policy.rollouts import (
     check_rollouts,
     generation_backend,
 )
-from factory.train.scoring import Rewarder, Scoring, excluded_stops, find_inapplicable_parts
+from factory.train.scoring import (
+    Rewarder,
+    Scoring,
+    excluded_stops,
+    find_inapplicable_parts,
+    find_unrewarded,
+)
 from factory.train.tokenizer import training_tokenizer
 
 if TYPE_CHECKING:
@@ -122,11 +128,24 @@ def load_questions(
 
 
 def refuse_inapplicable_parts(scoring: Scoring, prompts: list[Prompt]) -> None:
-    """Raise RecipeError for a part of the reward that applies to no question."""
-    inapplicable = find_inapplicable_parts(scoring, prompts)
-    if inapplicable:
-        what = "applies to none of the questions tried; check its `prompts`, and their verifiers"
-        raise RecipeError([Problem(f"rewards.{name}", what) for name in inapplicable])
+    """Raise RecipeError for a part of the reward that applies to no question, and the reverse."""
+    what = (
+        "applies to none of the questions tried; check its prompts, sources, domains and meta, and "
+        "the questions' verifiers"
+    )
+    problems = [
+        Problem(f"rewards.{name}", what) for name in find_inapplicable_parts(scoring, prompts)
+    ]
+    unrewarded = find_unrewarded(scoring.rewards, prompts)
+    if unrewarded:
+        first = unrewarded[0]
+        what = (
+            f"no part applies to {len(unrewarded):,} of {len(prompts):,} questions, such as one of "
+            f"source {first.source}, domain {first.domain}; add a part, or leave the source out"
+        )
+        problems.append(Problem("rewards", what))
+    if problems:
+        raise RecipeError(problems)
 
 
 def make_trainer(
