@@ -27,7 +27,7 @@ class RewardModelScore(RewardModel, Reward):
     """The score of a reward model, or with `sigmoid` a probability (for a point-wise model).
 
     A completion with unclosed reasoning has no response. It gets the lowest score of its batch, so
-    that giving no answer is never rewarded.
+    that giving no answer is never rewarded. All of a text is read, however long: see `max_tokens`.
     """
 
     kind: Literal["model"] = "model"

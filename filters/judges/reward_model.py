@@ -41,37 +41,95 @@ class RewardModel(BaseModel):
     model: str = Field(
         description="A Hub id, or a folder (starts with a dot or a slash) of a model or training."
     )
-    max_tokens: int = Field(
-        8192, ge=16, description="Maximum number of tokens; the last ones are used."
+    max_tokens: int | None = Field(
+        None,
+        ge=128,
+        description="Longest conversation that is read at once. A longer answer is read in "
+        "overlapping windows, each after the whole question, and gets their lowest score. Default: "
+        "the model's context.",
     )
     batch: int = Field(8, ge=1, description="Batch size in answers.")
 
-    def scores(self, pairs: Sequence[Pair]) -> Iterator[float]:
-        """Return the scores in order. Raises ModelError if the model is not a reward model."""
-        import torch
+    def scores(self, pairs: Sequence[Pair]) -> Iterator[float | None]:
+        """Return the scores in order; None if a question leaves no room for an answer.
 
+        All of every answer is read: R1 has no limit here. Raises ModelError if the model is not a
+        reward model.
+        """
         tokenizer, model = _load(self.model)
-        texts = [
-            tokenizer.apply_chat_template(conversation(pair), tokenize=False) for pair in pairs
-        ]
-        scores = [math.nan] * len(texts)
-        # Batch answers of similar length: a batch is padded to its longest.
-        order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
-        for start in range(0, len(order), self.batch):
-            chosen = order[start : start + self.batch]
-            inputs = tokenizer(
-                [texts[number] for number in chosen],
-                return_tensors="pt",
-                padding=True,
-                truncation=True,
-                max_length=self.max_tokens,
-                add_special_tokens=False,  # the template has added them
-            ).to(model.device)
-            with torch.inference_mode():
-                logits = model(**inputs).logits[:, 0].float().tolist()
-            for number, score in zip(chosen, logits, strict=True):
-                scores[number] = score
-        return iter(scores)
+        limit = self.max_tokens or getattr(model.config, "max_position_embeddings", None)
+        windows: list[tuple[int, list[int]]] = []  # (place of the pair, token ids)
+        for place, pair in enumerate(pairs):
+            windows += [(place, ids) for ids in _split_pair(self.model, tokenizer, pair, limit)]
+        lowest: list[float | None] = [None] * len(pairs)
+        # Batch windows of similar length: a batch is padded to its longest.
+        windows.sort(key=lambda window: len(window[1]))
+        for batch in _make_batches(windows, self.batch):
+            found = _score_batch(tokenizer, model, [ids for _, ids in batch])
+            for (place, _), score in zip(batch, found, strict=True):
+                known = lowest[place]
+                lowest[place] = score if known is None else min(known, score)
+        return iter(lowest)
+
+
+BATCH_TOKENS = 65_536
+"""Most tokens of a batch, padding included; a longer conversation is a batch of its own."""
+
+MIN_WINDOW = 64
+"""Fewest tokens of an answer that a window must have room for: any eight characters fit."""
+
+Window = tuple[int, list[int]]
+
+
+def _split_pair(name: str, tokenizer: Any, pair: Pair, limit: int | None) -> list[list[int]]:
+    """Return a conversation as token ids: once, or once per window of a long answer.
+
+    An answer that is too long is halved until its parts fit. The halves share an eighth, so that a
+    passage on a border is whole in one of them. Returns [] if the question leaves no room.
+    """
+    question, answer = pair
+    whole = _tokenize(name, tokenizer, pair)
+    if limit is None or len(whole) <= limit:
+        return [whole]
+    if len(_tokenize(name, tokenizer, (question, ""))) + MIN_WINDOW > limit:
+        return []
+    middle, shared = len(answer) // 2, max(1, len(answer) // 16)
+    halves = answer[: middle + shared], answer[middle - shared :]
+    return [ids for half in halves for ids in _split_pair(name, tokenizer, (question, half), limit)]
+
+
+def _tokenize(name: str, tokenizer: Any, pair: Pair) -> list[int]:
+    """Return a conversation as token ids. Raises ModelError if the template leaves out text."""
+    text = tokenizer.apply_chat_template(conversation(pair), tokenize=False)
+    if not all(part.strip() in text for part in pair):
+        raise ModelError(
+            f"reward model {name}: its chat template changes or leaves out a part of the "
+            "conversation (such as the reasoning), so the score would be that of another text; "
+            "train it with a template that keeps all (`chatml`)"
+        )
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]  # the template has them
+    return ids
+
+
+def _make_batches(windows: Sequence[Window], most: int) -> Iterator[list[Window]]:
+    """Split windows, sorted by length, into batches of at most `most` and BATCH_TOKENS."""
+    batch: list[Window] = []
+    for window in windows:
+        if batch and (len(batch) == most or (len(batch) + 1) * len(window[1]) > BATCH_TOKENS):
+            yield batch
+            batch = []
+        batch.append(window)
+    if batch:
+        yield batch
+
+
+def _score_batch(tokenizer: Any, model: Any, rows: Sequence[list[int]]) -> list[float]:
+    import torch
+
+    inputs = tokenizer.pad({"input_ids": list(rows)}, return_tensors="pt").to(model.device)
+    with torch.inference_mode():
+        found: list[float] = model(**inputs).logits[:, 0].float().tolist()
+    return found
 
 
 @lru_cache(maxsize=2)  # all-scenario RL uses one for helpfulness and one for safety
@@ -100,9 +158,7 @@ def _load(name: str) -> tuple[Any, Any]:
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"reward model {name} cannot be loaded: {reason}") from error
-    tokenizer = load_tokenizer(
-        name, needed_for="a reward model", padding_side="right", truncation_side="left"
-    )
+    tokenizer = load_tokenizer(name, needed_for="a reward model", padding_side="right")
     if model.config.num_labels != 1 or not tokenizer.chat_template:
         raise ModelError(
             f"reward model {name} has {model.config.num_labels} outputs and "

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from factory.core.errors import EngineError, ModelError
 from factory.core.nouns import Message
+from filters.judges import reward_model
 from filters.judges.client import Endpoint
 from filters.judges.reward_model import RewardModel, RewardServer
 from filters.quality import MAX_ANSWER, Quality, conversation, read_grade
@@ -175,12 +179,87 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.real(group="torch")
 def test_a_reward_model_scores_alike_alone_and_in_company(folder: Path) -> None:
     pairs = [("why?", text) for text in ("yes", "no", "a much longer answer than those", "yes")]
-    together = list(RewardModel(model=str(folder.parent), batch=4).scores(pairs))
+    together = [score or 0 for score in RewardModel(model=str(folder.parent)).scores(pairs)]
     alone = [next(RewardModel(model=str(folder), batch=1).scores([pair])) for pair in pairs]
     assert together == pytest.approx(alone, abs=1e-4)
     assert together[0] == pytest.approx(together[3], abs=1e-4)
     assert len({round(score, 3) for score in together}) == 3
     assert all(map(math.isfinite, together))
+
+
+def by_hand(folder: Path, question: str, answer: str) -> float:
+    """Return the score of one conversation, by a single pass of the model."""
+    import torch
+
+    tokenizer, model = reward_model._load(str(folder))
+    text = f"<user>{question}<assistant>{answer}/"
+    with torch.inference_mode():
+        ids = tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"]
+        return float(model(input_ids=ids).logits[0, 0])
+
+
+@pytest.mark.real(group="torch")
+def test_without_a_limit_all_of_an_answer_is_read(folder: Path) -> None:
+    """An answer of more than 8,192 tokens, which an earlier version cut at the front."""
+    pairs = [("why?", start + "ab " * 3000) for start in ("good ", "bad ")]
+    found = list(RewardModel(model=str(folder), max_tokens=10_000).scores(pairs))
+    assert found == pytest.approx([by_hand(folder, *pair) for pair in pairs], abs=1e-4)
+
+
+@pytest.mark.real(group="torch")
+@given(
+    length=st.integers(0, 648),
+    question=st.sampled_from(["why?", "a long question of some forty letters or more?"]),
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_long_answers_are_read_in_windows(folder: Path, question: str, length: int) -> None:
+    from transformers import AutoTokenizer
+
+    answer = "".join(map("".join, product("abcdef", "ghijkl", "mnopqr")))[:length]
+    limit = 160
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    windows = [tokenizer.convert_ids_to_tokens(ids) for ids in
+               reward_model._split_pair("rm", tokenizer, (question, answer), limit)]  # fmt: skip
+    opening, texts = f"<user>{question}<assistant>", []
+    for window in windows:
+        text = "".join(window)
+        assert len(window) <= limit
+        assert text.startswith(opening)
+        texts.append(text.removeprefix(opening).removesuffix("/"))
+    read = 0  # the windows in order cover the whole answer
+    for text in texts:
+        start = answer.index(text)
+        assert start <= read
+        read = max(read, start + len(text))
+    assert read == len(answer)
+    (score,) = RewardModel(model=str(folder), max_tokens=limit).scores([(question, answer)])
+    lowest = min(by_hand(folder, question, text) for text in texts)
+    assert score == pytest.approx(lowest, abs=1e-4)
+
+
+@pytest.mark.real(group="torch")
+def test_a_question_that_leaves_no_room_has_no_score(folder: Path) -> None:
+    pairs = [("why? " * 40, "a b c " * 40), ("why?", "yes"), ("why? " * 20, "yes")]
+    found = list(RewardModel(model=str(folder), max_tokens=160).scores(pairs))
+    assert [score is None for score in found] == [True, False, False]
+
+
+@pytest.mark.real(group="torch")
+def test_a_template_that_drops_the_reasoning_is_refused(folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from transformers import AutoTokenizer
+
+    shutil.copytree(folder, tmp_path / "strips")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = tokenizer.chat_template.replace(
+        "m['content'] }}", "(m['content'].split('</think>') | last) }}"
+    )
+    tokenizer.save_pretrained(tmp_path / "strips")
+    scorer = RewardModel(model=str(tmp_path / "strips"))
+    assert next(scorer.scores([("why?", "yes")])) is not None
+    with pytest.raises(ModelError, match="leaves out a part"):
+        scorer.scores([("why?", "<think>so</think>yes")])
 
 
 @pytest.mark.real(group="torch")
