@@ -134,8 +134,9 @@ class Grpo(Training):
     unverified_from: int | None = Field(
         None,
         ge=1,
-        description="Step from which questions without a verifier are used; needs `steps`. R1: "
-        "general data in the last 400 of 1,700 steps of all-scenario RL. null: from the start.",
+        description="Step from which questions without a verifier are used, the first one of a "
+        "rollout; needs `steps`. R1: general data in the last 400 of 1,700 steps of all-scenario "
+        "RL. null: from the start.",
     )
     samples: int = Field(16, ge=2, description="Completions per question (group size). R1: 16.")
     loss: Literal["grpo", "dr_grpo", "dapo"] = Field(
@@ -194,6 +195,14 @@ class Grpo(Training):
             )
         if self.unverified_from is not None and self.steps is None:
             raise ValueError("unverified_from needs steps")
+        if self.unverified_from is not None and (self.unverified_from - 1) % self.steps_per_rollout:
+            each = self.steps_per_rollout
+            before = (self.unverified_from - 1) // each * each + 1
+            raise ValueError(
+                f"unverified_from is {self.unverified_from}, but a rollout serves {each} steps "
+                f"(rollouts.batches x iterations) and begins at step {before} or {before + each}; "
+                "use one of these"
+            )
         if self.reference_every and (not self.beta or self.lora):
             raise ValueError(
                 "reference_every needs beta above 0 and no lora: otherwise there is no separate "
@@ -210,6 +219,15 @@ class Grpo(Training):
                 f"{self.prompting.template}; use colocate"
             )
         return self
+
+    @property
+    def steps_per_rollout(self) -> int:
+        """Optimizer steps that use the same completions."""
+        return self.rollouts.batches * self.iterations
+
+    @property
+    def questions_per_rollout(self) -> int:
+        return self.batch // self.samples * self.rollouts.batches
 
     def identity(self) -> dict[str, Any]:
         unseen = ("sources.", "prompting.", "stop.", "rollouts.gpu", "rollouts.tensor")

@@ -195,7 +195,8 @@ def build_config(recipe: Grpo, plain: bool, prompt_tokens: int) -> dict[str, Any
             "project_name": recipe.name,
             "experiment_name": "grpo",
             "total_epochs": math.ceil(recipe.epochs) if recipe.steps is None else 10**6,
-            "total_training_steps": recipe.steps and math.ceil(recipe.steps / rollouts.batches),
+            "total_training_steps": recipe.steps
+            and math.ceil(recipe.steps / recipe.steps_per_rollout),
             "n_gpus_per_node": GPUS,
             "nnodes": 1,
             "save_freq": recipe.checkpoint.every,

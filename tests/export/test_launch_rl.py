@@ -127,12 +127,12 @@ def test_the_reward_file_gives_the_scores_of_a_training(tmp_path: Path) -> None:
 
 def test_stages_determine_the_order_of_rows(tmp_path: Path) -> None:
     out = export_grpo(
-        recipe(tmp_path, unverified_from=16, beta=0, reference_every=None), tmp_path / "out"
+        recipe(tmp_path, unverified_from=17, beta=0, reference_every=None), tmp_path / "out"
     )
     verified = [bool(row["reward_model"]["ground_truth"]) for row in rows_of(out)]
     assert len(verified) == 20 * 2
-    assert all(verified[: 15 * 2])
-    assert not all(verified[15 * 2 :])
+    assert all(verified[: 16 * 2])
+    assert not all(verified[16 * 2 :])
     assert yaml.safe_load((out / "grpo.yaml").read_text())["data"]["shuffle"] is False
 
 

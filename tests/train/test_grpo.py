@@ -200,3 +200,35 @@ def test_an_instruction_for_no_question_is_refused(tmp_path: Path) -> None:
     recipe = load_training(write_policy(tmp_path, prompting={"instructions": {"genral": None}}))
     with pytest.raises(RecipeError, match=r"prompting\.instructions\.genral"):
         train(recipe, tmp_path / "run", QUIET)
+
+
+@pytest.mark.real(group="torch")
+@pytest.mark.parametrize("iterations", [1, 2])
+def test_general_questions_come_in_with_a_whole_rollout(iterations: int, tmp_path: Path) -> None:
+    """Two batches a rollout; the last rollout is needed in part."""
+    talk = tmp_path / "talk.jsonl"
+    talk.write_text("".join(f'{{"question": "Hello {n}!"}}\n' for n in range(40)))
+    span = 2 * iterations
+    recipe = write_policy(
+        tmp_path,
+        sources=[*RECIPE["sources"], {"kind": "files", "path": str(talk)}],
+        rollouts={"kind": "none", "max_tokens": 8, "batches": 2},
+        iterations=iterations,
+        optimizer={"learning_rate": 1e-6},
+        stop={"empty": None},
+        steps=3 * span - 1,
+        unverified_from=2 * span + 1,
+        log_samples_every=1,
+        log_samples=99,
+    )
+    train(load_training(recipe), tmp_path / "run", QUIET)
+    assert len(log_of(tmp_path / "run")) == 3 * span - 1
+    asked: dict[int, set[str]] = {}
+    for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        asked.setdefault(row["step"], set()).add(row["question"])
+    assert sorted(asked) == [1, span + 1, 2 * span + 1]  # once a rollout, at its first step
+    assert all(len(questions) == 4 for questions in asked.values())
+    talks = [any("Hello" in one for one in asked[step]) for step in sorted(asked)]
+    assert talks == [False, False, True]
+    assert asked[1].isdisjoint(asked[span + 1])

@@ -15,6 +15,7 @@ from factory.core.nouns import Message, Prompt
 from factory.core.resources import recipe_path
 from factory.recipe.document import Document
 from factory.recipe.grpo import Grpo
+from factory.recipe.model_rewards import RewardModelScore
 from factory.train.policy import rollouts
 from factory.train.policy.grpo import order_in_stages
 from factory.train.policy.rollouts import build_rollout_arguments, check_rollouts
@@ -37,6 +38,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"rollouts": {"kind": "server"}}, "url go together"),
     ({"rollouts": {"kind": "none"}, "prompting": {"template": "r1_zero"}}, "stop strings"),
     ({"steps": None, "unverified_from": 3}, "needs steps"),
+    (
+        {"steps": 40, "unverified_from": 18, "rollouts": {"kind": "none", "batches": 16}},
+        "step 17 or 33",
+    ),
+    (
+        {"steps": 40, "unverified_from": 17, "rollouts": {"batches": 8}, "iterations": 3},
+        "step 1 or 25",
+    ),
     ({"prompting": {"cot": {"rule": "judge", "judge": "engine"}}}, "a judge can't ensure"),
     ({"loss": "ppo"}, "'grpo', 'dr_grpo' or 'dapo'"),
     ({"sources": [{"kind": "gmy"}]}, "did you mean gym"),
@@ -98,9 +107,11 @@ def test_r1s_recipes_have_the_published_numbers() -> None:
     assert set(reasoning.rewards) == {"accuracy", "format", "language"}
     assert (reasoning.epsilon, everything.epsilon) == (10, 10)
     assert (zero.rollouts.temperature, everything.rollouts.temperature) == (1, 0.7)
-    assert (everything.steps, everything.unverified_from) == (1700, 1301)
+    assert (everything.steps, everything.unverified_from) == (1700, 1297)
     helpful, harmless = everything.rewards["helpful"], everything.rewards["harmless"]
-    assert (helpful.reads, harmless.reads) == ("response", "text")  # type: ignore[union-attr]
+    assert isinstance(helpful, RewardModelScore)
+    assert isinstance(harmless, RewardModelScore)
+    assert (helpful.reads, harmless.reads) == ("response", "text")
 
 
 INDEPENDENT: list[tuple[str, float, float]] = [
@@ -155,21 +166,32 @@ def test_a_server_without_gpus_is_refused_at_once(monkeypatch: pytest.MonkeyPatc
 @given(
     st.lists(st.booleans(), min_size=2, max_size=30).filter(lambda rows: len(set(rows)) == 2),
     st.integers(1, 40),
-    st.integers(1, 50),
+    st.integers(0, 12),
+    st.integers(1, 5),
+    st.integers(1, 3),
 )
 def test_stages_take_every_question_in_turn(
-    verified: list[bool], steps: int, unverified_from: int
+    verified: list[bool], steps: int, reasoning_rollouts: int, batches: int, iterations: int
 ) -> None:
-    recipe = parsed(steps=steps, unverified_from=unverified_from)
+    span = batches * iterations  # steps that a rollout serves
+    recipe = parsed(
+        steps=steps,
+        unverified_from=reasoning_rollouts * span + 1,
+        rollouts={"kind": "none", "batches": batches},
+        iterations=iterations,
+    )
     rows = list(range(len(verified)))
     ordered = order_in_stages(recipe, rows, verified)
-    each = recipe.batch // recipe.samples
-    assert len(ordered) == steps * each
-    first = ordered[: (unverified_from - 1) * each]
+    each = recipe.batch // recipe.samples * batches  # questions of a rollout
+    assert len(ordered) == each * -(-steps // span)
+    first = ordered[: reasoning_rollouts * each]
     assert all(verified[row] for row in first)
     counts = Counter(first)
     if len(first) >= sum(verified):
         assert max(counts.values()) - min(counts.values()) <= 1
+    rest = ordered[len(first) :]
+    if len(rest) >= len(rows):
+        assert set(rest) == set(rows)
     assert ordered == order_in_stages(recipe, rows, verified)
 
 

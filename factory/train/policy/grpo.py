@@ -168,9 +168,10 @@ def make_trainer(
     rows = [{"prompt": one.text, "prompt_id": one.prompt.id} for one in questions]
     if recipe.unverified_from is not None:
         rows = order_in_stages(recipe, rows, [one.prompt.verifier is not None for one in questions])
-    per_rollout = recipe.batch // recipe.samples * recipe.rollouts.batches
-    if len(rows) < per_rollout:
-        what = f"a rollout needs {per_rollout} questions, but there are {len(rows)}"
+    if len(rows) < recipe.questions_per_rollout:
+        what = (
+            f"a rollout needs {recipe.questions_per_rollout} questions, but there are {len(rows)}"
+        )
         raise RecipeError([Problem("batch", f"{what}: lower it, or add sources")])
     from trl import GRPOConfig
 
@@ -213,10 +214,12 @@ def make_trainer(
 
 
 def order_in_stages(recipe: Grpo, rows: list[Any], verified: list[bool]) -> list[Any]:
-    """Return the questions of all steps in order.
+    """Return the questions of all rollouts in order.
 
-    These are shuffled passes over the questions with a verifier, then, from step `unverified_from`
-    on, over all questions. Raises RecipeError unless there are questions of both kinds.
+    These are shuffled passes over the questions with a verifier, then, from the rollout of step
+    `unverified_from` on, over all questions. The last rollout is whole, though the last step may
+    not need all of it: TRL leaves out an incomplete one, and would begin again. Raises RecipeError
+    unless there are questions of both kinds.
     """
     assert recipe.steps is not None
     assert recipe.unverified_from is not None
@@ -225,14 +228,11 @@ def order_in_stages(recipe: Grpo, rows: list[Any], verified: list[bool]) -> list
         what = "needs questions with a verifier and questions without one"
         raise RecipeError([Problem("unverified_from", what)])
     shuffle = random.Random(recipe.seed)
-    each = recipe.batch // recipe.samples
-    stages = [
-        (reasoning, each * (min(recipe.unverified_from, recipe.steps + 1) - 1)),
-        (rows, each * max(0, recipe.steps + 1 - recipe.unverified_from)),
-    ]
+    rollouts = -(-recipe.steps // recipe.steps_per_rollout)
+    first = min((recipe.unverified_from - 1) // recipe.steps_per_rollout, rollouts)
     ordered: list[Any] = []
-    for pool, wanted in stages:
-        end = len(ordered) + wanted
+    for pool, wanted in ((reasoning, first), (rows, rollouts - first)):
+        end = len(ordered) + wanted * recipe.questions_per_rollout
         while len(ordered) < end:
             ordered += shuffle.sample(pool, len(pool))[: end - len(ordered)]
     return ordered
