@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -26,6 +34,10 @@ from filters.ngrams import NGRAM, Index
 
 COLUMNS = ("problem", "question", "prompt", "text")
 """Columns in which an evaluation set's questions are searched, unless `column` is given."""
+
+
+BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".csv": "csv"}
+"""Suffixes of `files` → the builder of the `datasets` library."""
 
 
 class EvaluationSet(BaseModel):
@@ -42,6 +54,11 @@ class EvaluationSet(BaseModel):
     config: str | None = Field(None, description="Configuration of the data set.")
     split: str = Field("test", description="Split of the data set.")
     revision: str | None = Field(None, description="Branch, tag or commit of the data set.")
+    files: str | None = Field(
+        None,
+        description="Glob of the data set's files to read (.jsonl, .parquet or .csv), for a set "
+        "with a loading script, which is never run.",
+    )
     column: str | None = Field(None, description=f"Column of the texts. Default: one of {COLUMNS}.")
     name: str | None = Field(None, description="Name in reports. Default: file name or Hub id.")
 
@@ -64,7 +81,16 @@ class EvaluationSet(BaseModel):
             raise ValueError("give either `path` (a file) or `hub` (id of a data set)")
         if self.path is not None and self.path.suffix not in READERS:
             raise ValueError(f"{self.path} must end in one of {', '.join(READERS)}")
+        if self.files and (self.hub is None or Path(self.files).suffix not in BUILDERS):
+            raise ValueError(f"files needs `hub`, and a name that ends in {', '.join(BUILDERS)}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = dump(self)
+        if self.files is None:
+            del found["files"]  # it came later: stored metrics of other sets stay valid
+        return found
 
     @property
     def title(self) -> str:
@@ -119,14 +145,27 @@ class EvaluationSet(BaseModel):
             f"it has {', '.join(columns)}; set one with `column:`"
         )
 
+    def _root(self) -> str:
+        if Path(str(self.hub)).is_dir():
+            return str(self.hub)
+        return f"hf://datasets/{self.hub}" + (f"@{self.revision}" if self.revision else "")
+
     def _from_hub(self) -> Iterator[str]:
         import datasets
         import httpx
 
         try:
-            rows = datasets.load_dataset(
-                self.hub, self.config, split=self.split, revision=self.revision, streaming=True
-            )
+            if self.files:
+                rows = datasets.load_dataset(
+                    BUILDERS[Path(self.files).suffix],
+                    data_files={self.split: f"{self._root()}/{self.files}"},
+                    split=self.split,
+                    streaming=True,
+                )
+            else:
+                rows = datasets.load_dataset(
+                    self.hub, self.config, split=self.split, revision=self.revision, streaming=True
+                )
             for row in rows:
                 yield str(row[self.pick(list(row))])
         except (OSError, ValueError, httpx.TransportError) as error:

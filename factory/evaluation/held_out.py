@@ -6,21 +6,16 @@ depends on its verifier.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from factory.build.build import load
-from factory.core.errors import Problem, RecipeError, RunError, SourceError
+from factory.core.errors import SourceError
 from factory.core.files import write_parquet
 from factory.core.nouns import fingerprint
 from factory.core.run_dir import RunDir
-from factory.prompts.load import load_prompts
-from factory.recipe.document import load_document
-from factory.recipe.parsing import parse_sources
+from factory.recipe.exclusion import extract_questions, read_questions
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,48 +53,6 @@ def load_held_out(recipe: Eval, run: RunDir, console: Console) -> pa.Table:
         )
     _require_verifiers(prompts)
     return prompts
-
-
-def read_questions(path: Path) -> Iterator[str]:
-    """Yield the questions of a run, a corpus or a recipe. Raises RunError for anything else."""
-    if path.suffix in (".yaml", ".yml"):
-        document, problems = load_document(path), list[Problem]()
-        # The recipe may be of any kind; only its sources are read.
-        sources = parse_sources(document.data.get("sources"), document, problems)
-        if problems:
-            raise RecipeError(problems)
-        if not sources:
-            raise RunError(f"exclude: {path} has no sources; name the run whose data it uses")
-        yield from (normalize_question(prompt.messages) for prompt in load_prompts(sources).prompts)
-        return
-    files = _parquet_files(path)
-    if not files:
-        raise RunError(
-            f"exclude: {path} is no run, no corpus and no recipe; build it first, or name the "
-            "recipe (a .yaml file) whose prompts should be left out"
-        )
-    for file in files:
-        try:
-            yield from extract_questions(pq.read_table(file, columns=["messages"]))
-        except (OSError, KeyError, pa.ArrowException) as error:
-            raise RunError(f"exclude: {file} has no readable messages: {error}") from error
-
-
-def _parquet_files(path: Path) -> list[Path]:
-    if (path / "prompts.parquet").is_file():
-        return [path / "prompts.parquet"]
-    return sorted(path.glob("*.parquet")) or sorted(path.glob("corpus/*.parquet"))
-
-
-def extract_questions(table: pa.Table) -> list[str]:
-    """Return the normalized question of every row, from its column `messages`."""
-    return [normalize_question(row["messages"]) for row in table.select(["messages"]).to_pylist()]
-
-
-def normalize_question(messages: Sequence[Mapping[str, Any]]) -> str:
-    """Return the last user turn, with whitespace and case normalized."""
-    last = next((turn["content"] for turn in reversed(messages) if turn["role"] == "user"), "")
-    return " ".join(last.split()).casefold()
 
 
 def _require_verifiers(prompts: pa.Table) -> None:

@@ -19,7 +19,6 @@ from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
-    ConfigDict,
     Field,
     PrivateAttr,
     SerializeAsAny,
@@ -35,6 +34,7 @@ from factory.prompts.templates import Prompting
 from factory.recipe.build import Recipe, parse_recipe
 from factory.recipe.document import Document, load_document
 from factory.recipe.engine import Engine, Model
+from factory.recipe.exclusion import AtPath, Exclude
 from factory.recipe.parsing import Strict, explain_validation
 from factory.recipe.sampling import Sampling
 from filters.base import Filter
@@ -66,36 +66,11 @@ class Bootstrap(Strict):
     seed: int = Field(0, ge=0, description="Random seed for the resamples.")
 
 
-def _allow_text(schema: dict[str, Any]) -> None:
-    """Change the JSON schema for editors: allow a plain string too."""
-    whole = dict(schema)
-    schema.clear()
-    schema["anyOf"] = [{"type": "string"}, whole]
-
-
-class _AtPath(Strict):
-    model_config = ConfigDict(json_schema_extra=_allow_text)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _plain(cls, value: Any) -> Any:
-        return {"path": value} if isinstance(value, str | Path) else value
-
-
-class Against(_AtPath):
+class Against(AtPath):
     """Another evaluation for comparison. A plain string is its `path`."""
 
     path: Path = Field(description="Directory of a finished evaluation of the same prompts.")
     name: str = Field("", description="Name in tables. Default: the evaluation's name.")
-
-
-class Exclude(_AtPath):
-    """Prompts that the model may have been trained on. A plain string is its `path`."""
-
-    path: Path = Field(
-        description="A run directory, a folder with the Parquet files of a corpus, or a recipe "
-        "whose sources are loaded."
-    )
 
 
 class Eval(Strict):

@@ -10,11 +10,13 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, SerializeAsAny, ValidationError, model_validator
 
+from factory.core.content_hash import content_hash
 from factory.core.errors import Problem, RecipeError
 from factory.core.plugins import PluginError, find_function
 from factory.prompts.source import Source
 from factory.prompts.templates import Prompting
 from factory.recipe.document import Document, Loc
+from factory.recipe.exclusion import Exclude
 from factory.recipe.parsing import (
     Strict,
     explain_validation,
@@ -26,6 +28,7 @@ from factory.recipe.parsing import (
 )
 from factory.recipe.rewards import FormatReward, Reward, reward_class
 from factory.recipe.training import CARRYING, Optimizer, Training
+from filters.contamination import Contamination
 
 
 class PolicyOptimizer(Optimizer):
@@ -123,6 +126,13 @@ class Grpo(Training):
     )
     sources: tuple[SerializeAsAny[Source], ...] = Field(
         min_length=1, description="Sources of the questions; see the loaders."
+    )
+    exclude: tuple[Exclude, ...] = Field(
+        (), description="Questions to leave out: those that also occur there."
+    )
+    contamination: Contamination = Field(
+        default_factory=lambda: Contamination(),
+        description="Evaluation sets. Questions that overlap with one are left out.",
     )
     prompting: Prompting = Field(default_factory=lambda: Prompting())
     rewards: dict[str, SerializeAsAny[Reward]] = Field(
@@ -230,7 +240,15 @@ class Grpo(Training):
         return self.batch // self.samples * self.rollouts.batches
 
     def identity(self) -> dict[str, Any]:
-        unseen = ("sources.", "prompting.", "stop.", "rollouts.gpu", "rollouts.tensor")
+        unseen = (
+            "sources.",
+            "exclude",
+            "contamination.",
+            "prompting.",
+            "stop.",
+            "rollouts.gpu",
+            "rollouts.tensor",
+        )
         flat = {
             key: value
             for key, value in super().identity().items()
@@ -238,6 +256,10 @@ class Grpo(Training):
         }
         flat["prompting"] = self.prompting.identity()
         flat["sources"] = [source.identity() for source in self.sources]
+        if self.exclude:
+            flat["exclude"] = [content_hash(item.path) for item in self.exclude]
+        if self.contamination.against:
+            flat["contamination"] = [self.contamination.cache_key(), self.contamination.max_share]
         return flat
 
 

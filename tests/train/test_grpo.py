@@ -232,3 +232,61 @@ def test_general_questions_come_in_with_a_whole_rollout(iterations: int, tmp_pat
     talks = [any("Hello" in one for one in asked[step]) for step in sorted(asked)]
     assert talks == [False, False, True]
     assert asked[1].isdisjoint(asked[span + 1])
+
+
+WORDS = "abcdefghijkl"
+
+
+def write_words(folder: Path) -> dict[str, Any]:
+    """Write three questions of twelve words, and return them as a source."""
+    file = folder / "words.jsonl"
+    rows = [
+        {"question": " ".join(letter + n for n in WORDS), "answer": "7", "domain": "math"}
+        for letter in "abc"
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {"kind": "files", "path": str(file), "verifier": {"kind": "math"}}
+
+
+def questions_of(recipe: Path, run: Path) -> tuple[list[str], str]:
+    """Return the questions that a recipe trains on, by their first word, and what is printed."""
+    loaded, console = load_training(recipe), Console(file=io.StringIO(), width=200)
+    assert isinstance(loaded, Grpo)
+    with closing(TrainDir(run)) as directory:
+        found = load_questions(loaded, directory, training_tokenizer(loaded), console)
+    assert isinstance(console.file, io.StringIO)
+    return [one.prompt.question.split()[0] for one in found], console.file.getvalue()
+
+
+def test_questions_of_evaluations_are_left_out(tmp_path: Path) -> None:
+    source = write_words(tmp_path)
+    sets = tmp_path / "set"
+    sets.mkdir()
+    shared = " ".join(["so", *("b" + n for n in WORDS[:10]), "end"])  # ten words of the second
+    near = " ".join(["so", *("c" + n for n in WORDS[:9]), "end"])  # nine of the third
+    lines = [json.dumps({"asked": text}) + "\n" for text in (shared, near)]
+    (sets / "test5.jsonl").write_text("".join(lines))
+    against = [{"hub": str(sets), "files": "test*.jsonl", "column": "asked"}]
+    recipe = write_policy(
+        tmp_path, sources=[source], contamination={"ngram": 10, "against": against}
+    )
+    found, printed = questions_of(recipe, tmp_path / "one")
+    assert found == ["aa", "ca"]
+    assert "0 questions excluded, 1 overlap" in printed
+
+
+def test_questions_of_another_recipe_are_left_out(tmp_path: Path) -> None:
+    source = write_words(tmp_path)
+    other = tmp_path / "held_out.jsonl"
+    row = {"question": " ".join("A" + n for n in WORDS) + " "}  # case and space don't count
+    other.write_text(json.dumps(row) + "\n")
+    evaluation = tmp_path / "eval.yaml"
+    evaluation.write_text(f"kind: eval\nsources: [{{kind: files, path: {other}}}]\n")
+    recipe = write_policy(tmp_path, sources=[source], exclude=[str(evaluation)])
+    found, printed = questions_of(recipe, tmp_path / "one")
+    assert found == ["ba", "ca"]
+    assert "1 questions excluded, 0 overlap" in printed
+    plain = load_training(write_policy(tmp_path, sources=[source]))
+    assert "exclude" not in plain.identity()
+    changed = load_training(write_policy(tmp_path, sources=[source], exclude=[str(evaluation)]))
+    assert changed.identity() != plain.identity()

@@ -17,6 +17,7 @@ from factory.prompts.chain_of_thought import remove_mark
 from factory.prompts.load import load_prompts
 from factory.prompts.references import sound_prompts
 from factory.prompts.templates import Rendered
+from factory.recipe.exclusion import leave_out
 from factory.train.policy.rollouts import (
     build_rollout_arguments,
     check_rollouts,
@@ -100,7 +101,13 @@ def load_questions(
     loaded = load_prompts(recipe.sources)
     for count in loaded.counts if run.is_main else []:
         console.print(describe(count), highlight=False, markup=False)
-    prompts = loaded.prompts
+    prompts, excluded, contaminated = leave_out(
+        loaded.prompts, recipe.exclude, recipe.contamination
+    )
+    if run.is_main and (recipe.exclude or recipe.contamination.against):
+        left = f"{excluded:,} questions excluded, {contaminated:,} overlap with an evaluation set"
+        console.print(left, highlight=False, markup=False)
+    usable = len(prompts)
     if any(part.kind == "accuracy" for part in recipe.rewards.values()):
         prompts = sound_prompts(prompts, run.path)
     domains = {one.domain for one in prompts}
@@ -115,7 +122,8 @@ def load_questions(
     if not fitting:
         raise SourceError(
             f"none of the {len(loaded.prompts)} questions can be trained on: "
-            f"{len(loaded.prompts) - len(prompts)} have a reference that fails its own verifier, "
+            f"{excluded} are excluded, {contaminated} overlap with an evaluation set, "
+            f"{usable - len(prompts)} have a reference that fails its own verifier, "
             f"{len(prompts)} leave no room for rollouts.max_tokens ({recipe.rollouts.max_tokens}) "
             f"within {recipe.max_length or tokenizer.model_max_length} tokens (max_length)"
         )
