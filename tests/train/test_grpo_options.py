@@ -114,6 +114,26 @@ def test_r1s_recipes_have_the_published_numbers() -> None:
     assert (helpful.reads, harmless.reads) == ("response", "text")
 
 
+def test_qwen_32b_zero_differs_as_published() -> None:
+    """FACTS: learning rate 2e-6, more than 10,000 steps, the rest as R1-Zero."""
+    small, zero = (
+        load_training(recipe_path(f"r1/{name}.yaml")) for name in ("zero_qwen_32b", "zero")
+    )
+    assert small.model.id == "Qwen/Qwen2.5-32B"
+    assert small.steps == 10_000
+    ours, theirs = small.identity(), zero.identity()
+    differ = {key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)}
+    assert differ == {"model.id", "optimizer.learning_rate"}
+    assert small.optimizer.learning_rate == 2e-6
+
+
+@pytest.mark.parametrize("name", ["zero", "reasoning_rl", "all_scenario_rl"])
+def test_r1s_questions_are_chinese_or_english(name: str) -> None:
+    recipe = load_training(recipe_path(f"r1/{name}.yaml"))
+    assert isinstance(recipe, Grpo)
+    assert {source.language for source in recipe.sources} >= {"en", "zh"}
+
+
 INDEPENDENT: list[tuple[str, float, float]] = [
     ("<think>Three and four.</think> <answer>\\boxed{7}</answer>", 1, 1),
     ("<think>Three and four.</think> <answer>\\boxed{8}</answer>", 0, 1),
