@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from factory.build.local_judges import list_started_judges, mark_prompts, run_local_judges
 from factory.core.errors import FactoryError, RunError, SourceError
@@ -21,8 +21,8 @@ from factory.core.run_dir import RunDir, read_manifest, save_prompts
 from factory.corpus.rows import write_corpus
 from factory.corpus.selection import select_rows
 from factory.judging.funnel import Funnel, SampleCount, load_funnel, measure_funnel
+from factory.judging.no_rows import explain_lost_sources, require_rows
 from factory.judging.review_verdicts import REVIEW_STAGE, Overlay
-from factory.judging.unsolved_sources import unsolved_sources
 from factory.judging.verdicts import (
     ENGINE_STAGE,
     all_filters,
@@ -47,10 +47,13 @@ def build(recipe: Recipe, path: Path, console: Console) -> Funnel:
     """Build a recipe's corpus in `path`. Steps that are already done are skipped.
 
     Raises EngineError if the engine is lost, StorageError if the disk fails, RunError if the
-    directory has samples drawn with other settings, and Stopped on Ctrl-C. All keep the samples.
+    directory has samples drawn with other settings, QuotaError if the finished corpus has fewer
+    rows than `corpus.min_rows`, and Stopped on Ctrl-C. All keep the samples.
     """
     if is_finished(recipe, path):
-        return load_funnel(path)
+        funnel = load_funnel(path)
+        require_rows(path, recipe.corpus.min_rows, all_filters(recipe), funnel)
+        return funnel
     # Report a missing model before anything is loaded.
     if recipe.engine.kind in ("vllm", "ray"):
         model_path(recipe.model.id)
@@ -63,7 +66,9 @@ def build(recipe: Recipe, path: Path, console: Console) -> Funnel:
         record_start(recipe, run)
         prompts = load(recipe, run, console)
         sample(recipe, run, prompts, console)
-        return assemble(recipe, run, console)
+        funnel = assemble(recipe, run, console)
+    require_rows(path, recipe.corpus.min_rows, all_filters(recipe), funnel)
+    return funnel
 
 
 def is_finished(recipe: Recipe, path: Path) -> bool:
@@ -160,24 +165,28 @@ def assemble(recipe: Recipe, run: RunDir, console: Console) -> Funnel:
     )
     funnel = replace(funnel, rows=SampleCount(selected.height, int(selected["n_tokens"].sum())))
     funnel.save(run.path)
-    report(run.path, console)
+    report(run.path, console, state="done")
     run.save_manifest(
         state="done",
         recipe=recipe.fingerprint(),
         reviews=overlay.fingerprint,
         finished_at=int(time.time()),
     )
-    for line in unsolved_sources(run.path, filters):
-        console.print(line, style="bold red", highlight=False, markup=False)
+    if funnel.kept.samples:  # otherwise `require_rows` says it of the whole run
+        for text in explain_lost_sources(run.path, filters, funnel):
+            console.print(text, style="bold red", highlight=False, markup=False)
     return funnel
 
 
-def report(run: Path, console: Console) -> None:
-    """Write the HTML report. The corpus doesn't need it, so errors are only printed."""
+def report(run: Path, console: Console, state: Literal["done"]) -> None:
+    """Write the HTML report. The corpus doesn't need it, so errors are only printed.
+
+    It is written before the manifest says `done`, so that a killed build writes it again.
+    """
     from factory.report.write import write_report
 
     try:
-        write_report(run)
+        write_report(run, state)
     except FactoryError as error:
         console.print(f"no report: {error}", highlight=False, markup=False)
 

@@ -39,8 +39,10 @@ def build(
     A recipe of `kind: assembly` mixes the corpora of finished runs into one.
     """
     from factory.build.build import build
+    from factory.core.errors import QuotaError
     from factory.corpus.assembly.assemble import build_assembly
     from factory.corpus.assembly.statistics import print_assembly
+    from factory.judging.funnel import load_funnel
     from factory.recipe.assembly import Assembly, load_build
     from factory.report.tables import print_corpus, print_funnel
 
@@ -55,7 +57,11 @@ def build(
         print_assembly(build_assembly(loaded, directory, stderr()), stdout())
         return
     with _serve_page(directory) if watch else nullcontext():
-        funnel = build(loaded, directory, stderr())
+        try:
+            funnel = build(loaded, directory, stderr())
+        except QuotaError:
+            print_funnel(loaded.name, load_funnel(directory), stdout())
+            raise
     print_funnel(loaded.name, funnel, stdout())
     print_corpus(directory, funnel, stdout())
 

@@ -8,7 +8,7 @@
     ├── SourceError              6  a prompt source or file cannot be read
     ├── ModelError               7  a model, tokenizer or chat template is missing or unfit
     ├── MissingDependency        8  an optional package is not installed
-    ├── QuotaError               9  the corpus does not fill the quotas of a strict recipe
+    ├── QuotaError               9  the corpus has fewer rows than required, or unfilled quotas
     ├── PushError               10  the Hub refused or could not be reached; nothing was published
     └── TrainError              11  training failed (NaN, collapse); its checkpoints are complete
 
@@ -93,7 +93,7 @@ class MissingDependency(FactoryError):
 
 
 class QuotaError(FactoryError):
-    """The corpus does not fill the quotas of a strict recipe."""
+    """The corpus has fewer rows than `corpus.min_rows`, or a strict recipe unfilled quotas."""
 
     exit_code = 9
 

@@ -99,7 +99,7 @@ class Recipe(Strict):
     def fingerprint(self) -> str:
         """Return a hash of all settings that may change the corpus."""
         dump = self.model_dump(mode="json", exclude={"engine", "sources"})
-        del dump["sampling"]["prices"]
+        del dump["sampling"]["prices"], dump["corpus"]["min_rows"]
         dump["prompting"] = self.prompting.identity()
         dump["filters"] = [[name, value] for name, value in dump["filters"].items()]
         return fingerprint([dump, self.sources_fp(), self.params_fp()])

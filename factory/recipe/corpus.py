@@ -56,6 +56,12 @@ class Select(_Options):
 class Corpus(_Options):
     """Format of the written rows."""
 
+    min_rows: int = Field(
+        1,
+        ge=0,
+        description="Fewest rows of a usable corpus. A build that writes fewer fails with exit "
+        "code 9 and says why; its samples stay. 0: a corpus may be empty.",
+    )
     shard_rows: int = Field(50_000, ge=1, description="Maximum number of rows per Parquet shard.")
     shard_bytes: int | None = Field(
         None,

@@ -10,17 +10,19 @@ from factory.report.examples import choose_examples
 from factory.report.figures import all_figures
 from factory.report.numbers import gather
 from factory.report.page import report_page
-from factory.report.snapshot import take_snapshot
+from factory.report.snapshot import State, take_snapshot
 from factory.report.vega import load_script, render_png
 
 
-def write_report(run: Path) -> Path:
+def write_report(run: Path, state: State | None = None) -> Path:
     """Write RUN/report.html, and RUN/report/ with report.json and the figures; returns the page.
 
     The report of an unfinished or damaged run lists what is missing. Raises RunError where there is
-    no run, StorageError where the report can't be written.
+    no run, StorageError where the report can't be written. `state` replaces the manifest's: a build
+    that is about to end is still `running` there.
     """
     snapshot = take_snapshot(run)
+    snapshot.state = state or snapshot.state
     facts = gather(snapshot)
     figures = all_figures(facts)
     folder = run / "report"

@@ -78,11 +78,16 @@ def build_assembly(recipe: Assembly, out: Path, console: Console) -> AssemblyRep
 
 
 def refuse_shortfall(recipe: Assembly, choice: Choice) -> None:
-    """Raise QuotaError if a strict recipe has shortfalls."""
+    """Raise QuotaError if a strict recipe has shortfalls, or rows are fewer than required."""
     if recipe.strict and choice.shortfalls:
         listing = "\n".join(f"  {item}" for item in choice.shortfalls)
         raise QuotaError(
             f"{recipe.name} does not fill its quotas, and its recipe is strict:\n{listing}"
+        )
+    if choice.rows.height < recipe.corpus.min_rows:
+        raise QuotaError(
+            f"{recipe.name}: {choice.rows.height:,} of {choice.offered.samples:,} rows are left, "
+            f"{recipe.corpus.min_rows:,} are required (corpus.min_rows); add runs, or relax a step"
         )
 
 
@@ -107,7 +112,8 @@ def summarize(recipe: Assembly, inputs: Sequence[Input], choice: Choice) -> Asse
 
 def _identity(recipe: Assembly, inputs: Sequence[Input]) -> str:
     """Return a hash that changes whenever the corpus may change."""
-    keys = recipe.model_dump(mode="json", exclude={"runs": {"__all__": {"path"}}})
+    unused = {"runs": {"__all__": {"path"}}, "corpus": {"min_rows"}}
+    keys = recipe.model_dump(mode="json", exclude=unused)
     rows = [given.identity() for given in inputs]
     return fingerprint([keys, recipe.contamination.cache_key(), rows])
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 import xxhash
 
-from factory.core.errors import RunError
+from factory.core.errors import QuotaError, RunError
 from factory.corpus.assembly.inputs import Input, read_rows, scan_rows
 from factory.corpus.assembly.questions import Questions, read_questions, skip_questions
 from factory.corpus.assembly.quotas import Shortfall, fill_quota, measure_shortfall
@@ -37,7 +37,7 @@ class Choice:
 def choose(recipe: Assembly, inputs: Sequence[Input]) -> Choice:
     """Select rows: pass-rate bands, duplicates, decontamination, per-prompt limit, quotas, split.
 
-    Raises RunError if no row is left.
+    Raises QuotaError if no row is left.
     """
     rows = scan_rows(inputs)
     refuse_other_models(recipe, inputs, rows)
@@ -87,7 +87,9 @@ def choose(recipe: Assembly, inputs: Sequence[Input]) -> Choice:
     rows = keep(_by_domain(rows, lambda *part: _apply_quota(recipe, *part)), "over its quota")
     if not rows.height:
         listing = ", ".join(f"{step.name} {step.left_out.samples:,}" for step in steps)
-        raise RunError(f"nothing is left of {offered.samples:,} rows: {listing or 'none offered'}")
+        raise QuotaError(
+            f"nothing is left of {offered.samples:,} rows: {listing or 'none offered'}"
+        )
     rows = rows.join(groups, on="prompt_id", how="left", maintain_order="left")
     return Choice(split_and_shuffle(rows, recipe.corpus, "group"), offered, steps, shortfalls)
 
