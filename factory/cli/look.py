@@ -17,15 +17,18 @@ from factory.cli.common import echo, run_argument, stdout
 def show(run: Path, as_json: bool) -> None:
     """Print a run's funnel, acceptance by source and tokens per accepted sample.
 
-    For an assembly, also print what every step left out, and its version of the paper's Table 5.
+    Of an unfinished run, the samples judged so far count. For an assembly, also print what every
+    step left out, and its version of the paper's Table 5.
     """
     from factory.corpus.assembly.statistics import FILE, load_report, print_assembly
-    from factory.judging.funnel import load_funnel
+    from factory.report.numbers import current_funnel
     from factory.report.tables import print_corpus, print_funnel
 
-    funnel = load_funnel(run)
+    funnel, note = current_funnel(run)
+    if note is not None:
+        click.echo(note, err=True)
     if as_json:
-        click.echo((run / "funnel.json").read_text(encoding="utf-8"), nl=False)
+        click.echo(funnel.to_json(), nl=False)
         return
     print_funnel(run.name, funnel, stdout())
     if (run / FILE).exists():

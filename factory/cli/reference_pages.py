@@ -152,7 +152,7 @@ COLUMNS = {
     "domain": "the prompt's domain",
     "source": "the prompt's source",
     "also_in": "other sources that hold the same prompt",
-    "language": "the prompt's language, ISO 639-1",
+    "language": "the prompt's language, ISO 639-1: given or detected; null where it does not show",
     "license": "the prompt's licence, an SPDX id; null where the source names none",
     "n_tokens": "generated tokens, the model's own count",
     "n_prompt_tokens": "prompt tokens, the model's own count",

@@ -186,6 +186,7 @@ def _restrict(frame: pl.DataFrame, own: pl.DataFrame) -> pl.DataFrame:
 def _read_prompts(run: Path, placed: pl.DataFrame) -> pl.DataFrame:
     """Read the prompt columns of the corpus. Of a verifier only the answer: tests can be huge."""
     verifier = pl.col("verifier").str
+    question = pl.col("messages").list.last().struct.field("content")
     answers = (verifier.json_path_match(path) for path in ("$.answer", "$.entry.answer"))
     return (
         pl.scan_parquet(run / "prompts.parquet")
@@ -193,6 +194,9 @@ def _read_prompts(run: Path, placed: pl.DataFrame) -> pl.DataFrame:
         .join(placed.lazy().select("prompt_id").unique(), on="prompt_id", how="semi")
         .with_columns(
             answer=pl.coalesce(answers),
+            language=pl.when(pl.col("language").is_null())
+            .then(question.map_elements(_detect_language, return_dtype=pl.String))
+            .otherwise("language"),
             meta=pl.when(pl.col("meta").str.contains(f'"{DRAFT}":', literal=True))
             .then(pl.col("meta").map_elements(remove_draft_text, return_dtype=pl.String))
             .otherwise("meta"),
@@ -200,6 +204,12 @@ def _read_prompts(run: Path, placed: pl.DataFrame) -> pl.DataFrame:
         .drop("verifier")
         .collect(engine="streaming")
     )
+
+
+def _detect_language(question: str) -> str | None:
+    from filters.language_id.prompt_language import detect_language
+
+    return detect_language(question)
 
 
 def rewrite_tags(rows: pa.Table, tags: tuple[str, str]) -> pa.Table:

@@ -65,8 +65,11 @@ class Funnel:
         """Generated tokens, including those of rejected samples, per kept sample."""
         return self.drawn.tokens / self.kept.samples if self.kept.samples else None
 
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"
+
     def save(self, run: Path) -> None:
-        write_atomic(run / "funnel.json", json.dumps(asdict(self), indent=2) + "\n")
+        write_atomic(run / "funnel.json", self.to_json())
 
 
 def measure_funnel(run: Path, stages: list[str], failures: dict[str, int]) -> Funnel:

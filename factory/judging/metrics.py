@@ -255,5 +255,12 @@ def join_metrics(base: pl.DataFrame, metrics: Mapping[str, pl.DataFrame]) -> pl.
     """Join base columns and metrics by sample id."""
     frame = base.select(BASE_COLUMNS)
     for measured in metrics.values():
-        frame = frame.join(measured, on="sample_id", how="left", maintain_order="left")
+        frame = add_metrics(frame, measured)
     return frame
+
+
+def add_metrics(frame: pl.DataFrame, measured: pl.DataFrame) -> pl.DataFrame:
+    """Add a filter's metrics by sample id. A metric that is there already is the same: filters
+    share one only where they measure it in the same way."""
+    new = measured.drop(set(frame.columns) - {"sample_id"}, strict=False)
+    return frame.join(new, on="sample_id", how="left", maintain_order="left")

@@ -33,6 +33,7 @@ from factory.recipe.kinds import ASSEMBLY, KINDS, PIPELINE, SAMPLES, command
 from factory.recipe.parsing import (
     Strict,
     explain_validation,
+    find_metric_clashes,
     parse_filters,
     parse_sources,
     problem_at,
@@ -171,6 +172,7 @@ def _find_conflicts(recipe: Recipe, document: Document) -> Iterator[Problem]:
                     f"is {step.model!r}, but an embedded engine has one model; use engine `server`"
                 )
                 yield problem_at(document, ("sampling", "escalate", level, "model"), what)
+    yield from find_metric_clashes(recipe.filters, document)
     drafts = [source.kind == "drafts" for source in recipe.sources]
     if recipe.prompting.template == "rewrite" and not all(drafts):
         place: Loc = ("sources", drafts.index(False), "kind")

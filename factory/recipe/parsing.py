@@ -5,20 +5,21 @@ Every problem names its place (file, line, key), the value and what to write ins
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from factory.core.errors import Problem, RecipeError
+from factory.core.errors import FactoryError, Problem, RecipeError
 from factory.core.plugins import PluginError, known_names, suggest
+from factory.core.trial import call_own
 from factory.prompts import GROUP as LOADER_GROUP
 from factory.prompts import LOADERS, loader_class
 from factory.prompts.source import Source
 from factory.recipe.document import Document, Loc, dotted
 from filters import filter_class
-from filters.base import Filter
+from filters.base import BASE_COLUMNS, Filter
 
 
 class Strict(BaseModel):
@@ -88,6 +89,36 @@ def parse_filters(raw: Any, document: Document, problems: list[Problem]) -> Any:
         if found is not None:
             parsed[name] = found
     return parsed
+
+
+SHARED_COLUMNS = frozenset((*BASE_COLUMNS, "pass_rate", "n_samples", "n_judged", "n_correct"))
+"""What the rules of every filter may read: no filter measures it."""
+
+
+def find_metric_clashes(filters: Mapping[str, Filter], document: Document) -> Iterator[Problem]:
+    """Yield the filters whose rules read a metric that another one measures in another way.
+
+    One column would have to hold both, and the order of the filters would change the corpus.
+    Filters with the same cache key measure the same and may share it.
+    """
+    measured: dict[str, str] = {}
+    for name, own in filters.items():
+        try:
+            rules = call_own(own.REFERENCE or name, "rules", own.rules, "return a list of Rule")
+        except FactoryError as error:
+            yield problem_at(document, ("filters", name), f"cannot be used: {error}")
+            continue
+        for metric in sorted({c for rule in rules for c in rule.when.meta.root_names()}):
+            first = measured.setdefault(metric, name)
+            if metric in SHARED_COLUMNS or filters[first].cache_key() == own.cache_key():
+                continue
+            what = (
+                f"measures {metric!r}, as does filters.{first} in another way, so that their order "
+                "would change the corpus; keep one of them, or give one a class of its own whose "
+                "metrics have another name"
+            )
+            yield problem_at(document, ("filters", name), what)
+            break
 
 
 def split_class(item: Any) -> tuple[Any, Any]:

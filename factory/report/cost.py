@@ -1,4 +1,4 @@
-"""The cost of an accepted sample, and what a fixed number of samples per prompt would have cost."""
+"""The cost of a useful accepted sample, and that of a fixed number of samples per prompt."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def cost_of(snapshot: Snapshot, judged: pl.DataFrame) -> dict[str, Any] | None:
         fixed.append(
             {
                 "n": n,
-                "tokens_per_accepted": float(n * mean.sum() / expected.sum()),
+                "tokens_per_useful": float(n * mean.sum() / expected.sum()),
                 "accepted": float(expected.sum()),
             }
         )
     return {
         "cap": cap,
         "drawn_per_prompt": float(drawn.mean()),
-        "tokens_per_accepted": tokens / int(useful.sum()),
+        "tokens_per_useful": tokens / int(useful.sum()),
         "accepted": int(useful.sum()),
         "fixed_n": fixed,
     }

@@ -273,25 +273,25 @@ def cost(facts: Mapping[str, Any]) -> Figure:
         fixed,
         {"type": "line", "point": True},
         x=axis("n", "quantitative", "fixed samples per prompt", scale={"type": "log", "base": 2}),
-        y=axis("tokens_per_accepted", "quantitative", "tokens per accepted sample"),
+        y=axis("tokens_per_useful", "quantitative", "tokens per useful sample"),
     )
-    actual = [{"tokens_per_accepted": facts["tokens_per_accepted"]}]
+    actual = [{"tokens_per_useful": facts["tokens_per_useful"]}]
     rule = {
         "data": {"values": actual},
         "mark": {"type": "rule", "color": REJECTED, "strokeDash": [6, 4], "strokeWidth": 2},
-        "encoding": {"y": {"field": "tokens_per_accepted", "type": "quantitative"}},
+        "encoding": {"y": {"field": "tokens_per_useful", "type": "quantitative"}},
     }
     height, data = line.pop("height"), line.pop("data")
     spec = {"height": height, "layer": [{"data": data, **line}, rule]}
-    cap = "all accepted samples count"
+    useful = "every accepted sample is useful"
     if facts["cap"]:
-        cap = f"at most {facts['cap']} accepted samples per prompt count"
+        useful = f"at most {facts['cap']} accepted samples per prompt are useful"
     note = (
-        f"This run generated {facts['tokens_per_accepted']:,.0f} tokens per accepted sample "
-        f"(dashed; {cap}). The line shows the cost of a fixed n, estimated from each prompt's "
+        f"This run generated {facts['tokens_per_useful']:,.0f} tokens per useful sample "
+        f"(dashed; {useful}). The line shows the cost of a fixed n, estimated from each prompt's "
         "acceptance rate in this run."
     )
-    return Figure("cost", "Cost of an accepted sample", note, [spec], fixed)
+    return Figure("cost", "Cost of a useful sample", note, [spec], fixed)
 
 
 def languages(rows: Rows) -> Figure:

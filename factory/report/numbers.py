@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from math import ceil, isfinite
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,10 @@ import polars as pl
 
 from factory.core.files import read_json, read_lines
 from factory.core.intervals import Estimate, wilson
-from factory.core.run_dir import engine_seconds
-from factory.judging.funnel import Funnel, Group, Removal, SampleCount
+from factory.core.run_dir import engine_seconds, read_manifest
+from factory.judging.funnel import Funnel, Group, Removal, SampleCount, load_funnel
 from factory.report.cost import cost_of
-from factory.report.snapshot import UNJUDGED, Snapshot
+from factory.report.snapshot import UNJUDGED, Snapshot, take_snapshot
 from factory.sampling.accounting import token_account, worker_account
 from factory.sampling.scheduling.forecast import Rates, compare_forecast
 
@@ -103,6 +104,19 @@ def count_funnel(snapshot: Snapshot) -> Funnel:
         failures=_failures(snapshot),
         rows=SampleCount(**rows) if isinstance(rows, dict) else None,
     )
+
+
+def current_funnel(run: Path) -> tuple[Funnel, str | None]:
+    """Return the funnel of the last build, or of the samples so far of an unfinished run.
+
+    The second value says how far an unfinished run is. Raises RunError where there is no run.
+    """
+    if read_manifest(run).get("state", "done") == "done":
+        return load_funnel(run), None
+    snapshot = take_snapshot(run)
+    unjudged = snapshot.samples.filter(pl.col("decision") == UNJUDGED).height
+    note = f"{run} is unfinished ({snapshot.state}): {snapshot.samples.height:,} samples so far"
+    return count_funnel(snapshot), f"{note}, {unjudged:,} of them not judged yet"
 
 
 def _count(frame: pl.DataFrame) -> SampleCount:

@@ -22,7 +22,13 @@ from factory.core.errors import RunError
 from factory.core.journal import read_records
 from factory.core.plugins import PluginError, is_known
 from factory.core.run_dir import read_manifest, sample_parts
-from factory.judging.metrics import input_frame, join_metrics, metrics_folder, prompt_frame
+from factory.judging.metrics import (
+    add_metrics,
+    input_frame,
+    join_metrics,
+    metrics_folder,
+    prompt_frame,
+)
 from factory.judging.verdicts import TextHash, decide, verdict_column
 from filters import FILTERS, GROUP, filter_class
 from filters.base import BASE_COLUMNS, Filter
@@ -125,7 +131,7 @@ class Snapshot:
                 if found is None:
                     frame = None
                     break
-                frame = found if frame is None else frame.join(found, on="sample_id", how="left")
+                frame = found if frame is None else add_metrics(frame, found)
             if frame is not None:
                 frames.append(frame)
         known = pl.concat(frames, how="vertical_relaxed") if frames else None
@@ -158,7 +164,7 @@ class Snapshot:
                 if (metrics := self._read_metrics(name, str(part), None, own)) is not None
             ]
             if found:
-                frame = frame.join(pl.concat(found), on="sample_id", how="left")
+                frame = add_metrics(frame, pl.concat(found))
         return frame
 
     def _read_metrics(
