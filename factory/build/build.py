@@ -110,7 +110,8 @@ def load(recipe: Recipe, run: RunDir, console: Console) -> pa.Table:
                 "the source, or set references.bad: sample"
             )
         save_prompts(run.path, mark_prompts(recipe, prompts, run.path))
-        run.save_manifest(sources=sources)
+        unread = {count.name: dict(count.unread) for count in loaded.counts if count.unread}
+        run.save_manifest(sources=sources, unread_fields=unread)
     table = pq.read_table(file)
     domains = {str(domain) for domain in table["domain"].unique().to_pylist()}
     recipe.prompting.check_instructions(domains | {one.label for one in recipe.sources})

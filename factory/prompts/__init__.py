@@ -18,6 +18,7 @@ LOADERS = {
     "gym": "factory.prompts.gym:Gym",
     "run": "factory.prompts.from_run:EarlierRun",
     "drafts": "factory.prompts.drafts:Drafts",
+    "gsm8k": "factory.prompts.sets.math_sets:Gsm8k",
     "numina_math": "factory.prompts.sets.math_sets:NuminaMath",
     "deepscaler": "factory.prompts.sets.math_sets:DeepScaler",
     "dapo_math": "factory.prompts.sets.math_sets:DapoMath",

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from factory.core.errors import SourceError
 from factory.prompts.mapping import Mapped
-from factory.prompts.readers import read_rows
+from factory.prompts.readers import find_delimiter, format_of, read_rows
 from factory.prompts.source import BadRow, Row
+
+_COMMA = re.compile(r"[-+]?(?:\d{1,3}(?:\.\d{3})+|\d+),\d+")
+_NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:\.\d{3})+|\d+)(?:,\d+)?")
 
 
 class Files(Mapped):
@@ -26,6 +30,26 @@ class Files(Mapped):
     format: Literal["jsonl", "json", "csv", "tsv", "parquet"] | None = Field(
         None, description="Format of the files. Default: by file name."
     )
+
+    delimiter: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1,
+        description="Sign between the columns of CSV files. Default: found in the header line: a "
+        "comma, semicolon, tab or `|`.",
+    )
+
+    decimal_comma: bool | None = Field(
+        None,
+        description="Whether numbers in the answer column have a decimal comma: `1.234,5` is read "
+        "as 1234.5. Must be given for such answers in CSV with semicolons.",
+    )
+
+    @model_validator(mode="after")
+    def _delimits_csv(self) -> Files:
+        if self.delimiter is not None and self.format not in (None, "csv"):
+            raise ValueError(f"delimiter is for CSV, and format is {self.format}; remove one")
+        return self
 
     @property
     def label(self) -> str:
@@ -55,5 +79,24 @@ class Files(Mapped):
 
     def read(self) -> Iterator[tuple[str, Row | BadRow]]:
         for path in self.paths():
-            for number, row in read_rows(path, self.format):
-                yield f"{path}:{number}", row
+            delimiter = None
+            if (self.format or format_of(path)) == "csv":
+                delimiter = self.delimiter or find_delimiter(path)
+            for number, row in read_rows(path, self.format, delimiter):
+                yield f"{path}:{number}", self._with_decimal_point(row, delimiter)
+
+    def _with_decimal_point(self, row: Row | BadRow, delimiter: str | None) -> Row | BadRow:
+        """Return a row whose answer, where it is a number with a decimal comma, has a point."""
+        name = self.columns.answer
+        answer = None if isinstance(row, BadRow) else row.get(name)
+        if isinstance(row, BadRow) or not isinstance(answer, str):
+            return row
+        if self.decimal_comma is None and delimiter == ";" and _COMMA.fullmatch(answer.strip()):
+            return BadRow(
+                "decimal_comma",
+                f"is the answer {answer!r} one number with a decimal comma? Columns are separated "
+                "by semicolons, so it may be: set `decimal_comma: true` or `false`",
+            )
+        if self.decimal_comma and _NUMBER.fullmatch(answer.strip()):
+            return {**row, str(name): answer.replace(".", "").replace(",", ".")}
+        return row

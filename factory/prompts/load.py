@@ -14,6 +14,9 @@ from factory.prompts.source import Reject, Source
 MAX_FIRST_REJECTS = 200
 """Stop if all of this many first rows are malformed: then the column mapping is wrong."""
 
+MOST_FIELDS = 8
+"""Fields without effect that are named."""
+
 
 @dataclass
 class SourceCount:
@@ -28,6 +31,7 @@ class SourceCount:
     rejected: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     references: Counter[str] = field(default_factory=Counter)  # read otherwise than written
+    unread: Counter[str] = field(default_factory=Counter)  # fields without effect, by name
     first_reject: Reject | None = None
 
 
@@ -92,6 +96,7 @@ def read_usable(
     """Yield the usable prompts of a source and update `count`. The caller handles repeats."""
     for outcome in source.rows():
         count.rows += 1
+        count.unread = source.unread
         match outcome:
             case Prompt():
                 count.prompts += 1
@@ -160,4 +165,9 @@ def describe(count: SourceCount) -> str:
     facts += [f"{n:,} references: {how}" for how, n in count.references.items()]
     facts += [f"{n:,} left out ({reason})" for reason, n in count.skipped.items()]
     facts += [f"{n:,} malformed ({reason})" for reason, n in count.rejected.items()]
+    if count.unread:
+        named = [f"{name} ({n:,} rows)" for name, n in count.unread.most_common(MOST_FIELDS)]
+        more = len(count.unread) - len(named)
+        named += [f"{more} more"] * bool(more)
+        facts.append(f"fields not used: {', '.join(named)}; `keep` stores them with the prompt")
     return ", ".join(facts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
@@ -131,6 +131,7 @@ class Mapped(Source):
     )
 
     def prompt(self, row: Row) -> Prompt:
+        _refuse_tools(row)
         messages = self._messages(row)
         verifier = self._verifier(row)
         meta = json_safe({name: lookup(row, name) for name in self.keep})
@@ -150,6 +151,14 @@ class Mapped(Source):
             license=self._text(row, "license"),
             meta=meta,
         )
+
+    def unread_fields(self, row: Row) -> Iterator[str]:
+        roles = type(self.columns).model_fields
+        used = {str(getattr(self.columns, role)).partition(".")[0] for role in roles}
+        if self._get(row, "question") is not None:
+            used.discard(str(self.columns.messages))
+        used |= {name.partition(".")[0] for name in self.keep}
+        yield from (str(name) for name, value in row.items() if value and name not in used)
 
     def _get(self, row: Row, role: str) -> Any:
         """The value of the column that plays `role`; None where it is absent, null or empty."""
@@ -216,6 +225,21 @@ class Mapped(Source):
                 starter = self._get(row, "starter_code")
                 code = {"kind": "code", "language": "python", "tests": tests, **extra}
                 return code | ({"starter_code": starter} if starter else {})
+
+
+TOOLS = ("tools", "functions", "tool_choice")
+"""Fields that offer the model tools."""
+
+
+def _refuse_tools(row: Row) -> None:
+    """Raise BadRow for a row that offers tools: without them it is another question."""
+    for name in TOOLS:
+        if row.get(name):
+            raise BadRow(
+                "tools_not_supported",
+                f"the row has {name!r}, and the model would be asked without them; leave such rows "
+                "out, or remove the field where the question does not need it",
+            )
 
 
 MISSING: Any = object()

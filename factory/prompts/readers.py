@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -20,8 +21,11 @@ from factory.prompts.source import BadRow, Row
 Rows = Iterator[tuple[int, Row | BadRow]]
 
 
-def read_rows(path: Path, format: str | None = None) -> Rows:
-    """The rows of `path` and their line (Parquet: row) numbers, from 1."""
+def read_rows(path: Path, format: str | None = None, delimiter: str | None = None) -> Rows:
+    """The rows of `path` and their line (Parquet: row) numbers, from 1.
+
+    `delimiter` separates the columns of CSV; it is found by the header line unless given.
+    """
     format = format or format_of(path)
     if format is None:
         raise SourceError(
@@ -31,7 +35,10 @@ def read_rows(path: Path, format: str | None = None) -> Rows:
     import pyarrow as pa
 
     try:
-        yield from READERS[format](path)
+        if format == "csv":
+            yield from _csv(path, delimiter or find_delimiter(path))
+        else:
+            yield from READERS[format](path)
     except (OSError, EOFError, zlib.error, zstandard.ZstdError, pa.ArrowException) as error:
         raise SourceError(
             f"{path}: cannot be read as {format}: {error}; "
@@ -139,6 +146,29 @@ def _as_row(value: Any) -> Row | BadRow:
     return value if isinstance(value, dict) else BadRow("bad_json", "the row is not an object")
 
 
+DELIMITERS = ",;\t|"
+
+
+def find_delimiter(path: Path) -> str:
+    """Return the sign that separates the columns of a CSV file's header line.
+
+    Raises SourceError where two signs may: a header names columns, so it has one of them.
+    """
+    with _open(path) as file:
+        header = file.readline(1 << 16).removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
+    if header.startswith(("\ufffd\ufffd", "\0")) or "\0" in header:
+        raise SourceError(f"{path}: is UTF-16, not UTF-8; save it as UTF-8")
+    outside = re.sub(r'"(?:[^"]|"")*"', "", header)
+    counts = {sign: n for sign in DELIMITERS if (n := outside.count(sign))}
+    if len(counts) > 1:
+        listed = ", ".join(f"{n} {sign!r}" for sign, n in counts.items())
+        raise SourceError(
+            f"{path}:1: the header has {listed}, so what separates its columns is not clear; set "
+            f"`delimiter:` of this source. The header: {header.strip()[:200]}"
+        )
+    return next(iter(counts), ",")
+
+
 def _csv(path: Path, delimiter: str = ",") -> Rows:
     csv.field_size_limit(sys.maxsize)  # the default refuses tests and passages over 128 kB
     with (
@@ -154,11 +184,33 @@ def _csv(path: Path, delimiter: str = ",") -> Rows:
             except csv.Error as error:
                 yield reader.line_num, BadRow("bad_csv", str(error))
                 continue
+            bad = _undecodable(row)
+            if bad is not None:
+                yield reader.line_num, BadRow("bad_unicode", bad)
+                continue
             if None in row or None in row.values():
                 width = len(reader.fieldnames or ())
                 yield reader.line_num, BadRow("bad_csv", f"the row has not the {width} columns")
             else:
                 yield reader.line_num, row
+
+
+def _undecodable(row: dict[str | None, Any]) -> str | None:
+    """Say which text of a row is not UTF-8; None if all is."""
+    for text in (*row.keys(), *row.values()):
+        if not isinstance(text, str) or text.isascii():
+            continue
+        raw = text.encode("utf-8", "surrogateescape")
+        try:
+            raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            around = raw[max(0, error.start - 20) : error.start + 20]
+            return (
+                f"not UTF-8: the byte 0x{raw[error.start]:02x} in "
+                f"{around.decode('cp1252', 'replace')!r} as Windows-1252 reads it; save it as "
+                "UTF-8 (in a spreadsheet: CSV UTF-8)"
+            )
+    return None
 
 
 def _tsv(path: Path) -> Rows:

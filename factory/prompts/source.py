@@ -6,11 +6,12 @@ A bad row does not end the build. It is recorded with its place and reason.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from factory.core.nouns import Message, Prompt
 
@@ -104,6 +105,13 @@ class Source(BaseModel):
         0.05, ge=0, le=1, description="Maximum share of malformed rows before loading fails."
     )
 
+    _unread: Counter[str] = PrivateAttr(default_factory=Counter)
+
+    @property
+    def unread(self) -> Counter[str]:
+        """The fields of the rows read so far that had no effect on their prompts, with counts."""
+        return self._unread
+
     @property
     def label(self) -> str:
         """The name of the source in its prompts."""
@@ -121,8 +129,13 @@ class Source(BaseModel):
         """Convert a row to a prompt. Raises BadRow or Unwanted."""
         raise NotImplementedError
 
+    def unread_fields(self, row: Row) -> Iterable[str]:
+        """Return the fields of a row that `prompt` does not read."""
+        return ()
+
     def rows(self) -> Iterator[Prompt | Reject | Skip]:
         """Yield the result of every row. The caller applies `limit`, as it knows the duplicates."""
+        self._unread.clear()
         results = (self._convert(place, row) for place, row in self.read())
         return shuffle_stream(results, self.shuffle, self.seed) if self.shuffle else results
 
@@ -132,6 +145,7 @@ class Source(BaseModel):
                 raise row
             prompt = self.prompt(row)
             _require_storable(prompt)
+            self._unread.update(self.unread_fields(row))
         except BadRow as bad:
             excerpt = "" if isinstance(row, BadRow) else make_excerpt(row)
             return Reject(place, bad.reason, bad.detail, excerpt)

@@ -183,6 +183,7 @@ def _run_facts(snapshot: Snapshot) -> dict[str, Any]:
         "started_at": _format_time(manifest.get("started_at")),
         "engine_seconds": engine_seconds(snapshot.run) or None,
         "versions": manifest.get("versions", {}),
+        "unread_fields": manifest.get("unread_fields", {}),
         "models": sorted(
             {str(p.get("model.id")) for p in manifest.get("params", {}).values() if p}
         ),

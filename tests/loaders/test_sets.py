@@ -32,6 +32,11 @@ NUMINA = {
     "source": "olympiads",
     "synthetic": False,
 }
+GSM = {
+    "question": "Natalia sold 24 clips in May and twice as many in June. How many in total?",
+    "answer": "In June she sold 24*2 = <<24*2=48>>48 clips.\nIn total 24+48 = <<24+48=72>>72.\n"
+    "#### 72",
+}
 DAPO = {
     "prompt": [
         {
@@ -74,6 +79,13 @@ DEEP = {"question": "Evaluate $1+1$.", "final_answer": "2", "difficulty": 4.5, "
 @pytest.mark.parametrize(
     ("kind", "row", "change", "expected"),
     [
+        ("gsm8k", GSM, {}, "72"),
+        ("gsm8k", GSM, {"answer": "He has $1,234.\n#### 1,234"}, "1,234"),
+        ("gsm8k", GSM, {"answer": "So #### 5 is not it.\n#### -7"}, "-7"),
+        ("gsm8k", GSM, {"answer": "It is 72."}, "reject no_answer"),
+        ("gsm8k", GSM, {"answer": "It is 72.\n####"}, "reject no_answer"),
+        ("gsm8k", GSM, {"answer": 72}, "reject bad_shape"),
+        ("gsm8k", {"problem": "q", "answer": "#### 1"}, {}, "reject bad_shape"),
         ("numina_math", NUMINA, {}, "3"),
         ("numina_math", NUMINA, {"answer": "proof"}, "skip proof"),
         ("numina_math", NUMINA, {"question_type": "proof"}, "skip proof"),

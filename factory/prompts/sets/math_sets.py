@@ -30,6 +30,26 @@ class MathSet(NamedSet):
         return self.make(question, verifier_spec.math(answer), meta=meta)
 
 
+class Gsm8k(MathSet):
+    """GSM8K: word problems of school. An answer is a solution that ends in `#### 18`.
+
+    The number after the mark is the reference; the solution is not kept.
+    """
+
+    LANGUAGE = "en"
+    LICENSE = "MIT"
+
+    kind: Literal["gsm8k"] = "gsm8k"
+    dataset: str = Field("openai/gsm8k", description="Id on the Hub, or a local copy.")
+    config: str | None = Field("main", description="`main`, or `socratic` with sub-questions.")
+
+    def read_row(self, row: Row) -> Prompt:
+        _, mark, final = row["answer"].rpartition("####")
+        if not mark or not final.strip():
+            raise BadRow("no_answer", f"no `#### number` ends the answer {row['answer'][-80:]!r}")
+        return self.problem(row["question"], final.strip())
+
+
 class NuminaMath(MathSet):
     """NuminaMath 1.5. Proofs, rows without an answer, and invalid rows are left out."""
 
