@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Self
 
 import polars as pl
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from filters.base import Filter, Rule
-from filters.limits import Counts, NonNegative, Share, by_domain, format_bound
+from filters.limits import Counts, NonNegative, Share, by_domain, contradictions, format_bound
 
 Ratio = Annotated[float, Field(ge=0)]
 
@@ -39,6 +39,18 @@ class Length(Filter):
         default_factory=dict,
         description="Pass rate → minimum tokens for prompts with at most this pass rate.",
     )
+
+    @model_validator(mode="after")
+    def _floors_are_below_limits(self) -> Self:
+        for what in ("tokens", "characters", "ratio"):
+            low, high = getattr(self, f"min_{what}"), getattr(self, f"max_{what}")
+            for scope, floor, limit in contradictions(low, high):
+                at = "" if scope is None else f" of {scope}"
+                raise ValueError(
+                    f"min_{what}{at} is {floor} and max_{what} is {limit}, so nothing could be "
+                    f"kept; lower min_{what} or raise max_{what}"
+                )
+        return self
 
     def expressions(self) -> dict[str, pl.Expr]:
         reasoning = pl.col("thinking").str.len_chars()

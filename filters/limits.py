@@ -6,7 +6,7 @@ does not fit all. A domain that is not in the mapping, without a `default`, has 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, TypeVar
 
 import polars as pl
@@ -33,6 +33,24 @@ def by_domain(value: T | Mapping[Scope, T] | None) -> pl.Expr:
         if domain != "default":
             limit = pl.when(pl.col("domain") == domain).then(pl.lit(own)).otherwise(limit)
     return limit
+
+
+def contradictions(
+    low: float | Mapping[Scope, float] | None, high: float | Mapping[Scope, float] | None
+) -> Iterator[tuple[Scope | None, float, float]]:
+    """Yield each domain (None: all) whose floor is above its limit, with both."""
+    scopes = [*low] if isinstance(low, Mapping) else []
+    scopes += [scope for scope in high if scope not in scopes] if isinstance(high, Mapping) else []
+    for scope in scopes or [None]:
+        floor, limit = _limit_of(low, scope), _limit_of(high, scope)
+        if floor is not None and limit is not None and floor > limit:
+            yield scope, floor, limit
+
+
+def _limit_of(value: float | Mapping[Scope, float] | None, scope: Scope | None) -> float | None:
+    if not isinstance(value, Mapping):
+        return value
+    return value.get(scope or "default", value.get("default"))
 
 
 def format_bound(relation: str, value: T | Mapping[Scope, T]) -> str:

@@ -12,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from factory.build.context import refuse_beyond_context
 from factory.build.local_judges import list_started_judges, mark_prompts, run_local_judges
 from factory.core.errors import FactoryError, RunError, SourceError
 from factory.core.files import append_line, write_atomic
@@ -56,7 +57,7 @@ def build(recipe: Recipe, path: Path, console: Console) -> Funnel:
         return funnel
     # Report a missing model before anything is loaded.
     if recipe.engine.kind in ("vllm", "ray"):
-        model_path(recipe.model.id)
+        refuse_beyond_context(recipe.engine_spec)
     for judge in list_started_judges(recipe):
         model_path(judge.start)
     with RunDir(path) as run:

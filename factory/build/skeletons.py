@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from factory.core.errors import FactoryError
+from factory.core.errors import Problem, RecipeError
 from factory.core.resources import data_path, recipe_path
 
 
@@ -30,16 +30,19 @@ SKELETONS = {
 
 _PACKAGE = "plugin_example"
 
+EXISTS = "exists already; choose another name or move it"
+
 
 def write_skeleton(kind: str, path: Path) -> tuple[Path, str]:
     """Write an extension to `path` and its test next to it; returns the test and how it is named.
 
-    The class is named after the file. Raises FactoryError for a file that exists, or whose name is
+    The class is named after the file. Raises RecipeError for a file that exists, or whose name is
     no Python module's.
     """
     stem = path.stem
     if path.suffix != ".py" or not stem.isidentifier():
-        raise FactoryError(f"{path} is no name of a Python module; write one like my_{kind}.py")
+        what = f"is no name of a Python module; write one like my_{kind}.py"
+        raise RecipeError([Problem(str(path), what)])
     skeleton = SKELETONS[kind]
     folder = recipe_path(_PACKAGE)
     code = (folder / _PACKAGE / f"{kind}.py").read_text(encoding="utf-8")
@@ -54,7 +57,7 @@ def write_skeleton(kind: str, path: Path) -> tuple[Path, str]:
     tests = path.with_name(f"test_{stem}.py")
     for file in (path, tests):
         if file.exists():
-            raise FactoryError(f"{file} already exists; choose another name or move it")
+            raise RecipeError([Problem(str(file), EXISTS)])
     write_new(path, code)
     write_new(tests, test)
     return tests, skeleton.use.format(f"{path.name}:{name}")
@@ -66,13 +69,13 @@ def write_recipe(path: Path) -> None:
 
 
 def write_new(path: Path, text: str) -> None:
-    """Write a file that must not be there yet. Raises FactoryError where it is."""
+    """Write a file that must not be there yet. Raises RecipeError where it is."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "x", encoding="utf-8") as stream:
             stream.write(text)
     except FileExistsError:
-        raise FactoryError(f"{path} already exists; choose another name or move it") from None
+        raise RecipeError([Problem(str(path), EXISTS)]) from None
 
 
 def _snake(name: str) -> str:

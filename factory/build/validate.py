@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from factory.build.context import refuse_beyond_context
 from factory.build.local_judges import list_started_judges
-from factory.core.errors import FactoryError
+from factory.core.errors import RecipeError
 from factory.core.models import load_tokenizer, model_path
 from factory.core.nouns import Prompt
+from factory.core.trial import TrialError
 from factory.prompts.load import preview
 from factory.recipe.engine import ENGINES
 
@@ -75,7 +77,7 @@ def _own_verifier(source: str, prompt: Prompt) -> Iterator[str]:
         verifiers.close()
     name = prompt.verifier["class"]
     if failure is not None:
-        raise FactoryError(
+        raise TrialError(
             f"source {source}: the verifier {name} fails on the first prompt: {failure}; correct "
             "the class, or the columns that it is given (`answer`, and those the source keeps)"
         )
@@ -138,6 +140,7 @@ def _engine(recipe: Recipe) -> Iterator[str]:
     from factory.core.hardware import has_gpu
 
     _check_engine_args(recipe.engine.args)
+    refuse_beyond_context(recipe.engine_spec)
     if not has_gpu() and recipe.sampling.top_p < 1:
         yield (
             "warning: sampling.top_p halves vLLM's speed on a CPU (measured: 1,260 to 530 tokens/s "
@@ -158,4 +161,4 @@ def _check_engine_args(args: dict[str, Any]) -> None:
 
     problems = check_engine_args(args)
     if problems:
-        raise FactoryError("\n".join(map(str, problems)))
+        raise RecipeError(problems)

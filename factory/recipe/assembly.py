@@ -33,7 +33,7 @@ from factory.recipe.build import Recipe, parse_recipe
 from factory.recipe.corpus import Corpus, Select
 from factory.recipe.document import Document, load_document
 from factory.recipe.kinds import ASSEMBLY
-from factory.recipe.parsing import explain_validation, parse_part
+from factory.recipe.parsing import NAME_PATTERN, explain_validation, parse_part
 from filters.contamination import Contamination
 
 
@@ -120,7 +120,7 @@ class Assembly(_Options):
 
     kind: Literal["assembly"]
     name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        pattern=NAME_PATTERN,
         description="Name of the directory: runs/<name>, unless --run is given.",
     )
     runs: tuple[RunSource, ...] = Field(

@@ -31,6 +31,7 @@ from factory.recipe.document import Document, Loc, load_document
 from factory.recipe.engine import Engine, EngineSpec, Model
 from factory.recipe.kinds import ASSEMBLY, KINDS, PIPELINE, SAMPLES, command
 from factory.recipe.parsing import (
+    NAME_PATTERN,
     Strict,
     explain_validation,
     find_metric_clashes,
@@ -47,7 +48,7 @@ class Recipe(Strict):
     """One run: its prompts, and how they are sampled, judged and assembled."""
 
     name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        pattern=NAME_PATTERN,
         description="Name of the run directory: runs/<name>, unless --run is given.",
     )
     model: Model
@@ -136,6 +137,12 @@ def parse_recipe(document: Document) -> Recipe:
     if "kind" in data:
         raise RecipeError([problem_at(document, ("kind",), _describe_wrong_kind(data["kind"]))])
     problems: list[Problem] = []
+    filters = data.get("filters")
+    if not filters or not isinstance(filters, dict):
+        state = "is missing or empty" if not filters else f"is {filters!r:.60}, not a mapping"
+        what = f"{state}; nothing would be checked. Name filters, such as `format: {{}}` and "
+        problems.append(problem_at(document, ("filters",), f"{what}`correctness: {{}}`"))
+        data["filters"] = {}
     data["sources"] = parse_sources(data.get("sources"), document, problems)
     data["filters"] = parse_filters(data.get("filters"), document, problems)
     recipe = None
@@ -172,6 +179,13 @@ def _find_conflicts(recipe: Recipe, document: Document) -> Iterator[Problem]:
                     f"is {step.model!r}, but an embedded engine has one model; use engine `server`"
                 )
                 yield problem_at(document, ("sampling", "escalate", level, "model"), what)
+    context = recipe.engine.args.get("max_model_len")
+    if isinstance(context, int) and recipe.sampling.max_tokens >= context:
+        what = (
+            f"is {recipe.sampling.max_tokens:,}, but engine.args.max_model_len is {context:,}, "
+            "which prompt and answer share; lower max_tokens or raise max_model_len"
+        )
+        yield problem_at(document, ("sampling", "max_tokens"), what)
     yield from find_metric_clashes(recipe.filters, document)
     drafts = [source.kind == "drafts" for source in recipe.sources]
     if recipe.prompting.template == "rewrite" and not all(drafts):

@@ -81,6 +81,10 @@ def load_document(path: Path, assignments: Iterable[str] = ()) -> Document:
     if problems:
         raise RecipeError(problems)
     change(document, list(assignments))
+    document.places.setdefault((), str(found))
+    if not document.data:
+        what = "is empty; begin with the recipe that `factory init mine.yaml` writes"
+        raise RecipeError([Problem(str(found), what)])
     return document
 
 

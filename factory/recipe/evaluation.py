@@ -35,7 +35,7 @@ from factory.recipe.build import Recipe, parse_recipe
 from factory.recipe.document import Document, load_document
 from factory.recipe.engine import Engine, Model
 from factory.recipe.exclusion import AtPath, Exclude
-from factory.recipe.parsing import Strict, explain_validation
+from factory.recipe.parsing import NAME_PATTERN, Strict, explain_validation
 from factory.recipe.sampling import Sampling
 from filters.base import Filter
 from filters.correctness import Correctness
@@ -78,7 +78,7 @@ class Eval(Strict):
 
     kind: Literal["eval"]
     name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        pattern=NAME_PATTERN,
         description="Name of the directory: runs/<name>, unless --run is given.",
     )
     model: Model

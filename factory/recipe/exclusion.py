@@ -80,11 +80,11 @@ def read_questions(path: Path) -> Iterator[str]:
     if path.suffix in (".yaml", ".yml"):
         document, problems = load_document(path), list[Problem]()
         # The recipe may be of any kind; only its sources are read.
-        sources = parse_sources(document.data.get("sources"), document, problems)
+        if not document.data.get("sources"):
+            raise RunError(f"exclude: {path} has no sources; name the run whose data it uses")
+        sources = parse_sources(document.data["sources"], document, problems)
         if problems:
             raise RecipeError(problems)
-        if not sources:
-            raise RunError(f"exclude: {path} has no sources; name the run whose data it uses")
         from factory.prompts.load import load_prompts
 
         yield from (normalize_question(prompt.messages) for prompt in load_prompts(sources).prompts)

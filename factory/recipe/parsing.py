@@ -40,8 +40,11 @@ def filters_by_name(names: Iterable[str]) -> dict[str, Filter]:
 
 def parse_sources(raw: Any, document: Document, problems: list[Problem]) -> Any:
     """Entries of `sources:` as loaders: each has a `kind`, or a `class` of the user's own."""
-    if not isinstance(raw, list):
-        return raw if raw is not None else []
+    if raw is None or raw == [] or not isinstance(raw, list):
+        state = "is missing or empty" if not raw else f"is {raw!r:.60}, not a list"
+        what = f"{state}; name one or more, such as `sources: [{{kind: files, path: mine.jsonl}}]`"
+        problems.append(problem_at(document, ("sources",), what))
+        return [UNREADABLE]
     parsed = []
     for number, item in enumerate(raw):
         loc: Loc = ("sources", number)
@@ -65,8 +68,11 @@ def parse_sources(raw: Any, document: Document, problems: list[Problem]) -> Any:
         source = parse_part(found, fields, loc, document, problems)
         if source is not None:
             parsed.append(source)
-    # An empty list here would report "no sources" in addition to the real problem.
-    return parsed if parsed or not raw else [Source.model_construct(kind="unreadable")]
+    return parsed or [UNREADABLE]
+
+
+UNREADABLE = Source.model_construct(kind="unreadable")
+"""In the place of sources with problems, which are reported elsewhere."""
 
 
 def parse_filters(raw: Any, document: Document, problems: list[Problem]) -> Any:
@@ -110,7 +116,9 @@ def find_metric_clashes(filters: Mapping[str, Filter], document: Document) -> It
             continue
         for metric in sorted({c for rule in rules for c in rule.when.meta.root_names()}):
             first = measured.setdefault(metric, name)
-            if metric in SHARED_COLUMNS or filters[first].cache_key() == own.cache_key():
+            if first == name or metric in SHARED_COLUMNS:
+                continue
+            if filters[first].cache_key() == own.cache_key():
                 continue
             what = (
                 f"measures {metric!r}, as does filters.{first} in another way, so that their order "
@@ -182,6 +190,15 @@ _LIMITS = {
 }
 
 
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+LANGUAGE_PATTERN = r"^[a-z]{2}$"
+_PATTERNS = {
+    NAME_PATTERN: "it names a folder: use letters a-z and A-Z, digits, `.`, `_` and `-`, beginning "
+    "with a letter or a digit",
+    LANGUAGE_PATTERN: "write two small letters (ISO 639-1), such as en or zh",
+}
+
+
 def explain_validation(
     error: ValidationError, base: Loc, root: type[BaseModel], document: Document
 ) -> list[Problem]:
@@ -217,6 +234,15 @@ def _in_words(item: ErrorDetails, root: type[BaseModel]) -> str:
         return f"is not a key here{suggest(item['loc'][-1], keys)}{listing}"
     if item["type"] == "missing":
         return "is missing; add it"
+    if value is None and item["type"].endswith("_type"):
+        return "is empty; write a value, or leave the key out"
+    if item["type"] == "string_type" and isinstance(value, bool):
+        return (
+            f"is {str(value).lower()}, not a text: YAML reads no, off, yes and on without quotes "
+            'as true or false; write it in quotes, such as "no"'
+        )
+    if item["type"] == "string_pattern_mismatch" and context["pattern"] in _PATTERNS:
+        return f"is {value!r}; {_PATTERNS[context['pattern']]}"
     if item["type"] in _LIMITS:
         key, words = _LIMITS[item["type"]]
         return f"is {value!r}; {words.format(context[key])}"

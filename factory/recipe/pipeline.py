@@ -29,7 +29,7 @@ from factory.core.errors import Problem, RecipeError
 from factory.core.plugins import suggest
 from factory.recipe.document import Document, Loc, dotted, load_document, override
 from factory.recipe.kinds import KINDS, SAMPLES, AnyRecipe, Product, load
-from factory.recipe.parsing import Strict, explain_validation, parse_part, problem_at
+from factory.recipe.parsing import NAME_PATTERN, Strict, explain_validation, parse_part, problem_at
 
 KIND = "pipeline"
 STEPS = "steps"
@@ -72,7 +72,7 @@ class Pipeline(Strict):
 
     kind: Literal["pipeline"]
     name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        pattern=NAME_PATTERN,
         description="Name of the directory: runs/<name>, unless --run is given.",
     )
     steps: dict[str, PipelineStep] = Field(

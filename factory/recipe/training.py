@@ -19,7 +19,7 @@ from factory.core.models import model_path
 from factory.core.nouns import fingerprint
 from factory.recipe.document import Document
 from factory.recipe.engine import Model
-from factory.recipe.parsing import Strict, explain_validation
+from factory.recipe.parsing import NAME_PATTERN, Strict, explain_validation
 
 Precision = Literal["bf16", "fp32"]
 Computing = Literal["auto", "bf16", "fp32"]
@@ -78,7 +78,7 @@ class Training(Strict):
 
     kind: str
     name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        pattern=NAME_PATTERN,
         description="Name of the directory: runs/<name>, unless --run is given.",
     )
     model: Model = Field(
