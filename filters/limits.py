@@ -39,7 +39,7 @@ def contradictions(
     low: float | Mapping[Scope, float] | None, high: float | Mapping[Scope, float] | None
 ) -> Iterator[tuple[Scope | None, float, float]]:
     """Yield each domain (None: all) whose floor is above its limit, with both."""
-    scopes = [*low] if isinstance(low, Mapping) else []
+    scopes: list[Scope | None] = [*low] if isinstance(low, Mapping) else []
     scopes += [scope for scope in high if scope not in scopes] if isinstance(high, Mapping) else []
     for scope in scopes or [None]:
         floor, limit = _limit_of(low, scope), _limit_of(high, scope)

@@ -27,6 +27,7 @@ class CheckResult(NamedTuple):
 def run_checks() -> Iterator[CheckResult]:
     """Yield the result of every check. Imports nothing heavy and starts no engine."""
     yield _python()
+    yield from _others()
     yield _vllm()
     yield _accelerator()
     yield _torch()
@@ -50,6 +51,15 @@ def _installed(*packages: str) -> str | None:
 def _python() -> CheckResult:
     remedy = None if sys.version_info >= (3, 11) else "use Python 3.11 or later"
     return CheckResult("python", platform.python_version(), remedy)
+
+
+def _others() -> Iterator[CheckResult]:
+    """Other packages that bring a package `factory`: the one installed last hides the other."""
+    from r1_factory import REMEDY, find_others
+
+    for name, file in find_others():
+        state = f"{name} also brings a package `factory`, {file}"
+        yield CheckResult("name", state, f"whichever is installed last breaks the other. {REMEDY}")
 
 
 def _vllm() -> CheckResult:

@@ -112,8 +112,8 @@ def summarize(recipe: Assembly, inputs: Sequence[Input], choice: Choice) -> Asse
 
 def _identity(recipe: Assembly, inputs: Sequence[Input]) -> str:
     """Return a hash that changes whenever the corpus may change."""
-    unused = {"runs": {"__all__": {"path"}}, "corpus": {"min_rows"}}
-    keys = recipe.model_dump(mode="json", exclude=unused)
+    keys = recipe.model_dump(mode="json", exclude={"runs": {"__all__": {"path"}}})
+    del keys["corpus"]["min_rows"]  # no row depends on it
     rows = [given.identity() for given in inputs]
     return fingerprint([keys, recipe.contamination.cache_key(), rows])
 
