@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from factory.build.context import refuse_beyond_context
 from factory.build.local_judges import list_started_judges
+from factory.build.survey import show_reference
 from factory.core.errors import RecipeError
 from factory.core.models import load_tokenizer, model_path
 from factory.core.nouns import Prompt
 from factory.core.trial import TrialError
+from factory.judging.no_rows import shorten
 from factory.prompts.load import preview
 from factory.recipe.engine import ENGINES
 
@@ -34,7 +36,9 @@ def validate(recipe: Recipe) -> Iterator[str]:
         yield f"source {source.label}:"
         for prompt in prompts:
             kind = prompt.verifier["kind"] if prompt.verifier else "no verifier"
-            yield f"  {prompt.id}  {prompt.domain}, {kind}: {_shorten(prompt.question)}"
+            yield f"  {prompt.id}  {prompt.domain}, {kind}"
+            yield f"    question   {shorten(prompt.question)}"
+            yield f"    reference  {shorten(show_reference(prompt))}"
         yield from _own_verifier(source.label, prompts[0])
     assert first is not None  # the schema requires a source
     yield from _own_classes(recipe, first)
@@ -82,11 +86,6 @@ def _own_verifier(source: str, prompt: Prompt) -> Iterator[str]:
             "the class, or the columns that it is given (`answer`, and those the source keeps)"
         )
     yield f"  verifier {name} ran on the first prompt and a made-up response"
-
-
-def _shorten(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 90 else f"{line[:87]}..."
 
 
 def _render_first(recipe: Recipe, prompt: Prompt) -> Iterator[str]:

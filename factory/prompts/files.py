@@ -88,7 +88,7 @@ class Files(Mapped):
     def _with_decimal_point(self, row: Row | BadRow, delimiter: str | None) -> Row | BadRow:
         """Return a row whose answer, where it is a number with a decimal comma, has a point."""
         name = self.columns.answer
-        answer = None if isinstance(row, BadRow) else row.get(name)
+        answer = None if isinstance(row, BadRow) else row.get(str(name))
         if isinstance(row, BadRow) or not isinstance(answer, str):
             return row
         if self.decimal_comma is None and delimiter == ";" and _COMMA.fullmatch(answer.strip()):

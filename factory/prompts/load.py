@@ -48,11 +48,13 @@ def load_prompts(
     *,
     rejects: Callable[[Reject], None] = lambda reject: None,
     progress: Callable[[SourceCount], None] = lambda count: None,
+    finished: Callable[[SourceCount], None] = lambda count: None,
 ) -> Loaded:
     """Read the sources one after another. Memory holds the distinct prompts.
 
     A prompt in several sources keeps the fields of the first and lists the others in `also_in`.
-    `rejects` is called with each malformed row, `progress` with the counts after each row. Raises
+    `rejects` is called with each malformed row, `progress` with the counts after each row,
+    `finished` with those of each source. Raises
     SourceError for a source that is unreadable, empty or has too many malformed rows.
     """
     prompts: dict[str, Prompt] = {}
@@ -63,6 +65,7 @@ def load_prompts(
                 f"sources: two have the name {source.label}; set another `name:` for one of them"
             )
         counts.append(_load(source, prompts, rejects, progress))
+        finished(counts[-1])
     return Loaded(list(prompts.values()), counts)
 
 

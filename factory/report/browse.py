@@ -12,6 +12,7 @@ import polars as pl
 from factory.core.errors import RunError
 from factory.core.run_dir import sample_parts
 from factory.judging.metrics import load_measured_frame, prompt_frame
+from factory.judging.no_rows import read_reference, shorten
 from factory.judging.verdicts import load_verdicts
 from factory.report.highlight import find_flagged, list_flagged, mark_excerpt, mark_text
 from filters.base import Filter, Rule
@@ -46,13 +47,15 @@ def find_samples(
             f"{run} has no matching sample; its reasons are {', '.join(known['reason']) or 'none'}"
         )
     chosen = rows.sort("sample_id").sample(min(limit, rows.height), seed=seed, shuffle=True)
-    prompts = prompt_frame(run, verifiers=False)
+    prompts = prompt_frame(run)
+    asked = prompts.select("prompt_id", "question", "verifier")
     for part in sample_parts(run):
         texts = pl.scan_parquet(part).select("prompt_id", "index", "text")
         own = chosen.lazy().join(texts, on=["prompt_id", "index"]).collect()
         if own.height:
             measured = rule_frame(run, part, prompts, filters or {})
-            own = own.drop("prompt_id", "index").join(measured, on="sample_id")
+            own = own.join(asked, on="prompt_id", how="left").drop("prompt_id", "index")
+            own = own.join(measured, on="sample_id")
         yield from own.rows(named=True)
 
 
@@ -79,6 +82,7 @@ def format_sample(
     verdict = row["decision"] + (f": {row['reason']}" if row["reason"] else "")
     head = f"=== {row['sample_id']}  {verdict}  {row['n_tokens']} tokens, {row['source']}"
     yield click.style(head, bold=True)
+    yield from (f"    {line}" for line in format_question(row))
     filter_ = filters.get(row["filter"] or "")
     for rule in broken_rules(filter_.rules(), pl.DataFrame([row])) if filter_ else ():
         if rule.reason == row["reason"]:
@@ -86,6 +90,14 @@ def format_sample(
     yield from (f"    {line}" for line in list_flagged(row["text"], found))
     yield mark_text(row["text"], found) if full else mark_excerpt(row["text"], found)
     yield ""
+
+
+def format_question(row: Mapping[str, Any]) -> Iterator[str]:
+    """Yield question, reference and extracted answer as lines below each other."""
+    yield f"question   {shorten(row['question'])}"
+    yield f"reference  {shorten(read_reference(row['verifier']))}"
+    if "correctness_extracted" in row:
+        yield f"read       {shorten(row['correctness_extracted'])}"
 
 
 def format_value(value: Any) -> str:

@@ -14,7 +14,7 @@ from factory.core.run_dir import sample_parts
 from factory.judging.metrics import base_frame, prompt_frame
 from factory.judging.verdicts import all_filters, load_verdicts, verdict_column
 from factory.recipe.build import Recipe
-from factory.report.browse import broken_rules, format_value, rule_frame
+from factory.report.browse import broken_rules, format_question, format_value, rule_frame
 from factory.report.highlight import find_flagged, list_flagged, mark_text, show_controls
 from filters.base import Filter
 
@@ -43,6 +43,7 @@ def explain(recipe: Recipe, run: Path, sample_id: str) -> list[str]:
         raise RunError(f"the prompt of {sample_id} is no longer among the recipe's sources")
     measured = rule_frame(run, part, prompts, filters).filter(own)
     row = measured.row(0, named=True)
+    asked = prompts.row(by_predicate=pl.col("prompt_id") == sample["prompt_id"], named=True)
     verdict = load_verdicts(run).filter(own).collect().row(0, named=True)
     found = find_flagged(sample["text"], row)
     lines = [
@@ -51,6 +52,7 @@ def explain(recipe: Recipe, run: Path, sample_id: str) -> list[str]:
         f"verdict   {click.style(_format_verdict(verdict), bold=True)}",
         f"drawn     {sample['created_at']:%Y-%m-%d %H:%M:%S} UTC, {sample['n_tokens']} tokens "
         f"after {sample['n_prompt_tokens']} of prompt, finish reason {sample['finish_reason']}",
+        *format_question({**asked, **row}),
         f"prompt    {row['n_correct']} of {row['n_judged']} judged samples are correct",
     ]
     for name, filter_ in filters.items():

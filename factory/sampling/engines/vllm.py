@@ -250,6 +250,8 @@ def _cpu_kv_gigabytes() -> int:
 
 def check_engine_args(args: dict[str, Any]) -> list[Problem]:
     """Check `engine.args` against the installed vLLM. Returns the problems."""
+    if not args:
+        return []  # importing vLLM takes seconds
     known = [field.name for field in dataclasses.fields(_engine_args_class())]
     problems = []
     for name in args:
