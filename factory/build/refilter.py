@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -40,6 +42,11 @@ class Change:
     after: Funnel
     moved: pl.DataFrame  # sample_id, was, now: "keep" or a reason
 
+    def facts(self) -> dict[str, Any]:
+        """Return the change as plain values."""
+        moved = self.moved.select("sample_id", "was", "now").rows(named=True)
+        return {"before": self.before, "after": self.after, "moved": moved}
+
     def lines(self, examples: int = 3) -> Iterator[str]:
         """Format the change, with example sample ids."""
         gain = self.after.kept.samples - self.before.kept.samples
@@ -68,6 +75,25 @@ def filter_run(recipe: Recipe, run: Path, console: Console) -> Change:
         .with_columns(pl.col("was", "now").fill_null("absent"))
     )
     return Change(before, after, moved)
+
+
+def preview_run(recipe: Recipe, run: Path, console: Console) -> Change:
+    """Return what `filter_run` would change. Works on a scratch copy and writes nothing into the
+    run."""
+    with TemporaryDirectory(prefix="factory-preview-") as scratch:
+        copy = Path(scratch) / run.name
+        skipped = shutil.ignore_patterns("report*", "corpus", "run.lock")
+        shutil.copytree(run, copy, ignore=skipped, copy_function=_link_or_copy)
+        return filter_run(recipe, copy, console)
+
+
+def _link_or_copy(source: str, target: str) -> str:
+    """Link a Parquet file, which is only ever replaced as a whole; copy one that may be appended
+    to."""
+    if source.endswith(".parquet"):
+        Path(target).symlink_to(Path(source).absolute())
+        return target
+    return str(shutil.copy2(source, target))
 
 
 def _read_outcomes(run: Path) -> pl.DataFrame:

@@ -8,6 +8,7 @@ import click
 
 from factory.cli.build import build, filter_command, init, serve, validate
 from factory.cli.check import audit, doctor, repair, verify
+from factory.cli.common import output_options
 from factory.cli.export import export, push
 from factory.cli.look import (
     compare,
@@ -59,6 +60,7 @@ def cli() -> None:
 
 for _commands in SECTIONS.values():
     for _command in _commands:
+        _command.params.extend(output_options)
         cli.add_command(_command)
 
 

@@ -12,6 +12,8 @@ import click
 from factory.cli.common import (
     RUNS,
     echo,
+    json_option,
+    print_json,
     read_recipe,
     recipe_argument,
     run_option,
@@ -31,8 +33,14 @@ if TYPE_CHECKING:
 @run_option
 @click.option("--watch", is_flag=True, help="Serve a page that shows the run while it is built.")
 @click.option("--dry-run", "dry", is_flag=True, help="Only say what would be done.")
+@json_option
 def build(
-    recipe: Path, assignments: tuple[str, ...], run: Path | None, watch: bool, dry: bool
+    recipe: Path,
+    assignments: tuple[str, ...],
+    run: Path | None,
+    watch: bool,
+    dry: bool,
+    as_json: bool,
 ) -> None:
     """Build the corpus of a recipe; run the same command again to resume.
 
@@ -51,17 +59,23 @@ def build(
     if dry:
         from factory.build.plan import plan
 
-        echo(plan(loaded, directory))
+        lines = list(plan(loaded, directory))
+        print_json({"plan": lines}) if as_json else echo(lines)
         return
     if isinstance(loaded, Assembly):
-        print_assembly(build_assembly(loaded, directory, stderr()), stdout())
+        report = build_assembly(loaded, directory, stderr())
+        print_json(report) if as_json else print_assembly(report, stdout())
         return
     with _serve_page(directory) if watch else nullcontext():
         try:
             funnel = build(loaded, directory, stderr())
         except QuotaError:
-            print_funnel(loaded.name, load_funnel(directory), stdout())
+            funnel = load_funnel(directory)
+            print_json(funnel) if as_json else print_funnel(loaded.name, funnel, stdout())
             raise
+    if as_json:
+        print_json(funnel)
+        return
     print_funnel(loaded.name, funnel, stdout())
     print_corpus(directory, funnel, stdout())
 
@@ -91,12 +105,20 @@ def _serve_page(run: Path) -> Iterator[None]:
     metavar="REFERENCES",
     help="Also respell and nearly miss this many references per source, and report fragile ones.",
 )
+@click.option(
+    "--all-rows",
+    is_flag=True,
+    help="Also read every row: counts, rejects, bad references, languages, lengths, duplicates.",
+)
+@json_option
 def validate(
     recipe: Path,
     assignments: tuple[str, ...],
     run: Path | None,
     pilot: int | None,
     stress: int | None,
+    all_rows: bool,
+    as_json: bool,
 ) -> None:
     """Check a recipe, load three prompts per source, render one, estimate the work.
 
@@ -105,6 +127,7 @@ def validate(
     is checked and printed with everything it extends; for an assembly, also the rows that its runs
     offer.
     """
+    from factory.build.survey import survey
     from factory.build.validate import validate
     from factory.corpus.assembly.preview import preview_assembly
     from factory.recipe.assembly import Assembly
@@ -114,19 +137,30 @@ def validate(
     if ".py:" in str(recipe):
         from factory.cli.try_class import try_reference
 
-        echo(try_reference(str(recipe)))
+        lines = list(try_reference(str(recipe)))
+        print_json({"valid": True, "lines": lines}) if as_json else echo(lines)
         return
     kind = load_document(recipe, assignments).data.get("kind", SAMPLES)
     if kind in KINDS and kind != SAMPLES:
         other = load(kind, recipe, assignments)
+        tried = list(_try_rewards(other))
+        tried += preview_assembly(other) if isinstance(other, Assembly) else ()
+        if as_json:
+            print_json({"valid": True, "kind": kind, "lines": tried})
+            return
         click.echo(other.to_yaml())
-        echo(_try_rewards(other))
-        if isinstance(other, Assembly):
-            echo(preview_assembly(other))
+        echo(tried)
         click.echo(f"valid; run it with `factory {KINDS[kind].command} {recipe}`")
         return
     loaded = read_recipe(recipe, assignments)
+    if as_json:
+        found = {"valid": True, "lines": list(validate(loaded))}
+        print_json(found | ({"sources": survey(loaded)} if all_rows else {}))
+        return
     echo(validate(loaded))
+    if all_rows:
+        for source in survey(loaded):
+            echo(source.lines())
     if stress is not None:
         from factory.build.stress import stress as try_references
 
@@ -189,6 +223,10 @@ def init(path: Path, extension: str | None) -> None:
 @set_option
 @click.option("--diff", is_flag=True, help="List the samples whose verdict changed.")
 @click.option(
+    "--preview", is_flag=True, help="List what would change, with --diff's lines; write nothing."
+)
+@json_option
+@click.option(
     "--on",
     "file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -209,6 +247,8 @@ def filter_command(
     recipe: Path | None,
     assignments: tuple[str, ...],
     diff: bool,
+    preview: bool,
+    as_json: bool,
     file: Path | None,
     out: Path | None,
     names: str | None,
@@ -223,7 +263,7 @@ def filter_command(
     `factory filter --on FILE --filters language,repetition --out OUT` writes id, metrics, verdict
     and reason of every row.
     """
-    from factory.build.refilter import Columns, filter_file, filter_run
+    from factory.build.refilter import Columns, filter_file, filter_run, preview_run
     from factory.recipe.build import refuse_assembly
     from factory.report.tables import print_funnel
 
@@ -248,14 +288,20 @@ def filter_command(
                 "en, zh, …); the language of these rows was detected instead",
                 err=True,
             )
+        if as_json:
+            print_json({"verdicts": dict(judged.verdicts), "out": out})
+            return
         counts = sorted(judged.verdicts.items())
         summary = ", ".join(f"{count:,} {verdict}" for verdict, count in counts)
         click.echo(f"{summary}; written to {out}")
         return
     assert run is not None
     refuse_assembly(run)
-    change = filter_run(read_recipe(recipe or run / "recipe.yaml", assignments), run, stderr())
-    if diff:
+    loaded = read_recipe(recipe or run / "recipe.yaml", assignments)
+    change = (preview_run if preview else filter_run)(loaded, run, stderr())
+    if as_json:
+        print_json(change.facts())
+    elif diff or preview:
         echo(change.lines())
     else:
         print_funnel(run.name, change.after, stdout())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from factory.cli.common import echo, run_argument
+from factory.cli.common import echo, json_option, print_json, run_argument
 
 
 @click.command()
@@ -42,6 +42,7 @@ def verify(file: Iterable[str], workers: int | None) -> None:
     show_default=True,
     help="Environment variable with the endpoint's API key.",
 )
+@json_option
 def audit(
     run: Path,
     n: int,
@@ -49,6 +50,7 @@ def audit(
     judge_url: str | None,
     judge_model: str | None,
     judge_key_env: str,
+    as_json: bool,
 ) -> None:
     """Estimate the error rates of the verdicts by checking some with a second method.
 
@@ -63,13 +65,15 @@ def audit(
     judge = None
     if judge_url is not None:
         judge = Endpoint(base_url=judge_url, model=judge_model or "", api_key_env=judge_key_env)
-    echo(audit_lines(audit_run(load_run_recipe(run), run, judge, n, seed)))
+    found = audit_run(load_run_recipe(run), run, judge, n, seed)
+    print_json(found) if as_json else echo(audit_lines(found))
 
 
 @click.command()
 @run_argument
 @click.option("--dry-run", is_flag=True, help="Report what is damaged; change nothing.")
-def repair(run: Path, dry_run: bool) -> None:
+@json_option
+def repair(run: Path, dry_run: bool, as_json: bool) -> None:
     """Find damaged files of a run, keep every sample that can be read, say what is lost.
 
     A damaged file is kept under its name with `.damaged` added. Samples that cannot be read are
@@ -78,6 +82,9 @@ def repair(run: Path, dry_run: bool) -> None:
     from factory.build.repair import repair
 
     findings = repair(run, dry_run=dry_run)
+    if as_json:
+        print_json(findings)
+        return
     echo(str(finding) for finding in findings)
     if not findings:
         click.echo(f"{run}: nothing is damaged")
@@ -86,10 +93,14 @@ def repair(run: Path, dry_run: bool) -> None:
 
 
 @click.command()
-def doctor() -> None:
+@json_option
+def doctor(as_json: bool) -> None:
     """Check whether this machine has what the factory needs; say how to fix what is missing."""
     from factory.cli.doctor import run_checks
 
+    if as_json:
+        print_json(list(run_checks()))
+        return
     problems = 0
     for finding in run_checks():
         mark = "ok" if finding.remedy is None else "!!"

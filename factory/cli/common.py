@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import logging
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,6 +31,70 @@ run_option = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     help="Run directory; runs/NAME unless given.",
 )
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+def print_json(value: Any) -> None:
+    """Print a result as one JSON document. Dataclasses and named tuples become objects."""
+    click.echo(json.dumps(_plain(value), ensure_ascii=False, indent=2, default=str))
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _plain({f.name: getattr(value, f.name) for f in dataclasses.fields(value)})
+    if hasattr(value, "_asdict"):
+        return _plain(value._asdict())
+    if isinstance(value, Mapping):
+        return {str(key): _plain(own) for key, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(own) for own in value]
+    return value
+
+
+LEVELS = ("debug", "info", "warning", "error")
+_LIBRARIES = {
+    "TQDM_DISABLE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+}
+"""Environment variables that keep the libraries' bars out of the terminal, here and in the
+processes that are started. They must be set before the libraries are imported."""
+
+
+def _set_quiet(context: click.Context, parameter: click.Parameter, quiet: bool) -> None:
+    context.meta[QUIET] = quiet
+
+
+def _set_level(context: click.Context, parameter: click.Parameter, level: str | None) -> None:
+    """Set what libraries log. A variable that the user has set stays."""
+    known = level or "warning"
+    logging.basicConfig(level=known.upper(), format="%(message)s", stream=sys.stderr)
+    strict = level or "error"
+    variables = {"TRANSFORMERS_VERBOSITY": strict, "DATASETS_VERBOSITY": strict}
+    variables["VLLM_LOGGING_LEVEL"] = strict.upper()
+    for name, value in (_LIBRARIES | variables).items():
+        os.environ.setdefault(name, value)
+
+
+QUIET = "factory.quiet"
+
+output_options = (
+    click.Option(
+        ["--quiet", "-q"],
+        is_flag=True,
+        expose_value=False,
+        callback=_set_quiet,
+        help="Print results, warnings and errors only.",
+    ),
+    click.Option(
+        ["--log-level"],
+        type=click.Choice(LEVELS),
+        expose_value=False,
+        callback=_set_level,
+        help="What libraries log to standard error. Default: warnings, errors of some.",
+    ),
+)
+"""Options of every command."""
 
 
 def read_recipe(path: Path, assignments: Iterable[str]) -> Recipe:
@@ -55,4 +123,25 @@ def _console(stderr: bool) -> Console:
 
     # A pipe or a file has no width; a fixed one keeps table columns from being cut off.
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else 120)
+    terminal = stream.isatty()
+    context = click.get_current_context(silent=True)
+    quiet = stderr and context is not None and bool(context.meta.get(QUIET))
+    kind = _warning_console() if quiet else Console
+    return kind(
+        stderr=stderr,
+        width=None if terminal else 120,
+        soft_wrap=not terminal,  # a line in a file stays a line
+        force_terminal=False if quiet else None,
+    )
+
+
+def _warning_console() -> type[Console]:
+    """A console that prints only what has a style of its own, as warnings have; shows no bars."""
+    from rich.console import Console
+
+    class Warnings(Console):
+        def print(self, *objects: Any, style: Any = None, **options: Any) -> None:
+            if style is not None:
+                super().print(*objects, style=style, **options)
+
+    return Warnings

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from factory.cli.common import run_argument
+from factory.cli.common import json_option, print_json, run_argument
 
 LAUNCHED = ("trl", "verl", "llama-factory", "axolotl")
 """Trainers that a training recipe's settings can be written for."""
@@ -67,12 +67,14 @@ class FormatName(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--sample-rows", default=1000, show_default=True, help="Number of rows checked token by token."
 )
+@json_option
 def export(
     source: Path,
     format: str | None,
     launch: str | None,
     tokenizer: str | None,
     out: Path,
+    as_json: bool,
     **options: Any,
 ) -> None:
     """Write a corpus in a trainer's format, with a config that is ready to run.
@@ -88,13 +90,15 @@ def export(
     if source.is_file() != (launch is not None):
         raise click.UsageError("name a run with --format, or a training recipe with --launch")
     if launch is not None:
-        click.echo(_export_recipe(source, launch, out))
+        line = _export_recipe(source, launch, out)
+        print_json({"out": out}) if as_json else click.echo(line)
         return
     if format is None or tokenizer is None:
         raise click.UsageError("a run needs --format and --tokenizer")
     from factory.export.export import export_run
 
-    click.echo(export_run(source, format, tokenizer, out, **options).format_line(out))
+    written = export_run(source, format, tokenizer, out, **options)
+    print_json(written) if as_json else click.echo(written.format_line(out))
 
 
 def _export_recipe(recipe: Path, trainer: Any, out: Path) -> str:
@@ -124,9 +128,10 @@ def _export_recipe(recipe: Path, trainer: Any, out: Path) -> str:
 @click.option("--accept-licenses", is_flag=True, help="Publish despite unknown licences.")
 @click.option("--with-prompts", is_flag=True, help="Also publish prompts.parquet.")
 @click.option("--message", help="Commit message.")
-def push(run: Path, repo: str, **options: Any) -> None:
+@json_option
+def push(run: Path, repo: str, as_json: bool, **options: Any) -> None:
     """Push a corpus with its dataset card to the Hugging Face Hub, in one commit."""
     from factory.export.hub.push import push_run
 
     pushed = push_run(run, repo, **options, note=lambda line: click.echo(line, err=True))
-    click.echo(pushed.format_line())
+    print_json(pushed) if as_json else click.echo(pushed.format_line())

@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from factory.cli.common import echo, run_argument, stdout
+from factory.cli.common import echo, json_option, print_json, run_argument, stdout
 
 
 @click.command()
 @run_argument
-@click.option("--json", "as_json", is_flag=True, help="Print the funnel as JSON.")
+@json_option
 def show(run: Path, as_json: bool) -> None:
     """Print a run's funnel, acceptance by source and tokens per accepted sample.
 
@@ -38,11 +38,13 @@ def show(run: Path, as_json: bool) -> None:
 
 @click.command()
 @run_argument
-def report(run: Path) -> None:
+@json_option
+def report(run: Path, as_json: bool) -> None:
     """Write RUN/report.html and its figures, for a run in any state."""
     from factory.report.write import write_report
 
-    click.echo(write_report(run))
+    page = write_report(run)
+    print_json({"page": page}) if as_json else click.echo(page)
 
 
 @click.command()
@@ -51,13 +53,14 @@ def report(run: Path) -> None:
 @click.option(
     "--html", type=click.Path(dir_okay=False, path_type=Path), help="Also write an HTML page."
 )
-def compare(run_a: Path, run_b: Path, html: Path | None) -> None:
+@json_option
+def compare(run_a: Path, run_b: Path, html: Path | None, as_json: bool) -> None:
     """Compare two runs: funnels, distributions, and the samples and rows that differ."""
     from factory.core.files import write_atomic
     from factory.report.compare import compare
 
     found = compare(run_a, run_b)
-    click.echo(found.text())
+    print_json(found) if as_json else click.echo(found.text())
     if html is not None:
         write_atomic(html, found.html())
         click.echo(f"written to {html}", err=True)
@@ -118,13 +121,17 @@ def _serve(run: Path, host: str, port: int, token: str | None, path: str) -> Non
 @click.command()
 @run_argument
 @click.argument("sample_id")
-def explain(run: Path, sample_id: str) -> None:
+@json_option
+def explain(run: Path, sample_id: str, as_json: bool) -> None:
     """Explain the verdict on one sample: its metrics, the deciding rule, prompt and text."""
     from factory.corpus.assembly.provenance import find_origin
     from factory.recipe.build import load_run_recipe
-    from factory.report.explain import explain
+    from factory.report.explain import describe_sample, explain
 
     drawn_in, own_id = find_origin(run, sample_id)
+    if as_json:
+        print_json(describe_sample(load_run_recipe(drawn_in), drawn_in, own_id))
+        return
     if drawn_in != run:
         click.echo(f"run       {drawn_in}")
     echo(explain(load_run_recipe(drawn_in), drawn_in, own_id))
@@ -142,13 +149,17 @@ def explain(run: Path, sample_id: str) -> None:
 @click.option("--show", "limit", default=5, show_default=True, help="Number of samples to show.")
 @click.option("--seed", default=0, show_default=True, help="Random seed for the draw.")
 @click.option("--full", is_flag=True, help="Print whole texts; otherwise long ones are shortened.")
-def samples(run: Path, full: bool, **which: Any) -> None:
+@json_option
+def samples(run: Path, full: bool, as_json: bool, **which: Any) -> None:
     """Print samples of a run by verdict, with the spans that filters flagged marked."""
     from factory.judging.verdicts import all_filters
     from factory.recipe.build import load_run_recipe
     from factory.report.browse import find_samples, format_sample
 
     filters = all_filters(load_run_recipe(run))
+    if as_json:
+        print_json(list(find_samples(run, filters, **which)))
+        return
     for row in find_samples(run, filters, **which):
         echo(format_sample(row, filters, full=full))
 

@@ -9,6 +9,8 @@ import click
 
 from factory.cli.common import (
     RUNS,
+    json_option,
+    print_json,
     recipe_argument,
     run_argument,
     run_option,
@@ -22,7 +24,8 @@ from factory.cli.common import (
 @recipe_argument
 @set_option
 @run_option
-def train(recipe: Path, assignments: tuple[str, ...], run: Path | None) -> None:
+@json_option
+def train(recipe: Path, assignments: tuple[str, ...], run: Path | None, as_json: bool) -> None:
     """Train a model by a recipe of kind sft, grpo or reward_model; the same command resumes.
 
     The model is written to RUN/model. Any other recipe can name RUN as its `model:`.
@@ -30,21 +33,26 @@ def train(recipe: Path, assignments: tuple[str, ...], run: Path | None) -> None:
     from factory.train.train import load_training, train
 
     loaded = load_training(recipe, assignments)
-    click.echo(train(loaded, run or RUNS / loaded.name, stderr()))
+    model = train(loaded, run or RUNS / loaded.name, stderr())
+    print_json({"model": model}) if as_json else click.echo(model)
 
 
 @click.command(name="eval")
 @recipe_argument
 @set_option
 @run_option
-def eval_command(recipe: Path, assignments: tuple[str, ...], run: Path | None) -> None:
+@json_option
+def eval_command(
+    recipe: Path, assignments: tuple[str, ...], run: Path | None, as_json: bool
+) -> None:
     """Evaluate a model by a recipe of kind eval: pass@1, pass@k and cons@k with intervals."""
     from factory.evaluation.evaluate import evaluate
     from factory.evaluation.table import print_evaluation
     from factory.recipe.evaluation import load_eval
 
     loaded = load_eval(recipe, assignments)
-    print_evaluation(evaluate(loaded, run or RUNS / loaded.name, stderr()), stdout())
+    found = evaluate(loaded, run or RUNS / loaded.name, stderr())
+    print_json(found) if as_json else print_evaluation(found, stdout())
 
 
 @click.command()
@@ -73,8 +81,15 @@ def eval_command(recipe: Path, assignments: tuple[str, ...], run: Path | None) -
     help="Keep pairs whose mean grade difference is larger.",
 )
 @click.option("--seed", default=0, show_default=True, help="Random seed for the choice of pairs.")
+@json_option
 def pairs(
-    run: Path, judge: str, judge_model: str, judge_key_env: str, out: Path, **pairing: Any
+    run: Path,
+    judge: str,
+    judge_model: str,
+    judge_key_env: str,
+    out: Path,
+    as_json: bool,
+    **pairing: Any,
 ) -> None:
     """Make preference pairs of a run's samples, for a recipe of kind reward_model.
 
@@ -87,6 +102,9 @@ def pairs(
     endpoint = Endpoint(base_url=judge, model=judge_model, api_key_env=judge_key_env)
     with JudgeClient(endpoint, temperature=1.0) as ask:
         outcomes = make_pairs(run, ask, out, Pairing(**pairing))
+    if as_json:
+        print_json({"outcomes": dict(outcomes), "out": out})
+        return
     summary = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
     click.echo(f"{summary}; written to {out}")
 
@@ -104,11 +122,13 @@ def pairs(
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder to write.",
 )
-def curves(evaluations: tuple[Path, ...], out: Path) -> None:
+@json_option
+def curves(evaluations: tuple[Path, ...], out: Path, as_json: bool) -> None:
     """Plot EVALUATIONS of a model's checkpoints (with `step`) over its training steps."""
     from factory.evaluation.figure import write_figure
 
-    click.echo(write_figure(evaluations, out))
+    page = write_figure(evaluations, out)
+    print_json({"page": page}) if as_json else click.echo(page)
 
 
 @click.command()
@@ -120,6 +140,7 @@ def curves(evaluations: tuple[Path, ...], out: Path) -> None:
     "--redo", multiple=True, metavar="STEP", help="Run this step and its dependents from scratch."
 )
 @click.option("--dry-run", "dry", is_flag=True, help="Only print what would run.")
+@json_option
 def run(
     recipe: Path,
     assignments: tuple[str, ...],
@@ -127,6 +148,7 @@ def run(
     until: str | None,
     redo: tuple[str, ...],
     dry: bool,
+    as_json: bool,
 ) -> None:
     """Run a pipeline: recipes as steps that use each other's outputs.
 
@@ -139,6 +161,8 @@ def run(
     loaded = load_pipeline(recipe, assignments)
     directory = run or RUNS / loaded.name
     result = run_pipeline(loaded, directory, stderr(), until=until, redo=redo, dry=dry)
-    if result is not None:
+    if result is not None and as_json:
+        print_json(result)
+    elif result is not None:
         print_pipeline(result.manifest, result.steps, stdout())
         click.echo(f"page: {result.page}")

@@ -64,6 +64,22 @@ def explain(recipe: Recipe, run: Path, sample_id: str) -> list[str]:
     return lines
 
 
+def describe_sample(recipe: Recipe, run: Path, sample_id: str) -> dict[str, Any]:
+    """Return a sample with its question, reference, metrics and verdicts, as one mapping."""
+    part, sample = find_sample(run, sample_id)
+    prompts, own = prompt_frame(run), pl.col("sample_id") == sample_id
+    asked = prompts.filter(prompt_id=sample["prompt_id"]).rows(named=True)
+    measured = rule_frame(run, part, prompts, all_filters(recipe)).filter(own).rows(named=True)
+    verdicts = load_verdicts(run).filter(own).collect().rows(named=True)
+    known = {
+        key: value
+        for rows in (asked, measured, verdicts)
+        for row in rows[:1]
+        for key, value in row.items()
+    }
+    return {**known, **sample, "sample_id": sample_id}
+
+
 def _format_verdict(verdict: Mapping[str, Any]) -> str:
     if verdict["decision"] == "keep":
         return "keep"
