@@ -149,9 +149,10 @@ def message(
 ) -> tuple[str, int]:
     """The error that a command ends with, and its exit code."""
     arguments = case()
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stopped:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["factory", *arguments])
-        main()
+        with pytest.raises(SystemExit) as stopped:
+            main()
     said = capsys.readouterr().err
     assert "Traceback" not in said
     return said[said.index("error: ") :].strip(), int(str(stopped.value.code))

@@ -140,8 +140,8 @@ def _describe_rejects(source: Source, count: SourceCount, first: Reject) -> str:
     rejected = count.rejected.total()
     detail = f" ({first.detail})" if first.detail else ""
     return (
-        f"{first.place}: {first.reason}{detail}. Of {count.rows} rows read from {source.label}, "
-        f"{rejected} are malformed ({_format_counts(count.rejected)}), more than "
+        f"{first.place}: {first.reason}{detail}. {rejected} of the {count.rows} rows read from "
+        f"{source.label} are malformed ({_format_counts(count.rejected)}), more than "
         f"max_reject_rate {source.max_reject_rate:g}; fix the source or raise the rate."
         + (f" The row: {first.excerpt}" if first.excerpt else "")
     )
@@ -149,7 +149,8 @@ def _describe_rejects(source: Source, count: SourceCount, first: Reject) -> str:
 
 def _describe_empty(source: Source, count: SourceCount) -> str:
     if not count.rows:
-        return f"{source.label} ({source.kind}): the source is empty; check what it names, such as `path`"
+        name = f"{source.label} ({source.kind})"
+        return f"{name}: the source is empty; check what it names, such as `path`"
     return (
         f"{source.label} ({source.kind}): none of its {count.rows} rows is a prompt: "
         f"{_format_counts(count.skipped + count.rejected)}; check the source's settings"
