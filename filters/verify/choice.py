@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 from filters.verify import exact
 from filters.verify.base import Immediate
 from filters.verify.latex import normalise
+from filters.verify.maths.forms import Choice
+from filters.verify.maths.parse import parse
 from filters.verify.prose.claim_words import is_plain
 from filters.verify.prose.marks import Mark, find_marks, whole_answer
 from filters.verify.prose.phrases import CHOOSE, CONFIRM, DENY, drop_closing
@@ -325,12 +327,20 @@ def _bare(plain: str) -> str:
 
 
 def _by_text(text: str, choices: Mapping[str, str]) -> frozenset[str]:
-    return frozenset(letter for letter, option in choices.items() if _same_text(option, text))
+    return frozenset(
+        letter for letter, option in choices.items() if _same_text(letter, option, text)
+    )
 
 
-def _same_text(option: str, text: str) -> bool:
+def _same_text(letter: str, option: str, text: str) -> bool:
+    """Whether a text is an option's; with a letter before it, only that letter's."""
     left, right = normalise(option), normalise(text)
-    return left.casefold() == right.casefold() or exact.compare(option, text) is True
+    if left.casefold() == right.casefold():
+        return True
+    given = parse(right)
+    if isinstance(given, Choice) and given.letter != letter:
+        return False
+    return exact.same(parse(left), given) is True
 
 
 def _wanted(spec: Mapping[str, Any]) -> frozenset[str]:

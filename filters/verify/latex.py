@@ -36,8 +36,8 @@ _COMMANDS = {
     "colon": ":",
     "varnothing": "\\emptyset",
     "infin": "\\infty",
-    "land": "\\text{ and }",
-    "lor": "\\text{ or }",
+    "wedge": "\\land",
+    "vee": "\\lor",
     "simeq": "\\approx",
     "doteq": "\\approx",
     "langle": "(",
@@ -99,7 +99,7 @@ _DEGREE = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))|\\degree\b|\
 _GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:(?: \d{3})+|(?:~\d{3})+)(?![\d/])")
 _TYPESET_COMMA = re.compile(r"(?<=\d),(?:\\[!,;: ]\s*)+(?=\d{3}(?!\d))")
 _REALS = re.compile(r"\\mathbb\s*\{?\s*R\s*\}?|ℝ")
-_PLAIN = re.compile(r"(?<![A-Za-z\\])(sqrt|pi|infinity|infty|inf|oo|binom|frac)(?![A-Za-z])")
+_PLAIN = re.compile(r"(?<![A-Za-z\\])(sqrt|pi|infinity|infty|inf|oo)(?![A-Za-z])")
 _SPELLED = {"infinity": "infty", "inf": "infty", "oo": "infty"}
 _ABBREVIATED = re.compile(r"(?<![A-Za-z\\])(sq|cu)\.(?= ?[A-Za-z])")
 _UNIT_FRACTION = re.compile(

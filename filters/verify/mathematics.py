@@ -10,7 +10,7 @@ from typing import Any
 from filters.verify import exact
 from filters.verify.latex import normalise
 from filters.verify.maths.decide import TASK, Question
-from filters.verify.maths.forms import Form
+from filters.verify.maths.forms import Form, Notation
 from filters.verify.maths.parse import MAX_LENGTH, read
 from filters.verify.maths.respell import NoSpelling, respell
 from filters.verify.pool import Outcome, Pool
@@ -184,6 +184,8 @@ def _without_numbers(reference: str, answer: str) -> Verification | None:
     if isinstance(given, str):
         return _say("unparseable", "form", detail=given)
     truth = exact.same(wanted, given)
+    if truth is None and (isinstance(wanted, Notation) or isinstance(given, Notation)):
+        return _say("unparseable", "form", detail="notation that is compared as it is written")
     return None if truth is None else _say("correct" if truth else "wrong", "fast")
 
 

@@ -129,6 +129,8 @@ class Verifiers:
             return _say("unverifiable", f"no verifier of kind {kind!r}")
         if item.response is None or item.shape == "unclosed":
             return _say("no_answer", "the think section is not closed")
+        if item.shape == "repeated":
+            return _say("no_answer", "a second think section: which response is meant is not said")
         if self.require_think and item.shape == "no_think":
             return _say("no_answer", "no think section")
         if not item.response.strip():

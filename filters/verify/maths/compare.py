@@ -17,6 +17,7 @@ from filters.verify.maths.forms import (
     Group,
     Matrix,
     Named,
+    Notation,
     Phrase,
     Piecewise,
     Ratio,
@@ -52,6 +53,8 @@ class Comparison:
         return True if True in verdicts else None if None in verdicts else False
 
     def forms(self, reference: Form, answer: Form) -> Truth:
+        if isinstance(reference, Notation) or isinstance(answer, Notation):
+            return True if reference == answer else None
         if isinstance(reference, Choice) or isinstance(answer, Choice):
             return self.choices(reference, answer)
         if isinstance(reference, Named) or isinstance(answer, Named):
@@ -135,6 +138,9 @@ class Comparison:
         return _is_symbol(reference, answer.letter)
 
     def named(self, reference: Form, answer: Form) -> Truth:
+        indexed = _without_indices(reference, answer)
+        if indexed is not None:
+            return self.same(reference, indexed)
         if _names_another(reference, answer) or _names_another(answer, reference):
             return False
         if isinstance(reference, Named) and isinstance(answer, Named):
@@ -279,6 +285,8 @@ class Comparison:
             ]
             return every([*missing, *surplus])
         sides = (reference, answer)
+        if (reference.joined == "or") != (answer.joined == "or") and any(map(_states, sides)):
+            return False  # x = 1 or y = 2 is not both
         for one, other in (sides, sides[::-1]):
             # x = 1, y = 2 against 1, 2: the order says which is which.
             if _distinct_names(one) and not any(isinstance(i, Named) for i in other.items):
@@ -351,6 +359,19 @@ def _names_another(one: Form, other: Form) -> bool:
     return bool(names - {_plain(one.name)})
 
 
+def _without_indices(one: Form, other: Form) -> Form | None:
+    """x_1 = 3, x_2 = 5 against a list about x as such a list itself; None where it is not that."""
+    if not (isinstance(one, Named) and isinstance(one.form, Group) and not one.form.ends):
+        return None
+    if not (isinstance(other, Group) and not other.ends and _distinct_names(other)):
+        return None
+    items = [item for item in other.items if isinstance(item, Named)]
+    wanted = {f"{_plain(one.name)}_{index}" for index in range(1, len(items) + 1)}
+    if {_plain(item.name) for item in items} != wanted:
+        return None
+    return Named(one.name, Group("", tuple(item.form for item in items), other.joined))
+
+
 def _same_function(one: str, other: str, form: Form) -> bool:
     """y = … against f(x) = …, where x is the unknown."""
     for name, called in ((one, other), (other, one)):
@@ -372,6 +393,10 @@ def _is_real_line(form: Form) -> bool:
     from filters.verify.maths.reading.brackets import REAL_LINE
 
     return form == REAL_LINE
+
+
+def _states(group: Group) -> bool:
+    return any(isinstance(item, Named | Relation) for item in group.items)
 
 
 def _distinct_names(group: Group) -> bool:

@@ -112,6 +112,13 @@ class Choice:
     form: Form | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Notation:
+    """Signs that are not computed with, each in one spelling: \\triangle A B C, 1 + 2 + \\dots."""
+
+    texts: tuple[str, ...]
+
+
 Form = (
     Value
     | Words
@@ -125,4 +132,5 @@ Form = (
     | Based
     | Phrase
     | Choice
+    | Notation
 )

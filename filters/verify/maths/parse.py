@@ -10,7 +10,8 @@ from filters.verify.maths.forms import Form, Value
 from filters.verify.maths.nodes import Unreadable
 from filters.verify.maths.reading.answers import read_whole
 from filters.verify.maths.reading.numerals import number_of
-from filters.verify.maths.reading.tokens import tokenize
+from filters.verify.maths.reading.notation import read_notation
+from filters.verify.maths.reading.tokens import Token, tokenize
 
 MAX_LENGTH = 2_000
 
@@ -33,9 +34,11 @@ def read(text: str) -> Form | str:
         return "nothing is there"
     if len(text) > MAX_LENGTH:
         return "too long"
+    tokens: list[Token] = []
     try:
-        return read_whole(tokenize(text))
+        tokens = tokenize(text)
+        return read_whole(tokens)
     except Unreadable as problem:
-        return str(problem)
+        return (read_notation(tokens) if tokens else None) or str(problem)
     except RecursionError:
         return "nested too deeply"

@@ -12,6 +12,7 @@ from filters.verify.maths.forms import (
     Group,
     Matrix,
     Named,
+    Notation,
     Phrase,
     Piecewise,
     Ratio,
@@ -75,6 +76,8 @@ def respell(form: Form) -> str:
         return rf"\begin{{cases}} {_BREAK.join(rows)} \end{{cases}}"
     if isinstance(form, Ratio):
         return " : ".join(map(_value, form.parts))
+    if isinstance(form, Notation):
+        raise NoSpelling
     assert isinstance(form, Based)
     return rf"{form.digits}_{{{form.base}}}"
 

@@ -300,7 +300,7 @@ def _relation(tokens: Tokens) -> tuple[list[Tokens], list[str]]:
 
 def _read_relation(pieces: list[Tokens], signs: list[str], depth: int) -> Form:
     if not pieces[0]:
-        if signs[0] not in ("=", "~"):
+        if signs[0] != "~":
             raise Unreadable("a relation without its left side")
         pieces, signs = pieces[1:], signs[1:]
         if not signs:

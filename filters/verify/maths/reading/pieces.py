@@ -12,16 +12,20 @@ MAX_ITEMS = 64
 Tokens = Sequence[Token]
 
 OPENING = frozenset(("(", "[", "{", "\\{", "\\begin", "\\lfloor", "\\lceil"))
+CONNECTIVES = frozenset(("\\land", "\\lor"))
+_STATING = frozenset(("=", "<", ">", "<=", ">=", "\\ne", "\\approx", "\\in"))
 CLOSING = frozenset((")", "]", "}", "\\}", "\\end", "\\rfloor", "\\rceil"))
 
 
 def split(tokens: Tokens) -> tuple[list[Tokens], str]:
     """The pieces between separators that stand in no bracket, and the word that joins them.
 
-    Separators: , ; \\\\ & wide spaces, and the words and, or in the languages of `tokens`.
+    Separators: , ; \\\\ & wide spaces, the words and, or in the languages of `tokens`, and \\land,
+    \\lor between statements. Raises Unreadable for two commas with nothing between them.
     """
     pieces: list[Tokens] = []
     joined, start = "", 0
+    connected = False
     flat = flatten(tokens)
     for position, token in enumerate(flat):
         if token is None:
@@ -31,15 +35,21 @@ def split(tokens: Tokens) -> tuple[list[Tokens], str]:
             if not position or position == len(tokens) - 1:
                 raise Unreadable(f"{text} joins nothing")
             joined = "or" if text.lower() in OR else joined or "and"
+        elif text in CONNECTIVES:
+            joined, connected = ("or" if text == "\\lor" else joined or "and"), True
         elif not (token.kind in ("sign", "command") and text in (",", ";", "\\\\", "&")):
             continue
         if position > start:
             pieces.append(tokens[start:position])
+        elif start and text in (",", ";") and tokens[start - 1].text in (",", ";"):
+            raise Unreadable("two separators and nothing between them")
         start = position + 1
     if start < len(tokens):
         pieces.append(tokens[start:])
     if len(pieces) > MAX_ITEMS:
         raise Unreadable("too many items")
+    if connected and not all(any(t.text in _STATING for t in piece) for piece in pieces):
+        raise Unreadable("a connective between what says nothing")  # p \\land q is no list
     return pieces, joined
 
 

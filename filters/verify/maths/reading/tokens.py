@@ -144,6 +144,8 @@ class _Lexer:
             self.at = whole.end()
             return self.add("word", whole[0])
         size = len(run)
+        if run in ("frac", "binom"):  # its backslash was lost
+            raise Unreadable(run)
         if size == 1:
             return self.add("letter", run)
         if run in FUNCTIONS:
@@ -169,7 +171,7 @@ class _Lexer:
             self.add("letter", run[0])
             return self.add("letter", run[1])
         if run.islower() and not self._in_prose() and (size <= 3 or self._attached(run)):
-            if lowered in ("sqrt", "frac"):
+            if lowered == "sqrt":
                 raise Unreadable(run)
             for letter in run:
                 self.add("letter", letter)
