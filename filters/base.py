@@ -14,6 +14,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from factory.core.nouns import Message, fingerprint
+from factory.core.trial import TrialError, call_own
 
 INPUT_COLUMNS = (
     "sample_id",
@@ -164,3 +165,28 @@ def decision_exprs(rules: Sequence[Rule]) -> tuple[pl.Expr, pl.Expr]:
         decision = pl.when(holds).then(pl.lit(rule.decision)).otherwise(decision)
         reason = pl.when(holds).then(pl.lit(rule.reason)).otherwise(reason)
     return decision, reason
+
+
+def measure_rows(filter_: Filter, rows: pl.DataFrame, ask: Ask | None = None) -> pl.DataFrame:
+    """Measure samples with a filter, which may be a user's own.
+
+    Raises TrialError if that one raises, or does not give one row per sample in their order: a
+    sample without metrics would pass its rules.
+    """
+    if not filter_.REFERENCE:
+        return filter_.measure_with(rows, ask)
+    measured = call_own(
+        filter_.REFERENCE,
+        "measure",
+        lambda: filter_.measure_with(rows, ask),
+        "correct it and run the same command again; the samples are safe",
+    )
+    is_frame = isinstance(measured, pl.DataFrame) and "sample_id" in measured.columns
+    if not is_frame or not measured["sample_id"].equals(rows["sample_id"]):
+        returned = f"{measured.height} rows" if is_frame else f"{type(measured).__name__}"
+        raise TrialError(
+            f"{filter_.REFERENCE}: measure returns {returned} for {rows.height} samples; return a "
+            "DataFrame with sample_id and a column for each metric, one row per sample, in their "
+            "order"
+        )
+    return measured

@@ -269,6 +269,33 @@ def test_a_damaged_manifest_is_set_aside(recorded: tuple[Path, Recipe], tmp_path
     assert corpus(run) == corpus(made)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [('"drawn"', '"drawm"'), ('"tokens"', '"token{"'), ("{", "[")]
+)
+def test_a_damaged_funnel_is_named_and_made_again(
+    recorded: tuple[Path, Recipe], tmp_path: Path, old: str, new: str
+) -> None:
+    made, recipe = recorded
+    run = shutil.copytree(made, tmp_path / "run")
+    file = run / "funnel.json"
+    whole = file.read_text()
+    file.write_text(whole.replace(old, new, 1))
+    with pytest.raises(RunError, match=r"funnel\.json"):
+        build(recipe, run, QUIET)
+    assert [finding.file for finding in repair(run)] == ["funnel.json"]
+    build(recipe, run, QUIET)
+    assert file.read_text() == whole
+
+
+def test_a_damaged_footer_is_no_crash(tmp_path: Path) -> None:
+    record(tmp_path / "run", 1)
+    (part,) = sample_parts(tmp_path / "run")
+    content = part.read_bytes()
+    spot = content.rindex(b"prompt_id") + 2  # a column's name, which is no UTF-8 then
+    part.write_bytes(content[:spot] + b"\xf3" + content[spot + 1 :])
+    assert "is damaged" in str(repair(tmp_path / "run")[0])
+
+
 def test_a_part_of_an_older_version_gets_its_digest(tmp_path: Path) -> None:
     record(tmp_path / "run", 1)
     (part,) = sample_parts(tmp_path / "run")

@@ -8,6 +8,7 @@ import os
 import resource
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -18,8 +19,8 @@ from hypothesis import strategies as st
 from factory.core import journal, run_dir
 from factory.core.errors import RunError, RunLocked, StorageError
 from factory.core.files import append_line, encode_line, read_lines, storage_error
-from factory.core.nouns import sample_schema
-from factory.core.run_dir import RunDir, read_manifest
+from factory.core.nouns import Failure, sample_schema
+from factory.core.run_dir import RunDir, lock_directory, read_manifest
 from tests.recorded import prompts, sample
 
 ONE = prompts()[0]
@@ -150,12 +151,97 @@ def test_disk_full_message_names_the_remedy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{", "is damaged"), (json.dumps({"format": 99}), "has layout 99, this version reads 1")],
+    [
+        ("{", "is damaged"),
+        ("[]", "is damaged"),
+        (json.dumps({"format": 99}), "has layout 99, this version reads 1"),
+    ],
 )
 def test_a_manifest_that_cannot_be_used(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(RunError, match=message):
         read_manifest(tmp_path)
+
+
+FOREIGN = [
+    (["recipe.yaml"], False),
+    (["corpus/train.parquet"], False),
+    (["samples/notes.txt"], False),
+    (["corpus/a", "notes.log"], False),
+    (["run.log", "slurm.out"], True),
+    ([], True),
+    (["run.json"], True),
+    (["samples/part-00000.parquet", "recipe.yaml"], True),
+    (["pilot/run.lock", "forecast.json"], True),
+]
+
+
+@pytest.mark.parametrize(("names", "fits"), FOREIGN)
+def test_a_folder_of_other_files_is_refused(tmp_path: Path, names: list[str], fits: bool) -> None:
+    folder = tmp_path / "run"
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("mine")
+    if fits:
+        lock_directory(folder).close()
+        return
+    with pytest.raises(RunError, match=r"is not a run directory; it has .* an empty directory"):
+        RunDir(folder)
+    assert sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file()) == names
+
+
+def test_only_the_factory_s_own_scratch_files_are_deleted(tmp_path: Path) -> None:
+    RunDir(tmp_path).close()
+    scratch = [tmp_path / "run.json.tmp", tmp_path / "samples" / "part-00000.parquet.tmp"]
+    mine = tmp_path / "export" / "thesis.tmp"
+    mine.parent.mkdir()
+    for file in (*scratch, mine):
+        file.write_text("x")
+    RunDir(tmp_path).close()
+    assert mine.exists()
+    assert not any(file.exists() for file in scratch)
+
+
+def test_a_journal_that_a_failed_writer_left_is_never_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Path) -> journal.Sealed:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with RunDir(tmp_path) as run:
+        with monkeypatch.context() as patched:
+            patched.setattr(journal, "seal_journal", fail)
+            run.append(sample(ONE, 0))
+            with pytest.raises(StorageError):
+                run.seal()
+        run.append(sample(ONE, 1))
+    RunDir(tmp_path).close()
+    assert sorted(indices(tmp_path)) == [0, 1]
+
+
+def test_a_journal_is_kept_if_its_part_is_damaged(tmp_path: Path) -> None:
+    with RunDir(tmp_path) as run:
+        run.append(sample(ONE, 0))
+    (part,) = run_dir.sample_parts(tmp_path)
+    left = part.with_name("journal-00000.jsonl")
+    left.write_bytes(journal.encode_record(asdict(sample(ONE, 0))))
+    part.write_bytes(part.read_bytes()[:-9])
+    RunDir(tmp_path).close()
+    assert indices(tmp_path) == [0]
+
+
+@pytest.mark.parametrize("bit", range(0, 8 * 40, 7))
+def test_a_flipped_bit_in_a_log_never_ends_a_run(tmp_path: Path, bit: int) -> None:
+    with RunDir(tmp_path) as run:
+        run.record_failure(Failure(ONE.id, 3, "empty", "nothing", retryable=False))
+        run.event("engine_started", seconds=1.0)
+    for name in ("failures.jsonl", "events.jsonl"):
+        content = bytearray((tmp_path / name).read_bytes())
+        content[bit // 8] ^= 1 << bit % 8
+        (tmp_path / name).write_bytes(content)
+    with RunDir(tmp_path) as run:
+        assert len(run.failures()) <= 1
+    assert run_dir.engine_seconds(tmp_path) >= 0
 
 
 def _rest() -> dict[str, object]:

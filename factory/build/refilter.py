@@ -25,7 +25,7 @@ from factory.judging.funnel import Funnel, load_funnel
 from factory.judging.metrics import SPREAD_BYTES, join_metrics
 from factory.judging.verdicts import decide, load_verdicts
 from factory.recipe.build import Recipe
-from filters.base import INPUT_COLUMNS, Filter
+from filters.base import INPUT_COLUMNS, Filter, measure_rows
 from filters.language_id.scripts import normalized_language
 
 COMPRESSION = 3
@@ -176,7 +176,7 @@ def _judge_batches(
 
 def _judge_batch(batch: Batch, filters: Mapping[str, Filter]) -> pl.DataFrame:
     ids, rows = batch
-    metrics = {name: filter_.measure(rows) for name, filter_ in filters.items()}
+    metrics = {name: measure_rows(filter_, rows) for name, filter_ in filters.items()}
     measured = join_metrics(rows, metrics)
     verdicts = decide(measured, filters).select(
         "sample_id", verdict="decision", reason="reason", filter="filter"

@@ -18,6 +18,7 @@ from factory.core.files import write_atomic, write_parquet
 from factory.core.journal import ROW_GROUP_ROWS, read_records, seal_journal
 from factory.core.nouns import sample_schema
 from factory.core.run_dir import lock_directory, log_event, sample_parts
+from factory.judging.funnel import load_funnel
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,7 +63,8 @@ def _manifest(run: Path, dry_run: bool) -> Iterator[Finding]:
     if not file.exists():
         return
     try:
-        json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(json.loads(file.read_text(encoding="utf-8")), dict):
+            raise ValueError("no mapping")
     except ValueError as error:
         if not dry_run:
             _set_aside(file)
@@ -135,6 +137,14 @@ def _derived(run: Path, dry_run: bool) -> Iterator[Finding]:
             yield Finding(
                 str(file.relative_to(run)), problem, "removed; the next build makes it again"
             )
+    funnel = run / "funnel.json"
+    if funnel.exists():
+        try:
+            load_funnel(run)
+        except RunError:
+            if not dry_run:
+                funnel.unlink()
+            yield Finding(funnel.name, "is damaged", "removed; the next build makes it again")
 
 
 def _problem(file: Path) -> str | None:
@@ -148,7 +158,7 @@ def _problem(file: Path) -> str | None:
     if state == "unknown":
         try:
             pq.read_table(file, page_checksum_verification=True)
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, ValueError, pa.ArrowException) as error:
             return f"cannot be read ({error})"
     return None
 
@@ -164,7 +174,7 @@ def _salvage(part: Path) -> tuple[pa.Table | None, int | None]:
     schema = sample_schema()
     try:
         file = pq.ParquetFile(part, page_checksum_verification=True)
-    except (OSError, pa.ArrowException):
+    except (OSError, ValueError, pa.ArrowException):
         return None, None
     found = []
     for number in range(file.num_row_groups):

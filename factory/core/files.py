@@ -117,6 +117,8 @@ def read_versioned(path: Path, layout: int, remedy: str) -> dict[str, Any]:
         return {}
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(manifest, dict):
+            raise ValueError("no mapping")
     except (OSError, ValueError) as error:
         raise RunError(f"{path} is damaged ({error}). {remedy}") from error
     if manifest.get("format") != layout:

@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from factory.core.checksums import check
 from factory.core.errors import FactoryError, RunError
 from factory.core.files import encode_line, storage_error, sync_dir, sync_stream, write_parquet
 from factory.core.nouns import sample_schema
@@ -176,11 +177,11 @@ def seal_journal(journal: Path) -> Sealed:
     """Convert a journal to its part.
 
     The part is created by a rename, and the journal is deleted after it. If the process is killed
-    in between, both exist; then the part is used.
+    in between, both exist; then the part is used, unless it is damaged.
     """
     part = journal.with_name(journal.name.replace("journal", "part")).with_suffix(".parquet")
     damaged, kept_as = 0, None
-    if not part.exists():
+    if not part.exists() or check(part) == "damaged":
         records = list(read_records(journal))
         rows = [row for row in records if row is not None]
         try:
@@ -223,7 +224,10 @@ def _sample_table(rows: list[dict[str, Any]]) -> pa.Table:
 
 
 def next_part_number(folder: Path) -> int:
-    """Return the number of the next journal, unused by any part or damaged journal."""
-    files = [*folder.glob("part-*.parquet*"), *folder.glob("journal-*.damaged")]
+    """Return the number of the next journal, unused by any part or journal.
+
+    A journal is left, with samples, where its writer failed in this process.
+    """
+    files = [*folder.glob("part-*.parquet*"), *folder.glob("journal-*.jsonl*")]
     numbers = [int(file.name.split("-")[1].split(".")[0]) for file in files]
     return max(numbers, default=-1) + 1

@@ -100,7 +100,7 @@ def own_module(path: Path) -> ModuleType:
     sys.modules[name] = module  # pydantic looks a class's module up while it is being made
     try:
         loader.exec_module(module)
-    except Exception as error:  # the user's file may raise anything
+    except (Exception, SystemExit) as error:  # the user's file may raise anything
         del sys.modules[name]
         what = f"{type(error).__name__}: {error}"
         raise PluginError(f"{path}{line_in(path, error)} fails: {what}") from error
@@ -165,7 +165,7 @@ def _installed_class(
     (match,) = places.values()
     try:
         found = match.load()
-    except Exception as error:  # an installed package may raise anything
+    except (Exception, SystemExit) as error:  # an installed package may raise anything
         raise PluginError(
             f"{match.value}, which {_package(match)} provides as {name}, cannot be loaded: "
             f"{type(error).__name__}: {error}"

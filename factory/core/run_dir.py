@@ -23,7 +23,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import IO, Any
 
@@ -49,6 +49,15 @@ from factory.core.nouns import Failure, Prompt, Sample, prompt_schema
 
 FORMAT = 1
 """Layout version of a run directory. Other versions are refused."""
+
+SCRATCH = ("*.tmp", "samples/*.tmp", "metrics/*/*.tmp", "verdicts/*.tmp")
+"""What a killed process may leave half-written. Nothing else in the directory is deleted."""
+
+MARKS = ("run.lock", "run.json", "prompts.parquet", "samples/*-[0-9]*", "pilot/run.lock")
+"""A directory with one of these was made by the factory, and the factory may write in it."""
+
+LOGS = {".log", ".out", ".err"}
+"""Endings of files that a shell or a scheduler writes in a directory before the run starts."""
 
 
 class RunDir:
@@ -108,7 +117,9 @@ class RunDir:
 
     def failures(self) -> list[Failure]:
         """Return the recorded failures of this run."""
-        return [Failure(**row) for row in read_lines(self.path / "failures.jsonl")]
+        known = {field.name for field in fields(Failure)}
+        rows = read_lines(self.path / "failures.jsonl")
+        return [Failure(**row) for row in rows if row.keys() == known]  # else a damaged line
 
     def seal(self) -> None:
         """Write everything appended so far to a durable part. Blocks until it is done."""
@@ -148,8 +159,9 @@ class RunDir:
     def _recover(self) -> None:
         """Seal the journals of a killed process and delete its partial files."""
         self.samples_dir.mkdir(parents=True, exist_ok=True)
-        for scratch in self.path.rglob("*.tmp"):
-            scratch.unlink()
+        for pattern in SCRATCH:
+            for scratch in self.path.glob(pattern):
+                scratch.unlink()
         for journal in sorted(self.samples_dir.glob("journal-*.jsonl")):
             self._sealed(seal_journal(journal))
         self._report_damage()
@@ -214,7 +226,7 @@ def engine_seconds(run: Path) -> float:
     """
     total = current = 0.0
     for event in read_lines(run / "events.jsonl"):
-        if event["event"] == "engine_started":
+        if event.get("event") == "engine_started":
             total, current = total + current, 0.0
         current = event.get("seconds", current)
     return total + current
@@ -235,9 +247,14 @@ def read_manifest(run: Path) -> dict[str, Any]:
 
 
 def lock_directory(path: Path) -> IO[str]:
-    """Lock the directory for this process. The kernel releases it when the process ends."""
+    """Lock the directory for this process. The kernel releases it when the process ends.
+
+    Raises RunLocked if another process holds it, RunError for a directory with other people's
+    files, and StorageError if it can't be written.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
+        _refuse_foreign(path)
         stream = open(path / "run.lock", "a+", encoding="utf-8")  # noqa: SIM115 (held until close)
     except OSError as error:
         raise storage_error(path, error) from error
@@ -255,3 +272,19 @@ def lock_directory(path: Path) -> IO[str]:
     stream.write(str(os.getpid()))
     stream.flush()
     return stream
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Raise RunError for a directory with files that the factory did not make: it would replace
+    those that have the names of its own, such as recipe.yaml and corpus/."""
+    if any(True for mark in MARKS for _ in path.glob(mark)):
+        return
+    found = sorted(
+        entry.name for entry in path.iterdir() if entry.is_dir() or entry.suffix not in LOGS
+    )
+    if found:
+        listing = ", ".join(found[:3]) + (", …" if len(found) > 3 else "")
+        raise RunError(
+            f"{path} is not empty and is not a run directory; it has {listing}. A run would "
+            "replace files there: name a new or an empty directory."
+        )

@@ -24,7 +24,7 @@ def call_own(name: str, method: str, call: Callable[[], Result], remedy: str) ->
         return call()
     except FactoryError:
         raise
-    except Exception as error:  # a user's class may raise anything
+    except (Exception, SystemExit) as error:  # a user's class may raise anything
         file = Path(name.rpartition(":")[0])
         line = line_in(file.resolve(), error) if file.suffix == ".py" else ""
         at = f" at line {line[1:]}" if line else ""

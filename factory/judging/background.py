@@ -19,6 +19,7 @@ from pathlib import Path
 
 import polars as pl
 
+from factory.core.errors import FactoryError
 from factory.core.nouns import Judged, Sample
 from factory.core.parallel import spawning
 from factory.judging.metrics import (
@@ -31,7 +32,7 @@ from factory.judging.metrics import (
 )
 from factory.judging.verdicts import all_filters, decide, early_filters
 from factory.recipe.build import load_run_recipe
-from filters.base import Filter
+from filters.base import Filter, measure_rows
 
 BATCH = 256
 """Maximum number of samples judged at once. A batch never waits for more samples."""
@@ -167,13 +168,15 @@ def _judge_loop(pipe: Connection, run: Path) -> None:
             continue
         try:
             rows = input_frame(pl.DataFrame(content), prompts)
-            metrics = {name: filter_.measure(rows) for name, filter_ in filters.items()}
+            metrics = {name: measure_rows(filter_, rows) for name, filter_ in filters.items()}
             # Pass rates are known only after sampling.
             measured = join_metrics(rows, metrics).with_columns(
                 pass_rate=pl.lit(None, dtype=pl.Float64)
             )
             verdicts = decide(measured, filters)
             answer: object = verdicts.select("sample_id", "decision", "reason").rows()
+        except FactoryError as error:
+            metrics, answer = {}, str(error)
         except Exception:
             # A user's filter may raise anything. Sampling continues; the final judging raises
             # the same error and reports it.

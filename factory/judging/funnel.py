@@ -140,9 +140,17 @@ def _group(run: Path, verdicts: pl.LazyFrame, key: str) -> dict[str, Group]:
 def load_funnel(run: Path) -> Funnel:
     """Load the funnel that a build saved. Raises RunError if there is none."""
     try:
-        data: dict[str, Any] = json.loads((run / "funnel.json").read_text(encoding="utf-8"))
+        return _load(json.loads((run / "funnel.json").read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise RunError(f"{run} has no readable funnel.json ({error}); build it first") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"{run / 'funnel.json'} is damaged ({type(error).__name__}: {error}). `factory repair "
+            f"{run}` removes it, and the next build makes it again."
+        ) from error
+
+
+def _load(data: dict[str, Any]) -> Funnel:
     return Funnel(
         prompts=data["prompts"],
         drawn=SampleCount(**data["drawn"]),

@@ -21,7 +21,7 @@ from factory.core.errors import RunError
 from factory.core.files import write_parquet
 from factory.core.parallel import cores, spread
 from factory.core.think import split_think_exprs
-from filters.base import BASE_COLUMNS, INPUT_COLUMNS, Ask, Filter
+from filters.base import BASE_COLUMNS, INPUT_COLUMNS, Ask, Filter, measure_rows
 
 _INPUTS = b"factory.inputs"
 _SAMPLED = ["prompt_id", "index", "text", "finish_reason", "n_tokens"]
@@ -207,7 +207,7 @@ def measure_part(
     for some in samples.iter_slices(SLICE_ROWS):
         rows = input_frame(some, prompts)
         for name, filter_ in missing.items():
-            found[name].append(filter_.measure_with(rows, ask))
+            found[name].append(measure_rows(filter_, rows, ask))
     for name, metrics in found.items():
         whole = pl.concat(metrics, how="vertical_relaxed")
         save_metrics(run, name, missing[name], part.stem, whole, inputs)

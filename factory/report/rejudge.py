@@ -12,7 +12,7 @@ from factory.core.think import join_think, split_think
 from factory.judging.metrics import join_metrics
 from factory.judging.verdicts import decide, verdict_column
 from factory.report.snapshot import RATE_COLUMNS, Snapshot
-from filters.base import BASE_COLUMNS, INPUT_COLUMNS
+from filters.base import BASE_COLUMNS, INPUT_COLUMNS, measure_rows
 
 UNCHECKED = "unchecked"
 """The reason given for a filter that could not run; an edit does not count as passing it."""
@@ -66,7 +66,7 @@ def rejudge(snapshot: Snapshot, inputs: pl.DataFrame, ask_judges: bool = False) 
             skipped[name] = "asks a judge model"
             continue
         try:
-            metrics[name] = filter_.measure(inputs.select(INPUT_COLUMNS))
+            metrics[name] = measure_rows(filter_, inputs.select(INPUT_COLUMNS))
             asked[name] = filter_
         except FactoryError as error:
             skipped[name] = str(error)

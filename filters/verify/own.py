@@ -10,6 +10,7 @@ verdict (`error`, `timeout`), not the end of a build.
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -173,8 +174,12 @@ def run(payload: Mapping[str, Any]) -> Any:
             expected: Any = str | None
         else:
             found, expected = verifier.verify(asked, response), Verification
-    except Exception as error:  # the user's class may raise anything: say where
-        frame = traceback.extract_tb(error.__traceback__)[-1]
+    except MemoryError:
+        raise
+    except (Exception, SystemExit) as error:  # the user's class may raise anything: say where
+        frames = traceback.extract_tb(error.__traceback__)
+        written = getattr(sys.modules[type(verifier).__module__], "__file__", None)
+        frame = ([item for item in frames if item.filename == written] or frames)[-1]
         where = f"{Path(frame.filename).name}:{frame.lineno}"
         raise PluginError(f"{place}: {where}: {type(error).__name__}: {error}") from error
     method = "check" if response is None else "verify"
@@ -188,7 +193,17 @@ def run(payload: Mapping[str, Any]) -> Any:
     if found.state not in get_args(Decided):
         known = ", ".join(get_args(Decided))
         raise PluginError(f"{place}: verify said {found.state!r}; it may say {known}")
-    return asdict(found)
+    for name in ("extracted", "method", "detail"):
+        value = getattr(found, name)
+        if not isinstance(value, str | None):
+            kind = type(value).__name__
+            raise PluginError(f"{place}: verify gave {name} as {kind}; it must be a text or None")
+    return {name: _encodable(value) for name, value in asdict(found).items()}
+
+
+def _encodable(value: Any) -> Any:
+    """Text without lone surrogates, which a model may write and no Parquet file can hold."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def _verification(outcome: Outcome) -> Verification:

@@ -9,10 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import factory
+from factory.build.build import build
 from factory.build.skeletons import SKELETONS
 from factory.core.resources import recipe_path
+from factory.core.trial import TrialError
+from factory.recipe.build import load_recipe
+from tests.recorded import recipe_file, record
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = recipe_path("plugin_example")
@@ -251,3 +256,44 @@ def test_a_mistake_is_named_with_file_class_and_remedy(
     with pytest.raises(TrialError, match=complaint) as caught:
         list(try_reference(f"{file}:{name}"))
     assert str(caught.value).startswith(f"{file}:{name}")
+
+
+FAILING = """
+import polars as pl
+from filters.base import Filter, Rule
+
+class Failing(Filter):
+    def measure(self, samples):
+        {body}
+        return samples.select("sample_id", failing_n=pl.lit(1))
+
+    def rules(self):
+        return [Rule("failing", pl.col("failing_n") > 1, "failing_n", "at most 1")]
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("raise ValueError('no such text')", "raises ValueError: no such text at line 7"),
+        ("samples = samples.head(3)", "returns 3 rows for 184 samples"),
+        ("samples = samples.reverse()", "returns 184 rows for 184 samples"),
+        ("return 3", "returns int for 184 samples"),
+        ("raise SystemExit(0)", "raises SystemExit: 0 at line 7"),
+    ],
+)
+def test_a_filter_that_fails_on_real_samples_ends_the_build(
+    tmp_path: Path, body: str, said: str
+) -> None:
+    """A sample that a filter of the user's own gave no metrics must not pass its rules."""
+    (tmp_path / "own.py").write_text(FAILING.format(body=body), encoding="utf-8")
+    file = recipe_file(tmp_path, record(tmp_path / "rec", 4), 4)
+    file.write_text(
+        file.read_text().replace(
+            "  correctness: {}\n", '  correctness: {}\n  mine: {class: "own.py:Failing"}\n'
+        )
+    )
+    with pytest.raises(TrialError) as raised:
+        build(load_recipe(file), tmp_path / "run", Console(quiet=True))
+    assert said in str(raised.value)
+    assert "own.py:Failing: measure " in str(raised.value)

@@ -111,6 +111,7 @@ def test_what_cannot_be_found_is_refused_by_name(
         ("import nothing_of_that_name", "own.py:1 fails: ModuleNotFoundError"),
         ("x = 1\ny = x / 0\n", "own.py:2 fails: ZeroDivisionError"),
         ("x = 1\n\ndef (:\n", "own.py:3 fails: SyntaxError"),
+        ("import sys\nsys.exit(0)\n", "own.py:2 fails: SystemExit"),
     ],
 )
 def test_a_file_that_fails_is_named_with_its_line(own: Path, text: str, complaint: str) -> None:

@@ -97,6 +97,10 @@ MISTAKES = [
     ("return asked.meta['schema']", "KeyError: 'schema'", "checks.py:9"),
     ("return True", "returned bool; it must return a Verification", "Odd"),
     ("return self.verdict('perfect')", "may say correct", "perfect"),
+    ("return self.verdict('correct', 5)", "gave extracted as int", "a text or None"),
+    ("return self.verdict('wrong', 'x', {})", "gave detail as dict", "a text or None"),
+    ("import json; json.loads('{')", "JSONDecodeError", "checks.py:9"),
+    ("raise SystemExit(0)", "SystemExit: 0", "checks.py:9"),
     ("while True: pass", "killed at the deadline", "verifier"),
     ("import os; os._exit(1)", "died", "verifier"),
 ]
