@@ -396,7 +396,7 @@ UNFIT = [
     (lambda f: f / "nowhere", "does not exist; build that run first"),
     (lambda f: (f / "empty").mkdir() or f / "empty", "is neither a finished run"),
     (lambda f: _unfinished(f), "is not finished; finish it with `factory build` first"),
-    (lambda f: _torn(f), "cannot be read as Parquet"),
+    (lambda f: _torn(f), "cannot be read .*factory repair RUN"),
     (lambda f: corpus(f / "twice", [row("p"), row("p")]), "has the sample p-0 more than once"),
 ]
 

@@ -24,6 +24,9 @@ from factory.core.errors import RunError
 from factory.core.files import encode_line
 from factory.core.journal import encode_record, read_records, seal_journal
 from factory.core.run_dir import RunDir, read_manifest, sample_parts
+from factory.corpus.assembly.inputs import open_run
+from factory.export.export import corpus_shards
+from factory.recipe.assembly import RunSource
 from factory.recipe.build import Recipe, load_recipe
 from tests.recorded import prompts, recipe_file, record, sample
 
@@ -285,6 +288,22 @@ def test_a_damaged_funnel_is_named_and_made_again(
     assert [finding.file for finding in repair(run)] == ["funnel.json"]
     build(recipe, run, QUIET)
     assert file.read_text() == whole
+
+
+@pytest.mark.parametrize("place", [0.05, 0.2, 0.35, 0.5, 0.6])
+def test_a_flipped_bit_in_the_corpus_is_found_before_a_row_is_used(
+    recorded: tuple[Path, Recipe], tmp_path: Path, place: float
+) -> None:
+    made, recipe = recorded
+    run = shutil.copytree(made, tmp_path / "run")
+    file = max((run / "corpus").glob("*.parquet"), key=lambda shard: shard.stat().st_size)
+    flip(file, int(8 * file.stat().st_size * place))
+    for use in (corpus_shards, lambda run: open_run(RunSource(path=run))):
+        with pytest.raises(RunError, match=r"factory repair RUN"):
+            use(run)
+    assert [finding.file for finding in repair(run)] == [f"corpus/{file.name}"]
+    build(recipe, run, QUIET)
+    assert corpus(run) == corpus(made)
 
 
 def test_a_damaged_footer_is_no_crash(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from factory.core.checksums import check, digest, digest_path
+from factory.core.checksums import check, digest, digest_path, find_damage
 from factory.core.errors import RunError
 from factory.core.files import write_atomic, write_parquet
 from factory.core.journal import ROW_GROUP_ROWS, read_records, seal_journal
@@ -74,7 +74,7 @@ def _manifest(run: Path, dry_run: bool) -> Iterator[Finding]:
 
 def _prompts(run: Path, dry_run: bool) -> Iterator[Finding]:
     file = run / "prompts.parquet"
-    if file.exists() and _problem(file):
+    if file.exists() and find_damage(file):
         if not dry_run:
             _set_aside(file)
         remedy = "kept as prompts.parquet.damaged; the next build loads the sources again"
@@ -96,7 +96,7 @@ def _parts(run: Path, dry_run: bool) -> Iterator[Finding]:
     for part in sample_parts(run):
         name = f"samples/{part.name}"
         if check(part) == "unknown":
-            if _problem(part) is None:
+            if find_damage(part) is None:
                 if not dry_run:
                     write_atomic(digest_path(part), digest(part))
                 yield Finding(
@@ -112,11 +112,11 @@ def _parts(run: Path, dry_run: bool) -> Iterator[Finding]:
             if readable is not None and kept:
                 write_parquet(part, readable, row_group_rows=ROW_GROUP_ROWS)
         total = f"{rows:,}" if rows is not None else "an unknown number of"
+        again = "" if kept == rows else ", the next build draws the others again"
         yield Finding(
             name,
             "is damaged",
-            f"{kept:,} of {total} samples kept, the next build draws the others again; the file is "
-            f"kept as {name}.damaged",
+            f"{kept:,} of {total} samples kept{again}; the file is kept as {name}.damaged",
         )
 
 
@@ -129,7 +129,7 @@ def _derived(run: Path, dry_run: bool) -> Iterator[Finding]:
         *run.glob("pass_rates.parquet"),
     ]
     for file in sorted(files):
-        problem = _problem(file)
+        problem = find_damage(file)
         if problem is not None:
             if not dry_run:
                 digest_path(file).unlink(missing_ok=True)
@@ -145,22 +145,6 @@ def _derived(run: Path, dry_run: bool) -> Iterator[Finding]:
             if not dry_run:
                 funnel.unlink()
             yield Finding(funnel.name, "is damaged", "removed; the next build makes it again")
-
-
-def _problem(file: Path) -> str | None:
-    """Return the problem of a Parquet file, or None."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    state = check(file)
-    if state == "damaged":
-        return "is damaged"
-    if state == "unknown":
-        try:
-            pq.read_table(file, page_checksum_verification=True)
-        except (OSError, ValueError, pa.ArrowException) as error:
-            return f"cannot be read ({error})"
-    return None
 
 
 def _salvage(part: Path) -> tuple[pa.Table | None, int | None]:

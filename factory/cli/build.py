@@ -134,7 +134,7 @@ def validate(
     from factory.recipe.document import load_document
     from factory.recipe.kinds import KINDS, SAMPLES, load
 
-    if ".py:" in str(recipe):
+    if ".py:" in str(recipe) or recipe.suffix == ".py":
         from factory.cli.try_class import try_reference
 
         lines = list(try_reference(str(recipe)))

@@ -7,10 +7,13 @@ was written by version 0.1.0 or is incomplete.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 import xxhash
+
+from factory.core.errors import RunError
 
 State = Literal["sound", "damaged", "unknown"]
 
@@ -46,3 +49,36 @@ def check(file: Path) -> State:
     if size != str(file.stat().st_size).encode():
         return "damaged"
     return "sound" if digest(file).encode() == expected else "damaged"
+
+
+def find_damage(file: Path) -> str | None:
+    """Return what is wrong with a Parquet file, or None. Reads the whole file.
+
+    A file without a digest is checked by the checksums of its pages, if it has any: the shards of
+    a corpus have no file next to them, which trainers and `load_dataset` would read as data.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    state = check(file)
+    if state == "damaged":
+        return "is damaged"
+    if state == "unknown":
+        try:
+            with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+                for number in range(parquet.num_row_groups):
+                    parquet.read_row_group(number)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            return f"cannot be read ({error})"
+    return None
+
+
+def refuse_damaged(files: Iterable[Path]) -> None:
+    """Raise RunError for the first damaged file: its rows may be other than those written."""
+    for file in files:
+        problem = find_damage(file)
+        if problem is not None:
+            raise RunError(
+                f"{file} {problem}. If a run made it, `factory repair RUN` removes it and "
+                "`factory build` makes it again; otherwise copy or download it again."
+            )

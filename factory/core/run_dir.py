@@ -53,7 +53,14 @@ FORMAT = 1
 SCRATCH = ("*.tmp", "samples/*.tmp", "metrics/*/*.tmp", "verdicts/*.tmp")
 """What a killed process may leave half-written. Nothing else in the directory is deleted."""
 
-MARKS = ("run.lock", "run.json", "prompts.parquet", "samples/*-[0-9]*", "pilot/run.lock")
+MARKS = (
+    "run.lock",
+    "run.json",
+    "train.json",
+    "prompts.parquet",
+    "samples/*-[0-9]*",
+    "pilot/run.lock",
+)
 """A directory with one of these was made by the factory, and the factory may write in it."""
 
 LOGS = {".log", ".out", ".err"}

@@ -67,7 +67,11 @@ def write_shards(
             for split in cuts
             for number, bounds in enumerate(cuts[split])
         ]
-        options = {"compression": "zstd", "use_dictionary": list(dictionary)}
+        options = {
+            "compression": "zstd",
+            "use_dictionary": list(dictionary),
+            "write_page_checksum": True,
+        }
         with ThreadPoolExecutor(WRITERS) as pool:
             list(pool.map(lambda shard: _write_shard(shard, schema, options), shards))
         shutil.rmtree(scratch / "buckets")

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from jinja2.exceptions import TemplateError
 
+from factory.core.checksums import refuse_damaged
 from factory.core.errors import ModelError, RunError
 from factory.core.files import atomic_folder
 from factory.core.nouns import Message, as_messages
@@ -130,7 +131,7 @@ def export_run(
 
 
 def corpus_shards(run: Path) -> list[Path]:
-    """Return a finished run's Parquet shards. Raises RunError where there are none."""
+    """Return a finished run's Parquet shards. Raises RunError where there are none, or damaged."""
     if read_manifest(run).get("state") != "done":
         raise RunError(f"{run} is not finished; complete it with `factory build` first")
     shards = sorted((run / "corpus").glob("*.parquet"))
@@ -139,6 +140,7 @@ def corpus_shards(run: Path) -> list[Path]:
             f"{run / 'corpus'} holds no row: every sample was dropped. `factory show {run}` shows "
             "which filters dropped them."
         )
+    refuse_damaged(shards)
     return shards
 
 

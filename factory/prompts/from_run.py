@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from factory.core.checksums import refuse_damaged
 from factory.core.errors import SourceError
 from factory.core.nouns import Prompt
 from factory.prompts.mapping import as_turns
@@ -66,6 +67,7 @@ class EarlierRun(Source):
             raise SourceError(
                 f"{corpus}: no corpus, so accepted prompts are unknown; finish it or set take: all"
             )
+        refuse_damaged(sorted(corpus.glob("*.parquet")))
         ids = pl.scan_parquet(corpus / "*.parquet").select("prompt_id").unique().collect()
         return frozenset(ids["prompt_id"])
 

@@ -221,7 +221,7 @@ def _parquet(path: Path) -> Rows:
     import pyarrow.parquet as pq
 
     number = 0
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
         for batch in file.iter_batches(batch_size=512):
             for row in batch.to_pylist():
                 number += 1

@@ -258,6 +258,13 @@ def test_a_mistake_is_named_with_file_class_and_remedy(
     assert str(caught.value).startswith(f"{file}:{name}")
 
 
+def test_a_file_without_a_class_is_no_recipe(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("x = 1\n", encoding="utf-8")
+    done = call("-m", "factory.cli", "validate", "mine.py", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "as path/to/file.py:Class" in done.stderr
+
+
 FAILING = """
 import polars as pl
 from filters.base import Filter, Rule

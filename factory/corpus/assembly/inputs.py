@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from factory.core.checksums import refuse_damaged
 from factory.core.errors import RunError
 from factory.core.run_dir import read_manifest
 from factory.corpus.rows import corpus_schema
@@ -84,7 +85,8 @@ def open_inputs(runs: Sequence[RunSource]) -> list[Input]:
 
 
 def open_run(run: RunSource) -> Input:
-    """Open one run's corpus. Raises RunError if it is missing, unfinished or of another kind."""
+    """Open one run's corpus. Raises RunError if it is missing, unfinished, damaged or of another
+    kind."""
     if not run.path.is_dir():
         raise RunError(f"{run.path} does not exist; build that run first, or correct its path")
     manifest = read_manifest(run.path)
@@ -95,6 +97,7 @@ def open_run(run: RunSource) -> Input:
         raise RunError(
             f"{run.path} is neither a finished run (corpus/*.parquet) nor a corpus (*.parquet)"
         )
+    refuse_damaged(shards)
     for shard in shards:
         _require_schema(shard)
     has_funnel = (run.path / "funnel.json").exists()
@@ -102,10 +105,7 @@ def open_run(run: RunSource) -> Input:
 
 
 def _require_schema(shard: Path) -> None:
-    try:
-        found = pq.read_schema(shard)
-    except (OSError, pa.ArrowException) as error:
-        raise RunError(f"{shard} cannot be read as Parquet: {error}") from error
+    found = pq.read_schema(shard)
     wanted = corpus_schema()
     for field in wanted:
         if field.name not in found.names:
