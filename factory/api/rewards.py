@@ -11,6 +11,8 @@ from factory.core.errors import Problem, RecipeError
 from factory.core.nouns import Message, Prompt
 from factory.core.think import join_think
 
+_PER_COMPLETION = ("verifier", "language", "completion_ids")
+
 Turns = Sequence[Mapping[str, Any]]
 
 
@@ -40,8 +42,14 @@ class RewardFunction:
         from factory.train.scoring import Scoring
 
         _, reference, kind, prefill, _ = self._made_of
-        if len(prompts) != len(completions):
-            raise ValueError(f"{len(prompts)} prompts for {len(completions)} completions")
+        given = {"prompts": prompts, **{key: columns.get(key) for key in _PER_COMPLETION}}
+        given[reference] = columns.get(reference)
+        for name, items in given.items():
+            if items is not None and len(items) != len(completions):
+                raise ValueError(
+                    f"{name} has {len(items)} items for {len(completions)} completions; "
+                    "give one each"
+                )
         specs = _verifiers(columns, reference, kind, len(completions))
         if self._made_of[0] == "accuracy" and all(spec is None for spec in specs):
             known = ", ".join(sorted(columns)) or "none"
@@ -106,7 +114,7 @@ def reward(
 def compute_score(
     data_source: str,
     solution_str: str,
-    ground_truth: str | Mapping[str, Any],
+    ground_truth: str | float | Mapping[str, Any],
     extra_info: Mapping[str, Any] | None = None,
     **_: Any,
 ) -> float:
@@ -117,13 +125,16 @@ def compute_score(
     not required. In verl's config: `reward.custom_reward_function: {path: FILE, name:
     compute_score}`, FILE holding `from factory import compute_score`.
 
-    Raises ValueError for a mapping without a known kind.
+    Raises ValueError for a mapping without a known kind and for a missing reference, TypeError for
+    a solution that is no text.
 
     >>> compute_score("gsm8k", "\\\\boxed{0.5}", "1/2")
     1.0
     """
     from filters.verify.verifiers import Item, shared
 
+    if not isinstance(solution_str, str):
+        raise TypeError(f"solution_str is {type(solution_str).__name__}, not a string")
     (verdict,) = shared().verify([Item.of(_spec(ground_truth, "math"), solution_str)])
     return 1.0 if verdict.state == "correct" else 0.0
 
@@ -160,13 +171,16 @@ def _verifiers(
     return [None] * count
 
 
-def _spec(given: str | Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+def _spec(given: str | float | Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     """A verifier mapping; from JSON where it is the JSON of one, else around a plain reference."""
-    spec: Any = given
-    if isinstance(given, str):
-        spec = _read(given)
-        if not isinstance(spec, dict):
-            return {"kind": kind, "answer": given}
+    spec: Any = _read(given) if isinstance(given, str) else given
+    if isinstance(given, str | int | float) and not isinstance(spec, dict):
+        return {"kind": kind, "answer": given}
+    if not isinstance(spec, Mapping):
+        raise ValueError(
+            f"the reference is {given!r:.80}; it must be an answer (text or number) or the mapping "
+            "of a verifier, such as {'kind': 'math', 'answer': '1/2'}"
+        )
     from factory.core.plugins import is_known
     from filters.verify import GROUP, VERIFIERS
 
@@ -183,7 +197,7 @@ def _spec(given: str | Mapping[str, Any], kind: str) -> Mapping[str, Any]:
 def _read(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # a plain reference, however deep its brackets
         return None
 
 

@@ -356,7 +356,7 @@ def test_rewards_are_callables_for_trl() -> None:
         (lambda: factory.reward("accuracy", thnk="x"), factory.RecipeError, "is not a key here"),
         (lambda: factory.reward("accuracy", weight=2), factory.RecipeError, "reward_weights"),
         (lambda: factory.reward("accuracy")(["a"], ["b"]), ValueError, "needs a column `verifier`"),
-        (lambda: factory.reward("format")(["a"], []), ValueError, "1 prompts for 0 completions"),
+        (lambda: factory.reward("format")(["a"], []), ValueError, "prompts has 1 items for 0 completions"),
         (
             lambda: factory.reward("accuracy")(["a"], ["b"], verifier=[{"kind": "x.py:Y"}]),
             ValueError,
@@ -381,6 +381,34 @@ def test_verls_compute_score() -> None:
     assert factory.compute_score("gsm8k", "\\boxed{0.6}", "1/2", {"index": 1}) == 0.0
     assert factory.compute_score("x", "(B)", '{"kind": "choice", "answer": "B"}') == 1.0
     assert factory.compute_score("x", "2", "2") in (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("solution", "reference", "expected"),
+    [
+        ("\\boxed{2}", 2, 1.0),
+        ("\\boxed{0.5}", 0.5, 1.0),
+        ("\\boxed{2}", "[" * 100_000, 0.0),
+        ("\\boxed{2}", None, ValueError),
+        ("\\boxed{2}", ["2"], ValueError),
+        (None, "2", TypeError),
+    ],
+)
+def test_a_reference_of_verls_data_is_read_or_named(
+    solution: Any, reference: Any, expected: Any
+) -> None:
+    if isinstance(expected, float):
+        assert factory.compute_score("x", solution, reference) == expected
+        return
+    with pytest.raises(expected, match=r"^(the reference|solution_str) is "):
+        factory.compute_score("x", solution, reference)
+
+
+@pytest.mark.parametrize("column", ["answer", "language", "verifier"])
+def test_a_column_of_another_length_is_named(column: str) -> None:
+    columns = {"answer": ["2", "2"], column: ["2"]}
+    with pytest.raises(ValueError, match=f"^{column} has 1 items for 2 completions"):
+        factory.reward("accuracy", reference="answer")(["a", "b"], ["2", "2"], **columns)
 
 
 def test_frames_are_polars(run: Run) -> None:

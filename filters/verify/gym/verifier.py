@@ -59,7 +59,7 @@ class GymVerifier:
     `deadline_s` is the CPU time of one scoring. `unsafe_without_sandbox` is the code verifier's.
     """
 
-    VERSION = 2
+    VERSION = 3
 
     def __init__(
         self,
@@ -197,8 +197,13 @@ def _at_once(spec: Mapping[str, Any], text: str | None) -> tuple[State | None, s
 
 
 def _is_algebra(text: str) -> bool:
-    """Whether sympy's parser may see it: numbers, single variables and known functions alone."""
+    """Whether sympy's parser may see it: numbers, single variables and known functions alone.
+
+    A letter before a bracket is no variable: sympy calls `O(1)`, which absorbs what is added to it.
+    """
     if not _ALGEBRA.fullmatch(text) or re.search(r"\.\s*[A-Za-z]|[A-Za-z]\s*\.", text):
+        return False
+    if re.search(r"(?<![A-Za-z])[A-Za-z]\s*\(", text):
         return False
     return all(len(word) == 1 or word in _NAMES for word in _WORD.findall(text))
 

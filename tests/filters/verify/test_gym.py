@@ -193,6 +193,18 @@ def test_the_integral_is_any_antiderivative(gym: GymVerifier) -> None:
     assert states == ["correct", "wrong"]
 
 
+@pytest.mark.parametrize("call", ["O(1)", "O (x)", "S(0)", "N(1)"])
+def test_a_letter_that_sympy_calls_is_no_variable(gym: GymVerifier, call: str) -> None:
+    """`O(1)` absorbs what is added to it, and sympy finds the sum equal."""
+    prompt = spec("intermediate_integration")
+    answer = prompt["entry"]["answer"]
+    answers = [f"<answer>{answer} + {call}</answer>", f"<answer>({answer}) + 3</answer>"]
+    assert [v.state for v in gym.verify([(prompt, text) for text in answers])] == [
+        "unparseable",
+        "correct",
+    ]
+
+
 def test_every_quick_task_accepts_its_own_answer(gym: GymVerifier) -> None:
     from reasoning_gym.factory import DATASETS
 
