@@ -356,7 +356,11 @@ def test_rewards_are_callables_for_trl() -> None:
         (lambda: factory.reward("accuracy", thnk="x"), factory.RecipeError, "is not a key here"),
         (lambda: factory.reward("accuracy", weight=2), factory.RecipeError, "reward_weights"),
         (lambda: factory.reward("accuracy")(["a"], ["b"]), ValueError, "needs a column `verifier`"),
-        (lambda: factory.reward("format")(["a"], []), ValueError, "prompts has 1 items for 0 completions"),
+        (
+            lambda: factory.reward("format")(["a"], []),
+            ValueError,
+            "prompts has 1 items for 0 completions",
+        ),
         (
             lambda: factory.reward("accuracy")(["a"], ["b"], verifier=[{"kind": "x.py:Y"}]),
             ValueError,

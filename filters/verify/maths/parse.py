@@ -9,8 +9,8 @@ from filters.verify.maths import nodes
 from filters.verify.maths.forms import Form, Value
 from filters.verify.maths.nodes import Unreadable
 from filters.verify.maths.reading.answers import read_whole
-from filters.verify.maths.reading.numerals import number_of
 from filters.verify.maths.reading.notation import read_notation
+from filters.verify.maths.reading.numerals import number_of
 from filters.verify.maths.reading.tokens import Token, tokenize
 
 MAX_LENGTH = 2_000

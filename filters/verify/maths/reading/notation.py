@@ -7,6 +7,7 @@ same; of two others nothing is known.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from filters.verify.maths.forms import Notation
 from filters.verify.maths.nodes import Unreadable
@@ -38,7 +39,8 @@ _SPELLINGS = {
 _PREFIX = word_set(r"\triangle \angle \odot \forall \exists \neg \square \complement \nexists")
 _INFIX = word_set(
     r"\oplus \otimes \ominus \circ \star \bullet \land \lor \cup \cap \setminus \subset \supset "
-    r"\subseteq \supseteq \subsetneq \supsetneq \in \notin \ni \to \Rightarrow \Leftrightarrow \equiv "
+    r"\subseteq \supseteq \subsetneq \supsetneq \in \notin \ni \to \Rightarrow \Leftrightarrow "
+    r"\equiv "
     r"\cong \sim \parallel \perp \mid \nmid \mod \not \mapsto \propto \ll \gg \times \vdash \models"
 )
 _NAMING = _PREFIX | _INFIX | {"\\dots"}
@@ -72,9 +74,11 @@ def _spell(tokens: Sequence[Token]) -> list[str]:
         text = _SPELLINGS.get(token.text, token.text)
         if token.kind == "letter" and text.isalpha():
             texts += text
-        elif token.kind in ("letter", "number") or text in _NAMING | _SIGNS | _PLAIN:
-            texts.append(text)
-        elif token.kind == "command" and (text[1:] in GREEK or text in _WITH_ARGUMENT):
+        elif (
+            token.kind in ("letter", "number")
+            or text in _NAMING | _SIGNS | _PLAIN
+            or (token.kind == "command" and (text[1:] in GREEK or text in _WITH_ARGUMENT))
+        ):
             texts.append(text)
         elif text == "." and not token.space and texts[-1:] == [".."]:
             texts[-1] = "\\dots"
@@ -144,7 +148,7 @@ def _is_sound(texts: list[str]) -> bool:
         return False
     if "\\mod" in texts and "\\equiv" not in texts:
         return False
-    pairs = [*zip(texts, texts[1:], strict=False)]
+    pairs = [*pairwise(texts)]
     if texts[0] == "\\dots" or any(b == "\\dots" and a not in _OPERATORS for a, b in pairs):
         return False
     if any({a, b} & _SETS and (a[0].isdigit() or b[0].isdigit()) for a, b in pairs):
