@@ -9,6 +9,12 @@ settings.register_profile("factory", deadline=None)
 settings.load_profile("factory")
 
 
+@pytest.fixture
+def trusted_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test's own classes may run, in its worker processes and commands too."""
+    monkeypatch.setenv("FACTORY_TRUST_CODE", "1")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Real engines run on one worker, real trainers and browsers on one: memory holds one of each.

@@ -163,6 +163,7 @@ def test_shipped_recipes_fit_schema_and_code(path: Path) -> None:
     read(path)
 
 
+@pytest.mark.usefixtures("trusted_code")
 @pytest.mark.parametrize("snippet", snippets("yaml"), ids=by_place)
 def test_every_recipe_snippet_is_valid(snippet: Snippet, tmp_path: Path) -> None:
     """Whole recipes as they are; fragments of a sampling recipe over the quickstart."""

@@ -21,8 +21,8 @@ from factory.evaluation.figure import write_figure
 from factory.evaluation.result import Evaluation, load_evaluation
 from factory.evaluation.table import format_markdown, print_evaluation
 from factory.judging.funnel import load_funnel
+from factory.judging.recorded import open_filters
 from factory.prompts.files import Files
-from factory.recipe.build import load_run_recipe
 from factory.recipe.evaluation import load_eval
 from factory.report.browse import find_samples
 from factory.report.explain import explain
@@ -112,7 +112,7 @@ def test_the_directory_is_a_run(done: tuple[Evaluation, Path]) -> None:
     _, run = done
     assert not (run / "corpus").exists()  # nobody should train on a test by mistake
     sample = next(find_samples(run, reason="wrong", limit=1))
-    assert any("wrong" in line for line in explain(load_run_recipe(run), run, sample["sample_id"]))
+    assert any("wrong" in line for line in explain(open_filters(run)[0], run, sample["sample_id"]))
     assert load_funnel(run).drawn.samples == sum(
         pl.scan_parquet(part).select(pl.len()).collect().item() for part in sample_parts(run)
     )

@@ -11,6 +11,7 @@ from typing import Any
 from factory.api.consoles import RUNS, console
 from factory.api.runs import Run
 from factory.core.errors import Problem, RecipeError
+from factory.core.trust import trusting
 from factory.recipe.assembly import Assembly, parse_build
 from factory.recipe.build import Recipe
 from factory.recipe.document import Document, change, load_document, read_mapping
@@ -22,13 +23,16 @@ Overrides = Mapping[str, Any] | Sequence[str]
 """Dotted keys and their values, or `key=value` strings as `--set` takes them."""
 
 
-def load_recipe(source: RecipeSource, overrides: Overrides = ()) -> Recipe | Assembly:
+def load_recipe(
+    source: RecipeSource, overrides: Overrides = (), *, trust_code: bool = False
+) -> Recipe | Assembly:
     """Read and check a recipe that samples, or one of `kind: assembly`.
 
     `source` is a file, the name of a shipped recipe (`quickstart`, `r1/corpus`), or a mapping with
     a recipe's keys, whose relative paths start at the working directory. `overrides` change keys:
     a mapping of dotted keys to values (`{"sampling.n": 16}`), or `"sampling.n=16"` strings as
-    `--set` takes them.
+    `--set` takes them. With `trust_code` the classes in files that the recipe names run; without
+    it only those in files that are trusted already.
 
     Raises RecipeError, which lists every problem with its place; `.problems` holds them one by one.
 
@@ -45,7 +49,8 @@ def load_recipe(source: RecipeSource, overrides: Overrides = ()) -> Recipe | Ass
     else:
         document = load_document(Path(source))
     change(document, overrides)
-    return parse_build(document)
+    with trusting(trust_code):
+        return parse_build(document)
 
 
 def build(
@@ -54,13 +59,14 @@ def build(
     run: str | PathLike[str] | None = None,
     overrides: Overrides = (),
     progress: bool = False,
+    trust_code: bool = False,
 ) -> Run:
     """Carry a recipe through to its corpus, and return its run.
 
     Does only what is not done yet: after an interruption the same call goes on, and a finished run
-    returns at once. `recipe` and `overrides` are as in `load_recipe`; `run` is the run directory,
-    `runs/NAME` unless given. With `progress` a display on standard error shows the work, in a
-    notebook too; else it is only logged.
+    returns at once. `recipe`, `overrides` and `trust_code` are as in `load_recipe`; `run` is the
+    run directory, `runs/NAME` unless given. With `progress` a display on standard error shows the
+    work, in a notebook too; else it is only logged.
 
     Raises RecipeError, EngineError (the engine is lost; what was sampled is safe), RunError (the
     directory is in use, or holds samples drawn with other settings), SourceError, ModelError,
@@ -72,12 +78,13 @@ def build(
     from factory.build.build import build as build_recipe
     from factory.corpus.assembly.assemble import build_assembly
 
-    loaded = load_recipe(recipe, overrides)
-    directory = Path(run) if run is not None else RUNS / loaded.name
-    if isinstance(loaded, Assembly):
-        build_assembly(loaded, directory, console(progress))
-    else:
-        build_recipe(loaded, directory, console(progress))
+    with trusting(trust_code):
+        loaded = load_recipe(recipe, overrides)
+        directory = Path(run) if run is not None else RUNS / loaded.name
+        if isinstance(loaded, Assembly):
+            build_assembly(loaded, directory, console(progress))
+        else:
+            build_recipe(loaded, directory, console(progress))
     return Run(directory)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from factory.core.errors import Problem, RecipeError
+from factory.core.trust import trusting
 from filters.verify.verification import Verification
 
 
@@ -55,12 +56,13 @@ def filter_texts(
     filters: Mapping[str, Any] | Sequence[str],
     language: str | Sequence[str | None] | None = None,
     questions: Sequence[str] | None = None,
+    trust_code: bool = False,
 ) -> pl.DataFrame:
     """Measure and judge texts by filters; one row a text, in their order.
 
     `filters` is a recipe's section: names and their keys (`{"language": {}}`), or a list of names.
     `language` (ISO 639-1) is that of every text, or one each; where it is None it is detected.
-    `questions` are the prompts the texts answer, one each.
+    `questions` are the prompts the texts answer, one each. `trust_code` is as in `load_recipe`.
 
     Columns: row (from 0), decision (keep, drop, undecided), reason and filter (of the first filter
     that did not keep it, else null), and every filter's metrics, named NAME_….
@@ -74,7 +76,8 @@ def filter_texts(
     """
     from factory.build.refilter import Columns, filter_frame
 
-    judges = _filters(filters)
+    with trusting(trust_code):
+        judges = _filters(filters)
     rows = {"text": _texts(texts)}
     if language is not None:
         rows["language"] = _languages(language, len(rows["text"]))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.api.building import Overrides
 from factory.api.consoles import RUNS, console
+from factory.core.trust import trusting
 from factory.recipe.document import Document, change, load_document, read_mapping
 
 if TYPE_CHECKING:
@@ -21,12 +22,13 @@ def train(
     run: str | PathLike[str] | None = None,
     overrides: Overrides = (),
     progress: bool = False,
+    trust_code: bool = False,
 ) -> Path:
     """Train by a recipe of kind sft, grpo or reward_model; returns the folder of the model.
 
     After an interruption the same call goes on from the newest checkpoint; a finished training
     returns at once. `recipe` is a file, a shipped recipe's name (`sft_quickstart`) or a mapping;
-    `run` the training's directory, `runs/NAME` unless given.
+    `run` the training's directory, `runs/NAME` unless given. `trust_code` is as in `load_recipe`.
 
     Raises RecipeError, TrainError (the loss is no number, a policy collapsed; its checkpoints are
     whole), RunError, SourceError, ModelError, MissingDependency, and Stopped on Ctrl-C.
@@ -36,8 +38,9 @@ def train(
     from factory.train.train import parse_training
     from factory.train.train import train as carry_out
 
-    loaded = parse_training(_document(recipe, overrides))
-    return carry_out(loaded, _directory(run, loaded.name), console(progress))
+    with trusting(trust_code):
+        loaded = parse_training(_document(recipe, overrides))
+        return carry_out(loaded, _directory(run, loaded.name), console(progress))
 
 
 def evaluate(
@@ -46,10 +49,13 @@ def evaluate(
     run: str | PathLike[str] | None = None,
     overrides: Overrides = (),
     progress: bool = False,
+    trust_code: bool = False,
 ) -> Evaluation:
     """Evaluate a model by a recipe of kind eval: pass@1, pass@k, cons@k, with intervals.
 
-    Samples only what is missing. `.groups[SOURCE].metrics[METRIC]` is an estimate with its
+    Samples only what is missing. `trust_code` is as in `load_recipe`.
+
+    `.groups[SOURCE].metrics[METRIC]` is an estimate with its
     interval; eval.json in the run directory holds the same.
 
     Raises RecipeError and what `build` raises.
@@ -59,8 +65,9 @@ def evaluate(
     from factory.evaluation.evaluate import evaluate as carry_out
     from factory.recipe.evaluation import parse_eval
 
-    loaded = parse_eval(_document(recipe, overrides))
-    return carry_out(loaded, _directory(run, loaded.name), console(progress))
+    with trusting(trust_code):
+        loaded = parse_eval(_document(recipe, overrides))
+        return carry_out(loaded, _directory(run, loaded.name), console(progress))
 
 
 def _document(recipe: str | PathLike[str] | Mapping[str, Any], overrides: Overrides) -> Document:

@@ -35,8 +35,10 @@ def export(
     >>> export("runs/quickstart", "trl", tokenizer="demo", out="out").rows  # doctest: +SKIP
     {'train': 296, 'validation': 16}
     """
+    from factory.core.trust import trust_file
     from factory.export.export import export_run
 
+    trust_file(Path(format.rpartition(":")[0]))  # named by the caller, not by a file of data
     return export_run(_path(run), format, tokenizer, Path(out), **options)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from factory.core.errors import Problem, RecipeError
@@ -140,12 +141,14 @@ def compute_score(
 
 
 def _part(name: str, options: Mapping[str, Any]) -> Any:
+    from factory.core.trust import trust_file
     from factory.recipe.document import read_mapping
     from factory.recipe.grpo import parse_reward
 
     if "weight" in options:
         what = "is the trainer's: GRPOConfig(reward_weights=[…])"
         raise RecipeError([Problem(f"reward {name}: weight", what)])
+    trust_file(Path(name.rpartition(":")[0]))  # named by the caller, not by a file of data
     fields = dict(options) | ({"class": name} if ":" in name else {"kind": name})
     document = read_mapping({"rewards": {"reward": fields}})
     problems: list[Problem] = []

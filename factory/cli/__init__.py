@@ -8,7 +8,7 @@ import click
 
 from factory.cli.build import build, filter_command, init, serve, validate
 from factory.cli.check import audit, doctor, repair, verify
-from factory.cli.common import output_options
+from factory.cli.common import ask_on_terminal, output_options
 from factory.cli.export import export, push
 from factory.cli.look import (
     compare,
@@ -66,6 +66,7 @@ for _commands in SECTIONS.values():
 
 def main() -> None:
     """Run the `factory` command. Prints a FactoryError without a traceback, exits with its code."""
+    ask_on_terminal()
     try:
         cli(standalone_mode=False)
     except FactoryError as error:

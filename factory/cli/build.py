@@ -20,6 +20,7 @@ from factory.cli.common import (
     set_option,
     stderr,
     stdout,
+    trust_option,
 )
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 @click.command()
 @recipe_argument
 @set_option
+@trust_option
 @run_option
 @click.option("--watch", is_flag=True, help="Serve a page that shows the run while it is built.")
 @click.option("--dry-run", "dry", is_flag=True, help="Only say what would be done.")
@@ -92,6 +94,7 @@ def _serve_page(run: Path) -> Iterator[None]:
 @click.command()
 @recipe_argument
 @set_option
+@trust_option
 @run_option
 @click.option(
     "--pilot",
@@ -221,6 +224,7 @@ def init(path: Path, extension: str | None) -> None:
     help="Recipe with the new limits; the run's own unless given.",
 )
 @set_option
+@trust_option
 @click.option("--diff", is_flag=True, help="List the samples whose verdict changed.")
 @click.option(
     "--preview", is_flag=True, help="List what would change, with --diff's lines; write nothing."
@@ -316,6 +320,7 @@ def _parse_filters(names: str | None) -> dict[str, Filter]:
 @click.command()
 @recipe_argument
 @set_option
+@trust_option
 @click.option(
     "--replicas", type=click.IntRange(1), default=1, show_default=True, help="Number of servers."
 )

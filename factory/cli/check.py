@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from factory.cli.common import echo, json_option, print_json, run_argument
+from factory.cli.common import echo, json_option, print_json, run_argument, stored_filters
 
 
 @click.command()
@@ -57,7 +57,6 @@ def audit(
     Without a judge model, mathematics is checked by algebra alone. Writes audit.json into the run.
     """
     from factory.judging.audit import audit_lines, audit_run
-    from factory.recipe.build import load_run_recipe
     from filters.judges.client import Endpoint
 
     if (judge_url is None) != (judge_model is None):
@@ -65,7 +64,7 @@ def audit(
     judge = None
     if judge_url is not None:
         judge = Endpoint(base_url=judge_url, model=judge_model or "", api_key_env=judge_key_env)
-    found = audit_run(load_run_recipe(run), run, judge, n, seed)
+    found = audit_run(stored_filters(run), run, judge, n, seed)
     print_json(found) if as_json else echo(audit_lines(found))
 
 

@@ -16,7 +16,9 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from factory.core.trust import Code
     from factory.recipe.build import Recipe
+    from filters.base import Filter
 
 RUNS = Path("runs")
 
@@ -95,6 +97,49 @@ output_options = (
     ),
 )
 """Options of every command."""
+
+
+def _trust(context: click.Context, parameter: click.Parameter, given: bool) -> None:
+    from factory.core.trust import trust_everything
+
+    if given:
+        trust_everything()
+
+
+trust_option = click.option(
+    "--trust-code",
+    is_flag=True,
+    expose_value=False,
+    callback=_trust,
+    help="Run the code that the recipe names (class: FILE:CLASS, trust_remote_code) unasked.",
+)
+
+
+def ask_on_terminal() -> None:
+    """Ask about code that is not trusted yet, if there is a terminal to ask on."""
+    from factory.core import trust
+
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        trust.ask = _ask
+
+
+def _ask(code: Code) -> bool:
+    click.echo(
+        f"This recipe runs code of its own, with all your rights:\n  {code.place}\n  {code.what}\n"
+        f"  content {code.hash}\nRead it first. Your answer is remembered until the file changes.",
+        err=True,
+    )
+    return click.confirm("Trust it and run it?", default=False, err=True)
+
+
+def stored_filters(run: Path) -> dict[str, Filter]:
+    """A run's filters, without running code of its own; what is not shown goes to stderr."""
+    from factory.judging.recorded import open_filters
+
+    filters, missing = open_filters(run)
+    for line in missing:
+        click.echo(line, err=True)
+    return filters
 
 
 def read_recipe(path: Path, assignments: Iterable[str]) -> Recipe:

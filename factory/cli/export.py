@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from factory.cli.common import json_option, print_json, run_argument
+from factory.cli.common import json_option, print_json, run_argument, trust_option
 
 LAUNCHED = ("trl", "verl", "llama-factory", "axolotl")
 """Trainers that a training recipe's settings can be written for."""
@@ -38,6 +38,7 @@ class FormatName(click.ParamType):  # type: ignore[type-arg]
     help="For a run: trl, verl, llama-factory, axolotl, openai, an installed exporter's name, or "
     "path/to/file.py:Class.",
 )
+@trust_option
 @click.option("--launch", type=click.Choice(LAUNCHED), help="For a recipe: the trainer.")
 @click.option("--tokenizer", help="Tokenizer of the model to train: a folder, a Hub id or `demo`.")
 @click.option(
@@ -95,8 +96,10 @@ def export(
         return
     if format is None or tokenizer is None:
         raise click.UsageError("a run needs --format and --tokenizer")
+    from factory.core.trust import trust_file
     from factory.export.export import export_run
 
+    trust_file(Path(format.rpartition(":")[0]))  # a class of one's own is named on purpose
     written = export_run(source, format, tokenizer, out, **options)
     print_json(written) if as_json else click.echo(written.format_line(out))
 

@@ -8,7 +8,14 @@ from typing import Any
 
 import click
 
-from factory.cli.common import echo, json_option, print_json, run_argument, stdout
+from factory.cli.common import (
+    echo,
+    json_option,
+    print_json,
+    run_argument,
+    stdout,
+    stored_filters,
+)
 
 
 @click.command()
@@ -125,16 +132,15 @@ def _serve(run: Path, host: str, port: int, token: str | None, path: str) -> Non
 def explain(run: Path, sample_id: str, as_json: bool) -> None:
     """Explain the verdict on one sample: its metrics, the deciding rule, prompt and text."""
     from factory.corpus.assembly.provenance import find_origin
-    from factory.recipe.build import load_run_recipe
     from factory.report.explain import describe_sample, explain
 
     drawn_in, own_id = find_origin(run, sample_id)
     if as_json:
-        print_json(describe_sample(load_run_recipe(drawn_in), drawn_in, own_id))
+        print_json(describe_sample(stored_filters(drawn_in), drawn_in, own_id))
         return
     if drawn_in != run:
         click.echo(f"run       {drawn_in}")
-    echo(explain(load_run_recipe(drawn_in), drawn_in, own_id))
+    echo(explain(stored_filters(drawn_in), drawn_in, own_id))
 
 
 @click.command()
@@ -152,11 +158,9 @@ def explain(run: Path, sample_id: str, as_json: bool) -> None:
 @json_option
 def samples(run: Path, full: bool, as_json: bool, **which: Any) -> None:
     """Print samples of a run by verdict, with the spans that filters flagged marked."""
-    from factory.judging.verdicts import all_filters
-    from factory.recipe.build import load_run_recipe
     from factory.report.browse import find_samples, format_sample
 
-    filters = all_filters(load_run_recipe(run))
+    filters = stored_filters(run)
     if as_json:
         print_json(list(find_samples(run, filters, **which)))
         return

@@ -17,12 +17,14 @@ from factory.cli.common import (
     set_option,
     stderr,
     stdout,
+    trust_option,
 )
 
 
 @click.command()
 @recipe_argument
 @set_option
+@trust_option
 @run_option
 @json_option
 def train(recipe: Path, assignments: tuple[str, ...], run: Path | None, as_json: bool) -> None:
@@ -40,6 +42,7 @@ def train(recipe: Path, assignments: tuple[str, ...], run: Path | None, as_json:
 @click.command(name="eval")
 @recipe_argument
 @set_option
+@trust_option
 @run_option
 @json_option
 def eval_command(
@@ -134,6 +137,7 @@ def curves(evaluations: tuple[Path, ...], out: Path, as_json: bool) -> None:
 @click.command()
 @recipe_argument
 @set_option
+@trust_option
 @run_option
 @click.option("--until", metavar="STEP", help="Run only this step and the steps it needs.")
 @click.option(

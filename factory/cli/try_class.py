@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,6 +16,7 @@ from factory.build.trials import (
 )
 from factory.core.plugins import PluginError, find_class
 from factory.core.trial import TrialError
+from factory.core.trust import trust_file
 from factory.export.formats import ExportFormat
 from factory.export.trial import try_format
 from factory.prompts.source import Source
@@ -28,6 +30,7 @@ def try_reference(reference: str) -> Iterator[str]:
 
     Raises TrialError, PluginError's message in it where the class cannot be loaded.
     """
+    trust_file(Path(reference.rpartition(":")[0]))  # named by the user, not by a recipe
     try:
         found: type = find_class({}, reference, object, "")
     except PluginError as error:

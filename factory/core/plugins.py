@@ -1,8 +1,9 @@
 """How things are found by name: shipped tables, installed packages, and a user's own files.
 
 A table holds what ships. An installed package adds to it by an entry point of the table's group
-(`factory.filters`, …); a user's own file by a reference `path/to/file.py:Class`. Both are code, to
-be trusted as code is: a name in a recipe is what runs them, and never a row of data.
+(`factory.filters`, …); a user's own file by a reference `path/to/file.py:Class`. Both are code: a
+name in a recipe is what runs them, and never a row of data. A file runs only once it is trusted
+(`factory.core.trust`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, TypeVar
 
+from factory.core import trust
 from factory.core.nouns import fingerprint
 
 Base = TypeVar("Base")
@@ -26,6 +28,10 @@ Base = TypeVar("Base")
 
 class PluginError(ValueError):
     """What a name stands for cannot be loaded; the message names file, class and remedy."""
+
+
+class UntrustedCode(PluginError):
+    """A file holds code that the user has not trusted; nothing of it was run."""
 
 
 def look_up(reference: str) -> Any:
@@ -74,16 +80,17 @@ def find_function(reference: str) -> Any:
     file, colon, attribute = reference.rpartition(":")
     if not colon or not Path(file).is_file():
         raise PluginError(_form("function"))
-    found = getattr(own_module(Path(file)), attribute, None)
+    found = getattr(own_module(Path(file), f"function {attribute}"), attribute, None)
     if not callable(found):
         raise PluginError(f"{file} has no function {attribute}{_defined(Path(file), callable)}")
     return found
 
 
-def own_module(path: Path) -> ModuleType:
+def own_module(path: Path, what: str) -> ModuleType:
     """A user's own file as a module. It is run once for each text that it has had.
 
-    Raises PluginError, saying what in the file failed.
+    `what` says which part of the file is wanted, for the question whether to trust it. Raises
+    UntrustedCode where it is not trusted, else PluginError that says what in the file failed.
     """
     try:
         path = path.resolve()
@@ -93,6 +100,8 @@ def own_module(path: Path) -> ModuleType:
     name = f"own_{path.stem}_{fingerprint([str(path), text], 12)}"
     if name in sys.modules:
         return sys.modules[name]
+    if refusal := trust.require(path, text, what):
+        raise UntrustedCode(refusal)
     loader = _TextLoader(name, path, text)
     spec = spec_from_loader(name, loader)
     assert spec is not None
@@ -132,7 +141,7 @@ def _is_reference(name: str) -> bool:
 def _own_class(path: Path, attribute: str, base: type[Base]) -> type[Base]:
     if path.suffix != ".py" or not attribute.isidentifier():
         raise PluginError(_form("class"))
-    module = own_module(path)
+    module = own_module(path, f"class {attribute}")
     found = getattr(module, attribute, None)
     if not isinstance(found, type):
         listing = _defined(path, lambda item: _is_own_class(item, module))
@@ -212,7 +221,7 @@ def _defined(path: Path, wanted: Any) -> str:
     """What a file has of the kind that was asked for, to pick the right name from."""
     names = [
         name
-        for name, item in vars(own_module(path)).items()
+        for name, item in vars(own_module(path, "")).items()
         if not name.startswith("_") and wanted(item)
     ]
     return f"; it has {', '.join(names)}" if names else ""

@@ -23,8 +23,7 @@ from factory.judging.reviews import FILE as REVIEWS
 from factory.judging.reviews import Reviews
 from factory.judging.suspects import ACCEPTED
 from factory.prompts.references import SUSPECT
-from factory.recipe.build import Recipe
-from filters.base import Ask
+from filters.base import Ask, Filter
 from filters.judges.client import Endpoint, JudgeClient
 from filters.judges.equivalence import JudgeQuestion, format_reference, is_judgeable, judge
 from filters.verify.latex import normalise
@@ -109,12 +108,14 @@ def judged_by(ask: Ask) -> SecondMethod:
     return second
 
 
-def audit_run(recipe: Recipe, run: Path, judge: Endpoint | None, n: int, seed: int) -> Audit:
+def audit_run(
+    filters: Mapping[str, Filter], run: Path, judge: Endpoint | None, n: int, seed: int
+) -> Audit:
     """Judge `n` rejects and `n` accepts again, by the judge model or else by algebra alone.
 
     Writes audit.json into the run. Raises RunError where the run has no correctness verdicts.
     """
-    table = _verdict_table(recipe, run)
+    table = _verdict_table(filters, run)
     if judge is None:
         found = audit(table, _by_peer(), n=n, seed=seed)
     else:
@@ -163,13 +164,13 @@ def _by_people(table: pl.DataFrame, run: Path) -> Rates | None:
     return _rates(found) if found.height else None
 
 
-def _verdict_table(recipe: Recipe, run: Path) -> pl.DataFrame:
-    if "correctness" not in recipe.filters:
+def _verdict_table(filters: Mapping[str, Filter], run: Path) -> pl.DataFrame:
+    if "correctness" not in filters:
         raise RunError(f"{run} has no correctness filter, so there are no verdicts to audit")
     prompts = prompt_frame(run).select("prompt_id", "question", "verifier", "domain")
     frames = []
     for part in sample_parts(run):
-        path = metrics_file(run, "correctness", recipe.filters["correctness"], part.stem)
+        path = metrics_file(run, "correctness", filters["correctness"], part.stem)
         if not path.exists():
             raise RunError(f"{run} is not judged yet; build it first")
         keys = pl.read_parquet(part, columns=["prompt_id", "index"]).with_columns(sample_key())

@@ -6,6 +6,7 @@ and are computed each time: after a change of a threshold only a few narrow colu
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,7 @@ import xxhash
 from polars import selectors
 
 from factory.core.errors import RunError
-from factory.core.files import write_parquet
+from factory.core.files import write_atomic, write_parquet
 from factory.core.run_dir import sample_parts
 from factory.judging.metrics import (
     batches,
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 ENGINE_STAGE = "engine"
 """The stage before the filters. It drops samples whose generation was aborted or stopped early."""
+
+METRICS_KEYS = "verdicts/metrics.json"
+"""Filter → key of the metrics behind the verdicts, for readers that do not load its class."""
 
 WRITERS = 4
 """Threads that write verdict files: they mostly wait for the disk."""
@@ -183,6 +187,8 @@ def judge_run(run: Path, filters: Mapping[str, Filter], references: References) 
     for stale in verdict_files(run):
         if stale.name not in known:
             stale.unlink()
+    keys = {name: filter_.cache_key() for name, filter_ in filters.items()}
+    write_atomic(run / METRICS_KEYS, json.dumps(keys) + "\n")
     write_parquet(run / "pass_rates.parquet", rates.sort("prompt_id").to_arrow())
     return measured
 

@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -28,6 +27,7 @@ from pydantic import (
 from factory.core.errors import SourceError
 from factory.core.nouns import Message, Prompt
 from factory.core.resources import data_path
+from factory.core.yaml_files import read_yaml
 from filters.base import Ask
 from filters.judges.client import Judge
 from filters.judges.equivalence import as_data, fill_template, read_last_line
@@ -164,14 +164,14 @@ def remove_mark(prompt: Prompt) -> Prompt:
 def read_rules(file: Path) -> tuple[Rule, ...]:
     """Read a rule list. Raises SourceError with the file and the problem."""
     try:
-        items = yaml.safe_load(file.read_text(encoding="utf-8"))
+        items = read_yaml(file)
         rules = TypeAdapter(tuple[Rule, ...]).validate_python(items)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SourceError(f"{file}: cannot read the rules: {error}") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"])) or "the file"
         raise SourceError(f"{file}: {place}: {first['msg']}") from error
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{file}: cannot read the rules: {error}") from error
     if not rules or rules[-1].model_dump(exclude={"name", "cot"}) != _NO_CONDITION:
         raise SourceError(
             f"{file}: the last rule must have no condition, so that it matches every prompt; "

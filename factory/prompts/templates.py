@@ -13,13 +13,13 @@ from pathlib import Path
 from string import Template
 from typing import Any, Literal, NamedTuple, Protocol
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from factory.core.errors import ModelError, Problem, RecipeError, SourceError
 from factory.core.nouns import R1_DOMAINS, Message, Prompt
 from factory.core.resources import data_path
 from factory.core.think import THINK_OPEN, join_think
+from factory.core.yaml_files import read_yaml
 from factory.prompts.chain_of_thought import Cot, wants_cot
 
 R1_ZERO = (
@@ -301,8 +301,8 @@ def _escape_tag(text: str, tag: str) -> str:
 def read_exemplars(file: Path) -> list[dict[str, str]]:
     """Read worked examples from a YAML file. Raises SourceError with file and item."""
     try:
-        items = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+        items = read_yaml(file)
+    except (OSError, ValueError) as error:
         raise SourceError(f"exemplars {file} cannot be read: {error}") from error
     keys = {"question", "thinking", "response"}
     if not isinstance(items, list) or not items:

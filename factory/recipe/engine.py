@@ -20,6 +20,7 @@ from pydantic import (
 
 from factory.core.nouns import fingerprint
 from factory.core.plugins import find_class, is_known, known_names, suggest
+from factory.core.trust import require_model
 from factory.prompts.templates import Prompting
 from factory.recipe.parsing import Strict
 from factory.recipe.sampling import Sampling
@@ -204,8 +205,16 @@ class Model(Strict):
     revision: str | None = Field(None, description="Branch, tag or commit of a Hub id.")
     tokenizer: str | None = Field(None, description="Tokenizer to use instead of the model's own.")
     trust_remote_code: bool = Field(
-        False, description="Run Python code from the model's repository."
+        False,
+        description="Run Python code from the model's repository. It must be trusted, like a class "
+        "of your own.",
     )
+
+    @model_validator(mode="after")
+    def _is_trusted(self) -> Self:
+        if self.trust_remote_code and (why := require_model(self.id, self.revision)):
+            raise ValueError(why)
+        return self
 
 
 SAMPLE_ENGINE_ARGS = frozenset({"dtype", "quantization", "kv_cache_dtype", "hf_overrides"})

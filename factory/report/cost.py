@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import yaml
 
+from factory.core.yaml_files import read_yaml
 from factory.report.snapshot import Snapshot
 
 FIXED_N = (1, 2, 4, 8, 16, 32, 64)
@@ -54,9 +54,9 @@ def cost_of(snapshot: Snapshot, judged: pl.DataFrame) -> dict[str, Any] | None:
 
 def _cap(snapshot: Snapshot) -> int | None:
     try:
-        recipe = yaml.safe_load((snapshot.run / "recipe.yaml").read_text(encoding="utf-8"))
+        recipe = read_yaml(snapshot.run / "recipe.yaml")
         caps = [recipe.get("select", {}).get("per_prompt"), recipe["sampling"].get("accept")]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
     return min((cap for cap in caps if isinstance(cap, int)), default=None)
 

@@ -12,8 +12,8 @@ import polars as pl
 from factory.core.errors import RunError
 from factory.core.run_dir import sample_parts
 from factory.judging.metrics import base_frame, prompt_frame
-from factory.judging.verdicts import all_filters, load_verdicts, verdict_column
-from factory.recipe.build import Recipe
+from factory.judging.recorded import Recorded
+from factory.judging.verdicts import load_verdicts, verdict_column
 from factory.report.browse import broken_rules, format_question, format_value, rule_frame
 from factory.report.highlight import find_flagged, list_flagged, mark_text, show_controls
 from filters.base import Filter
@@ -33,10 +33,9 @@ def find_sample(run: Path, sample_id: str) -> tuple[Path, dict[str, Any]]:
     )
 
 
-def explain(recipe: Recipe, run: Path, sample_id: str) -> list[str]:
+def explain(filters: Mapping[str, Filter], run: Path, sample_id: str) -> list[str]:
     """Return the explanation of one sample as lines of text."""
     part, sample = find_sample(run, sample_id)
-    filters = all_filters(recipe)
     prompts = prompt_frame(run)
     own = pl.col("sample_id") == sample_id
     if base_frame(part, prompts).filter(own).is_empty():
@@ -64,12 +63,12 @@ def explain(recipe: Recipe, run: Path, sample_id: str) -> list[str]:
     return lines
 
 
-def describe_sample(recipe: Recipe, run: Path, sample_id: str) -> dict[str, Any]:
+def describe_sample(filters: Mapping[str, Filter], run: Path, sample_id: str) -> dict[str, Any]:
     """Return a sample with its question, reference, metrics and verdicts, as one mapping."""
     part, sample = find_sample(run, sample_id)
     prompts, own = prompt_frame(run), pl.col("sample_id") == sample_id
     asked = prompts.filter(prompt_id=sample["prompt_id"]).rows(named=True)
-    measured = rule_frame(run, part, prompts, all_filters(recipe)).filter(own).rows(named=True)
+    measured = rule_frame(run, part, prompts, filters).filter(own).rows(named=True)
     verdicts = load_verdicts(run).filter(own).collect().rows(named=True)
     known = {
         key: value
@@ -90,9 +89,9 @@ def _format_filter(
     name: str, filter_: Filter, measured: pl.DataFrame, verdict: Mapping[str, Any]
 ) -> list[str]:
     """Format every metric of a filter with its bounds; a cross marks the broken ones."""
-    own = verdict[verdict_column(name)]
+    own = verdict.get(verdict_column(name)) or {"reason": None, "decision": "no decision stored"}
     rules = filter_.rules()
-    if not rules:
+    if not rules and not isinstance(filter_, Recorded):
         return []
     broken = {(rule.metric, rule.reason) for rule in broken_rules(rules, measured)}
     bounds: dict[str, list[str]] = {}

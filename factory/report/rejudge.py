@@ -10,9 +10,11 @@ import polars as pl
 from factory.core.errors import FactoryError, RunError
 from factory.core.think import join_think, split_think
 from factory.judging.metrics import join_metrics
+from factory.judging.recorded import Recorded
 from factory.judging.verdicts import decide, verdict_column
 from factory.report.snapshot import RATE_COLUMNS, Snapshot
 from filters.base import BASE_COLUMNS, INPUT_COLUMNS, measure_rows
+from filters.correctness import Correctness
 
 UNCHECKED = "unchecked"
 """The reason given for a filter that could not run; an edit does not count as passing it."""
@@ -62,6 +64,11 @@ def rejudge(snapshot: Snapshot, inputs: pl.DataFrame, ask_judges: bool = False) 
     """Measure and decide texts (`INPUT_COLUMNS`). A judge model is asked only if `ask_judges`."""
     metrics, skipped, asked = {}, {}, {}
     for name, filter_ in snapshot.filters.items():
+        if isinstance(filter_, Recorded):
+            filter_ = filter_.load()
+        elif isinstance(filter_, Correctness):
+            # A run may come from a stranger: its programs never leave the sandbox here.
+            filter_ = filter_.model_copy(update={"unsafe_without_sandbox": False})
         if getattr(filter_, "judge", None) is not None and not ask_judges:
             skipped[name] = "asks a judge model"
             continue

@@ -15,12 +15,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
-import yaml
-from pydantic import ValidationError
 
 from factory.core.errors import RunError
 from factory.core.journal import read_records
-from factory.core.plugins import PluginError, is_known
 from factory.core.run_dir import read_manifest, sample_parts
 from factory.judging.metrics import (
     add_metrics,
@@ -29,8 +26,8 @@ from factory.judging.metrics import (
     metrics_folder,
     prompt_frame,
 )
-from factory.judging.verdicts import TextHash, decide, verdict_column
-from filters import FILTERS, GROUP, filter_class
+from factory.judging.recorded import Recorded, describe_damage, read_filters
+from factory.judging.verdicts import decide, verdict_column
 from filters.base import BASE_COLUMNS, Filter
 
 PolarsType = pl.DataType | type[pl.DataType]
@@ -218,11 +215,12 @@ def take_snapshot(run: Path, before: Snapshot | None = None) -> Snapshot:
         raise RunError(f"{run} is not a run directory; build one first, or check the path")
     snapshot = Snapshot(run)
     _read_manifest(snapshot)
-    _read_filters(snapshot)
+    snapshot.filters, amiss = read_filters(run)
+    snapshot.missing += amiss
     try:
         snapshot.prompts = prompt_frame(run)
     except _DAMAGE as error:
-        snapshot.missing.append(f"prompts.parquet: {_describe(error)}")
+        snapshot.missing.append(f"prompts.parquet: {describe_damage(error)}")
     _read_samples(snapshot, before)
     return snapshot
 
@@ -272,32 +270,6 @@ def _has_open(process: int, file: Path) -> bool:
             if descriptor.samefile(file):
                 return True
     return False
-
-
-def _read_filters(snapshot: Snapshot) -> None:
-    """Read the recipe's filters one by one, so that an unknown filter doesn't hide the others."""
-    snapshot.filters["text"] = TextHash()
-    try:
-        recipe = yaml.safe_load((snapshot.run / "recipe.yaml").read_text(encoding="utf-8"))
-        given = dict(recipe["filters"])
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
-        snapshot.missing.append(f"recipe.yaml: {_describe(error)}")
-        return
-    for name, fields in given.items():
-        own = dict(fields or {})
-        reference = own.pop("class", None)
-        if reference is None and not is_known(FILTERS, name, GROUP):
-            snapshot.missing.append(f"recipe.yaml: this version has no filter {name}")
-            continue
-        try:
-            kind = filter_class(name if reference is None else str(reference))
-            snapshot.filters[name] = kind.model_validate(own)
-        except PluginError as error:
-            snapshot.missing.append(f"recipe.yaml: filters.{name}: {error}")
-        except ValidationError as error:
-            first = error.errors()[0]
-            at = ".".join(map(str, first["loc"]))
-            snapshot.missing.append(f"recipe.yaml: filters.{name}.{at}: {first['msg']}")
 
 
 def _read_samples(snapshot: Snapshot, before: Snapshot | None) -> None:
@@ -353,7 +325,7 @@ def _read_rates(snapshot: Snapshot) -> pl.DataFrame:
             pl.col(name).cast(kind) for name, kind in _RATES.items()
         )
     except _DAMAGE as error:
-        snapshot.missing.append(f"pass_rates.parquet: {_describe(error)}")
+        snapshot.missing.append(f"pass_rates.parquet: {describe_damage(error)}")
         return pl.DataFrame(schema=_RATES)
 
 
@@ -389,7 +361,7 @@ def _read_part(
             for name, kind in _SAMPLE.items()
         ).collect()
     except _DAMAGE as error:
-        missing.append(f"{place}: {_describe(error)}")
+        missing.append(f"{place}: {describe_damage(error)}")
         drawn, absent = pl.DataFrame(schema=_SAMPLE), []
     if absent:
         missing.append(f"{place}: has no column {', '.join(absent)}")
@@ -414,8 +386,10 @@ def _verdicts(
         try:
             return pl.read_parquet(file, columns=columns)
         except _DAMAGE as error:
-            missing.append(f"verdicts/{file.name}: {_describe(error)}")
+            missing.append(f"verdicts/{file.name}: {describe_damage(error)}")
     metrics = {}
+    if any(isinstance(filter_, Recorded) for filter_ in snapshot.filters.values()):
+        return pl.DataFrame(schema={"sample_id": pl.String, **_VERDICT})  # only a build can decide
     for name in snapshot.filters:
         found = snapshot._read_metrics(name, part.name, None)
         if found is None:
@@ -444,9 +418,3 @@ def scan_part(part: Path) -> pl.LazyFrame:
 
 def _column(frame: pl.DataFrame, name: str) -> pl.Expr:
     return pl.col(name) if name in frame.columns else pl.lit(None, pl.String).alias(name)
-
-
-def _describe(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "not there"
-    return f"cannot be read ({str(error).splitlines()[0][:160]})" if str(error) else repr(error)

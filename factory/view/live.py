@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
-import yaml
 
+from factory.core.yaml_files import read_yaml
 from factory.report.examples import Example, build_examples
 from factory.report.numbers import throughput
 from factory.report.rejudge import rejudge
@@ -105,9 +105,9 @@ def _select_latest(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _planned_samples(snapshot: Snapshot) -> int | None:
     try:
-        recipe: dict[str, Any] = yaml.safe_load((snapshot.run / "recipe.yaml").read_text("utf-8"))
+        recipe: dict[str, Any] = read_yaml(snapshot.run / "recipe.yaml")
         sampling = recipe.get("sampling") or {}
-    except (OSError, ValueError, AttributeError, yaml.YAMLError):
+    except (OSError, ValueError, AttributeError):
         return None
     if sampling.get("policy", "fixed") != "fixed":
         return None

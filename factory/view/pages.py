@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
 from factory.core.errors import Problem, RecipeError
+from factory.judging.recorded import Recorded
 from factory.report.browse import format_value
 from factory.report.chart import Figure
 from factory.report.examples import build_examples
@@ -246,7 +247,7 @@ def _list_metrics(snapshot: Snapshot, measured: pl.DataFrame) -> dict[str, Any]:
     bounded: dict[str, list[dict[str, Any]]] = {}
     unbounded: list[dict[str, Any]] = []
     for name, filter_ in snapshot.filters.items():
-        if not filter_.rules():
+        if not filter_.rules() and not isinstance(filter_, Recorded):
             continue
         rows: dict[tuple[str, str], dict[str, Any]] = {}
         before = ""

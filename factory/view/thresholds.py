@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from factory.core.errors import Problem, RecipeError
 from factory.judging.funnel import Funnel, Removal, SampleCount
+from factory.judging.recorded import Recorded
 from factory.judging.review_verdicts import REVIEW_STAGE
 from factory.report.snapshot import RATE_COLUMNS, UNJUDGED, Snapshot
 from filters.base import BASE_COLUMNS, Filter, Rule
@@ -52,7 +53,9 @@ class Thresholds:
 
     def __init__(self, snapshot: Snapshot) -> None:
         with_rules = {
-            name: filter_ for name, filter_ in snapshot.filters.items() if filter_.rules()
+            name: filter_
+            for name, filter_ in snapshot.filters.items()
+            if filter_.rules() or isinstance(filter_, Recorded)
         }
         self._stages = ["engine", *with_rules, REVIEW_STAGE]
         samples = snapshot.samples.filter(pl.col("decision") != UNJUDGED)
@@ -72,7 +75,8 @@ class Thresholds:
                 for field, value in _numeric_fields(filter_)
             }
             recorded = snapshot.own_verdicts(name)
-            if not any(affected.values()) and recorded.height >= self.frame.height:
+            complete = recorded.height >= self.frame.height
+            if isinstance(filter_, Recorded) or (complete and not any(affected.values())):
                 codes.append(self._recorded_codes(name, recorded))
                 continue
             # A knob may switch on a rule that is off in the recipe and reads another metric.

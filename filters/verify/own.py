@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from factory.core.nouns import Message
 from factory.core.plugins import PluginError, find_class, known_names
+from factory.core.trust import accept, granted
 from filters.verify import GROUP
 from filters.verify.pool import Outcome, Pool
 from filters.verify.verification import State, Verification
@@ -150,12 +151,14 @@ class OwnVerifiers:
         self._pool.close()
 
     def _run(self, work: Iterable[tuple[Mapping[str, Any], str | None]]) -> list[Outcome]:
+        trusted = granted()
         payloads = [
             {
                 "place": _NAMED[spec["class"]],
                 "options": spec.get("options") or {},
                 "asked": [spec.get("answer"), spec.get("meta") or {}, spec.get("messages") or []],
                 "response": response,
+                "trusted": trusted,
             }
             for spec, response in work
         ]
@@ -165,6 +168,7 @@ class OwnVerifiers:
 def run(payload: Mapping[str, Any]) -> Any:
     """A verdict as a mapping, or what is wrong with a reference. Runs in a worker."""
     place = payload["place"]
+    accept(payload["trusted"])
     verifier = _make(place, payload["options"])
     asked = Asked(*payload["asked"])
     response = payload["response"]

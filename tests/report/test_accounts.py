@@ -14,6 +14,7 @@ from factory.build.pilot import run_pilot
 from factory.core.run_dir import log_event
 from factory.judging.audit import audit_run
 from factory.judging.funnel import Funnel, load_funnel
+from factory.judging.verdicts import all_filters
 from factory.recipe.build import load_recipe
 from factory.report.figures import all_figures
 from factory.report.numbers import gather
@@ -33,7 +34,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = list(run_pilot(recipe, folder / "run", 24, QUIET))
     (folder / "run" / "pilot.txt").write_text("\n".join(lines))
     build(recipe, folder / "run", QUIET)
-    audit_run(recipe, folder / "run", None, n=20, seed=0)
+    audit_run(all_filters(recipe), folder / "run", None, n=20, seed=0)
     return folder / "run"
 
 

@@ -162,7 +162,7 @@ def breaks(rows):
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Path:
+def own(tmp_path: Path, trusted_code: None) -> Path:
     file = tmp_path / "mine.py"
     file.write_text(OWN)
     return file

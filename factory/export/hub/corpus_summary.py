@@ -15,6 +15,7 @@ import yaml
 
 from factory.core.errors import RunError
 from factory.core.think import THINK_OPEN
+from factory.core.yaml_files import parse_yaml
 from factory.corpus.assembly.statistics import FILE as STATISTICS
 from factory.corpus.assembly.statistics import PAPER_TABLE_5, AssemblyReport, Share, load_report
 from factory.judging.funnel import Funnel, load_funnel
@@ -84,7 +85,7 @@ def measure_corpus(run: Path) -> CorpusFacts:
     rows = pl.scan_parquet(run / "corpus" / "*.parquet", include_file_paths="file")
     split = pl.col("file").str.extract(r"([A-Za-z]+)-\d+-of-\d+\.parquet$")
     recipe = _read_recipe(run / "recipe.yaml")
-    document: dict[str, Any] = yaml.safe_load(recipe)
+    document: dict[str, Any] = parse_yaml(recipe)
     domains = _sum_by_domain(rows)
     total = domains.select(pl.exclude("domain").sum()).row(0, named=True)
     named = pl.col("verdicts").list.eval(pl.element().struct["filter"])
@@ -166,8 +167,8 @@ def _read_recipe(file: Path) -> str:
     """
     try:
         text = file.read_text(encoding="utf-8")
-        document = yaml.safe_load(text)
-    except (OSError, yaml.YAMLError) as error:
+        document = parse_yaml(text)
+    except (OSError, ValueError) as error:
         raise RunError(f"{file} cannot be read: {error}") from error
     public = _hide_paths(document)
     if public == document:

@@ -24,6 +24,8 @@ from factory.recipe.build import load_recipe
 from filters.verify.own import OwnVerifiers, name_verifier
 from filters.verify.verifiers import Item, Verifiers, versions
 
+pytestmark = pytest.mark.usefixtures("trusted_code")
+
 EXAMPLE = Path(__file__).parents[3] / "recipes" / "own_verifier"
 FENCE = "```"
 
