@@ -85,9 +85,11 @@ def build(
 @contextmanager
 def _serve_page(run: Path) -> Iterator[None]:
     from factory.view.app import serve_in_background
+    from factory.view.auth import new_token
 
-    with serve_in_background(run, port=None) as address:
-        click.echo(f"watch at {address}/", err=True)
+    token = new_token()
+    with serve_in_background(run, port=None, token=token) as address:
+        click.echo(f"watch at {address}/?token={token}", err=True)
         yield
 
 

@@ -87,7 +87,21 @@ def _server_options(function: Callable[..., None]) -> Callable[..., None]:
             help="Port to listen on; 0 chooses a free one.",
         ),
         click.option(
-            "--token", envvar="FACTORY_VIEW_TOKEN", help="Token that visitors must present."
+            "--token",
+            envvar="FACTORY_VIEW_TOKEN",
+            help="Token that visitors must present; a new one is made and printed unless given.",
+        ),
+        click.option(
+            "--no-token",
+            is_flag=True,
+            help="Ask for no token: every user and program of this machine gets in.",
+        ),
+        click.option(
+            "--allow-host",
+            "allow_hosts",
+            multiple=True,
+            metavar="NAME",
+            help="Another host name that visitors use, such as that of a proxy.",
         ),
     ]
     for option in reversed(options):
@@ -97,31 +111,46 @@ def _server_options(function: Callable[..., None]) -> Callable[..., None]:
 
 @click.command()
 @_server_options
-def view(run: Path, host: str, port: int, token: str | None) -> None:
+def view(run: Path, **options: Any) -> None:
     """Browse a run in a web app: search its samples, move thresholds, see the funnel change.
 
-    Can be reached from this machine only; another --host needs a --token.
+    Prints a link with a token. Can be reached from this machine only, unless --host is given.
     """
-    _serve(run, host, port, token, "/")
+    _serve(run, "/", **options)
 
 
 @click.command()
 @_server_options
-def review(run: Path, host: str, port: int, token: str | None) -> None:
+def review(run: Path, **options: Any) -> None:
     """Review samples in a web app: accept, reject or edit by keyboard; edits are verified."""
-    _serve(run, host, port, token, "/review")
+    _serve(run, "/review", **options)
 
 
-def _serve(run: Path, host: str, port: int, token: str | None, path: str) -> None:
+def _serve(
+    run: Path,
+    path: str,
+    host: str,
+    port: int,
+    token: str | None,
+    no_token: bool,
+    allow_hosts: tuple[str, ...],
+) -> None:
     from factory.view.app import serve
+    from factory.view.auth import new_token
 
+    if no_token and token:
+        raise click.UsageError("give --no-token or a token (--token, FACTORY_VIEW_TOKEN), not both")
     query = "?token=… with your token" if token else ""
+    if not token and not no_token:
+        token = new_token()
+        query = f"?token={token}"
     serve(
         run,
         host,
         port,
         token,
         announce=lambda at: click.echo(f"{at}{path}{query} (stop it with Ctrl-C)", err=True),
+        allow_hosts=allow_hosts,
     )
 
 

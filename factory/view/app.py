@@ -1,6 +1,6 @@
 """The web app: browse a run, move its thresholds, review its samples, watch it being built.
 
-    create_app(run, token)                        returns the ASGI app
+    create_app(run, token, hosts)                 returns the ASGI app
     serve(run, host, port, token)                 serves it until interrupted
     serve_in_background(run, host, port, token)   serves it from a thread, as `build --watch` does
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,8 +35,10 @@ DRAIN_SECONDS = 15.0
 """How long open pages may take to fetch the final state before the server stops."""
 
 
-def create_app(run: Path, token: str | None = None) -> Starlette:
+def create_app(run: Path, token: str | None = None, hosts: Sequence[str] = ()) -> Starlette:
     """Return the app for one run directory, which need not be finished.
+
+    `hosts` are the names by which visitors may address it, besides this machine's loopback.
 
     Raises RunError where the directory does not exist, MissingDependency without the extra `view`.
     """
@@ -89,7 +91,7 @@ def create_app(run: Path, token: str | None = None) -> Starlette:
             Route("/static/report.css", _file(shared / "report.css", "text/css")),
             Mount("/static", StaticFiles(directory=here / "static")),
         ],
-        middleware=[Middleware(Guard, token=token or None)],
+        middleware=[Middleware(Guard, token=token or None, hosts=hosts)],
         exception_handlers={FactoryError: show_error, 404: show_not_found},
     )
     app.state.session = session
@@ -102,13 +104,16 @@ def serve(
     port: int = DEFAULT_PORT,
     token: str | None = None,
     announce: Callable[[str], None] = lambda address: None,
+    allow_hosts: Sequence[str] = (),
 ) -> None:
     """Serve the app until interrupted. Calls `announce` with the address once it listens.
+
+    `allow_hosts` are further names by which visitors reach it, such as that of a proxy.
 
     Raises RecipeError for a host other than this machine without a token, or a port in use.
     """
     with _open_socket(host, port, token) as listener:
-        server = _create_server(create_app(run, token))
+        server = _create_server(create_app(run, token, (host, *allow_hosts)))
         announce(_format_address(host, listener))
         server.run([listener])
 
@@ -125,7 +130,7 @@ def serve_in_background(
     """
     run.mkdir(parents=True, exist_ok=True)
     with _open_socket(host, port, token) as listener:
-        app = create_app(run, token)
+        app = create_app(run, token, (host,))
         server = _create_server(app)
         thread = threading.Thread(target=server.run, args=([listener],), name="view", daemon=True)
         thread.start()
@@ -166,11 +171,7 @@ def _open_socket(host: str, port: int | None, token: str | None) -> socket.socke
         port = 0
     if not token and not is_loopback(host):
         raise RecipeError(
-            [
-                Problem(
-                    f"--host {host}", "can be reached from other machines; give a --token as well"
-                )
-            ]
+            [Problem(f"--host {host}", "can be reached from other machines; leave out --no-token")]
         )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

@@ -1,15 +1,20 @@
-"""Access control: only this machine is served, unless a token is set.
+"""Access control: a token that visitors present, and a Host header that must be this server's.
 
-The pages show model text, so every response carries a Content-Security-Policy that allows only the
-app's own scripts. A page of another site can't read responses: there is no CORS, and the Host
-header is checked. It can't change anything either: Sec-Fetch-Site is checked, only JSON bodies are
+Another user of the same machine can reach its loopback address, so the commands set a token unless
+told otherwise. The pages show model text, so every response carries a Content-Security-Policy that
+allows only the app's own scripts. A page of another site can't read responses: there is no CORS,
+and the Host header is checked, as a name of another site can be made to resolve to this server
+(DNS rebinding). It can't change anything either: Sec-Fetch-Site is checked, only JSON bodies are
 accepted (other origins need a preflight to send them), and the cookie is SameSite=Strict.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
 import secrets
+import socket
+from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
@@ -33,13 +38,18 @@ _HEADERS = {
 
 
 class Guard:
-    """ASGI middleware that rejects requests without the token.
+    """ASGI middleware that rejects requests without the token, or addressed to another host.
 
-    Where no token is set, it rejects requests that are not addressed to this machine.
+    `hosts` are the names and addresses that visitors use, besides those of the loopback interface.
+    A wildcard address (0.0.0.0, ::) stands for every address of this machine and its own name.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None) -> None:
+    def __init__(self, app: ASGIApp, token: str | None, hosts: Iterable[str] = ()) -> None:
         self.app, self.token = app, token
+        self._hosts = {host.lower().rstrip(".") for host in hosts}
+        self._any_address = bool(self._hosts & {"0.0.0.0", "::"})
+        if self._any_address:
+            self._hosts |= {socket.gethostname().lower(), socket.getfqdn().lower()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -57,10 +67,11 @@ class Guard:
     def _reject(self, scope: Scope) -> Response | None:
         """Return the response that rejects a request; None where it may pass."""
         headers = Headers(scope=scope)
-        if self.token is None:
-            if not is_loopback(_hostname(headers.get("host", ""))):
-                return PlainTextResponse("addressed to another host", 403)
-        elif not self._has_token(headers):
+        named = headers.getlist("host")
+        if len(named) != 1 or not self._is_served(named[0]):
+            what = "addressed to a host that is not served; --allow-host NAME adds one"
+            return PlainTextResponse(what, 403)
+        if self.token is not None and not self._has_token(headers):
             return self._log_in(scope)
         if scope["method"] in ("GET", "HEAD"):
             return None
@@ -69,6 +80,15 @@ class Guard:
         if headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             return PlainTextResponse("only application/json is accepted", 415)
         return None
+
+    def _is_served(self, header: str) -> bool:
+        host = _hostname(header)
+        if host is None:
+            return False
+        if is_loopback(host) or host in self._hosts:
+            return True
+        # Only a name can be rebound, so any address may stand for a wildcard one.
+        return self._any_address and _is_address(host)
 
     def _has_token(self, headers: Headers) -> bool:
         cookies = SimpleCookie()
@@ -96,10 +116,26 @@ class Guard:
         return secrets.compare_digest(value.encode(), self.token.encode())
 
 
-def _hostname(host: str) -> str:
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]
+def new_token() -> str:
+    """Return a token that can't be guessed."""
+    return secrets.token_urlsafe(24)
+
+
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::\d{1,5})?", re.ASCII)
+
+
+def _hostname(header: str) -> str | None:
+    """Return the host of a Host header in lower case; None where it is malformed."""
+    found = _HOST.fullmatch(header.lower())
+    return (found[1] or found[2].rstrip(".")) if found else None
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:

@@ -40,7 +40,9 @@ class ReviewPages:
         if not name:
             raise RecipeError([Problem("name", "is empty; give your name")])
         answer = JSONResponse({"name": name})
-        answer.set_cookie(REVIEWER, quote(name), max_age=31_536_000, samesite="strict")
+        answer.set_cookie(
+            REVIEWER, quote(name), max_age=31_536_000, httponly=True, samesite="strict"
+        )
         return answer
 
     def queue(self, request: Request) -> Response:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,7 @@ from factory.view.session import FRESH_SECONDS
 from tests.report.runs import FILTERS, HOSTILE, held, judged_run, prompts, sampled_run, text_of
 
 LOCAL = "http://127.0.0.1"
+BOX = ("box.example",)
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +237,32 @@ class TestGuard:
         with TestClient(create_app(run), base_url=LOCAL) as client:
             assert client.get("/samples", headers={"host": host}).status_code == status
 
+    @pytest.mark.parametrize("token", [None, "s3cret"])
+    @pytest.mark.parametrize(
+        ("served", "host", "status"),
+        [
+            ("192.168.1.2", "192.168.1.2:8765", 200),
+            ("192.168.1.2", "192.168.1.3", 403),
+            ("192.168.1.2", "localhost", 200),
+            ("0.0.0.0", "10.1.2.3:80", 200),  # only a name can be rebound
+            ("0.0.0.0", "[fe80::1]", 200),
+            ("0.0.0.0", "evil.example", 403),
+            ("0.0.0.0", socket.gethostname(), 200),
+            ("Proxy.example", "proxy.EXAMPLE.:443", 200),
+            ("proxy.example", "proxy.example.evil.example", 403),
+            ("proxy.example", "proxy.example/evil", 403),
+            ("proxy.example", "proxy.example:evil", 403),
+            ("proxy.example", "user@proxy.example", 403),
+        ],
+    )
+    def test_only_the_hosts_that_are_served_are_answered(
+        self, run: Path, served: str, host: str, status: int, token: str | None
+    ) -> None:
+        """A name of another site can be made to resolve to this server; no token helps it."""
+        bearer = {"authorization": f"Bearer {token}", "host": host}
+        with TestClient(create_app(run, token, (served,)), base_url=LOCAL) as client:
+            assert client.get("/samples", headers=bearer).status_code == status
+
     @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
     def test_a_form_of_another_site_is_rejected(
         self, client: TestClient, run: Path, kind: str
@@ -255,18 +286,18 @@ class TestGuard:
 
     @pytest.mark.parametrize("token", ["s3cret", "two words; ö", "a/b+c=&%20"])
     def test_any_token_gets_in(self, run: Path, token: str) -> None:
-        with TestClient(create_app(run, token), base_url="http://box.example") as client:
+        with TestClient(create_app(run, token, BOX), base_url="http://box.example") as client:
             assert client.get("/samples", params={"token": token}).url.query == b""
             assert client.get("/samples").status_code == 200
 
     def test_an_empty_token_counts_as_no_token(self, run: Path) -> None:
         with TestClient(create_app(run, ""), base_url="http://box.example") as client:
             assert client.get("/").status_code == 403
-        with pytest.raises(RecipeError, match="--token"):
+        with pytest.raises(RecipeError, match="--no-token"):
             serve(run, host="0.0.0.0", token="")
 
     def test_a_token_is_asked_for_and_becomes_a_cookie(self, run: Path) -> None:
-        with TestClient(create_app(run, "s3cret"), base_url="http://box.example") as client:
+        with TestClient(create_app(run, "s3cret", BOX), base_url="http://box.example") as client:
             assert client.get("/").status_code == 401
             assert client.get("/?token=wrong").status_code == 401
             assert client.post("/?token=s3cret", json={}).status_code == 401
@@ -281,7 +312,7 @@ class TestGuard:
             assert client.get("/").status_code == 200
 
     def test_the_token_redirect_stays_on_this_site(self, run: Path) -> None:
-        with TestClient(create_app(run, "s3cret"), base_url="http://box.example") as client:
+        with TestClient(create_app(run, "s3cret", BOX), base_url="http://box.example") as client:
             entered = client.get(
                 "http://box.example//evil.example/?token=s3cret", follow_redirects=False
             )
@@ -298,7 +329,7 @@ def test_loopback_addresses_are_recognized(host: str, loopback: bool) -> None:
 
 
 def test_serving_to_other_machines_needs_a_token(run: Path) -> None:
-    with pytest.raises(RecipeError, match="--token"):
+    with pytest.raises(RecipeError, match="--no-token"):
         serve(run, host="0.0.0.0")
 
 
@@ -334,3 +365,38 @@ def test_a_watched_build_uses_another_port_where_the_default_is_in_use(tmp_path:
 def test_no_run_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunError):
         create_app(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("command", ["view", "review"])
+def test_the_commands_print_a_link_with_a_new_token(run: Path, command: str) -> None:
+    """Another user of the machine gets nothing; what the server prints later has no token."""
+    found: list[str] = []
+    for _ in range(2):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "factory.cli", command, str(run), "--port", "0"],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr is not None
+        try:
+            link = process.stderr.readline().split()[0]
+            address, _, token = link.partition("?token=")
+            assert len(token) >= 32
+            assert get_soon(address).status_code == 401
+            with httpx.Client(follow_redirects=True) as visitor:
+                assert visitor.get(link).status_code == 200
+        finally:
+            process.send_signal(signal.SIGINT)
+            rest = process.communicate(timeout=60)[1]
+        assert token not in rest
+        found.append(token)
+    assert found[0] != found[1]
+
+
+def get_soon(address: str) -> httpx.Response:
+    """The address is printed a moment before the server accepts connections."""
+    for _ in range(300):
+        with suppress(httpx.TransportError):
+            return httpx.get(address)
+        time.sleep(0.1)
+    raise AssertionError(f"{address} does not answer")

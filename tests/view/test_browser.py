@@ -71,7 +71,7 @@ def served(run: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         port = probe.getsockname()[1]
     code = (
         "import sys\nfrom pathlib import Path\nfrom factory.view.app import serve\n"
-        "serve(Path(sys.argv[1]), port=int(sys.argv[2]))"
+        "serve(Path(sys.argv[1]), port=int(sys.argv[2]))"  # the token has tests of its own
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(run), str(port)])
     try:
@@ -260,7 +260,7 @@ def test_a_build_is_watched_from_start_to_end(browser: Any, tmp_path: Path) -> N
     command = [*FACTORY, "build", str(recipe(tmp_path, size=60)), "--run", str(run), "--watch"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        address = re.search(r"http://[0-9.:]+", process.stderr.readline())
+        address = re.search(r"http://[0-9.:]+/\?token=\S+", process.stderr.readline())
         assert address is not None
         with opened(browser) as page:
             # The address is printed a moment before the server accepts connections.
