@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,8 @@ def export(
 
     `format` is trl, verl, llama-factory, axolotl, openai, the name of an installed exporter or
     `path/to/file.py:Class`. `tokenizer` is the target's: a folder, a Hub id or `demo`. `options`
-    are those of `factory export`: model, layout, template, eos, overlong, max_length, sample_rows.
+    are those of `factory export`: model, layout, template, eos, overlong, max_length, sample_rows,
+    allow_keys.
 
     Every row passes a gate that renders it with the target's tokenizer. Raises ModelError (the
     gate's refusals are of this kind too) for what would train wrongly, and RunError where there is
@@ -51,11 +53,13 @@ def push(
     accept_licenses: bool = False,
     with_prompts: bool = False,
     message: str | None = None,
+    allow_keys: Sequence[str] = (),
 ) -> PushReport:
     """Push a finished run's corpus and its dataset card to the Hugging Face Hub, in one commit.
 
     `repo` is OWNER/NAME. With `dry_run` the folder is written there and nothing is sent. Warnings
-    and waits are logged.
+    and waits are logged. What looks like a key or a token is refused; `allow_keys` names the rules
+    that don't matter here.
 
     Raises RunError where there is no corpus, PushError where the Hub refuses, cannot be reached, or
     a licence forbids it; nothing is visible then.
@@ -72,6 +76,7 @@ def push(
         accept_licenses=accept_licenses,
         with_prompts=with_prompts,
         message=message,
+        allow_keys=allow_keys,
         note=lambda line: LOGGER.warning("%s", line),
     )
 

@@ -29,6 +29,30 @@ class FormatName(click.ParamType):  # type: ignore[type-arg]
         return value
 
 
+class KeyRule(click.ParamType):  # type: ignore[type-arg]
+    """A rule of the scan for keys."""
+
+    name = "rule"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from factory.export.key_scan import ENVIRONMENT, RULES
+
+        known = (*RULES, ENVIRONMENT)
+        if value not in known:
+            self.fail(f"{value!r} is no rule; the rules are {', '.join(known)}", param, ctx)
+        return value
+
+
+allow_key_option = click.option(
+    "--allow-key",
+    "allow_keys",
+    multiple=True,
+    type=KeyRule(),
+    metavar="RULE",
+    help="Publish although this rule finds what looks like a key; the refusal names the rule.",
+)
+
+
 @click.command()
 @click.argument("source", metavar="RUN|RECIPE", type=click.Path(exists=True, path_type=Path))
 @click.option(
@@ -39,6 +63,7 @@ class FormatName(click.ParamType):  # type: ignore[type-arg]
     "path/to/file.py:Class.",
 )
 @trust_option
+@allow_key_option
 @click.option("--launch", type=click.Choice(LAUNCHED), help="For a recipe: the trainer.")
 @click.option("--tokenizer", help="Tokenizer of the model to train: a folder, a Hub id or `demo`.")
 @click.option(
@@ -131,6 +156,7 @@ def _export_recipe(recipe: Path, trainer: Any, out: Path) -> str:
 @click.option("--accept-licenses", is_flag=True, help="Publish despite unknown licences.")
 @click.option("--with-prompts", is_flag=True, help="Also publish prompts.parquet.")
 @click.option("--message", help="Commit message.")
+@allow_key_option
 @json_option
 def push(run: Path, repo: str, as_json: bool, **options: Any) -> None:
     """Push a corpus with its dataset card to the Hugging Face Hub, in one commit."""

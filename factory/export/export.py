@@ -10,7 +10,7 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from factory.core.nouns import Message, as_messages
 from factory.core.run_dir import read_manifest
 from factory.export.formats import ExportFormat, find_format
 from factory.export.gate import Gate, GateError
+from factory.export.key_scan import describe_findings, scan_rows
 from factory.export.layouts import LayoutName
 from factory.export.target import Target, load_target
 from factory.export.trainer_configs import ExportInfo, Settings
@@ -84,15 +85,18 @@ def export_run(
     max_length: int | None = None,
     sample_rows: int = 1000,
     settings: Settings | None = None,
+    allow_keys: Collection[str] = (),
 ) -> ExportReport:
     """Export a run's corpus for a trainer to the folder `out`.
 
     `tokenizer` is that of the model to train: a folder, a Hub id or `demo`. `model` is the model
     that the config names, if not that of the tokenizer. `settings` go into the config; the default
-    is R1's. Raises GateError where the model would not learn what the rows contain, ModelError for
-    an unfit tokenizer, template or length, RunError where there is no corpus or `out` is no export.
-    `format` is a name of `factory.export.formats.FORMATS`, an installed exporter's, or
-    `path/to/file.py:Class`.
+    is R1's. `allow_keys` are rules of `key_scan` that do not matter here. `format` is a name of
+    `factory.export.formats.FORMATS`, an installed exporter's, or `path/to/file.py:Class`.
+
+    Raises GateError where the model would not learn what the rows contain, ModelError for an unfit
+    tokenizer, template or length and for what looks like a key, RunError where there is no corpus
+    or `out` is no export.
     """
     settings = settings or Settings()
     shards = corpus_shards(run)
@@ -100,6 +104,7 @@ def export_run(
     chosen = find_format(format)
     target = load_target(tokenizer, model=model, template=template, eos=eos, max_length=max_length)
     gate = Gate(target, chosen.layout(layout, format), chosen.alternating)
+    _refuse_keys(shards, allow_keys)
     checked = _check_sample(shards, gate, sample_rows, settings.seed)
     with atomic_folder(out) as scratch:
         tally = _ExportTally()
@@ -128,6 +133,12 @@ def export_run(
         )
         (scratch / MANIFEST).write_text(json.dumps(asdict(report), indent=2) + "\n")
     return report
+
+
+def _refuse_keys(shards: Sequence[Path], allowed: Collection[str]) -> None:
+    found = (finding for shard in shards for finding in scan_rows(shard, shard.name))
+    if problem := describe_findings(found, allowed):
+        raise ModelError(f"export refused, nothing written: {problem}")
 
 
 def corpus_shards(run: Path) -> list[Path]:

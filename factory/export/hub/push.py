@@ -10,7 +10,7 @@ import os
 import random
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -21,6 +21,7 @@ from factory.corpus.assembly.statistics import FILE as STATISTICS
 from factory.export.export import corpus_shards, split_of
 from factory.export.hub.card import write_card
 from factory.export.hub.corpus_summary import CorpusFacts, SourceUse, measure_corpus
+from factory.export.key_scan import Finding, describe_findings, scan_rows, scan_text
 
 if TYPE_CHECKING:
     import tenacity
@@ -62,13 +63,16 @@ def push_run(
     accept_licenses: bool = False,
     with_prompts: bool = False,
     message: str | None = None,
+    allow_keys: Collection[str] = (),
     note: Callable[[str], None] = lambda _: None,
 ) -> PushReport:
     """Push a run's corpus with its card, or write the same files to the folder `dry_run`.
 
     The token is the one that huggingface_hub finds (HF_TOKEN, or `hf auth login`). The Hub is
-    HF_ENDPOINT or the public one. `note` is called with every wait and warning. Raises RunError
-    where there is no corpus, PushError where the Hub refuses or a licence does not allow it.
+    HF_ENDPOINT or the public one. `allow_keys` are rules of `key_scan` that do not matter here.
+    `note` is called with every wait and warning. Raises RunError where there is no corpus,
+    PushError where the Hub refuses, a licence does not allow it, or a file holds what looks like a
+    key.
     """
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
         raise PushError(f"--repo {repo!r} is no repository name; write OWNER/NAME")
@@ -78,6 +82,8 @@ def push_run(
     if problem and dry_run is None:
         raise PushError(problem)
     folder = dataset_folder(run, repo, shards, facts, with_prompts=with_prompts)
+    if keys := describe_findings(_find_keys(folder), allow_keys):
+        raise PushError(f"nothing was pushed or written: {keys}")
     if dry_run is not None:
         if problem:
             note(f"the push itself would be refused: {problem}")
@@ -204,6 +210,18 @@ def commit_once(api: HfApi, repo: str, folder: Folder, message: str) -> str:
         repo, operations, commit_message=message, repo_type="dataset", parent_commit=parent
     )
     return str(commit.commit_url)
+
+
+def _find_keys(folder: Folder) -> Iterator[Finding]:
+    for name, content in folder.items():
+        if isinstance(content, Path):
+            if content.suffix == ".parquet":
+                yield from scan_rows(content, name)
+                continue
+            if content.suffix not in (".yaml", ".json"):
+                continue
+            content = content.read_text(encoding="utf-8")
+        yield from scan_text(name, content)
 
 
 def _refuse_secret(folder: Folder, token: str) -> None:
