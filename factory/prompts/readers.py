@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import re
-import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import zstandard
 
 from factory.core.errors import SourceError
+from factory.prompts.bounded import (
+    FREE_BYTES,
+    MAX_LINE_BYTES,
+    MAX_RATIO,
+    LimitedLines,
+    lines,
+    open_bounded,
+)
 from factory.prompts.source import BadRow, Row
+
+MAX_DEPTH = 100
+"""Levels of lists and objects in a row."""
+
+MAX_ARRAY_BYTES = 1 << 30
+"""Of a file that is one JSON array."""
 
 Rows = Iterator[tuple[int, Row | BadRow]]
 
@@ -54,68 +66,30 @@ def format_of(path: Path) -> str | None:
     return FORMATS.get(suffixes[-1]) if suffixes else None
 
 
-def _open(path: Path) -> io.BufferedReader | gzip.GzipFile:
-    match path.suffix.lower():
-        case ".gz":
-            return gzip.open(path, "rb")
-        case ".zst":
-            return io.BufferedReader(ZstdFile(path.open("rb")), 1 << 20)
-    return path.open("rb")
-
-
-class ZstdFile(io.RawIOBase):
-    """A zstd stream of any number of frames. Unlike the library's own reader it notices that the
-    last frame is cut off."""
-
-    def __init__(self, source: IO[bytes]) -> None:
-        self._source = source
-        self._frame = zstandard.ZstdDecompressor().decompressobj()
-        self._pending = b""  # compressed, the next frame's start
-        self._ready = b""  # decompressed, not yet handed out
-        self._inside = False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._ready:
-            chunk = self._pending or self._source.read(1 << 17)
-            self._pending = b""
-            if not chunk:
-                if self._inside:
-                    raise EOFError("the zstd stream is cut off")
-                return 0
-            self._ready = self._frame.decompress(chunk)
-            self._inside = not self._frame.eof
-            if self._frame.eof:
-                self._pending = self._frame.unused_data
-                self._frame = zstandard.ZstdDecompressor().decompressobj()
-        size = min(len(buffer), len(self._ready))
-        buffer[:size] = self._ready[:size]
-        self._ready = self._ready[size:]
-        return size
-
-    def close(self) -> None:
-        self._source.close()
-        super().close()
-
-
 def _jsonl(path: Path) -> Rows:
-    with _open(path) as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
+    with open_bounded(path) as file:
+        for number, line in enumerate(lines(file), 1):
+            if line is None:
+                yield number, BadRow("too_long", f"a line of more than {MAX_LINE_BYTES >> 20} MiB")
+            elif line.strip():
                 yield number, _parsed(line)
 
 
 def _json(path: Path) -> Rows:
     """An array, held in memory whole, or JSON Lines that go by the name of JSON."""
-    with _open(path) as file:
-        start = next((line.strip() for line in file if line.strip()), b"")
-    if not start.removeprefix(b"\xef\xbb\xbf").startswith(b"["):
+    with open_bounded(path) as file:
+        start = file.read(1 << 16).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not start.startswith(b"["):
         yield from _jsonl(path)
         return
-    with _open(path) as file:
-        rows = _decoded(file.read())
+    with open_bounded(path) as file:
+        text = file.read(MAX_ARRAY_BYTES + 1)
+    if len(text) > MAX_ARRAY_BYTES:
+        raise SourceError(
+            f"{path}: an array of more than {MAX_ARRAY_BYTES >> 20:,} MiB, which must be held in "
+            "memory whole; write JSONL, one object a line"
+        )
+    rows = _decoded(text)
     if isinstance(rows, BadRow):
         raise SourceError(
             f"{path}: {rows.detail}; one broken value spoils an array, JSONL does not"
@@ -131,11 +105,26 @@ def _parsed(line: bytes) -> Row | BadRow:
 
 def _decoded(text: bytes) -> Any:
     try:
-        return json.loads(text.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        found = json.loads(text.decode("utf-8-sig"), parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
         return BadRow("bad_unicode", f"not UTF-8 at byte {error.start}")
     except (ValueError, RecursionError) as error:
         return BadRow("bad_json", str(error))
+    if text.count(b"[") + text.count(b"{") > MAX_DEPTH and _is_deep(found):
+        return BadRow("bad_json", f"nested more than {MAX_DEPTH} levels deep")
+    return found
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            inner
+            for item in level
+            if isinstance(item, dict | list)
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+    return bool(level)
 
 
 def _refuse_constant(name: str) -> None:
@@ -154,7 +143,7 @@ def find_delimiter(path: Path) -> str:
 
     Raises SourceError where two signs may: a header names columns, so it has one of them.
     """
-    with _open(path) as file:
+    with open_bounded(path) as file:
         header = file.readline(1 << 16).removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
     if header.startswith(("\ufffd\ufffd", "\0")) or "\0" in header:
         raise SourceError(f"{path}: is UTF-16, not UTF-8; save it as UTF-8")
@@ -170,9 +159,9 @@ def find_delimiter(path: Path) -> str:
 
 
 def _csv(path: Path, delimiter: str = ",") -> Rows:
-    csv.field_size_limit(sys.maxsize)  # the default refuses tests and passages over 128 kB
+    csv.field_size_limit(MAX_LINE_BYTES)  # the default refuses tests and passages over 128 kB
     with (
-        _open(path) as raw,
+        io.BufferedReader(LimitedLines(open_bounded(path))) as raw,
         io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline="") as file,
     ):
         reader = csv.DictReader(file, delimiter=delimiter, strict=True)
@@ -217,11 +206,24 @@ def _tsv(path: Path) -> Rows:
     return _csv(path, "\t")
 
 
+def _refuse_absurd(path: Path, metadata: Any) -> None:
+    """Raise SourceError where a file would expand out of all proportion."""
+    size = path.stat().st_size
+    for number in range(metadata.num_row_groups):
+        expanded = metadata.row_group(number).total_byte_size
+        if expanded > max(FREE_BYTES, MAX_RATIO * size):
+            raise SourceError(
+                f"{path}: row group {number} expands to {expanded >> 20:,} MiB, more than "
+                f"{MAX_RATIO} times the file; write it again in smaller row groups"
+            )
+
+
 def _parquet(path: Path) -> Rows:
     import pyarrow.parquet as pq
 
     number = 0
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        _refuse_absurd(path, file.metadata)
         for batch in file.iter_batches(batch_size=512):
             for row in batch.to_pylist():
                 number += 1
