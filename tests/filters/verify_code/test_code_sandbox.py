@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from process_tree import descendants
 
-from filters.verify.code.cpp import BinaryCache
+from filters.verify.code.cpp import BinaryCache, compile_task, compiler_missing
 from filters.verify.code.verifier import CodeVerifier
 from filters.verify.sandbox import Boxes, Job, Limits, Outcome, SandboxFailure, Task, available, box
 from filters.verify.sandbox.inside import seccomp
@@ -290,3 +290,53 @@ def test_a_damaged_binary_is_compiled_again(tmp_path: Path) -> None:
     assert cache.get("source") is None
     cache.put("source", b"binary")
     assert cache.get("source") == b"binary"
+
+
+EXEC_AGAIN = r"""
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+    if (argc != 1 || strcmp(argv[0], "program")) { puts("ESCAPED"); return 0; }
+    char *again[] = {(char *)"again", nullptr}, *none[] = {nullptr};
+    execve("./program", again, none);
+    printf("%d ", errno == EPERM);
+    execve("/usr/bin/python3", again, none);
+    printf("%d ", errno == EPERM);
+    int file = open("./program", O_RDONLY);
+    syscall(SYS_execveat, file, "", again, none, 0x1000);
+    printf("%d ", errno == EPERM);
+    fexecve(file, again, none);
+    printf("%d ", errno == EPERM);
+    bool refused = true;
+    for (unsigned long at = 1ul << 33; at < (1ul << 33) + (1ul << 24); at += 4096) {
+        char *page = (char *)mmap((void *)at, 4096, PROT_READ | PROT_WRITE,
+                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+        if (page == MAP_FAILED) break;
+        strcpy(page, "./program");
+        execve(page, again, none);
+        refused = refused && errno == EPERM;
+        munmap(page, 4096);
+    }
+    printf("%d\n", refused);
+}
+"""
+
+
+def test_a_binary_cannot_exec_again(boxes: Boxes) -> None:
+    """Not itself, not an interpreter, by no call and from no address that it can guess."""
+    if (missing := compiler_missing()) is not None:
+        pytest.skip(missing)
+
+    def job() -> Job[Outcome]:
+        made = yield compile_task(EXEC_AGAIN)
+        assert made.end == "ok", made.stderr
+        return (yield Task("binary", made.result))
+
+    ((_, outcome),) = boxes.run([job()])
+    assert isinstance(outcome, Outcome), outcome
+    assert (outcome.end, outcome.stdout) == ("ok", b"1 1 1 1 1\n")

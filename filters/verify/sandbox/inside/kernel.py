@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import secrets
 import signal
 
 CLONE_NEWNS = 0x0002_0000
@@ -54,6 +55,33 @@ def prctl(option: int, first: int, second: int = 0) -> None:
     """`second` may be the address of a structure."""
     arguments = (ctypes.c_ulong(value) for value in (first, second, 0, 0))
     _checked(_libc.prctl(option, *arguments), f"prctl {option}")
+
+
+def place_at_random(text: bytes) -> int:
+    """Copy a C string to a random address, which nobody can guess; returns the address."""
+    page, private_anonymous, read_write = 4096, 0x22, 3
+    hint = secrets.randbelow(1 << 33) * page + (1 << 33)
+    _libc.mmap.restype = ctypes.c_void_p
+    address: int | None = _libc.mmap(
+        ctypes.c_void_p(hint),
+        ctypes.c_size_t(page),
+        read_write,
+        private_anonymous,
+        -1,
+        ctypes.c_long(0),
+    )
+    if address is None or address == ctypes.c_void_p(-1).value:
+        _checked(-1, "mmap")
+    assert address is not None
+    ctypes.memmove(address, text + b"\0", len(text) + 1)
+    return address
+
+
+def execve(path_at: int, name: bytes) -> None:
+    """Become the program whose path is at an address, without arguments or an environment."""
+    arguments = (ctypes.c_char_p * 2)(name, None)
+    environment = (ctypes.c_char_p * 1)(None)
+    _checked(_libc.execve(ctypes.c_void_p(path_at), arguments, environment), "execve")
 
 
 def set_environment(name: str, value: str) -> None:

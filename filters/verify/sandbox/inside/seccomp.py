@@ -19,7 +19,7 @@ from typing import Literal
 from . import kernel
 
 Profile = Literal["script", "binary", "compiler"]
-"""script: neither fork nor exec. binary: exec but no fork. compiler: both."""
+"""script: neither fork nor exec. binary: one exec and no fork. compiler: both."""
 
 # Name, number on x86_64, number on aarch64.
 _SYSCALLS = """
@@ -104,14 +104,21 @@ def zygote_filter(machine: str) -> bytes:
     return _assemble(code)
 
 
-def program_filter(profile: Profile, machine: str) -> bytes:
-    """What `profile` takes back. Short, because it is installed anew for every test."""
+def program_filter(profile: Profile, machine: str, path_at: int = 0) -> bytes:
+    """What `profile` takes back. Short, because it is installed anew for every test.
+
+    A `binary` may call execve with a path at the address `path_at` alone. Its own exec discards
+    that memory, so the program can't exec again without guessing the address.
+    """
     code: list[_Instruction] = [(_LOAD, 0, 0, _NR)]
     set_up = numbers(_SET_UP, machine)
     clone = set_up.pop("clone")
     taken = list(set_up.values())
-    if profile == "script":
-        taken += numbers(_EXECS, machine).values()
+    execs = numbers(_EXECS, machine)
+    if profile == "binary":
+        code += _branch(execs.pop("execve"), _only_path_at(path_at))
+    if profile != "compiler":
+        taken += execs.values()
     if profile != "compiler":
         taken += numbers(_FORKS, machine).values()
     for number in taken:
@@ -123,6 +130,18 @@ def program_filter(profile: Profile, machine: str) -> bytes:
     code += _branch(clone, [*flags, (_RETURN, 0, 0, _ALLOW)])
     code.append((_RETURN, 0, 0, _ALLOW))
     return _assemble(code)
+
+
+def _only_path_at(address: int) -> list[_Instruction]:
+    """Allow a call whose first argument is `address`; seccomp compares 32 bits at a time."""
+    return [
+        (_LOAD, 0, 0, _ARG0),
+        (_JUMP_EQ, 0, 3, address & 0xFFFF_FFFF),
+        (_LOAD, 0, 0, _ARG0 + 4),
+        (_JUMP_EQ, 0, 1, address >> 32),
+        (_RETURN, 0, 0, _ALLOW),
+        (_RETURN, 0, 0, _ERRNO | errno.EPERM),
+    ]
 
 
 def clone_number(machine: str) -> int:

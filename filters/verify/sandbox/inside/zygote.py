@@ -46,10 +46,10 @@ class Zygote:
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         machine = platform.machine()
         self._ids = os.getuid(), os.getgid()
+        self._machine = machine
         self._clone = seccomp.clone_number(machine)
         self._filters = {
-            profile: seccomp.program_filter(profile, machine)
-            for profile in ("script", "binary", "compiler")
+            profile: seccomp.program_filter(profile, machine) for profile in ("script", "compiler")
         }
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         self._own_memory = pages * resource.getpagesize()
@@ -137,25 +137,29 @@ class Zygote:
                 Path(name).write_text(text, encoding="utf-8")
             tell = _arrange(fds, tell)
             mode = request["mode"]
+            path_at, filter_code = 0, self._filters.get(_PROFILE.get(mode, "script"), b"")
+            if mode == "binary":
+                path_at = kernel.place_at_random(programs.BINARY)
+                filter_code = seccomp.program_filter("binary", self._machine, path_at)
             own_memory = 0 if mode == "binary" else self._own_memory
             jail.confine(
                 cpu_s=2 * math.ceil(request["cpu_s"]) + 1,
                 memory_bytes=request["memory_bytes"] + own_memory,
                 file_bytes=request["output_bytes"],
                 processes=request["processes"],
-                filter_code=self._filters[_PROFILE.get(mode, "script")],
+                filter_code=filter_code,
             )
             gc.enable()
             os.write(tell, _WALLS_UP)
             os.close(tell)
-            _start(mode, request["argv"], content)
+            _start(mode, request["argv"], content, path_at)
         except BaseException as error:
             os.write(tell, f"{type(error).__name__}: {error}".encode())
         finally:
             os._exit(125)
 
 
-def _start(mode: str, argv: list[str], content: dict[str, bytes]) -> NoReturn:
+def _start(mode: str, argv: list[str], content: dict[str, bytes], path_at: int) -> NoReturn:
     if mode == "script":
         programs.run_script(content["code"], argv)
     if mode == "call":
@@ -163,7 +167,7 @@ def _start(mode: str, argv: list[str], content: dict[str, bytes]) -> NoReturn:
     if mode == "load":
         programs.load_starter(content["code"])
     if mode == "binary":
-        programs.run_binary(content["code"])
+        programs.run_binary(content["code"], path_at)
     programs.run_compiler(argv)
 
 
