@@ -206,6 +206,15 @@ def test_a_model_folder_runs_nothing(tmp_path: Path) -> None:
     assert not canary(tmp_path).exists()
 
 
+def test_a_models_own_code_is_announced_before_it_runs(tmp_path: Path) -> None:
+    model_folder(tmp_path / "model", tmp_path)
+    lines = [*BASE.values()]
+    lines[1] = f"model: {{id: {tmp_path}/model, trust_remote_code: true}}"
+    (tmp_path / "recipe.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    done = factory("build", "recipe.yaml", "--dry-run", "--trust-code", cwd=tmp_path)
+    assert f"the code of the model {tmp_path}/model runs with all your rights" in done.stderr
+
+
 ROWS = [
     {"question": "?", "verifier": {"kind": "own", "class": "{evil}:Evil", "answer": "1"}},
     {"question": "?", "verifier": {"class": "{evil}:Evil"}},

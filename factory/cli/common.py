@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,9 +117,13 @@ trust_option = click.option(
 
 
 def ask_on_terminal() -> None:
-    """Ask about code that is not trusted yet, if there is a terminal to ask on."""
+    """Ask about code that is not trusted yet, if there is a terminal to ask on.
+
+    Where a model's own code runs, say so.
+    """
     from factory.core import trust
 
+    trust.say = partial(click.echo, err=True)
     if sys.stdin.isatty() and sys.stderr.isatty():
         trust.ask = _ask
 

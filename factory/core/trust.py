@@ -42,7 +42,11 @@ class Code(NamedTuple):
 ask: Callable[[Code], bool] | None = None
 """Asks the user about code. The command line sets it where there is a terminal."""
 
+say: Callable[[str], None] | None = None
+"""Says what code is about to run. The command line sets it."""
+
 _declined: set[str] = set()
+_said: set[str] = set()
 
 
 def require(path: Path, text: str, what: str) -> str | None:
@@ -65,6 +69,11 @@ def require_model(model: str, revision: str | None) -> str | None:
         texts += [text for file in files for text in (file.name, _read(file))]
     code = Code(model, "trust_remote_code", _hash(*texts))
     if _may_run(code):
+        if say is not None and code.hash not in _said:
+            say(
+                f"the code of the model {model} runs with all your rights (trust_remote_code: true)"
+            )
+            _said.add(code.hash)
         return None
     return f"the code in {code.describe()} is not trusted yet; {_REMEDY}"
 
