@@ -18,6 +18,7 @@ from factory.prompts.load import load_prompts
 from factory.prompts.references import sound_prompts
 from factory.prompts.templates import Rendered
 from factory.recipe.exclusion import leave_out
+from factory.train.policy.reference_model import check_sharding
 from factory.train.policy.rollouts import (
     build_rollout_arguments,
     check_rollouts,
@@ -45,6 +46,7 @@ def train_grpo(recipe: Grpo, run: TrainDir, console: Console) -> dict[str, Any]:
     Raises TrainError where the policy collapses or the rollouts fail. Problems with questions,
     rewards, model or versions are raised before an engine starts.
     """
+    check_sharding(recipe.reference_every)
     check_rollouts(recipe)
     tokenizer = training_tokenizer(recipe)
     tokenizer.padding_side = "left"

@@ -18,14 +18,12 @@ from factory.core.errors import FactoryError, TrainError
 from factory.core.files import read_lines
 from factory.train.directory import checkpoint_step
 from factory.train.policy.collapse import CollapseDetector, StepStats
+from factory.train.policy.reference_model import load_reference, save_reference
 
 if TYPE_CHECKING:
     from factory.recipe.grpo import Grpo
     from factory.train.directory import TrainDir
     from factory.train.scoring import Rewarder
-
-REFERENCE = "reference"
-"""Folder in a checkpoint for the reference model, once it is no longer the initial policy."""
 
 PHASES = ("rollout", "sync", "reward", "save")
 
@@ -73,13 +71,8 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
 
     def load_reference(self, checkpoint: Path) -> None:
         """Load the reference model of a checkpoint, if it has replaced the initial policy."""
-        from safetensors.torch import load_file
-
-        folder = checkpoint / REFERENCE
-        if folder.is_dir() and self.ref_model is not None:
-            weights = load_file(folder / "reference.safetensors")
-            model = self.accelerator.unwrap_model(self.ref_model)
-            model.load_state_dict(weights, strict=False)  # tied weights are stored once
+        if self.ref_model is not None:
+            load_reference(self.ref_model, checkpoint)
 
     def close_engine(self) -> None:
         """Release an engine inside this process, and its memory."""
@@ -133,17 +126,10 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
         with self.clock("save"):
             every = self.recipe.reference_every
             # Before the trainer's own files: the last one of them marks the checkpoint complete.
-            if every and self.state.global_step >= every and self.args.should_save:
-                self._save_reference()
+            if every and self.state.global_step >= every:
+                folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+                save_reference(self.ref_model, folder, main=self.args.should_save)
             super()._save_checkpoint(model, trial)
-
-    def _save_reference(self) -> None:
-        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}" / REFERENCE
-        folder.mkdir(parents=True, exist_ok=True)
-        from safetensors.torch import save_model
-
-        model = self.accelerator.unwrap_model(self.ref_model)
-        save_model(model, str(folder / "reference.safetensors"))
 
     def _store_samples(self, inputs: list[dict[str, Any]]) -> None:
         """Append a few completions of the batch, evenly spaced, to samples.jsonl."""
