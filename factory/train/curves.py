@@ -14,6 +14,12 @@ NAME = "curves"
 
 _PANELS: Sequence[tuple[str, str, str, Mapping[str, str]]] = (
     ("length", "Length of a completion", "tokens", {"completions/mean_length": "mean"}),
+    (
+        "reflection",
+        "Reflection words (R1 v2, C.2)",
+        "share of all words",
+        {"reflection": "wait, mistake, however, but, retry, error, verify, wrong, evaluate, check"},
+    ),
     ("entropy", "Entropy", "nats per token", {"entropy": "entropy"}),
     ("kl", "Divergence from the reference model", "nats per token", {"kl": "KL"}),
     (

@@ -123,6 +123,23 @@ def _is_nan(value: float | None) -> bool:
     return value is not None and math.isnan(value)
 
 
+REFLECTION_WORDS = (
+    *("wait", "mistake", "however", "but", "retry"),
+    *("error", "verify", "wrong", "evaluate", "check"),
+)
+"""The words that R1 counted over the steps of R1-Zero (v2, C.2)."""
+
+
+def reflection_share(texts: pl.Series) -> float:
+    """Return the share of reflection words among the words of all texts; 0 without words.
+
+    >>> reflection_share(pl.Series(["Wait, that is wrong.", "Checked."]))
+    0.4
+    """
+    words = texts.str.to_lowercase().str.extract_all(r"\p{L}+").explode().drop_nulls()
+    return int(words.is_in(REFLECTION_WORDS).sum()) / max(1, len(words))
+
+
 class Rewarder:
     """The parts as functions that TRL calls in turn; the first call scores all parts."""
 
@@ -150,6 +167,7 @@ class Rewarder:
             self._scored = completions
             log_metric("cut", sum(cut) / len(cut))
             log_metric("undecided", self.last.undecided)
+            log_metric("reflection", reflection_share(self.last.frame["text"]))
         return self.last
 
     def _make_function(self, name: str) -> Callable[..., Values]:
