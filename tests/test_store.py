@@ -172,7 +172,8 @@ FOREIGN = [
     ([], True),
     (["run.json"], True),
     (["samples/part-00000.parquet", "recipe.yaml"], True),
-    (["pilot/run.lock", "forecast.json"], True),
+    (["forecast.json", "pilot/run.lock"], True),
+    (["pipeline.json", "steps/a"], True),
 ]
 
 

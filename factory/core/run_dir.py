@@ -57,6 +57,7 @@ MARKS = (
     "run.lock",
     "run.json",
     "train.json",
+    "pipeline.json",
     "prompts.parquet",
     "samples/*-[0-9]*",
     "pilot/run.lock",

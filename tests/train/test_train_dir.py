@@ -181,6 +181,7 @@ def test_the_fingerprint_of_a_trained_model_depends_on_its_weights(
 
 def test_a_model_of_unknown_origin_is_not_overwritten(tmp_path: Path, corpus: Path) -> None:
     (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "run.lock").touch()
     with TrainDir(tmp_path / "run") as run, pytest.raises(RunError, match=r"without a train\.json"):
         run.begin(recipe(corpus))
 
