@@ -30,7 +30,8 @@ from filters.kernels import (
     utf8,
 )
 from filters.limits import Counts, NonNegative, Share, by_domain, format_bound
-from filters.verify.prose.extract_answer import final_answer, fold
+from filters.verify.prose.extract_answer import final_answer
+from filters.verify.prose.folding import fold
 
 MIN_VISIBLE = 200  # minimum visible characters for a share of letters: `2+2=4` has too few
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 
-from filters.verify.prose.extract_answer import fold
+from filters.verify.prose.folding import fold
 
 _COMMANDS = {
     "dfrac": "\\frac",
     "tfrac": "\\frac",
     "cfrac": "\\frac",
+    "nicefrac": "\\frac",
+    "sfrac": "\\frac",
     "dbinom": "\\binom",
     "tbinom": "\\binom",
     "times": "*",
@@ -82,7 +84,8 @@ _COMMANDS = {
 
 _FORMATTING = (
     "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle "
-    "textstyle scriptstyle limits nolimits rm bf it nonumber hfill boxed fbox underline uline"
+    "textstyle scriptstyle tiny scriptsize footnotesize small normalsize "
+    "large Large LARGE huge Huge limits nolimits rm bf it nonumber hfill boxed fbox underline uline"
 )
 _DROPPED = frozenset(_FORMATTING.split())
 _COMMAND = re.compile(r"\\([A-Za-z]+)\*?[ \n]*")
@@ -91,6 +94,10 @@ _COLOUR = re.compile(
     r"\\(?:textcolor|color|colorbox|definecolor)\s*(?:\[[^\]{}]{0,20}\])?\s*\{[^{}]{0,40}\}"
 )
 _SKIP = re.compile(r"\\(?:hspace|vspace|mspace|hskip|kern)\*?\s*\{[^{}]{0,20}\}")
+_ROW_SPACE = re.compile(r"(\\\\)\s*\[\s*-?\d*\.?\d+\s*(?:pt|ex|em|mm|cm)\s*\]")
+_GROUPED_BAR = re.compile(r"(?<=\.)(\d*)\{\s*(\\(?:overline|bar)\s*\{\d+\})\s*\}")
+_FRENCH = re.compile(r"([\[\]])([^\[\],;()]+[,;][^\[\],;()]+)([\[\]])")
+_TURNED = re.compile(r"^\s*\]|\[\s*$|\[\s*\\cup|\\cup\s*\]")
 _TRAILING = frozenset(",;:，；、~ \t\r\n")
 _QUAD = re.compile(r"\\q?quad")
 _NULL_DELIMITER = re.compile(r"\\(?:left|right)\s*\.")
@@ -106,7 +113,7 @@ _UNIT_FRACTION = re.compile(
     r"\\frac\{\\(?:text|mathrm)\{ ?([A-Za-z]+) ?\}\}\{\\(?:text|mathrm)\{ ?([A-Za-z]+) ?\}\}"
 )
 _PLAIN_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
-_DOUBLED = re.compile(r"(?<!\\)\\\\(?=[A-Za-z{}])")
+_DOUBLED = re.compile(r"(?<!\\)\\\\(?=[A-Za-z{}%])")
 _SINGLE = re.compile(r"(?<!\\)(?:\\\\)*\\(?!\\)")
 _HTML = re.compile(r"<(/?)(sup|sub|b|i|em|strong|span|p|br)\s*/?>", re.IGNORECASE)
 _ENTITIES = {
@@ -141,9 +148,9 @@ def normalise(answer: str) -> str:
     text = answer
     if "<" in text or "&" in text:
         text = _without_html(text)
-    text = fold(text).strip().strip("*`").strip()
     if "\\\\" in text:
-        text = _single_backslashes(text)
+        text = _ROW_SPACE.sub(r"\1 ", _single_backslashes(text))
+    text = _without_cut_space(fold(text).strip().strip("*`").strip())
     if "$" in text or "\\(" in text or "\\[" in text or "\\)" in text:
         text = _without_shifts(text)
     text = text.replace("{,}", ",").replace("{:}", ":").replace("{.}", ".")
@@ -154,6 +161,8 @@ def normalise(answer: str) -> str:
     text = _without_full_stop(text)
     text = _PLAIN.sub(lambda name: f"\\{_SPELLED.get(name[1], name[1])} ", text)
     text = _ABBREVIATED.sub(r"\1", text)
+    if ("[" in text or "]" in text) and _TURNED.search(text) is not None:
+        text = _FRENCH.sub(_turn, text)
     text = " ".join(text.split())
     text = _GROUPED.sub(lambda number: number[0].replace(" ", "").replace("~", ""), text)
     return text.strip(" ,;~")
@@ -173,6 +182,7 @@ def _respell(text: str) -> str:
     text = _TYPESET_COMMA.sub(",", text)
     text = text.replace("\\!", "").replace("\\%", "%").replace("\\#", "#").replace("\\_", "_")
     text = text.replace("\\&", "&")
+    text = _GROUPED_BAR.sub(r"\1\2", text)
     text = _PRIMES.sub(lambda found: "'" * found[0].count("prime"), text)
     text = _NULL_DELIMITER.sub("", text)
     text = _COLOUR.sub("", text)
@@ -191,6 +201,18 @@ def _spell(command: re.Match[str]) -> str:
     # A command swallows the space after it, as TeX does; keep one where letters would join.
     following = command.string[command.end() : command.end() + 1]
     return spelling + " " if spelling[-1:].isalpha() and following.isalpha() else spelling
+
+
+def _turn(interval: re.Match[str]) -> str:
+    """]a, b[ as (a, b)."""
+    opening, inside, closing = interval.groups()
+    return f"{'[' if opening == '[' else '('}{inside}{']' if closing == ']' else ')'}"
+
+
+def _without_cut_space(text: str) -> str:
+    """Without the backslash of a typeset space whose blank was stripped."""
+    odd = (len(text) - len(text.rstrip("\\"))) % 2
+    return text[:-1] if odd else text
 
 
 def _without_html(text: str) -> str:

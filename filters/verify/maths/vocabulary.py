@@ -34,8 +34,8 @@ shelves ship shirt shoe shot show side singer slice snack snake sock soldier sol
 sophomore spider stack stamp state step stick sticker stock stone street strike string student
 subset sweet swimmer symbol table tank task teacher team term test thing ticket tie tiger tile
 time tire token tomato tool toss toy train tray tree trial triangle trip triple trolley trophy
-truck tulip tuple turn turtle unit value vase vertex vertices video visit visitor vote voter wall
-way wheel win window woman women word worker 个 人 只 名 岁 张 支 本 条 棵 次 种 辆 页
+t-shirt truck tulip tuple turn turtle unit value vase vertex vertices video visit visitor vote voter
+wall way wheel win window woman women word worker 个 人 只 名 岁 张 支 本 条 棵 次 种 辆 页
 """)
 """Things that are counted: they say nothing about the number before them."""
 

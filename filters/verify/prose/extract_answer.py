@@ -10,7 +10,6 @@ and neither is anything in a response that opens or closes another think section
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import Literal, NamedTuple
 
 How = Literal["box", "tag", "hash", "phrase", "whole"]
@@ -92,112 +91,12 @@ _CLOSER = re.compile(
 _EXPLICIT = ("\\boxed", "\\fbox", "<answer>", "</answer>")
 _FINAL = re.compile(r"final\s+answer\s*\*{0,2}\s*[:：]|最终答案", re.IGNORECASE)
 _COPULA = re.compile(r"\s*(?:です|でした|である|だ|입니다|이다|이에요|예요)[.。！!]?\s*$")
+_PROOF_MARKS = ("\\square", "\\blacksquare", "\\qed", "□", "■", "▪")
 _STATEMENT = re.compile(
     r"(?P<subject>[A-Z][a-z]*,?\s[^\d\n]{2,160}?)\s(?:is|are|equals)\s+(?P<value>[^\n]+?)"
 )
 _CONCLUSION = re.compile(r"(?:^|[.!?]\s+|\s)(?P<word>(?:Therefore|Thus|Hence|So),?\s)")
 _SENTENCE = re.compile(r"[.。]\s+(?=[^\W\d_])")
-
-# NFKC alone would read x² as x2, 10₂ as 102, 3½ as 31/2 and ① as 1: these go first.
-_COMPOSED = re.compile("[ª²³¹º¼-¾ʰ-ʸˠ-ˤᴬ-ᵪ⁰-ₜ⅐-⅟①-⓿]+")
-_MARKS = {"<super>": "^{%s}", "<sub>": "_{%s}", "<circle>": "\\textcircled{%s}"}
-_VULGAR = frozenset("¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞⅟")
-_SYMBOLS = str.maketrans(
-    {
-        "−": "-",
-        "–": "-",
-        "‐": "-",
-        "‑": "-",
-        "×": "\\times ",
-        "·": "\\cdot ",
-        "⋅": "\\cdot ",
-        "∙": "\\cdot ",
-        "÷": "/",
-        "⁄": "/",
-        "∕": "/",
-        "π": "\\pi ",
-        "∞": "\\infty ",
-        "≤": "\\le ",
-        "≥": "\\ge ",
-        "⩽": "\\le ",
-        "⩾": "\\ge ",
-        "≠": "\\ne ",
-        "≈": "\\approx ",
-        "∪": "\\cup ",
-        "∩": "\\cap ",
-        "∅": "\\emptyset ",
-        "∈": "\\in ",
-        "∉": "\\notin ",
-        "→": "\\to ",
-        "⇒": "\\Rightarrow ",
-        "⇔": "\\Leftrightarrow ",
-        "≡": "\\equiv ",
-        "≅": "\\cong ",
-        "∼": "\\sim ",
-        "△": "\\triangle ",
-        "∠": "\\angle ",
-        "⊥": "\\perp ",
-        "∥": "\\parallel ",
-        "⊕": "\\oplus ",
-        "∘": "\\circ ",
-        "∀": "\\forall ",
-        "∃": "\\exists ",
-        "¬": "\\neg ",
-        "∧": "\\land ",
-        "∨": "\\lor ",
-        "⊂": "\\subset ",
-        "⊆": "\\subseteq ",
-        "∖": "\\setminus ",
-        "°": "^\\circ ",
-        "±": "\\pm ",
-        "∓": "\\mp ",
-        "∑": "\\sum ",
-        "∫": "\\int ",
-        "∣": "|",
-        "∶": ":",
-        "′": "'",
-        "、": ",",
-        "。": ".",
-        "．": ".",
-        "“": '"',
-        "”": '"',
-        "‘": "'",
-        "\u200b": None,
-        "\u2061": None,
-        "\ufeff": None,
-        **{
-            letter: f"\\{name} "
-            for name, letter in {
-                "alpha": "α",
-                "beta": "β",
-                "gamma": "γ",
-                "delta": "δ",
-                "theta": "θ",
-                "lambda": "λ",
-                "mu": "μ",
-                "rho": "ρ",
-                "sigma": "σ",
-                "tau": "τ",
-                "phi": "φ",
-                "omega": "ω",
-                "epsilon": "ε",
-                "Delta": "Δ",
-                "Omega": "Ω",
-            }.items()
-        },
-    }
-)
-_BLACKBOARD = str.maketrans(
-    {
-        "ℝ": "\\mathbb{R}",
-        "ℤ": "\\mathbb{Z}",
-        "ℕ": "\\mathbb{N}",
-        "ℚ": "\\mathbb{Q}",
-        "ℂ": "\\mathbb{C}",
-    }
-)
-_ROOT = re.compile(r"([√∛∜])\s*(?:\(([^()]*)\)|\{([^{}]*)\}|([0-9]+|[A-Za-z]))")
-_INDEX = {"√": "", "∛": "[3]", "∜": "[4]"}
 
 
 class Answer(NamedTuple):
@@ -205,42 +104,6 @@ class Answer(NamedTuple):
 
     text: str
     how: How
-
-
-def fold(text: str) -> str:
-    """Unicode mathematics as ASCII LaTeX: full-width forms, √, π, exponents, vulgar fractions.
-
-    >>> fold("（３，x²）≤√2")
-    '(3,x^{2})\\\\le \\\\sqrt{2}'
-    """
-    if text.isascii():
-        return text
-    text = _COMPOSED.sub(_decompose, text.translate(_BLACKBOARD))
-    text = unicodedata.normalize("NFKC", text).translate(_SYMBOLS)
-    return _ROOT.sub(
-        lambda root: f"\\sqrt{_INDEX[root[1]]}{{{root[2] or root[3] or root[4] or ''}}}", text
-    )
-
-
-def _decompose(run: re.Match[str]) -> str:
-    """Superscripts, subscripts, fractions and circled signs as LaTeX, each run as one."""
-    made: list[str] = []
-    last = ""
-    for character in run[0]:
-        mark, _, _ = unicodedata.decomposition(character).partition(" ")
-        plain = unicodedata.normalize("NFKC", character)
-        if character == "º":
-            made.append("°")
-        elif character in _VULGAR:
-            made.append(" " + plain)
-        elif mark not in _MARKS:
-            made.append(plain)
-        elif mark == last != "<circle>":
-            made[-1] = f"{made[-1][:-1]}{plain}}}"
-        else:
-            made.append(_MARKS[mark] % plain)
-        last = mark
-    return "".join(made)
 
 
 def final_answer(response: str, *, prefer: tuple[How, ...] = ("box", "tag")) -> Answer | None:
@@ -393,9 +256,30 @@ def _line(rest: str, how: How) -> Answer | None:
             end = rest.find(closing, len(opening))
             text = rest[len(opening) : end] if end >= 0 else ""
             return Answer(text.strip(), how) if text.strip() else None
-    line = _COPULA.sub("", rest.split("\n", 1)[0])
+    line = _COPULA.sub("", _without_proof_mark(rest[: _line_end(rest)].replace("\n", " ")))
     text = _unmark(_stated(_without_reason(line)))
     return Answer(text, how) if text else None
+
+
+def _line_end(rest: str) -> int:
+    """Where the first line ends; one that breaks off in an environment goes on to its end."""
+    end = rest.find("\n")
+    if end >= 0 and rest.count("\\begin{", 0, end) > rest.count("\\end{", 0, end):
+        end = rest.find("\n", max(end, rest.find("\\end{", end)))
+    return len(rest) if end < 0 else end
+
+
+def _without_proof_mark(text: str) -> str:
+    """Without the ∎ or \\square that ends a proof, if something stands before it."""
+    text = text.rstrip()
+    if text.endswith("∎"):
+        return text[:-1].rstrip()
+    for mark in _PROOF_MARKS:
+        rest = text.removesuffix("$").removesuffix(mark)
+        if rest != text.removesuffix("$") and text.endswith("$") == rest.endswith("$"):
+            before = rest.removesuffix("$") if text.endswith("$") else rest
+            return before.rstrip() if before[-1:].isspace() else text
+    return text
 
 
 def _stated(line: str) -> str:
@@ -448,7 +332,7 @@ def _unmark(text: str) -> str:
     >>> _unmark("**the value is $x^2$.**")
     'x^2'
     """
-    text = text.strip().strip("*` \t")
+    text = _without_proof_mark(text.strip()).strip("*` \t")
     pieces = text.split("$")
     if len(pieces) == 3 and "\\" not in pieces[0][-1:]:
         before, formula, after = pieces

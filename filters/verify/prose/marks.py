@@ -24,7 +24,7 @@ _BARE_BOX = re.compile(r"[A-Za-z0-9](?![A-Za-z0-9])")
 _TAG = re.compile(r"<(?P<end>/?)answer>", re.IGNORECASE)
 _HASHES = "####"
 _HOPE = re.compile(r"\s*I hope (?:it|this) is correct\.?\s*$", re.IGNORECASE)
-_MARKDOWN = re.compile(r"(?P<marks>\*\*\*|\*\*|\*|__|_|`)(?P<inside>[^\n]+)(?P=marks)")
+_MARKDOWN = re.compile(r"(?P<marks>\*\*\*|\*\*|\*|__|_|`)(?P<inside>[^\n]+)(?P=marks)[.。]?")
 _UNCLOSED = re.compile(r"(?P<inside>[^*]+)(?P<marks>\*\*)[.:]?")
 
 

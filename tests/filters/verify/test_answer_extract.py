@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filters.verify.prose.extract_answer import final_answer, fold, last_mark
+from filters.verify.prose.extract_answer import final_answer, last_mark
+from filters.verify.prose.folding import fold
 
 CASES = [
     (r"so \boxed{4}", "4", "box"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from filters.verify.mathematics import MathVerifier
+from filters.verify.prose.extract_answer import final_answer
 from filters.verify.verifiers import Item, Verifiers
 
 Case = tuple[str, str, str]
@@ -75,8 +76,54 @@ NOTATION: list[Case] = [
 ]
 
 
+SPELLINGS: list[Case] = [
+    ("36%", r"36\\%", "correct"),
+    ("12", r"\large 12", "correct"),
+    ("12", "\\ 12\\ ", "correct"),
+    (r"\frac{1}{2}", r"\nicefrac{1}{2}", "correct"),
+    (r"\frac{1}{2}", r"\nicefrac{2}{1}", "wrong"),
+    (r"0.\overline{12}", r"0.{\overline{12}}", "correct"),
+    (r"0.\overline{12}", r"0.{\overline{21}}", "wrong"),
+    ("[0,1)", "[0,1[", "correct"),
+    ("[0,1)", "]0,1]", "wrong"),
+    ("(0,1)", "]0,1[", "correct"),
+    ("[1,2],[3,4]", "[1,2],[3,4]", "correct"),
+    (r"(-\infty,1]\cup(2,3)", r"]-\infty,1]\cup]2,3[", "correct"),
+    (r"(-\infty,1]\cup(2,3)", r"]-\infty,1[\cup]2,3[", "wrong"),
+    (
+        r"\begin{pmatrix}1&2\\3&4\end{pmatrix}",
+        r"\begin{pmatrix}1&2\\[2pt]3&4\end{pmatrix}",
+        "correct",
+    ),
+    ("123_{7}", "{123}_7", "correct"),
+    ("123_{7}", "{123}_8", "wrong"),
+    ("123_{7}", "(132)_{7}", "wrong"),
+    ("A7_{12}", "(A7)_{12}", "correct"),
+    ("A7_{12}", "(7A)_{12}", "wrong"),
+    ("10:04 am", r"\text{10:04 a.m.}", "correct"),
+    ("8:58 pm", r"8:58\,\text{PM}", "correct"),
+    ("8:58 pm", r"8:58\,\text{AM}", "wrong"),
+    ("8:58 pm", r"\text{9:58 p.m.}", "wrong"),
+    (r"2\text{ hours }30\text{ minutes}", r"\text{2 hours and 30 minutes}", "correct"),
+    (r"2\text{ hours }30\text{ minutes}", r"\text{2 hours and 35 minutes}", "wrong"),
+    (r"2\text{ hours }30\text{ minutes}", r"\text{2 hours or 30 minutes}", "wrong"),
+    ("34:9", r"34\text{ to }9", "correct"),
+    ("34:9", r"9\text{ to }34", "wrong"),
+    (r"\binom{10}{6}", r"\frac{10!}{6!4!}", "correct"),
+    (r"\binom{10}{6}", r"\frac{10!}{6!3!}", "wrong"),
+    (r"\max(x,y)", r"\max\{x,y\}", "correct"),
+    (r"\max(x,y)", r"\min\{x,y\}", "wrong"),
+    (r"\overrightarrow{AB}", r"\overrightarrow{A B}", "correct"),
+    (r"\overrightarrow{AB}", r"\overrightarrow{B A}", "wrong"),
+    (r"P(A\mid B)=\frac{1}{3}", r"P(A|B)=\frac{1}{3}", "correct"),
+    (r"P(A\mid B)=\frac{1}{3}", r"P(B|A)=\frac{1}{3}", "wrong"),
+    ("180", r"180\text{ white t-shirts}", "correct"),
+    ("180", r"180\text{ half-cups}", "wrong"),
+]
+
+
 @pytest.mark.parametrize(
-    ("reference", "answer", "state"), [*CONNECTIVES, *LISTS, *MALFORMED, *NOTATION]
+    ("reference", "answer", "state"), [*SPELLINGS, *CONNECTIVES, *LISTS, *MALFORMED, *NOTATION]
 )
 def test_a_kind(maths: MathVerifier, reference: str, answer: str, state: str) -> None:
     (verdict,) = maths.verify([({"answer": reference}, rf"So $\boxed{{{answer}}}$.")])
@@ -116,3 +163,26 @@ def test_a_letter_that_contradicts_its_text(text: str, state: str) -> None:
     with Verifiers(workers=1) as verifiers:
         (verdict,) = verifiers.verify([Item.of(spec, text)])
     assert verdict.state == state
+
+
+@pytest.mark.parametrize(
+    ("response", "answer"),
+    [
+        ("The answer is $12$. ∎", "12"),
+        ("答えは $12$ です。 ∎", "12"),
+        (r"The answer is $12$. $\square$", "12"),
+        (r"The answer is $12$. \blacksquare", "12"),
+        ("The answer is $x + □$", "x + □"),
+        (r"The answer is $\square$", r"\square"),
+        (
+            "The answer is $\\begin{matrix}1\\\\\n2\\end{matrix}$.\nDone.",
+            "\\begin{matrix}1\\\\ 2\\end{matrix}",
+        ),
+        ("The answer is $5$\n\nIt costs $3$", "5"),
+        ("The answer is \\begin{x\n7", "\\begin{x"),
+    ],
+)
+def test_where_an_announced_answer_ends(response: str, answer: str) -> None:
+    found = final_answer(response)
+    assert found is not None
+    assert found.text == answer

@@ -15,6 +15,7 @@ from filters.verify.maths.reading.regions import solve
 from filters.verify.maths.reading.tokens import Token
 from filters.verify.maths.reading.values import read_value
 from filters.verify.maths.reading.wording import option_letter, read_words
+from filters.verify.maths.vocabulary import word_set
 
 MAX_NESTING = 8
 
@@ -55,6 +56,8 @@ _DIVIDING = frozenset(
         "\\Leftrightarrow",
     )
 )
+
+_CLOCK_UNITS = word_set("day days hour hours hr hrs h minute minutes min mins second seconds sec s")
 
 Tokens = Sequence[Token]
 
@@ -215,6 +218,9 @@ def _read_choice(tokens: Tokens, depth: int) -> Form | None:
 
 def _read_list(items: list[Tokens], joined: str, depth: int) -> Form:
     """A bare list. A name given once holds for the unnamed items that follow it: x = 1, 2."""
+    duration = _duration(items) if joined != "or" else None
+    if duration is not None:
+        return duration
     forms: list[Form] = []
     for item in items:
         form = read_item(item, depth)
@@ -244,6 +250,19 @@ def _read_list(items: list[Tokens], joined: str, depth: int) -> Form:
             inner.extend(given.items if isinstance(given, Group) and both else [given])
         return Named(names.pop(), Group("", tuple(inner), joined))
     return Group("", _assignments(forms), joined)
+
+
+def _duration(items: list[Tokens]) -> Value | None:
+    """2 hours and 30 minutes, 2 hours, 30 minutes: one quantity."""
+    if len(items) > 3 or not all(item[0].kind == "number" and len(item) == 2 for item in items):
+        return None
+    if not all(item[1].text.lower() in _CLOCK_UNITS for item in items):
+        return None
+    try:
+        value = read_value([token for item in items for token in item])
+    except Unreadable:
+        return None
+    return value if isinstance(value, Value) and value.compound else None
 
 
 def _is_region(form: Form) -> bool:

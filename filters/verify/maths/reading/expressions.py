@@ -120,10 +120,9 @@ class Reader:
 
     def signed_term(self) -> Node:
         """A term after a sign; a second sign only directly after an operator: 2+-3."""
-        if self.peek().text == "-":
-            self.at += 1
-            return nodes.negate(self.term())
-        return self.term()
+        negative = self.peek().text == "-"
+        self.at += negative
+        return nodes.negate(self.term()) if negative else self.term()
 
     def term(self) -> Node:
         factors = [self.factor()]
@@ -149,7 +148,10 @@ class Reader:
                 ):
                     raise Unreadable("a quotient and a factor: which is divided?")
                 divided = ""
-                if token.kind == "number":
+                if token.kind == "number" and (factors[-1].head, self.peek(1).text) != (
+                    "factorial",
+                    "!",
+                ):
                     factors = [self.mixed(factors)]
                     continue
                 if token.text == "\\frac" and factors[-1].head == "number":
@@ -162,10 +164,9 @@ class Reader:
 
     def operand(self) -> Node:
         """A factor after * or /, which may have a sign of its own."""
-        if self.peek().text == "-":
-            self.at += 1
-            return nodes.negate(self.factor())
-        return self.factor()
+        negative = self.peek().text == "-"
+        self.at += negative
+        return nodes.negate(self.factor()) if negative else self.factor()
 
     def starts_operand(self, token: Token) -> bool:
         if self.at_differential() or (token.text == "|" and not self.bars):
@@ -320,13 +321,14 @@ class Reader:
                 return "".join(token.text.lstrip("\\") for token in inside)
 
     def arguments(self) -> list[Node]:
-        """(a, b, …) after a function's name."""
-        self.expect("(")
+        """(a, b, …) or {a, b, …} after a function's name."""
+        closing = "\\}" if self.peek().text == "\\{" else ")"
+        self.expect("\\{" if closing == "\\}" else "(")
         found = [self.sum()]
         while self.peek().text == ",":
             self.at += 1
             found.append(self.sum())
-        self.expect(")")
+        self.expect(closing)
         return found
 
     def command(self, token: Token) -> Node:
@@ -420,10 +422,8 @@ class Reader:
             made = Node("power", (nodes.E, argument))
         elif name == "cbrt":
             made = nodes.call("root", argument, nodes.number(3))
-        elif name == "log" and base is not None:
-            made = nodes.call("log", argument, base)
         elif name == "log":
-            made = nodes.call("log", argument, nodes.number(10))
+            made = nodes.call("log", argument, base or nodes.number(10))
         else:
             made = nodes.call(name, argument)
         return made if exponent is None else Node("power", (made, exponent))

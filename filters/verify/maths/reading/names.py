@@ -20,7 +20,7 @@ def read_name(tokens: Tokens) -> str | None:
     tokens = trim(tokens)
     if not tokens:
         return None
-    texts = [token.text.lstrip("\\") for token in tokens]
+    texts = ["|" if t.text == "\\mid" else t.text.lstrip("\\") for t in tokens]
     if ":" in texts:  # S_1 : S_2 = 7 : 32
         at = texts.index(":")
         parts = read_name(tokens[:at]), read_name(tokens[at + 1 :])

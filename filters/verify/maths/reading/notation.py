@@ -6,8 +6,8 @@ same; of two others nothing is known.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from itertools import pairwise
 
 from filters.verify.maths.forms import Notation
 from filters.verify.maths.nodes import Unreadable
@@ -40,13 +40,13 @@ _PREFIX = word_set(r"\triangle \angle \odot \forall \exists \neg \square \comple
 _INFIX = word_set(
     r"\oplus \otimes \ominus \circ \star \bullet \land \lor \cup \cap \setminus \subset \supset "
     r"\subseteq \supseteq \subsetneq \supsetneq \in \notin \ni \to \Rightarrow \Leftrightarrow "
-    r"\equiv "
-    r"\cong \sim \parallel \perp \mid \nmid \mod \not \mapsto \propto \ll \gg \times \vdash \models"
+    r"\equiv \cong \sim \parallel \perp \mid \nmid \mod \not \mapsto \propto \ll \gg \vdash \models"
 )
 _NAMING = _PREFIX | _INFIX | {"\\dots"}
 _SIGNS = frozenset("+-*/=<>(),[];:|'^_{}!") | {"<=", ">=", "\\ne", "\\approx", "\\{", "\\}"}
 _PLAIN = frozenset(("\\pi", "\\infty", "\\emptyset"))
 _WITH_ARGUMENT = frozenset(("\\frac", "\\sqrt", "\\binom", "^", "_"))
+_KNOWN = _NAMING | _SIGNS | _PLAIN | _WITH_ARGUMENT | {f"\\{name}" for name in GREEK}
 _OPERATORS = _INFIX | (_SIGNS - frozenset("()[]|'!{}") - {"\\{", "\\}"})
 _SETS = frozenset(("\\cup", "\\cap", "\\setminus", "\\land", "\\lor"))
 _COMMUTATIVE = frozenset(("\\cup", "\\cap", "\\land", "\\lor"))
@@ -74,11 +74,7 @@ def _spell(tokens: Sequence[Token]) -> list[str]:
         text = _SPELLINGS.get(token.text, token.text)
         if token.kind == "letter" and text.isalpha():
             texts += text
-        elif (
-            token.kind in ("letter", "number")
-            or text in _NAMING | _SIGNS | _PLAIN
-            or (token.kind == "command" and (text[1:] in GREEK or text in _WITH_ARGUMENT))
-        ):
+        elif token.kind in ("letter", "number") or text in _KNOWN:
             texts.append(text)
         elif text == "." and not token.space and texts[-1:] == [".."]:
             texts[-1] = "\\dots"
@@ -148,7 +144,7 @@ def _is_sound(texts: list[str]) -> bool:
         return False
     if "\\mod" in texts and "\\equiv" not in texts:
         return False
-    pairs = [*pairwise(texts)]
+    pairs = [*itertools.pairwise(texts)]
     if texts[0] == "\\dots" or any(b == "\\dots" and a not in _OPERATORS for a, b in pairs):
         return False
     if any({a, b} & _SETS and (a[0].isdigit() or b[0].isdigit()) for a, b in pairs):

@@ -93,6 +93,7 @@ _HYPHENATED = re.compile(
     r"|[A-Za-z]{3,}['’][a-z]{1,2}(?![A-Za-z])"
 )
 _MORE_WORDS = re.compile(r" [a-z-]{4,}(?![a-z^_])| [A-Z][a-z]{3,}")
+_APART = re.compile(r"(?<=[A-Z])[ ~]+(?=[A-Z])")
 _REPEATS = re.compile(r"\d*\.\d*")
 
 
@@ -281,7 +282,7 @@ class _Lexer:
             if "\\" not in inner:
                 break
             inner = re.sub(r"\\([A-Za-z]+)\s*\{([^{}]*)\}", self._undecorated, inner)
-        name = inner.strip().lstrip("\\")
+        name = _APART.sub("", inner.strip().lstrip("\\"))
         if mark == "bar" and name.isdigit():
             last = self.tokens[-1] if self.tokens else None
             if last is not None and last.kind == "number" and _REPEATS.fullmatch(last.text):

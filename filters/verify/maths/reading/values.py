@@ -49,16 +49,23 @@ def _based(tokens: Tokens) -> Based | None:
     if "_" not in texts:
         return None
     at = texts.index("_")
-    if texts[0] == "(" and at > 2 and texts[at - 1] == ")":
+    if (texts[0], texts[at - 1]) in (("(", ")"), ("{", "}")) and at > 2:
         texts, tokens = [*texts[1 : at - 1], *texts[at:]], [*tokens[1 : at - 1], *tokens[at:]]
         at -= 2
     digits = "".join(texts[:at])
-    if not at or tokens[0].kind != "number" or not (digits.isalnum() and digits.isascii()):
+    lettered = tokens[0].kind == "letter" and digits.isupper() and any(map(str.isdigit, digits))
+    if (
+        not at
+        or not (tokens[0].kind == "number" or lettered)
+        or not (digits.isalnum() and digits.isascii())
+    ):
         return None
     inside = [text for text in texts[at + 1 :] if text not in ("{", "}", "(", ")")]
     if len(inside) != 1 or any(token.space for token in tokens[1:at]):
         return None
     base = _BASES.get(inside[0].lower()) or (int(inside[0]) if inside[0].isdigit() else 0)
+    if lettered and base <= 10:
+        return None
     if not 2 <= base <= 36 or any(int(digit, 36) >= base for digit in digits):
         raise Unreadable("no digits of that base")
     return Based(digits.upper().lstrip("0") or "0", base)
@@ -66,8 +73,9 @@ def _based(tokens: Tokens) -> Based | None:
 
 def _split_ratio(tokens: Tokens) -> list[Tokens]:
     parts, start = [], 0
+    worded = {token.text for token in tokens if token.kind != "number"} == {"to"}  # 3 to 4
     for position, token in enumerate(tokens):
-        if token.text == ":":
+        if token.text == ":" or (worded and token.text == "to"):
             parts.append(tokens[start:position])
             start = position + 1
     parts.append(tokens[start:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from filters.verify.maths import nodes
@@ -31,6 +32,7 @@ _COUNTING = (
 _NUMBERS = {word: value for value, word in enumerate(_COUNTING.split())}
 _TENS = "thirty forty fifty sixty seventy eighty ninety"
 _NUMBERS |= {word: 10 * (place + 3) for place, word in enumerate(_TENS.split())}
+_CLOCK = re.compile(r"(1[0-2]|0?[1-9]):([0-5]\d)([ap])\.?m\.?", re.IGNORECASE)
 _LETTERS = frozenset("ABCDEFGHIJ")
 _JOINTS = frozenset((",", "-", "'", "’", "."))
 
@@ -49,6 +51,9 @@ def read_words(tokens: Sequence[Token]) -> Form | None:
         return Words(NOTHING)
     if [token.text for token in tokens] == ["\\{", "\\}"]:
         return Words(NOTHING)
+    clock = _CLOCK.fullmatch("".join(token.text for token in tokens)) if len(tokens) < 9 else None
+    if clock is not None:
+        return Words(f"{int(clock[1])}:{clock[2]} {clock[3].lower()}m")
     texts = []
     for position, token in enumerate(tokens):
         inner = 0 < position < len(tokens) - 1
