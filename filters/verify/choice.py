@@ -103,7 +103,7 @@ class Claim(NamedTuple):
 class ChoiceVerifier(Immediate):
     """Verifier of `{"kind": "choice", "answer": "B" or ["A", "C"], "choices": {"A": …, …}}`."""
 
-    VERSION = 2
+    VERSION = 3
     METHOD = "choice"
 
     def problem(self, spec: Mapping[str, Any]) -> str | None:

@@ -98,6 +98,10 @@ _ROW_SPACE = re.compile(r"(\\\\)\s*\[\s*-?\d*\.?\d+\s*(?:pt|ex|em|mm|cm)\s*\]")
 _GROUPED_BAR = re.compile(r"(?<=\.)(\d*)\{\s*(\\(?:overline|bar)\s*\{\d+\})\s*\}")
 _FRENCH = re.compile(r"([\[\]])([^\[\],;()]+[,;][^\[\],;()]+)([\[\]])")
 _TURNED = re.compile(r"^\s*\]|\[\s*$|\[\s*\\cup|\\cup\s*\]")
+_CROSS = re.compile(
+    r"\\times(?=\s*\\(?:(?:vec|overrightarrow)(?![A-Za-z])"
+    r"|(?:mathbf|boldsymbol|bm|hat)\s*\{?\s*[A-Za-z]\s*(?![A-Za-z])))"
+)
 _TRAILING = frozenset(",;:，；、~ \t\r\n")
 _QUAD = re.compile(r"\\q?quad")
 _NULL_DELIMITER = re.compile(r"\\(?:left|right)\s*\.")
@@ -182,6 +186,7 @@ def _respell(text: str) -> str:
     text = _TYPESET_COMMA.sub(",", text)
     text = text.replace("\\!", "").replace("\\%", "%").replace("\\#", "#").replace("\\_", "_")
     text = text.replace("\\&", "&")
+    text = _CROSS.sub(r"\\cross ", text)  # of two vectors: it does not commute
     text = _GROUPED_BAR.sub(r"\1\2", text)
     text = _PRIMES.sub(lambda found: "'" * found[0].count("prime"), text)
     text = _NULL_DELIMITER.sub("", text)

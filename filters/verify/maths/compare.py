@@ -26,7 +26,16 @@ from filters.verify.maths.forms import (
     Value,
     Words,
 )
+from filters.verify.maths.integrals import evaluate_integral
 from filters.verify.maths.intervals import same_regions
+from filters.verify.maths.naming import (
+    distinct_names,
+    names_another,
+    plain,
+    same_function,
+    states,
+    without_indices,
+)
 from filters.verify.maths.relations import chain_values, same_relations, to_relation
 from filters.verify.maths.same_values import Values
 
@@ -82,6 +91,9 @@ class Comparison:
             bare = answer.unit is None and not answer.percent
             return bare and number is not None and str(number) == reference.digits
         if isinstance(reference, Value) and isinstance(answer, Value):
+            area = evaluate_integral(reference.node)
+            if area is not None and not nodes.has(answer.node, "opaque"):
+                reference = replace(reference, node=area)
             return self.values.same(reference, answer)
         return False
 
@@ -138,14 +150,14 @@ class Comparison:
         return _is_symbol(reference, answer.letter)
 
     def named(self, reference: Form, answer: Form) -> Truth:
-        indexed = _without_indices(reference, answer)
+        indexed = without_indices(reference, answer)
         if indexed is not None:
             return self.same(reference, indexed)
-        if _names_another(reference, answer) or _names_another(answer, reference):
+        if names_another(reference, answer) or names_another(answer, reference):
             return False
         if isinstance(reference, Named) and isinstance(answer, Named):
-            names = _plain(reference.name), _plain(answer.name)
-            if names[0] == names[1] or _same_function(*names, reference.form):
+            names = plain(reference.name), plain(answer.name)
+            if names[0] == names[1] or same_function(*names, reference.form):
                 return self.same(reference.form, answer.form)
             return self.relations(reference, answer)
         if isinstance(reference, Named):
@@ -256,7 +268,7 @@ class Comparison:
             if "" in kinds and "()" in kinds:
                 bare = reference if reference.ends == "" else answer
                 other = answer if reference.ends == "" else reference
-                if _distinct_names(bare):
+                if distinct_names(bare):
                     inner = [item.form for item in bare.items if isinstance(item, Named)]
                     sides = (other.items, inner) if other is reference else (inner, other.items)
                     return self.each(*sides)
@@ -285,11 +297,11 @@ class Comparison:
             ]
             return every([*missing, *surplus])
         sides = (reference, answer)
-        if (reference.joined == "or") != (answer.joined == "or") and any(map(_states, sides)):
+        if (reference.joined == "or") != (answer.joined == "or") and any(map(states, sides)):
             return False  # x = 1 or y = 2 is not both
         for one, other in (sides, sides[::-1]):
             # x = 1, y = 2 against 1, 2: the order says which is which.
-            if _distinct_names(one) and not any(isinstance(i, Named) for i in other.items):
+            if distinct_names(one) and not any(isinstance(i, Named) for i in other.items):
                 return self.each(reference.items, answer.items)
         given = answer.items
         if len(given) > len(reference.items) > 1 and len(set(reference.items)) == len(
@@ -349,42 +361,6 @@ def _readings(form: Form) -> tuple[Form, ...]:
     return (form,)
 
 
-def _names_another(one: Form, other: Form) -> bool:
-    """Whether a list about one name meets another: x = 1, 2 is not y = 1, x = 2."""
-    if not (isinstance(one, Named) and isinstance(other, Group) and not other.ends):
-        return False
-    if isinstance(one.form, Group) and one.form.ends == "()":
-        return False  # (x, y) = (3, 4)
-    names = {_plain(item.name) for item in other.items if isinstance(item, Named)}
-    return bool(names - {_plain(one.name)})
-
-
-def _without_indices(one: Form, other: Form) -> Form | None:
-    """x_1 = 3, x_2 = 5 against a list about x as such a list itself; None where it is not that."""
-    if not (isinstance(one, Named) and isinstance(one.form, Group) and not one.form.ends):
-        return None
-    if not (isinstance(other, Group) and not other.ends and _distinct_names(other)):
-        return None
-    items = [item for item in other.items if isinstance(item, Named)]
-    wanted = {f"{_plain(one.name)}_{index}" for index in range(1, len(items) + 1)}
-    if {_plain(item.name) for item in items} != wanted:
-        return None
-    return Named(one.name, Group("", tuple(item.form for item in items), other.joined))
-
-
-def _same_function(one: str, other: str, form: Form) -> bool:
-    """y = … against f(x) = …, where x is the unknown."""
-    for name, called in ((one, other), (other, one)):
-        if name == "y" and len(called) == 4 and called[0] in "fgh" and called[1::2] == "()":
-            unknown = nodes.symbols(form.node) if isinstance(form, Value) else frozenset()
-            return unknown <= {called[2]}
-    return False
-
-
-def _plain(name: str) -> str:
-    return name.replace(" ", "").replace("{", "").replace("}", "").replace("\\", "")
-
-
 def _is_symbol(form: Form, name: str) -> bool:
     return isinstance(form, Value) and form.node == nodes.symbol(name) and form.unit is None
 
@@ -393,15 +369,6 @@ def _is_real_line(form: Form) -> bool:
     from filters.verify.maths.reading.brackets import REAL_LINE
 
     return form == REAL_LINE
-
-
-def _states(group: Group) -> bool:
-    return any(isinstance(item, Named | Relation) for item in group.items)
-
-
-def _distinct_names(group: Group) -> bool:
-    names = [item.name for item in group.items if isinstance(item, Named)]
-    return len(names) == len(group.items) == len(set(names)) > 1
 
 
 def _rows(form: Form) -> tuple[tuple[Form, ...], ...] | None:

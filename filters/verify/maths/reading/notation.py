@@ -40,12 +40,13 @@ _PREFIX = word_set(r"\triangle \angle \odot \forall \exists \neg \square \comple
 _INFIX = word_set(
     r"\oplus \otimes \ominus \circ \star \bullet \land \lor \cup \cap \setminus \subset \supset "
     r"\subseteq \supseteq \subsetneq \supsetneq \in \notin \ni \to \Rightarrow \Leftrightarrow "
-    r"\equiv \cong \sim \parallel \perp \mid \nmid \mod \not \mapsto \propto \ll \gg \vdash \models"
+    r"\equiv \cross \cong \sim \parallel \perp \mid \nmid \mod \not \mapsto \propto \ll \gg "
+    r"\vdash \models"
 )
 _NAMING = _PREFIX | _INFIX | {"\\dots"}
 _SIGNS = frozenset("+-*/=<>(),[];:|'^_{}!") | {"<=", ">=", "\\ne", "\\approx", "\\{", "\\}"}
 _PLAIN = frozenset(("\\pi", "\\infty", "\\emptyset"))
-_WITH_ARGUMENT = frozenset(("\\frac", "\\sqrt", "\\binom", "^", "_"))
+_WITH_ARGUMENT = frozenset(("\\frac", "\\sqrt", "\\binom", "\\mod", "^", "_"))
 _KNOWN = _NAMING | _SIGNS | _PLAIN | _WITH_ARGUMENT | {f"\\{name}" for name in GREEK}
 _OPERATORS = _INFIX | (_SIGNS - frozenset("()[]|'!{}") - {"\\{", "\\}"})
 _SETS = frozenset(("\\cup", "\\cap", "\\setminus", "\\land", "\\lor"))
@@ -96,7 +97,8 @@ def _without_groups(texts: list[str]) -> list[str]:
     argument = False  # whether a brace that opens here holds an argument
     for text in texts:
         if argument and text != "{":
-            if made[-1] not in ("^", "_") or text in _NAMING | _SIGNS:
+            bare = made[-1] in ("^", "_", "\\mod") and text not in _NAMING | _SIGNS
+            if not bare or (made[-1] == "_" and len(text) > 1 and text.isdigit()):
                 raise Unreadable("an argument without braces")
             made += ["{", text, "}"]
             argument = False

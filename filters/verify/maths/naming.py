@@ -1,0 +1,51 @@
+"""What the names in two answers say of each other."""
+
+from __future__ import annotations
+
+from filters.verify.maths import nodes
+from filters.verify.maths.forms import Form, Group, Named, Relation, Value
+
+
+def names_another(one: Form, other: Form) -> bool:
+    """Whether a list about one name meets another: x = 1, 2 is not y = 1, x = 2."""
+    if not (isinstance(one, Named) and isinstance(other, Group) and not other.ends):
+        return False
+    if isinstance(one.form, Group) and one.form.ends == "()":
+        return False  # (x, y) = (3, 4)
+    names = {plain(item.name) for item in other.items if isinstance(item, Named)}
+    return bool(names - {plain(one.name)})
+
+
+def without_indices(one: Form, other: Form) -> Form | None:
+    """x_1 = 3, x_2 = 5 against a list about x as such a list itself; None where it is not that."""
+    if not (isinstance(one, Named) and isinstance(one.form, Group) and not one.form.ends):
+        return None
+    if not (isinstance(other, Group) and not other.ends and distinct_names(other)):
+        return None
+    items = [item for item in other.items if isinstance(item, Named)]
+    wanted = {f"{plain(one.name)}_{index}" for index in range(1, len(items) + 1)}
+    if {plain(item.name) for item in items} != wanted:
+        return None
+    return Named(one.name, Group("", tuple(item.form for item in items), other.joined))
+
+
+def same_function(one: str, other: str, form: Form) -> bool:
+    """y = … against f(x) = …, where x is the unknown."""
+    for name, called in ((one, other), (other, one)):
+        if name == "y" and len(called) == 4 and called[0] in "fgh" and called[1::2] == "()":
+            unknown = nodes.symbols(form.node) if isinstance(form, Value) else frozenset()
+            return unknown <= {called[2]}
+    return False
+
+
+def plain(name: str) -> str:
+    return name.replace(" ", "").replace("{", "").replace("}", "").replace("\\", "")
+
+
+def distinct_names(group: Group) -> bool:
+    names = [item.name for item in group.items if isinstance(item, Named)]
+    return len(names) == len(group.items) == len(set(names)) > 1
+
+
+def states(group: Group) -> bool:
+    return any(isinstance(item, Named | Relation) for item in group.items)
