@@ -315,3 +315,23 @@ def test_browsing_a_run_runs_nothing(built: Path) -> None:
         rows = client.post("/api/funnel", json={"length": {"max_tokens": 100_000}}).json()["rows"]
         assert any(row["reason"] == "too_polite" and row["samples"] for row in rows)
     assert not canary(built).exists()
+
+
+def test_an_edit_is_judged_by_an_own_filter_only_if_it_is_trusted(
+    built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from factory.report.rejudge import rejudge_edit
+    from factory.report.snapshot import take_snapshot
+
+    monkeypatch.delenv("FACTORY_TRUST_CODE", raising=False)
+    sample = sample_of(built / "run", "too_polite")
+    snapshot = take_snapshot(built / "run")
+    found = rejudge_edit(snapshot, sample, "So.", "It is rather \\boxed{1}.")
+    assert "not trusted" in found.skipped["polite"]
+    assert "polite: unchecked" in found.flags()
+    assert not canary(built).exists()
+    monkeypatch.setenv("FACTORY_TRUST_CODE", "1")
+    (built / "own.py").write_text(FILTER.format(first=""), encoding="utf-8")
+    found = rejudge_edit(snapshot, sample, "So.", "It is rather \\boxed{1}.")
+    assert "polite: too_polite" in found.flags()
+    (built / "own.py").write_text(FILTER.format(first=hostile(built)), encoding="utf-8")
