@@ -254,15 +254,16 @@ def read_manifest(run: Path) -> dict[str, Any]:
     )
 
 
-def lock_directory(path: Path) -> IO[str]:
+def lock_directory(path: Path, *, lock_only: bool = False) -> IO[str]:
     """Lock the directory for this process. The kernel releases it when the process ends.
 
     Raises RunLocked if another process holds it, RunError for a directory with other people's
-    files, and StorageError if it can't be written.
+    files (unless nothing but the lock is written there), StorageError if it can't be written.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        _refuse_foreign(path)
+        if not lock_only:
+            _refuse_foreign(path)
         stream = open(path / "run.lock", "a+", encoding="utf-8")  # noqa: SIM115 (held until close)
     except OSError as error:
         raise storage_error(path, error) from error

@@ -291,7 +291,7 @@ def _lock_steps(steps: Path) -> Iterator[IO[str]]:
     deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
     while True:
         try:
-            lock = lock_directory(steps)
+            lock = lock_directory(steps, lock_only=True)
             break
         except RunLocked:
             if time.monotonic() > deadline:
