@@ -308,7 +308,7 @@ EMPTY = [
 def test_nothing_left_says_what_took_it(
     tmp_path: Path, keys: dict[str, Any], complaint: str
 ) -> None:
-    with pytest.raises(RunError, match=complaint):
+    with pytest.raises(QuotaError, match=complaint):
         assemble(tmp_path, {"a": MATHS}, **keys)
     assert not (tmp_path / "out" / "corpus").exists()
 

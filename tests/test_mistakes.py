@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from factory.cli import main
+from factory.cli import cli, main
 from filters.length import Length
 
 RECIPE = """name: mine
@@ -79,11 +80,10 @@ MISTAKES: list[tuple[str, str, tuple[str, ...]]] = [
         ("sampling.max_tokens is 9,000, but the context of demo is 8,192 tokens", "lower it"),
     ),
     (
-        "{format: {}, correctness: {}}",
-        "{}",
-        ("recipe.yaml:7: filters is missing or empty; nothing would be checked", "format: {}"),
+        "filters: {format: {}, correctness: {}}",
+        "",
+        ("recipe.yaml: filters is missing; name filters", "or write {} to check nothing"),
     ),
-    ("filters: {format: {}, correctness: {}}", "", ("filters is missing or empty",)),
     ("{format: {}, correctness: {}}", "[format]", ("filters is ['format'], not a mapping",)),
     (
         "max_model_len: 512",
@@ -128,3 +128,11 @@ def test_init_does_not_overwrite(
 def test_equal_floor_and_limit_are_allowed() -> None:
     Length(min_tokens=20, max_tokens=20)
     Length(min_tokens={"math": 50}, max_tokens={"code": 10})
+
+
+def test_empty_filters_are_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"question": "1+1?", "answer": "2"}\n')
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE.replace("{format: {}, correctness: {}}", "{}"))
+    said = CliRunner().invoke(cli, ["validate", str(recipe)]).stdout
+    assert "warning: there are no filters, so every whole sample becomes a row" in said

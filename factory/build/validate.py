@@ -29,6 +29,8 @@ def validate(recipe: Recipe) -> Iterator[str]:
     """Check a recipe and yield a summary in lines. Raises the first FactoryError it meets."""
     filters = ", ".join(recipe.filters)
     yield f"recipe {recipe.name}: {len(recipe.sources)} source(s), filters {filters}"
+    if not recipe.filters:
+        yield "warning: there are no filters, so every whole sample becomes a row, right or wrong"
     first: Prompt | None = None
     for source in recipe.sources:
         prompts = _first_prompts(source)

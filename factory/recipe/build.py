@@ -44,6 +44,9 @@ from factory.recipe.sampling import Sampling
 from filters.base import Filter
 
 
+MISSING = object()
+
+
 class Recipe(Strict):
     """One run: its prompts, and how they are sampled, judged and assembled."""
 
@@ -137,11 +140,11 @@ def parse_recipe(document: Document) -> Recipe:
     if "kind" in data:
         raise RecipeError([problem_at(document, ("kind",), _describe_wrong_kind(data["kind"]))])
     problems: list[Problem] = []
-    filters = data.get("filters")
-    if not filters or not isinstance(filters, dict):
-        state = "is missing or empty" if not filters else f"is {filters!r:.60}, not a mapping"
-        what = f"{state}; nothing would be checked. Name filters, such as `format: {{}}` and "
-        problems.append(problem_at(document, ("filters",), f"{what}`correctness: {{}}`"))
+    filters = data.get("filters", MISSING)
+    if filters is MISSING or not (filters is None or isinstance(filters, dict)):
+        state = "is missing" if filters is MISSING else f"is {filters!r:.60}, not a mapping"
+        what = f"{state}; name filters, such as `format: {{}}` and `correctness: {{}}`, or write "
+        problems.append(problem_at(document, ("filters",), what + "{} to check nothing"))
         data["filters"] = {}
     data["sources"] = parse_sources(data.get("sources"), document, problems)
     data["filters"] = parse_filters(data.get("filters"), document, problems)
