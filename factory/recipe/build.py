@@ -43,7 +43,6 @@ from factory.recipe.parsing import (
 from factory.recipe.sampling import Sampling
 from filters.base import Filter
 
-
 MISSING = object()
 
 
