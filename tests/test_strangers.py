@@ -6,17 +6,21 @@ would write a canary file.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import polars as pl
 import pytest
+import yaml
 
 from tests.recorded import recipe_file, record
 
@@ -315,6 +319,53 @@ def test_browsing_a_run_runs_nothing(built: Path) -> None:
         rows = client.post("/api/funnel", json={"length": {"max_tokens": 100_000}}).json()["rows"]
         assert any(row["reason"] == "too_polite" and row["samples"] for row in rows)
     assert not canary(built).exists()
+
+
+def test_an_edit_asks_no_judge_of_a_strangers_run(
+    built: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A judge server would get the text, and the key that `api_key_env` names."""
+    from factory.core.trust import remember_own
+    from factory.report.rejudge import rejudge_edit
+    from factory.report.snapshot import take_snapshot
+
+    monkeypatch.delenv("FACTORY_TRUST_CODE", raising=False)
+    monkeypatch.setenv("FACTORY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("A_SECRET", "sentinel")
+    copy = shutil.copytree(built / "run", tmp_path / "copy")
+    asked: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(30)
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    with listener.accept()[0] as connection:
+                        asked.append(connection.recv(65_536))
+
+        threading.Thread(target=accept, daemon=True).start()
+        recipe = yaml.safe_load((copy / "recipe.yaml").read_text())
+        recipe["filters"] = {
+            "correctness": {
+                "combine": "rule_or_judge",
+                "judge": {
+                    "base_url": f"http://127.0.0.1:{listener.getsockname()[1]}/v1",
+                    "model": "judge",
+                    "api_key_env": "A_SECRET",
+                    "attempts": 1,
+                },
+            }
+        }
+        (copy / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+        snapshot = take_snapshot(copy)
+        sample = sample_of(copy, "too_polite")
+        found = rejudge_edit(snapshot, sample, "So.", "It is rather \\boxed{1}.")
+        assert "judge server" in found.skipped["correctness"]
+        assert asked == []
+        remember_own(copy / "recipe.yaml")  # as a build of this user's does
+        rejudge_edit(snapshot, sample, "So.", "It is rather \\boxed{1}.")
+        assert asked
+        assert b"sentinel" in asked[0]
 
 
 def test_an_edit_is_judged_by_an_own_filter_only_if_it_is_trusted(

@@ -19,6 +19,7 @@ from factory.core.files import append_line, write_atomic
 from factory.core.models import model_path
 from factory.core.nouns import sample_id
 from factory.core.run_dir import RunDir, read_manifest, save_prompts
+from factory.core.trust import remember_own
 from factory.corpus.rows import write_corpus
 from factory.corpus.selection import select_rows
 from factory.judging.funnel import Funnel, SampleCount, load_funnel, measure_funnel
@@ -35,6 +36,7 @@ from factory.judging.verdicts import (
 from factory.prompts.load import describe
 from factory.prompts.references import BAD, sound_prompts
 from factory.sampling.progress import Progress
+from filters.judges.client import Endpoint
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -222,6 +224,8 @@ def _restore_scheduler(recipe: Recipe, run: RunDir, prompts: pa.Table) -> Schedu
 def record_start(recipe: Recipe, run: RunDir) -> None:
     """Write the recipe and the manifest before the build starts."""
     write_atomic(run.path / "recipe.yaml", recipe.to_yaml())
+    if any(isinstance(getattr(f, "judge", None), Endpoint) for f in recipe.filters.values()):
+        remember_own(run.path / "recipe.yaml")  # so that a review may ask its judge
     run.save_manifest(
         state="running",
         name=recipe.name,

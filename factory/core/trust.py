@@ -93,6 +93,12 @@ def trust_file(path: Path) -> None:
         _grant(_hash(str(path), _read(path)))
 
 
+def remember_own(path: Path) -> None:
+    """Remember a file that this process wrote itself, in its present version."""
+    path = path.resolve()
+    _remember(Code(str(path), "written here", _hash(str(path), _read(path))))
+
+
 def trust_everything() -> None:
     """Trust all code that this process and its workers are about to load: `--trust-code`."""
     os.environ[VARIABLE] = "1"

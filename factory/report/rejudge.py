@@ -9,12 +9,14 @@ import polars as pl
 
 from factory.core.errors import FactoryError, RunError
 from factory.core.think import join_think, split_think
+from factory.core.trust import is_trusted
 from factory.judging.metrics import join_metrics
 from factory.judging.recorded import Recorded
 from factory.judging.verdicts import decide, verdict_column
 from factory.report.snapshot import RATE_COLUMNS, Snapshot
 from filters.base import BASE_COLUMNS, INPUT_COLUMNS, measure_rows
 from filters.correctness import Correctness
+from filters.judges.client import Endpoint
 
 UNCHECKED = "unchecked"
 """The reason given for a filter that could not run; an edit does not count as passing it."""
@@ -63,6 +65,7 @@ def rejudge_edit(
 def rejudge(snapshot: Snapshot, inputs: pl.DataFrame, ask_judges: bool = False) -> Rejudged:
     """Measure and decide texts (`INPUT_COLUMNS`). A judge model is asked only if `ask_judges`."""
     metrics, skipped, asked = {}, {}, {}
+    recipe_file = snapshot.run / "recipe.yaml"
     for name, filter_ in snapshot.filters.items():
         if isinstance(filter_, Recorded):
             filter_ = filter_.load()
@@ -71,6 +74,12 @@ def rejudge(snapshot: Snapshot, inputs: pl.DataFrame, ask_judges: bool = False) 
             filter_ = filter_.model_copy(update={"unsafe_without_sandbox": False})
         if getattr(filter_, "judge", None) is not None and not ask_judges:
             skipped[name] = "asks a judge model"
+            continue
+        if isinstance(getattr(filter_, "judge", None), Endpoint) and not is_trusted(recipe_file):
+            skipped[name] = (
+                "the run's recipe names a judge server, which would get the text and your key; "
+                "build the run yourself, or set FACTORY_TRUST_CODE=1 if you trust the recipe"
+            )
             continue
         try:
             metrics[name] = measure_rows(filter_, inputs.select(INPUT_COLUMNS))
