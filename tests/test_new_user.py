@@ -114,7 +114,12 @@ def empty_source() -> tuple[str, ...]:
 
 
 def own_filter() -> tuple[str, ...]:
-    """A filter of the user's own that names no column."""
+    """A filter of the user's own that reads a column that there is not."""
+    return (*untrusted_filter(), "--trust-code")
+
+
+def untrusted_filter() -> tuple[str, ...]:
+    """A filter that nobody has said to trust, without a terminal to ask on."""
     Path("hedges.py").write_text(HEDGES)
     Path("rows.jsonl").write_text('{"question": "1 + 1?", "answer": "2"}\n')
     source = "{kind: files, path: rows.jsonl, verifier: {kind: math}}"
@@ -140,6 +145,7 @@ JOURNEY: list[tuple[Callable[[], tuple[str, ...]], int]] = [
     (another_encoding, 6),
     (tools, 6),
     (empty_source, 6),
+    (untrusted_filter, 2),
     (own_filter, 2),
 ]
 
