@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -165,7 +166,8 @@ def message(
 
 
 def quoted(said: str, folder: Path) -> str:
-    """A message as a user in another folder gets it."""
+    """A message as a user in another folder gets it; a file's hash depends on its place."""
+    said = re.sub(r"content [0-9a-f]{12}", "content 22de8f288ac8", said)
     return f"```text\n{said.replace(str(folder.resolve()), '/home/me/mine')}\n```\n"
 
 
