@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -19,6 +20,8 @@ from typing import Any
 
 from factory.core.errors import MissingDependency, ModelError, StorageError
 from factory.core.resources import cache_dir
+
+LOGGER = logging.getLogger("factory")
 
 DEMO = "demo"
 DEMO_NAME = "SmolLM2-135M-Instruct"
@@ -125,6 +128,7 @@ def demo_model() -> Path:
         with open(folder.parent / f"{DEMO_NAME}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not _is_whole(folder):
+                LOGGER.warning("preparing the demo model in %s, once (about 20 s)", folder)
                 _convert(gguf, folder)
     except OSError as error:
         raise StorageError(
