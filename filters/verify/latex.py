@@ -117,7 +117,7 @@ _UNIT_FRACTION = re.compile(
     r"\\frac\{\\(?:text|mathrm)\{ ?([A-Za-z]+) ?\}\}\{\\(?:text|mathrm)\{ ?([A-Za-z]+) ?\}\}"
 )
 _PLAIN_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
-_DOUBLED = re.compile(r"(?<!\\)\\\\(?=[A-Za-z{}%])")
+_DOUBLED = re.compile(r"(?<!\\)\\\\(?=[A-Za-z{}%,]|\$\d)")
 _SINGLE = re.compile(r"(?<!\\)(?:\\\\)*\\(?!\\)")
 _HTML = re.compile(r"<(/?)(sup|sub|b|i|em|strong|span|p|br)\s*/?>", re.IGNORECASE)
 _ENTITIES = {

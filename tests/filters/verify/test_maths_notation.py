@@ -83,6 +83,15 @@ NOTATION: list[Case] = [
 
 SPELLINGS: list[Case] = [
     ("36%", r"36\\%", "correct"),
+    (r"\\$267.49", r"\$267.49", "correct"),
+    (r"2x\\,+\\,4", "2(x+2)", "correct"),
+    ("£5.95", r"5.95\text{ pounds}", "correct"),
+    ("£5.95", r"5.59\text{ pounds}", "wrong"),
+    ("£5.95", r"5.95\text{ dollars}", "wrong"),
+    (r"16\text{ oz}", r"1\text{ pound}", "correct"),
+    ("£16", r"1\text{ lb}", "wrong"),
+    (r"\text{(C)}\ 670", r"{\text{(C) }670}", "correct"),
+    (r"\text{(C)}\ 670", r"{\text{(B) }670}", "wrong"),
     ("12", r"\large 12", "correct"),
     ("12", "\\ 12\\ ", "correct"),
     (r"\frac{1}{2}", r"\nicefrac{1}{2}", "correct"),

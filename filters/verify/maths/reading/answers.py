@@ -118,7 +118,8 @@ def read_answer(tokens: Tokens, depth: int = 0) -> Form:
     tokens = trim(tokens)
     if not tokens:
         raise Unreadable("nothing is there")
-    choice = _read_choice(tokens, depth)
+    braced = len(tokens) > 4 and tokens[0].text + tokens[1].text == "{(" and is_pair(tokens)
+    choice = _read_choice(tokens[1:-1] if braced else tokens, depth)
     if choice is not None:
         return choice
     if tokens[0].text in ("'", '"', "`"):

@@ -166,6 +166,8 @@ def _with_unit(node: Node, words: list[tuple[str, int, int]]) -> Value:
             node = nodes.number(node.value * scale)
         else:
             node = Node("multiply", (node, nodes.number(scale)))
+    if [(name.lower(), power) for name, power, _ in words] in ([("pounds", 1)], [("pound", 1)]):
+        return Value(node, unit, percent, others=(Value(node, units.combine([("£", 1)])),))
     return Value(node, unit, percent)
 
 
