@@ -60,7 +60,9 @@ def _based(tokens: Tokens) -> Based | None:
         or not (digits.isalnum() and digits.isascii())
     ):
         return None
-    inside = [text for text in texts[at + 1 :] if text not in ("{", "}", "(", ")")]
+    inside = texts[at + 1 :]
+    while len(inside) > 2 and inside[0] + inside[-1] in ("{}", "()"):
+        inside = inside[1:-1]
     if len(inside) != 1 or any(token.space for token in tokens[1:at]):
         return None
     base = _BASES.get(inside[0].lower()) or (int(inside[0]) if inside[0].isdigit() else 0)
@@ -248,7 +250,7 @@ def _unit_words(tokens: Tokens) -> tuple[list[tuple[str, int, int]], Tokens]:
                 raise Unreadable("not a unit")
             sign = 1 if token.text in ("*", "-") else -1
             at += 1
-            if at == len(tokens):
+            if at == len(tokens) or tokens[at].kind == "number":
                 raise Unreadable("not a unit")
             continue
         letter = token.kind == "letter" and (words or token.upright)

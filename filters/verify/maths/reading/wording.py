@@ -51,8 +51,8 @@ def read_words(tokens: Sequence[Token]) -> Form | None:
         return Words(NOTHING)
     if [token.text for token in tokens] == ["\\{", "\\}"]:
         return Words(NOTHING)
-    clock = _CLOCK.fullmatch("".join(token.text for token in tokens)) if len(tokens) < 9 else None
-    if clock is not None:
+    clock = _CLOCK.fullmatch("".join(token.text for token in tokens[:9]))
+    if clock is not None and tokens[2].text == clock[2]:
         return Words(f"{int(clock[1])}:{clock[2]} {clock[3].lower()}m")
     texts = []
     for position, token in enumerate(tokens):
