@@ -80,7 +80,8 @@ def _same_text(first: str, second: str) -> bool | None:
         return True
     if _SYMMETRIC.search(first + second):
         return None
-    texts = ["".join(text.split()) for text in (first, second)]
+    # A blank between two digits keeps two numbers apart.
+    texts = [re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", text) for text in (first, second)]
     if _NUMBER.sub("0", texts[0]) != _NUMBER.sub("0", texts[1]):
         return None
     numbers = [[Decimal(number) for number in _NUMBER.findall(text)] for text in texts]

@@ -1,7 +1,8 @@
-"""Verdicts of answers labelled by construction, a new seed each run.
+"""Verdicts of answers labelled by construction.
 
-Set GENERATED_SEED to run a seed again. The generator knows nothing of the verifiers; no rule may
-be written on what it draws: a failure names a kind to be understood, not a case to be matched.
+The generator knows nothing of the verifiers; no rule may be written on what it draws: a failure
+names a kind to be understood, not a case to be matched. The seed is fixed, so that a change is
+judged by itself; GENERATED_SEED draws others, and benchmarks/verify.py a new one each time.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ REFERENCES = (
 
 @pytest.fixture(scope="module")
 def seed() -> int:
-    drawn = int(os.environ.get("GENERATED_SEED") or int.from_bytes(os.urandom(4), "big"))
+    drawn = int(os.environ.get("GENERATED_SEED", "20261130"))
     print(f"GENERATED_SEED={drawn}")
     return drawn
 
@@ -48,7 +49,7 @@ def judged(seed: int, verifiers: Verifiers) -> list[tuple[Made, str]]:
     return list(zip(items, states, strict=True))
 
 
-@settings(max_examples=10)
+@settings(max_examples=10, derandomize=True)
 @given(st.integers(0, 2**32))
 def test_labels_hold_by_numbers(seed: int) -> None:
     for item in generate(seed, 2 * len(MAKERS)):
