@@ -1,7 +1,7 @@
 """Access control: a token that visitors present, and a Host header that must be this server's.
 
-Another user of the same machine can reach its loopback address, so the commands set a token unless
-told otherwise. The pages show model text, so every response carries a Content-Security-Policy that
+Another user of the same machine can reach its loopback address, so the commands set a token by
+default. The pages show model text, so every response carries a Content-Security-Policy that
 allows only the app's own scripts. A page of another site can't read responses: there is no CORS,
 and the Host header is checked, as a name of another site can be made to resolve to this server
 (DNS rebinding). It can't change anything either: Sec-Fetch-Site is checked, only JSON bodies are

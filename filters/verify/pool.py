@@ -155,7 +155,7 @@ class Pool:
         return list(self.outcomes(payloads)) if payloads else []
 
     def close(self) -> None:
-        """End every process of this pool. It starts anew when used again."""
+        """End every process of this pool. It starts again when it is used."""
         if self._owner == os.getpid() and self._zygote is not None:
             assert self._control is not None
             self._control.close()

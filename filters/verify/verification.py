@@ -43,7 +43,7 @@ class Verification:
     """One answer's verdict. `method` names what decided (fast, symbolic, choice, tests, judge…).
 
     `version` is the verifier's, and `input` the hash of the mapping and the response it was given:
-    the same two give the same verdict, and another version's verdicts can be told apart.
+    the same two give the same verdict, and another version's verdicts can be distinguished.
     """
 
     state: State

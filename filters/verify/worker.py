@@ -3,7 +3,7 @@
 Run by exec (`python -m filters.verify.worker`), never by forking the caller: a parent that holds
 threads, torch or an engine cannot be forked safely. This process has one thread, imports what the
 task needs once, and then each worker costs one fork. It alone reaps its children, so a process id
-it is told to kill can never have been handed to a stranger.
+it is asked to kill can never have been handed to a stranger.
 
 Messages on the control socket: `f` with a socket attached forks a worker that serves it and
 answers with its process id; `k` and a process id kills one. End of file ends everything.
@@ -125,7 +125,7 @@ def main(name: str, control_fd: int, memory_mb: int) -> None:
         warm_up = getattr(sys.modules[name.partition(":")[0]], "warm_up", None)
         if warm_up is not None:
             warm_up()
-    except Exception as error:  # told to the parent, whose user it concerns
+    except Exception as error:  # reported to the parent, whose user it concerns
         control.sendall(frame(f"{type(error).__name__}: {error}"))
         return
     gc.freeze()  # keeps the imported modules' pages shared with every worker

@@ -77,7 +77,7 @@ _DOUBT = re.compile(
     r"(?![^\W\d_])|不|或|[?？]",
     re.IGNORECASE,
 )
-"""Words that may turn what stands beside them into something else."""
+"""Words that may turn what stands next to them into something else."""
 
 _REASON = re.compile(
     r"[,.;，。；]?\s+(?:because|since|as|which|where|i hope|hope|so that|porque|weil|denn|da|car|"

@@ -37,7 +37,7 @@ class Library:
 
 
 PROGRAMS = Library(optional=("numpy", "sortedcontainers"))
-"""What the programs of code answers find beside the standard library, where it is installed."""
+"""What the programs of code answers find besides the standard library, where it is installed."""
 
 
 @cache

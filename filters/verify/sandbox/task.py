@@ -52,7 +52,7 @@ class Task:
     limits: Limits = Limits()
 
     def header(self) -> dict[str, Any]:
-        """What the zygote needs to know beside the file descriptors."""
+        """What the zygote needs to know besides the file descriptors."""
         return {
             "mode": self.mode,
             "argv": self.argv,

@@ -76,7 +76,7 @@ def read_whole(tokens: Tokens) -> Form:
 def read_phrase(tokens: Tokens) -> Phrase | None:
     """Words and formulas in turn; None where there are no words, or a formula cannot be read."""
     parts: list[str | Form] = []
-    words, start, told = "", 0, False
+    words, start, found = "", 0, False
     for position in range(len(tokens) + 1):
         token = tokens[position] if position < len(tokens) else None
         divides = token is not None and _divides(tokens, position)
@@ -91,12 +91,12 @@ def read_phrase(tokens: Tokens) -> Phrase | None:
             except Unreadable:
                 return None
         if token is not None:
-            told = told or token.kind != "sign"
+            found = found or token.kind != "sign"
             words += token.text.casefold() if token.kind == "sign" else f" {token.text.casefold()} "
         start = position + 1
     if words:
         parts.append(" ".join(words.split()))
-    if not told or len(parts) > MAX_ITEMS or sum(isinstance(p, str) for p in parts) > MAX_ITEMS:
+    if not found or len(parts) > MAX_ITEMS or sum(isinstance(p, str) for p in parts) > MAX_ITEMS:
         return None
     return Phrase(tuple(" ".join(p.split()) if isinstance(p, str) else p for p in parts))
 

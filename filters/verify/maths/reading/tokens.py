@@ -1,4 +1,4 @@
-"""Tokens of a normalised answer: one pass of one regular expression, words told from variables."""
+"""Tokens of a normalised answer: one pass of one regular expression; words are no variables."""
 
 from __future__ import annotations
 

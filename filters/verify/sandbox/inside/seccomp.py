@@ -105,7 +105,7 @@ def zygote_filter(machine: str) -> bytes:
 
 
 def program_filter(profile: Profile, machine: str, path_at: int = 0) -> bytes:
-    """What `profile` takes back. Short, because it is installed anew for every test.
+    """What `profile` takes back. Short, because it is installed for every test.
 
     A `binary` may call execve with a path at the address `path_at` alone. Its own exec discards
     that memory, so the program can't exec again without guessing the address.

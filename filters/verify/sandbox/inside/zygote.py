@@ -110,7 +110,7 @@ class Zygote:
         process = os.pidfd_open(child)
         poller = select.poll()
         poller.register(process, select.POLLIN)
-        poller.register(self._control, 0)  # a hang-up is always told
+        poller.register(self._control, 0)  # a hang-up is always reported
         try:
             while True:
                 cpu_left = cpu_s - time.clock_gettime(cpu_clock)
@@ -119,9 +119,9 @@ class Zygote:
                     return "cpu"
                 if wall_left <= 0:
                     return "wall"
-                told = poller.poll(1000 * min(max(cpu_left, _TICK_S), wall_left))
-                if told:
-                    return None if (process, select.POLLIN) in told else "host"
+                ready = poller.poll(1000 * min(max(cpu_left, _TICK_S), wall_left))
+                if ready:
+                    return None if (process, select.POLLIN) in ready else "host"
         finally:
             os.close(process)
 
