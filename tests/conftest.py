@@ -17,7 +17,7 @@ def trusted_code(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Real engines run on one worker, real trainers and browsers on one: memory holds one of each.
+    """Real engines run on one worker, real trainers on one: memory holds one of each.
 
     The long groups come first, so that the short tests fill what is left of both workers.
     """
@@ -29,5 +29,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if name := group(item):
             item.add_marker(pytest.mark.xdist_group(name))
-    order = {"engine": 0, "torch": 1, None: 2}
-    items.sort(key=lambda item: order[group(item)])
+    order = {"engine": 0, "torch": 1, None: 3}
+    items.sort(key=lambda item: order.get(group(item), 2))

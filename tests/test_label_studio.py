@@ -232,7 +232,7 @@ def program(tmp_path: Path) -> Iterator[httpx.Client]:
             server.wait()
 
 
-@pytest.mark.real(group="torch")
+@pytest.mark.real(group="browser")
 def test_a_round_trip_through_the_real_program(
     run: Path, tasks: list[dict[str, Any]], program: httpx.Client, tmp_path: Path
 ) -> None:

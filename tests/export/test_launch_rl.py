@@ -159,7 +159,7 @@ def test_nothing_is_overwritten_and_no_partial_output_is_left(tmp_path: Path) ->
     assert sorted(path.name for path in tmp_path.glob("o*")) == ["out"]
 
 
-@pytest.mark.real(group="torch")
+@pytest.mark.real(group="export")
 @pytest.mark.parametrize("template", ["chat", "r1_zero"])
 def test_verl_reads_the_launch(template: str, tmp_path: Path) -> None:
     """Hydra loads the config; verl's RLHF data set and reward function work with it."""

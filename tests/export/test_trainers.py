@@ -35,7 +35,7 @@ OTHERS: list[tuple[str, str, str]] = [
 ]
 
 
-@pytest.mark.real(group="torch")
+@pytest.mark.real(group="export")
 @pytest.mark.parametrize(("format", "variable", "check"), OTHERS)
 @pytest.mark.parametrize("template", [None, "chatml"])
 def test_the_trainers_own_loader_reads_the_export(
@@ -66,7 +66,7 @@ LAYOUTS: list[tuple[LayoutName, str, str | None]] = [
 ]
 
 
-@pytest.mark.real(group="torch")
+@pytest.mark.real(group="export")
 @pytest.mark.parametrize(("layout", "own", "template"), LAYOUTS)
 def test_trl_trains_on_the_assistants_text_only(
     layout: LayoutName,

@@ -176,7 +176,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.real(group="torch")
+@pytest.mark.real(group="export")
 def test_a_reward_model_scores_alike_alone_and_in_company(folder: Path) -> None:
     pairs = [("why?", text) for text in ("yes", "no", "a much longer answer than those", "yes")]
     together = [score or 0 for score in RewardModel(model=str(folder.parent)).scores(pairs)]
@@ -198,7 +198,7 @@ def by_hand(folder: Path, question: str, answer: str) -> float:
         return float(model(input_ids=ids).logits[0, 0])
 
 
-@pytest.mark.real(group="torch")
+@pytest.mark.real(group="export")
 def test_without_a_limit_all_of_an_answer_is_read(folder: Path) -> None:
     """An answer of more than 8,192 tokens, which an earlier version cut at the front."""
     pairs = [("why?", start + "ab " * 3000) for start in ("good ", "bad ")]
@@ -206,7 +206,7 @@ def test_without_a_limit_all_of_an_answer_is_read(folder: Path) -> None:
     assert found == pytest.approx([by_hand(folder, *pair) for pair in pairs], abs=1e-4)
 
 
-@pytest.mark.real(group="torch")
+@pytest.mark.real(group="export")
 @given(
     length=st.integers(0, 648),
     question=st.sampled_from(["why?", "a long question of some forty letters or more?"]),
@@ -237,14 +237,14 @@ def test_long_answers_are_read_in_windows(folder: Path, question: str, length: i
     assert score == pytest.approx(lowest, abs=1e-4)
 
 
-@pytest.mark.real(group="torch")
+@pytest.mark.real(group="export")
 def test_a_question_that_leaves_no_room_has_no_score(folder: Path) -> None:
     pairs = [("why? " * 40, "a b c " * 40), ("why?", "yes"), ("why? " * 20, "yes")]
     found = list(RewardModel(model=str(folder), max_tokens=160).scores(pairs))
     assert [score is None for score in found] == [True, False, False]
 
 
-@pytest.mark.real(group="torch")
+@pytest.mark.real(group="export")
 def test_a_template_that_drops_the_reasoning_is_refused(folder: Path, tmp_path: Path) -> None:
     import shutil
 
@@ -262,7 +262,7 @@ def test_a_template_that_drops_the_reasoning_is_refused(folder: Path, tmp_path: 
         scorer.scores([("why?", "<think>so</think>yes")])
 
 
-@pytest.mark.real(group="torch")
+@pytest.mark.real(group="export")
 def test_a_classifier_of_two_is_no_reward_model(folder: Path, tmp_path: Path) -> None:
     import shutil
 

@@ -30,7 +30,7 @@ FLAGS = (
 )
 
 pytestmark = [
-    pytest.mark.real(group="torch"),
+    pytest.mark.real(group="browser"),
     pytest.mark.skipif(
         CHROMIUM is None, reason="no chromium on this machine (apt install chromium)"
     ),
