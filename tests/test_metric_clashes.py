@@ -17,6 +17,8 @@ from filters import FILTERS, filter_class
 from filters.base import BASE_COLUMNS
 from tests.replayed import write_recipe
 
+pytestmark = pytest.mark.usefixtures("trusted_code")
+
 OWN = """
 from typing import ClassVar
 import polars as pl

@@ -183,7 +183,7 @@ def test_a_row_says_who_reviewed_it_and_an_edited_one_is_the_edit(run: Path) -> 
 
 
 def test_an_accepted_sample_comes_back_from_a_filter_of_form_and_first(run: Path) -> None:
-    limits = ("filters.length.max_tokens=1", "select.per_prompt=1")
+    limits = ("filters.length.max_tokens=1", "select.per_prompt=1", "corpus.min_rows=0")
     assert again(run, *limits)[0].kept.samples == 0
     prompt = prompts()[0]
     recorder = Recorder(run)

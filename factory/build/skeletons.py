@@ -30,7 +30,7 @@ SKELETONS = {
 
 _PACKAGE = "plugin_example"
 
-EXISTS = "exists already; choose another name or move it"
+EXISTS = "already exists; choose another name or move it"
 
 
 def write_skeleton(kind: str, path: Path) -> tuple[Path, str]:

@@ -7,7 +7,9 @@ was written by version 0.1.0 or is incomplete.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -35,14 +37,34 @@ def digest(file: Path) -> str:
     return f"{size} {hasher.hexdigest()}\n"
 
 
+def folder_digests_path(folder: Path) -> Path:
+    """Where the digests of a whole folder are kept: outside it, where no trainer reads data."""
+    return folder.with_name(f"{folder.name}.digests.json")
+
+
+def digest_folder(folder: Path) -> str:
+    """The digests of a folder's Parquet files, as the text of `folder_digests_path`."""
+    digests = {file.name: digest(file).strip() for file in sorted(folder.glob("*.parquet"))}
+    return json.dumps(digests, indent=2) + "\n"
+
+
+def _expected(file: Path) -> bytes | None:
+    """The digest that a file must have: its own, or that of its folder."""
+    with suppress(FileNotFoundError):
+        return digest_path(file).read_bytes()
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        digests = json.loads(folder_digests_path(file.parent).read_text(encoding="utf-8"))
+        return f"{digests[file.name]}\n".encode()
+    return None
+
+
 def check(file: Path) -> State:
     """Compare a file with its digest. Returns `unknown` if it has no digest.
 
     Raises OSError if the file can't be read.
     """
-    try:
-        expected = digest_path(file).read_bytes()
-    except FileNotFoundError:
+    expected = _expected(file)
+    if expected is None:
         return "unknown"
     # Compare the size first: one `stat` detects a truncated file.
     size = expected.partition(b" ")[0]
@@ -54,8 +76,7 @@ def check(file: Path) -> State:
 def find_damage(file: Path) -> str | None:
     """Return what is wrong with a Parquet file, or None. Reads the whole file.
 
-    A file without a digest is checked by the checksums of its pages, if it has any: the shards of
-    a corpus have no file next to them, which trainers and `load_dataset` would read as data.
+    A file without a digest is checked by the checksums of its pages, if it has any.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

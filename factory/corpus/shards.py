@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from polars.datatypes import DataTypeClass
 
-from factory.core.files import storage_error, sync_dir
+from factory.core.checksums import digest_folder, folder_digests_path
+from factory.core.files import storage_error, sync_dir, write_atomic
 
 BUCKET_ROWS = 2048
 """Rows per bucket, which are sorted, compressed and written at once as a row group."""
@@ -67,15 +68,14 @@ def write_shards(
             for split in cuts
             for number, bounds in enumerate(cuts[split])
         ]
-        options = {
-            "compression": "zstd",
-            "use_dictionary": list(dictionary),
-            "write_page_checksum": True,
-        }
+        options = {"compression": "zstd", "use_dictionary": list(dictionary)}
         with ThreadPoolExecutor(WRITERS) as pool:
             list(pool.map(lambda shard: _write_shard(shard, schema, options), shards))
         shutil.rmtree(scratch / "buckets")
+        digests = digest_folder(scratch)
+        folder_digests_path(target).unlink(missing_ok=True)
         _replace(target, scratch)
+        write_atomic(folder_digests_path(target), digests)
     except OSError as error:
         raise storage_error(target, error) from error
     return sorted(target.glob("*.parquet"))

@@ -10,6 +10,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -51,6 +52,7 @@ PARTICLES = frozenset(_PARTICLES.split())
 MAY_ENTER = 16  # languages that are followed at once
 QUOTED_TO_SAID = 2
 CLAUSE = 6  # words; in fewer, one must not speak alone
+REPEATED = 3  # words of a clause that is foreign because it was before
 FURTHER = SECONDED = 8  # eighths of a nat
 DIGITS = re.compile(r"[\d_]+")
 NEAR = 4  # words around a stretch that a borrowed phrase may reach into it from
@@ -257,10 +259,33 @@ class Text:
             self.exempt, self.asked, self.quoted = marks
             accepted, _ = self._accepted(believed)
         found = [(places, names[state]) for state, runs in accepted.items() for places in runs]
+        found += self._said_again(found)
         yield from found
         if found:  # where one language came in, another needs less to be believed
             foreign = np.concatenate([places for places, _ in found])
             yield from (one for one in rest if not np.isin(one[0], foreign).any())
+
+    def _said_again(self, found: list[Foreign]) -> list[Foreign]:
+        """Return the clauses that repeat a foreign one to the letter.
+
+        A word that comes again is little evidence, so a repeated clause may not have been found.
+        """
+        if not found:
+            return []
+        language = {int(place): name for places, name in found for place in places}
+        starts = np.flatnonzero(self.words.look & BEGINS).tolist()
+        known: dict[bytes, str] = {}
+        others: list[tuple[bytes, int, int]] = []
+        for first, after in pairwise([*starts, len(self.words.look)]):
+            if after - first < REPEATED:
+                continue
+            text = self.raw[int(self.words.start[first]) : int(self.words.end[after - 1])]
+            spoken = {language.get(place) for place in range(first, after)}
+            if len(spoken) == 1 and None not in spoken:
+                known[bytes(text)] = str(spoken.pop())
+            elif spoken == {None}:
+                others.append((bytes(text), first, after))
+        return [(np.arange(a, b), known[text]) for text, a, b in others if text in known]
 
     def _accepted(self, allowed: list[int]) -> tuple[dict[int, list[Places]], list[Foreign]]:
         """Return the stretches of each language that is believed, and weaker ones of others."""

@@ -233,7 +233,7 @@ HOMES = {
 }
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_a_foreign_sentence_never_raises_consistency(data: st.DataObject) -> None:
     home = data.draw(st.sampled_from(sorted(HOMES)))

@@ -72,7 +72,7 @@ def test_a_skeleton_passes_its_own_test_and_validates(kind: str, tmp_path: Path)
 def test_a_skeleton_with_a_name_that_is_none(tmp_path: Path) -> None:
     done = call("-m", "factory.cli", "init", "--filter", "my-filter.py", cwd=tmp_path)
     assert "is no name of a Python module" in done.stderr
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "MyFilter" in command("init", "--filter", "filter.py", cwd=tmp_path)
 
 
@@ -290,7 +290,7 @@ class Failing(Filter):
     ],
 )
 def test_a_filter_that_fails_on_real_samples_ends_the_build(
-    tmp_path: Path, body: str, said: str
+    tmp_path: Path, trusted_code: None, body: str, said: str
 ) -> None:
     """A sample that a filter of the user's own gave no metrics must not pass its rules."""
     (tmp_path / "own.py").write_text(FAILING.format(body=body), encoding="utf-8")

@@ -62,7 +62,7 @@ CHANGES = st.fixed_dictionaries(
                 "max_characters": st.integers(0, 400),
                 "max_ratio": st.floats(0, 10),
             },
-        ),
+        ).filter(lambda limits: limits.get("min_tokens", 0) <= limits.get("max_tokens", 80)),
         "language": st.fixed_dictionaries({}, optional={"max_foreign_script": st.floats(0, 1)}),
     },
 )
