@@ -174,7 +174,8 @@ def without_template(folder: Path) -> Path:
 
 def test_prompts_longer_than_the_context_are_named(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    done = factory("build", recipe(tmp_path, context=64, size=3), "--run", run)
+    short = ("--set", "sampling.max_tokens=20")
+    done = factory("build", recipe(tmp_path, context=64, size=3), "--run", run, *short)
     assert done.returncode == 4, done.stderr
     assert "no sample was generated (12 prompt_too_long)" in done.stderr
     failures = (run / "failures.jsonl").read_text().splitlines()

@@ -109,7 +109,7 @@ def test_a_budget_is_spent_where_it_pays_and_more_of_it_goes_on(tmp_path: Path) 
 def test_a_model_on_this_machine_judges_after_sampling(tmp_path: Path, judge: str) -> None:
     """A second engine in the same process; a model this small has no opinion worth counting."""
     judge = f"filters.correctness={{combine: rule_or_judge, judge: {judge}}}"
-    _, funnel = built(tmp_path, 3, 2, judge, "sampling.max_tokens=60")
+    _, funnel = built(tmp_path, 3, 2, judge, "sampling.max_tokens=60", "corpus.min_rows=0")
     reasons = {item.reason for item in funnel.taken}
     assert reasons <= {"judge_undecided", "judge_wrong", "unclosed_think", "truncated", "loop"}
     asked = load_verdicts(tmp_path / "run").collect().height
