@@ -30,14 +30,14 @@ $(VENV)/installed: pyproject.toml Makefile
 	sh .ci/system
 	touch $@
 
-# Fast: style, types, the documentation and the tests that need no engine.
+# Fast: style, types, laws of import, the documentation, and the tests of single parts.
 check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(SITE)
-	$(PYTEST) -m "not real"
+	$(PYTEST) -m "not real and not slow"
 
 # Everything, the real model, sandbox and browser included.
 test: $(VENV)/installed

@@ -9,6 +9,37 @@ settings.register_profile("factory", deadline=None)
 settings.load_profile("factory")
 
 
+SLOW = (
+    "api/test_api.py",
+    "api/test_script_and_notebook.py",
+    "api/test_wheel.py",
+    "e2e/",
+    "filters/verify/test_generated.py",
+    "filters/verify/test_gym.py",
+    "filters/verify/test_own_verifier.py",
+    "filters/verify_code/",
+    "loaders/test_bombs.py",
+    "loaders/test_drafts.py",
+    "loaders/test_gym_loader.py",
+    "plugins/test_extensions.py",
+    "sampling/test_budget_build.py",
+    "sampling/test_deaths.py",
+    "sampling/test_server_loss.py",
+    "test_build.py",
+    "test_cli.py",
+    "test_cli_output.py",
+    "test_corpus_form.py",
+    "test_damage.py",
+    "test_evaluate.py",
+    "test_judges_in_turn.py",
+    "test_new_user.py",
+    "test_overlay.py",
+    "test_pipeline.py",
+    "test_strangers.py",
+)
+"""Suites that start many commands or build whole runs: `make check` leaves them to `make test`."""
+
+
 @pytest.fixture
 def trusted_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """The test's own classes may run, in its worker processes and commands too."""
@@ -27,6 +58,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return mark.kwargs.get("group", "engine") if mark else None
 
     for item in items:
+        if any(
+            f"/tests/{suite}" in f"/tests/{item.nodeid.partition('tests/')[2]}" for suite in SLOW
+        ):
+            item.add_marker(pytest.mark.slow)
         if name := group(item):
             item.add_marker(pytest.mark.xdist_group(name))
     order = {"engine": 0, "torch": 1, None: 3}
