@@ -20,6 +20,7 @@ import pytest
 import yaml
 from rich.console import Console
 
+from factory.core.checksums import check
 from factory.core.errors import QuotaError, RecipeError, RunError
 from factory.corpus import shards
 from factory.corpus.assembly.assemble import build_assembly
@@ -511,4 +512,5 @@ def test_killed_anywhere_it_ends_the_same(tmp_path: Path, step: int) -> None:
     assert died.returncode == -signal.SIGKILL
     build_assembly(load_assembly(tmp_path / "corpus.yaml"), killed, QUIET)
     assert digest(killed) == digest(tmp_path / "out")
-    assert not list(killed.glob("corpus.*"))
+    assert [path.name for path in killed.glob("corpus.*")] == ["corpus.digests.json"]
+    assert {check(path) for path in (killed / "corpus").glob("*.parquet")} == {"sound"}
