@@ -185,7 +185,7 @@ def test_init_writes_a_recipe_that_validates(tmp_path: Path) -> None:
     assert load_recipe(path).name == "my-corpus"
     again = factory("init", path)
     assert again.returncode != 0
-    assert "exists already" in again.stderr
+    assert "already exists" in again.stderr
 
 
 def test_doctor_names_its_checks() -> None:

@@ -121,7 +121,7 @@ def test_init_does_not_overwrite(
     path = tmp_path / "mine.py"
     path.write_text("x = 1\n")
     said = fail(capsys, monkeypatch, "init", *flags, str(path))
-    assert f"{path} exists already; choose another name" in said
+    assert f"{path} already exists; choose another name" in said
     assert path.read_text() == "x = 1\n"
 
 
