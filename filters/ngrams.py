@@ -22,7 +22,7 @@ from factory.core.errors import SourceError
 
 NGRAM = 10
 BATCH = 4096  # texts normalised and hashed at a time
-VERSION = 1  # of `normalize` and the hashes: an index of another version is refused
+VERSION = 2  # of `normalize` and the hashes: an index of another version is refused
 
 _GROUPS = re.compile(r"\\(?:begin|end)\s*\{[^{}]{0,40}\}")
 _STYLES = re.compile(
@@ -63,7 +63,7 @@ def normalize(text: str) -> str:
     text = _GROUPS.sub(" ", text)
     text = _VARIANTS.sub(r"\\", _STYLES.sub(" ", text))
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text.translate(_SYMBOLS)).translate(_GREEK)
+        text = unicodedata.normalize("NFKC", text.translate(_SYMBOLS)).casefold().translate(_GREEK)
     words = " ".join(_TOKENS.findall(text.casefold()))
     return _SPLIT_LETTERS.sub(r"\1", _SPLIT_NUMBERS.sub("", words))
 

@@ -183,7 +183,7 @@ def rows(part: Path) -> list[dict[str, Any]]:
 def test_no_flipped_bit_goes_unnoticed(recorded: tuple[Path, Recipe], tmp_path: Path) -> None:
     run = shutil.copytree(recorded[0], tmp_path / "run")
     (part,) = sample_parts(run)
-    (metrics,) = (run / "metrics").glob("correctness-*/part-*.parquet")
+    metrics = min((run / "metrics").glob("correctness-*/part-*.parquet"))
     chance = random.Random(7)
     for file in (part, metrics, run / "prompts.parquet"):
         for _ in range(100):

@@ -39,6 +39,8 @@ SAME = [
     ("Find\n\n  it", "**find** it."),
     (r"\begin{align*} x \end{align*}", "x"),
     ("ＡＢＣ１２", "abc12"),
+    ("ΛΟΓΟΣ", "λογος"),  # a final sigma is a sigma
+    ("\u0345", "iota"),
 ]
 DIFFERENT = [("12", "13"), ("sin x", "cos x"), ("a b", "a c"), (r"\sqrt{2}", "2"), ("cat", "cats")]
 
