@@ -227,20 +227,15 @@ def figures(cases: Sequence[Case], answers: Sequence[Answer]) -> Figures:
     right = np.array([1.0 if case.consistency is None else case.consistency for case in cases])
     whole = known & (right == 0)
     hits = int((true & said).sum())
+    ranks = pl.DataFrame({"share": share[known], "right": right[known]})
     return Figures(
         2 * hits / (true.sum() + said.sum()),
         float((said & ~true).sum() / (~true).sum()),
         hits / true.sum(),
         float((share[whole] <= 0.1).mean()),
         float(np.abs(share - right)[known].mean()),
-        float(np.corrcoef(_ranks(share[known]), _ranks(right[known]))[0, 1]),
+        ranks.select(pl.corr("share", "right", method="spearman")).item(),
     )
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return (last - (counts - 1) / 2)[inverse]
 
 
 def show(name: str, found: Figures, speed: float | None = None) -> None:

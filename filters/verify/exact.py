@@ -7,8 +7,7 @@ from filters.verify.maths.compare import Comparison
 from filters.verify.maths.forms import Form
 from filters.verify.maths.parse import parse
 from filters.verify.maths.same_values import Values
-
-Truth = bool | None
+from filters.verify.truth import Truth
 
 _EXACT = Comparison(Values())
 

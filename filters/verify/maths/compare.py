@@ -38,8 +38,9 @@ from filters.verify.maths.naming import (
 )
 from filters.verify.maths.relations import chain_values, same_relations, to_relation
 from filters.verify.maths.same_values import Values
+from filters.verify.truth import Truth, every, matched, some
 
-Truth = bool | None
+Branch = tuple[Form, Form | None]  # of a piecewise function: a value and its condition
 
 _INTERVALS = frozenset(("()", "[]", "[)", "(]"))
 
@@ -54,12 +55,13 @@ class Comparison:
 
     def same(self, reference: Form, answer: Form) -> Truth:
         """Whether any reading of the answer equals any reading of the reference."""
-        verdicts = [
-            self.forms(wanted, given)
-            for wanted in _readings(reference)
-            for given in _readings(answer)
-        ]
-        return True if True in verdicts else None if None in verdicts else False
+        return some(
+            [
+                self.forms(wanted, given)
+                for wanted in _readings(reference)
+                for given in _readings(answer)
+            ]
+        )
 
     def forms(self, reference: Form, answer: Form) -> Truth:
         if isinstance(reference, Notation) or isinstance(answer, Notation):
@@ -105,18 +107,7 @@ class Comparison:
 
     def matched(self, wanted: Sequence[Form], given: Sequence[Form]) -> Truth:
         """The same things in some order."""
-        if len(wanted) != len(given):
-            return False
-        left, doubt = list(given), False
-        for item in wanted:
-            verdicts = [self.same(item, other) for other in left]
-            if True in verdicts:
-                left.pop(verdicts.index(True))
-            elif None in verdicts:
-                doubt = True
-            else:
-                return False
-        return None if doubt else True
+        return matched(wanted, given, self.same)
 
     def phrases(self, reference: Form, answer: Form) -> Truth:
         """The same words at the same places, and equal formulas between them."""
@@ -201,20 +192,17 @@ class Comparison:
             return same_relations(reference, answer, self.values)
         if isinstance(reference, Relation) and not isinstance(answer, Named):
             chained = chain_values(reference, self.values)
-            return False if chained is None else self.any_of(chained, answer)
+            if chained is None:
+                return False
+            return some([self.same(value, answer) for value in chained])
         if isinstance(answer, Relation) and not isinstance(reference, Named):
             chained = chain_values(answer, self.values, quantities=self.whole)
             if chained is None:
                 return False
-            verdicts = [self.same(reference, value) for value in chained]
-            return True if True in verdicts else None if None in verdicts else False
+            return some([self.same(reference, value) for value in chained])
         if wanted is not None and given is not None:
             return same_relations(wanted, given, self.values)
         return False
-
-    def any_of(self, wanted: Sequence[Form], given: Form) -> Truth:
-        verdicts = [self.same(value, given) for value in wanted]
-        return True if True in verdicts else None if None in verdicts else False
 
     def words(self, reference: Form, answer: Form) -> Truth:
         if isinstance(reference, Words) and isinstance(answer, Words):
@@ -280,7 +268,7 @@ class Comparison:
         if flags[0] != flags[1] and {True, False} not in flags:
             # The signs mean one thing throughout.
             read = [self.as_percent(mode).items(reference, answer) for mode in ("bare", "scaled")]
-            return True if True in read else None if None in read else False
+            return some(read)
         return self.as_percent("strict").items(reference, answer)
 
     def as_percent(self, mode: str) -> Comparison:
@@ -292,8 +280,7 @@ class Comparison:
         if reference.ends == answer.ends == "{}":
             missing = [self.found(item, answer.items) for item in reference.items]
             surplus = [
-                every_any([self.same(other, item) for other in reference.items])
-                for item in answer.items
+                some([self.same(other, item) for other in reference.items]) for item in answer.items
             ]
             return every([*missing, *surplus])
         sides = (reference, answer)
@@ -311,7 +298,7 @@ class Comparison:
         return self.matched(reference.items, given)
 
     def found(self, item: Form, among: Sequence[Form]) -> Truth:
-        return every_any([self.same(item, other) for other in among])
+        return some([self.same(item, other) for other in among])
 
     def single(self, reference: Form, answer: Form) -> Truth:
         """A set or list of one thing is that thing."""
@@ -325,34 +312,15 @@ class Comparison:
         return self.same(*sides)
 
     def piecewise(self, reference: Piecewise, answer: Piecewise) -> Truth:
-        if len(reference.branches) != len(answer.branches):
-            return False
-        left, doubt = list(answer.branches), False
-        for value, condition in reference.branches:
-            verdicts = [
-                every([self.same(value, other), self.condition(condition, when)])
-                for other, when in left
-            ]
-            if True in verdicts:
-                left.pop(verdicts.index(True))
-            elif None in verdicts:
-                doubt = True
-            else:
-                return False
-        return None if doubt else True
+        return matched(reference.branches, answer.branches, self.branch)
+
+    def branch(self, wanted: Branch, given: Branch) -> Truth:
+        return every([self.same(wanted[0], given[0]), self.condition(wanted[1], given[1])])
 
     def condition(self, wanted: Form | None, given: Form | None) -> Truth:
         if wanted is None or given is None:
             return True if wanted is given else None
         return self.same(wanted, given)
-
-
-def every(verdicts: Sequence[Truth]) -> Truth:
-    return False if False in verdicts else None if None in verdicts else True
-
-
-def every_any(verdicts: Sequence[Truth]) -> Truth:
-    return True if True in verdicts else None if None in verdicts else False
 
 
 def _readings(form: Form) -> tuple[Form, ...]:
@@ -412,6 +380,3 @@ def _by_components(reference: Form, answer: Form) -> tuple[Value, Value] | None:
             return None
         sides.append(side)
     return sides[0], sides[1]
-
-
-__all__ = ["Comparison", "every"]

@@ -8,11 +8,10 @@ from typing import NamedTuple
 from filters.verify.maths import nodes
 from filters.verify.maths.forms import Form, Region, Value
 from filters.verify.maths.same_values import Values
+from filters.verify.truth import Truth
 
 _FAR = Fraction(10**400)
 _CLOSE = Fraction(1, 10**50)
-
-Truth = bool | None
 
 
 class _Piece(NamedTuple):

@@ -19,6 +19,7 @@ from functools import lru_cache
 from typing import Any
 
 from filters.verify.maths.nodes import BOUND, Node, symbols, walk
+from filters.verify.truth import Truth
 
 POINTS = 6
 TRIES = 24
@@ -30,8 +31,6 @@ MAX_EXPONENT = 10**6
 MAX_FACTORIAL = 3_000
 MAX_RANGE = 20_000
 MAX_NODES = 600
-
-Truth = bool | None
 
 
 class NoValue(Exception):

@@ -10,8 +10,7 @@ from filters.verify.maths.forms import Form, Group, Named, Relation, Value
 from filters.verify.maths.nodes import Node
 from filters.verify.maths.polynomials import Expression, Undecided, expression_of, product
 from filters.verify.maths.same_values import Values, agrees, literal_of
-
-Truth = bool | None
+from filters.verify.truth import Truth, every
 
 
 def to_relation(form: Form) -> Relation | None:
@@ -123,11 +122,12 @@ def same_relations(reference: Relation, answer: Relation, values: Values) -> Tru
         return False
     if not unknown[0] and not _has_opaque(reference) and not _has_opaque(answer):
         return _same_statements(reference, answer, values)
-    verdicts = [
-        _same_pair(a, b, values, symmetric=symmetric)
-        for a, b in zip(_pairs(reference), _pairs(answer), strict=True)
-    ]
-    return False if False in verdicts else None if None in verdicts else True
+    return every(
+        [
+            _same_pair(a, b, values, symmetric=symmetric)
+            for a, b in zip(_pairs(reference), _pairs(answer), strict=True)
+        ]
+    )
 
 
 def _spelled(relation: Relation) -> tuple[str, ...]:
@@ -142,10 +142,8 @@ def _has_opaque(relation: Relation) -> bool:
 def _same_statements(reference: Relation, answer: Relation, values: Values) -> Truth:
     """Between numbers: the same numbers of the same operations. cos(π) = -1 is another statement
     than sin(3π/2) = -1, though both are true."""
-    verdicts = [
-        _alike(a.node, b.node, values) for a, b in zip(reference.sides, answer.sides, strict=True)
-    ]
-    return False if False in verdicts else None if None in verdicts else True
+    pairs = zip(reference.sides, answer.sides, strict=True)
+    return every([_alike(a.node, b.node, values) for a, b in pairs])
 
 
 def _alike(a: Node, b: Node, values: Values) -> Truth:

@@ -20,13 +20,12 @@ from filters.verify.maths.forms import Value
 from filters.verify.maths.nodes import Literal, Node
 from filters.verify.maths.polynomials import Undecided, approximate, equal, expression_of
 from filters.verify.maths.reading.expressions import DEGREE
+from filters.verify.truth import Truth, some
 
 MIN_DIGITS = 6
 MIN_ROUNDED = 3
 FINER = 2
 MAX_TERMINATING = 10**9
-
-Truth = bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ class Values:
                 verdicts.append(self.number(reference.node, answer.node))
             elif mode == "scaled":
                 verdicts.append(self.nodes(_scaled(reference), _scaled(answer)))
-        return True if True in verdicts else None if None in verdicts else False
+        return some(verdicts)
 
     def number(self, reference: Node, answer: Node) -> Truth:
         """Of bare values: equality, then the policy for arithmetic left undone and rounding."""
