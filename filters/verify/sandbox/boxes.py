@@ -158,8 +158,8 @@ class _Round(Generic[T]):
 
     def _answering(self) -> list[Box]:
         """The boxes that have an answer or have had their time."""
-        patience = min(box.deadline for box in self._busy) - time.monotonic()
-        answered = {key.fileobj for key, _ in self._ready.select(max(0.0, patience))}
+        left = min(box.deadline for box in self._busy) - time.monotonic()
+        answered = {key.fileobj for key, _ in self._ready.select(max(0.0, left))}
         now = time.monotonic()
         return [box for box in self._busy if box in answered or box.deadline <= now]
 
