@@ -61,6 +61,7 @@ def verifiers() -> Iterator[Verifiers]:
 
 @given(ANY_TEXT | PIECES)
 @example("\ud800")
+@example("(}")  # a brace closes another bracket
 def test_any_text_gets_a_verdict_that_can_be_stored(verifiers: Verifiers, text: str) -> None:
     for spec in SPECS:
         (verdict,) = verifiers.verify([Item(spec, text)])

@@ -108,6 +108,8 @@ def _without_groups(texts: list[str]) -> list[str]:
             made += [text] * argument
             argument = False
         elif text == "}":
+            if not kept:
+                raise Unreadable("a brace that closes another bracket")
             whole = kept.pop()
             made += [text] * whole
             # \frac{a} is followed by a second argument
