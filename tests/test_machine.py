@@ -1,10 +1,11 @@
-"""Which CPUs are asked to compute in bfloat16."""
+"""Which CPUs are asked to compute in bfloat16, and which packages count as installed."""
 
 from __future__ import annotations
 
+import polars
 import pytest
 
-from factory.core.hardware import has_bf16_kernels
+from factory.core.machine import find_version, has_bf16_kernels, list_versions
 
 ZEN3 = "flags\t\t: fpu sse sse2 fma avx avx2 bmi2"
 SKYLAKE = f"{ZEN3} avx512f avx512dq avx512cd avx512bw avx512vl"
@@ -26,3 +27,10 @@ KNIGHTS_LANDING = f"{ZEN3} avx512f avx512pf avx512er avx512cd"
 )
 def test_bfloat16_where_there_are_kernels(cpuinfo: str, expected: bool) -> None:
     assert has_bf16_kernels(cpuinfo) is expected
+
+
+def test_versions_name_only_what_is_installed() -> None:
+    found = list_versions("r1-factory", "polars", "no-such-package")
+    assert list(found) == ["python", "r1-factory", "polars"]
+    assert found["polars"] == find_version("polars") == polars.__version__
+    assert find_version("no-such-package") is None

@@ -13,9 +13,9 @@ from factory.build.context import refuse_beyond_context
 from factory.build.local_judges import list_started_judges, mark_prompts, run_local_judges
 from factory.core.errors import FactoryError, RunError, SourceError
 from factory.core.files import append_line, write_atomic
+from factory.core.machine import list_versions
 from factory.core.models import model_path
 from factory.core.nouns import sample_id
-from factory.core.packages import list_versions
 from factory.core.run_dir import RunDir, read_manifest, save_prompts
 from factory.core.trust import remember_own
 from factory.corpus.rows import write_corpus

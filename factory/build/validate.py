@@ -138,7 +138,7 @@ def _engine(recipe: Recipe) -> Iterator[str]:
     if kind not in ("vllm", "ray"):
         yield f"engine {kind}"
         return
-    from factory.core.hardware import has_gpu
+    from factory.core.machine import has_gpu
 
     _check_engine_args(recipe.engine.args)
     refuse_beyond_context(recipe.engine_spec)

@@ -11,8 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from factory.core.hardware import cpu_computes_bf16
-from factory.core.packages import find_version
+from factory.core.machine import cpu_computes_bf16, find_version
 from factory.core.resources import cache_dir
 
 

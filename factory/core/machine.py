@@ -1,8 +1,10 @@
-"""Detects the machine's accelerators and CPU features without importing torch."""
+"""What this machine has: accelerators, CPU features, versions of packages. Imports none of them."""
 
 from __future__ import annotations
 
+import platform
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 AVX512 = frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq"})
@@ -35,3 +37,20 @@ def has_bf16_kernels(cpuinfo: str) -> bool:
             found = set(value.split())
             return found >= AVX512 or "bf16" in found
     return False
+
+
+def find_version(package: str) -> str | None:
+    """Return the installed version of a package; None if it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def list_versions(*packages: str) -> dict[str, str]:
+    """Return the versions of Python and of those packages that are installed."""
+    found = {package: find_version(package) for package in packages}
+    return {
+        "python": platform.python_version(),
+        **{package: number for package, number in found.items() if number is not None},
+    }

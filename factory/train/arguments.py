@@ -8,7 +8,7 @@ import os
 from typing import Any
 
 from factory.core.errors import Problem, RecipeError
-from factory.core.hardware import cpu_computes_bf16
+from factory.core.machine import cpu_computes_bf16
 from factory.recipe.training import Training
 from factory.train.directory import TrainDir
 

@@ -25,8 +25,8 @@ from typing import IO, Any
 
 from factory.core.errors import RunError
 from factory.core.files import append_line, read_lines, read_versioned, storage_error, write_atomic
+from factory.core.machine import list_versions
 from factory.core.models import TRAINING
-from factory.core.packages import list_versions
 from factory.core.run_dir import lock_directory
 from factory.recipe.training import Training
 

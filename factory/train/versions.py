@@ -5,7 +5,7 @@ from __future__ import annotations
 from packaging.version import Version
 
 from factory.core.errors import MissingDependency
-from factory.core.packages import find_version
+from factory.core.machine import find_version
 
 TESTED = {
     "trl": ("1.16.0", "1.17"),

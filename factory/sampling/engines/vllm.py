@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.core.errors import EngineError, MissingDependency, ModelError, Problem, RecipeError
-from factory.core.hardware import cpu_computes_bf16, has_gpu
+from factory.core.machine import cpu_computes_bf16, has_gpu
 from factory.core.models import DEMO, DEMO_NAME, model_path
 from factory.core.nouns import Failure, FailureKind, FinishReason, Sample, fingerprint
 from factory.core.parallel import spawning

@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from factory.core.errors import MissingDependency, Problem, RecipeError
-from factory.core.hardware import has_gpu
-from factory.core.packages import find_version
+from factory.core.machine import find_version, has_gpu
 from factory.sampling.engines.vllm import cpu_args, hide_module, prepare_environment
 from factory.train.versions import parse_release
 
