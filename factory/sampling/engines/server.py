@@ -112,7 +112,9 @@ class ServerEngine:
         self._thread.join()
 
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
-        """Call a function in the thread of the loop."""
+        """Call a function in the thread of the loop. Raises what ended it, once it has ended."""
+        if self._dead is not None:  # also while the loop is still closing
+            raise self._dead
         try:
             self._loop.call_soon_threadsafe(function, *arguments)
         except RuntimeError:  # the loop is closed; if its error is queued, `completed` raises it
