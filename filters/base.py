@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, Literal
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
-from factory.core.nouns import Message, fingerprint
+from factory.core.nouns import Message, fingerprint, turn_type
 from factory.core.trial import TrialError, call_own
 
 INPUT_COLUMNS = (
@@ -32,8 +33,11 @@ INPUT_COLUMNS = (
     "language",  # the prompt's, ISO 639-1, or null
     "verifier",  # JSON, or null
     "cot",  # whether the prompt gets a chain of thought; null: undecided
+    "turns",  # of an episode, factory.core.nouns.Turn each; null for one answer
+    "tools",  # the functions that the prompt offers, JSON, or null
 )
-"""The input of `measure`, one row per sample."""
+"""The input of `measure`, one row per sample. Of an episode `text`, `thinking` and `response` are
+the model's own words (factory.judging.own_words); only `turns` has what it was shown."""
 
 BASE_COLUMNS = (
     "sample_id",
@@ -46,6 +50,21 @@ BASE_COLUMNS = (
     "language",
 )
 """Columns that a rule may read in addition to its filter's metrics. None needs the text."""
+
+
+@cache
+def turns_type() -> pl.DataType:
+    """Return the type of the column `turns`."""
+    import pyarrow as pa
+
+    series = pl.from_arrow(pa.array([], pa.list_(turn_type())))
+    assert isinstance(series, pl.Series)
+    return series.dtype
+
+
+def null_turns() -> dict[str, pl.Expr]:
+    """Return the columns `turns` and `tools` of samples that are no episodes."""
+    return {"turns": pl.lit(None, turns_type()), "tools": pl.lit(None, pl.String)}
 
 
 Ask = Callable[[Sequence[Sequence[Message]]], list[str]]

@@ -11,6 +11,7 @@ import polars as pl
 from factory.core.errors import RunError
 from factory.core.run_dir import read_manifest, sample_parts
 from factory.judging.funnel import load_funnel
+from factory.judging.metrics import scan_samples, scan_whole_samples
 from factory.judging.verdicts import load_verdicts, verdict_files
 from factory.recipe.build import refuse_assembly
 
@@ -88,7 +89,7 @@ class Run:
         parts = sample_parts(self.path)
         if not parts:
             raise RunError(f"{self.path} has no sealed samples yet; build it first")
-        sampled = pl.scan_parquet(parts).with_columns(
+        sampled = scan_whole_samples(parts).with_columns(
             sample_id=pl.format("{}-{}", "prompt_id", "index")
         )
         if prompt is not None:
@@ -163,7 +164,7 @@ class Run:
         sources = pl.scan_parquet(self.path / "prompts.parquet").select("source", prompt_id="id")
         nothing = pl.lit(None, dtype=pl.String)
         return (
-            pl.scan_parquet(sample_parts(self.path))
+            scan_samples(sample_parts(self.path))
             .select("prompt_id", "index")
             .join(sources, on="prompt_id", how="left", maintain_order="left")
             .select(

@@ -25,7 +25,7 @@ from factory.judging.funnel import Funnel, load_funnel
 from factory.judging.metrics import SPREAD_BYTES, join_metrics
 from factory.judging.verdicts import decide, load_verdicts
 from factory.recipe.build import Recipe
-from filters.base import INPUT_COLUMNS, Filter, measure_rows
+from filters.base import INPUT_COLUMNS, Filter, measure_rows, null_turns
 from filters.language_id.scripts import normalized_language
 
 COMPRESSION = 3
@@ -307,6 +307,6 @@ def _as_input(rows: pl.DataFrame, columns: Columns) -> pl.DataFrame:
             verifier=pl.lit(None, dtype=pl.String),
             cot=pl.lit(None, dtype=pl.Boolean),
         )
-        .with_columns(**split_think_exprs())
+        .with_columns(**split_think_exprs(), **null_turns())
         .select(INPUT_COLUMNS)
     )

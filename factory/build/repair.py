@@ -160,6 +160,7 @@ def _salvage(part: Path) -> tuple[pa.Table | None, int | None]:
         file = pq.ParquetFile(part, page_checksum_verification=True)
     except (OSError, ValueError, pa.ArrowException):
         return None, None
+    schema = pa.schema([field for field in schema if field.name in {*file.schema_arrow.names}])
     found = []
     for number in range(file.num_row_groups):
         try:

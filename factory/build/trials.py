@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 
-from factory.core.environment import Environment, Observation, environment_class
+from factory.core.environment import Action, Environment, Observation, environment_class
 from factory.core.nouns import Failure, Message, Prompt, Sample
 from factory.core.plugins import PluginError
 from factory.core.think import join_think, split_think_exprs
@@ -24,7 +24,7 @@ from factory.prompts.load import preview
 from factory.prompts.source import Source
 from factory.recipe.rewards import Batch, Reward
 from factory.sampling.engine import Request, open_engine
-from filters.base import BASE_COLUMNS, INPUT_COLUMNS, Filter, Rule
+from filters.base import BASE_COLUMNS, INPUT_COLUMNS, Filter, Rule, null_turns
 
 if TYPE_CHECKING:
     from factory.recipe.engine import EngineSpec
@@ -85,7 +85,7 @@ def sample_frame() -> pl.DataFrame:
             pl.lit(json.dumps(PROMPT.verifier)).alias("verifier"),
             pl.lit(None, dtype=pl.Boolean).alias("cot"),
         )
-        .with_columns(**split_think_exprs())
+        .with_columns(**split_think_exprs(), **null_turns())
         .select(INPUT_COLUMNS)
     )
 
@@ -169,7 +169,7 @@ def try_environment(name: str, options: Mapping[str, Any] | None = None) -> str:
     except PluginError as error:
         raise TrialError(str(error)) from error
     made: Environment = call_own(name, "__init__", lambda: found(**(options or {})), "")
-    action = Message(role="assistant", content="\u202e \U0001f600 I do not know.")
+    action = Action(role="assistant", content="\u202e \U0001f600 I do not know.")
     first = _observed(name, "reset", lambda: made.reset(PROMPT, 0))
     _observed(name, "step", lambda: made.step(action))
     again = _observed(name, "reset", lambda: made.reset(PROMPT, 0))
@@ -178,7 +178,8 @@ def try_environment(name: str, options: Mapping[str, Any] | None = None) -> str:
             f"{name}: reset gives {first!r:.60} and then {again!r:.60} for the same prompt and "
             "seed; take everything random from the seed"
         )
-    return f"environment {name} was reset twice and took a step; episodes are not played yet"
+    kind = "replayable" if made.replayable else "not replayable"
+    return f"environment {name} was reset twice and took a step; it is {kind}"
 
 
 def _observed(name: str, method: str, call: Callable[[], Any]) -> Observation:

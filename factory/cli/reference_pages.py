@@ -16,7 +16,7 @@ from factory.core import errors
 from factory.corpus.rows import corpus_schema
 from factory.judging.review_verdicts import REASONS
 from filters import FILTERS, filter_class
-from filters.base import INPUT_COLUMNS, Filter
+from filters.base import INPUT_COLUMNS, Filter, turns_type
 
 
 def commands() -> str:
@@ -110,6 +110,7 @@ _INPUT = dict.fromkeys(INPUT_COLUMNS, pl.String()) | {
     "index": pl.Int64(),
     "n_tokens": pl.Int64(),
     "cot": pl.Boolean(),
+    "turns": turns_type(),
 }
 
 

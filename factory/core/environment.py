@@ -1,49 +1,74 @@
-"""What an environment is: a place where a model acts, turn by turn, on a prompt.
-
-Environments are found and checked today, by table, entry point or a user's own file; a build does
-not play episodes in them yet.
-"""
+"""What an environment is: a place where a model acts, turn by turn, on a prompt."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from factory.core.nouns import Message, Prompt
-from factory.core.plugins import find_class
+from factory.core.plugins import PluginError, find_class
+
+
+class Action(Message, total=False):
+    """What the model did: an assistant's message, its tool calls read.
+
+    `content` is what it said after its think section, without the calls. `tool_calls` are in
+    OpenAI's form, with `arguments` as a mapping. `malformed` says why further calls can't be read.
+    """
+
+    malformed: list[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
     """What an environment shows after a reset or a step.
 
-    `messages` go to the model next. With `done` the episode is over. `reward` is what the episode
-    earned so far, None where the environment gives none. `state` is JSON: what a person or a
-    verifier may want to see of it.
+    `messages` go to the model next. With `done`, or without messages after a step, the episode is
+    over. `reward` is what the episode earned so far, None where the environment gives none. `state`
+    is JSON: what a person or a verifier may want to see of it. `tools` are the functions that it
+    offers, as OpenAI schemas; they count after a reset, where the prompt names none.
     """
 
     messages: tuple[Message, ...]
     done: bool = False
     reward: float | None = None
     state: Mapping[str, Any] = field(default_factory=dict)
+    tools: tuple[Mapping[str, Any], ...] = ()
 
 
 class Environment(Protocol):
-    """One episode at a time. The same prompt, seed and actions give the same observations."""
+    """One episode in a process of its own; it is made with its options as keyword arguments."""
+
+    replayable: bool
+    """Whether the same prompt, seed and actions give the same observations. Then a killed run
+    continues a half-played episode by playing its actions again; else it draws the episode anew."""
 
     def reset(self, prompt: Prompt, seed: int) -> Observation:
         """Begin an episode: what the model sees after the prompt's own messages, maybe nothing."""
 
-    def step(self, action: Message) -> Observation:
+    def step(self, action: Action) -> Observation:
         """What the model's message does. Must not raise on any text."""
 
 
-ENVIRONMENTS: dict[str, str] = {}
-"""Name → "package.module:Class" of the environments that ship: none yet."""
+ENVIRONMENTS: dict[str, str] = {
+    "calculator": "factory.environments.calculator:Calculator",
+    "python": "factory.environments.python:Python",
+    "sqlite": "factory.environments.sqlite:Sqlite",
+    "search": "factory.environments.search:Search",
+    "functions": "factory.environments.functions:Functions",
+}
+"""Name → "package.module:Class" of the environments that ship."""
 
 GROUP = "factory.environments"
 """Installed packages add environments as entry points of this group."""
+
+OWN = "own"
+"""The kind of an environment in a user's file, in prompts; `class` is its name there."""
+
+_NAMED: dict[str, str] = {}
+"""Environments in files that recipes of this process have named: name → where the class is."""
 
 
 def environment_class(name: str) -> type[Environment]:
@@ -56,3 +81,31 @@ def environment_class(name: str) -> type[Environment]:
         GROUP,
     )
     return found
+
+
+def name_environment(reference: str) -> dict[str, str]:
+    """Return what prompts carry of an environment in a user's file, less its options.
+
+    Loads the class, as the user asked for. Raises PluginError.
+    """
+    place: str = environment_class(reference).REFERENCE  # type: ignore[attr-defined]
+    file, _, attribute = place.rpartition(":")
+    name = f"{Path(file).parent.name}/{Path(file).name}:{attribute}"
+    if _NAMED.get(name, place) != place:
+        raise PluginError(f"{name} names two files ({_NAMED[name]}, {place}); rename one")
+    _NAMED[name] = place
+    return {"kind": OWN, "class": name}
+
+
+def find_environment(spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the reference of a prompt's environment, for `environment_class`, and its options.
+
+    Raises PluginError for a class that no recipe of this process has named: data cannot name one.
+    """
+    options = {key: value for key, value in spec.items() if key not in ("kind", "class")}
+    if spec["kind"] != OWN:
+        return str(spec["kind"]), options
+    name = spec.get("class")
+    if name not in _NAMED:
+        raise PluginError(f"no recipe here names the environment {name!r:.100}, and data cannot")
+    return _NAMED[name], options

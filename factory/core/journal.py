@@ -219,7 +219,13 @@ def _sample_table(rows: list[dict[str, Any]]) -> pa.Table:
 
     schema = sample_schema()
     rows = _drop_repeats(rows)
-    columns = {f.name: pa.array([row[f.name] for row in rows], f.type) for f in schema}
+    turns = [row.get("turns") for row in rows]
+    if not any(turns):
+        schema = schema.remove(schema.get_field_index("turns"))
+    columns = {
+        f.name: pa.array(turns if f.name == "turns" else [row[f.name] for row in rows], f.type)
+        for f in schema
+    }
     return pa.table(columns, schema=schema)
 
 

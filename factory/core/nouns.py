@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NotRequired, TypedDict
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,10 +24,17 @@ Decision = Literal["keep", "drop", "undecided"]
 
 
 class Message(TypedDict):
-    """One turn of a conversation, in the chat format of trainers and servers."""
+    """One turn of a conversation, in the chat format of trainers and servers.
+
+    An assistant's turn may have `tool_calls` ({id, type, function: {name, arguments}}), and what a
+    tool answers has the `name` of the tool and the `tool_call_id` of the call.
+    """
 
     role: str
     content: str
+    tool_calls: NotRequired[list[dict[str, Any]]]
+    name: NotRequired[str]
+    tool_call_id: NotRequired[str]
 
 
 def fingerprint(value: Any, length: int = 16) -> str:
@@ -41,8 +48,10 @@ class Prompt:
     """One question and how its answer is verified.
 
     `verifier` has a `kind` (math, choice, text, json, code, gym, …) and the fields of that kind
-    (`answer`, `tests`, `choices`, …); it is None if answers can't be verified. `id` is a hash of
-    messages and verifier, so the same prompt from two sources is one prompt.
+    (`answer`, `tests`, `choices`, …); it is None if answers can't be verified. `tools` are the
+    functions that the model is offered, as OpenAI schemas. `environment` has a `kind` and its
+    options; the samples of such a prompt are episodes. `id` is a hash of messages and verifier, and
+    of tools and environment where there are any, so the same prompt from two sources is one prompt.
     """
 
     source: str
@@ -54,9 +63,14 @@ class Prompt:
     also_in: tuple[str, ...] = ()  # other sources with the same prompt
     meta: Mapping[str, Any] = field(default_factory=dict)
     id: str = ""
+    tools: tuple[Mapping[str, Any], ...] = ()
+    environment: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        content = fingerprint([list(self.messages), self.verifier])
+        parts: list[Any] = [list(self.messages), self.verifier]
+        if self.tools or self.environment is not None:
+            parts += [list(self.tools), self.environment]
+        content = fingerprint(parts)
         if self.id and self.id != content:
             raise ValueError(f"prompt id {self.id} does not match its content ({content})")
         object.__setattr__(self, "id", content)
@@ -66,7 +80,7 @@ class Prompt:
         """The last user turn."""
         for message in reversed(self.messages):
             if message["role"] == "user":
-                return message["content"]
+                return str(message["content"])
         return ""
 
     def to_row(self) -> dict[str, Any]:
@@ -76,11 +90,14 @@ class Prompt:
         row["verifier"] = None if self.verifier is None else _dump(self.verifier)
         row["also_in"] = list(self.also_in)
         row["meta"] = _dump(self.meta)
+        row["tools"] = _dump(list(self.tools)) if self.tools else None
+        row["environment"] = None if self.environment is None else _dump(self.environment)
         return row
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Prompt:
-        """Create a prompt from a row of `prompt_schema()`."""
+        """Create a prompt from a row of `prompt_schema()`. Older rows lack the last two columns."""
+        tools, environment = row.get("tools"), row.get("environment")
         return cls(
             source=row["source"],
             domain=row["domain"],
@@ -91,6 +108,8 @@ class Prompt:
             also_in=tuple(row["also_in"]),
             meta=json.loads(row["meta"]),
             id=row["id"],
+            tools=tuple(json.loads(tools)) if tools else (),
+            environment=json.loads(environment) if environment else None,
         )
 
 
@@ -99,7 +118,48 @@ def as_messages(messages: Sequence[Mapping[str, Any]]) -> tuple[Message, ...]:
     return tuple(Message(role=m["role"], content=m["content"]) for m in messages)
 
 
-FinishReason = Literal["stop", "length", "abort", "early_stop"]
+FinishReason = Literal["stop", "length", "abort", "early_stop", "max_turns", "environment"]
+"""How a sample ended. Episodes may also end by their limit of turns, or by an environment that
+failed."""
+
+TurnRole = Literal["assistant", "tool", "user", "tools", "end"]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn of an episode: the model's own words, or what it was shown.
+
+    `assistant`: `text` is what the model wrote, tool calls included. `tool` and `user`: an
+    observation. `tools`: the schemas of the functions that the environment offers, as JSON. `end`:
+    the environment ended the episode without a message; `text` says why if it failed. `state`
+    (JSON), `reward` and `done` are on the last turn of a step.
+    """
+
+    role: TurnRole
+    text: str
+    finish_reason: FinishReason | None = None
+    n_tokens: int = 0  # generated for it
+    n_prompt_tokens: int = 0  # before it
+    token_ids: tuple[int, ...] | None = None  # as generated, with the end of the turn
+    logprobs: tuple[float, ...] | None = None  # of these tokens
+    name: str | None = None  # of the tool that answers
+    call_id: str | None = None
+    state: str | None = None
+    reward: float | None = None
+    done: bool = False
+    created_at: int = 0
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Turn:
+        """Create a turn from a row of `turn_type()`."""
+        ids, logprobs = row["token_ids"], row["logprobs"]
+        return cls(
+            **{
+                **row,
+                "token_ids": None if ids is None else tuple(ids),
+                "logprobs": None if logprobs is None else tuple(logprobs),
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +169,9 @@ class Sample:
     `text` is the whole assistant turn, including a prefilled `<think>`. `prompt_text` is the exact
     input before it. `n_tokens` is the number of generated tokens by the model's own count.
     `params_fp` is the fingerprint of the generation settings, which run.json has. `created_at` is
-    Unix time in milliseconds.
+    Unix time in milliseconds. Of an episode `text` is the last assistant turn, `prompt_text` the
+    input of the first one, `n_tokens` counts all, and `turns` has every turn in order. A sample
+    that is no episode has one turn if its token ids or log-probabilities are kept, else None.
     """
 
     prompt_id: str
@@ -122,17 +184,32 @@ class Sample:
     model: str
     params_fp: str
     created_at: int
+    turns: tuple[Turn, ...] | None = None
 
     @property
     def sample_id(self) -> str:
         return sample_id(self.prompt_id, self.index)
+
+    def to_row(self) -> dict[str, Any]:
+        """Return a row of `sample_schema()`; without `turns` where there are none."""
+        row = dataclasses.asdict(self)
+        if self.turns is None:
+            del row["turns"]
+        return row
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Sample:
+        """Create a sample from a row of `sample_schema()`, whose time is in milliseconds."""
+        turns = row.get("turns")
+        parsed = None if turns is None else tuple(Turn.from_row(turn) for turn in turns)
+        return cls(**{**row, "turns": parsed})
 
 
 def sample_id(prompt_id: str, index: int) -> str:
     return f"{prompt_id}-{index}"
 
 
-FailureKind = Literal["prompt_too_long", "bad_request", "timeout", "engine", "empty"]
+FailureKind = Literal["prompt_too_long", "bad_request", "timeout", "engine", "empty", "environment"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +236,7 @@ class Verdict:
     value: Any = None
 
 
-def _dump(value: Mapping[str, Any]) -> str:
+def _dump(value: Mapping[str, Any] | list[Any]) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -179,13 +256,39 @@ def prompt_schema() -> pa.Schema:
         ("also_in", pa.list_(pa.string())),
         ("meta", pa.string()),
         ("id", pa.string()),
+        ("tools", pa.string()),
+        ("environment", pa.string()),
     ]
     return pa.schema(columns)
 
 
 @cache
+def turn_type() -> pa.StructType:
+    """Return the Arrow type of a turn."""
+    import pyarrow as pa
+
+    return pa.struct(
+        [
+            ("role", pa.string()),
+            ("text", pa.large_string()),
+            ("finish_reason", pa.string()),
+            ("n_tokens", pa.int32()),
+            ("n_prompt_tokens", pa.int32()),
+            ("token_ids", pa.list_(pa.int32())),
+            ("logprobs", pa.list_(pa.float32())),
+            ("name", pa.string()),
+            ("call_id", pa.string()),
+            ("state", pa.string()),
+            ("reward", pa.float64()),
+            ("done", pa.bool_()),
+            ("created_at", pa.int64()),
+        ]
+    )
+
+
+@cache
 def sample_schema() -> pa.Schema:
-    """Return the schema of samples/part-*.parquet."""
+    """Return the schema of samples/part-*.parquet. A part without turns has no column `turns`."""
     import pyarrow as pa
 
     columns: list[tuple[str, pa.DataType]] = [
@@ -199,6 +302,7 @@ def sample_schema() -> pa.Schema:
         ("model", pa.string()),
         ("params_fp", pa.string()),
         ("created_at", pa.timestamp("ms", tz="UTC")),
+        ("turns", pa.list_(turn_type())),
     ]
     return pa.schema(columns)
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 from factory.core.run_dir import sample_parts
 from factory.core.think import split_think_exprs
 from factory.corpus.shards import PLACE, write_shards
-from factory.judging.metrics import metrics_folder
+from factory.judging.metrics import metrics_folder, scan_samples, scan_whole_samples
 from factory.judging.review_verdicts import Overlay
 from factory.judging.verdicts import verdict_column
 from factory.prompts.drafts import remove_draft_text
@@ -142,12 +142,13 @@ def _part_rows(
     chosen = placed.select("sample_id", "prompt_id", "index", "score", PLACE)
     schema = corpus_schema().append(pa.field(PLACE, pa.int64()))
     for parts in _batches(sample_parts(run)):
-        keys = pl.read_parquet(parts, columns=["prompt_id", "index"])
+        keys = scan_samples(parts).select("prompt_id", "index").collect()
         own = chosen.join(keys, on=["prompt_id", "index"], how="semi")
         if own.is_empty():
             continue
         rows = (
-            pl.read_parquet(parts)
+            scan_whole_samples(parts)
+            .collect()
             .join(own, on=["prompt_id", "index"], maintain_order="left")
             .join(_restrict(prompts, own), on="prompt_id", maintain_order="left")
             .join(_restrict(rates, own), on="prompt_id", how="left", maintain_order="left")

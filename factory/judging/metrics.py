@@ -21,10 +21,12 @@ from factory.core.errors import RunError
 from factory.core.files import write_parquet
 from factory.core.parallel import cores, spread
 from factory.core.think import split_think_exprs
-from filters.base import BASE_COLUMNS, INPUT_COLUMNS, Ask, Filter, measure_rows
+from factory.judging.own_words import use_own_words
+from filters.base import BASE_COLUMNS, INPUT_COLUMNS, Ask, Filter, measure_rows, turns_type
 
 _INPUTS = b"factory.inputs"
-_SAMPLED = ["prompt_id", "index", "text", "finish_reason", "n_tokens"]
+_SAMPLED = ("prompt_id", "index", "text", "finish_reason", "n_tokens")
+_TURNS = "turns"
 
 SPREAD_BYTES = 16 << 20
 """Compressed text from which starting processes pays off: a start takes 2 s, a part about 5 s."""
@@ -37,7 +39,7 @@ BATCH_PARTS = 32
 
 
 def prompt_frame(run: Path, *, verifiers: bool = True) -> pl.DataFrame:
-    """Return the prompts: prompt_id, question, domain, source, language, verifier, cot.
+    """Return the prompts: prompt_id, question, domain, source, language, verifier, cot, tools.
 
     Without `verifiers` that column is null: a prompt's tests can be much larger than its text.
     """
@@ -50,16 +52,15 @@ def prompt_frame(run: Path, *, verifiers: bool = True) -> pl.DataFrame:
         .fill_null("")
     )
     verifier = pl.col("verifier") if verifiers else pl.lit(None, pl.String).alias("verifier")
-    return (
-        pl.scan_parquet(run / "prompts.parquet")
-        .select(
-            *("domain", "source", "language", verifier),
-            prompt_id="id",
-            question=last_user,
-            cot=pl.col("meta").str.json_path_match("$.cot.asked") == "true",
-        )
-        .collect()
-    )
+    prompts = pl.scan_parquet(run / "prompts.parquet")
+    if "tools" not in prompts.collect_schema():  # written by 0.1.0
+        prompts = prompts.with_columns(tools=pl.lit(None, pl.String))
+    return prompts.select(
+        *("domain", "source", "language", verifier, "tools"),
+        prompt_id="id",
+        question=last_user,
+        cot=pl.col("meta").str.json_path_match("$.cot.asked") == "true",
+    ).collect()
 
 
 def sample_key() -> pl.Expr:
@@ -68,14 +69,35 @@ def sample_key() -> pl.Expr:
 
 def input_frame(samples: pl.DataFrame, prompts: pl.DataFrame) -> pl.DataFrame:
     """Return samples as filters get them. Samples of prompts not in `prompts` are left out."""
-    if "cot" not in prompts.columns:
-        prompts = prompts.with_columns(cot=pl.lit(None, dtype=pl.Boolean))
-    return (
-        samples.select(_SAMPLED)
+    absent = {"cot": pl.Boolean, "tools": pl.String}
+    prompts = prompts.with_columns(
+        pl.lit(None, dtype=kind).alias(name)
+        for name, kind in absent.items()
+        if name not in prompts.columns
+    )
+    if _TURNS not in samples.columns:
+        samples = samples.with_columns(pl.lit(None, turns_type()).alias(_TURNS))
+    return use_own_words(
+        samples.select(*_SAMPLED, pl.col(_TURNS).cast(turns_type()))
         .join(prompts, on="prompt_id", how="inner", maintain_order="left")
         .with_columns(sample_key(), **split_think_exprs())
         .select(INPUT_COLUMNS)
     )
+
+
+def scan_samples(parts: Sequence[Path], include_file_paths: str | None = None) -> pl.LazyFrame:
+    """Scan the columns that every part of the samples has; only some have turns."""
+    return pl.scan_parquet(
+        list(parts),
+        include_file_paths=include_file_paths,
+        missing_columns="insert",
+        extra_columns="ignore",
+    )
+
+
+def scan_whole_samples(parts: Sequence[Path]) -> pl.LazyFrame:
+    """Scan all columns; `turns` is null in parts that have none, and absent if no part has any."""
+    return pl.concat([pl.scan_parquet(part) for part in parts], how="diagonal")
 
 
 def base_frame(part: Path, prompts: pl.DataFrame) -> pl.DataFrame:
@@ -87,7 +109,7 @@ def narrow_rows(parts: Sequence[Path], prompts: pl.DataFrame) -> pl.DataFrame:
     """Return `base_frame` of several parts, with the file name of each row as `part`."""
     narrow = prompts.lazy().select("prompt_id", "domain", "source", "language")
     return (
-        pl.scan_parquet(list(parts), include_file_paths="part")
+        scan_samples(parts, include_file_paths="part")
         .select("prompt_id", "index", "finish_reason", "n_tokens", "part")
         .join(narrow, on="prompt_id", how="inner", maintain_order="left")
         .with_columns(sample_key(), pl.col("part").str.split("/").list.last())
@@ -203,7 +225,7 @@ def measure_part(
         if not _is_measured(metrics_file(run, name, filter_, part.stem), inputs)
     }
     found: dict[str, list[pl.DataFrame]] = {name: [] for name in missing}
-    samples = pl.read_parquet(part, columns=_SAMPLED) if missing else pl.DataFrame()
+    samples = _read_sampled(part) if missing else pl.DataFrame()
     for some in samples.iter_slices(SLICE_ROWS):
         rows = input_frame(some, prompts)
         for name, filter_ in missing.items():
@@ -212,6 +234,12 @@ def measure_part(
         whole = pl.concat(metrics, how="vertical_relaxed")
         save_metrics(run, name, missing[name], part.stem, whole, inputs)
     return list(missing)
+
+
+def _read_sampled(part: Path) -> pl.DataFrame:
+    """Read what `input_frame` needs of a part."""
+    has_turns = _TURNS in pq.read_schema(part).names
+    return pl.read_parquet(part, columns=[*_SAMPLED, *[_TURNS] * has_turns])
 
 
 _measuring: tuple[Path, pl.DataFrame, dict[str, Filter]]

@@ -11,7 +11,7 @@ import polars as pl
 from factory.core.errors import QuotaError
 from factory.core.run_dir import sample_parts
 from factory.judging.funnel import Funnel
-from factory.judging.metrics import metrics_folder, prompt_frame
+from factory.judging.metrics import metrics_folder, prompt_frame, scan_samples
 from factory.judging.verdicts import load_verdicts
 from filters.base import Filter
 
@@ -116,7 +116,7 @@ def _read_example(run: Path, filters: Mapping[str, Filter], chosen: pl.Series) -
     prompt_id, _, index = name.rpartition("-")
     prompt = prompt_frame(run).row(by_predicate=pl.col("prompt_id") == prompt_id, named=True)
     text = (
-        pl.scan_parquet(sample_parts(run))
+        scan_samples(sample_parts(run))
         .filter(pl.col("prompt_id") == prompt_id, pl.col("index") == int(index))
         .select("text")
         .collect()

@@ -86,6 +86,8 @@ class EarlierRun(Source):
             license=self.license or found.license,
             also_in=(),
             meta={"origin": found.source, **found.meta},
+            environment=self.environment.mapping() if self.environment else found.environment,
+            id="",
         )
 
     def _read_corpus_row(self, row: Row) -> Prompt:

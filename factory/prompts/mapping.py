@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, get_args
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from factory.core.nouns import Message, Prompt
 from factory.prompts import verifier_spec
 from factory.prompts.source import BadRow, Row, Source
+from factory.prompts.tools import read_environment, read_tools
 from filters.verify.own import entry_point_names, name_verifier
+
+
+Result = TypeVar("Result")
 
 
 class Columns(BaseModel):
@@ -34,6 +38,13 @@ class Columns(BaseModel):
     domain: str | None = Field("domain", description="The row's domain.")
     language: str | None = Field("language", description="The row's language, ISO 639-1.")
     license: str | None = Field("license", description="The row's licence, an SPDX id.")
+    tools: str | None = Field(
+        "tools", description="The functions that the model is offered: OpenAI schemas, or JSON."
+    )
+    environment: str | None = Field(
+        None,
+        description="The environment that the model acts in: a mapping with a `kind`, or its JSON.",
+    )
 
 
 Shipped = Literal["math", "choice", "text", "json", "code"]
@@ -131,7 +142,7 @@ class Mapped(Source):
     )
 
     def prompt(self, row: Row) -> Prompt:
-        _refuse_tools(row)
+        _refuse_tools(row, self.columns.tools)
         messages = self._messages(row)
         verifier = self._verifier(row)
         meta = json_safe({name: lookup(row, name) for name in self.keep})
@@ -150,6 +161,8 @@ class Mapped(Source):
             language=language_code(self._text(row, "language")),
             license=self._text(row, "license"),
             meta=meta,
+            tools=self._read(row, "tools", read_tools) or (),
+            environment=self._read(row, "environment", read_environment),
         )
 
     def unread_fields(self, row: Row) -> Iterator[str]:
@@ -177,6 +190,15 @@ class Mapped(Source):
         if value is not None and not isinstance(value, str):
             raise BadRow("not_text", f"{role} is {str(value)[:80]!r}")
         return value
+
+    def _read(self, row: Row, role: str, read: Callable[[Any], Result]) -> Result | None:
+        value = self._get(row, role)
+        if not value:
+            return None
+        try:
+            return read(value)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise BadRow(f"bad_{role}", str(error)) from None
 
     def _messages(self, row: Row) -> tuple[Message, ...]:
         question = self._get(row, "question")
@@ -231,14 +253,17 @@ TOOLS = ("tools", "functions", "tool_choice")
 """Fields that offer the model tools."""
 
 
-def _refuse_tools(row: Row) -> None:
-    """Raise BadRow for a row that offers tools: without them it is another question."""
+def _refuse_tools(row: Row, read: str | None) -> None:
+    """Raise BadRow for a row that offers tools where they are not read: without them it is another
+    question. `read` is the column that they are read from."""
     for name in TOOLS:
-        if row.get(name):
+        free_choice = name == "tool_choice" and row.get(name) == "auto"
+        if row.get(name) and name != read and not free_choice:
             raise BadRow(
                 "tools_not_supported",
-                f"the row has {name!r}, and the model would be asked without them; leave such rows "
-                "out, or remove the field where the question does not need it",
+                f"the row has {name!r}, and the model would be asked without them; name the column "
+                "of the functions (`columns: {tools: …}`), leave such rows out, or remove the field "
+                "where the question does not need it",
             )
 
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from factory.core.nouns import Message, Prompt
+from factory.prompts.tools import EnvironmentOptions
 
 READ_KEYS = ("read", "written")
 """Of a mathematical verifier mapping: how its reference was read, and what it was before."""
@@ -101,6 +102,12 @@ class Source(BaseModel):
     seed: int = Field(
         0, ge=0, description="Random seed for the shuffle and everything else in this source."
     )
+    environment: EnvironmentOptions | None = Field(
+        None,
+        description="The environment that a model acts in, turn by turn: `{kind: calculator}`, or "
+        "`{class: path/to/file.py:Class}` for one of your own, with its options. A row's own "
+        "environment goes first. Default: none.",
+    )
     max_reject_rate: float = Field(
         0.05, ge=0, le=1, description="Maximum share of malformed rows before loading fails."
     )
@@ -119,7 +126,10 @@ class Source(BaseModel):
 
     def identity(self) -> Any:
         """Return a value that changes with the prompts: the keys, and the state of local files."""
-        return self.model_dump(mode="json")
+        dump = self.model_dump(mode="json")
+        _drop_defaults(dump, ("environment",))
+        _drop_defaults(dump.get("columns"), ("tools", "environment"))
+        return dump
 
     def read(self) -> Iterator[tuple[str, Row | BadRow]]:
         """Yield every row with its place. An unreadable row is yielded as a BadRow."""
@@ -163,6 +173,8 @@ class Source(BaseModel):
         language: str | None = None,
         license: str | None = None,
         meta: Row | None = None,
+        tools: tuple[Mapping[str, Any], ...] = (),
+        environment: Mapping[str, Any] | None = None,
     ) -> Prompt:
         """Create a prompt. The recipe's values override the row's, and these the set's."""
         messages = question
@@ -177,6 +189,8 @@ class Source(BaseModel):
             # How a reference was read is a fact about the row, not part of the prompt's identity.
             kept |= {f"reference_{key}": verifier[key] for key in READ_KEYS if key in verifier}
             verifier = {key: value for key, value in verifier.items() if key not in READ_KEYS}
+        if environment is None and self.environment is not None:
+            environment = self.environment.mapping()
         try:
             return Prompt(
                 source=self.label,
@@ -186,9 +200,18 @@ class Source(BaseModel):
                 language=self.language or language or self.LANGUAGE,
                 license=self.license or license or self.LICENSE,
                 meta=kept,
+                tools=tools,
+                environment=environment,
             )
         except (TypeError, ValueError, RecursionError) as error:  # hashing it as JSON
             raise BadRow("not_json", f"the verifier can't be written as JSON: {error}") from None
+
+
+def _drop_defaults(dump: dict[str, Any] | None, names: Iterable[str]) -> None:
+    """Drop keys without effect that older versions lack, so that they change no identity."""
+    for name in names:
+        if dump is not None and dump.get(name) in (None, name):
+            dump.pop(name, None)
 
 
 DOMAINS: dict[str, str] = {"math": "math", "code": "code", "choice": "stem", "gym": "logic"}
@@ -203,7 +226,8 @@ def _require_storable(prompt: Prompt) -> None:
     """Raise BadRow for lone surrogates, which JSON accepts but Arrow refuses much later."""
     row = prompt.to_row()
     texts = [message["content"] for message in prompt.messages]
-    for text in (*texts, row["verifier"], row["meta"], prompt.language, prompt.license):
+    columns = ("verifier", "meta", "tools", "environment", "language", "license")
+    for text in (*texts, *(row[name] for name in columns)):
         try:
             (text or "").encode()
         except UnicodeEncodeError as error:

@@ -7,12 +7,13 @@ model), `few_shot` (R1 §2.3.1: long-CoT exemplars, to collect a cold start) and
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from string import Template
 from typing import Any, Literal, NamedTuple, Protocol
 
+from jinja2 import TemplateError
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from factory.core.errors import ModelError, Problem, RecipeError, SourceError
@@ -170,22 +171,42 @@ class Prompting(BaseModel):
         if unknown:
             raise RecipeError([Problem(f"prompting.instructions.{key}", what) for key in unknown])
 
-    def render(self, prompt: Prompt, tokenizer: ChatTokenizer | None = None) -> Rendered:
+    def render(
+        self,
+        prompt: Prompt,
+        tokenizer: ChatTokenizer | None = None,
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        opening: Sequence[Message] = (),
+    ) -> Rendered:
         """Render a prompt. `chat` and `rewrite` need the model's tokenizer.
 
-        Raises ModelError if the tokenizer has no chat template.
+        `tools` are the functions that the model is offered, `opening` what an environment shows
+        first. Raises ModelError if the tokenizer has no chat template, or none that fits.
         """
         messages, prefill = self.messages_for(prompt), self.prefill_for(prompt)
+        tools = tools or prompt.tools
         if self.is_chat:
-            text, opened = _split_opening(self._chat(messages, tokenizer))
-            if opened and wants_cot(prompt) and not prefill.startswith(THINK_OPEN):
-                prefill = opened + prefill
-            return Rendered(text, prefill, False)
+            text = self.render_chat([*messages, *opening], tokenizer, tools)
+            return self.open_turn(prompt, text)
+        if tools or opening:
+            raise ModelError(
+                f"prompt {prompt.id} of {prompt.source} has tools or an environment, which only "
+                "`prompting.template: chat` can show to a model"
+            )
         if self.template == "r1_zero":
             question = "\n\n".join(message["content"] for message in messages)
             return Rendered(R1_ZERO.format(question=question), prefill, True)
         examples = self._examples if wants_cot(prompt) else self._plain_examples
         return Rendered(examples + _render_turns(messages), prefill, True)
+
+    def open_turn(self, prompt: Prompt, text: str) -> Rendered:
+        """Split a rendered chat, which ends where the model's turn begins, into text and prefill."""
+        text, opened = _split_opening(text)
+        prefill = self.prefill_for(prompt)
+        if opened and wants_cot(prompt) and not prefill.startswith(THINK_OPEN):
+            prefill = opened + prefill
+        return Rendered(text, prefill, False)
 
     def prefill_for(self, prompt: Prompt) -> str:
         """Return the prefill, or "" if the prompt gets no chain of thought."""
@@ -219,15 +240,36 @@ class Prompting(BaseModel):
         )
 
     @staticmethod
-    def _chat(messages: list[Message], tokenizer: ChatTokenizer | None) -> str:
+    def render_chat(
+        messages: list[Message],
+        tokenizer: ChatTokenizer | None,
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> str:
+        """Render messages with the model's own template, up to where its next turn begins.
+
+        A ChatML model whose template knows no tools gets the shipped one that does.
+        """
         if tokenizer is None or not tokenizer.chat_template:
             raise ModelError(
                 "the model has no chat template, which `prompting.template` chat and rewrite need. "
                 "Use a chat model, or `template: r1_zero` or `few_shot` for a base model."
             )
-        text: str = tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True
-        )
+        extra: dict[str, Any] = {}
+        if tools:
+            own = str(tokenizer.chat_template)
+            extra["tools"] = [dict(tool) for tool in tools]
+            if "tools" not in own:
+                extra["chat_template"] = _template_with_tools(own)
+        try:
+            text: str = tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True, **extra
+            )
+        except TemplateError as error:
+            roles = ", ".join(message["role"] for message in messages)
+            raise ModelError(
+                f"the model's chat template fails on turns of {roles}: {error}. Use a model whose "
+                "template takes them."
+            ) from error
         return text
 
     def identity(self) -> dict[str, Any]:
@@ -247,6 +289,16 @@ class Prompting(BaseModel):
         if self.cot is not None:
             fields["cot"] = self.cot.identity()
         return fields
+
+
+def _template_with_tools(own: str) -> str:
+    """Return the template with tools for a model whose own has none. Raises ModelError."""
+    if "<|im_start|>" not in own:
+        raise ModelError(
+            "the prompt offers tools, and the model's chat template has no place for them. Use a "
+            "model that knows tools, or one with a ChatML template, which gets the shipped one."
+        )
+    return data_path("templates/chatml_tools.jinja").read_text(encoding="utf-8")
 
 
 @cache

@@ -104,6 +104,7 @@ class Recipe(Strict):
         """Return a hash of all settings that may change the corpus."""
         dump = self.model_dump(mode="json", exclude={"engine", "sources"})
         del dump["sampling"]["prices"], dump["corpus"]["min_rows"]
+        del dump["sampling"]["episode"], dump["sampling"]["keep"]  # params_fp has what matters
         dump["prompting"] = self.prompting.identity()
         dump["filters"] = [[name, value] for name, value in dump["filters"].items()]
         return fingerprint([dump, self.sources_fp(), self.params_fp()])
@@ -188,6 +189,9 @@ def _find_conflicts(recipe: Recipe, document: Document) -> Iterator[Problem]:
             "which prompt and answer share; lower max_tokens or raise max_model_len"
         )
         yield problem_at(document, ("sampling", "max_tokens"), what)
+    if recipe.sampling.keep and recipe.engine.kind == "server":
+        what = "needs an embedded engine: servers' token ids are not read; leave it out"
+        yield problem_at(document, ("sampling", "keep"), what)
     yield from find_metric_clashes(recipe.filters, document)
     drafts = [source.kind == "drafts" for source in recipe.sources]
     if recipe.prompting.template == "rewrite" and not all(drafts):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from filters.tool_calls.parsing import parse_turn
 
 Policy = Literal["fixed", "until", "budget", "difficulty"]
 
@@ -117,6 +119,49 @@ class EarlyStop(_Options):
     every: int = Field(512, ge=16, description="Generated tokens between two checks of a sample.")
 
 
+class Episode(_Options):
+    """Limits of an episode: a sample of a prompt with an environment."""
+
+    max_turns: int = Field(16, ge=1, description="Maximum number of the model's turns.")
+    max_tokens: int = Field(
+        32768,
+        ge=1,
+        description="Maximum number of generated tokens of all turns; `sampling.max_tokens` is the "
+        "limit of one.",
+    )
+    tool_format: str = Field(
+        "auto",
+        description="How the model writes tool calls: `auto`, `hermes` (Qwen), `llama`, `mistral`, "
+        "`deepseek`, `pythonic`, `openai` or `json`.",
+    )
+    step_cpu_s: float = Field(
+        20.0, gt=0, description="CPU seconds that one step of an environment may take."
+    )
+    step_s: float = Field(
+        120.0,
+        gt=0,
+        description="Seconds that one step may take while it waits, for a server for instance.",
+    )
+    memory_mb: int = Field(4096, ge=64, description="Memory of an environment's process, in MB.")
+    concurrency: int = Field(
+        256, ge=1, description="Maximum number of episodes, and of their processes, at once."
+    )
+
+    @field_validator("tool_format")
+    @classmethod
+    def _known(cls, tool_format: str) -> str:
+        parse_turn("", tool_format)
+        return tool_format
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings that change a sample and are not the defaults."""
+        return self.model_dump(
+            mode="json",
+            include={"max_turns", "max_tokens", "tool_format"},
+            exclude_defaults=True,
+        )
+
+
 class Sampling(_Options):
     """The number of samples per prompt and their settings."""
 
@@ -167,6 +212,14 @@ class Sampling(_Options):
     )
     stop: tuple[str, ...] = Field((), description="Stop strings in addition to the template's.")
     seed: int = Field(0, ge=0, description="Random seed. The engine's seed is derived from it.")
+    episode: Episode = Field(
+        default_factory=Episode, description="Limits of samples that are episodes."
+    )
+    keep: tuple[Literal["token_ids", "logprobs"], ...] = Field(
+        (),
+        description="What to keep of every generated token, in `turns` of the samples: its id, its "
+        "log-probability. Embedded engines only.",
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -201,7 +254,10 @@ class Sampling(_Options):
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that change a sample."""
-        settings = self.model_dump(mode="json", exclude=_SCHEDULING | {"early_stop"})
+        left_out = _SCHEDULING | {"early_stop", "episode", "keep"}
+        settings = self.model_dump(mode="json", exclude=left_out)
+        if episode := self.episode.identity():
+            settings["episode"] = episode
         if self.early_stop is not None and self.early_stop.closed_answer:
             settings["closed_answer"] = True
         return settings

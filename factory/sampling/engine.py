@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from factory.core.errors import EngineError, FactoryError
-from factory.core.nouns import Failure, Prompt, Sample, sample_id
+from factory.core.nouns import Failure, Prompt, Sample, Turn, sample_id
 from factory.core.plugins import find_class, look_up
 from factory.recipe.engine import ENGINES, GROUP, REPLICAS
 
@@ -18,11 +18,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One sample asked for. `prompt` is carried whole; the engine renders it."""
+    """One sample asked for. `prompt` is carried whole; the engine renders it.
+
+    With `turns` it asks for the next assistant turn of an episode. The engine answers with a Sample
+    of that turn alone, whose one turn has the token ids, where the engine knows them.
+    """
 
     prompt: Prompt
     index: int
     level: int = 0  # escalations that apply to it
+    turns: tuple[Turn, ...] | None = None  # of the episode so far; None: no episode
+    max_tokens: int | None = None  # fewer than the settings allow, where an episode has no more
 
     @property
     def sample_id(self) -> str:

@@ -9,13 +9,16 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from factory.core.errors import EngineError, RunError, Stopped
-from factory.core.nouns import Failure, Judged, Prompt, Sample
+from factory.core.nouns import Failure, Judged, Prompt, Sample, sample_id
 from factory.core.run_dir import RunDir, engine_seconds
 from factory.core.stop_signals import collect_signals
+from factory.environments.host import EnvironmentHost
 from factory.sampling.engine import Engine, Request, open_engine
 from factory.sampling.engines.placement import count_gpus
+from factory.sampling.episodes import EpisodeEngine, step_limits
 from factory.sampling.progress import Progress
 from factory.sampling.scheduling.scheduler import Scheduler, Ticket
+from factory.sampling.turn_log import TurnLog
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,9 +72,14 @@ def drive(
     start = run.manifest.get("engine_starts", 0)
     run.save_manifest(engine_starts=start + 1)  # before the start: seeds must never repeat
     run.on_seal = judge.notify_sealed
-    engine = clock = None
+    engine: Engine | None = None
+    clock = turn_log = None
     try:
         engine = open_engine(spec, run.path, start)
+        if has_environments(prompts):
+            turn_log = open_turn_log(run)
+            host = EnvironmentHost(step_limits(spec.sampling))
+            engine = EpisodeEngine(engine, host, turn_log, spec.sampling, run.event)
         spent = engine_seconds(run.path)
         run.event("engine_started", start=start)
         progress.engine_ready()
@@ -87,9 +95,26 @@ def drive(
         with ExitStack() as ending:  # runs all, last first, even if one raises
             ending.callback(_log_end, run, progress, clock, engine)
             ending.callback(judge.close)
+            if turn_log is not None:
+                ending.callback(turn_log.close)
             ending.callback(run.seal)
             if engine is not None:
                 ending.callback(_close_engine, engine, run, progress)
+
+
+def has_environments(prompts: pa.Table) -> bool:
+    """Return whether any prompt has an environment. The table of an older run has no such column."""
+    name = "environment"
+    return name in prompts.column_names and prompts[name].null_count < prompts.num_rows
+
+
+def open_turn_log(run: RunDir) -> TurnLog:
+    """Open the log of unfinished episodes, and note what is damaged in it."""
+    drawn = [sample_id(name, index) for name, index, _ in run.read_drawn()]
+    log = TurnLog(run.samples_dir, drawn)
+    if log.damaged:
+        run.event("turns_damaged", records=log.damaged)
+    return log
 
 
 def _close_engine(engine: Engine, run: RunDir, progress: Progress) -> None:

@@ -15,7 +15,7 @@ from factory.core.errors import Problem, RecipeError
 from factory.core.nouns import Message, fingerprint
 from factory.core.think import THINK_OPEN, join_think
 from factory.recipe.engine import ServerOptions
-from factory.sampling.engines.replies import Reply, join_pieces
+from factory.sampling.engines.replies import Reply, join_pieces, write_calls
 from factory.sampling.engines.vllm import KEPT_STOPS
 
 if TYPE_CHECKING:
@@ -57,6 +57,9 @@ class RenderedRequest:
     prompt: str = ""
     special_tokens: bool = True
     messages: tuple[Message, ...] = ()
+    tools: tuple[Mapping[str, Any], ...] = ()  # offered next to messages
+    opening: str | None = None  # of an episode: the prompt text of its first turn
+    max_tokens: int | None = None  # fewer than the settings allow
     level: int = 0  # number of escalations that apply
     model: str | None = None  # None: the recipe's own
 
@@ -64,8 +67,13 @@ class RenderedRequest:
     def prompt_text(self) -> str:
         """The prompt text; for a chat API the messages as JSON, as the server renders them."""
         if not self.messages:
-            return self.prompt
-        return json.dumps(list(self.messages), ensure_ascii=False)
+            return self.prompt if self.opening is None else self.opening
+        if self.opening is not None:
+            return self.opening
+        shown: Any = list(self.messages)
+        if self.tools:
+            shown = {"messages": shown, "tools": list(self.tools)}
+        return json.dumps(shown, ensure_ascii=False)
 
 
 CANARY = "1 + 1 ="
@@ -93,13 +101,16 @@ class Wire:
         sampling, extended = self._sampling.at(rendered.level), served.dialect == "vllm"
         name = served.name(rendered.model)
         limit = min(sampling.max_tokens, served.contexts.get(str(name), sampling.max_tokens))
+        limit = min(limit, rendered.max_tokens or limit)
         body: dict[str, Any] = {
             "model": name,
             "temperature": sampling.temperature,
             "max_tokens": max_tokens or limit,
         }
         if self._chat:
-            body["messages"] = list(rendered.messages)
+            body["messages"] = [encode_message(message) for message in rendered.messages]
+            if rendered.tools:
+                body["tools"] = [dict(tool) for tool in rendered.tools]
             if rendered.prefill:
                 body["messages"].append(Message(role="assistant", content=rendered.prefill))
                 body |= {"continue_final_message": True, "add_generation_prompt": False}
@@ -152,6 +163,9 @@ class Wire:
     def text(self, rendered: RenderedRequest, reply: Reply) -> str:
         """Return the whole assistant turn in canonical form."""
         content, thinking = join_pieces(reply.content), join_pieces(reply.reasoning)
+        calls = write_calls(reply.calls)
+        if calls:  # read by the server: written as Hermes and Qwen write them
+            content = "\n".join(filter(None, (content.rstrip(), calls)))
         if thinking:
             thinking = rendered.prefill.partition(THINK_OPEN)[2] + thinking
             if not content.strip():  # the reasoning may not be complete
@@ -188,6 +202,22 @@ class Wire:
             what = "cannot be sent to this chat API; leave it out, or use engine.server.api: "
             problems.append(Problem("prompting.prefill", what + "completions"))
         return problems
+
+
+def encode_message(message: Message) -> dict[str, Any]:
+    """Return a message as the API takes it: the arguments of tool calls are JSON texts."""
+    encoded: dict[str, Any] = dict(message)
+    if "tool_calls" in message:
+        encoded["tool_calls"] = [
+            {**call, "function": {**call["function"], "arguments": _dump_arguments(call)}}
+            for call in message["tool_calls"]
+        ]
+        encoded["content"] = message["content"] or None
+    return encoded
+
+
+def _dump_arguments(call: Mapping[str, Any]) -> str:
+    return json.dumps(call["function"]["arguments"], ensure_ascii=False)
 
 
 def check_api_options(prompting: Prompting, sampling: Sampling, options: ServerOptions) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,8 @@ class Replay:
         number, row = found
         fields = self._tables[number].slice(row, 1).to_pylist()[0]
         fields["created_at"] = round(fields["created_at"].timestamp() * 1000)
-        return Sample(**fields)
+        sample = Sample.from_row(fields)
+        return sample if request.turns is None else _next_turn(sample, request)
 
     def abort(self, sample_ids: Iterable[str]) -> None:
         """Nothing to do: every requested sample is already there."""
@@ -61,6 +63,30 @@ class Replay:
 
     def close(self) -> None:
         self._tables.clear()
+
+
+def _next_turn(sample: Sample, request: Request) -> Sample | Failure:
+    """Return the recorded assistant turn that follows the turns of a request."""
+    played, recorded = request.turns or (), sample.turns or ()
+    place = len(played)
+    same = [(turn.role, turn.text) for turn in recorded[:place]] == [
+        (turn.role, turn.text) for turn in played
+    ]
+    if not same or place >= len(recorded) or recorded[place].role != "assistant":
+        detail = (
+            "the environment showed something else than in the replayed run, so the recorded turns "
+            "do not fit"
+        )
+        return Failure(sample.prompt_id, sample.index, "empty", detail, retryable=False)
+    turn = recorded[place]
+    return replace(
+        sample,
+        text=turn.text,
+        finish_reason=turn.finish_reason or "stop",
+        n_tokens=turn.n_tokens,
+        created_at=turn.created_at,
+        turns=(turn,),
+    )
 
 
 def open_engine(spec: EngineSpec, run: Path, start: int) -> Engine:

@@ -6,6 +6,8 @@ be read is `Malformed`, never a guess.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +16,24 @@ from factory.core.nouns import FinishReason
 if TYPE_CHECKING:
     from factory.sampling.early_stop import Halt, Watch
 
+MAX_CALLS = 1000
+"""Tool calls in one reply."""
+
 MAX_COUNT = 10_000_000
 """The largest token count that is believed; no context is longer."""
 
-STOPPED = frozenset({"stop", "eos", "eos_token", "end_turn", "stop_sequence"})
+STOPPED = frozenset(
+    {
+        "stop",
+        "eos",
+        "eos_token",
+        "end_turn",
+        "stop_sequence",
+        "tool_calls",
+        "tool_use",
+        "function_call",
+    }
+)
 TRUNCATED = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
 BLOCKED = frozenset({"content_filter", "safety"})
 """Values of finish_reason, in lower case. OpenAI's are `stop`, `length` and `content_filter`; the
@@ -45,6 +61,7 @@ class Reply:
 
     content: list[str] = field(default_factory=list)
     reasoning: list[str] = field(default_factory=list)
+    calls: dict[int, dict[str, str]] = field(default_factory=dict)  # read by the server, by index
     choices: int = 0
     finish: str | None = None  # as sent, in lower case
     stop: str | None = None  # the stop string that ended it, if reported
@@ -83,6 +100,7 @@ class Reply:
             content = part["refusal"]
         self.content.append(content)
         self.reasoning.append(thinking)
+        self._add_calls(part.get("tool_calls"))
         finish = choice.get("finish_reason")
         if isinstance(finish, str) and finish:
             self.finish = finish.lower()
@@ -90,15 +108,44 @@ class Reply:
             self.stop = ended_by if isinstance(ended_by, str) else None
         return thinking + content
 
+    def _add_calls(self, pieces: Any) -> None:
+        """Add tool calls, or pieces of them: a stream sends the arguments bit by bit."""
+        for place, piece in enumerate(pieces if isinstance(pieces, list) else ()):
+            function = piece.get("function") if isinstance(piece, dict) else None
+            if not isinstance(function, dict):
+                raise Malformed("a tool call without a function")
+            number = piece.get("index", place)
+            if type(number) is not int or not 0 <= number < MAX_CALLS:
+                raise Malformed(f"a tool call with the index {str(number)[:40]}")
+            call = self.calls.setdefault(number, {"id": "", "name": "", "arguments": ""})
+            call["id"] = call["id"] or _read_text(piece.get("id"))
+            for key in ("name", "arguments"):
+                value = function.get(key)
+                # Some servers send the arguments as an object.
+                call[key] += json.dumps(value) if isinstance(value, dict) else _read_text(value)
+
     @property
     def has_text(self) -> bool:
-        return any(self.content) or any(self.reasoning)
+        return any(self.content) or any(self.reasoning) or bool(self.calls)
 
     @property
     def reason(self) -> FinishReason:
         if self.halt is not None:
             return self.halt.finish_reason
         return "length" if self.finish in TRUNCATED else "stop"
+
+
+def write_calls(calls: Mapping[int, Mapping[str, str]]) -> str:
+    """Return tool calls that a server read as the text of Hermes and Qwen, in their order."""
+    lines = []
+    for _, call in sorted(calls.items()):
+        arguments = call["arguments"].strip() or "{}"  # no JSON stays so, for the parser to see
+        identity = f', "id": {json.dumps(call["id"])}' if call["id"] else ""
+        lines.append(
+            f'<tool_call>\n{{"name": {json.dumps(call["name"])}, "arguments": {arguments}'
+            f"{identity}}}\n</tool_call>"
+        )
+    return "\n".join(lines)
 
 
 def read_count(usage: dict[str, Any], name: str, default: int | None = None) -> int | None:

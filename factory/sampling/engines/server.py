@@ -24,6 +24,12 @@ from factory.core.errors import EngineError, Problem, RecipeError
 from factory.core.models import DEMO, DEMO_NAME, load_tokenizer
 from factory.core.nouns import Failure, FinishReason, Sample
 from factory.core.resources import cache_dir
+from factory.prompts.conversation import (
+    continue_episode,
+    find_tools,
+    list_messages,
+    split_opening,
+)
 from factory.recipe.engine import ServerOptions
 from factory.sampling.early_stop import make_watch
 from factory.sampling.engine import Engine, Request, Worker
@@ -142,20 +148,44 @@ class ServerEngine:
 
     def _render(self, request: Request) -> RenderedRequest:
         """Render a request. The last prompt is cached, as a prompt's samples come in a row."""
-        if self._rendered_for != request.prompt.id:
+        if request.turns:
+            self._rendered, self._rendered_for = self._render_episode(request), ""
+        elif self._rendered_for != request.prompt.id:
             prompting = self._spec.prompting
             if self._options.api == "chat":
                 messages = tuple(prompting.messages_for(request.prompt))
                 prefill = prompting.prefill_for(request.prompt)
-                self._rendered = RenderedRequest("", prefill, messages=messages)
+                tools = request.prompt.tools
+                self._rendered = RenderedRequest("", prefill, messages=messages, tools=tools)
             else:
                 text, prefill, special = prompting.render(request.prompt, self._tokenizer)
                 self._rendered = RenderedRequest("", prefill, text, special)
             self._rendered_for = request.prompt.id
         model, _ = self._level(request.level)
         return dataclasses.replace(
-            self._rendered, sample_id=request.sample_id, level=request.level, model=model
+            self._rendered,
+            sample_id=request.sample_id,
+            level=request.level,
+            model=model,
+            max_tokens=request.max_tokens,
         )
+
+    def _render_episode(self, request: Request) -> RenderedRequest:
+        """Render the next turn of an episode."""
+        prompting, prompt, turns = self._spec.prompting, request.prompt, request.turns or ()
+        if self._options.api != "chat":
+            found = continue_episode(prompting, prompt, turns, self._tokenizer)
+            return RenderedRequest("", found.prefill, found.text, False, opening=found.opening)
+        messages = [*prompting.messages_for(prompt)]
+        first = RenderedRequest(
+            "",
+            prompting.prefill_for(prompt),
+            messages=(*messages, *list_messages(split_opening(turns)[0])),
+            tools=find_tools(prompt, turns),
+        )
+        tool_format = self._spec.sampling.episode.tool_format
+        shown = (*messages, *list_messages(turns, tool_format))
+        return dataclasses.replace(first, messages=shown, opening=first.prompt_text)
 
     def _level(self, level: int) -> tuple[str | None, str]:
         """Return an escalation level's model (None: the recipe's) and its settings' fingerprint."""

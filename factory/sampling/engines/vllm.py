@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 from factory.core.errors import EngineError, MissingDependency, ModelError, Problem, RecipeError
 from factory.core.machine import cpu_computes_bf16, has_gpu
 from factory.core.models import DEMO, DEMO_NAME, model_path
-from factory.core.nouns import Failure, FailureKind, FinishReason, Sample, fingerprint
+from factory.core.nouns import Failure, FailureKind, FinishReason, Sample, Turn, fingerprint
 from factory.core.parallel import spawning
+from factory.prompts.conversation import continue_episode
 from factory.sampling.early_stop import Watch, make_watch
 from factory.sampling.engine import Engine, Request, Worker
 from factory.sampling.engines.supervisor import EngineDied, Supervisor
@@ -55,6 +56,7 @@ class VllmEngine:
         self.spec = spec
         self.model_name = DEMO_NAME if spec.model.id == DEMO else spec.model.id
         self._rendered_for, self._rendered = "", ("", "", list[int]())
+        self._keep = frozenset(spec.sampling.keep)
         self._pending: dict[str, _Pending] = {}
         self._ended: list[Sample | Failure] = []  # ended without a step: refused or aborted
         with _redirect_output(run / "engine.log"), hide_module("llvmlite.binding.ffi"):
@@ -80,6 +82,9 @@ class VllmEngine:
             self._ended.append(_refuse(request, "prompt_too_long", detail))
             return
         params, params_fp = self._settings(request.level)
+        if request.max_tokens is not None and request.max_tokens < params.max_tokens:
+            params = params.clone()
+            params.max_tokens = request.max_tokens
         try:
             self._engine.add_request(request.sample_id, {"prompt_token_ids": tokens}, params)
         except ValueError as error:
@@ -115,6 +120,10 @@ class VllmEngine:
             completion = output.outputs[0]
             pending.pieces.append(completion.text)
             pending.n_tokens += len(completion.token_ids)
+            if pending.request.turns is not None or self._keep:
+                pending.token_ids.extend(completion.token_ids)
+            if completion.logprobs is not None:
+                pending.logprobs += _chosen_logprobs(completion)
             if completion.finish_reason is not None:
                 stop = completion.stop_reason
                 if isinstance(stop, str) and stop in KEPT_STOPS:
@@ -143,7 +152,14 @@ class VllmEngine:
         gc.collect()
 
     def _tokens(self, request: Request) -> tuple[str, str, list[int]]:
-        """Return prompt text, prefill and token ids. The last prompt is cached."""
+        """Return prompt text, prefill and token ids. The last prompt is cached.
+
+        Of an episode the text is that of its first turn; the ids are those of all turns.
+        """
+        if request.turns:
+            prompting = self.spec.prompting
+            found = continue_episode(prompting, request.prompt, request.turns, self._tokenizer)
+            return found.opening, found.prefill, found.ids
         if self._rendered_for != request.prompt.id:
             rendered = self.spec.prompting.render(request.prompt, self._tokenizer)
             tokens = self._tokenizer.encode(
@@ -174,6 +190,7 @@ class VllmEngine:
             repetition_penalty=sampling.repetition_penalty,
             max_tokens=sampling.max_tokens,
             stop=[*self.spec.prompting.stop, *sampling.stop],
+            logprobs=0 if "logprobs" in self._keep else None,
             # Template tokens inside a text are a defect and must stay visible.
             skip_special_tokens=False,
             spaces_between_special_tokens=False,
@@ -183,18 +200,40 @@ class VllmEngine:
     def _finish(self, name: str, reason: FinishReason, keep: int | None = None) -> Sample:
         """Return the sample of a request that ended. `keep` limits its text in characters."""
         pending = self._pending.pop(name)
+        text = (pending.prefill + "".join(pending.pieces))[:keep]
+        created_at = time.time_ns() // 1_000_000
         return Sample(
             prompt_id=pending.request.prompt.id,
             index=pending.request.index,
-            text=(pending.prefill + "".join(pending.pieces))[:keep],
+            text=text,
             prompt_text=pending.prompt_text,
             finish_reason=reason,
             n_tokens=pending.n_tokens,
             n_prompt_tokens=pending.n_prompt_tokens,
             model=self.model_name,
             params_fp=pending.params_fp,
-            created_at=time.time_ns() // 1_000_000,
+            created_at=created_at,
+            turns=self._turns(pending, text, reason, created_at),
         )
+
+    def _turns(
+        self, pending: _Pending, text: str, reason: FinishReason, created_at: int
+    ) -> tuple[Turn, ...] | None:
+        """Return the one turn of an episode's request, or of a sample whose tokens are kept."""
+        episode = pending.request.turns is not None
+        if not episode and not self._keep:
+            return None
+        turn = Turn(
+            role="assistant",
+            text=text,
+            finish_reason=reason,
+            n_tokens=pending.n_tokens,
+            n_prompt_tokens=pending.n_prompt_tokens,
+            token_ids=tuple(pending.token_ids) if episode or "token_ids" in self._keep else None,
+            logprobs=tuple(pending.logprobs) if "logprobs" in self._keep else None,
+            created_at=created_at,
+        )
+        return (turn,)
 
 
 @dataclasses.dataclass(slots=True)
@@ -209,6 +248,16 @@ class _Pending:
     watch: Watch | None
     pieces: list[str] = dataclasses.field(default_factory=list)
     n_tokens: int = 0
+    token_ids: list[int] = dataclasses.field(default_factory=list)
+    logprobs: list[float] = dataclasses.field(default_factory=list)
+
+
+def _chosen_logprobs(completion: Any) -> list[float]:
+    """Return the log-probabilities of the tokens that were sampled."""
+    return [
+        float(known[token].logprob)
+        for token, known in zip(completion.token_ids, completion.logprobs, strict=True)
+    ]
 
 
 def _refuse(request: Request, kind: FailureKind, detail: str) -> Failure:

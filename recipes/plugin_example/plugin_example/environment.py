@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 import re
 
-from factory.core.environment import Observation
+from factory.core.environment import Action, Observation
 from factory.core.nouns import Message, Prompt
 
 
 class GuessNumber:
     """The model guesses a number from 1 to `highest` and learns if it is higher or lower."""
+
+    replayable = True  # the same prompt, seed and actions give the same observations
 
     def __init__(self, highest: int = 100, guesses: int = 10) -> None:
         self.highest, self.guesses = highest, guesses
@@ -21,7 +23,7 @@ class GuessNumber:
         self._left = self.guesses
         return self._told(f"Guess a number from 1 to {self.highest}.")
 
-    def step(self, action: Message) -> Observation:
+    def step(self, action: Action) -> Observation:
         """What the model's message does. Must not raise on any text."""
         self._left -= 1
         found = re.findall(r"\d+", action["content"])

@@ -1,0 +1,1 @@
+"""Environments that ship, and the processes that all environments run in."""
