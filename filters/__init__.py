@@ -23,6 +23,7 @@ FILTERS = {
     "safety": "filters.safety:Safety",
     "identity": "filters.identity:Identity",
     "quality": "filters.quality:Quality",
+    "episode": "filters.episode:Episode",
 }
 
 

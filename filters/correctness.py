@@ -7,6 +7,7 @@ model may give a second opinion; `combine` defines how both are combined.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -15,6 +16,7 @@ from pydantic import Field, model_validator
 
 from factory.core.errors import EngineError
 from factory.core.nouns import fingerprint
+from factory.core.think import Shape
 from filters.base import Ask, Filter, LocalJudge, Rule
 from filters.judges.client import Endpoint, Judge, JudgeClient
 from filters.judges.equivalence import (
@@ -130,8 +132,8 @@ class Correctness(Filter):
             unsafe_without_sandbox=self.unsafe_without_sandbox,
         )
         specs = [read_verifier(text) for text in samples["verifier"]]
-        parts = samples.select("response", "shape").iter_rows()
-        items = [Item(spec, *part) for spec, part in zip(specs, parts, strict=True)]
+        parts = samples.select("response", "shape", "turns").iter_rows()
+        items = [_item(spec, *part) for spec, part in zip(specs, parts, strict=True)]
         verdicts = verifiers.verify(items)
         asked = {
             sample_id: JudgeQuestion(question, reference, verdict.extracted or "")
@@ -190,6 +192,22 @@ class Correctness(Filter):
             )
             for sample_id, opinion in opinions.items()
         }
+
+
+def _item(
+    spec: Mapping[str, Any] | None,
+    response: str | None,
+    shape: Shape,
+    turns: Sequence[Mapping[str, Any]] | None,
+) -> Item:
+    """Return what the verifier gets: the response, or the final state of an environment."""
+    if spec is None or spec.get("kind") != "state":
+        return Item(spec, response, shape)
+    last = turns[-1] if turns else {}
+    if not last.get("done"):
+        return Item(spec, "null")
+    state = json.loads(last["state"]) if last["state"] is not None else None
+    return Item(spec, json.dumps({"state": state, "reward": last["reward"]}))
 
 
 class _Opinions(NamedTuple):

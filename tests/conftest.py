@@ -24,6 +24,7 @@ SLOW = (
     "plugins/test_extensions.py",
     "sampling/test_budget_build.py",
     "sampling/test_deaths.py",
+    "sampling/test_episodes.py",
     "sampling/test_server_loss.py",
     "test_build.py",
     "test_cli.py",

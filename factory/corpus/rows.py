@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from factory.core.run_dir import sample_parts
 from factory.core.think import split_think_exprs
+from factory.corpus.episode_rows import build_episode_rows, offers_tools, rewrite_episode_tags
 from factory.corpus.shards import PLACE, write_shards
 from factory.judging.metrics import metrics_folder, scan_samples, scan_whole_samples
 from factory.judging.review_verdicts import Overlay
@@ -26,11 +27,20 @@ from factory.prompts.templates import DRAFT
 from factory.recipe.corpus import THINK_TAGS
 from filters.base import Filter
 
+TOOLS = "tools"
+"""The column with the functions that the model was offered, as JSON; of episodes only."""
+
 
 @cache
-def corpus_schema() -> pa.Schema:
-    """Return the schema of corpus/*.parquet."""
+def corpus_schema(episodes: bool = False) -> pa.Schema:
+    """Return the schema of corpus/*.parquet. Of `episodes`, and of prompts with tools, messages may
+    have tool calls, and the last column has the tools."""
     message = pa.struct([("role", pa.string()), ("content", pa.string())])
+    if episodes:
+        function = pa.struct([("name", pa.string()), ("arguments", pa.string())])
+        called = pa.struct([("id", pa.string()), ("type", pa.string()), ("function", function)])
+        more = {"tool_calls": pa.list_(called), "name": pa.string(), "tool_call_id": pa.string()}
+        message = pa.struct([*message, *(pa.field(name, kind) for name, kind in more.items())])
     verdict = pa.struct(
         [("filter", pa.string()), ("decision", pa.string()), ("reason", pa.string())]
     )
@@ -61,6 +71,7 @@ def corpus_schema() -> pa.Schema:
         ("created_at", pa.timestamp("ms", tz="UTC")),
         ("verdicts", pa.list_(verdict)),
         ("meta", pa.string()),
+        *[(TOOLS, pa.string())] * episodes,
     ]
     return pa.schema(columns)
 
@@ -104,11 +115,12 @@ def write_corpus(
     until the new one is complete.
     """
     placed, splits = assign_places(selected)
+    schema = corpus_schema(offers_tools(run))
     return write_shards(
-        _part_rows(run, placed, filters, params, overlay, tags),
+        _part_rows(run, placed, filters, params, overlay, tags, schema),
         splits,
         run / "corpus",
-        corpus_schema(),
+        schema,
         shard_rows=shard_rows,
         shard_bytes=shard_bytes,
         dictionary=DICTIONARY,
@@ -128,6 +140,7 @@ def _part_rows(
     params: Mapping[str, Mapping[str, Any]],
     overlay: Overlay | None,
     tags: tuple[str, str],
+    schema: pa.Schema,
 ) -> Iterator[pa.Table]:
     """Yield the corpus rows of each part of the samples, with their places."""
     prompts = _read_prompts(run, placed)
@@ -140,7 +153,7 @@ def _part_rows(
         schema={"params_fp": pl.String, "sampling": pl.String},
     )
     chosen = placed.select("sample_id", "prompt_id", "index", "score", PLACE)
-    schema = corpus_schema().append(pa.field(PLACE, pa.int64()))
+    with_place = schema.append(pa.field(PLACE, pa.int64()))
     for parts in _batches(sample_parts(run)):
         keys = scan_samples(parts).select("prompt_id", "index").collect()
         own = chosen.join(keys, on=["prompt_id", "index"], how="semi")
@@ -158,11 +171,14 @@ def _part_rows(
         )
         rows = overlay.apply_to_rows(rows) if overlay else rows
         rows = rows.with_columns(**split_think_exprs())
+        rows = rows.with_columns(id="sample_id")
+        if TOOLS in schema.names:
+            yield build_episode_rows(rows, tags, with_place)
+            continue
         rows = rows.with_columns(
-            id="sample_id",
-            messages=pl.concat_list("messages", pl.concat_list(_assistant_turn(tags))),
+            messages=pl.concat_list("messages", pl.concat_list(_assistant_turn(tags)))
         )
-        yield rows.select(schema.names).to_arrow().cast(schema)
+        yield rows.select(with_place.names).to_arrow().cast(with_place)
 
 
 def _batches(parts: Iterable[Path]) -> Iterator[list[Path]]:
@@ -215,6 +231,8 @@ def _detect_language(question: str) -> str | None:
 
 def rewrite_tags(rows: pa.Table, tags: tuple[str, str]) -> pa.Table:
     """Replace the tags around the reasoning in the last turn of corpus rows."""
+    if TOOLS in rows.column_names:
+        return rewrite_episode_tags(rows, tags)
     turns = pl.col("messages")
     earlier = turns.list.head(turns.list.len() - 1)
     frame = pl.from_arrow(rows)

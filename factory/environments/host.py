@@ -287,7 +287,7 @@ class EnvironmentHost:
         events = selectors.EVENT_READ
         if connection.unsent:
             events |= selectors.EVENT_WRITE
-        with contextlib.suppress(KeyError):
+        with contextlib.suppress(KeyError, ValueError):  # it is closed
             self._selector.modify(connection.stream, events, connection)
 
     def _hang_up(self, connection: _Connection, why: str) -> None:
@@ -303,7 +303,7 @@ class EnvironmentHost:
             self._fail(str(connection.episode), why)
 
     def _drop(self, connection: _Connection) -> None:
-        with contextlib.suppress(KeyError):
+        with contextlib.suppress(KeyError, ValueError):  # it is closed
             self._selector.unregister(connection.stream)
         connection.stream.close()
 

@@ -46,7 +46,12 @@ METRICS_KEYS = "verdicts/metrics.json"
 WRITERS = 4
 """Threads that write verdict files: they mostly wait for the disk."""
 
-_CUT_SHORT = {"abort": "aborted", "early_stop": "stopped_early"}
+_CUT_SHORT = {
+    "abort": "aborted",
+    "early_stop": "stopped_early",
+    "environment": "environment_failed",
+}
+"""Finish reason → reason. A failed environment is no fault of the sample: it is undecided."""
 
 
 class TextHash(Filter):
@@ -85,9 +90,14 @@ def decide(measured: pl.DataFrame, filters: Mapping[str, Filter]) -> pl.DataFram
     A drop has priority over undecided. Among equal decisions the first filter gives the reason.
     """
     cut = pl.col("finish_reason").replace_strict(_CUT_SHORT, default=None)
-    stages = {
-        ENGINE_STAGE: (pl.when(cut.is_null()).then(pl.lit("keep")).otherwise(pl.lit("drop")), cut)
-    }
+    decision = (
+        pl.when(cut.is_null())
+        .then(pl.lit("keep"))
+        .when(cut == "environment_failed")
+        .then(pl.lit("undecided"))
+        .otherwise(pl.lit("drop"))
+    )
+    stages = {ENGINE_STAGE: (decision, cut)}
     stages |= {name: decision_exprs(filter_.rules()) for name, filter_ in filters.items()}
     verdicts = measured.select(
         *BASE_COLUMNS,
@@ -106,12 +116,19 @@ def decide(measured: pl.DataFrame, filters: Mapping[str, Filter]) -> pl.DataFram
             for stage, own in columns
         )
 
-    return verdicts.with_columns(
-        decision=pl.coalesce(
+    found = {
+        "decision": pl.coalesce(
             first("drop", "decision"), first("undecided", "decision"), pl.lit("keep")
         ),
-        reason=pl.coalesce(first("drop", "reason"), first("undecided", "reason")),
-        filter=pl.coalesce(first("drop", "stage"), first("undecided", "stage")),
+        "reason": pl.coalesce(first("drop", "reason"), first("undecided", "reason")),
+        "filter": pl.coalesce(first("drop", "stage"), first("undecided", "stage")),
+    }
+    # What filters say of an episode that its environment ended is no verdict on the model.
+    failed = {"decision": "undecided", "reason": "environment_failed", "filter": ENGINE_STAGE}
+    is_failed = pl.col("finish_reason") == "environment"
+    return verdicts.with_columns(
+        pl.when(is_failed).then(pl.lit(failed[name])).otherwise(value).alias(name)
+        for name, value in found.items()
     )
 
 

@@ -14,7 +14,6 @@ from factory.prompts.source import BadRow, Row, Source
 from factory.prompts.tools import read_environment, read_tools
 from filters.verify.own import entry_point_names, name_verifier
 
-
 Result = TypeVar("Result")
 
 
@@ -262,8 +261,8 @@ def _refuse_tools(row: Row, read: str | None) -> None:
             raise BadRow(
                 "tools_not_supported",
                 f"the row has {name!r}, and the model would be asked without them; name the column "
-                "of the functions (`columns: {tools: …}`), leave such rows out, or remove the field "
-                "where the question does not need it",
+                "of the functions (`columns: {tools: …}`), leave such rows out, or remove the "
+                "field where the question does not need it",
             )
 
 

@@ -201,7 +201,7 @@ class Prompting(BaseModel):
         return Rendered(examples + _render_turns(messages), prefill, True)
 
     def open_turn(self, prompt: Prompt, text: str) -> Rendered:
-        """Split a rendered chat, which ends where the model's turn begins, into text and prefill."""
+        """Split a rendered chat that ends where the model's turn begins into text and prefill."""
         text, opened = _split_opening(text)
         prefill = self.prefill_for(prompt)
         if opened and wants_cot(prompt) and not prefill.startswith(THINK_OPEN):

@@ -32,6 +32,7 @@ KEYS = {
     "json": {"answer"},
     "code": {"tests"},
     "gym": {"task", "entry"},
+    "state": set(),
 }
 """Kind → what its mapping must hold."""
 

@@ -103,7 +103,7 @@ def drive(
 
 
 def has_environments(prompts: pa.Table) -> bool:
-    """Return whether any prompt has an environment. The table of an older run has no such column."""
+    """Return whether any prompt has an environment. An older run's table has no such column."""
     name = "environment"
     return name in prompts.column_names and prompts[name].null_count < prompts.num_rows
 

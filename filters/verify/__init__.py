@@ -20,6 +20,7 @@ VERIFIERS = {
     "gym": "filters.verify.gym.verifier:GymVerifier",
     "arithmetic": "filters.verify.arithmetic:ArithmeticVerifier",
     "code": "filters.verify.code.verifier:CodeVerifier",
+    "state": "filters.verify.state:StateVerifier",
     "own": "filters.verify.own:OwnVerifiers",
 }
 

@@ -19,7 +19,7 @@ from factory.core.errors import QuotaError, RunError
 from factory.core.files import write_atomic
 from factory.core.nouns import fingerprint
 from factory.core.run_dir import RunDir, read_manifest
-from factory.corpus.assembly.inputs import Input, open_inputs, read_rows
+from factory.corpus.assembly.inputs import Input, input_schema, open_inputs, read_rows
 from factory.corpus.assembly.selection import Choice, choose
 from factory.corpus.assembly.statistics import (
     AssemblyReport,
@@ -66,7 +66,7 @@ def build_assembly(recipe: Assembly, out: Path, console: Console) -> AssemblyRep
             _chosen_rows(recipe, inputs, placed.select("file", "row", PLACE, id="sample_id")),
             splits,
             out / "corpus",
-            corpus_schema(),
+            input_schema(inputs),
             shard_rows=recipe.corpus.shard_rows,
             shard_bytes=recipe.corpus.shard_bytes,
             dictionary=DICTIONARY,

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from factory.core.checksums import refuse_damaged
 from factory.core.errors import RunError
 from factory.core.run_dir import read_manifest
-from factory.corpus.rows import corpus_schema
+from factory.corpus.rows import TOOLS, corpus_schema
 from factory.judging.funnel import Funnel, load_funnel
 from factory.recipe.assembly import RunSource
 
@@ -106,7 +106,7 @@ def open_run(run: RunSource) -> Input:
 
 def _require_schema(shard: Path) -> None:
     found = pq.read_schema(shard)
-    wanted = corpus_schema()
+    wanted = corpus_schema(TOOLS in found.names)
     for field in wanted:
         if field.name not in found.names:
             difference = f"has no column {field.name}"
@@ -198,6 +198,12 @@ def _read_narrow(shard: Path) -> pl.DataFrame:
     )
 
 
+def input_schema(inputs: Sequence[Input]) -> pa.Schema:
+    """Return the schema that holds the rows of all inputs: with tools if any has them."""
+    shards = [shard for given in inputs for shard in given.shards]
+    return corpus_schema(any(TOOLS in pq.read_schema(shard).names for shard in shards))
+
+
 def read_rows(
     inputs: Sequence[Input], wanted: pl.DataFrame, columns: Sequence[str] | None = None
 ) -> Iterator[tuple[pl.DataFrame, pa.Table]]:
@@ -205,8 +211,8 @@ def read_rows(
 
     Yields each batch of `wanted` and, aligned with it, the given columns of the corpus.
     """
-    names = list(columns) if columns else corpus_schema().names
-    schema = pa.schema([corpus_schema().field(name) for name in names])
+    whole = input_schema(inputs)
+    schema = pa.schema([whole.field(name) for name in columns or whole.names])
     shards = [shard for given in inputs for shard in given.shards]
     by_file = wanted.sort("file", "row").partition_by("file", as_dict=True, maintain_order=True)
     for (number,), rows in by_file.items():
@@ -218,9 +224,12 @@ def read_rows(
                 if np.searchsorted(places, start) == np.searchsorted(places, stop):
                     start = stop
                     continue
+                names = [name for name in schema.names if name in file.schema_arrow.names]
                 for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=names):
                     low, high = np.searchsorted(places, [start, start + batch.num_rows])
                     found = pa.table(batch).select(names).take(places[low:high] - start)
+                    for name in schema.names[len(names) :]:  # tools, of rows without any
+                        found = found.append_column(name, pa.nulls(found.num_rows, pa.string()))
                     start += batch.num_rows
                     if high > low:
                         yield rows[int(low) : int(high)], found.cast(schema)
