@@ -57,7 +57,6 @@ ENVIRONMENTS: dict[str, str] = {
     "python": "factory.environments.python:Python",
     "sqlite": "factory.environments.sqlite:Sqlite",
     "search": "factory.environments.search:Search",
-    "functions": "factory.environments.functions:Functions",
 }
 """Name → "package.module:Class" of the environments that ship."""
 

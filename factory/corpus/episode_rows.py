@@ -91,7 +91,7 @@ def _join(thinking: str | None, response: str, tags: tuple[str, str]) -> str:
 def rewrite_episode_tags(rows: pa.Table, tags: tuple[str, str]) -> pa.Table:
     """Replace the tags around the reasoning in all assistant turns of corpus rows."""
     position = rows.column_names.index("messages")
-    conversations: list[list[dict[str, Any]]] = rows["messages"].to_pylist()
+    conversations: list[Any] = rows["messages"].to_pylist()
     messages = [[_retag(message, tags) for message in turns] for turns in conversations]
     field = rows.schema.field(position)
     return rows.set_column(position, field, pa.array(messages, field.type))

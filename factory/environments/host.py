@@ -63,6 +63,7 @@ class Reply:
 class _Episode:
     reference: str
     begin: bytes
+    options: dict[str, Any]
     connection: _Connection | None = None
     pid: int = 0
     waits_since: float | None = None  # for a reply; None: the episode waits for an action
@@ -121,11 +122,12 @@ class EnvironmentHost:
         except (PluginError, ValueError) as error:
             self._replies.append(Reply(name, None, str(error)))
             return
-        self._episodes[name] = _Episode(reference, begin, waits_since=time.monotonic())
+        now = time.monotonic()
+        self._episodes[name] = _Episode(reference, begin, options, waits_since=now)
         if reference in self._failed:
             self._fail(name, self._failed[reference])
         elif reference in self._controls:
-            self._send(self._controls[reference], {"begin": name})
+            self._send(self._controls[reference], {"begin": name, "options": options})
         else:
             self._waiting.setdefault(reference, []).append(name)
             if reference not in self._servers:
@@ -238,7 +240,8 @@ class EnvironmentHost:
             reference = connection.reference = str(message["serves"])
             self._controls[reference] = connection
             for name in self._waiting.pop(reference, ()):
-                self._send(connection, {"begin": name})
+                options = self._episodes[name].options
+                self._send(connection, {"begin": name, "options": options})
             return
         name = str(message.get("plays"))
         episode = self._episodes.get(name)

@@ -50,12 +50,21 @@ def main(address: str, reference: str) -> None:
             if "end" in command:
                 _kill(running.get(command["end"]))
                 continue
+            _prepare(found, command["options"])
             child = os.fork()
             if child == 0:
                 _become_episode(address, command["begin"], found, control)
             running[command["begin"]] = child
     for pid in running.values():
         _kill(pid)
+
+
+def _prepare(found: type[Environment], options: Mapping[str, Any]) -> None:
+    """Load what all episodes share, where the class can: `prepare`, with the options."""
+    prepare = getattr(found, "prepare", None)
+    if prepare is not None:
+        with contextlib.suppress(Exception):  # the episode's own process raises and reports it
+            prepare(**options)
 
 
 def _connect(address: str, greeting: Mapping[str, Any]) -> socket.socket:

@@ -15,6 +15,7 @@ from factory.core.nouns import Prompt
 from factory.prompts.mapping import as_turns
 from factory.prompts.readers import read_rows
 from factory.prompts.source import BadRow, Row, Source
+from factory.prompts.tools import read_environment
 
 
 class EarlierRun(Source):
@@ -78,6 +79,14 @@ class EarlierRun(Source):
             found = Prompt.from_row(row)
         except (KeyError, TypeError, ValueError) as error:
             raise BadRow("bad_prompt", f"{type(error).__name__}: {error}") from None
+        environment = found.environment
+        try:
+            if self.environment is not None:
+                environment = self.environment.mapping()
+            elif environment is not None:
+                read_environment(environment)
+        except ValueError as error:
+            raise BadRow("bad_environment", str(error)) from None
         return dataclasses.replace(
             found,
             source=self.label,
@@ -86,7 +95,7 @@ class EarlierRun(Source):
             license=self.license or found.license,
             also_in=(),
             meta={"origin": found.source, **found.meta},
-            environment=self.environment.mapping() if self.environment else found.environment,
+            environment=environment,
             id="",
         )
 

@@ -27,8 +27,8 @@ class EnvironmentOptions(BaseModel):
 
     kind: str | None = Field(
         None,
-        description="calculator, python, sqlite, search or functions; or the name of an entry "
-        "point of the group factory.environments.",
+        description="calculator, python, sqlite or search; or the name of an entry point of the "
+        "group factory.environments.",
     )
     class_: str | None = Field(
         None, alias="class", description="path/to/file.py:Class, relative to the recipe."
@@ -53,13 +53,17 @@ class EnvironmentOptions(BaseModel):
 def read_environment(value: Any) -> dict[str, Any]:
     """Return the environment that a row of data names. Raises ValueError.
 
-    A row can name an environment that ships or is installed, never a file.
+    A row can name an environment that ships or is installed, never a file: neither one to run nor
+    one to read.
     """
     found = json.loads(value) if isinstance(value, str) else value
     if not isinstance(found, Mapping) or not isinstance(found.get("kind"), str):
         raise ValueError(f"{str(value)[:80]!r} is no mapping with a `kind`")
-    if "class" in found:
-        raise ValueError("a row of data cannot name a class; name it in the source's `environment`")
+    for key in ("class", "path"):
+        if key in found:
+            raise ValueError(
+                f"a row of data cannot name a {key}; name it in the source's `environment`"
+            )
     _require_known(found["kind"])
     return _json({key: value for key, value in found.items() if value is not None})
 
