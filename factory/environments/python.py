@@ -8,7 +8,7 @@ too long leaves nothing behind.
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import Any
 
 from factory.core.nouns import Prompt
 from factory.environments.tools import ToolEnvironment, ToolError
@@ -66,7 +66,7 @@ class Python(ToolEnvironment):
         self._calls: list[str] = []
         self._seed = self.random.randrange(2**32)
 
-    def state(self) -> dict[Literal["calls"], int]:
+    def state(self) -> dict[str, Any]:
         return {"calls": len(self._calls)}
 
     def run_python(self, code: str) -> str:

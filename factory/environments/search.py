@@ -96,7 +96,7 @@ def _read_line(file: Path, number: int, line: str) -> Document:
 
 
 class Search(ToolEnvironment):
-    """Offers `search` and `read` over a corpus: at `path`, a file of JSON lines or a folder of texts."""
+    """Offers `search` and `read` over the corpus at `path`: JSON lines, or a folder of texts."""
 
     def __init__(self, path: str, results: int = 3) -> None:
         self._index, self._results = load_index(path), results

@@ -14,6 +14,7 @@ from factory.core.run_dir import sample_parts
 from factory.judging.metrics import load_measured_frame, prompt_frame
 from factory.judging.no_rows import read_reference, shorten
 from factory.judging.verdicts import load_verdicts
+from factory.report.conversation import format_turns, is_episode, list_flagged_words
 from factory.report.highlight import find_flagged, list_flagged, mark_excerpt, mark_text
 from filters.base import Filter, Rule
 
@@ -50,7 +51,9 @@ def find_samples(
     prompts = prompt_frame(run)
     asked = prompts.select("prompt_id", "question", "verifier")
     for part in sample_parts(run):
-        texts = pl.scan_parquet(part).select("prompt_id", "index", "text")
+        scan = pl.scan_parquet(part)
+        turns = [name for name in ("turns",) if name in scan.collect_schema()]
+        texts = scan.select("prompt_id", "index", "text", *turns)
         own = chosen.lazy().join(texts, on=["prompt_id", "index"]).collect()
         if own.height:
             measured = rule_frame(run, part, prompts, filters or {})
@@ -78,7 +81,8 @@ def format_sample(
     row: Mapping[str, Any], filters: Mapping[str, Filter], *, full: bool
 ) -> Iterator[str]:
     """Yield the lines that show a sample: its verdict and why, then its text with marked spans."""
-    found = find_flagged(row["text"], row)
+    turns = row.get("turns")
+    found = [] if is_episode(turns) else find_flagged(row["text"], row)
     verdict = row["decision"] + (f": {row['reason']}" if row["reason"] else "")
     head = f"=== {row['sample_id']}  {verdict}  {row['n_tokens']} tokens, {row['source']}"
     yield click.style(head, bold=True)
@@ -87,6 +91,11 @@ def format_sample(
     for rule in broken_rules(filter_.rules(), pl.DataFrame([row])) if filter_ else ():
         if rule.reason == row["reason"]:
             yield f"    {rule.metric} is {format_value(row[rule.metric])}, required: {rule.bound}"
+    if is_episode(turns):
+        yield from (f"    {line}" for line in list_flagged_words(turns, row))
+        yield from format_turns(turns, full=full)
+        yield ""
+        return
     yield from (f"    {line}" for line in list_flagged(row["text"], found))
     yield mark_text(row["text"], found) if full else mark_excerpt(row["text"], found)
     yield ""

@@ -15,6 +15,7 @@ from factory.judging.metrics import base_frame, prompt_frame
 from factory.judging.recorded import Recorded
 from factory.judging.verdicts import load_verdicts, verdict_column
 from factory.report.browse import broken_rules, format_question, format_value, rule_frame
+from factory.report.conversation import format_turns, is_episode, list_flagged_words
 from factory.report.highlight import find_flagged, list_flagged, mark_text, show_controls
 from filters.base import Filter
 
@@ -44,7 +45,11 @@ def explain(filters: Mapping[str, Filter], run: Path, sample_id: str) -> list[st
     row = measured.row(0, named=True)
     asked = prompts.row(by_predicate=pl.col("prompt_id") == sample["prompt_id"], named=True)
     verdict = load_verdicts(run).filter(own).collect().row(0, named=True)
-    found = find_flagged(sample["text"], row)
+    turns = sample.get("turns")
+    found = [] if is_episode(turns) else find_flagged(sample["text"], row)
+    flagged = list(list_flagged(sample["text"], found))
+    if is_episode(turns):
+        flagged = list_flagged_words(turns, row)
     lines = [
         f"sample    {sample_id}",
         f"model     {sample['model']}",
@@ -56,11 +61,12 @@ def explain(filters: Mapping[str, Filter], run: Path, sample_id: str) -> list[st
     ]
     for name, filter_ in filters.items():
         lines += _format_filter(name, filter_, measured, verdict)
-    if found:
-        lines += ["", "flagged", *(f"  {line}" for line in list_flagged(sample["text"], found))]
+    if flagged:
+        lines += ["", "flagged", *(f"  {line}" for line in flagged)]
     lines += ["", "--- prompt, as the model saw it", show_controls(sample["prompt_text"])]
-    lines += ["--- sample", mark_text(sample["text"], found)]
-    return lines
+    if is_episode(turns):
+        return [*lines, "--- episode", *format_turns(turns)]
+    return [*lines, "--- sample", mark_text(sample["text"], found)]
 
 
 def describe_sample(filters: Mapping[str, Filter], run: Path, sample_id: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from factory.core.errors import Problem, RecipeError
 from factory.judging.recorded import Recorded
 from factory.report.browse import format_value
 from factory.report.chart import Figure
+from factory.report.conversation import ShownTurn, is_episode, list_turns
 from factory.report.examples import build_examples
 from factory.report.figures import all_figures, funnel
 from factory.report.numbers import funnel_rows
@@ -99,6 +100,7 @@ class Pages:
             example=whole[0] if whole else None,
             prompt=prompt.row(0, named=True) if prompt.height else None,
             prompt_text=texts["prompt_text"][0] if texts.height else None,
+            turns=_list_episode(texts),
             examined=examine(snapshot, row, prompt),
             siblings=siblings.rows(named=True),
             sibling_examples=build_examples(snapshot, others.head(MAX_SIBLINGS), excerpt=True),
@@ -149,6 +151,12 @@ def environment() -> Environment:
 def _allow_breaks(name: str) -> Markup:
     """Allow line breaks after the underscores of a name."""
     return Markup("_<wbr>").join(name.split("_"))  # escapes the parts
+
+
+def _list_episode(texts: pl.DataFrame) -> list[ShownTurn]:
+    """Return the turns of a sample that is an episode, or none."""
+    turns: Any = texts["turns"].to_list()[0] if texts.height else None
+    return list_turns(turns) if is_episode(turns) else []
 
 
 def _count_rows(text: str) -> int:
