@@ -22,7 +22,7 @@ SKELETONS = {
     "verifier": Skeleton("SameItems", 'in a source: verifier: {{class: "{0}"}}'),
     "filter": Skeleton("AsksBack", 'filters: {{NAME: {{class: "{0}"}}}}'),
     "reward": Skeleton("Brevity", 'rewards: {{NAME: {{class: "{0}"}}}}'),
-    "environment": Skeleton("GuessNumber", "factory validate {0}"),
+    "environment": Skeleton("GuessNumber", 'in a source: environment: {{class: "{0}"}}'),
     "exporter": Skeleton("Alpaca", "factory export RUN --format {0} …"),
     "engine": Skeleton("Canned", 'engine: {{class: "{0}", args: {{…}}}}'),
 }

@@ -20,14 +20,18 @@ from factory.core.nouns import Failure, Message, Prompt, Sample
 from factory.core.plugins import PluginError
 from factory.core.think import join_think, split_think_exprs
 from factory.core.trial import TrialError, call_own
+from factory.environments.host import EnvironmentHost, play
+from factory.prompts.conversation import Tools
 from factory.prompts.load import preview
 from factory.prompts.source import Source
 from factory.recipe.rewards import Batch, Reward
 from factory.sampling.engine import Request, open_engine
+from factory.sampling.episodes import step_limits
 from filters.base import BASE_COLUMNS, INPUT_COLUMNS, Filter, Rule, null_turns
 
 if TYPE_CHECKING:
     from factory.recipe.engine import EngineSpec
+    from factory.recipe.sampling import Sampling
 
 Result = TypeVar("Result")
 
@@ -180,6 +184,41 @@ def try_environment(name: str, options: Mapping[str, Any] | None = None) -> str:
         )
     kind = "replayable" if made.replayable else "not replayable"
     return f"environment {name} was reset twice and took a step; it is {kind}"
+
+
+def try_episode(source: str, prompt: Prompt, sampling: Sampling) -> tuple[str, Tools]:
+    """Begin an episode on a source's first prompt, in its process, and take a step.
+
+    Returns a line for the user, and the tools that the model is offered. Raises TrialError.
+    """
+    assert prompt.environment is not None
+    name = prompt.environment.get("class") or prompt.environment["kind"]
+    answer = Action(role="assistant", content="I do not know.", tool_calls=[], malformed=[])
+    host = EnvironmentHost(step_limits(sampling))
+    try:
+        first = play(host, "first", prompt.environment, prompt, 0, [answer])
+        again = play(host, "again", prompt.environment, prompt, 0, [answer])
+    finally:
+        host.close()
+    failure = next((reply.failure for reply in (*first, *again) if reply.failure), None)
+    if failure is not None:
+        raise TrialError(
+            f"source {source}: the environment {name} fails on the first prompt: {failure}; "
+            "correct the class, or the options that it is given"
+        )
+    seen = [reply.observation for reply in first]
+    if first[0].replayable and seen != [reply.observation for reply in again]:
+        raise TrialError(
+            f"source {source}: the environment {name} says that it is replayable, and shows "
+            "something else the second time; take everything random from the seed, or set "
+            "`replayable = False`"
+        )
+    begun = seen[0]
+    assert begun is not None
+    tools = prompt.tools or begun.tools
+    offered = ", ".join(tool["function"]["name"] for tool in tools) or "none"
+    kind = "replayable" if first[0].replayable else "not replayable"
+    return f"  environment {name} began an episode; tools: {offered}; {kind}", tools
 
 
 def _observed(name: str, method: str, call: Callable[[], Any]) -> Observation:

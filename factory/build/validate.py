@@ -13,6 +13,7 @@ from factory.core.models import load_tokenizer, model_path
 from factory.core.nouns import Prompt
 from factory.core.trial import TrialError
 from factory.judging.no_rows import shorten
+from factory.prompts.conversation import Tools
 from factory.prompts.load import preview
 from factory.recipe.engine import ENGINES
 
@@ -32,6 +33,7 @@ def validate(recipe: Recipe) -> Iterator[str]:
     if not recipe.filters:
         yield "warning: there are no filters, so every whole sample becomes a row, right or wrong"
     first: Prompt | None = None
+    offered: Tools = ()
     for source in recipe.sources:
         prompts = _first_prompts(source)
         first = first or prompts[0]
@@ -42,9 +44,15 @@ def validate(recipe: Recipe) -> Iterator[str]:
             yield f"    question   {shorten(prompt.question)}"
             yield f"    reference  {shorten(show_reference(prompt))}"
         yield from _own_verifier(source.label, prompts[0])
+        if prompts[0].environment is not None:
+            from factory.build.trials import try_episode
+
+            line, tools = try_episode(source.label, prompts[0], recipe.sampling)
+            offered = tools if prompts[0] is first else offered
+            yield line
     assert first is not None  # the schema requires a source
     yield from _own_classes(recipe, first)
-    yield from _render_first(recipe, first)
+    yield from _render_first(recipe, first, offered or first.tools)
     yield from _estimate(recipe)
     yield from _engine(recipe)
     yield from _judges(recipe)
@@ -90,7 +98,7 @@ def _own_verifier(source: str, prompt: Prompt) -> Iterator[str]:
     yield f"  verifier {name} ran on the first prompt and a made-up response"
 
 
-def _render_first(recipe: Recipe, prompt: Prompt) -> Iterator[str]:
+def _render_first(recipe: Recipe, prompt: Prompt, tools: Tools) -> Iterator[str]:
     server = recipe.engine.server
     if server is not None and server.api == "chat":
         yield "the first prompt's messages, which the server renders:"
@@ -106,7 +114,7 @@ def _render_first(recipe: Recipe, prompt: Prompt) -> Iterator[str]:
             revision=model.revision,
             trust_remote_code=model.trust_remote_code,
         )
-    rendered = recipe.prompting.render(prompt, tokenizer)
+    rendered = recipe.prompting.render(prompt, tokenizer, tools=tools)
     yield "the first prompt as the model gets it:"
     yield from (f"  | {line}" for line in (rendered.prompt_text + rendered.prefill).splitlines())
 

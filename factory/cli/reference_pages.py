@@ -172,6 +172,10 @@ COLUMNS = {
 """The meaning of each column of a corpus row."""
 
 _ROW_READ = """\
+Rows of a run with tools or environments have one more column, `tools`: the functions that the model was offered, as
+JSON. Their `messages` also have `tool_calls` (`id`, `type`, `function`: `name` and `arguments`, as JSON), and `name`
+and `tool_call_id` of what a tool answered.
+
 Read it with any Parquet reader:
 
 ```python

@@ -192,9 +192,18 @@ def _find_conflicts(recipe: Recipe, document: Document) -> Iterator[Problem]:
     if recipe.sampling.keep and recipe.engine.kind == "server":
         what = "needs an embedded engine: servers' token ids are not read; leave it out"
         yield problem_at(document, ("sampling", "keep"), what)
+    place: Loc
+    for number, source in enumerate(recipe.sources):
+        if source.environment is not None and not recipe.prompting.is_chat:
+            place = ("sources", number, "environment")
+            what = (
+                f"needs `prompting.template: chat`; {recipe.prompting.template} has no turns in "
+                "which a model could act"
+            )
+            yield problem_at(document, place, what)
     yield from find_metric_clashes(recipe.filters, document)
     drafts = [source.kind == "drafts" for source in recipe.sources]
     if recipe.prompting.template == "rewrite" and not all(drafts):
-        place: Loc = ("sources", drafts.index(False), "kind")
+        place = ("sources", drafts.index(False), "kind")
         what = f"is {recipe.sources[drafts.index(False)].kind!r}; `template: rewrite` needs drafts"
         yield problem_at(document, place, what)

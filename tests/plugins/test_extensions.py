@@ -177,7 +177,7 @@ def test_an_exporter(installed: Path, tmp_path: Path) -> None:
 
 def test_an_environment(installed: Path, tmp_path: Path) -> None:
     own = f"{PACKAGE}/plugin_example/environment.py:GuessNumber"
-    assert "episodes are not played yet" in command("validate", own, cwd=tmp_path)
+    assert "it is replayable" in command("validate", own, cwd=tmp_path)
     code = (
         "from factory.core.environment import environment_class\n"
         "print(environment_class('guess_number').__module__)\n"
