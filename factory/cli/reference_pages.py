@@ -172,9 +172,10 @@ COLUMNS = {
 """The meaning of each column of a corpus row."""
 
 _ROW_READ = """\
-Rows of a run with tools or environments have one more column, `tools`: the functions that the model was offered, as
-JSON. Their `messages` also have `tool_calls` (`id`, `type`, `function`: `name` and `arguments`, as JSON), and `name`
-and `tool_call_id` of what a tool answered.
+Rows of a run with tools or environments have two more columns: `tools`, the functions that the
+model was offered, as JSON, and `n_prompt_messages`, how many of the messages are the prompt's.
+Their `messages` also have `tool_calls` (`id`, `type`, `function`: `name` and `arguments`, as JSON),
+and `name` and `tool_call_id` of what a tool answered.
 
 Read it with any Parquet reader:
 

@@ -43,7 +43,8 @@ class Environment(Protocol):
 
     replayable: bool
     """Whether the same prompt, seed and actions give the same observations. Then a killed run
-    continues a half-played episode by playing its actions again; else it draws the episode anew."""
+    continues a half-played episode by playing its actions again; else it starts the episode over.
+    """
 
     def reset(self, prompt: Prompt, seed: int) -> Observation:
         """Begin an episode: what the model sees after the prompt's own messages, maybe nothing."""

@@ -35,11 +35,12 @@ def build_episode_rows(rows: pl.DataFrame, tags: tuple[str, str], schema: pa.Sch
         rows = rows.with_columns(turns=pl.lit(None))
     columns = ("messages", "tools", "turns", "thinking", "response")
     built = [_build(tags, *values) for values in rows.select(columns).iter_rows()]
-    table = rows.select(n for n in schema.names if n not in ("messages", "tools")).to_arrow()
     arrays = {
         "messages": pa.array([messages for messages, _ in built], schema.field("messages").type),
         "tools": pa.array([tools for _, tools in built], pa.string()),
+        "n_prompt_messages": pa.array(map(len, rows["messages"]), pa.int32()),
     }
+    table = rows.select(name for name in schema.names if name not in arrays).to_arrow()
     for name, array in arrays.items():
         table = table.append_column(name, array)
     return table.select(schema.names).cast(schema)

@@ -34,7 +34,7 @@ TOOLS = "tools"
 @cache
 def corpus_schema(episodes: bool = False) -> pa.Schema:
     """Return the schema of corpus/*.parquet. Of `episodes`, and of prompts with tools, messages may
-    have tool calls, and the last column has the tools."""
+    have tool calls, and the last columns have the tools and the number of the prompt's messages."""
     message = pa.struct([("role", pa.string()), ("content", pa.string())])
     if episodes:
         function = pa.struct([("name", pa.string()), ("arguments", pa.string())])
@@ -71,8 +71,9 @@ def corpus_schema(episodes: bool = False) -> pa.Schema:
         ("created_at", pa.timestamp("ms", tz="UTC")),
         ("verdicts", pa.list_(verdict)),
         ("meta", pa.string()),
-        *[(TOOLS, pa.string())] * episodes,
     ]
+    if episodes:
+        columns += [(TOOLS, pa.string()), ("n_prompt_messages", pa.int32())]
     return pa.schema(columns)
 
 

@@ -20,12 +20,13 @@ from jinja2.exceptions import TemplateError
 from factory.core.checksums import refuse_damaged
 from factory.core.errors import ModelError, RunError
 from factory.core.files import atomic_folder
-from factory.core.nouns import Message, as_messages
+from factory.core.nouns import Message
 from factory.core.run_dir import read_manifest
+from factory.export.dialogue import COLUMNS, read_dialogue
 from factory.export.formats import ExportFormat, find_format
 from factory.export.gate import Gate, GateError
 from factory.export.key_scan import describe_findings, scan_rows
-from factory.export.layouts import LayoutName
+from factory.export.layouts import Layout, LayoutName
 from factory.export.target import Target, load_target
 from factory.export.trainer_configs import ExportInfo, Settings
 
@@ -33,7 +34,7 @@ BATCH_ROWS = 256
 MANIFEST = "export.json"
 
 Overlong = Literal["drop", "fail"]
-Row = tuple[str, tuple[Message, ...]]
+Row = tuple[str, Sequence[Message]]
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def export_run(
     _refuse_to_overwrite(out)
     chosen = find_format(format)
     target = load_target(tokenizer, model=model, template=template, eos=eos, max_length=max_length)
-    gate = Gate(target, chosen.layout(layout, format), chosen.alternating)
+    gate = Gate(target, _choose_layout(chosen, layout, format, shards), chosen.alternating)
     _refuse_keys(shards, allow_keys)
     checked = _check_sample(shards, gate, sample_rows, settings.seed)
     with atomic_folder(out) as scratch:
@@ -133,6 +134,22 @@ def export_run(
         )
         (scratch / MANIFEST).write_text(json.dumps(asdict(report), indent=2) + "\n")
     return report
+
+
+def _choose_layout(
+    chosen: ExportFormat, name: LayoutName | None, format: str, shards: Sequence[Path]
+) -> Layout:
+    """Return the layout; of a corpus with tools, one that holds them."""
+    import pyarrow.parquet as pq
+
+    if not any("tools" in pq.read_schema(shard).names for shard in shards):
+        return chosen.layout(name, format)
+    if not chosen.tools:
+        raise ModelError(
+            f"the corpus has tool calls, which the export to {format} cannot write yet; export to "
+            "trl, verl, axolotl or openai"
+        )
+    return chosen.layout(name or "messages", format).with_tools()
 
 
 def _refuse_keys(shards: Sequence[Path], allowed: Collection[str]) -> None:
@@ -169,8 +186,9 @@ def _read_batches(shard: Path) -> Iterator[list[Row]]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(shard) as file:
-        for batch in file.iter_batches(BATCH_ROWS, columns=["id", "messages"]):
-            yield [(row["id"], as_messages(row["messages"])) for row in batch.to_pylist()]
+        columns = [name for name in COLUMNS if name in file.schema_arrow.names]
+        for batch in file.iter_batches(BATCH_ROWS, columns=columns):
+            yield [(row["id"], read_dialogue(row)) for row in batch.to_pylist()]
 
 
 def _sample(shards: Sequence[Path], size: int, seed: int) -> Iterator[Row]:
@@ -194,9 +212,10 @@ def _sample(shards: Sequence[Path], size: int, seed: int) -> Iterator[Row]:
         start += rows
         if wanted:
             with pq.ParquetFile(shard) as file:
-                table = file.read_row_group(group, columns=["id", "messages"]).take(wanted)
+                columns = [name for name in COLUMNS if name in file.schema_arrow.names]
+                table = file.read_row_group(group, columns=columns).take(wanted)
             for row in table.to_pylist():
-                yield row["id"], as_messages(row["messages"])
+                yield row["id"], read_dialogue(row)
 
 
 def _check_sample(shards: Sequence[Path], gate: Gate, size: int, seed: int) -> int:

@@ -68,7 +68,9 @@ class JsonLinesWriter:
     def write(self, rows: Sequence[Row]) -> None:
         for row in rows:
             # The API rejects unknown keys, `id` among them.
-            line = {key: value for key, value in row.items() if key != "id"}
+            line = {key: value for key, value in row.items() if key != "id" and value is not None}
+            if "tools" in line:
+                line["tools"] = json.loads(line["tools"])
             self._stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def close(self) -> None:
@@ -80,12 +82,13 @@ class ExportFormat:
 
     `layouts` are the ways of writing a row down that the trainer reads, its default first. `path`
     is where a shard goes in the export; {split} and {shard} are filled in. `alternating`: the
-    trainer refuses a conversation whose turns do not alternate.
+    trainer refuses a conversation whose turns do not alternate. `tools`: it reads tool calls.
     """
 
     layouts: ClassVar[Mapping[LayoutName, Layout]]
     path: ClassVar[str]
     alternating: ClassVar[bool] = False
+    tools: ClassVar[bool] = False
 
     def configs(self, info: ExportInfo) -> dict[str, str]:
         """The trainer's own files next to the data: name → text."""
@@ -112,6 +115,7 @@ class Trl(ExportFormat):
         "text": FinishedText(),
     }
     path = "data/{shard}.parquet"
+    tools = True
 
     def configs(self, info: ExportInfo) -> dict[str, str]:
         return trainer_configs.trl(info)
@@ -120,6 +124,7 @@ class Trl(ExportFormat):
 class Verl(ExportFormat):
     layouts: ClassVar[Mapping[LayoutName, Layout]] = {"messages": Conversation(marked=False)}
     path = "data/{shard}.parquet"
+    tools = True
 
     def configs(self, info: ExportInfo) -> dict[str, str]:
         return trainer_configs.verl(info)
@@ -137,6 +142,7 @@ class LlamaFactory(ExportFormat):
 class Axolotl(ExportFormat):
     layouts: ClassVar[Mapping[LayoutName, Layout]] = {"messages": Conversation(marked=False)}
     path = "{split}/{shard}.parquet"
+    tools = True
 
     def configs(self, info: ExportInfo) -> dict[str, str]:
         return trainer_configs.axolotl(info)
@@ -145,6 +151,7 @@ class Axolotl(ExportFormat):
 class OpenAI(ExportFormat):
     layouts: ClassVar[Mapping[LayoutName, Layout]] = {"messages": Conversation(marked=False)}
     path = "{split}.jsonl"
+    tools = True
 
     def configs(self, info: ExportInfo) -> dict[str, str]:
         return trainer_configs.openai(info)

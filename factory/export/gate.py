@@ -18,8 +18,10 @@ from jinja2.exceptions import TemplateError
 from factory.core.errors import ModelError
 from factory.core.nouns import Message
 from factory.core.think import THINK_OPEN, split_think
+from factory.export.dialogue import Dialogue
 from factory.export.layouts import Layout, RenderedRow
 from factory.export.target import Target
+from filters.tool_calls.parsing import parse_turn
 
 Reason = Literal[
     "cannot_render",
@@ -30,11 +32,16 @@ Reason = Literal[
     "loss_mask_empty",
     "not_trained_on",
     "eos_missing",
+    "tools_dropped",
+    "calls_changed",
+    "observation_trained",
 ]
 
 _DOUBLED = re.compile(rf"{THINK_OPEN}\s*{THINK_OPEN}")
 
 _KEEPS = "a template that keeps think sections (--template chatml, plain, or your own)"
+
+_TOOLS = "a template that knows tools (--template chatml_tools, or your own)"
 
 REMEDIES: dict[Reason, str] = {
     "cannot_render": f"Use {_KEEPS}, or leave such rows out of the corpus.",
@@ -52,6 +59,9 @@ REMEDIES: dict[Reason, str] = {
     "--layout prompt-completion.",
     "eos_missing": "A model trained on such rows never stops. Name the token that ends a turn "
     f"(--eos, for instance --eos '<|im_end|>'), or use {_KEEPS}.",
+    "tools_dropped": f"Use {_TOOLS}.",
+    "calls_changed": f"Use {_TOOLS}.",
+    "observation_trained": f"Use {_TOOLS}: earlier turns must not change with later ones.",
 }
 
 
@@ -109,11 +119,13 @@ class Gate:
             what = f"the chat template fails on it: {error}."
             return RowFault(row_id, "cannot_render", what, "")
         found = find_text_fault(row.text, row.turns) or self._find_loss_fault(row)
+        if found is None and isinstance(messages, Dialogue):
+            found = self._find_episode_fault(row, messages)
         return None if found is None else RowFault(row_id, *found, row.text)
 
     def check_text(self, row_id: str, messages: Sequence[Message], text: str) -> RowFault | None:
         """Check a rendering alone, which is fast enough for every row; None if it is sound."""
-        if self.alternating and not alternates(messages):
+        if isinstance(messages, Dialogue) or (self.alternating and not alternates(messages)):
             return self.check(row_id, messages)
         turns = [message for message in messages if message["role"] == "assistant"]
         found = find_text_fault(text, turns if self.layout.name == "messages" else turns[-1:])
@@ -133,6 +145,51 @@ class Gate:
         if len(ends) < len(row.turns) or target.tokenizer.decode(tail).strip():
             return "eos_missing", f"no EOS ({target.eos}) ends the assistant's turn under the loss."
         return None
+
+    def _find_episode_fault(
+        self, row: RenderedRow, messages: Dialogue
+    ) -> tuple[Reason, str] | None:
+        """Prove that the loss covers each turn of the model's own with its calls, and that every
+        observation lies between two such turns, outside the loss."""
+        for tool in messages.tools:
+            name = tool.get("function", tool).get("name", "")
+            if name not in row.text:
+                return "tools_dropped", f"the chat template leaves out the tool {name}."
+        decode = self.target.tokenizer.decode
+        learnt = [decode(ids) for is_learnt, ids in row.pieces if is_learnt]
+        between = [""]
+        for is_learnt, ids in row.pieces:
+            if is_learnt:
+                between.append("")
+            else:
+                between[-1] += decode(ids)
+        if len(learnt) != len(row.turns):
+            what = f"{len(learnt)} pieces are under the loss, for {len(row.turns)} turns."
+            return "observation_trained", what
+        place, own = 0, {id(message) for message in row.turns}
+        for message in messages:
+            if id(message) in own:
+                fault = self._find_call_fault(message, learnt[place])
+                if fault is not None:
+                    return fault
+                place += 1
+            elif _squash(message["content"]) not in _squash(between[place]):
+                shown = message["content"][:80]
+                what = f"what it was shown ({shown!r}) is not kept apart from its own words."
+                return "observation_trained", what
+        return None
+
+    def _find_call_fault(self, message: Message, learnt: str) -> tuple[Reason, str] | None:
+        wanted = [
+            (call["function"]["name"], call["function"]["arguments"])
+            for call in message.get("tool_calls", [])
+        ]
+        for token in (self.target.eos, *map(self.target.tokenizer.decode, self.target.stop_ids)):
+            learnt = learnt.replace(token, "")
+        found = [(call.name, call.arguments) for call in parse_turn(learnt).calls]
+        if found == wanted:
+            return None
+        return "calls_changed", f"its tool calls read {found!r:.120}, not {wanted!r:.120}."
 
     def _is_covered(self, content: str, trained: str) -> bool:
         """Return True if the trained text contains both the reasoning and the response."""

@@ -6,13 +6,16 @@ reproduces how the trainer tokenizes a row: the text, its tokens, and which of t
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from factory.core.errors import ModelError
 from factory.core.nouns import Message
 from factory.core.think import THINK_OPEN
+from factory.export.dialogue import tools_of, write_calls
 from factory.export.target import Target
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ class RenderedRow(NamedTuple):
     ids: list[int]  # tokens
     trained: list[int]  # the tokens under the loss
     turns: list[Message]  # the assistant turns that the loss should cover
+    pieces: Sequence[tuple[bool, list[int]]] = ()  # (under the loss, its tokens), in order
 
 
 class Layout(ABC):
@@ -35,6 +39,13 @@ class Layout(ABC):
 
     name: LayoutName
     adds_special_tokens = False
+
+    def with_tools(self) -> Layout:
+        """Return the layout for rows with tools. Raises ModelError if it has no place for them."""
+        raise ModelError(
+            f"the corpus has tool calls, which --layout {self.name} cannot hold; use --layout "
+            "messages"
+        )
 
     @abstractmethod
     def columns(self, messages: Sequence[Message], target: Target) -> dict[str, Any]:
@@ -62,34 +73,53 @@ class Conversation(Layout):
 
     name = "messages"
 
-    def __init__(self, *, marked: bool) -> None:
-        self.marked = marked
+    def __init__(self, *, marked: bool, tools: bool = False) -> None:
+        self.marked, self.tools = marked, tools
+
+    def with_tools(self) -> Conversation:
+        return Conversation(marked=self.marked, tools=True)
 
     def columns(self, messages: Sequence[Message], target: Target) -> dict[str, Any]:
-        return {"messages": list(messages)}
+        written = [write_calls(message) for message in messages]
+        if not self.tools:
+            return {"messages": written}
+        tools = tools_of(messages)
+        return {"messages": written, "tools": json.dumps(tools) if tools else None}
 
     def text(self, messages: Sequence[Message], target: Target) -> str:
-        return target.render(messages)
+        return target.render([write_calls(m) for m in messages], tools=tools_of(messages))
 
     def render_row(self, messages: Sequence[Message], target: Target) -> RenderedRow:
         turns = [message for message in messages if message["role"] == "assistant"]
-        text = target.render(messages)
+        text, tools = self.text(messages, target), tools_of(messages)
+        seen = [write_calls(message) for message in messages]
         if self.marked:
-            ids, mask = target.assistant_tokens(messages) if target.marks_generation else ([], [])
-            trained = [token for token, flag in zip(ids, mask, strict=True) if flag]
-            return RenderedRow(text, ids, trained, turns)
-        trained = []
-        for place, message in enumerate(messages):
-            if message["role"] == "assistant":
-                opened = target.encode(target.render(messages[:place], open_turn=True))
-                closed = target.encode(target.render(messages[: place + 1]))
-                trained += closed[_common_prefix(opened, closed) :]
-        return RenderedRow(text, target.encode(text), trained, turns)
+            ids, mask = list[int](), list[bool]()
+            if target.marks_generation:
+                ids, mask = target.assistant_tokens(seen, tools)
+            pieces = _group_pieces(ids, mask)
+        else:
+            pieces, before = [], list[int]()
+            for place, message in enumerate(seen):
+                if message["role"] == "assistant":
+                    opened = target.encode(target.render(seen[:place], open_turn=True, tools=tools))
+                    closed = target.encode(target.render(seen[: place + 1], tools=tools))
+                    start = _common_prefix(opened, closed)
+                    pieces.append((False, closed[_common_prefix(before, closed) : start]))
+                    pieces.append((True, closed[start:]))
+                    before = closed
+            ids = target.encode(text)
+        trained = [token for learnt, tokens in pieces if learnt for token in tokens]
+        return RenderedRow(text, ids, trained, turns, pieces)
 
     def schema(self) -> pa.Schema:
         import pyarrow as pa
 
-        return pa.schema([("id", pa.string()), ("messages", _messages_type())])
+        columns: dict[str, pa.DataType] = {"id": pa.string()}
+        columns["messages"] = _messages_type(self.tools)
+        if self.tools:
+            columns["tools"] = pa.string()
+        return pa.schema(list(columns.items()))
 
 
 class PromptCompletion(Layout):
@@ -158,10 +188,32 @@ class FinishedText(Layout):
 
 
 @cache
-def _messages_type() -> pa.DataType:
+def _messages_type(tools: bool = False) -> pa.DataType:
     import pyarrow as pa
 
-    return pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+    fields: list[pa.Field[Any]] = [
+        pa.field("role", pa.string()),
+        pa.field("content", pa.string()),
+    ]
+    if tools:
+        function = pa.struct([("name", pa.string()), ("arguments", pa.string())])
+        call = pa.struct([("id", pa.string()), ("type", pa.string()), ("function", function)])
+        fields += [
+            pa.field("tool_calls", pa.list_(call)),
+            pa.field("name", pa.string()),
+            pa.field("tool_call_id", pa.string()),
+        ]
+    return pa.list_(pa.struct(fields))
+
+
+def _group_pieces(ids: Sequence[int], mask: Sequence[bool]) -> list[tuple[bool, list[int]]]:
+    """Return the runs of tokens that are, or are not, under the loss."""
+    pieces: list[tuple[bool, list[int]]] = []
+    for token, learnt in zip(ids, mask, strict=True):
+        if not pieces or pieces[-1][0] != learnt:
+            pieces.append((learnt, []))
+        pieces[-1][1].append(token)
+    return pieces
 
 
 def _remove_bos(prompt: str, target: Target) -> str:

@@ -38,10 +38,20 @@ class Target:
         """True if the template marks the assistant's tokens with `{% generation %}`."""
         return bool(_MARKERS.search(self.tokenizer.chat_template))
 
-    def render(self, messages: Sequence[Message], *, open_turn: bool = False) -> str:
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]] | Sequence[Message],
+        *,
+        open_turn: bool = False,
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> str:
         """Render a conversation; with `open_turn` it ends where the assistant would begin."""
+        extra = {"tools": [dict(tool) for tool in tools]} if tools else {}
         text: str = self.tokenizer.apply_chat_template(
-            [dict(message) for message in messages], tokenize=False, add_generation_prompt=open_turn
+            [dict(message) for message in messages],
+            tokenize=False,
+            add_generation_prompt=open_turn,
+            **extra,
         )
         return text
 
@@ -50,10 +60,16 @@ class Target:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
-    def assistant_tokens(self, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
+    def assistant_tokens(
+        self,
+        messages: Sequence[Mapping[str, Any]] | Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> tuple[list[int], list[bool]]:
         """Return the token ids, and for each whether the template marks it as the assistant's."""
+        extra = {"tools": [dict(tool) for tool in tools]} if tools else {}
         marked: Mapping[str, list[int]] = self.tokenizer.apply_chat_template(
             [dict(message) for message in messages],
+            **extra,
             tokenize=True,
             return_dict=True,
             return_assistant_tokens_mask=True,

@@ -119,7 +119,7 @@ class EarlyStop(_Options):
     every: int = Field(512, ge=16, description="Generated tokens between two checks of a sample.")
 
 
-class Episode(_Options):
+class EpisodeLimits(_Options):
     """Limits of an episode: a sample of a prompt with an environment."""
 
     max_turns: int = Field(16, ge=1, description="Maximum number of the model's turns.")
@@ -212,8 +212,8 @@ class Sampling(_Options):
     )
     stop: tuple[str, ...] = Field((), description="Stop strings in addition to the template's.")
     seed: int = Field(0, ge=0, description="Random seed. The engine's seed is derived from it.")
-    episode: Episode = Field(
-        default_factory=Episode, description="Limits of samples that are episodes."
+    episode: EpisodeLimits = Field(
+        default_factory=EpisodeLimits, description="Limits of samples that are episodes."
     )
     keep: tuple[Literal["token_ids", "logprobs"], ...] = Field(
         (),

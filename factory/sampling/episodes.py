@@ -140,9 +140,9 @@ class EpisodeEngine:
         if episode.recorded:
             known = list(episode.recorded)[: len(turns)]  # a step may be recorded in part
             if begins and not reply.replayable:
-                self._draw_anew(episode, "its environment is not replayable")
+                self._restart(episode, "its environment is not replayable")
             elif any(_shown(a) != _shown(b) for a, b in zip(known, turns, strict=False)):
-                self._draw_anew(episode, "its environment showed something else than before")
+                self._restart(episode, "its environment showed something else than before")
                 if not begins:
                     self._host.end(episode.name)
                     self._reset(episode)
@@ -202,9 +202,9 @@ class EpisodeEngine:
         self._log.append(request.prompt.id, request.index, len(episode.turns), turn, first)
         episode.turns.append(turn)
 
-    def _draw_anew(self, episode: _Episode, why: str) -> None:
+    def _restart(self, episode: _Episode, why: str) -> None:
         """Forget what a killed run recorded of an episode."""
-        self._note("episode_drawn_anew", sample=episode.name, turns=len(episode.recorded), why=why)
+        self._note("episode_restarted", sample=episode.name, turns=len(episode.recorded), why=why)
         self._log.forget(episode.name)
         episode.turns, episode.first = [], None
         episode.recorded.clear()

@@ -87,7 +87,7 @@ class TurnLog:
         self._dirty.set()
 
     def forget(self, name: str) -> None:
-        """Drop an episode: it is finished, or it is drawn anew. It stays in the file until the
+        """Drop an episode: it is finished, or it is drawn again. It stays in the file until the
         file is written again for the second time: by then its sample is in the journal."""
         if name in self._records:
             self._finished[name] = self._records.pop(name)
@@ -115,7 +115,7 @@ class TurnLog:
                 continue
             name = sample_id(record["prompt_id"], record["index"])
             known = self._records.setdefault(name, [])
-            if record["number"] < len(known):  # it was drawn anew
+            if record["number"] < len(known):  # it was drawn again
                 del known[record["number"] :]
                 broken.discard(name)
             if record["number"] != len(known):

@@ -7,7 +7,7 @@ read without loading all. A streamed corpus is tokenized during training instead
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,8 @@ from jinja2.exceptions import TemplateError
 
 from factory.core.errors import ModelError, SourceError
 from factory.core.files import storage_error, write_atomic
-from factory.core.nouns import Message, as_messages
+from factory.core.nouns import Message
+from factory.export.dialogue import COLUMNS, read_dialogue
 from factory.export.export import corpus_shards, split_of
 from factory.export.gate import Gate, RowFault
 from factory.export.target import Target
@@ -29,7 +30,7 @@ GATE_ROWS = 512
 
 HELD_OUT = ("validation", "test")
 
-Row = tuple[str, list[Message]]
+Row = tuple[str, Sequence[Message]]
 
 
 @dataclass
@@ -98,21 +99,23 @@ def read_rows(files: Sequence[Path]) -> Iterator[Row]:
     for file in files:
         number = 0
         with pq.ParquetFile(file) as parquet:
-            columns = [name for name in ("id", "messages") if name in parquet.schema_arrow.names]
+            columns = [name for name in COLUMNS if name in parquet.schema_arrow.names]
             for batch in parquet.iter_batches(BATCH_ROWS, columns=columns):
                 for row in batch.to_pylist():
                     name = row.get("id") or f"{file.name}:{number}"
                     number += 1
-                    yield name, _parse_messages(name, row["messages"])
+                    yield name, _parse_messages(name, row)
 
 
-def _parse_messages(name: str, messages: Any) -> list[Message]:
-    if not messages or messages[-1]["role"] != "assistant" or not messages[-1]["content"]:
+def _parse_messages(name: str, row: Mapping[str, Any]) -> Sequence[Message]:
+    messages = row["messages"]
+    last = messages[-1] if messages else {"role": None}
+    if last["role"] != "assistant" or not (last["content"] or last.get("tool_calls")):
         raise SourceError(
             f"row {name}: its messages do not end with an assistant's turn, so there is nothing to "
             "train on; leave such rows out of the corpus"
         )
-    return list(as_messages(messages))
+    return read_dialogue(row)
 
 
 def check_rows(files: Sequence[Path], target: Target, limit: int = GATE_ROWS) -> int:
@@ -160,7 +163,7 @@ def tokenize_rows(
                 continue
             count.rows += 1
             count.tokens += length
-            count.learnt += length - tokens.n_prompt
+            count.learnt += tokens.learnt
             yield {"input_ids": tokens.ids, "labels": tokens.labels}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -112,14 +113,68 @@ def jsonl(path: Path, *rows: dict[str, Any]) -> Path:
 TOOL = [{"type": "function", "function": {"name": "add"}}]
 
 
-@pytest.mark.parametrize("field", ["tools", "functions", "tool_choice"])
-def test_a_row_with_tools_is_refused(tmp_path: Path, field: str) -> None:
+@pytest.mark.parametrize("field", ["functions", "tool_choice"])
+def test_a_row_with_tools_that_are_not_read_is_refused(tmp_path: Path, field: str) -> None:
     path = jsonl(tmp_path / "rows.jsonl", {"question": "1+1?", "answer": "2", field: TOOL})
     with pytest.raises(SourceError) as caught:
         load_prompts([source(path)])
     said = str(caught.value)
     assert f"{path}:1: tools_not_supported (the row has {field!r}" in said
     assert "remove the field" in said
+
+
+def test_tools_are_read_from_their_column(tmp_path: Path) -> None:
+    for given in (TOOL, json.dumps(TOOL), [TOOL[0]["function"]]):
+        row = {"question": "1+1?", "answer": "2", "functions": given, "tool_choice": "auto"}
+        path = jsonl(tmp_path / "rows.jsonl", row)
+        (prompt,) = load_prompts([source(path, columns={"tools": "functions"})]).prompts
+        assert prompt.tools == tuple(TOOL)
+        assert prompt.environment is None
+    plain = jsonl(tmp_path / "plain.jsonl", {"question": "1+1?", "answer": "2"})
+    (bare,) = load_prompts([source(plain)]).prompts
+    assert bare.id != prompt.id
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("{", "bad_tools"),
+        ({"name": "add"}, "is no list of functions"),
+        ([{"type": "function"}], "is no function with a name"),
+        ([{"name": "add", "parameters": 3}], "the parameters of 'add' are no JSON schema"),
+        ([{"name": "add"}, {"name": "add"}], "two functions have the name 'add'"),
+    ],
+)
+def test_tools_that_cannot_be_read_are_refused(tmp_path: Path, given: Any, said: str) -> None:
+    path = jsonl(tmp_path / "rows.jsonl", {"question": "1+1?", "answer": "2", "tools": given})
+    with pytest.raises(SourceError, match=re.escape(said)):
+        load_prompts([source(path)])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"kind": "calculator"}, None),
+        ('{"kind": "sqlite", "setup": "CREATE TABLE t (a)"}', None),
+        ({"kind": "nonsense"}, "'nonsense' is no environment; it must be one of calculator"),
+        ({"kind": "own", "class": "mine.py:Mine"}, "a row of data cannot name a class"),
+        ({"kind": "search", "path": "/etc/passwd"}, "a row of data cannot name a path"),
+        ({"kind": "/tmp/mine.py:Mine"}, "is no environment"),
+        ("calculator", "bad_environment"),
+        ([1], "is no mapping with a `kind`"),
+    ],
+)
+def test_a_row_names_an_environment_and_no_file(
+    tmp_path: Path, given: Any, said: str | None
+) -> None:
+    path = jsonl(tmp_path / "rows.jsonl", {"question": "1+1?", "answer": "2", "env": given})
+    mine = source(path, columns={"environment": "env"})
+    if said is None:
+        (prompt,) = load_prompts([mine]).prompts
+        assert prompt.environment == (json.loads(given) if isinstance(given, str) else given)
+    else:
+        with pytest.raises(SourceError, match=re.escape(said)):
+            load_prompts([mine])
 
 
 @pytest.mark.parametrize("nothing", [None, [], ""])

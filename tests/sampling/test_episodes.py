@@ -188,8 +188,8 @@ def test_a_build_killed_between_turns_continues(tmp_path: Path, replayable: bool
     whole = tmp_path / "whole"
     run_recipe(recipe, whole)
     assert read_samples(run) == read_samples(whole)
-    anew = [e for e in read_lines(run / "events.jsonl") if e["event"] == "episode_drawn_anew"]
-    assert len(anew) == (0 if replayable else 24)
+    again = [e for e in read_lines(run / "events.jsonl") if e["event"] == "episode_restarted"]
+    assert len(again) == (0 if replayable else 24)
     first, second = (pl.read_parquet(folder / "corpus" / "*.parquet") for folder in (run, whole))
     assert first.equals(second)
     # Beyond the sealed samples nothing is left of the episodes.
@@ -376,7 +376,7 @@ def test_a_damaged_record_costs_the_rest_of_its_episode(tmp_path: Path) -> None:
     again.close()
 
 
-def test_what_is_drawn_anew_replaces_what_was(tmp_path: Path) -> None:
+def test_what_is_drawn_again_replaces_what_was(tmp_path: Path) -> None:
     log = TurnLog(tmp_path, ())
     log.append("p", 0, 0, turn(0), None)
     log.append("p", 0, 1, turn(1), None)

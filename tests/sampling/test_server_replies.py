@@ -14,7 +14,7 @@ from factory.core.nouns import sample_schema
 from factory.core.think import split_think
 from factory.sampling.engines.faults import clean_message, read_fault
 from factory.sampling.engines.openai_api import RenderedRequest
-from factory.sampling.engines.replies import ErrorReply, Malformed, Reply, read_count
+from factory.sampling.engines.replies import ErrorReply, Malformed, Reply, read_count, write_calls
 from tests.fake_server import FakeServer
 from tests.sampling.conftest import Connect, drive, make_requests, make_spec, samples_of
 from tests.sampling.test_server import CHAT
@@ -243,3 +243,52 @@ def test_a_message_is_one_printable_line(text: str) -> None:
     line.encode()
     assert line.isprintable()
     assert len(line) <= 300
+
+
+CALLS = [
+    {"index": 0, "id": "c1", "type": "function", "function": {"name": "add", "arguments": ""}},
+    {"index": 0, "function": {"arguments": '{"a": '}},
+    {"index": 0, "function": {"arguments": "1}"}},
+    {"index": 1, "id": "c2", "type": "function", "function": {"name": "stop", "arguments": "{}"}},
+]
+
+
+def test_calls_that_a_server_read_become_text() -> None:
+    """A stream sends them in pieces; the stored text is one that the parser reads."""
+    from filters.tool_calls.parsing import parse_turn
+
+    reply = Reply()
+    for piece in CALLS:
+        reply.add({"choices": [{"delta": {"content": None, "tool_calls": [piece]}}]})
+    reply.add({"choices": [{"delta": {}, "finish_reason": "tool_calls"}]})
+    assert reply.is_called
+    assert reply.has_text
+    calls = parse_turn(write_calls(reply.calls)).calls
+    found = [(call.name, call.arguments, call.id) for call in calls]
+    assert found == [("add", {"a": 1}, "c1"), ("stop", {}, "c2")]
+
+
+@pytest.mark.parametrize(
+    ("calls", "said"),
+    [
+        ([{"type": "function"}], "without a function"),
+        (["add"], "without a function"),
+        ([{"index": 10**9, "function": {"name": "f"}}], "with the index"),
+        ([{"index": "0", "function": {"name": "f"}}], "with the index"),
+        ([{"function": {"name": 3}}], "expected text"),
+    ],
+)
+def test_calls_that_cannot_be_read_are_malformed(calls: Any, said: str) -> None:
+    with pytest.raises(Malformed, match=said):
+        Reply().add({"choices": [{"message": {"tool_calls": calls}, "finish_reason": "stop"}]})
+
+
+def test_arguments_that_are_no_json_stay_so() -> None:
+    from filters.tool_calls.parsing import parse_turn
+
+    reply = Reply()
+    function = {"name": "f", "arguments": '{"a": '}
+    reply.add({"choices": [{"message": {"tool_calls": [{"function": function}]}}]})
+    parsed = parse_turn(write_calls(reply.calls))
+    assert not parsed.calls
+    assert parsed.malformed

@@ -228,8 +228,9 @@ def read_rows(
                 for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=names):
                     low, high = np.searchsorted(places, [start, start + batch.num_rows])
                     found = pa.table(batch).select(names).take(places[low:high] - start)
-                    for name in schema.names[len(names) :]:  # tools, of rows without any
-                        found = found.append_column(name, pa.nulls(found.num_rows, pa.string()))
+                    for name in schema.names[len(names) :]:  # those of episodes
+                        kind = schema.field(name).type
+                        found = found.append_column(name, pa.nulls(found.num_rows, kind))
                     start += batch.num_rows
                     if high > low:
                         yield rows[int(low) : int(high)], found.cast(schema)

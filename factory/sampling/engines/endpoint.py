@@ -115,6 +115,8 @@ class Endpoint:
             await self._fetch(body, reply)
         if reply.halt is not None or reply.finish in STOPPED or reply.finish in TRUNCATED:
             return
+        if reply.is_called:
+            return
         if reply.finish is None:
             raise Fault("engine", "unknown", "the reply ended without a finish_reason")
         if reply.finish in BLOCKED:

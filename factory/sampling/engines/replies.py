@@ -22,18 +22,8 @@ MAX_CALLS = 1000
 MAX_COUNT = 10_000_000
 """The largest token count that is believed; no context is longer."""
 
-STOPPED = frozenset(
-    {
-        "stop",
-        "eos",
-        "eos_token",
-        "end_turn",
-        "stop_sequence",
-        "tool_calls",
-        "tool_use",
-        "function_call",
-    }
-)
+STOPPED = frozenset({"stop", "eos", "eos_token", "end_turn", "stop_sequence"})
+CALLED = frozenset({"tool_calls", "tool_use", "function_call"})
 TRUNCATED = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
 BLOCKED = frozenset({"content_filter", "safety"})
 """Values of finish_reason, in lower case. OpenAI's are `stop`, `length` and `content_filter`; the
@@ -127,6 +117,11 @@ class Reply:
     @property
     def has_text(self) -> bool:
         return any(self.content) or any(self.reasoning) or bool(self.calls)
+
+    @property
+    def is_called(self) -> bool:
+        """Whether it ended because tools are called, and has the calls."""
+        return self.finish in CALLED and bool(self.calls)
 
     @property
     def reason(self) -> FinishReason:
