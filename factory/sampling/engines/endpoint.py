@@ -19,17 +19,9 @@ from factory.recipe.engine import ServerOptions
 from factory.sampling.engine import Worker
 from factory.sampling.engines.concurrency import Concurrency
 from factory.sampling.engines.connections import ConnectionPool
-from factory.sampling.engines.faults import Fault, clean_message, read_fault
+from factory.sampling.engines.faults import Fault, check_finish, clean_message, read_fault
 from factory.sampling.engines.openai_api import Dialect, RenderedRequest, Served, Wire
-from factory.sampling.engines.replies import (
-    BLOCKED,
-    STOPPED,
-    TRUNCATED,
-    ErrorReply,
-    Malformed,
-    Reply,
-    read_count,
-)
+from factory.sampling.engines.replies import ErrorReply, Malformed, Reply, read_count
 
 _PROBE_S = 10.0
 _CANARY_S = 60.0
@@ -113,16 +105,7 @@ class Endpoint:
             await self._stream(body, reply)
         else:
             await self._fetch(body, reply)
-        if reply.halt is not None or reply.finish in STOPPED or reply.finish in TRUNCATED:
-            return
-        if reply.finish is None:
-            raise Fault("engine", "unknown", "the reply ended without a finish_reason")
-        if reply.finish in BLOCKED:
-            raise Fault("empty", "request", "the server's content filter cut the reply off")
-        # `abort`, `error`, DeepSeek's `insufficient_system_resource`. A text that ended for a
-        # reason unknown here may be cut off.
-        reason = clean_message(reply.finish)
-        raise Fault("engine", "unknown", f"the reply ended with finish_reason {reason!r}")
+        check_finish(reply)
 
     async def identify(self) -> Served:
         """List the models it serves; also a cheap sign of life. Raises Fault."""
