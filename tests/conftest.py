@@ -22,6 +22,7 @@ SLOW = (
     "loaders/test_drafts.py",
     "loaders/test_gym_loader.py",
     "plugins/test_extensions.py",
+    "sampling/test_batches.py",
     "sampling/test_budget_build.py",
     "sampling/test_deaths.py",
     "sampling/test_server_loss.py",

@@ -311,7 +311,10 @@ class _Loop:
             )
         else:
             what += 'Set prompting.prefill to "<think>\\n", or use a model that reasons.'
-        what += " To keep such samples, set filters.format.thinking: optional."
+        what += (
+            " To keep such samples, set filters.format.thinking: optional and "
+            "filters.correctness.think: optional."
+        )
         self.run.event("no_reasoning", samples=self.think_seen)
         self.progress.say(what)
         self.think_seen = -1
