@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
@@ -376,6 +376,9 @@ class EngineSpec:
     engine: Engine
     prompting: Prompting
     sampling: Sampling
+    _fingerprints: dict[int, str] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def identity(self, level: int = 0) -> dict[str, Any]:
         """Return all settings that change a sample, as flat readable keys.
@@ -402,7 +405,9 @@ class EngineSpec:
 
     def params_fp(self, level: int = 0) -> str:
         """Return the fingerprint of the settings that a sample is drawn with."""
-        return fingerprint(self.identity(level), 12)
+        if level not in self._fingerprints:
+            self._fingerprints[level] = fingerprint(self.identity(level), 12)
+        return self._fingerprints[level]
 
     def params(self) -> dict[str, dict[str, Any]]:
         """Return fingerprint → settings for every escalation level, level 0 first."""
