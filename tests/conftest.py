@@ -33,6 +33,7 @@ SLOW = (
     "test_damage.py",
     "test_evaluate.py",
     "test_judges_in_turn.py",
+    "test_live_judging.py",
     "test_new_user.py",
     "test_overlay.py",
     "test_pipeline.py",

@@ -62,6 +62,7 @@ class LiveJudge:
         self._run, self._most = run, most or cores()
         self._sealed: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._waiting: deque[Sample] = deque()
+        self._skipped: list[str] = []
         self._replaced = False
         self.error: str | None = None
         self.notices: list[str] = []
@@ -69,6 +70,10 @@ class LiveJudge:
 
     def put(self, sample: Sample) -> None:
         self._waiting.append(sample)
+
+    def skip(self, sample: Sample) -> None:
+        """Note a sample that is judged after sampling, with its whole part."""
+        self._skipped.append(sample.sample_id)
 
     def notify_sealed(self, part: str) -> None:
         """Note that a part is durable, so that its metrics can be saved. Thread-safe."""
@@ -138,6 +143,9 @@ class LiveJudge:
         return True
 
     def _send_sealed(self) -> None:
+        if self._skipped:  # before the part that has them
+            self._workers[0].send(("skipped", self._skipped))
+            self._skipped = []
         while not self._sealed.empty():
             self._workers[0].send(("sealed", self._sealed.get()))
 
@@ -211,6 +219,9 @@ def _judge_loop(pipe: Connection, run: Path, saves: bool) -> None:
             held.unsaved.append(content)
             held.save()
             continue
+        if kind == "skipped":
+            held.skipped.update(content)
+            continue
         if kind == "metrics":
             held.add(content)
             held.save()
@@ -258,6 +269,8 @@ class _UnsavedMetrics:
     def __init__(self, run: Path, prompts: pl.DataFrame, filters: Mapping[str, Filter]) -> None:
         self.run, self.prompts, self.filters = run, prompts, filters
         self.unsaved: list[str] = []
+        self.skipped: set[str] = set()
+        """Samples that are not judged here. Nothing of a part that has one is saved."""
         self._metrics: dict[str, list[pl.DataFrame]] = {name: [] for name in filters}
 
     def add(self, metrics: Mapping[str, pl.DataFrame]) -> None:
@@ -269,6 +282,10 @@ class _UnsavedMetrics:
         for part in list(self.unsaved):
             base = base_frame(self.run / "samples" / f"{part}.parquet", self.prompts)
             wanted = base.select("sample_id")
+            if gone := self.skipped.intersection(wanted["sample_id"]):
+                self.skipped -= gone
+                self._forget(part, wanted)
+                continue
             whole = {name: pl.concat(frames) for name, frames in self._metrics.items() if frames}
             if any(wanted.join(m, on="sample_id", how="anti").height for m in whole.values()):
                 continue
@@ -276,5 +293,11 @@ class _UnsavedMetrics:
             for name, metrics in whole.items():
                 own = metrics.join(wanted, on="sample_id", how="semi")
                 save_metrics(self.run, name, self.filters[name], part, own, inputs)
-                self._metrics[name] = [metrics.join(wanted, on="sample_id", how="anti")]
-            self.unsaved.remove(part)
+            self._forget(part, wanted)
+
+    def _forget(self, part: str, rows: pl.DataFrame) -> None:
+        for name, frames in self._metrics.items():
+            if frames:
+                kept = pl.concat(frames).join(rows, on="sample_id", how="anti")
+                self._metrics[name] = [kept]
+        self.unsaved.remove(part)

@@ -47,6 +47,9 @@ class Judge(Protocol):
     def put(self, sample: Sample) -> None:
         """Queue a finished sample for judging."""
 
+    def skip(self, sample: Sample) -> None:
+        """Note a finished sample that is judged after sampling."""
+
     def collect(self, wait: float = 0.0) -> list[Judged]:
         """Return the verdicts that are ready. Waits up to `wait` seconds for the first one."""
 
@@ -230,6 +233,7 @@ class _Loop:
                 self.run.append(outcome)
                 self.progress.count_sample(outcome.n_tokens)
                 if self.behind and self.policy == "fixed":
+                    self.judge.skip(outcome)
                     self.progress.postponed += 1
                     self.scheduler.learn(ticket, False, outcome.n_tokens)
                     continue
