@@ -287,7 +287,8 @@ class _UnsavedMetrics:
                 self._forget(part, wanted)
                 continue
             whole = {name: pl.concat(frames) for name, frames in self._metrics.items() if frames}
-            if any(wanted.join(m, on="sample_id", how="anti").height for m in whole.values()):
+            lacks = (wanted.join(m, on="sample_id", how="anti").height for m in whole.values())
+            if len(whole) < len(self.filters) or any(lacks):
                 continue
             inputs = inputs_key(base)
             for name, metrics in whole.items():
