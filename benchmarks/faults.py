@@ -28,7 +28,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +189,7 @@ def leave_journal(reference: Reference, run: Path) -> Path:
         made.save_manifest(params=reference.recipe.params(), state="running")
     journal = run / "samples" / "journal-00000.jsonl"
     rows = [sample(prompt, index) for prompt in reference.prompts for index in range(N // 2)]
-    journal.write_bytes(b"".join(encode_record(asdict(row)) for row in rows))
+    journal.write_bytes(b"".join(encode_record(row) for row in rows))
     return journal
 
 

@@ -56,7 +56,7 @@ def left_journal(run: Path, count: int) -> Path:
     """The journal of a killed process: `count` samples, not sealed."""
     file = run / "samples" / "journal-00000.jsonl"
     file.parent.mkdir(parents=True)
-    file.write_bytes(b"".join(encode_record(asdict(sample(ONE, n))) for n in range(count)))
+    file.write_bytes(b"".join(encode_record(sample(ONE, n)) for n in range(count)))
     return file
 
 

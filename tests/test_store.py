@@ -8,7 +8,6 @@ import os
 import resource
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -225,7 +224,7 @@ def test_a_journal_is_kept_if_its_part_is_damaged(tmp_path: Path) -> None:
         run.append(sample(ONE, 0))
     (part,) = run_dir.sample_parts(tmp_path)
     left = part.with_name("journal-00000.jsonl")
-    left.write_bytes(journal.encode_record(asdict(sample(ONE, 0))))
+    left.write_bytes(journal.encode_record(sample(ONE, 0)))
     part.write_bytes(part.read_bytes()[:-9])
     RunDir(tmp_path).close()
     assert indices(tmp_path) == [0]

@@ -143,6 +143,13 @@ def _engine(recipe: Recipe) -> Iterator[str]:
         from factory.sampling.engines.openai_api import check_api_options
 
         check_api_options(recipe.prompting, recipe.sampling, recipe.engine.server)
+    if kind == "batch":
+        from factory.sampling.engines.batches.engine import check_settings
+
+        _, served = check_settings(recipe.engine_spec)
+        urls = recipe.engine.server.urls if recipe.engine.server else ()
+        yield f"engine batch, model {served.own}, {urls[0] if urls else 'files only'}"
+        return
     if kind not in ("vllm", "ray"):
         yield f"engine {kind}"
         return

@@ -16,13 +16,16 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
 
 from factory.core.checksums import check
 from factory.core.errors import FactoryError, RunError
 from factory.core.files import encode_line, storage_error, sync_dir, sync_stream, write_parquet
-from factory.core.nouns import sample_schema
+from factory.core.nouns import Sample, sample_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -135,9 +138,17 @@ class JournalWriter(threading.Thread):
         return more
 
 
-def encode_record(row: dict[str, Any]) -> bytes:
+def encode_record(sample: Sample) -> bytes:
     """Encode a sample as a line of the journal."""
-    text = encode_line(row)[:-1]
+    try:
+        text = msgspec.json.encode(sample)
+    except (UnicodeEncodeError, OverflowError):  # a lone surrogate, a count beyond 64 bits
+        text = encode_line(asdict(sample))[:-1]
+    return add_checksum(text)
+
+
+def add_checksum(text: bytes) -> bytes:
+    """Return a line of a journal: the JSON of a record and its checksum."""
     return b"%s\t%08x\n" % (text, zlib.crc32(text))
 
 
@@ -158,11 +169,17 @@ def _records(line: bytes) -> Iterator[dict[str, Any] | None]:
     for checksum in _CHECKSUM.finditer(line):
         text = line[start : checksum.start()]
         if zlib.crc32(text) == int(checksum[1], 16):
-            yield json.loads(text)
+            yield _decode(text)
             start = checksum.end() + 1
     rest = line[start:]
     if rest:
         yield None if _CHECKSUM.search(rest) else _record_without_checksum(rest)
+
+
+def _decode(text: bytes) -> dict[str, Any]:
+    """Decode a record whose checksum is right."""
+    row: dict[str, Any] = msgspec.json.decode(text)
+    return row
 
 
 def _record_without_checksum(text: bytes) -> dict[str, Any] | None:

@@ -105,7 +105,7 @@ class RunDir:
 
     def append(self, sample: Sample) -> None:
         """Queue a finished sample for writing. It is durable within `SYNC_SECONDS`."""
-        self._live_writer().put(encode_record(sample.to_row()))
+        self._live_writer().put(encode_record(sample))
 
     def record_failure(self, failure: Failure) -> None:
         """Record a permanent failure, so that a resumed run does not retry the request."""

@@ -11,17 +11,20 @@ import os
 import queue
 import signal
 import traceback
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as wait_for
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from factory.core.errors import FactoryError
 from factory.core.nouns import Judged, Sample
-from factory.core.parallel import spawning
+from factory.core.parallel import cores, spawning
 from factory.judging.metrics import (
     base_frame,
     input_frame,
@@ -32,47 +35,46 @@ from factory.judging.metrics import (
 )
 from factory.judging.verdicts import all_filters, decide, early_filters
 from factory.recipe.build import load_run_recipe
-from filters.base import Filter, measure_rows
+from filters.base import Filter, measure_rows, turns_type
 
 BATCH = 256
 """Maximum number of samples judged at once. A batch never waits for more samples."""
 
+READY = "ready"
+"""What a process sends first."""
+
+WARM_UP = "<think>\nTwo and two make four, so we say four.\n</think>\n\nIt is \\boxed{4}."
+
+BEHIND = 4 * BATCH
+"""Samples that wait, while every process is busy, until another process is started."""
+
 
 class LiveJudge:
-    """A process that judges samples as they finish, by the recipe in the run directory.
+    """Processes that judge samples as they finish, by the recipe in the run directory.
 
-    If it dies, it is replaced once, and the new one judges the unanswered batch again. If that dies
-    too, `error` says so and only early verdicts are lost: all samples are judged after sampling.
+    There is one, and more of them, up to `most` (default: a process per core), while it is behind.
+    The first process saves the metrics of all.
+
+    If one dies, it is replaced once, and the new one judges the unanswered batch again. If another
+    dies, `error` says so and only early verdicts are lost: all samples are judged after sampling.
     """
 
-    def __init__(self, run: Path) -> None:
-        self._run = run
+    def __init__(self, run: Path, most: int | None = None) -> None:
+        self._run, self._most = run, most or cores()
         self._sealed: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._batch: list[Sample] = []
-        self._sent: list[Sample] = []  # the batch that is not answered yet
-        self._pending = 0
+        self._waiting: deque[Sample] = deque()
+        self._skipped: list[str] = []
         self._replaced = False
         self.error: str | None = None
         self.notices: list[str] = []
-        self._start()
-
-    def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(
-            target=_judge_loop, args=(theirs, self._run), name="judge", daemon=False
-        )
-        with spawning(POLARS_MAX_THREADS="1", OMP_NUM_THREADS="1"):
-            self._process.start()
-        theirs.close()
-
-    @property
-    def outstanding(self) -> int:
-        """Number of samples that wait for a verdict."""
-        return len(self._batch) + self._pending
+        self._workers = [_Worker(run, saves=True)]
 
     def put(self, sample: Sample) -> None:
-        self._batch.append(sample)
+        self._waiting.append(sample)
+
+    def skip(self, sample: Sample) -> None:
+        """Note a sample that is judged after sampling, with its whole part."""
+        self._skipped.append(sample.sample_id)
 
     def notify_sealed(self, part: str) -> None:
         """Note that a part is durable, so that its metrics can be saved. Thread-safe."""
@@ -80,65 +82,114 @@ class LiveJudge:
 
     def collect(self, wait: float = 0.0) -> list[Judged]:
         """Return the verdicts that are ready. Waits up to `wait` seconds for the first one."""
-        if self._batch and not self._pending:
-            self._sent, self._batch = self._batch[:BATCH], self._batch[BATCH:]
-            self._pending = len(self._sent)
-            self._send_batch()
+        self._hand_out()
         self._send_sealed()
-        if not self._pending or not self._ready(wait):
-            return []
-        try:
-            answer = self._pipe.recv()
-        except (EOFError, OSError):
-            if self._replace():
-                self._send_batch()
-                return []
-            answer = None
-        if isinstance(answer, str):
-            self.error, answer = answer, None
-        self._pending = 0
-        if answer is None:
-            names = [sample.sample_id for sample in self._sent]
-            return [Judged(name, "undecided", "judge_error") for name in names]
-        return [Judged(*row) for row in answer]
+        busy = [worker for worker in self._workers if worker.batch or not worker.ready]
+        ready = wait_for([one for worker in busy for one in worker.signs()], wait) if busy else []
+        found: list[Judged] = []
+        for worker in busy:
+            if any(sign in ready for sign in worker.signs()):
+                found += self._receive(worker)
+        return found
 
     def close(self) -> None:
-        """Let the process save its metrics and end."""
+        """Let the processes save their metrics and end."""
         self._send_sealed()
-        self._send(None)
-        self._process.join(timeout=60)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
-        self._pipe.close()
+        for worker in self._workers:
+            worker.close()
 
-    def _send_batch(self) -> None:
-        self._send(("judge", [asdict(sample) for sample in self._sent]))
+    def _hand_out(self) -> None:
+        """Give each idle process a batch. Start another one if all are busy and much waits."""
+        for worker in self._workers:
+            if worker.ready and not worker.batch and self._waiting:
+                count = min(BATCH, len(self._waiting))
+                worker.judge([self._waiting.popleft() for _ in range(count)])
+        behind = len(self._waiting) >= BEHIND and all(worker.ready for worker in self._workers)
+        if behind and len(self._workers) < self._most and not self.error:
+            self._workers.append(_Worker(self._run, saves=False))
 
-    def _replace(self) -> bool:
+    def _receive(self, worker: _Worker) -> list[Judged]:
+        """Return the verdicts of a process that has answered or died."""
+        try:
+            answer, metrics = worker.pipe.recv()
+        except (EOFError, OSError):
+            if self._replace(worker):
+                return []
+            answer, metrics = None, None
+        if not worker.ready:
+            worker.ready = True
+            if answer == READY:
+                return []
+        batch, worker.batch = worker.batch, []
+        if metrics:
+            self._workers[0].send(("metrics", metrics))
+        if isinstance(answer, str):
+            self.error, answer = answer, None
+        if answer is None:
+            return [Judged(sample.sample_id, "undecided", "judge_error") for sample in batch]
+        return [Judged(*row) for row in answer]
+
+    def _replace(self, worker: _Worker) -> bool:
         """Start another process for one that died. Returns False if that one died too."""
-        self._process.join(timeout=5)
-        died = f"the judging process died ({_describe_exit(self._process.exitcode)})"
+        worker.process.join(timeout=5)
+        died = f"the judging process died ({_describe_exit(worker.process.exitcode)})"
         if self._replaced:
             self.error = self.error or f"{died}, as the one before it did"
             return False
         self._replaced = True
-        self._pipe.close()
-        self._start()
+        worker.pipe.close()
+        self._waiting.extendleft(reversed(worker.batch))
+        worker.start()
         self.notices.append(f"{died}; another one judges its samples again")
         return True
 
     def _send_sealed(self) -> None:
+        if self._skipped:  # before the part that has them
+            self._workers[0].send(("skipped", self._skipped))
+            self._skipped = []
         while not self._sealed.empty():
-            self._send(("sealed", self._sealed.get()))
+            self._workers[0].send(("sealed", self._sealed.get()))
 
-    def _ready(self, wait: float) -> bool:
-        return self._pipe.poll(wait) or not self._process.is_alive()
 
-    def _send(self, message: object) -> None:
+class _Worker:
+    """One judging process, and the batch that it has not answered yet."""
+
+    def __init__(self, run: Path, *, saves: bool) -> None:
+        self._run, self._saves = run, saves
+        self.start()
+
+    def start(self) -> None:
+        self.batch: list[Sample] = []
+        self.ready = False  # nothing is sent before: a full pipe would block the sampling loop
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(
+            target=_judge_loop, args=(theirs, self._run, self._saves), name="judge", daemon=False
+        )
+        with spawning(POLARS_MAX_THREADS="1", OMP_NUM_THREADS="1"):
+            self.process.start()
+        theirs.close()
+
+    def signs(self) -> tuple[Connection, int]:
+        """Return what becomes ready when it answers or dies."""
+        return self.pipe, self.process.sentinel
+
+    def judge(self, batch: list[Sample]) -> None:
+        self.batch = batch
+        self.send(("judge", [asdict(sample) for sample in batch]))
+
+    def send(self, message: object) -> None:
         # A dead process is found when its answer is read.
         with suppress(OSError):
-            self._pipe.send(message)
+            self.pipe.send(message)
+
+    def close(self) -> None:
+        self.send(None)
+        self.process.join(timeout=60)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self.pipe.close()
 
 
 def _describe_exit(code: int | None) -> str:
@@ -147,13 +198,21 @@ def _describe_exit(code: int | None) -> str:
     return f"exit code {code}"
 
 
-def _judge_loop(pipe: Connection, run: Path) -> None:
+def _sample_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    """Return samples as a frame; their first rows may have no turns, and later ones some."""
+    return pl.DataFrame(rows, schema_overrides={"turns": turns_type()})
+
+
+def _judge_loop(pipe: Connection, run: Path, saves: bool) -> None:
     # Ctrl-C reaches the whole process group, but the build ends its judge itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(5)
     filters = early_filters(all_filters(load_run_recipe(run)))
     prompts = prompt_frame(run)
     held = _UnsavedMetrics(run, prompts, filters)
+    _warm_up(filters, prompts)
+    with suppress(OSError):  # the build has died; that is found below
+        pipe.send((READY, None))
     while True:
         try:
             message = pipe.recv()
@@ -166,8 +225,15 @@ def _judge_loop(pipe: Connection, run: Path) -> None:
             held.unsaved.append(content)
             held.save()
             continue
+        if kind == "skipped":
+            held.skipped.update(content)
+            continue
+        if kind == "metrics":
+            held.add(content)
+            held.save()
+            continue
         try:
-            rows = input_frame(pl.DataFrame(content), prompts)
+            rows = input_frame(_sample_frame(content), prompts)
             metrics = {name: measure_rows(filter_, rows) for name, filter_ in filters.items()}
             # Pass rates are known only after sampling.
             measured = join_metrics(rows, metrics).with_columns(
@@ -182,12 +248,25 @@ def _judge_loop(pipe: Connection, run: Path) -> None:
             # the same error and reports it.
             metrics, answer = {}, traceback.format_exc(limit=-3)
         try:
-            pipe.send(answer)
+            pipe.send((answer, None if saves else metrics))
         except OSError:
             return  # the build has died
-        if metrics:
+        if metrics and saves:
             held.add(metrics)
             held.save()
+
+
+def _warm_up(filters: Mapping[str, Filter], prompts: pl.DataFrame) -> None:
+    """Measure one made-up sample while the engine loads.
+
+    The first measurement of an installation compiles kernels, which takes up to a minute.
+    """
+    made_up = Sample(prompts["prompt_id"][0], 0, WARM_UP, "", "stop", 1, 1, "", "", 0)
+    rows = input_frame(_sample_frame([asdict(made_up)]), prompts)
+    for filter_ in filters.values():
+        if not filter_.REFERENCE:  # a user's own is shown real samples only
+            with suppress(Exception):  # the first real sample reports it
+                measure_rows(filter_, rows)
 
 
 class _UnsavedMetrics:
@@ -196,6 +275,8 @@ class _UnsavedMetrics:
     def __init__(self, run: Path, prompts: pl.DataFrame, filters: Mapping[str, Filter]) -> None:
         self.run, self.prompts, self.filters = run, prompts, filters
         self.unsaved: list[str] = []
+        self.skipped: set[str] = set()
+        """Samples that are not judged here. Nothing of a part that has one is saved."""
         self._metrics: dict[str, list[pl.DataFrame]] = {name: [] for name in filters}
 
     def add(self, metrics: Mapping[str, pl.DataFrame]) -> None:
@@ -207,12 +288,23 @@ class _UnsavedMetrics:
         for part in list(self.unsaved):
             base = base_frame(self.run / "samples" / f"{part}.parquet", self.prompts)
             wanted = base.select("sample_id")
+            if gone := self.skipped.intersection(wanted["sample_id"]):
+                self.skipped -= gone
+                self._forget(part, wanted)
+                continue
             whole = {name: pl.concat(frames) for name, frames in self._metrics.items() if frames}
-            if any(wanted.join(m, on="sample_id", how="anti").height for m in whole.values()):
+            lacks = (wanted.join(m, on="sample_id", how="anti").height for m in whole.values())
+            if len(whole) < len(self.filters) or any(lacks):
                 continue
             inputs = inputs_key(base)
             for name, metrics in whole.items():
                 own = metrics.join(wanted, on="sample_id", how="semi")
                 save_metrics(self.run, name, self.filters[name], part, own, inputs)
-                self._metrics[name] = [metrics.join(wanted, on="sample_id", how="anti")]
-            self.unsaved.remove(part)
+            self._forget(part, wanted)
+
+    def _forget(self, part: str, rows: pl.DataFrame) -> None:
+        for name, frames in self._metrics.items():
+            if frames:
+                kept = pl.concat(frames).join(rows, on="sample_id", how="anti")
+                self._metrics[name] = [kept]
+        self.unsaved.remove(part)

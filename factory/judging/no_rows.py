@@ -33,7 +33,8 @@ REMEDIES = {
     "unverifiable": "give the source a `verifier`, or set `filters.correctness.unverifiable: keep`",
     "no_think": "the model does not think or the server hides its reasoning: start the server "
     "without a reasoning parser or with one that returns `reasoning_content`, write `<think>` "
-    "with `prompting.prefill`, or set `filters.format.thinking: optional`",
+    "with `prompting.prefill`, or set `filters.format.thinking: optional` and "
+    "`filters.correctness.think: optional`",
     "unopened_think": "the model's template opens the think section: set "
     '`prompting.prefill: "<think>\\n"`',
     "unclosed_think": "the reasoning does not end: raise `sampling.max_tokens`",

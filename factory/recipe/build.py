@@ -182,6 +182,9 @@ def _find_conflicts(recipe: Recipe, document: Document) -> Iterator[Problem]:
                     f"is {step.model!r}, but an embedded engine has one model; use engine `server`"
                 )
                 yield problem_at(document, ("sampling", "escalate", level, "model"), what)
+    if recipe.engine.kind == "batch" and recipe.sampling.early_stop is not None:
+        what = "needs a stream, which a batch (engine.kind) does not have; remove one of the two"
+        yield problem_at(document, ("sampling", "early_stop"), what)
     context = recipe.engine.args.get("max_model_len")
     if isinstance(context, int) and recipe.sampling.max_tokens >= context:
         what = (

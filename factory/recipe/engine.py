@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
@@ -41,10 +41,10 @@ class ServerOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     urls: tuple[str, ...] = Field(
-        min_length=1,
+        (),
         description="Base URLs such as http://gpu1:8000/v1. If a URL has no path, /v1 is added. A "
         "query string such as ?api-version=… is sent with every request. All endpoints must serve "
-        "the recipe's model.",
+        "the recipe's model. Only `kind: batch` may leave it out, which works with files alone.",
     )
     api: Literal["completions", "chat"] = Field(
         "completions",
@@ -165,6 +165,31 @@ class ServerOptions(BaseModel):
         return {"api": self.api, "model": self.model, "extra_body": self.extra_body}
 
 
+class BatchOptions(BaseModel):
+    """Batches of requests that a provider answers within hours, at a lower price."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_requests: int = Field(
+        50_000, ge=1, le=50_000, description="Maximum number of requests per batch."
+    )
+    max_batches: int = Field(
+        8, ge=1, description="Maximum number of batches that are with the provider at once."
+    )
+    window: str = Field("24h", description="The provider's `completion_window`.")
+    poll_s: float = Field(30.0, gt=0, description="Seconds between two looks at open batches.")
+    fill_s: float = Field(
+        10.0,
+        ge=0,
+        description="Seconds without a new request after which a batch that is not full is sent.",
+    )
+    wait: bool = Field(
+        True,
+        description="Wait for the results. False: end with exit code 3 once everything is sent; "
+        "the same command takes up the results later.",
+    )
+
+
 class RayOptions(BaseModel):
     """Engine replicas on a Ray cluster, one actor per replica."""
 
@@ -226,6 +251,7 @@ ENGINES = {
     "server": "factory.sampling.engines.server:open_engine",
     "ray": "factory.sampling.engines.ray_host:open_engine",
     "replay": "factory.sampling.engines.replay:open_engine",
+    "batch": "factory.sampling.engines.batches.engine:open_engine",
 }
 """Engine kind → the function that opens it from (spec, run directory, start)."""
 
@@ -244,8 +270,9 @@ class Engine(Strict):
     kind: str = Field(
         "vllm",
         description="`vllm`: an engine in this process. `server`: OpenAI-compatible endpoints. "
-        "`ray`: replicas on a Ray cluster. `replay`: recorded samples. Or the name of an engine "
-        "that an installed package adds.",
+        "`batch`: batches of requests, which a provider or `vllm run-batch` answers later. `ray`: "
+        "replicas on a Ray cluster. `replay`: recorded samples. Or the name of an engine that an "
+        "installed package adds.",
     )
     reference: str | None = Field(
         None, alias="class", description="One of your own: `path/to/file.py:Class`, run as code."
@@ -266,7 +293,10 @@ class Engine(Strict):
         None, description="`replay` only: run directory with the recorded samples."
     )
     server: ServerOptions | None = Field(
-        None, description="`server` only: the endpoints and their settings."
+        None, description="`server` and `batch` only: the endpoints and their settings."
+    )
+    batch: BatchOptions = Field(
+        BatchOptions(), description="`batch` only: size, number and waiting time of batches."
     )
     ray: RayOptions | None = Field(
         None, description="`ray` only: the cluster and the resources per replica."
@@ -311,8 +341,17 @@ class Engine(Strict):
             raise ValueError("kind: own needs a class: path/to/file.py:Class")
         if (self.kind == "replay") != (self.replay is not None):
             raise ValueError("kind: replay and the key replay: RUN go together")
-        if (self.kind == "server") != (self.server is not None):
-            raise ValueError("kind: server and the key server: go together; it needs urls")
+        if (self.kind in ("server", "batch")) != (self.server is not None):
+            raise ValueError("kind: server (or batch) and the key server: go together")
+        if self.kind == "server" and not (self.server and self.server.urls):
+            raise ValueError("kind: server needs server.urls")
+        if self.kind == "batch" and self.server is not None:
+            if self.server.api != "chat":
+                raise ValueError("kind: batch needs server.api: chat")
+            if len(self.server.urls) > 1:
+                raise ValueError("kind: batch takes one of server.urls, or none to work with files")
+        if self.kind != "batch" and "batch" in self.model_fields_set:
+            raise ValueError("the key batch: needs kind: batch")
         if self.ray is not None and self.kind != "ray":
             raise ValueError("the key ray: needs kind: ray")
         if self.replicas > 1 and self.kind != "vllm":
@@ -337,6 +376,9 @@ class EngineSpec:
     engine: Engine
     prompting: Prompting
     sampling: Sampling
+    _fingerprints: dict[int, str] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def identity(self, level: int = 0) -> dict[str, Any]:
         """Return all settings that change a sample, as flat readable keys.
@@ -363,7 +405,9 @@ class EngineSpec:
 
     def params_fp(self, level: int = 0) -> str:
         """Return the fingerprint of the settings that a sample is drawn with."""
-        return fingerprint(self.identity(level), 12)
+        if level not in self._fingerprints:
+            self._fingerprints[level] = fingerprint(self.identity(level), 12)
+        return self._fingerprints[level]
 
     def params(self) -> dict[str, dict[str, Any]]:
         """Return fingerprint → settings for every escalation level, level 0 first."""

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from factory.recipe.engine import EngineSpec
 
 MAX_UNJUDGED = 4096
-"""Samples that may wait for a verdict before the loop blocks. Bounds memory."""
+"""Samples that may wait for a verdict. Bounds memory.
+
+Beyond it, a policy that needs verdicts asks for no more samples until some arrive. Where none needs
+them, the next samples are judged after sampling, and the engine waits for nobody.
+"""
 
 WITHOUT_REASONING = 32
 """First judged samples that all lack a think section until the user is warned."""
@@ -45,6 +49,9 @@ class Judge(Protocol):
 
     def put(self, sample: Sample) -> None:
         """Queue a finished sample for judging."""
+
+    def skip(self, sample: Sample) -> None:
+        """Note a finished sample that is judged after sampling."""
 
     def collect(self, wait: float = 0.0) -> list[Judged]:
         """Return the verdicts that are ready. Waits up to `wait` seconds for the first one."""
@@ -213,6 +220,8 @@ class _Loop:
     def feed(self) -> bool:
         """Submit requests until the engine is full. Returns whether any was submitted."""
         fed = False
+        if self.behind and self.policy != "fixed":
+            return False
         while len(self.in_flight) < self.engine.capacity:
             ticket, self.first = self.first or self.scheduler.next(), None
             if ticket is None and self.again:
@@ -224,6 +233,11 @@ class _Loop:
             self.engine.submit(request)
             fed = True
         return fed
+
+    @property
+    def behind(self) -> bool:
+        """Whether as many samples wait for a verdict as may."""
+        return len(self.unjudged) >= MAX_UNJUDGED
 
     def prompt(self, number: int) -> Prompt:
         """Return a prompt by its number.
@@ -242,10 +256,15 @@ class _Loop:
             ticket = self.in_flight.pop(outcome.sample_id)
             if isinstance(outcome, Sample):
                 self.run.append(outcome)
+                self.progress.count_sample(outcome.n_tokens)
+                if self.behind and self.policy == "fixed":
+                    self.judge.skip(outcome)
+                    self.progress.postponed += 1
+                    self.scheduler.learn(ticket, False, outcome.n_tokens)
+                    continue
                 self.judge.put(outcome)
                 drawn = _Drawn(ticket, outcome.n_tokens, outcome.finish_reason)
                 self.unjudged[outcome.sample_id] = drawn
-                self.progress.count_sample(outcome.n_tokens)
             else:
                 self.record_failure(outcome, ticket)
 
@@ -287,8 +306,7 @@ class _Loop:
 
     def learn(self) -> None:
         """Pass verdicts to the scheduler and abort samples that are no longer needed."""
-        may_wait = not self.in_flight or len(self.unjudged) > MAX_UNJUDGED
-        for verdict in self.judge.collect(0.2 if may_wait else 0.0):
+        for verdict in self.judge.collect(0.0 if self.in_flight else 0.2):
             ticket, tokens, finish_reason = self.unjudged.pop(verdict.sample_id)
             self.scheduler.learn(ticket, verdict.decision == "keep", tokens)
             source = str(self.sources[ticket.prompt])
@@ -336,7 +354,10 @@ class _Loop:
             )
         else:
             what += 'Set prompting.prefill to "<think>\\n", or use a model that reasons.'
-        what += " To keep such samples, set filters.format.thinking: optional."
+        what += (
+            " To keep such samples, set filters.format.thinking: optional and "
+            "filters.correctness.think: optional."
+        )
         self.run.event("no_reasoning", samples=self.think_seen)
         self.progress.say(what)
         self.think_seen = -1

@@ -32,6 +32,7 @@ class Progress:
     def __init__(self, console: Console, total: int | None) -> None:
         self.console, self.total = console, total
         self.samples = self.tokens = self.accepted = 0
+        self.postponed = 0  # samples that are judged after sampling
         self.ledger = Ledger()
         self.reasons: Counter[str] = Counter()
         self.started = time.monotonic()
@@ -47,10 +48,14 @@ class Progress:
                 else Live(self._bar, console=console, transient=True, refresh_per_second=4)
             )
             self._live.start()
+        else:
+            self.say("starting the engine")
 
     def engine_ready(self) -> None:
         """Start the clock of the rates: loading a model does not count as sampling."""
-        self.started = time.monotonic()
+        loading, self.started = time.monotonic() - self.started, time.monotonic()
+        if self._live is None:
+            self.say(f"the engine is ready after {loading:.0f} s")
 
     def count_sample(self, tokens: int) -> None:
         self.samples += 1
@@ -85,6 +90,9 @@ class Progress:
     def facts(self) -> Iterator[str]:
         """Yield tokens/s, accepted samples and their cost, the most frequent reasons, time left."""
         seconds = time.monotonic() - self.started
+        if not self.samples:  # an engine reports a sample when it is finished
+            yield f"generating the first samples for {seconds:.0f} s"
+            return
         yield f"{self.tokens / max(seconds, 1e-9):,.0f} tokens/s"
         accepted = f"{self.accepted} accepted"
         if self.accepted:
@@ -93,6 +101,8 @@ class Progress:
         yield accepted
         for reason, count in self.reasons.most_common(3):
             yield f"{reason} {count}"
+        if self.postponed:
+            yield f"{self.postponed:,} to be judged after sampling"
         if self.total and self.samples:
             left = seconds * (self.total - self.samples) / self.samples
             yield f"{left / 60:.0f} min left" if left >= 90 else f"{left:.0f} s left"

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from factory.core.errors import FactoryError
-from factory.core.files import storage_error, sync_dir, sync_stream
-from factory.core.journal import SYNC_SECONDS, encode_record, read_records
+from factory.core.files import encode_line, storage_error, sync_dir, sync_stream
+from factory.core.journal import SYNC_SECONDS, add_checksum, read_records
 from factory.core.nouns import Turn, sample_id
 
 FILE = "turns.jsonl"
@@ -33,6 +33,10 @@ class First(NamedTuple):
     n_prompt_tokens: int
     model: str
     params_fp: str
+
+
+def _encode(record: dict[str, Any]) -> bytes:
+    return add_checksum(encode_line(record)[:-1])
 
 
 class TurnLog:
@@ -78,7 +82,7 @@ class TurnLog:
         self._raise_error()
         try:
             with self._lock:
-                self._stream.write(encode_record(record))
+                self._stream.write(_encode(record))
                 if self._stream.tell() > REWRITE_BYTES + self._kept_bytes:
                     self._stream.close()
                     self._stream = self._write_again()
@@ -132,7 +136,7 @@ class TurnLog:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with open(scratch, "wb") as stream:
                 for records in (*self._finished.values(), *self._records.values()):
-                    stream.writelines(map(encode_record, records))
+                    stream.writelines(map(_encode, records))
                 sync_stream(stream)
             self._finished.clear()
             os.replace(scratch, self._path)

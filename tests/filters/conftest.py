@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from factory.core.think import split_think_exprs
-from filters.base import Filter
+from filters.base import Filter, turns_type
 
 DEFAULTS: dict[str, tuple[pl.DataType | type[pl.DataType], Any]] = {
     "prompt_id": (pl.String, "p"),
@@ -22,6 +22,8 @@ DEFAULTS: dict[str, tuple[pl.DataType | type[pl.DataType], Any]] = {
     "language": (pl.String, "en"),
     "verifier": (pl.String, None),
     "cot": (pl.Boolean, None),
+    "turns": (turns_type(), None),
+    "tools": (pl.String, None),
     "pass_rate": (pl.Float64, None),
 }
 
@@ -45,7 +47,18 @@ def find_reasons(judge: Filter, rows: pl.DataFrame) -> list[str | None]:
     """The reason a filter gives each row, in order."""
     metrics = judge.measure(rows)
     assert metrics["sample_id"].to_list() == rows["sample_id"].to_list()
-    measured = rows.drop("text", "thinking", "response", "question", "verifier", "shape", "cot")
+    texts = (
+        "text",
+        "thinking",
+        "response",
+        "question",
+        "verifier",
+        "shape",
+        "cot",
+        "turns",
+        "tools",
+    )
+    measured = rows.drop(texts)
     return judge.decide(measured.join(metrics, on="sample_id"))["reason"].to_list()
 
 

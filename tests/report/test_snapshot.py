@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import polars as pl
@@ -114,7 +113,7 @@ def test_a_run_without_verdicts_shows_its_samples(tmp_path: Path) -> None:
 def test_an_unsealed_journal_is_read_to_its_last_whole_line(tmp_path: Path) -> None:
     run = sampled_run(tmp_path / "run", parts=1)
     extra = prompts()[0]
-    lines = [encode_record(asdict(sample(extra, index))) for index in (10, 11, 12)]
+    lines = [encode_record(sample(extra, index)) for index in (10, 11, 12)]
     journal = run / "samples" / "journal-00001.jsonl"
     journal.write_bytes(b"".join(lines)[:-20])
     (run / "run.lock").write_text("0")

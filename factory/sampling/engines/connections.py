@@ -12,6 +12,18 @@ import httpx
 _CONNECT_S = 10.0
 
 
+class Redactor:
+    """Removes keys from a server's message: some servers repeat them."""
+
+    def __init__(self, secrets: Collection[str]) -> None:
+        self._secrets = sorted(secrets, key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+
 class ConnectionPool:
     """HTTP clients with one connection each, reused between requests.
 
@@ -20,7 +32,7 @@ class ConnectionPool:
     """
 
     def __init__(self, headers: Mapping[str, str], secrets: Collection[str]) -> None:
-        self._headers, self._secrets = dict(headers), sorted(secrets, key=len, reverse=True)
+        self._headers, self.redact = dict(headers), Redactor(secrets)
         self._idle: list[httpx.AsyncClient] = []
 
     @asynccontextmanager
@@ -32,12 +44,6 @@ class ConnectionPool:
         finally:
             self._idle.append(client)
 
-    def redact(self, text: str) -> str:
-        """Return a server's message without keys, which some servers repeat."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
-
     async def close(self) -> None:
         """Close all idle clients. Call it when no request is in flight."""
         while self._idle:
@@ -46,12 +52,18 @@ class ConnectionPool:
     def _open(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(
             headers=self._headers,
-            verify=_tls(),
+            verify=tls(),
             timeout=httpx.Timeout(None, connect=_CONNECT_S),  # requests have their own limit
         )
 
 
+def route(url: str, path: str) -> str:
+    """Return the URL of a route. The endpoint's query string stays at its end."""
+    base, mark, query = url.partition("?")
+    return base + path + mark + query
+
+
 @cache
-def _tls() -> ssl.SSLContext:
+def tls() -> ssl.SSLContext:
     """Return one shared context: reading the certificates takes longer than a connection."""
     return httpx.create_ssl_context()

@@ -18,18 +18,10 @@ import httpx
 from factory.recipe.engine import ServerOptions
 from factory.sampling.engine import Worker
 from factory.sampling.engines.concurrency import Concurrency
-from factory.sampling.engines.connections import ConnectionPool
-from factory.sampling.engines.faults import Fault, clean_message, read_fault
+from factory.sampling.engines.connections import ConnectionPool, route
+from factory.sampling.engines.faults import Fault, check_finish, clean_message, read_fault
 from factory.sampling.engines.openai_api import Dialect, RenderedRequest, Served, Wire
-from factory.sampling.engines.replies import (
-    BLOCKED,
-    STOPPED,
-    TRUNCATED,
-    ErrorReply,
-    Malformed,
-    Reply,
-    read_count,
-)
+from factory.sampling.engines.replies import ErrorReply, Malformed, Reply, read_count
 
 _PROBE_S = 10.0
 _CANARY_S = 60.0
@@ -113,23 +105,12 @@ class Endpoint:
             await self._stream(body, reply)
         else:
             await self._fetch(body, reply)
-        if reply.halt is not None or reply.finish in STOPPED or reply.finish in TRUNCATED:
-            return
-        if reply.is_called:
-            return
-        if reply.finish is None:
-            raise Fault("engine", "unknown", "the reply ended without a finish_reason")
-        if reply.finish in BLOCKED:
-            raise Fault("empty", "request", "the server's content filter cut the reply off")
-        # `abort`, `error`, DeepSeek's `insufficient_system_resource`. A text that ended for a
-        # reason unknown here may be cut off.
-        reason = clean_message(reply.finish)
-        raise Fault("engine", "unknown", f"the reply ended with finish_reason {reason!r}")
+        check_finish(reply)
 
     async def identify(self) -> Served:
         """List the models it serves; also a cheap sign of life. Raises Fault."""
         async with _as_faults(_PROBE_S), self._pool.acquire() as client:
-            response = await client.get(self._address("/models"))
+            response = await client.get(route(self.url, "/models"))
         if response.status_code in (404, 405):  # not every API lists its models
             return Served(self._dialect(""), self._own[0], self._others)
         self._raise_for_status(response.status_code, response.content, response.headers)
@@ -165,18 +146,13 @@ class Endpoint:
             await self._fetch(body, Reply(), min(_CANARY_S, self._options.timeout_s))
         return served
 
-    def _address(self, path: str) -> str:
-        """Return the URL of a route. The endpoint's query string stays at its end."""
-        base, mark, query = self.url.partition("?")
-        return base + path + mark + query
-
     def _dialect(self, owner: str) -> Dialect:
         if self._options.dialect != "auto":
             return self._options.dialect
         return "vllm" if owner.lower() in _EXTENDED else "openai"
 
     async def _fetch(self, body: dict[str, Any], reply: Reply, timeout_s: float = 0) -> None:
-        url, limit = self._address(self._wire.path), timeout_s or self._options.timeout_s
+        url, limit = route(self.url, self._wire.path), timeout_s or self._options.timeout_s
         async with _as_faults(limit), self._pool.acquire() as client:
             response = await client.post(url, content=_encode(body), headers=_JSON)
         self._raise_for_status(response.status_code, response.content, response.headers)
@@ -185,7 +161,7 @@ class Endpoint:
             raise Fault("empty", "unknown", "the reply has no choices")
 
     async def _stream(self, body: dict[str, Any], reply: Reply) -> None:
-        url = self._address(self._wire.path)
+        url = route(self.url, self._wire.path)
         async with (
             _as_faults(self._options.timeout_s),
             self._pool.acquire() as client,

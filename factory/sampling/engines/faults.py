@@ -11,6 +11,7 @@ from typing import Any, Literal
 import httpx
 
 from factory.core.nouns import FailureKind
+from factory.sampling.engines.replies import BLOCKED, STOPPED, TRUNCATED, Reply
 from filters.judges.retry import read_retry_after
 
 Blame = Literal["request", "load", "endpoint", "setup", "unknown"]
@@ -79,6 +80,22 @@ def read_fault(
         kind: FailureKind = "timeout" if status in (408, 504) else "engine"
         return Fault(kind, "unknown", detail)
     return Fault("bad_request", "endpoint", f"{detail}; check engine.server.urls and api")
+
+
+def check_finish(reply: Reply) -> None:
+    """Raise the Fault of a reply that is not complete."""
+    if reply.halt is not None or reply.finish in STOPPED or reply.finish in TRUNCATED:
+        return
+    if reply.is_called:
+        return
+    if reply.finish is None:
+        raise Fault("engine", "unknown", "the reply ended without a finish_reason")
+    if reply.finish in BLOCKED:
+        raise Fault("empty", "request", "the server's content filter cut the reply off")
+    # `abort`, `error`, DeepSeek's `insufficient_system_resource`. A text that ended for a reason
+    # unknown here may be cut off.
+    reason = clean_message(reply.finish)
+    raise Fault("engine", "unknown", f"the reply ended with finish_reason {reason!r}")
 
 
 def clean_message(text: str) -> str:

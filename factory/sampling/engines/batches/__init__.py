@@ -1,0 +1,1 @@
+"""Batches of requests: files that a provider, or vLLM on another machine, answers later."""
