@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,11 @@ def build_episode_rows(rows: pl.DataFrame, tags: tuple[str, str], schema: pa.Sch
     """Return rows of `schema` from joined samples and prompts, where some may be episodes.
 
     Columns: those of the schema without messages and tools, the prompt's `messages` and `tools`,
-    `turns`, and `thinking` and `response` of the last turn.
+    `turns`, `thinking` and `response` of the last turn, and its settings as `sampling`.
     """
     if "turns" not in rows.columns:
         rows = rows.with_columns(turns=pl.lit(None))
-    columns = ("messages", "tools", "turns", "thinking", "response")
+    columns = ("messages", "tools", "turns", "thinking", "response", "sampling")
     built = [_build(tags, *values) for values in rows.select(columns).iter_rows()]
     arrays = {
         "messages": pa.array([messages for messages, _ in built], schema.field("messages").type),
@@ -53,14 +54,23 @@ def _build(
     turns: Sequence[Mapping[str, Any]] | None,
     thinking: str | None,
     response: str | None,
+    sampling: str | None,
 ) -> tuple[list[dict[str, Any]], str | None]:
     played = [Turn.from_row(turn) for turn in turns or ()]
     tools = tools or next((turn.text for turn in played if turn.role == "tools"), None)
     last = Turn(role="assistant", text=_join(thinking, response or "", ("<think>", "</think>")))
     own = [place for place, turn in enumerate(played) if turn.role == "assistant"]
     before = played[: own[-1]] if own else []  # what follows the last turn of its own is not shown
-    said = [_encode(message, tags) for message in list_messages([*before, last])]
+    messages = list_messages([*before, last], _find_format(sampling))
+    said = [_encode(message, tags) for message in messages]
     return [dict(message) for message in prompt] + said, tools
+
+
+@cache
+def _find_format(sampling: str | None) -> str:
+    """Return how the model writes calls, by the settings that its samples were drawn with."""
+    settings = json.loads(sampling or "{}")
+    return str((settings.get("sampling.episode") or {}).get("tool_format", "auto"))
 
 
 def _encode(message: Mapping[str, Any], tags: tuple[str, str]) -> dict[str, Any]:

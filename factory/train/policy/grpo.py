@@ -8,6 +8,7 @@ With vLLM it is equivalent but not identical: vLLM draws other texts after a res
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from factory.core.errors import Problem, RecipeError, SourceError
@@ -91,6 +92,17 @@ class PolicyQuestion(NamedTuple):
         return self.rendered.prompt_text + self.rendered.prefill
 
 
+def refuse_environments(prompts: Sequence[Prompt]) -> None:
+    """Raise SourceError for prompts with an environment: no episodes are played in a training."""
+    found = next((prompt for prompt in prompts if prompt.environment is not None), None)
+    if found is not None:
+        raise SourceError(
+            f"prompt {found.id} of {found.source} has an environment, and a training of "
+            "`kind: grpo` plays no episodes. Leave `environment` out of the source, or sample "
+            "episodes with `factory build` and train on them with `kind: sft`."
+        )
+
+
 def load_questions(
     recipe: Grpo, run: TrainDir, tokenizer: Any, console: Console
 ) -> list[PolicyQuestion]:
@@ -103,6 +115,7 @@ def load_questions(
     loaded = load_prompts(recipe.sources)
     for count in loaded.counts if run.is_main else []:
         console.print(describe(count), highlight=False, markup=False)
+    refuse_environments(loaded.prompts)
     prompts, excluded, contaminated = leave_out(
         loaded.prompts, recipe.exclude, recipe.contamination
     )
