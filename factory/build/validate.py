@@ -125,7 +125,8 @@ def _estimate(recipe: Recipe) -> Iterator[str]:
     if all(limit is not None for limit in limits):
         prompts = sum(limit for limit in limits if limit is not None)
         samples = prompts * sampling.n
-        tokens = samples * sampling.max_tokens
+        episodes = any(source.environment is not None for source in recipe.sources)
+        tokens = samples * (sampling.episode.max_tokens if episodes else sampling.max_tokens)
         yield (
             f"at most {prompts:,} prompts, {samples:,} samples, {tokens:,} generated tokens "
             f"({sampling.policy} policy, n {sampling.n}, max_tokens {sampling.max_tokens:,})"

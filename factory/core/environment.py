@@ -58,6 +58,7 @@ ENVIRONMENTS: dict[str, str] = {
     "python": "factory.environments.python:Python",
     "sqlite": "factory.environments.sqlite:Sqlite",
     "search": "factory.environments.search:Search",
+    "mcp": "factory.environments.mcp_server:Mcp",
 }
 """Name → "package.module:Class" of the environments that ship."""
 

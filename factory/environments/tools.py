@@ -20,7 +20,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from factory.core.environment import Action, Observation
 from factory.core.nouns import Message, Prompt
@@ -36,7 +36,7 @@ class ToolError(Exception):
 class ToolEnvironment:
     """Offers the public methods of a subclass as tools. `state` is what a verifier may look at."""
 
-    replayable: ClassVar[bool] = True
+    replayable: bool = True
 
     def begin(self, prompt: Prompt) -> None:
         """Prepare an episode. `self.random` has been seeded."""
@@ -49,12 +49,15 @@ class ToolEnvironment:
         self.random = random.Random(f"{prompt.id}/{seed}")
         self.begin(prompt)
         self._tools = self.find_tools()
-        schemas = tuple(describe_function(name, tool) for name, tool in self._tools.items())
-        return Observation((), state=self.state(), tools=schemas)
+        return Observation((), state=self.state(), tools=self.describe_tools())
 
     def find_tools(self) -> dict[str, Callable[..., Any]]:
         """Return the tools by name."""
         return public_methods(self, ToolEnvironment)
+
+    def describe_tools(self) -> tuple[Mapping[str, Any], ...]:
+        """Return the schemas of the tools, in OpenAI's form."""
+        return tuple(describe_function(name, tool) for name, tool in self._tools.items())
 
     def step(self, action: Action) -> Observation:
         calls, malformed = action.get("tool_calls", []), action.get("malformed", [])

@@ -126,7 +126,7 @@ def _play(connection: socket.socket, found: type[Environment]) -> None:
             reply = encode_frame({**answer, "observation": describe(seen)})
         except (EOFError, OSError):
             return  # the host has hung up
-        except (Exception, SystemExit) as error:  # a user's class may raise anything
+        except BaseException as error:  # a user's class may raise anything
             reply = encode_frame({"failure": _describe_error(found, error)})
         connection.sendall(reply)
 
