@@ -46,6 +46,10 @@ REMEDIES = {
     "too_long": "raise `filters.length.max_tokens`",
     "too_short": "lower `filters.length.min_tokens`",
     "aborted": "run the same command again",
+    "environment_failed": "`factory explain` says why the environment ended the episode; correct "
+    "it, or raise `sampling.episode.step_cpu_s`, `step_s` or `memory_mb`",
+    "too_many_turns": "raise `sampling.episode.max_turns`, or `filters.episode.max_turns`",
+    "malformed_call": "set `sampling.episode.tool_format` to the format that the model writes",
     SELECTION: "widen `select.pass_rate`, or correct the other keys of `select`",
 }
 """The usual remedy for each reason. Others: look at samples of that reason."""
