@@ -93,6 +93,10 @@ _LABELLED = re.compile(
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
+_SEVERAL = re.compile(r"[A-J](?:(?:\s*[,;、&]\s*|\s+and\s+)?[A-J]){1,9}")
+"""A reference of several letters as one text: "A, C", "ACD", "A and C"."""
+
+
 class Claim(NamedTuple):
     """What an answer says: the letters it claims; why there are none; how they were found."""
 
@@ -121,7 +125,7 @@ class ChoiceVerifier(Immediate):
 
     def judge(self, spec: Mapping[str, Any], response: str) -> Verification:
         choices = {letter: str(text) for letter, text in (spec.get("choices") or {}).items()}
-        several = isinstance(spec["answer"], list)
+        several = _is_several(spec)
         marks = _final_marks(find_marks(response), choices, several)
         if not marks:
             return self._unmarked(spec, response, choices)
@@ -136,7 +140,7 @@ class ChoiceVerifier(Immediate):
     def _unmarked(
         self, spec: Mapping[str, Any], response: str, choices: Mapping[str, str]
     ) -> Verification:
-        several = isinstance(spec["answer"], list)
+        several = _is_several(spec)
         whole = whole_answer(response)
         if whole is not None and whole.text:
             claim = read_claim(whole.text, choices, several=several)
@@ -152,7 +156,7 @@ class ChoiceVerifier(Immediate):
         if not last.letters:
             return self.say("unparseable", text, last.why or "no letter and no option's text")
         given = frozenset[str]().union(*(claim.letters for claim in claims))
-        if len(given) > 1 and not isinstance(spec["answer"], list):
+        if len(given) > 1 and not _is_several(spec):
             return self.say("wrong", text, f"{len(given)} letters for one")
         state = "correct" if given == _wanted(spec) else "wrong"
         return self.say(state, "".join(sorted(given)), last.why)  # type: ignore[arg-type]
@@ -343,7 +347,13 @@ def _same_text(letter: str, option: str, text: str) -> bool:
     return exact.same(parse(left), given) is True
 
 
+def _is_several(spec: Mapping[str, Any]) -> bool:
+    return isinstance(spec["answer"], list) or len(_wanted(spec)) > 1
+
+
 def _wanted(spec: Mapping[str, Any]) -> frozenset[str]:
     answer = spec.get("answer")
     letters = answer if isinstance(answer, list) else [answer]
+    if isinstance(answer, str) and _SEVERAL.fullmatch(answer.strip()):
+        letters = re.findall("[A-J]", answer)
     return frozenset(letter.strip(" ().").upper() for letter in letters if isinstance(letter, str))

@@ -25,6 +25,8 @@ MEMORY = 200_000
 
 _TEXT = re.compile(r"\\(?:text|mathrm) ?\{([^{}]*)\}")
 _AROUND = re.compile(r"\s*([(),;]|[\s~])\s*")
+_COMMA = re.compile(r"-?(?:\d+,\d{1,2}|0,\d{3,12}|\d+,\d{4,12}|\d{4,},\d+)")
+_POINT = re.compile(r"-?\d+\.\d+")
 _HASHES = "####"
 
 _PLACEHOLDERS = frozenset(
@@ -177,6 +179,9 @@ def _without_numbers(reference: str, answer: str) -> Verification | None:
         return _say("unparseable", "fast", detail="it says nothing")
     if reference == answer or plain_text(reference) == plain_text(answer):
         return _say("correct", "fast")
+    if _COMMA.fullmatch(answer) and _POINT.fullmatch(reference):
+        if answer.replace(",", ".") == reference:
+            return _say("correct", "fast")  # the same digits, with a decimal comma
     wanted = read(reference)
     if isinstance(wanted, str):
         return _say("bad_reference", "form", detail=wanted)

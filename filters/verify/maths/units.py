@@ -228,7 +228,8 @@ def factor(unit: Unit, other: Unit) -> Fraction | None:
     from pint import errors
 
     try:
-        return Fraction(_product(unit).to(_product(other)).magnitude)
+        one = _product(other)
+        return Fraction(_product(unit).to(one.units).magnitude / one.magnitude)
     except (errors.PintError, KeyError, TypeError, ValueError):
         return None
 
