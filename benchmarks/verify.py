@@ -37,7 +37,10 @@ BLIND_FIRST = "written blind; kinds that failed have been fixed since"
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "tests" / "filters" / "verify" / "math_cases.tsv"
 OTHER_HAND = ROOT / "tests" / "data" / "cases" / "by_another_hand.jsonl"
-BLIND = {ROOT / "benchmarks" / "answers" / "blind" / "first.txt": BLIND_FIRST}
+BLIND = {
+    ROOT / "benchmarks" / "answers" / "blind" / "first.txt": BLIND_FIRST,
+    ROOT / "benchmarks" / "answers" / "blind" / "second.txt": BLIND_FIRST,
+}
 WORST_S = 2.5
 ORDINARY = 4_000
 HARD_ANSWERS = 600
@@ -298,7 +301,8 @@ def main() -> None:
             sets = [("math_cases", read_table(TABLE), WRITTEN_ON)]
             if OTHER_HAND.exists():
                 sets.append((OTHER_HAND.stem, read_cases(OTHER_HAND), ORIGIN))
-            sets += [(f"blind.{path.stem}", read_groups(path), known) for path, known in BLIND.items()]
+            for path, known in BLIND.items():
+                sets.append((f"blind.{path.stem}", read_groups(path), known))
             sets += [(path.stem, read_cases(path), READ) for path in asked.cases]
             for name, cases, known in sets:
                 claims += report_cases(name, cases, known, verifiers, peer, asked.show)
