@@ -79,6 +79,9 @@ _RETRACTION = re.compile(
     r"错误?|錯誤?|不对|不對|誤り|틀림)\s*$",
     re.IGNORECASE,
 )
+_ALTERNATIVE = re.compile(
+    r"(?:or|oder|ou|o|или|あるいは|または|또는|或者?)(?![^\W\d_])", re.IGNORECASE
+)
 _LABEL = re.compile(
     r"(?:the\s+|la\s+|die\s+|a\s+|l')?(?:(?:correct|right|best)\s+)?(?:option|choice|answer|letter|"
     r"antwort|réponse|respuesta|opción|inciso|resposta|alternativa|risposta|opzione|вариант|ответ|"
@@ -257,6 +260,8 @@ def _read_clauses(
         letters, words = _letters_and_words(clause, allowed)
         found = letters | _by_text(words, choices) | _by_text(clause, choices)
         if not found:
+            if claimed and _ALTERNATIVE.match(clause.strip()):
+                return Claim(frozenset(), "something else may be right too")
             if _RETRACTION.match(clause.strip(" ,.:")):
                 claimed, denied = frozenset(), denied | claimed
         elif DENY.search(clause):

@@ -179,9 +179,9 @@ def _without_numbers(reference: str, answer: str) -> Verification | None:
         return _say("unparseable", "fast", detail="it says nothing")
     if reference == answer or plain_text(reference) == plain_text(answer):
         return _say("correct", "fast")
-    if _COMMA.fullmatch(answer) and _POINT.fullmatch(reference):
-        if answer.replace(",", ".") == reference:
-            return _say("correct", "fast")  # the same digits, with a decimal comma
+    decimals = _COMMA.fullmatch(answer) is not None and _POINT.fullmatch(reference) is not None
+    if decimals and answer.replace(",", ".") == reference:
+        return _say("correct", "fast")  # the same digits, with a decimal comma
     wanted = read(reference)
     if isinstance(wanted, str):
         return _say("bad_reference", "form", detail=wanted)

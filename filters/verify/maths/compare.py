@@ -37,17 +37,16 @@ from filters.verify.maths.naming import (
     names_another,
     plain,
     same_function,
+    spread,
     states,
     without_indices,
 )
+from filters.verify.maths.piecewise import same_piecewise
 from filters.verify.maths.relations import chain_values, same_relations, to_relation
 from filters.verify.maths.same_values import Values
 from filters.verify.truth import Truth, every, matched, some
 
-Branch = tuple[Form, Form | None]  # of a piecewise function: a value and its condition
-
 _CLOCK = re.compile(r"(\d+):(\d\d) ([ap])m")
-_INTERVALS = frozenset(("()", "[]", "[)", "(]"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,7 @@ class Comparison:
         if isinstance(reference, Group) or isinstance(answer, Group):
             return self.groups(reference, answer)
         if isinstance(reference, Piecewise) and isinstance(answer, Piecewise):
-            return self.piecewise(reference, answer)
+            return same_piecewise(reference, answer, self.same, self.values)
         if isinstance(reference, Ratio) and isinstance(answer, Ratio):
             return self.ratios(reference, answer)
         if isinstance(reference, Ratio) and isinstance(answer, Value) and len(reference.parts) == 2:
@@ -115,7 +114,9 @@ class Comparison:
         found = self.values.same(reference, answer)
         if found is True:
             return True
-        renamed = [self.values.same(reference, other) for other in with_constants(reference, answer)]
+        renamed = [
+            self.values.same(reference, other) for other in with_constants(reference, answer)
+        ]
         return some([found, *renamed])
 
     def ratios(self, reference: Ratio, answer: Ratio) -> Truth:
@@ -177,6 +178,11 @@ class Comparison:
         indexed = without_indices(reference, answer)
         if indexed is not None:
             return self.same(reference, indexed)
+        for one, other in ((reference, answer), (answer, reference)):
+            several = spread(one) if isinstance(one, Named) else None
+            if several is not None and _has_relations(other):
+                sides = (several, other) if one is reference else (other, several)
+                return self.groups(*sides)
         if names_another(reference, answer) or names_another(answer, reference):
             return False
         if isinstance(reference, Named) and isinstance(answer, Named):
@@ -357,48 +363,6 @@ class Comparison:
             sides.append(side)
         return self.same(*sides)
 
-    def piecewise(self, reference: Piecewise, answer: Piecewise) -> Truth:
-        sides = reference.branches, answer.branches
-        if len(sides[0]) == len(sides[1]) and (None in _conditions(sides[0])) != (
-            None in _conditions(sides[1])
-        ):
-            closed, open_ = sides if None in _conditions(sides[1]) else sides[::-1]
-            return self.otherwise(closed, open_)
-        return matched(reference.branches, answer.branches, self.branch)
-
-    def otherwise(self, closed: Sequence[Branch], open_: Sequence[Branch]) -> Truth:
-        """Branches that all have conditions against those of which the last has "otherwise": it
-        stands for what the others leave of the real line."""
-        from filters.verify.maths.reading.brackets import REAL_LINE
-
-        said = [branch for branch in open_ if branch[1] is not None]
-        rest = next(branch for branch in open_ if branch[1] is None)
-        found: list[Truth] = []
-        for at, last in enumerate(closed):
-            others = [branch for place, branch in enumerate(closed) if place != at]
-            pieces = [_pieces(branch[1]) for branch in (*said, last)]
-            if None in pieces:
-                continue
-            whole = Region(tuple(piece for some_ in pieces for piece in some_ or ()))
-            found.append(
-                every(
-                    [
-                        matched(others, said, self.branch),
-                        self.same(last[0], rest[0]),
-                        same_regions(whole, Region((REAL_LINE,)), self.values),
-                    ]
-                )
-            )
-        return some(found) if found else None
-
-    def branch(self, wanted: Branch, given: Branch) -> Truth:
-        return every([self.same(wanted[0], given[0]), self.condition(wanted[1], given[1])])
-
-    def condition(self, wanted: Form | None, given: Form | None) -> Truth:
-        if wanted is None or given is None:
-            return True if wanted is given else None
-        return self.same(wanted, given)
-
 
 def _readings(form: Form) -> tuple[Form, ...]:
     if isinstance(form, Value) and form.others:
@@ -410,22 +374,14 @@ def _is_symbol(form: Form, name: str) -> bool:
     return isinstance(form, Value) and form.node == nodes.symbol(name) and form.unit is None
 
 
+def _has_relations(form: Form) -> bool:
+    return isinstance(form, Group) and not form.ends and isinstance(form.items[0], Relation)
+
+
 def _may_be_time(parts: Sequence[nodes.Node]) -> bool:
     values = [part.value for part in parts]
     whole = all(value is not None and value.denominator == 1 for value in values)
     return len(values) == 2 and whole and 0 <= (values[0] or 0) < 24 and 10 <= (values[1] or 0) < 60
-
-
-def _conditions(branches: Sequence[Branch]) -> list[Form | None]:
-    return [condition for _, condition in branches]
-
-
-def _pieces(condition: Form | None) -> tuple[Group, ...] | None:
-    """The intervals in which a condition on one name holds."""
-    form = condition.form if isinstance(condition, Named) else None
-    if isinstance(form, Region) and not form.without:
-        return form.pieces
-    return (form,) if isinstance(form, Group) and form.ends in _INTERVALS else None
 
 
 def _is_real_line(form: Form) -> bool:

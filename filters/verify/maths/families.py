@@ -13,7 +13,16 @@ from dataclasses import replace
 from fractions import Fraction
 
 from filters.verify.maths import nodes
-from filters.verify.maths.forms import Family, Form, Group, Named, Parameter, Region, Relation, Value
+from filters.verify.maths.forms import (
+    Family,
+    Form,
+    Group,
+    Named,
+    Parameter,
+    Region,
+    Relation,
+    Value,
+)
 from filters.verify.maths.nodes import Node
 from filters.verify.maths.reading.conditions import letters, values_of
 from filters.verify.truth import Truth, every, some
@@ -88,7 +97,7 @@ def _same_own(wanted: Parts, given: Parts) -> Truth:
     undeclared = (given if one else wanted)[0]
     plain = declared.domain == "Z" and declared.region is None
     named = isinstance(undeclared, Named) and undeclared.name == declared.name
-    return True if plain and named and declared.name in WHOLE_LETTERS else False
+    return plain and named and declared.name in WHOLE_LETTERS
 
 
 def _without_own(parts: Parts) -> Parts:
@@ -225,9 +234,10 @@ def _steady(node: Node) -> bool:
                     return False
             elif exponent.value is None or not 0 <= exponent.value <= MAX_DEGREE:
                 return False
-        elif found.head == "divide" and nodes.symbols(found.args[1]):
-            return False
-        elif found.head not in ("add", "multiply", "negate", "divide", "symbol"):
+        elif found.head == "divide":
+            if nodes.symbols(found.args[1]):
+                return False
+        elif found.head not in ("add", "multiply", "negate", "symbol"):
             return False
     return True
 
@@ -240,9 +250,10 @@ def _same_progressions(wanted: Parts, given: Parts, number: Number) -> Truth:
         return None
     if series[0][0] and series[1][0] and series[0][0] != series[1][0]:
         return False
-    sides = [_progressions(one, number) for one in series if one is not None]
-    if sides[0] is None or sides[1] is None:
+    found = _progressions(series[0], number), _progressions(series[1], number)
+    if found[0] is None or found[1] is None:
         return None
+    sides = found[0], found[1]
     steps = [step for side in sides for _, step in side]
     base = steps[0]
     ratios = [(step / base).limit_denominator(1000) for step in steps]
@@ -252,13 +263,13 @@ def _same_progressions(wanted: Parts, given: Parts, number: Number) -> Truth:
     for ratio in ratios:
         whole = _common_multiple(whole, ratio)
     period = abs(base * whole)
-    residues = [_residues(side, period) for side in sides]
-    if residues[0] is None or residues[1] is None:
+    left, right = _residues(sides[0], period), _residues(sides[1], period)
+    if left is None or right is None:
         return None
     return all(
-        any(_near(r, other, period) for other in residues[1 - place])
-        for place in range(2)
-        for r in residues[place] or ()
+        any(_near(one, other, period) for other in others)
+        for ones, others in ((left, right), (right, left))
+        for one in ones
     )
 
 

@@ -65,8 +65,8 @@ class Named:
 
 
 class Parameter(NamedTuple):
-    """A letter that stands for many values. `domain`: Z, N, Q, R, C, odd, even, constant, or "" where
-    none is given; `region`: the interval or set it lies in."""
+    """A letter that stands for many values. `domain`: Z, N, Q, R, C, odd, even, constant, or ""
+    where none is given; `region`: the interval or set it lies in."""
 
     name: str
     domain: str

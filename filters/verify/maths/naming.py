@@ -52,12 +52,23 @@ def bound_letters(one: str, other: str) -> tuple[str, str] | None:
 
 
 def plain(name: str) -> str:
-    return name.replace(" ", "").replace("{", "").replace("}", "").replace("\\", "")
+    """A name without what only sets it apart: spaces, braces, the sign of an angle."""
+    for mark in (" ", "{", "}", "\\", "measuredangle", "angle"):
+        name = name.replace(mark, "")
+    return name
 
 
 def distinct_names(group: Group) -> bool:
     names = [item.name for item in group.items if isinstance(item, Named)]
     return len(names) == len(group.items) == len(set(names)) > 1
+
+
+def spread(named: Named) -> Group | None:
+    """y = 3 - x or x + 1 as two equations; None where it gives no several values."""
+    if not (isinstance(named.form, Group) and not named.form.ends):
+        return None
+    items = tuple(Named(named.name, item) for item in named.form.items)
+    return Group("", items, named.form.joined)
 
 
 def states(group: Group) -> bool:

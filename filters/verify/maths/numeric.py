@@ -135,9 +135,9 @@ def _compare(a: Node, b: Node, agree: Callable[[Any, Any, Any], bool]) -> Truth:
             return agree(*found)
     agreed = 0
     unlike = _opaque(a) != _opaque(b)
-    unreal = any(found.name in ("ln", "log") for side in (a, b) for found in walk(side)) and not any(
-        found.name == "i" for side in (a, b) for found in walk(side)
-    )
+    unreal = any(
+        found.name in ("ln", "log") for side in (a, b) for found in walk(side)
+    ) and not any(found.name == "i" for side in (a, b) for found in walk(side))
     chance = random.Random(20_231)
     for attempt in range(TRIES):
         values = {name: _draw(chance, attempt) for name in names}
@@ -175,7 +175,9 @@ def _opaque(node: Node) -> frozenset[str]:
     return frozenset(
         _unknown(found)
         for found in walk(node)
-        if found.head == "opaque" and found.name[:3] in ("sum", "pro", "lim") and not _is_finite(found)
+        if found.head == "opaque"
+        and found.name[:3] in ("sum", "pro", "lim")
+        and not _is_finite(found)
     )
 
 

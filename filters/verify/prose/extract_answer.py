@@ -99,8 +99,8 @@ _EXPLICIT = ("\\boxed", "\\fbox", "<answer>", "</answer>")
 _FINAL = re.compile(r"final\s+answer\s*\*{0,2}\s*[:：]|最终答案", re.IGNORECASE)
 _CLOSING = "I hope it is correct"
 _RETRACTED = re.compile(
-    r"\\boxed|<answer>|final answer|(?<![^\W\d_])(?:incorrect|wrong|mistake|sorry|actually|wait|oops|"
-    r"correct(?:ed|ion)?)(?![^\W\d_])",
+    r"\\boxed|<answer>|final answer|(?<![^\W\d_])(?:incorrect|wrong|mistake|sorry|actually|wait|"
+    r"oops|correct(?:ed|ion)?)(?![^\W\d_])",
     re.IGNORECASE,
 )
 _COPULA = re.compile(r"\s*(?:です|でした|である|だ|입니다|이다|이에요|예요)[.。！!]?\s*$")
@@ -108,7 +108,9 @@ _PROOF_MARKS = ("\\square", "\\blacksquare", "\\qed", "□", "■", "▪")
 _STATEMENT = re.compile(
     r"(?P<subject>[A-Z][a-z]*,?\s[^\d\n]{2,160}?)\s(?:is|are|equals)\s+(?P<value>[^\n]+?)"
 )
-_VERDICT = re.compile(r"\*{0,2}(?P<word>Yes|No|True|False)\*{0,2}\s*[,;:—–]\*{0,2}\s+[a-z]")
+_VERDICT = re.compile(r"\*{0,2}(?P<word>Yes|No|True|False)\*{0,2}\s*[.,;:—–]\*{0,2}\s+\w")
+_VERDICTS = re.compile(r"\b(?:yes|no|true|false)\b", re.IGNORECASE)
+_BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
 """Yes, such a number exists: the word says it all."""
 
 _CONCLUSION = re.compile(r"(?:^|[.!?]\s+|\s)(?P<word>(?:Therefore|Thus|Hence|So),?\s)")
@@ -153,8 +155,12 @@ def final_answer(response: str, *, prefer: tuple[How, ...] = ("box", "tag")) -> 
 def _said_in_a_line(whole: str) -> Answer | None:
     """A response of one line: what it states, or the whole of it."""
     verdict = _VERDICT.match(whole)
-    if verdict is not None and _DOUBT.search(whole, verdict.end()) is None:
+    rest = whole[verdict.end() - 1 :] if verdict is not None else ""
+    if verdict is not None and not _DOUBT.search(rest) and not _VERDICTS.search(rest):
         return Answer(verdict["word"], "whole")
+    bold = _BOLD.findall(whole)
+    if len(bold) == 1 and len(bold[0]) < len(whole.strip("*. ")) and not _DOUBT.search(whole):
+        return Answer(_unmark(bold[0]), "whole")
     text = _unmark(_stated(_unmark(whole)))
     return Answer(text, "whole") if text else None
 

@@ -67,6 +67,7 @@ _JOINED_UNITS = word_set(
     "ounces oz kilogram kilograms kg gram grams g meter meters metre metres m centimeter "
     "centimeters centimetre centimetres cm kilometer kilometers kilometre kilometres km"
 )
+_REASONS = word_set("since because rejecting discarding attained achieved reached")
 _APPROXIMATELY = word_set("approximately approx about roughly")
 
 Tokens = Sequence[Token]
@@ -142,6 +143,7 @@ def read_answer(tokens: Tokens, depth: int = 0) -> Form:
         return _thousands(tokens[0])
     if tokens[-1].text.lower() == "only" and len(tokens) > 1:
         return read_answer(tokens[:-1], depth + 1)
+    tokens = _without_reason(tokens)
     rounded = _rounded(tokens, depth)
     if rounded is not None:
         return rounded
@@ -207,6 +209,17 @@ def _unwrap(tokens: Tokens) -> Tokens:
         if len(split(tokens[1:-1])[0]) > 1:
             return [Token("command", "\\{"), *tokens[1:-1], Token("command", "\\}")]
         tokens = tokens[1:-1]
+    return tokens
+
+
+def _without_reason(tokens: Tokens) -> Tokens:
+    """Without what is said of an answer after it: (since k > 0), attained when x = y."""
+    for at in range(1, len(tokens)):
+        if tokens[at].text.lower() in _REASONS and tokens[at].kind == "word":
+            bracket = tokens[at - 1].text == "(" and is_pair(tokens[at - 1 :])
+            cut = at - 1 if bracket else at
+            if cut and flatten(tokens)[cut - bracket] is not None:
+                return trim(tokens[:cut])
     return tokens
 
 

@@ -75,6 +75,12 @@ _REGIONS: dict[str, Form] = {
     "negative": Group("()", (_LOWEST, _ZERO)),
     "nonzero": Region((REAL_LINE,), (_ZERO,)),
 }
+_FROM_START = (
+    _REGIONS["positive"],
+    _REGIONS["nonnegative"],
+    Group("[)", (Value(nodes.number(1)), _HIGHEST)),
+)
+"""Where a sequence begins: at 0 or 1."""
 
 
 class Condition(NamedTuple):
@@ -100,7 +106,7 @@ def read_family(tokens: Tokens, read: Reading, depth: int) -> Form | None:
         return None
     known: tuple[Parameter, ...] = ()
     if isinstance(form, Family):
-        form, known = form.form, form.parameters
+        known, form = form.parameters, form.form
     kept: list[Parameter] = []
     for parameter, universal in conditions:
         if _bound(form, parameter, universal=universal):
@@ -116,9 +122,15 @@ def read_family(tokens: Tokens, read: Reading, depth: int) -> Form | None:
 
 def _bound(form: Form, parameter: Parameter, *, universal: bool) -> bool:
     """Whether it only says for which x the x of f(x) = … stands: for all of them."""
-    if parameter.region is not None or parameter.domain in ("odd", "even", "constant"):
+    name = parameter.name
+    indexed = (f"_{name}", f"_{{{name}}}")
+    sequence = all(form.name.endswith(indexed) for form in [form] if isinstance(form, Named))
+    from_start = sequence and parameter.region in _FROM_START
+    if parameter.domain in ("odd", "even", "constant") or not (
+        parameter.region is None or from_start
+    ):
         return False
-    called = [name for name in _names(form) if name.endswith(f"({parameter.name})")]
+    called = [said for said in _names(form) if said.endswith((f"({name})", *indexed))]
     if called:
         return len(called) == len([*_names(form)])
     return universal and parameter.domain in ("", "R") and parameter.name in letters(form)
@@ -313,7 +325,7 @@ def _letters(tokens: Tokens) -> list[str]:
     while at < len(tokens):
         token = tokens[at]
         named = token.kind == "letter" or (token.kind == "command" and token.text[1:] in GREEK)
-        if not named or len(token.text.lstrip("\\")) > 1 and token.kind == "letter":
+        if not named or (len(token.text.lstrip("\\")) > 1 and token.kind == "letter"):
             return []
         name = token.text.lstrip("\\")
         at += 1

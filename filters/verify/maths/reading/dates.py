@@ -8,8 +8,9 @@ from filters.verify.maths.forms import Words
 from filters.verify.maths.reading.tokens import Token
 
 MONTHS = (
-    "january february march april may june july august september october november december"
-).split()
+    "january", "february", "march", "april", "may", "june",
+    "july", "august", "september", "october", "november", "december",
+)  # fmt: skip
 _ENDINGS = frozenset(("st", "nd", "rd", "th", "of", ",", ".", "the", "\\text"))
 _MAX_TOKENS = 8
 

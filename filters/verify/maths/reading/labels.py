@@ -33,6 +33,9 @@ _LEADING = word_set("the a an")
 def read_parts(tokens: Tokens, read: Reading, depth: int) -> Form | None:
     """A list of parts, each with its label; None where there are not two of them."""
     starts = _lettered(tokens) or _worded(tokens)
+    called = len(starts) == 1 and tokens[starts[0][1]].text in ("(", "\\{", "{", "_")
+    if len(starts) == 1 and starts[0][2] in ("min", "max") and not called:
+        return _extreme(tokens[starts[0][1] :], starts[0][2], read, depth)
     if not 2 <= len(starts) <= MAX_PARTS:
         return None
     named: list[Form] = []
@@ -52,12 +55,22 @@ def read_parts(tokens: Tokens, read: Reading, depth: int) -> Form | None:
     return Group("", tuple(named))
 
 
+def _extreme(tokens: Tokens, label: str, read: Reading, depth: int) -> Form | None:
+    """The maximum is 9/4."""
+    while tokens and tokens[0].text.lower() in ("=", ":", "of", "is"):
+        tokens = tokens[1:]
+    form = read(tokens, depth + 1) if tokens else None
+    return None if form is None else Named(label, form)
+
+
 def _lettered(tokens: Tokens) -> list[tuple[int, int, str]]:
     """(start of the label, start of its part, label) of (a) … (b) …, (i) … (ii) …"""
     found: list[tuple[int, int, str]] = []
     for at in range(len(tokens) - 2):
         if tokens[at].text == "(":
-            end = next((e for e in range(at + 1, min(at + 6, len(tokens))) if tokens[e].text == ")"), 0)
+            end = next(
+                (e for e in range(at + 1, min(at + 6, len(tokens))) if tokens[e].text == ")"), 0
+            )
             label = "".join(token.text for token in tokens[at + 1 : end]).lower()
             if _is_next(label, len(found)) and end + 1 < len(tokens):
                 begin = at - 1 if at and tokens[at - 1].text.lower() == "part" else at

@@ -169,10 +169,11 @@ class _Lexer:
             return self.add("word", run)
         if run.isupper() and size <= 5:
             return self.add("letter", run)
-        product = run[0].islower() and run[1].isupper()
-        if size == 2 and (product or self._is_coefficient(run)):
-            self.add("letter", run[0])
-            return self.add("letter", run[1])
+        mixed = size <= 4 and any(map(str.isupper, run[1:])) and not run.isupper()
+        if mixed or (size == 2 and self._is_coefficient(run)):
+            for letter in run:  # kT, GMm: no word is spelled so
+                self.add("letter", letter)
+            return None
         if run.islower() and not self._in_prose() and (size <= 3 or self._attached(run)):
             if lowered == "sqrt":
                 raise Unreadable(run)

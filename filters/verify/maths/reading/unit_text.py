@@ -8,7 +8,7 @@ from filters.verify.maths.units import is_unit_name
 
 _PART = re.compile(
     r"(?P<space>[\s~]+|\\[ ,;:!])"
-    r"|(?P<name>\\(?:mu|Omega)(?![A-Za-z])\s*[A-Za-z]*|[A-Za-zµμΩÅ]+)"
+    r"|(?P<name>\\(?:mu|Omega)(?![A-Za-z])\s*[A-Za-z]*|[A-Za-z]\\Omega|[A-Za-zµμΩÅ]+)"
     r"|\^(?:\{(?P<braced>-?\d)\}|(?P<power>-?\d))"
     r"|(?P<sign>[*/()])"
 )

@@ -239,7 +239,8 @@ def _typeset_unit(tokens: Tokens, node: Node) -> Value:
         letter, power = len(tokens) - 5, -1
     elif len(tokens) > 2 and tokens[-2].text == "^":
         letter, power = len(tokens) - 3, -1
-    if letter < 1 or tokens[letter].text not in _SINGLE_UNITS or tokens[letter].space < 1:
+    single = tokens[letter].text in _SINGLE_UNITS | {"\\Omega"}
+    if letter < 1 or not single or tokens[letter].space < 1:
         return Value(node)
     if power == -1:
         raised = tokens[letter + 1 :]

@@ -45,7 +45,9 @@ _TENS = "thirty forty fifty sixty seventy eighty ninety"
 _NUMBERS |= {word: 10 * (place + 3) for place, word in enumerate(_TENS.split())}
 _CLOCK = re.compile(r"(1[0-2]|0?[1-9]):([0-5]\d)([ap])\.?m\.?", re.IGNORECASE)
 _LETTERS = frozenset("ABCDEFGHIJ")
-_OPENING = re.compile(r"(?:(?:there (?:is|are|exists?)|it is|it's|this is|they are) )?(?:(?:an?|the) )?(?=\w)")
+_OPENING = re.compile(
+    r"(?:(?:there (?:is|are|exists?)|it is|it's|this is|they are) )?(?:(?:an?|the) )?(?=\w)"
+)
 _SUBJECT = re.compile(
     r"(?:series|sequence|limit|integral|statement|system|equation|claim)"
     r" (?=(?:is|has|does|converges|diverges)(?: |$))"
