@@ -42,6 +42,7 @@ from filters.verify.maths.naming import (
     without_indices,
 )
 from filters.verify.maths.piecewise import same_piecewise
+from filters.verify.maths.reading.conditions import letters
 from filters.verify.maths.relations import chain_values, same_relations, to_relation
 from filters.verify.maths.same_values import Values
 from filters.verify.truth import Truth, every, matched, some
@@ -189,10 +190,10 @@ class Comparison:
             names = plain(reference.name), plain(answer.name)
             if names[0] == names[1] or same_function(*names, reference.form):
                 return self.same(reference.form, answer.form)
-            letters = bound_letters(*names)
-            if letters is not None:
-                renamed = rename(answer.form, {letters[1]: letters[0]})
-                return self.same(reference.form, renamed)
+            bound = bound_letters(*names)
+            if bound is not None:
+                renamed = rename(answer.form, {bound[1]: bound[0]})
+                return bound[0] not in letters(answer.form) and self.same(reference.form, renamed)
             return self.relations(reference, answer)
         if isinstance(reference, Named):
             if isinstance(answer, Relation):

@@ -110,7 +110,6 @@ _STATEMENT = re.compile(
 )
 _VERDICT = re.compile(r"\*{0,2}(?P<word>Yes|No|True|False)\*{0,2}\s*[.,;:—–]\*{0,2}\s+\w")
 _VERDICTS = re.compile(r"\b(?:yes|no|true|false)\b", re.IGNORECASE)
-_BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
 """Yes, such a number exists: the word says it all."""
 
 _CONCLUSION = re.compile(r"(?:^|[.!?]\s+|\s)(?P<word>(?:Therefore|Thus|Hence|So),?\s)")
@@ -158,9 +157,6 @@ def _said_in_a_line(whole: str) -> Answer | None:
     rest = whole[verdict.end() - 1 :] if verdict is not None else ""
     if verdict is not None and not _DOUBT.search(rest) and not _VERDICTS.search(rest):
         return Answer(verdict["word"], "whole")
-    bold = _BOLD.findall(whole)
-    if len(bold) == 1 and len(bold[0]) < len(whole.strip("*. ")) and not _DOUBT.search(whole):
-        return Answer(_unmark(bold[0]), "whole")
     text = _unmark(_stated(_unmark(whole)))
     return Answer(text, "whole") if text else None
 
