@@ -370,10 +370,17 @@ def with_constants(reference: Value, answer: Value) -> Iterator[Value]:
         return
     if not _is_general(answer.node, frozenset(given)):
         return
+    linear = not any(found.head in ("power", "call") for found in nodes.walk(reference.node))
+    if len(wanted) == 1 and linear and not _is_added(reference.node, wanted[0]):
+        return  # U = Cx gives C, as like as not
     for order in itertools.permutations(given):
         placed = _rename(answer.node, {name: f"new {name}" for name in order})
         names = {f"new {name}": new for name, new in zip(order, wanted, strict=True)}
         yield replace(answer, node=_rename(placed, names))
+
+
+def _is_added(node: Node, constant: str) -> bool:
+    return any(term == nodes.symbol(constant) for term in _terms(node))
 
 
 def _is_general(node: Node, constants: frozenset[str]) -> bool:

@@ -176,8 +176,7 @@ def combine(parts: list[tuple[str, int]]) -> Unit | None:
     things: list[str] = []
     for name, power in parts:
         if name.lower() in ("unit", "units"):
-            if abs(power) > 1:
-                powers[_UNNAMED] = powers.get(_UNNAMED, 0) + power
+            powers[_UNNAMED] = powers.get(_UNNAMED, 0) + power
             continue
         resolved = resolve(name)
         if resolved is None:
@@ -225,6 +224,9 @@ def factor(unit: Unit, other: Unit) -> Fraction | None:
 
     Raises nothing: temperatures and clock times convert to nothing but themselves.
     """
+    for one, named in ((unit, other), (other, unit)):
+        if one.powers == ((_UNNAMED, 1),) and _UNNAMED not in dict(named.powers):
+            return Fraction(1)  # 5 units say as little as 5
     if unit.thing or other.thing:
         return Fraction(1) if (unit.powers, unit.thing) == (other.powers, other.thing) else None
     if unit.powers == other.powers:

@@ -109,6 +109,12 @@ _STATEMENT = re.compile(
     r"(?P<subject>[A-Z][a-z]*,?\s[^\d\n]{2,160}?)\s(?:is|are|equals)\s+(?P<value>[^\n]+?)"
 )
 _VERDICT = re.compile(r"\*{0,2}(?P<word>Yes|No|True|False)\*{0,2}\s*[.,;:—–]\*{0,2}\s+\w")
+_GUESS = re.compile(
+    r"\b(?:guess|estimate|bound|candidate|attempt|try|example|case|option|step|first|next)s?\b",
+    re.IGNORECASE,
+)
+"""What a statement of this is about is no answer."""
+
 _VERDICTS = re.compile(r"\b(?:yes|no|true|false)\b", re.IGNORECASE)
 """Yes, such a number exists: the word says it all."""
 
@@ -157,7 +163,8 @@ def _said_in_a_line(whole: str) -> Answer | None:
     rest = whole[verdict.end() - 1 :] if verdict is not None else ""
     if verdict is not None and not _DOUBT.search(rest) and not _VERDICTS.search(rest):
         return Answer(verdict["word"], "whole")
-    text = _unmark(_stated(_unmark(whole)))
+    guessed = _GUESS.search(whole) is not None
+    text = _unmark(whole if guessed else _stated(_unmark(whole)))
     return Answer(text, "whole") if text else None
 
 

@@ -59,6 +59,8 @@ WRONG = [
     (r"\frac{C_1}{C_1+C_2}", r"\frac{C_2}{C_1+C_2}"),
     (r"C_1 V + C_2 U", r"C_2 V + C_1 U"),
     (r"f(x)=2x+1", r"f(t)=2x+1"),
+    (r"U = Cx", r"U = Ax"),
+    (r"5\text{ units}", r"5\text{ square units}"),
     (r"f(x)=2x+1", r"f(x)=2x+1 \text{ for all } x>0"),
     (r"n \ge 4", r"\text{all even integers } n \ge 4"),
     (r"x \ge 4", r"\text{all integers } x \ge 4"),
