@@ -14,7 +14,7 @@ PYTEST := $(BIN)/pytest -n auto --dist loadgroup
 # Fails on a broken link or an unknown page; needs no network.
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-.PHONY: quickstart install check test docs clean
+.PHONY: quickstart install check test docs smoke-gpu clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/factory build recipes/quickstart.yaml
@@ -52,6 +52,10 @@ test: $(VENV)/installed
 docs: $(VENV)/installed
 	$(BIN)/python -m factory.cli.reference
 	$(SITE)
+
+# On a machine with a GPU: five minutes, and one file to attach to an issue.
+smoke-gpu: $(VENV)/installed
+	$(BIN)/python benchmarks/smoke_gpu.py
 
 clean:
 	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -23,19 +23,25 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from answers.cases import Case, read_cases, read_table
+from answers.cases import Case, read_cases, read_groups, read_table
 from answers.generate import HARD, RARE, Made, generate
 from answers.hostile import PATHOLOGICAL
 from answers.judged import cpu_seconds, judge, judge_math
 from answers.mutations import KINDS, Mutation, mutate, read_references
 from answers.ordinary import ordinary
 from answers.peer import LIMIT_S, MathVerify
+from answers.public import Pair, read_hard, read_tests
 
 from filters.verify.verifiers import Item, Verifiers
 
+BLIND_FIRST = "written blind; kinds that failed have been fixed since"
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "tests" / "filters" / "verify" / "math_cases.tsv"
 OTHER_HAND = ROOT / "tests" / "data" / "cases" / "by_another_hand.jsonl"
+BLIND = {
+    ROOT / "benchmarks" / "answers" / "blind" / "first.txt": BLIND_FIRST,
+    ROOT / "benchmarks" / "answers" / "blind" / "second.txt": BLIND_FIRST,
+}
 WORST_S = 2.5
 ORDINARY = 4_000
 HARD_ANSWERS = 600
@@ -194,6 +200,33 @@ def report_cases(
     ]
 
 
+def report_public(
+    name: str, pairs: Sequence[Pair], least: int, verifiers: Verifiers, show: int
+) -> list[Claim]:
+    """Right answers accepted and wrong ones accepted, or agreement, by other people's labels."""
+    states = judge_math([(pair.reference, pair.response) for pair in pairs], verifiers)
+    accepted = [state == "correct" for state in states]
+    right = sum(one for one, pair in zip(accepted, pairs, strict=True) if pair.equal)
+    false = sum(one for one, pair in zip(accepted, pairs, strict=True) if not pair.equal)
+    agreed = sum(one == pair.equal for one, pair in zip(accepted, pairs, strict=True))
+    print(f"\n{name}: {len(pairs)} pairs, {right} right accepted, {false} wrong accepted, "
+          f"{agreed} agreed with")  # fmt: skip
+    if name == "hardverify":  # its rows are not to be looked at: no rule may be written on them
+        return [
+            at_least("verify.hardverify.right_accepted", right, least),
+            at_most("verify.hardverify.wrong_accepted", false, 1),
+        ]
+    print_some(
+        [
+            f"  {state}: {pair.reference!r:.90} | {pair.response[-110:]!r}"
+            for state, pair in zip(states, pairs, strict=True)
+            if (state == "correct") != pair.equal
+        ],
+        show,
+    )
+    return [at_least(f"verify.{name}.agreed", agreed, least)]
+
+
 def report_speed(seed: int, peer: MathVerify | None) -> list[Claim]:
     """Verdicts per second of CPU time, of all processes together, on answers never seen before."""
     filler = "We look at the next case and simplify once more. " * 400  # 20 kB of reasoning
@@ -264,6 +297,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("-n", type=int, default=1500, help="Generated answers, and mutations.")
     parser.add_argument("--references", type=Path, help='JSON lines {"set", "reference"}.')
     parser.add_argument("--cases", type=Path, nargs="*", default=[], help="Files of cases.")
+    parser.add_argument("--hardverify", type=Path, help="HardVerify-Math.json of TinyV.")
+    parser.add_argument("--their-tests", type=Path, help="The folder of math-verify's tests.")
     parser.add_argument("--repeat", type=int, default=0, help="Check the references so many times.")
     parser.add_argument("--show", type=int, default=SHOWN, help="Failures shown of each set.")
     parser.add_argument("--workers", type=int, help="Worker processes. Default: one a core.")
@@ -296,9 +331,17 @@ def main() -> None:
             sets = [("math_cases", read_table(TABLE), WRITTEN_ON)]
             if OTHER_HAND.exists():
                 sets.append((OTHER_HAND.stem, read_cases(OTHER_HAND), ORIGIN))
+            for path, known in BLIND.items():
+                sets.append((f"blind.{path.stem}", read_groups(path), known))
             sets += [(path.stem, read_cases(path), READ) for path in asked.cases]
             for name, cases, known in sets:
                 claims += report_cases(name, cases, known, verifiers, peer, asked.show)
+        if asked.hardverify:
+            pairs = read_hard(asked.hardverify)
+            claims += report_public("hardverify", pairs, 190, verifiers, asked.show)
+        if asked.their_tests:
+            pairs = read_tests(asked.their_tests)
+            claims += report_public("their_tests", pairs, 250, verifiers, asked.show)
         if "hostile" in asked.only:
             claims += report_hostile(verifiers, peer)
         if "speed" in asked.only:

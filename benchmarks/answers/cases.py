@@ -45,3 +45,34 @@ def read_table(path: Path) -> list[Case]:
         record = {"kind": "math", "reference": reference, "text": text}
         cases.append(Case(category, record, "correct" if right == "yes" else "wrong"))
     return cases
+
+
+def read_groups(path: Path) -> list[Case]:
+    """A file of groups: `## kind`, `= reference`, `? A) text | B) text`, `+ right`, `- wrong`.
+
+    An answer stands for a response with it in a box; one that starts with `>` is the response,
+    with ⏎ for a line break.
+    Raises ValueError naming the file and the line that is none of these.
+    """
+    cases: list[Case] = []
+    label, record = "", {}
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        sign, rest = line[:2], line[2:].strip()
+        if not line or (line[0] == "#" and sign != "##"):
+            continue
+        if sign == "##":
+            label = rest
+        elif sign == "= ":
+            record = {"kind": "choice" if "choice" in label else "math", "reference": rest}
+        elif sign == "? ":
+            options = (option.split(")", 1) for option in rest.split("|"))
+            record["choices"] = {letter.strip(): text.strip() for letter, text in options}
+        elif sign in ("+ ", "- ") and record:
+            text = f"So the answer is $\\boxed{{{rest}}}$."
+            if rest.startswith(">"):
+                text = rest[1:].strip().replace("⏎", "\n")
+            right = "correct" if sign == "+ " else "wrong"
+            cases.append(Case(label, {**record, "text": text}, right))
+        else:
+            raise ValueError(f"{path}, line {number}: not a kind, reference, choice or answer")
+    return cases

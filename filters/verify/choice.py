@@ -79,6 +79,9 @@ _RETRACTION = re.compile(
     r"错误?|錯誤?|不对|不對|誤り|틀림)\s*$",
     re.IGNORECASE,
 )
+_ALTERNATIVE = re.compile(
+    r"(?:or|oder|ou|o|или|あるいは|または|또는|或者?)(?![^\W\d_])", re.IGNORECASE
+)
 _LABEL = re.compile(
     r"(?:the\s+|la\s+|die\s+|a\s+|l')?(?:(?:correct|right|best)\s+)?(?:option|choice|answer|letter|"
     r"antwort|réponse|respuesta|opción|inciso|resposta|alternativa|risposta|opzione|вариант|ответ|"
@@ -93,6 +96,10 @@ _LABELLED = re.compile(
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
+_SEVERAL = re.compile(r"[A-J](?:(?:\s*[,;、&]\s*|\s+and\s+)?[A-J]){1,9}")
+"""A reference of several letters as one text: "A, C", "ACD", "A and C"."""
+
+
 class Claim(NamedTuple):
     """What an answer says: the letters it claims; why there are none; how they were found."""
 
@@ -103,7 +110,7 @@ class Claim(NamedTuple):
 class ChoiceVerifier(Immediate):
     """Verifier of `{"kind": "choice", "answer": "B" or ["A", "C"], "choices": {"A": …, …}}`."""
 
-    VERSION = 3
+    VERSION = 4
     METHOD = "choice"
 
     def problem(self, spec: Mapping[str, Any]) -> str | None:
@@ -121,7 +128,7 @@ class ChoiceVerifier(Immediate):
 
     def judge(self, spec: Mapping[str, Any], response: str) -> Verification:
         choices = {letter: str(text) for letter, text in (spec.get("choices") or {}).items()}
-        several = isinstance(spec["answer"], list)
+        several = _is_several(spec)
         marks = _final_marks(find_marks(response), choices, several)
         if not marks:
             return self._unmarked(spec, response, choices)
@@ -136,7 +143,7 @@ class ChoiceVerifier(Immediate):
     def _unmarked(
         self, spec: Mapping[str, Any], response: str, choices: Mapping[str, str]
     ) -> Verification:
-        several = isinstance(spec["answer"], list)
+        several = _is_several(spec)
         whole = whole_answer(response)
         if whole is not None and whole.text:
             claim = read_claim(whole.text, choices, several=several)
@@ -152,7 +159,7 @@ class ChoiceVerifier(Immediate):
         if not last.letters:
             return self.say("unparseable", text, last.why or "no letter and no option's text")
         given = frozenset[str]().union(*(claim.letters for claim in claims))
-        if len(given) > 1 and not isinstance(spec["answer"], list):
+        if len(given) > 1 and not _is_several(spec):
             return self.say("wrong", text, f"{len(given)} letters for one")
         state = "correct" if given == _wanted(spec) else "wrong"
         return self.say(state, "".join(sorted(given)), last.why)  # type: ignore[arg-type]
@@ -253,6 +260,8 @@ def _read_clauses(
         letters, words = _letters_and_words(clause, allowed)
         found = letters | _by_text(words, choices) | _by_text(clause, choices)
         if not found:
+            if claimed and _ALTERNATIVE.match(clause.strip()):
+                return Claim(frozenset(), "something else may be right too")
             if _RETRACTION.match(clause.strip(" ,.:")):
                 claimed, denied = frozenset(), denied | claimed
         elif DENY.search(clause):
@@ -343,7 +352,13 @@ def _same_text(letter: str, option: str, text: str) -> bool:
     return exact.same(parse(left), given) is True
 
 
+def _is_several(spec: Mapping[str, Any]) -> bool:
+    return isinstance(spec["answer"], list) or len(_wanted(spec)) > 1
+
+
 def _wanted(spec: Mapping[str, Any]) -> frozenset[str]:
     answer = spec.get("answer")
     letters = answer if isinstance(answer, list) else [answer]
+    if isinstance(answer, str) and _SEVERAL.fullmatch(answer.strip()):
+        letters = re.findall("[A-J]", answer)
     return frozenset(letter.strip(" ().").upper() for letter in letters if isinstance(letter, str))

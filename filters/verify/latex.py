@@ -110,12 +110,17 @@ _DEGREE = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))|\\degree\b|\
 _GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:(?: \d{3})+|(?:~\d{3})+)(?![\d/])")
 _TYPESET_COMMA = re.compile(r"(?<=\d),(?:\\[!,;: ]\s*)+(?=\d{3}(?!\d))")
 _REALS = re.compile(r"\\mathbb\s*\{?\s*R\s*\}?|ℝ")
+_HALF_REALS = re.compile(
+    r"\\mathbb\s*\{?\s*R\s*\}?\s*"
+    r"(?P<mark>[\^_]\s*(?:\{\s*)?(?:\+|-|\*|>\s*0|<\s*0|\\(?:ge|geq|geqslant|gt)\s*0)(?:\s*\})?)"
+)
 _PLAIN = re.compile(r"(?<![A-Za-z\\])(sqrt|pi|infinity|infty|inf|oo)(?![A-Za-z])")
 _SPELLED = {"infinity": "infty", "inf": "infty", "oo": "infty"}
 _ABBREVIATED = re.compile(r"(?<![A-Za-z\\])(sq|cu)\.(?= ?[A-Za-z])")
 _UNIT_FRACTION = re.compile(
     r"\\frac\{\\(?:text|mathrm)\{ ?([A-Za-z]+) ?\}\}\{\\(?:text|mathrm)\{ ?([A-Za-z]+) ?\}\}"
 )
+_DECIMAL_COMMA = re.compile(r"(?<=\d)\{,\}(?=(?:\d{1,2}|\d{4,})(?!\d|\{,\}))")
 _PLAIN_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 _DOUBLED = re.compile(r"(?<!\\)\\\\(?=[A-Za-z{}%,]|\$\d)")
 _SINGLE = re.compile(r"(?<!\\)(?:\\\\)*\\(?!\\)")
@@ -157,8 +162,8 @@ def normalise(answer: str) -> str:
     text = _without_cut_space(fold(text).strip().strip("*`").strip())
     if "$" in text or "\\(" in text or "\\[" in text or "\\)" in text:
         text = _without_shifts(text)
-    text = text.replace("{,}", ",").replace("{:}", ":").replace("{.}", ".")
-    text = text.replace("**", "^").replace("!=", "\\ne ")
+    text = _DECIMAL_COMMA.sub(".", text).replace("{,}", ",").replace("{:}", ":").replace("{.}", ".")
+    text = text.replace('\\"', '"').replace("**", "^").replace("!=", "\\ne ")
     text = text.replace("=<", "<=").replace("=>", ">=") if "\\" not in text else text
     if "\\" in text or "~" in text:
         text = _respell(text)
@@ -170,6 +175,16 @@ def normalise(answer: str) -> str:
     text = " ".join(text.split())
     text = _GROUPED.sub(lambda number: number[0].replace(" ", "").replace("~", ""), text)
     return text.strip(" ,;~")
+
+
+def _half_line(found: re.Match[str]) -> str:
+    """\\mathbb{R}^+, \\mathbb{R}_{\\geq 0} as intervals."""
+    mark = "".join(found["mark"].split()).strip("^_{}")
+    if mark in ("-", "<0"):
+        return r"(-\infty ,0)"
+    if mark == "*":
+        return r"((-\infty ,\infty )\setminus \{0\})"
+    return r"(0,\infty )" if mark in ("+", ">0", "\\gt0") else r"[0,\infty )"
 
 
 def _without_full_stop(text: str) -> str:
@@ -193,6 +208,7 @@ def _respell(text: str) -> str:
     text = _COLOUR.sub("", text)
     text = _SKIP.sub("~", text)
     text = _QUAD.sub("~~ ", text)
+    text = _HALF_REALS.sub(_half_line, text)
     text = _REALS.sub(r"(-\\infty ,\\infty )", text)
     text = _SPACING.sub(r"\1~", text)
     text = _DEGREE.sub(r"\\degree ", text)

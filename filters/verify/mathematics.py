@@ -25,6 +25,8 @@ MEMORY = 200_000
 
 _TEXT = re.compile(r"\\(?:text|mathrm) ?\{([^{}]*)\}")
 _AROUND = re.compile(r"\s*([(),;]|[\s~])\s*")
+_COMMA = re.compile(r"-?(?:\d+,\d{1,2}|0,\d{3,12}|\d+,\d{4,12}|\d{4,},\d+)")
+_POINT = re.compile(r"-?\d+\.\d+")
 _HASHES = "####"
 
 _PLACEHOLDERS = frozenset(
@@ -59,7 +61,7 @@ class MathVerifier:
     `deadline_s`: the CPU seconds an answer may take in a worker, over its two tries.
     """
 
-    VERSION = 3
+    VERSION = 4
 
     def __init__(self, workers: int | None = None, *, deadline_s: float = 2.0) -> None:
         self._pool = Pool(TASK, workers=workers, attempts=(0.2 * deadline_s, 0.8 * deadline_s))
@@ -177,6 +179,9 @@ def _without_numbers(reference: str, answer: str) -> Verification | None:
         return _say("unparseable", "fast", detail="it says nothing")
     if reference == answer or plain_text(reference) == plain_text(answer):
         return _say("correct", "fast")
+    decimals = _COMMA.fullmatch(answer) is not None and _POINT.fullmatch(reference) is not None
+    if decimals and answer.replace(",", ".") == reference:
+        return _say("correct", "fast")  # the same digits, with a decimal comma
     wanted = read(reference)
     if isinstance(wanted, str):
         return _say("bad_reference", "form", detail=wanted)

@@ -6,13 +6,16 @@ a worker; without, by exact arithmetic alone.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from filters.verify.maths import nodes
+from filters.verify.maths.families import rename, same_families, with_constants
 from filters.verify.maths.forms import (
     Based,
     Choice,
+    Family,
     Form,
     Group,
     Matrix,
@@ -29,20 +32,22 @@ from filters.verify.maths.forms import (
 from filters.verify.maths.integrals import evaluate_integral
 from filters.verify.maths.intervals import same_regions
 from filters.verify.maths.naming import (
+    bound_letters,
     distinct_names,
     names_another,
     plain,
     same_function,
+    spread,
     states,
     without_indices,
 )
+from filters.verify.maths.piecewise import same_piecewise
+from filters.verify.maths.reading.conditions import letters
 from filters.verify.maths.relations import chain_values, same_relations, to_relation
 from filters.verify.maths.same_values import Values
 from filters.verify.truth import Truth, every, matched, some
 
-Branch = tuple[Form, Form | None]  # of a piecewise function: a value and its condition
-
-_INTERVALS = frozenset(("()", "[]", "[)", "(]"))
+_CLOCK = re.compile(r"(\d+):(\d\d) ([ap])m")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,8 @@ class Comparison:
             return True if reference == answer else None
         if isinstance(reference, Choice) or isinstance(answer, Choice):
             return self.choices(reference, answer)
+        if isinstance(reference, Family) or isinstance(answer, Family):
+            return same_families(reference, answer, self.same, self.values.approximate)
         if isinstance(reference, Named) or isinstance(answer, Named):
             return self.named(reference, answer)
         if isinstance(reference, Relation) or isinstance(answer, Relation):
@@ -83,9 +90,13 @@ class Comparison:
         if isinstance(reference, Group) or isinstance(answer, Group):
             return self.groups(reference, answer)
         if isinstance(reference, Piecewise) and isinstance(answer, Piecewise):
-            return self.piecewise(reference, answer)
+            return same_piecewise(reference, answer, self.same, self.values)
         if isinstance(reference, Ratio) and isinstance(answer, Ratio):
-            return self.each(reference.parts, answer.parts)
+            return self.ratios(reference, answer)
+        if isinstance(reference, Ratio) and isinstance(answer, Value) and len(reference.parts) == 2:
+            quotient = nodes.Node("divide", tuple(part.node for part in reference.parts))
+            plain = answer.node.head == "divide" and answer.unit is None
+            return plain and self.values.nodes(quotient, answer.node)
         if isinstance(reference, Based) and isinstance(answer, Based):
             return reference == answer
         if isinstance(reference, Based) and isinstance(answer, Value):
@@ -96,8 +107,32 @@ class Comparison:
             area = evaluate_integral(reference.node)
             if area is not None and not nodes.has(answer.node, "opaque"):
                 reference = replace(reference, node=area)
-            return self.values.same(reference, answer)
+            return self.plain(reference, answer)
         return False
+
+    def plain(self, reference: Value, answer: Value) -> Truth:
+        """Of two expressions; constants of integration may have other letters."""
+        found = self.values.same(reference, answer)
+        if found is True:
+            return True
+        renamed = [
+            self.values.same(reference, other) for other in with_constants(reference, answer)
+        ]
+        return some([found, *renamed])
+
+    def ratios(self, reference: Ratio, answer: Ratio) -> Truth:
+        """The same proportions; what may be a time of day, to the letter."""
+        wanted = [part.node for part in reference.parts]
+        given = [part.node for part in answer.parts]
+        if len(wanted) != len(given) or _may_be_time(wanted) or _may_be_time(given):
+            return self.each(reference.parts, answer.parts)
+        if nodes.number(0) in (*wanted, *given):
+            return self.each(reference.parts, answer.parts)
+        products = [
+            (nodes.Node("multiply", (a, given[0])), nodes.Node("multiply", (b, wanted[0])))
+            for a, b in zip(wanted, given, strict=True)
+        ]
+        return every([self.values.nodes(*pair) for pair in products[1:]])
 
     def each(self, wanted: Sequence[Form], given: Sequence[Form]) -> Truth:
         """Item by item, in order."""
@@ -144,12 +179,21 @@ class Comparison:
         indexed = without_indices(reference, answer)
         if indexed is not None:
             return self.same(reference, indexed)
+        for one, other in ((reference, answer), (answer, reference)):
+            several = spread(one) if isinstance(one, Named) else None
+            if several is not None and _has_relations(other):
+                sides = (several, other) if one is reference else (other, several)
+                return self.groups(*sides)
         if names_another(reference, answer) or names_another(answer, reference):
             return False
         if isinstance(reference, Named) and isinstance(answer, Named):
             names = plain(reference.name), plain(answer.name)
             if names[0] == names[1] or same_function(*names, reference.form):
                 return self.same(reference.form, answer.form)
+            bound = bound_letters(*names)
+            if bound is not None:
+                renamed = rename(answer.form, {bound[1]: bound[0]})
+                return bound[0] not in letters(answer.form) and self.same(reference.form, renamed)
             return self.relations(reference, answer)
         if isinstance(reference, Named):
             if isinstance(answer, Relation):
@@ -189,6 +233,8 @@ class Comparison:
     def relations(self, reference: Form, answer: Form) -> Truth:
         wanted, given = to_relation(reference), to_relation(answer)
         if isinstance(reference, Relation) and isinstance(answer, Relation):
+            if "~" in reference.signs and (sides := chain_values(reference, self.values)):
+                return some([self.same(side, answer) for side in sides])
             return same_relations(reference, answer, self.values)
         if isinstance(reference, Relation) and not isinstance(answer, Named):
             chained = chain_values(reference, self.values)
@@ -206,10 +252,17 @@ class Comparison:
 
     def words(self, reference: Form, answer: Form) -> Truth:
         if isinstance(reference, Words) and isinstance(answer, Words):
-            return reference.text == answer.text
+            return reference.text == answer.text or (
+                answer.text == reference.short or reference.text == answer.short
+            )
         text, other = (reference.text, answer) if isinstance(reference, Words) else ("", reference)
         if isinstance(answer, Words):
             text = answer.text
+        clock = _CLOCK.fullmatch(text)
+        if clock is not None and isinstance(other, Ratio):
+            hours, minutes = int(clock[1]) % 12 + 12 * (clock[3] == "p"), int(clock[2])
+            parts = [part.node.value for part in other.parts]
+            return parts == [hours, minutes] if hours > 12 else None
         return text == "all real numbers" and _is_real_line(other)
 
     def regions(self, reference: Form, answer: Form) -> Truth:
@@ -311,17 +364,6 @@ class Comparison:
             sides.append(side)
         return self.same(*sides)
 
-    def piecewise(self, reference: Piecewise, answer: Piecewise) -> Truth:
-        return matched(reference.branches, answer.branches, self.branch)
-
-    def branch(self, wanted: Branch, given: Branch) -> Truth:
-        return every([self.same(wanted[0], given[0]), self.condition(wanted[1], given[1])])
-
-    def condition(self, wanted: Form | None, given: Form | None) -> Truth:
-        if wanted is None or given is None:
-            return True if wanted is given else None
-        return self.same(wanted, given)
-
 
 def _readings(form: Form) -> tuple[Form, ...]:
     if isinstance(form, Value) and form.others:
@@ -331,6 +373,16 @@ def _readings(form: Form) -> tuple[Form, ...]:
 
 def _is_symbol(form: Form, name: str) -> bool:
     return isinstance(form, Value) and form.node == nodes.symbol(name) and form.unit is None
+
+
+def _has_relations(form: Form) -> bool:
+    return isinstance(form, Group) and not form.ends and isinstance(form.items[0], Relation)
+
+
+def _may_be_time(parts: Sequence[nodes.Node]) -> bool:
+    values = [part.value for part in parts]
+    whole = all(value is not None and value.denominator == 1 for value in values)
+    return len(values) == 2 and whole and 0 <= (values[0] or 0) < 24 and 10 <= (values[1] or 0) < 60
 
 
 def _is_real_line(form: Form) -> bool:

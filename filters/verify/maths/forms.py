@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from filters.verify.maths.nodes import Node
 from filters.verify.maths.units import Unit
@@ -25,9 +26,13 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """Words alone, casefolded; or the name of nothing (no solution) or of a set without numbers."""
+    """Words alone, casefolded; or the name of nothing (no solution) or of a set without numbers.
+
+    `short`: what is said, where `text` also says of what: "the series converges".
+    """
 
     text: str
+    short: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,24 @@ class Named:
 
     name: str
     form: Form
+
+
+class Parameter(NamedTuple):
+    """A letter that stands for many values. `domain`: Z, N, Q, R, C, odd, even, constant, or ""
+    where none is given; `region`: the interval or set it lies in."""
+
+    name: str
+    domain: str
+    region: Form | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A form for each value of its parameters: x = π/4 + kπ, k ∈ Z. A parameter that is the form's
+    own name says which of its numbers are meant: the integers n ≥ 4."""
+
+    form: Form
+    parameters: tuple[Parameter, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +148,7 @@ Form = (
     | Group
     | Region
     | Named
+    | Family
     | Relation
     | Matrix
     | Piecewise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from filters.verify.maths import nodes
 from filters.verify.maths.forms import Form, Group, Named, Relation, Value
 
@@ -30,21 +32,43 @@ def without_indices(one: Form, other: Form) -> Form | None:
 
 
 def same_function(one: str, other: str, form: Form) -> bool:
-    """y = … against f(x) = …, where x is the unknown."""
+    """y = … against f(x) = …, y(x) = … against y = …, where x is the unknown."""
     for name, called in ((one, other), (other, one)):
-        if name == "y" and len(called) == 4 and called[0] in "fgh" and called[1::2] == "()":
+        if name.endswith("'") and re.fullmatch(rf"d{re.escape(name[:-1])}/d[a-z]", called):
+            return True  # y' and dy/dx
+        short = len(called) == 4 and called[1::2] == "()"
+        if short and (name == called[0] or (name == "y" and called[0] in "fgh")):
             unknown = nodes.symbols(form.node) if isinstance(form, Value) else frozenset()
-            return unknown <= {called[2]}
+            return unknown <= {called[2]} or name == called[0]
     return False
 
 
+def bound_letters(one: str, other: str) -> tuple[str, str] | None:
+    """The letters of f(x) and f(t): two spellings of one function's argument."""
+    found = [re.fullmatch(r"([A-Za-z])\(([A-Za-z])\)", name) for name in (one, other)]
+    if found[0] is None or found[1] is None or found[0][1] != found[1][1]:
+        return None
+    return found[0][2], found[1][2]
+
+
 def plain(name: str) -> str:
-    return name.replace(" ", "").replace("{", "").replace("}", "").replace("\\", "")
+    """A name without what only sets it apart: spaces, braces, the sign of an angle."""
+    for mark in (" ", "{", "}", "\\", "measuredangle", "angle"):
+        name = name.replace(mark, "")
+    return name
 
 
 def distinct_names(group: Group) -> bool:
     names = [item.name for item in group.items if isinstance(item, Named)]
     return len(names) == len(group.items) == len(set(names)) > 1
+
+
+def spread(named: Named) -> Group | None:
+    """y = 3 - x or x + 1 as two equations; None where it gives no several values."""
+    if not (isinstance(named.form, Group) and not named.form.ends):
+        return None
+    items = tuple(Named(named.name, item) for item in named.form.items)
+    return Group("", items, named.form.joined)
 
 
 def states(group: Group) -> bool:

@@ -88,7 +88,10 @@ def has(node: Node, *heads: str) -> bool:
 
 
 def has_infinity(node: Node) -> bool:
-    return any(found is INFINITY or found == INFINITY for found in walk(node))
+    """Whether infinity is computed with; as the end of a sum or integral it is not."""
+    if node.head == "opaque":
+        return False
+    return node == INFINITY or any(map(has_infinity, node.args))
 
 
 def is_numeric(node: Node) -> bool:

@@ -134,6 +134,10 @@ def _compare(a: Node, b: Node, agree: Callable[[Any, Any, Any], bool]) -> Truth:
         with mp.workdps(MAX_DIGITS):
             return agree(*found)
     agreed = 0
+    unlike = _opaque(a) != _opaque(b)
+    unreal = any(
+        found.name in ("ln", "log") for side in (a, b) for found in walk(side)
+    ) and not any(found.name == "i" for side in (a, b) for found in walk(side))
     chance = random.Random(20_231)
     for attempt in range(TRIES):
         values = {name: _draw(chance, attempt) for name in names}
@@ -145,6 +149,10 @@ def _compare(a: Node, b: Node, agree: Callable[[Any, Any, Any], bool]) -> Truth:
             continue
         with mp.workdps(4 * DIGITS):
             if not agree(x, y, noise):
+                if unlike:
+                    return None  # of an infinite sum, a product or a limit nothing is known
+                if unreal and not _is_real(x) and agree(mp.re(x), mp.re(y), noise):
+                    continue  # another branch of a logarithm
                 return False
         agreed += 1
         if agreed >= POINTS and attempt >= POINTS + 2:
@@ -160,6 +168,16 @@ def _operators(node: Node) -> frozenset[str]:
         if (found.head == "opaque" and not _is_finite(found))
         or (found.head == "call" and found.name.startswith("function "))
         or found.head == "plusminus"
+    )
+
+
+def _opaque(node: Node) -> frozenset[str]:
+    return frozenset(
+        _unknown(found)
+        for found in walk(node)
+        if found.head == "opaque"
+        and found.name[:3] in ("sum", "pro", "lim")
+        and not _is_finite(found)
     )
 
 

@@ -56,6 +56,7 @@ def chain_values(
     sides = list(relation.sides)
     asked: list[Value] = []
     segments = len(sides) > 1 and all(map(_is_segment, nodes.symbols(sides[0].node)))
+    segments = segments or sides[0].node.head == "opaque"
     if (quantities or segments) and len(sides) > 1 and _is_asked_for(sides[0]):
         asked, sides = sides[:1], sides[1:]
     signs = relation.signs[len(asked) :]
@@ -78,12 +79,19 @@ def _is_asked_for(side: Value) -> bool:
     node = side.node
     if side.unit is not None:
         return False
+    if node.head == "opaque" and not _is_counted(node):
+        return True  # a limit, an integral: what was asked for, written again
     if nodes.symbols(node) and all(map(_is_segment, nodes.symbols(node))):
         return not nodes.has(node, "number")  # segments: AB/CD
     if node.head not in ("add", "multiply"):
         return False
     parts = [part.args[0] if part.head == "negate" else part for part in node.args]
     return len({part.name for part in parts}) > 1 and all(p.head == "symbol" for p in parts)
+
+
+def _is_counted(node: Node) -> bool:
+    """A sum or product over a range of numbers, whose value is known."""
+    return node.name in ("sum", "prod") and all(arg.value is not None for arg in node.args[1:])
 
 
 def _links(left: Value, sign: str, right: Value, values: Values) -> Truth:

@@ -8,6 +8,7 @@ from fractions import Fraction
 from filters.verify.maths.forms import (
     Based,
     Choice,
+    Family,
     Form,
     Group,
     Matrix,
@@ -22,6 +23,7 @@ from filters.verify.maths.forms import (
     Words,
 )
 from filters.verify.maths.nodes import Node
+from filters.verify.maths.reading.dates import MONTHS
 from filters.verify.maths.units import Unit
 
 _SIGNS = {"=": "=", "<": "<", "<=": r"\leq", "ne": r"\neq", "~": r"\approx"}
@@ -45,6 +47,9 @@ def respell(form: Form) -> str:
     if isinstance(form, Words):
         if form.text.startswith("circled "):
             return re.sub(r"circled (\w+)", r"\\textcircled{\1}", form.text)
+        if form.text.startswith("date "):
+            month, day, *year = form.text.split()[1:]
+            return rf"\text{{{day} {MONTHS[int(month) - 1]} {' '.join(year)}}}"
         return rf"\text{{{form.text}}}"
     if isinstance(form, Phrase):
         return " ".join(
@@ -76,7 +81,7 @@ def respell(form: Form) -> str:
         return rf"\begin{{cases}} {_BREAK.join(rows)} \end{{cases}}"
     if isinstance(form, Ratio):
         return " : ".join(map(_value, form.parts))
-    if isinstance(form, Notation):
+    if isinstance(form, Family | Notation):
         raise NoSpelling
     assert isinstance(form, Based)
     return rf"{form.digits}_{{{form.base}}}"

@@ -11,7 +11,7 @@ from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 from filters.verify.maths.nodes import Unreadable
-from filters.verify.maths.vocabulary import PLAIN, SAYING, THINGS
+from filters.verify.maths.vocabulary import PLAIN, SAYING, THINGS, word_set
 
 _UNITS = """
 meter: 米 m meter meters metre metres
@@ -96,7 +96,11 @@ PERCENT = frozenset(("%", "percent", "pct", "percents", "percentage"))
 
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "平方": 2, "立方": 3}
 _AFTER_POWERS = {"squared": 2, "cubed": 3}
-_IGNORED = frozenset(("unit", "units"))
+_UNNAMED = "unit"
+"""A unit that nobody names: 12 square units."""
+_LENGTHS = word_set(
+    "meter centimeter millimeter micrometer nanometer kilometer inch foot yard mile decimeter"
+)
 
 
 class Unit(NamedTuple):
@@ -136,7 +140,7 @@ def is_unit_name(name: str) -> bool:
         or name in SCALES
         or name in PERCENT
         or name in _CLOCK
-        or name in _IGNORED
+        or name in ("unit", "units")
         or name in ("sq", "cu", "per")
     )
 
@@ -171,7 +175,8 @@ def combine(parts: list[tuple[str, int]]) -> Unit | None:
     powers: dict[str, int] = {}
     things: list[str] = []
     for name, power in parts:
-        if name.lower() in _IGNORED:
+        if name.lower() in ("unit", "units"):
+            powers[_UNNAMED] = powers.get(_UNNAMED, 0) + power
             continue
         resolved = resolve(name)
         if resolved is None:
@@ -219,16 +224,26 @@ def factor(unit: Unit, other: Unit) -> Fraction | None:
 
     Raises nothing: temperatures and clock times convert to nothing but themselves.
     """
+    for one, named in ((unit, other), (other, unit)):
+        if one.powers == ((_UNNAMED, 1),) and _UNNAMED not in dict(named.powers):
+            return Fraction(1)  # 5 units say as little as 5
     if unit.thing or other.thing:
         return Fraction(1) if (unit.powers, unit.thing) == (other.powers, other.thing) else None
     if unit.powers == other.powers:
         return Fraction(1)
+    for one, named in ((unit, other), (other, unit)):
+        if one.powers and one.powers[0][0] == _UNNAMED:
+            lengths = sum(power for name, power in named.powers if name in _LENGTHS)
+            others = [name for name, _ in named.powers if name not in _LENGTHS]
+            alike = len(one.powers) == 1 and not others and lengths == one.powers[0][1]
+            return Fraction(1) if alike else None
     if {"degree", "radian"} & {name for name, _ in (*unit.powers, *other.powers)}:
         return None  # π is in the factor: see `compare`
     from pint import errors
 
     try:
-        return Fraction(_product(unit).to(_product(other)).magnitude)
+        one = _product(other)
+        return Fraction(_product(unit).to(one.units).magnitude / one.magnitude)
     except (errors.PintError, KeyError, TypeError, ValueError):
         return None
 
@@ -248,6 +263,9 @@ def _product(unit: Unit) -> Any:
     return made
 
 
+_TEMPERATURES = {"celsius": "celsius", "centigrade": "celsius", "fahrenheit": "fahrenheit"}
+
+
 def read_unit(words: list[tuple[str, int, int]]) -> tuple[int, bool, Unit | None] | None:
     """What follows a number: (scale, percent, unit). `words` are (name, power, sign) where sign is
     1 after a space or ·, -1 after / or "per". None where they are no unit.
@@ -265,6 +283,8 @@ def read_unit(words: list[tuple[str, int, int]]) -> tuple[int, bool, Unit | None
             pending = _POWERS[lowered]
         elif lowered in _AFTER_POWERS and parts and resolve(parts[-1][0]):
             parts[-1] = (parts[-1][0], parts[-1][1] * _AFTER_POWERS[lowered])
+        elif lowered in _TEMPERATURES and parts and resolve(parts[-1][0]) == (("degree", 1),):
+            parts[-1] = (_TEMPERATURES[lowered], 1)
         else:
             parts.append((name, sign * power * pending))
             pending = 1

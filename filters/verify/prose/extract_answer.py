@@ -48,6 +48,8 @@ _PHRASE = re.compile(
     r"|respuesta(?:\s+final)?(?=\s*(?:es\b|[:：]))"
     r"|resposta(?:\s+final)?(?=\s*(?:é\b|[:：]))"
     r"|risposta(?:\s+finale)?(?=\s*(?:è\b|[:：]))"
+    r"|(?:die[ \t]+lösung|la[ \t]+solución|la[ \t]+solution|a[ \t]+solução|la[ \t]+soluzione)"
+    r"(?=\s+(?:ist|lautet|es|est|é|è)\b)"
     r"|antwort(?=\s*(?:lautet\b|ist\b|[:：]))"
     r"|ответ(?=\s*(?:равен\b|[:：—–-]))"
     r")"
@@ -65,6 +67,11 @@ _PHRASE_LETTERS = (
     "isposta",
     "ntwort",
     "твет",
+    "ösung",
+    "olución",
+    "olução",
+    "oluzione",
+    "la solution",
 )
 _HASHES = "####"
 _DISPLAY = (("$$", "$$"), ("\\[", "\\]"), ("```", "```"))
@@ -90,11 +97,27 @@ _CLOSER = re.compile(
 )
 _EXPLICIT = ("\\boxed", "\\fbox", "<answer>", "</answer>")
 _FINAL = re.compile(r"final\s+answer\s*\*{0,2}\s*[:：]|最终答案", re.IGNORECASE)
+_CLOSING = "I hope it is correct"
+_RETRACTED = re.compile(
+    r"\\boxed|<answer>|final answer|(?<![^\W\d_])(?:incorrect|wrong|mistake|sorry|actually|wait|"
+    r"oops|correct(?:ed|ion)?)(?![^\W\d_])",
+    re.IGNORECASE,
+)
 _COPULA = re.compile(r"\s*(?:です|でした|である|だ|입니다|이다|이에요|예요)[.。！!]?\s*$")
 _PROOF_MARKS = ("\\square", "\\blacksquare", "\\qed", "□", "■", "▪")
 _STATEMENT = re.compile(
     r"(?P<subject>[A-Z][a-z]*,?\s[^\d\n]{2,160}?)\s(?:is|are|equals)\s+(?P<value>[^\n]+?)"
 )
+_VERDICT = re.compile(r"\*{0,2}(?P<word>Yes|No|True|False)\*{0,2}\s*[.,;:—–]\*{0,2}\s+\w")
+_GUESS = re.compile(
+    r"\b(?:guess|estimate|bound|candidate|attempt|try|example|case|option|step|first|next)s?\b",
+    re.IGNORECASE,
+)
+"""What a statement of this is about is no answer."""
+
+_VERDICTS = re.compile(r"\b(?:yes|no|true|false)\b", re.IGNORECASE)
+"""Yes, such a number exists: the word says it all."""
+
 _CONCLUSION = re.compile(r"(?:^|[.!?]\s+|\s)(?P<word>(?:Therefore|Thus|Hence|So),?\s)")
 _SENTENCE = re.compile(r"[.。]\s+(?=[^\W\d_])")
 
@@ -111,7 +134,7 @@ def final_answer(response: str, *, prefer: tuple[How, ...] = ("box", "tag")) -> 
 
     `prefer` orders the two explicit marks; if the first is there but cut off, there is no answer.
     """
-    response = _without_template_tokens(response)
+    response = _without_closing(_without_template_tokens(response))
     if "<think>" in response or "</think>" in response:
         return None
     finders = {"box": _boxed, "tag": _tagged}
@@ -130,8 +153,19 @@ def final_answer(response: str, *, prefer: tuple[How, ...] = ("box", "tag")) -> 
         return Answer(concluded, "phrase")
     whole = response.strip()
     if 0 < len(whole) <= MAX_WHOLE and "\n" not in whole:
-        return Answer(_unmark(whole), "whole") if _unmark(whole) else None
+        return _said_in_a_line(whole)
     return None
+
+
+def _said_in_a_line(whole: str) -> Answer | None:
+    """A response of one line: what it states, or the whole of it."""
+    verdict = _VERDICT.match(whole)
+    rest = whole[verdict.end() - 1 :] if verdict is not None else ""
+    if verdict is not None and not _DOUBT.search(rest) and not _VERDICTS.search(rest):
+        return Answer(verdict["word"], "whole")
+    guessed = _GUESS.search(whole) is not None
+    text = _unmark(whole if guessed else _stated(_unmark(whole)))
+    return Answer(text, "whole") if text else None
 
 
 def _restated(response: str) -> Answer | None:
@@ -310,6 +344,14 @@ def _without_template_tokens(response: str) -> str:
             break
         response = response[: tail.start()]
     return response
+
+
+def _without_closing(response: str) -> str:
+    """Without what follows the closing sentence of Minerva's prompt, if it takes nothing back."""
+    at = response.find(_CLOSING)
+    if at < 0 or _RETRACTED.search(response, at + len(_CLOSING)) is not None:
+        return response
+    return response[:at]
 
 
 def _without_reason(line: str) -> str:

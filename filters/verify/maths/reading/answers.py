@@ -9,6 +9,10 @@ from filters.verify.maths import nodes
 from filters.verify.maths.forms import Choice, Form, Group, Named, Phrase, Region, Relation, Value
 from filters.verify.maths.nodes import Unreadable
 from filters.verify.maths.reading.brackets import read_brackets, read_environment
+from filters.verify.maths.reading.combinations import read_combination
+from filters.verify.maths.reading.conditions import read_family
+from filters.verify.maths.reading.congruences import read_congruence
+from filters.verify.maths.reading.labels import read_parts
 from filters.verify.maths.reading.names import read_name
 from filters.verify.maths.reading.pieces import MAX_ITEMS, flatten, is_pair, split, trim
 from filters.verify.maths.reading.regions import solve
@@ -58,6 +62,13 @@ _DIVIDING = frozenset(
 )
 
 _CLOCK_UNITS = word_set("day days hour hours hr hrs h minute minutes min mins second seconds sec s")
+_JOINED_UNITS = word_set(
+    "dollar dollars cent cents euro euros foot feet ft inch inches in pound pounds lb lbs ounce "
+    "ounces oz kilogram kilograms kg gram grams g meter meters metre metres m centimeter "
+    "centimeters centimetre centimetres cm kilometer kilometers kilometre kilometres km"
+)
+_REASONS = word_set("since because rejecting discarding attained achieved reached")
+_APPROXIMATELY = word_set("approximately approx about roughly")
 
 Tokens = Sequence[Token]
 
@@ -130,7 +141,19 @@ def read_answer(tokens: Tokens, depth: int = 0) -> Form:
     tokens = _unwrap(tokens)
     if len(tokens) == 1 and tokens[0].kind == "number" and "," in tokens[0].text:
         return _thousands(tokens[0])
-    items, joined = split(_without_condition(tokens))
+    if tokens[-1].text.lower() == "only" and len(tokens) > 1:
+        return read_answer(tokens[:-1], depth + 1)
+    tokens = _without_reason(tokens)
+    rounded = _rounded(tokens, depth)
+    if rounded is not None:
+        return rounded
+    several = read_parts(tokens, read_answer, depth)
+    if several is not None:
+        return several
+    family = read_congruence(tokens) or read_family(tokens, read_answer, depth)
+    if family is not None:
+        return family
+    items, joined = split(tokens)
     if len(items) > 1:
         return _read_list(items, joined, depth)
     if tokens[0].text == "\\begin":
@@ -151,7 +174,14 @@ def read_item(tokens: Tokens, depth: int) -> Form:
     pieces, signs = _relation(tokens)
     if signs:
         return _read_relation(pieces, signs, depth)
+    return _read_term(tokens, depth)
+
+
+def _read_term(tokens: Tokens, depth: int) -> Form:
+    """A bracketed group, a combination of tuples, or a value."""
     group = read_brackets(tokens, read_answer, depth)
+    if group is None:
+        group = read_combination(tokens, lambda part: read_brackets(part, read_answer, depth + 1))
     return group if group is not None else _both_signs(read_value(tokens))
 
 
@@ -182,16 +212,42 @@ def _unwrap(tokens: Tokens) -> Tokens:
     return tokens
 
 
-def _without_condition(tokens: Tokens) -> Tokens:
-    """k\\pi (k \\in \\mathbb{Z}) as a list of two: what is given, and what k may be."""
-    if tokens[-1].text != ")":
-        return tokens
-    starts = [at for at, token in enumerate(tokens) if token.text == "(" and at]
-    at = starts[-1] if starts else 0
-    inside = [token.text for token in tokens[at + 1 : -1]]
-    if not at or "\\in" not in inside or not is_pair(tokens[at:]) or not tokens[at].space:
-        return tokens
-    return [*tokens[:at], Token("sign", ","), *tokens[at + 1 : -1]]
+def _without_reason(tokens: Tokens) -> Tokens:
+    """Without what is said of an answer after it: (since k > 0), attained when x = y."""
+    for at in range(1, len(tokens)):
+        if tokens[at].text.lower() in _REASONS and tokens[at].kind == "word":
+            bracket = tokens[at - 1].text == "(" and is_pair(tokens[at - 1 :])
+            cut = at - 1 if bracket else at
+            if cut and flatten(tokens)[cut - bracket] is not None:
+                return trim(tokens[:cut])
+    return tokens
+
+
+def _rounded(tokens: Tokens, depth: int) -> Relation | None:
+    """2/3 (or approximately 0.667): a value, and what it is about."""
+    if tokens[-1].text == ")":
+        starts = [at for at, token in enumerate(tokens) if at and token.text == "("]
+        at = next((at for at in starts if is_pair(tokens[at:])), 0)
+        inside = tokens[at + 1 : -1]
+    else:
+        texts = [token.text.lower() for token in tokens]
+        at = next((n for n in range(1, len(texts) - 1) if texts[n] == "or"), 0)
+        inside = tokens[at:]
+    if not at:
+        return None
+    marked = False
+    while inside and (inside[0].text.lower() in _APPROXIMATELY | {"or", "\\approx"}):
+        marked |= inside[0].text.lower() != "or"
+        inside = inside[1:]
+    rest = trim(tokens[:at])
+    if not marked or not inside or not rest:
+        return None
+    sides = read_answer(rest, depth + 1), read_value(inside)
+    name, first = (sides[0].name, sides[0].form) if isinstance(sides[0], Named) else ("", sides[0])
+    if not isinstance(first, Value) or not isinstance(sides[1], Value):
+        return None
+    chain = Relation((first, sides[1]), ("~",))
+    return chain if not name else None
 
 
 def _thousands(token: Token) -> Form:
@@ -219,7 +275,7 @@ def _read_choice(tokens: Tokens, depth: int) -> Form | None:
 
 def _read_list(items: list[Tokens], joined: str, depth: int) -> Form:
     """A bare list. A name given once holds for the unnamed items that follow it: x = 1, 2."""
-    duration = _duration(items) if joined != "or" else None
+    duration = _duration(items, joined) if joined != "or" else None
     if duration is not None:
         return duration
     forms: list[Form] = []
@@ -253,11 +309,12 @@ def _read_list(items: list[Tokens], joined: str, depth: int) -> Form:
     return Group("", _assignments(forms), joined)
 
 
-def _duration(items: list[Tokens]) -> Value | None:
-    """2 hours and 30 minutes, 2 hours, 30 minutes: one quantity."""
+def _duration(items: list[Tokens], joined: str) -> Value | None:
+    """2 hours and 30 minutes, 2 hours, 30 minutes, 5 feet and 3 inches: one quantity."""
     if len(items) > 3 or not all(item[0].kind == "number" and len(item) == 2 for item in items):
         return None
-    if not all(item[1].text.lower() in _CLOCK_UNITS for item in items):
+    units = _CLOCK_UNITS | _JOINED_UNITS if joined == "and" else _CLOCK_UNITS
+    if not all(item[1].text.lower() in units for item in items):
         return None
     try:
         value = read_value([token for item in items for token in item])

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from filters.verify.maths import nodes
-from filters.verify.maths.forms import Form, Group, Matrix, Named, Piecewise, Region, Value, Words
+from filters.verify.maths.forms import (
+    Family,
+    Form,
+    Group,
+    Matrix,
+    Named,
+    Piecewise,
+    Region,
+    Value,
+    Words,
+)
 from filters.verify.maths.nodes import Unreadable
 from filters.verify.maths.reading.environments import environment_end, read_rows
 from filters.verify.maths.reading.pieces import CLOSING, OPENING, is_pair
@@ -139,6 +149,11 @@ def _set(inside: Tokens, read: Reading, depth: int) -> Form:
 def _builder(left: Tokens, right: Tokens, read: Reading, depth: int) -> Form:
     """{x | condition}: the set itself where the condition is solved for x."""
     domain: Form | None = None
+    if len(left) > 1:
+        joined = (*left, Token("sign", ","), *right)
+        family = read(joined, depth + 1)  # {π/4 + kπ : k ∈ Z}
+        if isinstance(family, Family):
+            return family
     parts = _split(left, frozenset(("\\in",)))
     if len(parts) == 2:
         domain = read(parts[1], depth + 1)
@@ -225,6 +240,8 @@ def _branch(row: list[Tokens], read: Reading, depth: int) -> tuple[Form, Form | 
         value = value[:-1]
     while condition and condition[0].text.lower() in ("if", "for", "when", ",", "where"):
         condition = condition[1:]
+    while condition and condition[-1].text in (",", ";", "."):
+        condition = condition[:-1]
     made = read(value, depth + 1)
     if not condition:
         raise Unreadable("a branch without a condition")

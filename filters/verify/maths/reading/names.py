@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from filters.verify.maths.reading.pieces import is_pair, split, trim
 from filters.verify.maths.reading.tokens import GREEK, Token
 
+_DERIVATIVE = re.compile(
+    r"frac \{ (?P<mark>d|partial) (?P<of>[A-Za-z]+) \} \{ (?P=mark) (?P<by>[A-Za-z]+) \}"
+)
 _NAMING = frozenset(("\\angle", "\\triangle", "\\widehat", "\\odot"))
 
 Tokens = Sequence[Token]
@@ -25,6 +29,8 @@ def read_name(tokens: Tokens) -> str | None:
         at = texts.index(":")
         parts = read_name(tokens[:at]), read_name(tokens[at + 1 :])
         return None if None in parts else ":".join(part or "" for part in parts)
+    if tokens[0].text == "\\frac" and (derivative := _derivative(texts)):
+        return derivative
     kinds = {token.kind for token in tokens}
     if "number" not in kinds and kinds <= {"word"}:
         return " ".join(texts).lower()
@@ -54,6 +60,15 @@ def read_name(tokens: Tokens) -> str | None:
             return None
         return "".join(texts)
     return "".join(texts) if at == len(tokens) else None
+
+
+def _derivative(texts: list[str]) -> str | None:
+    """dy/dx, and ∂f/∂x as f_x."""
+    found = _DERIVATIVE.fullmatch(" ".join(texts))
+    if found is None:
+        return None
+    partial = found["mark"] == "partial"
+    return f"{found['of']}_{found['by']}" if partial else f"d{found['of']}/d{found['by']}"
 
 
 def _is_symbol(token: Token) -> bool:

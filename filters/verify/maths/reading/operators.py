@@ -62,14 +62,21 @@ def _limit(reader: Grammar) -> Node:
     variable = reader.primary()
     if variable.head != "symbol" or reader.take().text not in ("\\to", "\\rightarrow"):
         raise Unreadable("a limit")
-    target = reader.sum()
-    side = ""
-    if reader.peek().text == "^":
-        reader.at += 1
-        side = reader.take().text
-    reader.expect("}")
+    start = reader.at
+    while reader.take().text != "}" or _depth(reader.tokens[start : reader.at]) >= 0:
+        pass
+    inside, side = [*reader.tokens[start : reader.at - 1]], ""
+    if inside[-1:] and inside[-1].text == "}" and len(inside) > 4 and inside[-4].text == "^":
+        inside = [*inside[:-3], inside[-2]]
+    if len(inside) > 2 and inside[-2].text == "^" and inside[-1].text in ("+", "-"):
+        inside, side = inside[:-2], inside[-1].text
+    target = reader.nested(inside)
     body = nodes.rename(reader.term(), variable.name, BOUND)
     return Node("opaque", (body, target), f"lim{side}")
+
+
+def _depth(tokens: Sequence[Token]) -> int:
+    return sum((token.text == "{") - (token.text == "}") for token in tokens)
 
 
 def _integral(reader: Grammar) -> Node:

@@ -92,7 +92,10 @@ def _one(form: Form) -> Named | None:
         other = form.sides[1] if _name(form.sides[0]) is not None else form.sides[0]
         if names[0] is None or names[0] in nodes.symbols(other.node):
             return None
-        return Named(names[0], Region((REAL_LINE,), (other,)))
+        points = [other.node]
+        if nodes.has(other.node, "plusminus"):
+            points = [nodes.with_sign(other.node, upper) for upper in (True, False)]
+        return Named(names[0], Region((REAL_LINE,), tuple(map(Value, points))))
     closed = [sign == "<=" for sign in form.signs]
     if len(names) == 2:
         left, right = form.sides

@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 
 from filters.verify.maths.nodes import Unreadable
+from filters.verify.maths.reading.unit_text import read_unit_text
 from filters.verify.maths.units import is_unit_name
 from filters.verify.maths.vocabulary import word_set
 
@@ -168,9 +169,11 @@ class _Lexer:
             return self.add("word", run)
         if run.isupper() and size <= 5:
             return self.add("letter", run)
-        if size == 2 and run[0].islower() and run[1].isupper():
-            self.add("letter", run[0])
-            return self.add("letter", run[1])
+        mixed = size <= 4 and any(map(str.isupper, run[1:])) and not run.isupper()
+        if mixed or (size == 2 and self._is_coefficient(run)):
+            for letter in run:  # kT, GMm: no word is spelled so
+                self.add("letter", letter)
+            return None
         if run.islower() and not self._in_prose() and (size <= 3 or self._attached(run)):
             if lowered == "sqrt":
                 raise Unreadable(run)
@@ -178,6 +181,13 @@ class _Lexer:
                 self.add("letter", letter)
             return None
         return self.add("word", run)
+
+    def _is_coefficient(self, run: str) -> bool:
+        """Ae^{x}, Bx+C: a constant in capitals and what it multiplies."""
+        after = self.text[self.at : self.at + 1]
+        before = self.tokens[-1].text if self.tokens else ""
+        joined = after in ("^", "+", "-", "=") or before in ("=", "+", "-", "(", "{")
+        return run[0].isupper() and run[1] in "extyz" and joined and not self._in_prose()
 
     def _in_prose(self) -> bool:
         """Whether a longer run of letters comes next, or came last, with a space between."""
@@ -237,6 +247,8 @@ class _Lexer:
         name = inner.strip()
         if name in FUNCTIONS and not (self._after_value() and is_unit_name(name)):
             return self.add("command", "\\" + name)
+        if self._units(inner):
+            return None
         if "\\" in inner or "^" in inner or "_" in inner:
             self.tokens.extend(tokenize(inner))
             return None
@@ -255,6 +267,25 @@ class _Lexer:
                 self.add(kind or "sign", "\\$" if piece == "$" else piece, upright=True)
         self.space = max(self.space, int(inner[-1:] in (" ", "~")))
         return None
+
+    def _units(self, inner: str) -> bool:
+        """Whether it holds units with powers after a value; they become tokens then."""
+        micro = len(self.tokens) > 1 and self.tokens[-1].text == "\\mu"
+        if micro:
+            last = self.tokens.pop()
+            inner = f"\\mu {inner}"
+        plain = not micro and "\\" not in inner and "^" not in inner and "(" not in inner
+        units = read_unit_text(inner) if self._after_value() and not plain else None
+        if units is None:
+            if micro:
+                self.tokens.append(last)
+            return False
+        for name, power in units:
+            self.add("word", name, upright=True)
+            if power != 1:
+                spelled = ["{", *("-" * (power < 0)), str(abs(power)), "}"]
+                self.tokens += [Token("sign", text) for text in ("^", *spelled)]
+        return True
 
     def _after_value(self) -> bool:
         """Whether a value, or another unit, came just before."""

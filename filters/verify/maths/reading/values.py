@@ -7,9 +7,10 @@ from dataclasses import replace
 from fractions import Fraction
 
 from filters.verify.maths import nodes, units
-from filters.verify.maths.forms import Based, Form, Ratio, Value
+from filters.verify.maths.forms import Based, Form, Group, Ratio, Value
 from filters.verify.maths.nodes import Node, Unreadable
 from filters.verify.maths.reading.expressions import DEGREE, parse_expression, parse_prefix
+from filters.verify.maths.reading.pieces import is_pair
 from filters.verify.maths.reading.tokens import Token
 from filters.verify.maths.reading.wording import number_word
 from filters.verify.maths.units import Unit
@@ -19,6 +20,7 @@ _BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "eight": 8, "ten": 10, "si
 _DEGREES = Unit((("degree", 1),))
 _TEMPERATURES = {"C": "degC", "F": "degF"}
 _SINGLE_UNITS = word_set("m g s h L N J W V A K C t")
+_CURRENCY_CODES = {"USD": "\\$", "EUR": "€", "GBP": "£", "INR": "₹", "JPY": "¥"}
 _OPERATING = frozenset(("+", "-", "*", "/", "^", "\\pm", "(", "="))
 
 Tokens = Sequence[Token]
@@ -34,6 +36,9 @@ def read_value(tokens: Tokens) -> Form:
     parts = _split_ratio(tokens)
     if len(parts) > 1:
         return Ratio(tuple(Value(parse_expression(part)) for part in parts))
+    chosen = _chosen(tokens)
+    if chosen is not None:
+        return chosen
     angle = _angle(tokens)
     if angle is not None:
         return angle
@@ -86,6 +91,24 @@ def _split_ratio(tokens: Tokens) -> list[Tokens]:
     return parts
 
 
+def _chosen(tokens: Tokens) -> Value | None:
+    """C(10, 3) and C_{10}^{3} as a binomial; the first may also be a point, the second a power."""
+    texts = [token.text for token in tokens]
+    if texts[0] != "C":
+        return None
+    if texts[1:2] == ["("] and texts[-1] == ")" and texts.count(",") == 1 and is_pair(tokens[1:]):
+        at = texts.index(",")
+        parts = parse_expression(tokens[2:at]), parse_expression(tokens[at + 1 : -1])
+        point = Group("()", tuple(map(Value, parts)))
+        return Value(nodes.call("binomial", *parts), others=(point,))
+    numbers = [int(text) for text in texts[1:] if text.isdigit()]
+    plain = "".join(text for text in texts if text not in ("{", "}"))
+    if len(numbers) != 2 or plain != f"C_{numbers[0]}^{numbers[1]}" or numbers[0] < numbers[1]:
+        return None
+    chosen = nodes.call("binomial", nodes.number(numbers[0]), nodes.number(numbers[1]))
+    return Value(parse_expression(tokens), others=(Value(chosen),))
+
+
 def _angle(tokens: Tokens) -> Value | None:
     """45° 30' 15'', as one angle in degrees."""
     texts = [token.text for token in tokens]
@@ -111,6 +134,8 @@ def _angle(tokens: Tokens) -> Value | None:
 def _money(tokens: Tokens) -> Value | None:
     """$5, -$5, €5.50, 5$, $3 million."""
     texts = [token.text for token in tokens]
+    if texts[0] in _CURRENCY_CODES and len(texts) > 1:
+        texts[0] = _CURRENCY_CODES[texts[0]]
     negative = texts[0] == "-" and len(texts) > 1
     at = int(negative)
     if texts[at] in units.CURRENCY_SIGNS and len(texts) > at + 1:
@@ -214,7 +239,8 @@ def _typeset_unit(tokens: Tokens, node: Node) -> Value:
         letter, power = len(tokens) - 5, -1
     elif len(tokens) > 2 and tokens[-2].text == "^":
         letter, power = len(tokens) - 3, -1
-    if letter < 1 or tokens[letter].text not in _SINGLE_UNITS or tokens[letter].space < 1:
+    single = tokens[letter].text in _SINGLE_UNITS | {"\\Omega"}
+    if letter < 1 or not single or tokens[letter].space < 1:
         return Value(node)
     if power == -1:
         raised = tokens[letter + 1 :]

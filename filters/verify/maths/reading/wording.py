@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from filters.verify.maths import nodes
 from filters.verify.maths.forms import Choice, Form, Value, Words
+from filters.verify.maths.reading.dates import read_date
 from filters.verify.maths.reading.tokens import AND, OR, Token
 
 MAX_WORDS = 12
@@ -21,6 +22,16 @@ _SYNONYMS = {
     "does not exist": "undefined",
     "dne": "undefined",
     "no real solutions": "no real solution",
+    "convergent": "converges",
+    "is convergent": "converges",
+    "divergent": "diverges",
+    "is divergent": "diverges",
+    "has no solution": NOTHING,
+    "has no solutions": NOTHING,
+    "does not exists": "undefined",
+    "undefined": "undefined",
+    "is undefined": "undefined",
+    "no such": "no such",
     "true": "true",
     "all real number": "all real numbers",
     "both": "both",
@@ -34,6 +45,17 @@ _TENS = "thirty forty fifty sixty seventy eighty ninety"
 _NUMBERS |= {word: 10 * (place + 3) for place, word in enumerate(_TENS.split())}
 _CLOCK = re.compile(r"(1[0-2]|0?[1-9]):([0-5]\d)([ap])\.?m\.?", re.IGNORECASE)
 _LETTERS = frozenset("ABCDEFGHIJ")
+_OPENING = re.compile(
+    r"(?:(?:there (?:is|are|exists?)|it is|it's|this is|they are) )?(?:(?:an?|the) )?(?=\w)"
+)
+_SUBJECT = re.compile(
+    r"(?:series|sequence|limit|integral|statement|system|equation|claim)"
+    r" (?=(?:is|has|does|converges|diverges)(?: |$))"
+)
+_KIND = "odd|even|positive|negative|nonnegative|non-negative|real|rational|nonzero|non-zero|prime"
+_ALL = re.compile(
+    rf"(?:all )(?P<adjectives>(?:(?:{_KIND}) )*)(?P<noun>integer|number|prime)s(?: [a-z])?"
+)
 _JOINTS = frozenset((",", "-", "'", "’", "."))
 
 
@@ -51,6 +73,9 @@ def read_words(tokens: Sequence[Token]) -> Form | None:
         return Words(NOTHING)
     if [token.text for token in tokens] == ["\\{", "\\}"]:
         return Words(NOTHING)
+    date = read_date(tokens)
+    if date is not None:
+        return date
     clock = _CLOCK.fullmatch("".join(token.text for token in tokens[:9]))
     if clock is not None and tokens[2].text == clock[2]:
         return Words(f"{int(clock[1])}:{clock[2]} {clock[3].lower()}m")
@@ -78,7 +103,30 @@ def read_words(tokens: Sequence[Token]) -> Form | None:
         return Value(nodes.number(_NUMBERS[tens] + _NUMBERS[unit]))
     if text in REALS:
         text = "all real numbers"
-    return Words(_SYNONYMS.get(text, text)) if len(texts) <= MAX_WORDS else None
+    return _words(text) if len(texts) <= MAX_WORDS else None
+
+
+def _words(text: str) -> Words:
+    """Words without what opens a sentence, and with what they say of a subject they name."""
+    text = _SYNONYMS.get(text, text)
+    opening = _OPENING.match(text)
+    if opening is not None:
+        text = text[opening.end() :]
+    text = _described(_SYNONYMS.get(text, text))
+    subject = _SUBJECT.match(text)
+    if subject is None:
+        return Words(text)
+    said = text[subject.end() :]
+    return Words(text, _SYNONYMS.get(said, said.removeprefix("is ")))
+
+
+def _described(text: str) -> str:
+    """all positive odd integers: the adjectives in one order, a letter after them left out."""
+    found = _ALL.fullmatch(text)
+    if found is None:
+        return text
+    adjectives = sorted(found["adjectives"].split())
+    return " ".join(["all", *adjectives, found["noun"] + "s"])
 
 
 def _bare_run(tokens: Sequence[Token]) -> Form | None:
