@@ -140,6 +140,17 @@ def test_calls_without_ids_are_numbered() -> None:
     assert given["tool_calls"][0]["id"] == "x"
 
 
+def test_arguments_written_as_texts_get_the_types_of_the_schema() -> None:
+    """Qwen3-Coder writes them so."""
+    text = "<tool_call>\n<function=add>\n<parameter=a>\n1\n</parameter>\n</function>\n</tool_call>"
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    tools = ({"type": "function", "function": {"name": "add", "parameters": schema}},)
+    (call,) = read_action(text, 0, "auto", tools)["tool_calls"]
+    assert call["function"]["arguments"] == {"a": 1}
+    (untyped,) = read_action(text, 0)["tool_calls"]
+    assert untyped["function"]["arguments"] == {"a": "1"}
+
+
 def test_messages_of_turns() -> None:
     turns = (
         Turn(role="tools", text="[]"),

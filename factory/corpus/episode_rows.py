@@ -61,7 +61,8 @@ def _build(
     last = Turn(role="assistant", text=_join(thinking, response or "", ("<think>", "</think>")))
     own = [place for place, turn in enumerate(played) if turn.role == "assistant"]
     before = played[: own[-1]] if own else []  # what follows the last turn of its own is not shown
-    messages = list_messages([*before, last], _find_format(sampling))
+    offered = json.loads(tools) if tools else ()
+    messages = list_messages([*before, last], _find_format(sampling), offered)
     said = [_encode(message, tags) for message in messages]
     return [dict(message) for message in prompt] + said, tools
 

@@ -24,6 +24,7 @@ from factory.core.environment import Environment, Observation, environment_class
 from factory.core.nouns import Message, Prompt
 from factory.core.plugins import PluginError, line_in
 from factory.environments.frames import encode_frame, receive
+from filters.tool_calls.schemas import read_tools
 
 MAX_CHARACTERS = 20_000
 """Characters of one message of an observation. What a tool writes beyond is left out, and said."""
@@ -140,6 +141,7 @@ def describe(seen: Observation) -> dict[str, Any]:
         raise TypeError(f"it returned {type(seen).__name__}; return an Observation")
     if seen.reward is not None and not math.isfinite(seen.reward):
         raise ValueError(f"its reward is {seen.reward}; give a finite number or None")
+    read_tools(seen.tools)
     state = json.dumps(dict(seen.state), sort_keys=True, allow_nan=False)
     if len(state) > MAX_STATE_BYTES:
         raise ValueError(f"its state has {len(state):,} bytes; at most {MAX_STATE_BYTES:,} fit")

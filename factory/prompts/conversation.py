@@ -17,6 +17,7 @@ from factory.core.nouns import Message, Prompt, Turn
 from factory.core.think import join_think
 from factory.prompts.templates import ChatTokenizer, Prompting, Rendered
 from filters.tool_calls.parsing import parse_turn
+from filters.tool_calls.schemas import cast_arguments, read_tools
 
 Tools = Sequence[Mapping[str, Any]]
 
@@ -24,16 +25,21 @@ _MARK = "QXTURNQX"
 """Stands where a model's turn stood, to find what the template writes after it."""
 
 
-def read_action(text: str, number: int, tool_format: str = "auto") -> Action:
-    """Return what an assistant turn does. Calls without an id get one from the turn's number."""
+def read_action(text: str, number: int, tool_format: str = "auto", tools: Tools = ()) -> Action:
+    """Return what an assistant turn does. Calls without an id get one from the turn's number.
+
+    Arguments that a format writes as texts get the types that `tools` say.
+    """
     parsed = parse_turn(text, tool_format)
+    schemas = read_tools(tools) if any(call.untyped for call in parsed.calls) else {}
+    read = [cast_arguments(call, schemas.get(call.name, {})) for call in parsed.calls]
     calls = [
         {
             "id": call.id or f"call_{number}_{place}",
             "type": "function",
             "function": {"name": call.name, "arguments": call.arguments},
         }
-        for place, call in enumerate(parsed.calls)
+        for place, call in enumerate(read)
     ]
     return Action(
         role="assistant",
@@ -43,7 +49,9 @@ def read_action(text: str, number: int, tool_format: str = "auto") -> Action:
     )
 
 
-def list_messages(turns: Iterable[Turn], tool_format: str = "auto") -> list[Message]:
+def list_messages(
+    turns: Iterable[Turn], tool_format: str = "auto", tools: Tools = ()
+) -> list[Message]:
     """Return the messages of turns. Reasoning stands in think tags before the content.
 
     A turn with a call that cannot be read stays as it was written.
@@ -52,7 +60,7 @@ def list_messages(turns: Iterable[Turn], tool_format: str = "auto") -> list[Mess
     number = 0
     for turn in turns:
         if turn.role == "assistant":
-            messages.append(_assistant_message(turn.text, number, tool_format))
+            messages.append(_assistant_message(turn.text, number, tool_format, tools))
             number += 1
         elif turn.role in ("tool", "user"):
             message = Message(role=turn.role, content=turn.text)
@@ -64,8 +72,8 @@ def list_messages(turns: Iterable[Turn], tool_format: str = "auto") -> list[Mess
     return messages
 
 
-def _assistant_message(text: str, number: int, tool_format: str) -> Message:
-    action = read_action(text, number, tool_format)
+def _assistant_message(text: str, number: int, tool_format: str, tools: Tools) -> Message:
+    action = read_action(text, number, tool_format, tools)
     if action["malformed"] or not action["tool_calls"]:
         return Message(role="assistant", content=text)
     thinking = parse_turn(text, tool_format).thinking

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from factory.core.environment import Observation
 from factory.core.nouns import Failure, FinishReason, Sample, Turn, fingerprint
 from factory.environments.host import EnvironmentHost, Reply, StepLimits
-from factory.prompts.conversation import read_action
+from factory.prompts.conversation import find_tools, read_action
 from factory.sampling.engine import Engine, Request, Worker
 from factory.sampling.turn_log import First, TurnLog
 
@@ -194,8 +194,9 @@ class EpisodeEngine:
         if reason != "stop":
             self._finish(episode, reason)
             return
-        number = len(episode.own) - 1
-        self._host.act(episode.name, read_action(turn.text, number, self._limits.tool_format))
+        tools = find_tools(episode.request.prompt, episode.turns)
+        number, tool_format = len(episode.own) - 1, self._limits.tool_format
+        self._host.act(episode.name, read_action(turn.text, number, tool_format, tools))
 
     def _log_turn(self, episode: _Episode, turn: Turn, first: First | None = None) -> None:
         request = episode.request

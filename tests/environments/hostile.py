@@ -134,6 +134,11 @@ class FailsToReset(Ordinary):
         raise ValueError("this prompt has no board")
 
 
+class OffersNonsense(Ordinary):
+    def reset(self, prompt: Prompt, seed: int) -> Observation:
+        return Observation((), tools=({"type": "function"},))
+
+
 class NotReplayable(Ordinary):
     """Every episode sees another number."""
 

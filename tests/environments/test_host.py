@@ -88,6 +88,11 @@ def test_a_reset_that_fails_names_class_and_line(host: EnvironmentHost) -> None:
     assert "this prompt has no board" in str(failed.failure)
 
 
+def test_tools_without_a_name_are_a_failure(host: EnvironmentHost) -> None:
+    (failed,) = played(host, own("OffersNonsense"))
+    assert "is no tool: it has no name" in str(failed.failure)
+
+
 def test_floods_are_cut_and_odd_text_is_replaced(host: EnvironmentHost) -> None:
     _, flooded = played(host, own("Floods"), act(content="go"))
     assert flooded.observation is not None

@@ -82,7 +82,7 @@ class Exchange:
             tools=find_tools(prompt, turns),
         )
         tool_format = self.spec.sampling.episode.tool_format
-        shown = (*messages, *list_messages(turns, tool_format))
+        shown = (*messages, *list_messages(turns, tool_format, first.tools))
         return dataclasses.replace(first, messages=shown, opening=first.prompt_text)
 
     def level(self, level: int) -> tuple[str | None, str]:

@@ -272,7 +272,8 @@ PIECES = [
     "<think>", "</think>", "<tool_call>", "</tool_call>", "{", "}", "[", "]", '"', "\\", "name",
     '{"name": "f", "arguments": {}}', "[TOOL_CALLS]", "[ARGS]", "<|python_tag|>", "<function=f>",
     "</function>", "<parameter=a>", "</parameter>", "<｜tool▁calls▁begin｜>", "<｜tool▁sep｜>",
-    "```",     "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>", "f(a=1)", "[f(a=1)]", ",", ":", "\ud800", "\0",
+    "```", "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>", "f(a=1)", "[f(a=1)]", ",", ":",
+    "\ud800", "\0",
     '"tool_calls"', '"role": "assistant"', "é", "\n", " ", ";", "-", "1", "null", "lambda", "'''",
 ]  # fmt: skip
 
@@ -289,6 +290,6 @@ def test_any_text_gives_a_result(text: str) -> None:
 @pytest.mark.parametrize("piece", [*PIECES, '<tool_call>["</tool_call>', "[TOOL_CALLS]f{"])
 def test_long_texts_are_read_in_linear_time(piece: str) -> None:
     """No clock: a quadratic reader would run into the test's timeout."""
-    text = piece * (10_000_000 // len(piece))
+    text = piece * (3_000_000 // len(piece))
     for format in ("auto", "hermes") if piece.isalnum() else ("auto",):
         assert parse_turn(text, format).calls is not None
