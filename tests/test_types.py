@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory.core.nouns import Message, Prompt, Sample, fingerprint, prompt_schema, sample_schema
+from factory.core.nouns import (
+    Message,
+    Prompt,
+    Sample,
+    Turn,
+    fingerprint,
+    prompt_schema,
+    sample_schema,
+)
 
 
 def prompt(question: str = "1 + 1?", **fields: object) -> Prompt:
@@ -43,3 +52,43 @@ json_values = st.recursive(
 @given(st.dictionaries(st.text(), json_values))
 def test_fingerprint_ignores_key_order(value: dict[str, object]) -> None:
     assert fingerprint(value) == fingerprint(dict(reversed(value.items())))
+
+
+def test_tools_and_environment_are_part_of_the_id_where_there_are_any() -> None:
+    tools = ({"type": "function", "function": {"name": "add"}},)
+    with_tools, acting = prompt(tools=tools), prompt(environment={"kind": "calculator"})
+    assert prompt().id == prompt(tools=(), environment=None).id == "c0590e635635ad9a"
+    assert len({prompt().id, with_tools.id, acting.id}) == 3
+    for one in (with_tools, acting):
+        assert Prompt.from_row(one.to_row()) == one
+
+
+def test_where_a_file_lies_is_no_part_of_the_id() -> None:
+    here, there, other = (
+        prompt(environment={"kind": "search", "path": path})
+        for path in ("/a/docs.jsonl", "/b/c/docs.jsonl", "/a/more.jsonl")
+    )
+    assert here.id == there.id != other.id
+
+
+def test_rows_of_older_runs_have_neither() -> None:
+    row = prompt().to_row()
+    del row["tools"], row["environment"]
+    assert Prompt.from_row(row) == prompt()
+
+
+@given(st.lists(st.sampled_from(["assistant", "tool", "user", "tools", "end"]), max_size=6))
+def test_turns_round_trip_through_parquet(roles: list[str]) -> None:
+    turns = tuple(
+        Turn(role=role, text=f"é {n}", n_tokens=n, token_ids=(n,) if n % 2 else None, reward=n / 2)  # type: ignore[arg-type]
+        for n, role in enumerate(roles)
+    )
+    sample = Sample("p", 0, "t", "q", "stop", 1, 1, "m", "fp", 5, turns)
+    table = pa.Table.from_pylist([sample.to_row()], sample_schema())
+    (row,) = table.to_pylist()
+    row["created_at"] = 5
+    assert Sample.from_row(row) == sample
+
+
+def test_a_sample_without_turns_has_no_such_column() -> None:
+    assert "turns" not in Sample("p", 0, "t", "q", "stop", 1, 1, "m", "fp", 5).to_row()

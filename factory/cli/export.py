@@ -78,7 +78,9 @@ allow_key_option = click.option(
     type=click.Choice(["messages", "prompt-completion", "text"]),
     help="Columns of the rows; the trainer's default unless given.",
 )
-@click.option("--template", help="Chat template to use instead: chatml, plain or a Jinja file.")
+@click.option(
+    "--template", help="Chat template to use instead: chatml, chatml_tools, plain or a Jinja file."
+)
 @click.option("--eos", help="Token that ends a turn, if not the tokenizer's EOS.")
 @click.option(
     "--overlong",

@@ -69,7 +69,7 @@ class Prompt:
     def __post_init__(self) -> None:
         parts: list[Any] = [list(self.messages), self.verifier]
         if self.tools or self.environment is not None:
-            parts += [list(self.tools), self.environment]
+            parts += [list(self.tools), _place_free(self.environment)]
         content = fingerprint(parts)
         if self.id and self.id != content:
             raise ValueError(f"prompt id {self.id} does not match its content ({content})")
@@ -111,6 +111,13 @@ class Prompt:
             tools=tuple(json.loads(tools)) if tools else (),
             environment=json.loads(environment) if environment else None,
         )
+
+
+def _place_free(environment: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return an environment with the name of its file or folder, wherever that lies here."""
+    if environment is None or not isinstance(environment.get("path"), str):
+        return None if environment is None else dict(environment)
+    return {**environment, "path": environment["path"].rstrip("/").rpartition("/")[2]}
 
 
 def as_messages(messages: Sequence[Mapping[str, Any]]) -> tuple[Message, ...]:

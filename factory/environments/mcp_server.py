@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.core.nouns import Prompt
-from factory.environments.tools import ToolEnvironment, ToolError
+from factory.environments.tools import EnvironmentLost, ToolEnvironment, ToolError
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
 _ETC = ("/etc/ld.so.cache", "/etc/alternatives")
@@ -83,17 +83,13 @@ class Mcp(ToolEnvironment):
         except MCPError as error:
             if error.code == TIMED_OUT:
                 raise ToolError(f"{name} did not answer in {self._seconds:g} s") from None
-            raise ServerLost(f"the MCP server is gone: {error}") from None
+            raise EnvironmentLost(f"the MCP server is gone: {error}") from None
         text = "\n".join(
             block.text if block.type == "text" else f"[{block.type}]" for block in result.content
         )
         if result.is_error:
             raise ToolError(text)
         return text
-
-
-class ServerLost(BaseException):
-    """The server has ended: a failure of the environment, and nothing for the model to read."""
 
 
 def sandboxed(command: list[str], folder: str | None) -> list[str]:

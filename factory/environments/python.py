@@ -11,8 +11,8 @@ import json
 from typing import Any
 
 from factory.core.nouns import Prompt
-from factory.environments.tools import ToolEnvironment, ToolError
-from filters.verify.sandbox.box import Box
+from factory.environments.tools import EnvironmentLost, ToolEnvironment, ToolError
+from filters.verify.sandbox.box import Box, SandboxFailure
 from filters.verify.sandbox.task import Limits, Task
 
 MAX_CODE = 100_000
@@ -60,9 +60,9 @@ class Python(ToolEnvironment):
 
     def __init__(self, seconds: float = 10.0, memory_mb: int = 512) -> None:
         self._limits = Limits(time_s=seconds, memory_mb=memory_mb, output_mb=1)
-        self._box: Box | None = None
 
     def begin(self, prompt: Prompt) -> None:
+        self._box = Box()
         self._calls: list[str] = []
         self._seed = self.random.randrange(2**32)
 
@@ -79,11 +79,12 @@ class Python(ToolEnvironment):
         calls = [*self._calls, str(code)]
         if sum(map(len, calls)) > MAX_CODE:
             raise ToolError(f"all code of a conversation may have {MAX_CODE:,} characters")
-        if self._box is None or not self._box.alive:
-            self._box = Box()
         given = json.dumps({"seed": self._seed, "calls": calls}).encode()
-        self._box.start(Task("script", _REPLAY.encode(), stdin=given, limits=self._limits))
-        outcome = self._box.finish()
+        try:
+            self._box.start(Task("script", _REPLAY.encode(), stdin=given, limits=self._limits))
+            outcome = self._box.finish()
+        except SandboxFailure as failure:
+            raise EnvironmentLost(f"the sandbox failed: {failure}") from None
         if outcome.end == "time_limit":
             raise ToolError(
                 f"it ran for more than {self._limits.time_s:g} s; it left nothing behind"

@@ -33,6 +33,11 @@ class ToolError(Exception):
     """A call that cannot be answered; the model reads why."""
 
 
+class EnvironmentLost(BaseException):
+    """The environment cannot go on. It is a failure of its own, and nothing for the model to read:
+    no `except Exception` takes it for a tool's answer."""
+
+
 class ToolEnvironment:
     """Offers the public methods of a subclass as tools. `state` is what a verifier may look at."""
 

@@ -21,7 +21,8 @@ class Sft(Training):
     template: str | None = Field(
         None,
         description="Chat template to use instead of the tokenizer's: a Jinja file (with a path "
-        "that starts with ./) or a shipped one (`chatml`, `plain`). The trained model keeps it.",
+        "that starts with ./) or a shipped one (`chatml`, `chatml_tools`, `plain`). The trained "
+        "model keeps it.",
     )
     eos: str | None = Field(
         None, description="Token that ends an assistant's turn. Default: the tokenizer's EOS."

@@ -128,6 +128,17 @@ def test_python_survives_what_it_is_given(host: EnvironmentHost) -> None:
     assert said[9] == "1"
 
 
+def test_python_without_a_sandbox_never_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be no fault of the model's, and must not read as an answer."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    alone = EnvironmentHost(StepLimits())
+    try:
+        (failed,) = play(alone, "episode", {"kind": "python"}, PROMPT, 1, [])
+    finally:
+        alone.close()
+    assert "bubblewrap is not installed" in str(failed.failure)
+
+
 SETUP = """
 CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT, price REAL);
 INSERT INTO item (name, price) VALUES ('pen', 1.5), ('book', 12.0), ('cup', NULL);

@@ -144,7 +144,7 @@ UNFIT = [
     Unfit("no chat template.*--template", own=None),
     Unfit("no EOS token.*--eos", eos=None),
     Unfit("does not know", ask_eos="<|what|>"),
-    Unfit("none of the shipped templates: chatml, plain", ask_template="alpaca"),
+    Unfit("none of the shipped templates: chatml, chatml_tools, plain", ask_template="alpaca"),
     Unfit("context of 512", context=512, ask_length=1024),
 ]
 
