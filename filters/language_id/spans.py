@@ -10,7 +10,6 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -106,7 +105,9 @@ class Text:
         self.words, self.scored = words, scores is not None
         self.scores = np.zeros((0, 0), np.uint8) if scores is None else scores
         self.raw = masked.tobytes()
-        self.strings: dict[int, str] = {}
+        self.mentions: dict[
+            tuple[int, int, int], tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
+        ] = {}
         self.exempt = np.zeros(len(self.words.start), bool)
         self.asked = np.zeros(len(self.words.start), bool)  # in what the question asks for
         self.quoted = np.zeros(len(self.words.start), bool)  # of these, by marks alone
@@ -138,11 +139,23 @@ class Text:
         return names
 
     def _word(self, place: int) -> str:
-        word = self.strings.get(place)
-        if word is None:
-            start, end = self.words.start[place], self.words.end[place]
-            word = self.strings[place] = self.raw[start:end].decode("utf-8", "ignore")
-        return word
+        return self._strings(place, place + 1)[0]
+
+    def _strings(self, first: int, after: int) -> list[str]:
+        starts = self.words.start[first:after].tolist()
+        ends = self.words.end[first:after].tolist()
+        raw = self.raw
+        return [raw[a:b].decode("utf-8", "ignore") for a, b in zip(starts, ends, strict=True)]
+
+    def _folded(self, places: Places) -> tuple[str, ...]:
+        """Return some words as the lexicon has them."""
+        if not len(places):
+            return ()
+        first = int(places[0])
+        strings = self._strings(first, int(places[-1]) + 1)
+        return tuple(
+            fold("\n".join(strings[place - first] for place in places.tolist())).split("\n")
+        )
 
     def _stretch(self, places: npt.NDArray[np.int64], label: str) -> Stretch:
         words = self.words
@@ -156,34 +169,42 @@ class Text:
             bool((kinds == OWN).any()) and written.issuperset(words.script[places].tolist()),
         )
 
-    def _spoken(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    def _spoken(self, places: Places) -> npt.NDArray[np.bool_]:
         """Mark the words that are used, not mentioned. The others are exempt from all counts."""
+        key = (int(places[0]), int(places[-1]), len(places))
+        if key not in self.mentions:  # a text whose path is found twice asks twice
+            self.mentions[key] = self._mentions(places)
+        marked, allowed = self.mentions[key]
+        self.quoted[places[marked & ~allowed]] = True
+        spoken: npt.NDArray[np.bool_] = ~marked & ~allowed
+        self.exempt[places[~spoken]] = True
+        return spoken
+
+    def _mentions(self, places: Places) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Mark the words that are quoted or particles, and those that are borrowed or asked."""
         first, last = int(self.words.start[places[0]]), int(self.words.end[places[-1]])
         begin = max(0, first - CONTEXT)
         window = self.raw[begin : last + CONTEXT]
         text = window.decode("utf-8", "ignore")
         mentions = mentioned(text)
-        spoken = np.ones(len(places), bool)
+        marked = np.zeros(len(places), bool)
         if mentions:
             # Characters to bytes: each begins where a byte is no continuation of another.
             data = np.frombuffer(window, np.uint8)
             offsets = np.append(np.flatnonzero((data & 0xC0) != 0x80), len(data)) + begin
             starts = self.words.start[places]
             for start, end in mentions:
-                spoken &= ~((starts >= offsets[start]) & (starts < offsets[end]))
-        near = range(max(0, places[0] - NEAR), min(len(self.words.start), places[-1] + NEAR + 1))
+                marked |= (starts >= offsets[start]) & (starts < offsets[end])
+        begins = max(0, int(places[0]) - NEAR)
         strings = [
-            word if word.isalpha() else DIGITS.sub("", word) for word in map(self._word, near)
+            word if word.isalpha() else DIGITS.sub("", word)
+            for word in self._strings(begins, int(places[-1]) + NEAR + 1)
         ]
         if self.scored:
-            spoken &= ~self._particles(places)
-        within = int(places[0]) - near.start, int(places[-1]) + 1 - near.start
+            marked |= self._particles(places)
+        within = int(places[0]) - begins, int(places[-1]) + 1 - begins
         allowed = np.array(borrowed(strings)) | np.array(self.question.quotes(strings, *within))
-        allowed = allowed[places - near.start]
-        self.quoted[places[~spoken & ~allowed]] = True
-        spoken &= ~allowed
-        self.exempt[places[~spoken]] = True
-        return spoken
+        return marked, allowed[places - begins]
 
     # Other scripts
 
@@ -270,22 +291,34 @@ class Text:
 
         A word that comes again is little evidence, so a repeated clause may not have been found.
         """
-        if not found:
+        starts = np.flatnonzero(self.words.look & BEGINS)
+        if not found or not len(starts):
             return []
-        language = {int(place): name for places, name in found for place in places}
-        starts = np.flatnonzero(self.words.look & BEGINS).tolist()
+        of_word = np.full(len(self.words.look), -1)
+        for number, (places, _) in enumerate(found):
+            of_word[places] = number
+        ends = np.append(starts[1:], len(of_word))
+        long = ends - starts >= REPEATED
+        first = np.minimum.reduceat(of_word, starts)
+        whole = np.flatnonzero(long & (first >= 0)).tolist()
+        sizes = self.words.end[ends - 1] - self.words.start[starts]
         known: dict[bytes, str] = {}
-        others: list[tuple[bytes, int, int]] = []
-        for first, after in pairwise([*starts, len(self.words.look)]):
-            if after - first < REPEATED:
-                continue
-            text = self.raw[int(self.words.start[first]) : int(self.words.end[after - 1])]
-            spoken = {language.get(place) for place in range(first, after)}
-            if len(spoken) == 1 and None not in spoken:
-                known[bytes(text)] = str(spoken.pop())
-            elif spoken == {None}:
-                others.append((bytes(text), first, after))
-        return [(np.arange(a, b), known[text]) for text, a, b in others if text in known]
+        for clause in whole:
+            named = {found[number][1] for number in of_word[starts[clause] : ends[clause]].tolist()}
+            if len(named) == 1:
+                known[self._bytes(starts[clause], ends[clause])] = named.pop()
+        if not known:
+            return []
+        unseen = long & (np.maximum.reduceat(of_word, starts) < 0)
+        unseen &= np.any([sizes == size for size in {len(text) for text in known}], axis=0)
+        again = [
+            (np.arange(starts[clause], ends[clause]), self._bytes(starts[clause], ends[clause]))
+            for clause in np.flatnonzero(unseen).tolist()
+        ]
+        return [(places, known[text]) for places, text in again if text in known]
+
+    def _bytes(self, first: int, after: int) -> bytes:
+        return self.raw[int(self.words.start[first]) : int(self.words.end[after - 1])]
 
     def _accepted(self, allowed: list[int]) -> tuple[dict[int, list[Places]], list[Foreign]]:
         """Return the stretches of each language that is believed, and weaker ones of others."""
@@ -305,7 +338,7 @@ class Text:
             places = places[counted[places] & (self.words.kind[places] < FOREIGN)]
             if len(places):
                 places = places[self._spoken(places)]
-            strings = tuple(fold(self._word(place)) for place in places.tolist())
+            strings = self._folded(places)
             gain = self._gain(places, state, strings) if len(places) else 0
             if most != home and len(places):
                 gain = max(gain, 1)  # no doubt of what the rest is in
@@ -391,16 +424,21 @@ def _runs(
     if not len(places):
         return
     if through is None:
-        breaks = np.diff(places) > 1
+        breaks = places[1:] - places[:-1] > 1
     else:
         between = np.cumsum(~chosen & ~through)
-        breaks = np.diff(between[places]) > 0
-    yield from np.split(places, np.flatnonzero(breaks) + 1)
+        between = between[places]
+        breaks = between[1:] > between[:-1]
+    begin = 0
+    for end in (np.flatnonzero(breaks) + 1).tolist():
+        yield places[begin:end]
+        begin = end
+    yield places[begin:]
 
 
 def _same(path: npt.NDArray[np.int32], home: int) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
     """Yield the runs of one state other than `home`."""
-    changes = np.flatnonzero(np.diff(path)) + 1
-    for places in np.split(np.arange(len(path)), changes):
-        if len(places) and path[places[0]] != home:
-            yield int(path[places[0]]), places
+    begins = np.append(0, np.flatnonzero(path[1:] != path[:-1]) + 1)
+    ends = np.append(begins[1:], len(path))
+    for run in np.flatnonzero(path[begins] != home).tolist():
+        yield int(path[begins[run]]), np.arange(begins[run], ends[run])
