@@ -20,9 +20,11 @@ LONGEST_TAG = 64
 
 # A comment has at most so many words for each line of code, or the code is there for the comments.
 COMMENT_WORDS = 4
-# From so many words on, what stands in a fence, in inline code or in a formula is prose.
-PROSE_WORDS, INLINE_WORDS, TEXT_WORDS = 3, 6, 4
-SHORT = 12  # bytes that cannot hold as many
+# From so many words on, what stands in a fence, a comment, inline code or a formula is prose; of
+# letters beyond Latin and Greek, fewer are.
+PROSE_WORDS, COMMENT_SENTENCE, INLINE_WORDS, TEXT_WORDS, FAR_WORDS = 3, 8, 6, 4, 3
+# Shorter ones are labels, but only so many words of a text are.
+LABEL_WORDS = 12
 
 # Classes of ASCII bytes.
 OTHER, LETTER, JOINER, CLAUSE, SPECIAL = range(5)
@@ -254,8 +256,36 @@ def _show(data: Bytes, masked: Bytes, i: int, end: int) -> None:
 
 
 @step
-def _show_prose(data: Bytes, masked: Bytes, i: int, end: int) -> None:
-    """Unmask the comments and prose lines of a code fence if they outgrow its code."""
+def _is_prose(data: Bytes, i: int, end: int, least: int) -> bool:
+    """Are there so many words, or FAR_WORDS with letters beyond Latin and Greek?"""
+    words = _words(data, i, end)
+    far = False
+    for k in range(i, end):
+        far |= 0xD0 <= data[k] < 0xF0 and data[k] != 0xE2  # lead bytes; E2 is punctuation
+    return words >= least or (far and words >= FAR_WORDS)
+
+
+@step
+def _string(data: Bytes, i: int, end: int) -> tuple[int, int]:
+    """Return what the next string of a line of code holds: its start and its end."""
+    while i < end:
+        mark = data[i]
+        i += 1
+        if mark == ord('"') or mark == ord("'"):
+            closed = i
+            while closed < end and data[closed] != mark:
+                closed += 1
+            return i, closed
+    return end, end
+
+
+@step
+def _show_prose(data: Bytes, masked: Bytes, i: int, end: int, labels: Integers) -> None:
+    """Unmask comments, strings and prose lines of a code fence if they outgrow its code.
+
+    `labels[0]` counts the words of those that stayed masked. A comment that is a sentence never is.
+    """
+    outgrown = False
     for shown in range(2):
         at, coded, commented = i, 0, 0
         while at < end:
@@ -273,15 +303,27 @@ def _show_prose(data: Bytes, masked: Bytes, i: int, end: int) -> None:
                 commented += words
             elif words > 0 or signs > 0:
                 coded += 1
-            if shown == 1:
-                _show(data, masked, line if prose else comment, at)
+            if shown == 1 and (outgrown or _is_prose(data, comment, at, COMMENT_SENTENCE)):
+                _show(data, masked, comment, at)
+            if prose and outgrown:
+                _show(data, masked, line, comment)
+            quoted, closed = line, line - 1
+            while not prose and quoted < comment:
+                quoted, closed = _string(data, closed + 1, comment)
+                if _words(data, quoted, closed) >= PROSE_WORDS:
+                    commented += _words(data, quoted, closed)
+                    if outgrown:
+                        _show(data, masked, quoted, closed)
             at += 1
-        if commented <= COMMENT_WORDS * (coded + 1):
-            break
+        if shown == 0:
+            outgrown = commented > COMMENT_WORDS * (coded + 1)
+            outgrown |= labels[0] + commented > LABEL_WORDS
+            if not outgrown:
+                labels[0] += commented
 
 
 @step
-def _show_text(data: Bytes, masked: Bytes, i: int, end: int) -> None:
+def _show_text(data: Bytes, masked: Bytes, i: int, end: int, labels: Integers) -> None:
     r"""Of mathematics: what `\text{…}` and the like hold, where it is more than a phrase."""
     while i + 6 < end:
         if data[i] == ord("\\") and (
@@ -294,27 +336,45 @@ def _show_text(data: Bytes, masked: Bytes, i: int, end: int) -> None:
                 closed = opened
                 while closed < end and data[closed] != ord("}"):
                     closed += 1
-                if _words(data, opened, closed) >= TEXT_WORDS:
-                    _show(data, masked, opened, closed)
+                _show_label(data, masked, opened, closed, TEXT_WORDS, labels)
                 i = closed
         i += 1
 
 
 @step
-def _show_inline(data: Bytes, masked: Bytes, i: int, end: int, least: int) -> None:
-    """Unmask inline code or a tag that has at least so many words and no sign of code."""
+def _show_label(data: Bytes, masked: Bytes, i: int, end: int, least: int, labels: Integers) -> None:
+    """Unmask what has at least so many words, or comes after LABEL_WORDS of such labels."""
+    words = _words(data, i, end)
+    if labels[0] + words > LABEL_WORDS or _is_prose(data, i, end, least):
+        _show(data, masked, i, end)
+    else:
+        labels[0] += words
+
+
+@step
+def _show_inline(
+    data: Bytes, masked: Bytes, i: int, end: int, least: int, labels: Integers
+) -> None:
+    """Unmask inline code or a tag that is prose: it has no sign of code. One word is a name."""
     signs = 0
     for k in range(i, end):
         signs += _is_code_sign(data[k])
-    if signs == 0 and _words(data, i, end) >= least:
-        _show(data, masked, i, end)
+    if signs == 0 and _words(data, i, end) > 1:
+        _show_label(data, masked, i, end, least, labels)
 
 
 @step
 def _mask_text(
-    data: Bytes, masked: Bytes, start: int, end: int, classes: Bytes, failed: Integers
+    data: Bytes,
+    masked: Bytes,
+    start: int,
+    end: int,
+    classes: Bytes,
+    failed: Integers,
+    labels: Integers,
 ) -> None:
     failed[:] = 0
+    labels[:] = 0
     i = start
     while i < end:
         j = i
@@ -322,15 +382,14 @@ def _mask_text(
             kind = _opening(data, start, i, end)
             j = masked_end(data, start, i, end, failed)
             masked[i:j] = ord(" ")
-            if j - i > SHORT:
-                if kind == FENCE:
-                    _show_prose(data, masked, i, j)
-                elif kind == INLINE_CODE:
-                    _show_inline(data, masked, i, j, INLINE_WORDS)
-                elif kind == TAG:
-                    _show_inline(data, masked, i + 1, j - 1, TEXT_WORDS)
-                elif DISPLAY <= kind <= ENVIRONMENT:
-                    _show_text(data, masked, i, j)
+            if kind == FENCE:
+                _show_prose(data, masked, i, j, labels)
+            elif kind == INLINE_CODE:
+                _show_inline(data, masked, i, j, INLINE_WORDS, labels)
+            elif kind == TAG:
+                _show_inline(data, masked, i + 1, j - 1, TEXT_WORDS, labels)
+            elif DISPLAY <= kind <= ENVIRONMENT:
+                _show_text(data, masked, i, j, labels)
         i = max(j, i + 1)
 
 
@@ -342,7 +401,7 @@ def mask(data: Bytes, offsets: Integers, classes: Bytes) -> Bytes:
     fence that are no code, sentences in formulas.
     """
     masked = data.copy()
-    failed = np.zeros(MASK_KINDS, dtype=np.int64)
+    failed, labels = np.zeros(MASK_KINDS, dtype=np.int64), np.zeros(1, dtype=np.int64)
     for text in range(len(offsets) - 1):
-        _mask_text(data, masked, offsets[text], offsets[text + 1], classes, failed)
+        _mask_text(data, masked, offsets[text], offsets[text + 1], classes, failed, labels)
     return masked

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,6 +30,7 @@ from filters.language_id.scripts import (
     script_table,
 )
 from filters.language_id.tables import UNLISTED, Scores, lexicon
+from filters.language_id.targets import named_languages
 from filters.language_id.words import (
     BEGINS,
     CAPITAL,
@@ -45,11 +46,15 @@ from filters.language_id.words import (
 )
 
 LINK_LEAD = 24  # eighths of a nat that let a connective change the language by itself
+LONE_LEAD = 40  # and that let function words do so where there are several
 _PARTICLES = """a al and bin da das de del della den der des di do dos du e el en for ibn in la las
     le les los of on sur ten ter the to und upon van von y zu zur"""
 PARTICLES = frozenset(_PARTICLES.split())
 MAY_ENTER = 16  # languages that are followed at once
-QUOTED_TO_SAID = 2
+QUOTED_TO_SAID, QUOTED_MOST = 2, 12  # more words than that are not quoted to one that is said
+NAMED_WORDS = 3  # of a language that is named near them are mentioned: "in Spanish it is el tema"
+TITLE_WORDS = 5  # that begin with a capital within a sentence are a title: "Cien años de soledad"
+NAMED_WITHIN = 60  # bytes
 CLAUSE = 6  # words; in fewer, one must not speak alone
 REPEATED = 3  # words of a clause that is foreign because it was before
 FURTHER = SECONDED = 8  # eighths of a nat
@@ -106,7 +111,7 @@ class Text:
         self.scores = np.zeros((0, 0), np.uint8) if scores is None else scores
         self.raw = masked.tobytes()
         self.mentions: dict[
-            tuple[int, int, int], tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
+            tuple[int, int, str], tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
         ] = {}
         self.exempt = np.zeros(len(self.words.start), bool)
         self.asked = np.zeros(len(self.words.start), bool)  # in what the question asks for
@@ -126,7 +131,8 @@ class Text:
         home = int(words.units[at_home].sum())
         quoted = self.quoted & worded
         stretches = [self._stretch(places, label) for places, label in (*by_script, *by_path)]
-        if int(words.units[quoted].sum()) > QUOTED_TO_SAID * home:
+        size = int(words.units[quoted].sum())
+        if size > (1 if size > QUOTED_MOST * WORD_UNITS else QUOTED_TO_SAID) * home:
             # Far more is quoted than said: it is no mention any more.
             stretches += [self._stretch(places, "quoted") for places in _runs(quoted)]
         return Verdict(home, sorted(stretches))
@@ -169,18 +175,23 @@ class Text:
             bool((kinds == OWN).any()) and written.issuperset(words.script[places].tolist()),
         )
 
-    def _spoken(self, places: Places) -> npt.NDArray[np.bool_]:
-        """Mark the words that are used, not mentioned. The others are exempt from all counts."""
-        key = (int(places[0]), int(places[-1]), len(places))
+    def _spoken(self, places: Places, languages: Container[str]) -> npt.NDArray[np.bool_]:
+        """Mark the words that are used, not mentioned. The others are exempt from all counts.
+
+        `languages` are those that they may be in.
+        """
+        key = (int(places[0]), int(places[-1]), str(languages))
         if key not in self.mentions:  # a text whose path is found twice asks twice
-            self.mentions[key] = self._mentions(places)
+            self.mentions[key] = self._mentions(places, languages)
         marked, allowed = self.mentions[key]
         self.quoted[places[marked & ~allowed]] = True
         spoken: npt.NDArray[np.bool_] = ~marked & ~allowed
         self.exempt[places[~spoken]] = True
         return spoken
 
-    def _mentions(self, places: Places) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    def _mentions(
+        self, places: Places, languages: Container[str]
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         """Mark the words that are quoted or particles, and those that are borrowed or asked."""
         first, last = int(self.words.start[places[0]]), int(self.words.end[places[-1]])
         begin = max(0, first - CONTEXT)
@@ -195,6 +206,8 @@ class Text:
             starts = self.words.start[places]
             for start, end in mentions:
                 marked |= (starts >= offsets[start]) & (starts < offsets[end])
+        if self._is_named(places, languages) or self._is_title(places, languages):
+            marked[:] = True
         begins = max(0, int(places[0]) - NEAR)
         strings = [
             word if word.isalpha() else DIGITS.sub("", word)
@@ -205,6 +218,26 @@ class Text:
         within = int(places[0]) - begins, int(places[-1]) + 1 - begins
         allowed = np.array(borrowed(strings)) | np.array(self.question.quotes(strings, *within))
         return marked, allowed[places - begins]
+
+    def _is_named(self, places: Places, languages: Container[str]) -> bool:
+        """Are these a few words of a language that is named near them, or in the question?"""
+        if int(self.words.units[places].sum()) > NAMED_WORDS * WORD_UNITS:
+            return False
+        first, last = int(self.words.start[places[0]]), int(self.words.end[places[-1]])
+        near = self.raw[max(0, first - NAMED_WITHIN) : last + NAMED_WITHIN]
+        named = named_languages(near.decode("utf-8", "ignore")) | self.question.named
+        return any(name in languages for name in named if name != self.home)
+
+    def _is_title(self, places: Places, languages: Container[str]) -> bool:
+        """Does a capital within a sentence begin a few words, where nouns have none?"""
+        look = int(self.words.look[places[0]])
+        return (
+            look & (CAPITAL | BEGINS) == CAPITAL
+            and 1 < len(places) <= TITLE_WORDS
+            and self.home != "de"
+            and bool((self.words.kind[places] == OWN).all())
+            and "de" not in languages
+        )
 
     # Other scripts
 
@@ -222,7 +255,7 @@ class Text:
                     self.exempt[place] = True
             others = places[kinds[places] == FOREIGN]
             if len(others):
-                others = others[self._spoken(others)]
+                others = others[self._spoken(others, self._written_in(others))]
             label = self._script(others) if len(others) else None
             if label is not None and self._asked_for(label):
                 self.asked[others] = True
@@ -243,6 +276,12 @@ class Text:
         if script not in UNSPACED and all(len(self._word(place)) == 1 for place in places.tolist()):
             return None  # the infinite cardinals, the Tate–Shafarevich group, letters as such
         return "Han" if script == "Simplified" else script
+
+    def _written_in(self, places: Places) -> tuple[str, ...]:
+        """Return the languages of the first word's script."""
+        script = SCRIPTS[int(self.words.script[places[0]])]
+        group = next((g for g in GROUPS.values() if script in g), (script,))
+        return tuple(name for name, known_by in SCRIPT_OF_LANGUAGE.items() if known_by in group)
 
     def _asked_for(self, script: str) -> bool:
         """Is it the script of what the question asks for?"""
@@ -337,7 +376,7 @@ class Text:
                 continue
             places = places[counted[places] & (self.words.kind[places] < FOREIGN)]
             if len(places):
-                places = places[self._spoken(places)]
+                places = places[self._spoken(places, (names[state],))]
             strings = self._folded(places)
             gain = self._gain(places, state, strings) if len(places) else 0
             if most != home and len(places):
@@ -348,10 +387,12 @@ class Text:
         rest: list[Foreign] = []
         for state, stretches in found.items():
             times = Counter(strings for _, _, strings in stretches)
+            lone = {s for p, _, s in stretches if self._is_function_word(p, s, state)}
             kept = [
                 stretch
                 for stretch in stretches
                 if len(set(stretch[2])) > 1
+                or (stretch[2] in lone and len(lone) > 1)
                 or self._stands_alone(int(stretch[0][0]), state, times[stretch[2]])
             ]
             # The same words again are no further evidence, but for connectives.
@@ -370,6 +411,14 @@ class Text:
         links = bool(self.words.look[place] & LINKS)
         lead = int(self.scores[place, state]) - int(self.scores[place, self.reading.home])
         return times > 1 and links and lead > LINK_LEAD
+
+    def _is_function_word(self, places: Places, strings: tuple[str, ...], state: int) -> bool:
+        """Is it a single function word or connective that is far likelier in another language?"""
+        place = int(places[0])
+        score, look = int(self.scores[place, state]), self.words.look[place]
+        lead = score - int(self.scores[place, self.reading.home])
+        used = bool(look & LINKS) or score >= FREQUENT
+        return len(set(strings)) == 1 and used and lead > LONE_LEAD
 
     def _particles(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Mark the particles of names: "Gare du Nord", "de la Vallée Poussin"."""
@@ -409,7 +458,8 @@ class Text:
         """Is it a lone short Latin word in a text of another script, such as a command?"""
         if not self.reading.latin or self.words.kind[places[0]] != LATIN_TERM:
             return False
-        return len(strings) == 1 and len(strings[0]) < LONE_WORD and language != "en"
+        links = bool(self.words.look[places[0]] & LINKS)
+        return len(strings) == 1 and len(strings[0]) < LONE_WORD and language != "en" and not links
 
 
 def _script_of(letter: str) -> int:

@@ -109,6 +109,14 @@ def _letter(code: int, fold: Codes) -> int:
 
 
 @step
+def _is_small(code: int) -> bool:
+    """Is a fullwidth or mathematical letter a small one? Its folded form is another letter too."""
+    if code >= 0x1D400:
+        return (code - 0x1D400) % 52 >= 26
+    return 0xFF41 <= code <= 0xFF5A
+
+
+@step
 def next_word(
     data: Bytes, i: int, end: int, read: Reading, letters: Integers
 ) -> tuple[int, int, int, int, int, int, int]:
@@ -155,9 +163,10 @@ def next_word(
             letter = _letter(code, read.fold)
             if count < LONGEST:
                 letters[count] = letter
-            if letter != code and count == 0:
+            capital = letter != code and not _is_small(code)
+            if capital and count == 0:
                 look |= CAPITAL
-            capitals += letter != code
+            capitals += capital
             hashed = (hashed ^ letter) * HASH_PRIME
             count += 1
             i = j
