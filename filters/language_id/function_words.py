@@ -90,6 +90,9 @@ TERM_WORDS = """of by and to in for with or on at from as if not else while do a
 """Small words that terms, names and code are made of ("rate of change", `for … in`): in a language
 of another script they are no evidence of a foreign sentence."""
 
+OPENERS = "as not of in to at on with by no"
+"""Of these, those with which a clause begins ("as expected", "of course") and hardly a term."""
+
 KEYWORDS = """if for while return else elif and or not in true false none null def class import
     from print range len int str list dict set map max min abs sum begin end then do done iff let
     var const void new this self lambda where select group order by join on as with try except"""

@@ -25,10 +25,11 @@ OWN, SURE, LATIN_TERM, FOREIGN, SYMBOL = range(5)
 SILENT, MIXED = 5, 6
 
 # What a word looks like.
-CAPITAL, ALL_CAPITALS, BEGINS, HYPHENED, TERM, LINKS = 1, 2, 4, 8, 16, 32
+CAPITAL, ALL_CAPITALS, BEGINS, HYPHENED, TERM, LINKS, OPENER = 1, 2, 4, 8, 16, 32, 64
 
-# What a word is by a list: one that terms are made of, notation, a connective of reasoning.
-SMALL, NOTATION, CONNECTIVE = 1, 2, 3
+# What a word is by a list: one that terms are made of, notation, a connective of reasoning; one that
+# terms are made of, but that begins a clause.
+SMALL, NOTATION, CONNECTIVE, OPENING = 1, 2, 3, 4
 
 WORD_UNITS = 4  # words are counted in quarters (see `scripts.LETTERS_A_WORD`)
 LONGEST = 48  # letters of a word that are looked at
