@@ -23,8 +23,6 @@ COMMENT_WORDS = 4
 # From so many words on, what stands in a fence, a comment, inline code or a formula is prose; of
 # letters beyond Latin and Greek, fewer are.
 PROSE_WORDS, COMMENT_SENTENCE, INLINE_WORDS, TEXT_WORDS, FAR_WORDS = 3, 8, 6, 4, 3
-# Shorter ones are labels, but only so many words of a text are.
-LABEL_WORDS = 12
 
 # Classes of ASCII bytes.
 OTHER, LETTER, JOINER, CLAUSE, SPECIAL = range(5)
@@ -280,10 +278,10 @@ def _string(data: Bytes, i: int, end: int) -> tuple[int, int]:
 
 
 @step
-def _show_prose(data: Bytes, masked: Bytes, i: int, end: int, labels: Integers) -> None:
+def _show_prose(data: Bytes, masked: Bytes, i: int, end: int) -> None:
     """Unmask comments, strings and prose lines of a code fence if they outgrow its code.
 
-    `labels[0]` counts the words of those that stayed masked. A comment that is a sentence never is.
+    A comment that is a sentence is unmasked in any case.
     """
     outgrown = False
     for shown in range(2):
@@ -317,13 +315,10 @@ def _show_prose(data: Bytes, masked: Bytes, i: int, end: int, labels: Integers) 
             at += 1
         if shown == 0:
             outgrown = commented > COMMENT_WORDS * (coded + 1)
-            outgrown |= labels[0] + commented > LABEL_WORDS
-            if not outgrown:
-                labels[0] += commented
 
 
 @step
-def _show_text(data: Bytes, masked: Bytes, i: int, end: int, labels: Integers) -> None:
+def _show_text(data: Bytes, masked: Bytes, i: int, end: int) -> None:
     r"""Of mathematics: what `\text{…}` and the like hold, where it is more than a phrase."""
     while i + 6 < end:
         if data[i] == ord("\\") and (
@@ -336,31 +331,20 @@ def _show_text(data: Bytes, masked: Bytes, i: int, end: int, labels: Integers) -
                 closed = opened
                 while closed < end and data[closed] != ord("}"):
                     closed += 1
-                _show_label(data, masked, opened, closed, TEXT_WORDS, labels)
+                if _is_prose(data, opened, closed, TEXT_WORDS):
+                    _show(data, masked, opened, closed)
                 i = closed
         i += 1
 
 
 @step
-def _show_label(data: Bytes, masked: Bytes, i: int, end: int, least: int, labels: Integers) -> None:
-    """Unmask what has at least so many words, or comes after LABEL_WORDS of such labels."""
-    words = _words(data, i, end)
-    if labels[0] + words > LABEL_WORDS or _is_prose(data, i, end, least):
-        _show(data, masked, i, end)
-    else:
-        labels[0] += words
-
-
-@step
-def _show_inline(
-    data: Bytes, masked: Bytes, i: int, end: int, least: int, labels: Integers
-) -> None:
-    """Unmask inline code or a tag that is prose: it has no sign of code. One word is a name."""
+def _show_inline(data: Bytes, masked: Bytes, i: int, end: int, least: int) -> None:
+    """Unmask inline code or a tag that is prose and has no sign of code."""
     signs = 0
     for k in range(i, end):
         signs += _is_code_sign(data[k])
-    if signs == 0 and _words(data, i, end) > 1:
-        _show_label(data, masked, i, end, least, labels)
+    if signs == 0 and _is_prose(data, i, end, least):
+        _show(data, masked, i, end)
 
 
 @step
@@ -371,10 +355,8 @@ def _mask_text(
     end: int,
     classes: Bytes,
     failed: Integers,
-    labels: Integers,
 ) -> None:
     failed[:] = 0
-    labels[:] = 0
     i = start
     while i < end:
         j = i
@@ -382,14 +364,18 @@ def _mask_text(
             kind = _opening(data, start, i, end)
             j = masked_end(data, start, i, end, failed)
             masked[i:j] = ord(" ")
+            k = i - 1
+            while kind == URL and k >= start and _is_letter(masked[k]) and masked[k] < 0x80:
+                masked[k] = ord(" ")  # its scheme
+                k -= 1
             if kind == FENCE:
-                _show_prose(data, masked, i, j, labels)
+                _show_prose(data, masked, i, j)
             elif kind == INLINE_CODE:
-                _show_inline(data, masked, i, j, INLINE_WORDS, labels)
+                _show_inline(data, masked, i, j, INLINE_WORDS)
             elif kind == TAG:
-                _show_inline(data, masked, i + 1, j - 1, TEXT_WORDS, labels)
+                _show_inline(data, masked, i + 1, j - 1, TEXT_WORDS)
             elif DISPLAY <= kind <= ENVIRONMENT:
-                _show_text(data, masked, i, j, labels)
+                _show_text(data, masked, i, j)
         i = max(j, i + 1)
 
 
@@ -401,7 +387,7 @@ def mask(data: Bytes, offsets: Integers, classes: Bytes) -> Bytes:
     fence that are no code, sentences in formulas.
     """
     masked = data.copy()
-    failed, labels = np.zeros(MASK_KINDS, dtype=np.int64), np.zeros(1, dtype=np.int64)
+    failed = np.zeros(MASK_KINDS, dtype=np.int64)
     for text in range(len(offsets) - 1):
-        _mask_text(data, masked, offsets[text], offsets[text + 1], classes, failed, labels)
+        _mask_text(data, masked, offsets[text], offsets[text + 1], classes, failed)
     return masked

@@ -11,6 +11,14 @@ import numpy.typing as npt
 import polars as pl
 
 from filters.kernels import Bytes, utf8
+from filters.language_id.hidden import (
+    OWN_WORDS,
+    SPARE,
+    lift,
+    notation_commands,
+    plain_letters,
+    written,
+)
 from filters.language_id.masking import ascii_classes, mask
 from filters.language_id.mentions import Question
 from filters.language_id.reader import cut, survey
@@ -59,6 +67,7 @@ def mixing(
     """
     offsets, data = utf8(texts)
     masked = mask(data, offsets, ascii_classes())
+    letters = written(data, offsets)
     count = len(texts)
     named = np.array([home is not None for home in homes], dtype=bool)
     result = Mixing(
@@ -84,7 +93,34 @@ def mixing(
                 known = scores[here] if scored[place] else None
                 text = Text(home, masked[part], own, known, question, asked)
                 _record(result, row, text.verdict(), data[part])
+        own_words = result.words * (1.0 - result.foreign)
+        for row in chosen[letters[chosen] > OWN_WORDS * own_words[chosen] + SPARE].tolist():
+            raw = data[offsets[row] : offsets[row + 1]]
+            found = _hidden(raw, home, questions[row], also[row] if also else None)
+            if found is not None and found.consistency < 1.0 - result.foreign[row]:
+                _record(result, row, found, raw)
     return result
+
+
+def _hidden(raw: Bytes, home: str, question: str | None, asked: str | None) -> Verdict | None:
+    """Judge a text with all signs of formulas and code taken away; None if no prose was hidden."""
+    lifted, origin = lift(raw, plain_letters(), notation_commands())
+    whole, every = np.array([0, len(lifted)], np.int64), np.zeros(1, np.int64)
+    _, ends, scored, words, scores = survey(lifted, whole, every, reading(home))
+    if not ends[0]:
+        return None
+    text = Text(home, lifted, words, scores if scored[0] else None, Question(question or ""), asked)
+    if not text.may_be_prose():
+        return None
+    verdict = text.verdict()
+    if not text.is_prose(verdict):
+        return None
+    places = np.append(origin, len(raw)).tolist()
+    foreign = [
+        stretch._replace(start=places[stretch.start], end=places[stretch.end])
+        for stretch in verdict.foreign
+    ]
+    return Verdict(verdict.home, foreign)
 
 
 def _portions(
@@ -99,6 +135,8 @@ def _portions(
 def _record(result: Mixing, row: int, verdict: Verdict, raw: Bytes) -> None:
     """Store the verdict of one text."""
     result.words[row] = verdict.units / WORD_UNITS
+    result.script[row] = result.language[row] = 0.0
+    result.by[row] = result.spans[row] = None
     if not verdict.foreign:
         return
     shares: dict[str, float] = {}

@@ -113,7 +113,7 @@ def read_text(
                 what = read.term[row]
                 if what == NOTATION:
                     kind = SILENT
-                elif what == SMALL or what == OPENING:
+                elif what in (SMALL, OPENING):
                     look |= TERM | (OPENER if what == OPENING else 0)
                 elif what == CONNECTIVE:
                     look |= LINKS

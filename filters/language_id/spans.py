@@ -29,7 +29,7 @@ from filters.language_id.scripts import (
     fold,
     script_table,
 )
-from filters.language_id.tables import UNLISTED, Scores, lexicon
+from filters.language_id.tables import LANGUAGES, UNLISTED, Scores, lexicon
 from filters.language_id.targets import named_languages
 from filters.language_id.words import (
     BEGINS,
@@ -41,6 +41,7 @@ from filters.language_id.words import (
     OWN,
     SILENT,
     SURE,
+    TERM,
     WORD_UNITS,
     Words,
 )
@@ -53,6 +54,8 @@ PARTICLES = frozenset(_PARTICLES.split())
 MAY_ENTER = 16  # languages that are followed at once
 QUOTED_TO_SAID, QUOTED_MOST = 2, 12  # more words than that are not quoted to one that is said
 NAMED_WORDS = 3  # of a language that is named near them are mentioned: "in Spanish it is el tema"
+PROSE_WORDS, PROSE_SHARE = 8, 6  # hidden prose has so many words, one in six a function word
+MOSTLY = 0.5  # and at most this share of all words is in the home language
 TITLE_WORDS = 5  # that begin with a capital within a sentence are a title: "Cien años de soledad"
 NAMED_WITHIN = 60  # bytes
 CLAUSE = 6  # words; in fewer, one must not speak alone
@@ -67,6 +70,7 @@ GREEK_LOOKALIKES = str.maketrans("αβεικνορτυχγωμ", "abeiknoptuxywu
 _ACCENTED_GREEK = frozenset("άέήίόύώΐΰ")
 
 
+LATIN = frozenset(LANGUAGES["Latin"])
 Places = npt.NDArray[np.int64]
 Foreign = tuple[Places, str]  # words in a row, and their language or script
 
@@ -91,6 +95,11 @@ class Verdict:
     @property
     def units(self) -> int:
         return self.home + sum(stretch.units for stretch in self.foreign)
+
+    @property
+    def consistency(self) -> float:
+        """Words of the home language over all words; 1 where there are none."""
+        return self.home / self.units if self.units else 1.0
 
 
 class Text:
@@ -136,6 +145,44 @@ class Text:
             # Far more is quoted than said: it is no mention any more.
             stretches += [self._stretch(places, "quoted") for places in _runs(quoted)]
         return Verdict(home, sorted(stretches))
+
+    def may_be_prose(self) -> bool:
+        """Can half of the text be foreign prose? As `is_prose`, but quick and of all languages."""
+        kinds = self.words.kind
+        if 2 * int((kinds == FOREIGN).sum()) >= int((kinds != SILENT).sum()):
+            return True
+        if not self.scored:
+            return False
+        used = (self.scores >= FREQUENT) & (self.scores > self.scores[:, [self.reading.home]])
+        return 2 * PROSE_SHARE * int(used.any(axis=1).sum()) >= len(used)
+
+    def is_prose(self, verdict: Verdict) -> bool:
+        """Is most of the text foreign, in another script or with function words as prose has?"""
+        words = self.words
+        if verdict.consistency > MOSTLY:
+            return False
+        if any(not stretch.by_words and stretch.label not in LATIN for stretch in verdict.foreign):
+            return True
+        columns = {name: column for column, name in enumerate(states(self.home))}
+        used, every = 0, 0
+        for stretch in verdict.foreign:
+            if stretch.label not in columns:
+                continue
+            first, after = np.searchsorted(words.start, (stretch.start, stretch.end))
+            kinds, looks, rows = (
+                words.kind[first:after],
+                words.look[first:after],
+                words.row[first:after],
+            )
+            every += int((kinds != SILENT).sum())
+            rows = rows[(rows >= 0) & (looks & TERM == 0)]
+            # The lexicon's own scores: here a word may come often, and with a capital.
+            column, own = columns[stretch.label], self.reading.own[rows]
+            if (kinds == LATIN_TERM).any():
+                column -= self.reading.columns
+            likely = self.reading.words[rows, column]
+            used += int(((likely >= FREQUENT) & (likely > own)).sum())
+        return every >= PROSE_WORDS and used * PROSE_SHARE >= every
 
     def _names(self) -> npt.NDArray[np.bool_]:
         words = self.words

@@ -27,8 +27,8 @@ SILENT, MIXED = 5, 6
 # What a word looks like.
 CAPITAL, ALL_CAPITALS, BEGINS, HYPHENED, TERM, LINKS, OPENER = 1, 2, 4, 8, 16, 32, 64
 
-# What a word is by a list: one that terms are made of, notation, a connective of reasoning; one that
-# terms are made of, but that begins a clause.
+# What a word is by a list: one that terms are made of, notation, a connective of reasoning, or one
+# that terms are made of unless a clause begins with it.
 SMALL, NOTATION, CONNECTIVE, OPENING = 1, 2, 3, 4
 
 WORD_UNITS = 4  # words are counted in quarters (see `scripts.LETTERS_A_WORD`)
