@@ -11,19 +11,14 @@ import numpy.typing as npt
 import polars as pl
 
 from filters.kernels import Bytes, utf8
-from filters.language_id.hidden import (
-    OWN_WORDS,
-    SPARE,
-    lift,
-    notation_commands,
-    plain_letters,
-    written,
-)
+from filters.language_id.hidden import OWN_WORDS, SPARE, written
+from filters.language_id.hidden_prose import find_hidden_prose
 from filters.language_id.masking import ascii_classes, mask
 from filters.language_id.mentions import Question
 from filters.language_id.reader import cut, survey
 from filters.language_id.readings import reading
-from filters.language_id.spans import Stretch, Text, Verdict
+from filters.language_id.spans import Text
+from filters.language_id.text_words import Stretch, Verdict
 from filters.language_id.words import WORD_UNITS
 
 PORTION = 2_000_000  # bytes read at once
@@ -96,31 +91,10 @@ def mixing(
         own_words = result.words * (1.0 - result.foreign)
         for row in chosen[letters[chosen] > OWN_WORDS * own_words[chosen] + SPARE].tolist():
             raw = data[offsets[row] : offsets[row + 1]]
-            found = _hidden(raw, home, questions[row], also[row] if also else None)
+            found = find_hidden_prose(raw, home, questions[row], also[row] if also else None)
             if found is not None and found.consistency < 1.0 - result.foreign[row]:
                 _record(result, row, found, raw)
     return result
-
-
-def _hidden(raw: Bytes, home: str, question: str | None, asked: str | None) -> Verdict | None:
-    """Judge a text with all signs of formulas and code taken away; None if no prose was hidden."""
-    lifted, origin = lift(raw, plain_letters(), notation_commands())
-    whole, every = np.array([0, len(lifted)], np.int64), np.zeros(1, np.int64)
-    _, ends, scored, words, scores = survey(lifted, whole, every, reading(home))
-    if not ends[0]:
-        return None
-    text = Text(home, lifted, words, scores if scored[0] else None, Question(question or ""), asked)
-    if not text.may_be_prose():
-        return None
-    verdict = text.verdict()
-    if not text.is_prose(verdict):
-        return None
-    places = np.append(origin, len(raw)).tolist()
-    foreign = [
-        stretch._replace(start=places[stretch.start], end=places[stretch.end])
-        for stretch in verdict.foreign
-    ]
-    return Verdict(verdict.home, foreign)
 
 
 def _portions(

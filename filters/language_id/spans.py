@@ -6,20 +6,15 @@ is checked once more: what is quoted, borrowed or from the question is mentioned
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
-from filters.kernels import Bytes
-from filters.language_id.mentions import CONTEXT, Question, borrowed, mentioned
 from filters.language_id.path import likeliest_path, pooled
 from filters.language_id.reader import FREQUENT, START_COST
-from filters.language_id.readings import reading, states
+from filters.language_id.readings import states
 from filters.language_id.scripts import (
     GROUPS,
     SCRIPT,
@@ -29,8 +24,8 @@ from filters.language_id.scripts import (
     fold,
     script_table,
 )
-from filters.language_id.tables import LANGUAGES, UNLISTED, Scores, lexicon
-from filters.language_id.targets import named_languages
+from filters.language_id.tables import UNLISTED, lexicon
+from filters.language_id.text_words import Places, Stretch, TextWords, Verdict
 from filters.language_id.words import (
     BEGINS,
     CAPITAL,
@@ -41,28 +36,16 @@ from filters.language_id.words import (
     OWN,
     SILENT,
     SURE,
-    TERM,
     WORD_UNITS,
-    Words,
 )
 
 LINK_LEAD = 24  # eighths of a nat that let a connective change the language by itself
 LONE_LEAD = 40  # and that let function words do so where there are several
-_PARTICLES = """a al and bin da das de del della den der des di do dos du e el en for ibn in la las
-    le les los of on sur ten ter the to und upon van von y zu zur"""
-PARTICLES = frozenset(_PARTICLES.split())
 MAY_ENTER = 16  # languages that are followed at once
 QUOTED_TO_SAID, QUOTED_MOST = 2, 12  # more words than that are not quoted to one that is said
-NAMED_WORDS = 3  # of a language that is named near them are mentioned: "in Spanish it is el tema"
-PROSE_WORDS, PROSE_SHARE = 8, 6  # hidden prose has so many words, one in six a function word
-MOSTLY = 0.5  # and at most this share of all words is in the home language
-TITLE_WORDS = 5  # that begin with a capital within a sentence are a title: "Cien años de soledad"
-NAMED_WITHIN = 60  # bytes
 CLAUSE = 6  # words; in fewer, one must not speak alone
 REPEATED = 3  # words of a clause that is foreign because it was before
 FURTHER = SECONDED = 8  # eighths of a nat
-DIGITS = re.compile(r"[\d_]+")
-NEAR = 4  # words around a stretch that a borrowed phrase may reach into it from
 SCRIPTS_OF = {"zh": ("Han", "Simplified", "None"), "ja": ("Han", "Kana", "None")}
 LONE_WORD = 4  # letters of a Latin word that is foreign by itself where it is not English
 
@@ -70,61 +53,11 @@ GREEK_LOOKALIKES = str.maketrans("αβεικνορτυχγωμ", "abeiknoptuxywu
 _ACCENTED_GREEK = frozenset("άέήίόύώΐΰ")
 
 
-LATIN = frozenset(LANGUAGES["Latin"])
-Places = npt.NDArray[np.int64]
 Foreign = tuple[Places, str]  # words in a row, and their language or script
 
 
-class Stretch(NamedTuple):
-    """Foreign words in a row: their bytes, what they are, and how many (in quarters)."""
-
-    start: int
-    end: int
-    label: str
-    units: int
-    by_words: bool  # in the script of the home language
-
-
-@dataclass
-class Verdict:
-    """What one text holds, in quarters of words."""
-
-    home: int
-    foreign: list[Stretch]
-
-    @property
-    def units(self) -> int:
-        return self.home + sum(stretch.units for stretch in self.foreign)
-
-    @property
-    def consistency(self) -> float:
-        """Words of the home language over all words; 1 where there are none."""
-        return self.home / self.units if self.units else 1.0
-
-
-class Text:
+class Text(TextWords):
     """One text being judged."""
-
-    def __init__(
-        self,
-        home: str,
-        masked: Bytes,
-        words: Words,
-        scores: Scores | None,
-        question: Question,
-        also: str | None,
-    ) -> None:
-        self.home, self.question, self.also = home, question, also
-        self.reading = reading(home)
-        self.words, self.scored = words, scores is not None
-        self.scores = np.zeros((0, 0), np.uint8) if scores is None else scores
-        self.raw = masked.tobytes()
-        self.mentions: dict[
-            tuple[int, int, str], tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
-        ] = {}
-        self.exempt = np.zeros(len(self.words.start), bool)
-        self.asked = np.zeros(len(self.words.start), bool)  # in what the question asks for
-        self.quoted = np.zeros(len(self.words.start), bool)  # of these, by marks alone
 
     def verdict(self) -> Verdict:
         words = self.words
@@ -146,69 +79,12 @@ class Text:
             stretches += [self._stretch(places, "quoted") for places in _runs(quoted)]
         return Verdict(home, sorted(stretches))
 
-    def may_be_prose(self) -> bool:
-        """Can half of the text be foreign prose? As `is_prose`, but quick and of all languages."""
-        kinds = self.words.kind
-        if 2 * int((kinds == FOREIGN).sum()) >= int((kinds != SILENT).sum()):
-            return True
-        if not self.scored:
-            return False
-        used = (self.scores >= FREQUENT) & (self.scores > self.scores[:, [self.reading.home]])
-        return 2 * PROSE_SHARE * int(used.any(axis=1).sum()) >= len(used)
-
-    def is_prose(self, verdict: Verdict) -> bool:
-        """Is most of the text foreign, in another script or with function words as prose has?"""
-        words = self.words
-        if verdict.consistency > MOSTLY:
-            return False
-        if any(not stretch.by_words and stretch.label not in LATIN for stretch in verdict.foreign):
-            return True
-        columns = {name: column for column, name in enumerate(states(self.home))}
-        used, every = 0, 0
-        for stretch in verdict.foreign:
-            if stretch.label not in columns:
-                continue
-            first, after = np.searchsorted(words.start, (stretch.start, stretch.end))
-            kinds, looks, rows = (
-                words.kind[first:after],
-                words.look[first:after],
-                words.row[first:after],
-            )
-            every += int((kinds != SILENT).sum())
-            rows = rows[(rows >= 0) & (looks & TERM == 0)]
-            # The lexicon's own scores: here a word may come often, and with a capital.
-            column, own = columns[stretch.label], self.reading.own[rows]
-            if (kinds == LATIN_TERM).any():
-                column -= self.reading.columns
-            likely = self.reading.words[rows, column]
-            used += int(((likely >= FREQUENT) & (likely > own)).sum())
-        return every >= PROSE_WORDS and used * PROSE_SHARE >= every
-
     def _names(self) -> npt.NDArray[np.bool_]:
         words = self.words
         capital = (words.look & (CAPITAL | BEGINS)) == CAPITAL
         unlisted = (words.row < 0) | (self.reading.own[words.row] <= UNLISTED)
         names: npt.NDArray[np.bool_] = capital & (words.kind == OWN) & unlisted
         return names
-
-    def _word(self, place: int) -> str:
-        return self._strings(place, place + 1)[0]
-
-    def _strings(self, first: int, after: int) -> list[str]:
-        starts = self.words.start[first:after].tolist()
-        ends = self.words.end[first:after].tolist()
-        raw = self.raw
-        return [raw[a:b].decode("utf-8", "ignore") for a, b in zip(starts, ends, strict=True)]
-
-    def _folded(self, places: Places) -> tuple[str, ...]:
-        """Return some words as the lexicon has them."""
-        if not len(places):
-            return ()
-        first = int(places[0])
-        strings = self._strings(first, int(places[-1]) + 1)
-        return tuple(
-            fold("\n".join(strings[place - first] for place in places.tolist())).split("\n")
-        )
 
     def _stretch(self, places: npt.NDArray[np.int64], label: str) -> Stretch:
         words = self.words
@@ -222,70 +98,6 @@ class Text:
             bool((kinds == OWN).any()) and written.issuperset(words.script[places].tolist()),
         )
 
-    def _spoken(self, places: Places, languages: Container[str]) -> npt.NDArray[np.bool_]:
-        """Mark the words that are used, not mentioned. The others are exempt from all counts.
-
-        `languages` are those that they may be in.
-        """
-        key = (int(places[0]), int(places[-1]), str(languages))
-        if key not in self.mentions:  # a text whose path is found twice asks twice
-            self.mentions[key] = self._mentions(places, languages)
-        marked, allowed = self.mentions[key]
-        self.quoted[places[marked & ~allowed]] = True
-        spoken: npt.NDArray[np.bool_] = ~marked & ~allowed
-        self.exempt[places[~spoken]] = True
-        return spoken
-
-    def _mentions(
-        self, places: Places, languages: Container[str]
-    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        """Mark the words that are quoted or particles, and those that are borrowed or asked."""
-        first, last = int(self.words.start[places[0]]), int(self.words.end[places[-1]])
-        begin = max(0, first - CONTEXT)
-        window = self.raw[begin : last + CONTEXT]
-        text = window.decode("utf-8", "ignore")
-        mentions = mentioned(text)
-        marked = np.zeros(len(places), bool)
-        if mentions:
-            # Characters to bytes: each begins where a byte is no continuation of another.
-            data = np.frombuffer(window, np.uint8)
-            offsets = np.append(np.flatnonzero((data & 0xC0) != 0x80), len(data)) + begin
-            starts = self.words.start[places]
-            for start, end in mentions:
-                marked |= (starts >= offsets[start]) & (starts < offsets[end])
-        if self._is_named(places, languages) or self._is_title(places, languages):
-            marked[:] = True
-        begins = max(0, int(places[0]) - NEAR)
-        strings = [
-            word if word.isalpha() else DIGITS.sub("", word)
-            for word in self._strings(begins, int(places[-1]) + NEAR + 1)
-        ]
-        if self.scored:
-            marked |= self._particles(places)
-        within = int(places[0]) - begins, int(places[-1]) + 1 - begins
-        allowed = np.array(borrowed(strings)) | np.array(self.question.quotes(strings, *within))
-        return marked, allowed[places - begins]
-
-    def _is_named(self, places: Places, languages: Container[str]) -> bool:
-        """Are these a few words of a language that is named near them, or in the question?"""
-        if int(self.words.units[places].sum()) > NAMED_WORDS * WORD_UNITS:
-            return False
-        first, last = int(self.words.start[places[0]]), int(self.words.end[places[-1]])
-        near = self.raw[max(0, first - NAMED_WITHIN) : last + NAMED_WITHIN]
-        named = named_languages(near.decode("utf-8", "ignore")) | self.question.named
-        return any(name in languages for name in named if name != self.home)
-
-    def _is_title(self, places: Places, languages: Container[str]) -> bool:
-        """Does a capital within a sentence begin a few words, where nouns have none?"""
-        look = int(self.words.look[places[0]])
-        return (
-            look & (CAPITAL | BEGINS) == CAPITAL
-            and 1 < len(places) <= TITLE_WORDS
-            and self.home != "de"
-            and bool((self.words.kind[places] == OWN).all())
-            and "de" not in languages
-        )
-
     # Other scripts
 
     def _of_other_scripts(self) -> Iterator[tuple[npt.NDArray[np.int64], str]]:
@@ -296,13 +108,13 @@ class Text:
         for places in _runs(odd, through=kinds == SILENT):
             places = places[odd[places]]
             for place in places[kinds[places] == MIXED].tolist():
-                if self._disguised(self._word(place)):
+                if self._disguised(self.word(place)):
                     yield np.array([place]), "mixed letters"
                 else:
                     self.exempt[place] = True
             others = places[kinds[places] == FOREIGN]
             if len(others):
-                others = others[self._spoken(others, self._written_in(others))]
+                others = others[self.spoken(others, self._written_in(others))]
             label = self._script(others) if len(others) else None
             if label is not None and self._asked_for(label):
                 self.asked[others] = True
@@ -318,9 +130,9 @@ class Text:
             return "Kana"
         script = counts.most_common(1)[0][0]
         if script == "Greek":
-            text = "".join(self._word(place) for place in places)
+            text = "".join(self.word(place) for place in places)
             return script if _ACCENTED_GREEK.intersection(text) or len(places) > 2 else None
-        if script not in UNSPACED and all(len(self._word(place)) == 1 for place in places.tolist()):
+        if script not in UNSPACED and all(len(self.word(place)) == 1 for place in places.tolist()):
             return None  # the infinite cardinals, the Tate–Shafarevich group, letters as such
         return "Han" if script == "Simplified" else script
 
@@ -359,12 +171,16 @@ class Text:
         if not allowed:
             return
         marks = [mark.copy() for mark in (self.exempt, self.asked, self.quoted)]
-        accepted, rest = self._accepted(allowed)
-        believed = [state for state in allowed if state in accepted or names[state] == self.also]
+        accepted, rest, mentioned = self._accepted(allowed)
+        believed = [
+            state
+            for state in allowed
+            if state in accepted or state in mentioned or names[state] == self.also
+        ]
         if believed and len(believed) < len(allowed):
             # Without the languages that were not believed, their words may be another one's.
             self.exempt, self.asked, self.quoted = marks
-            accepted, _ = self._accepted(believed)
+            accepted, _, _ = self._accepted(believed)
         found = [(places, names[state]) for state, runs in accepted.items() for places in runs]
         found += self._said_again(found)
         yield from found
@@ -406,8 +222,12 @@ class Text:
     def _bytes(self, first: int, after: int) -> bytes:
         return self.raw[int(self.words.start[first]) : int(self.words.end[after - 1])]
 
-    def _accepted(self, allowed: list[int]) -> tuple[dict[int, list[Places]], list[Foreign]]:
-        """Return the stretches of each language that is believed, and weaker ones of others."""
+    def _accepted(
+        self, allowed: list[int]
+    ) -> tuple[dict[int, list[Places]], list[Foreign], set[int]]:
+        """Return the stretches of each language that is believed, weaker ones of others, and the
+        languages that are mentioned: without these, their words would be the home language's.
+        """
         names, home = states(self.home), self.reading.home
         begins = (self.words.look & BEGINS).astype(np.uint8)
         path = likeliest_path(self.scores, begins, home, np.array([home, *allowed], np.int32))
@@ -417,14 +237,18 @@ class Text:
             others = [home, *(state for state in allowed if state != most)]
             path = likeliest_path(self.scores, begins, most, np.array([most, *others], np.int32))
         found: dict[int, list[tuple[Places, int, tuple[str, ...]]]] = defaultdict(list)
+        mentioned: set[int] = set()
         for state, places in _same(path, home):
             if names[state] == self.also:
                 self.asked[places] = True
                 continue
             places = places[counted[places] & (self.words.kind[places] < FOREIGN)]
             if len(places):
-                places = places[self._spoken(places, (names[state],))]
-            strings = self._folded(places)
+                spoken = self.spoken(places, (names[state],))
+                places = places[spoken]
+                if not spoken.all():
+                    mentioned.add(state)
+            strings = self.folded(places)
             gain = self._gain(places, state, strings) if len(places) else 0
             if most != home and len(places):
                 gain = max(gain, 1)  # no doubt of what the rest is in
@@ -449,7 +273,7 @@ class Text:
                 accepted[state] = [places for places, _, _ in kept]
             else:
                 rest += [(p, names[state]) for p, gain, s in kept if gain > FURTHER and len(s) > 1]
-        return accepted, rest
+        return accepted, rest, mentioned
 
     def _stands_alone(self, place: int, state: int, times: int) -> bool:
         """Is one word enough evidence? A repeated connective is, or any word of another script."""
@@ -466,24 +290,6 @@ class Text:
         lead = score - int(self.scores[place, self.reading.home])
         used = bool(look & LINKS) or score >= FREQUENT
         return len(set(strings)) == 1 and used and lead > LONE_LEAD
-
-    def _particles(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Mark the particles of names: "Gare du Nord", "de la Vallée Poussin"."""
-        found = np.zeros(len(places), bool)
-        look, last = self.words.look, len(self.words.look) - 1
-        home = self.scores[:, self.reading.home]
-        for place in places.tolist():
-            small = fold(self._word(place)) in PARTICLES or home[place] >= FREQUENT
-            if not look[place] & CAPITAL and not small:
-                return found  # a clause with names in it
-        for k in range(len(places) - 1, -1, -1):
-            place = int(places[k])
-            if look[place] & CAPITAL or fold(self._word(place)) not in PARTICLES:
-                continue
-            named = bool(look[min(place + 1, last)] & CAPITAL)
-            follows = k + 1 < len(places) and bool(found[k + 1]) and places[k + 1] == place + 1
-            found[k] = named or follows
-        return found
 
     def _gain(self, places: npt.NDArray[np.int64], state: int, strings: tuple[str, ...]) -> int:
         """Return another language's lead over some words, less the cost of entering it.
