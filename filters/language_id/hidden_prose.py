@@ -12,7 +12,7 @@ from filters.language_id.readings import reading, states
 from filters.language_id.spans import Text
 from filters.language_id.tables import LANGUAGES
 from filters.language_id.text_words import Verdict
-from filters.language_id.words import FOREIGN, LATIN_TERM, SILENT, TERM
+from filters.language_id.words import FOREIGN, LATIN_TERM, SILENT, TERM, WORD_UNITS
 
 PROSE_WORDS, PROSE_SHARE = 8, 6  # hidden prose has so many words, one in six a function word
 MOSTLY = 0.5  # and at most this share of all words is in the home language
@@ -44,13 +44,12 @@ def find_hidden_prose(
 
 def _may_be_prose(text: Text) -> bool:
     """Can half of the text be foreign prose? As `_is_prose`, but quick and of all languages."""
-    kinds = text.words.kind
-    if 2 * int((kinds == FOREIGN).sum()) >= int((kinds != SILENT).sum()):
-        return True
-    if not text.scored:
-        return False
-    used = (text.scores >= FREQUENT) & (text.scores > text.scores[:, [text.reading.home]])
-    return 2 * PROSE_SHARE * int(used.any(axis=1).sum()) >= len(used)
+    kinds, units = text.words.kind, text.words.units.astype(np.int64)
+    odd, every = int(units[kinds == FOREIGN].sum()), int(units[kinds != SILENT].sum())
+    if text.scored:
+        used = (text.scores >= FREQUENT) & (text.scores > text.scores[:, [text.reading.home]])
+        odd += PROSE_SHARE * WORD_UNITS * int(used.any(axis=1).sum())
+    return 2 * odd >= every > 0
 
 
 def _is_prose(text: Text, verdict: Verdict) -> bool:

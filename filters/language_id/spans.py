@@ -71,10 +71,11 @@ class Text(TextWords):
         at_home &= (words.kind == OWN) | (words.kind == SURE) | self.asked
         at_home &= ~self._names()
         home = int(words.units[at_home].sum())
-        quoted = self.quoted & worded
+        quoted = self.quoted & worded & ~foreign
         stretches = [self._stretch(places, label) for places, label in (*by_script, *by_path)]
         size = int(words.units[quoted].sum())
-        if size > (1 if size > QUOTED_MOST * WORD_UNITS else QUOTED_TO_SAID) * home:
+        most = home if size > QUOTED_MOST * WORD_UNITS else QUOTED_TO_SAID * home
+        if size and size + int(words.units[worded & foreign].sum()) > most:
             # Far more is quoted than said: it is no mention any more.
             stretches += [self._stretch(places, "quoted") for places in _runs(quoted)]
         return Verdict(home, sorted(stretches))

@@ -170,14 +170,16 @@ def test_no_place_hides_a_text(way: str, home: str, foreign: str) -> None:
         assert language_consistency(text, home) < 0.9, text
 
 
-@settings(max_examples=3000, deadline=None)
+# Of a text without any word of its own language, English names of languages may be anything.
+PAYING = sorted(set(WAYS) - {"a language that is named"})
+
+
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_a_foreign_sentence_never_pays_next_to_a_hidden_text(data: st.DataObject) -> None:
     home = data.draw(st.sampled_from(sorted(OWN)))
     others = sorted(set(FOREIGN) - {home})
-    hidden = WAYS[data.draw(st.sampled_from(sorted(WAYS)))](
-        FOREIGN[data.draw(st.sampled_from(others))]
-    )
+    hidden = WAYS[data.draw(st.sampled_from(PAYING))](FOREIGN[data.draw(st.sampled_from(others))])
     own = "\n".join([OWN[home]] * data.draw(st.integers(0, 12)))
     before = f"{own}\n\n{hidden}\n\n"
     sentence = data.draw(st.sampled_from(FOREIGN[data.draw(st.sampled_from(others))]))
