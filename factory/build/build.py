@@ -34,7 +34,7 @@ from factory.judging.verdicts import (
 from factory.prompts.load import describe
 from factory.prompts.references import BAD, sound_prompts
 from factory.sampling.progress import Progress
-from filters.judges.client import Endpoint
+from filters.judges.asked import asks_server, loads_model
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -224,8 +224,8 @@ def _restore_scheduler(recipe: Recipe, run: RunDir, prompts: pa.Table) -> Schedu
 def record_start(recipe: Recipe, run: RunDir) -> None:
     """Write the recipe and the manifest before the build starts."""
     write_atomic(run.path / "recipe.yaml", recipe.to_yaml())
-    if any(isinstance(getattr(f, "judge", None), Endpoint) for f in recipe.filters.values()):
-        remember_own(run.path / "recipe.yaml")  # so that a review may ask its judge
+    if any(asks_server(f) or loads_model(f) for f in recipe.filters.values()):
+        remember_own(run.path / "recipe.yaml")  # so that a review may ask its judges
     run.save_manifest(
         state="running",
         name=recipe.name,
