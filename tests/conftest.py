@@ -37,6 +37,7 @@ SLOW = (
     "test_new_user.py",
     "test_overlay.py",
     "test_pipeline.py",
+    "test_refusals.py",
     "test_strangers.py",
 )
 """Suites that start many commands or build whole runs: `make check` leaves them to `make test`."""

@@ -1,0 +1,36 @@
+"""What the machine refuses a command: a file, memory, a thread, a process. One line says so."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+
+from factory.core.files import REMEDIES
+
+_CODE = re.compile(r"\(os error (\d+)\)|\bcode: (\d+), kind:")
+"""How libraries written in Rust give the number of an error."""
+
+
+def explain_refusal(error: BaseException) -> str | None:
+    """Return what the machine refused, with a remedy, or None for any other error."""
+    if isinstance(error, MemoryError):
+        return _describe("the machine gives no more memory", errno.ENOMEM)
+    text = str(error)
+    if isinstance(error, RuntimeError) and "can't start new thread" in text:
+        return _describe("the machine starts no more threads", errno.EAGAIN)
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and (found := _CODE.search(text)):
+        number = int(found[1] or found[2])
+    if number not in REMEDIES:
+        return None
+    path = getattr(error, "filename", None)
+    said = f"{path}: {os.strerror(number)}" if path is not None else " ".join(text.split())
+    return _describe(said, number)
+
+
+def _describe(said: str, number: int) -> str:
+    return (
+        f"{said}. {REMEDIES[number]}, then run the same command again; everything written before "
+        "is safe."
+    )
