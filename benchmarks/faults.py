@@ -385,20 +385,22 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         reference = Reference(folder)
-        scores = [
-            kill_builds(reference, options.kills, chance),
-            flip_bits(reference, options.flips, chance),
-            damage_lines(reference, options.lines, chance),
-            fail_calls(reference, options.calls, options.classes, chance),
-            trouble_servers(folder, options.faults, chance),
-            stop_servers(folder, chance),
+        trials: list[Callable[[], Score]] = [
+            lambda: kill_builds(reference, options.kills, chance),
+            lambda: flip_bits(reference, options.flips, chance),
+            lambda: damage_lines(reference, options.lines, chance),
+            lambda: fail_calls(reference, options.calls, options.classes, chance),
+            lambda: trouble_servers(folder, options.faults, chance),
+            lambda: stop_servers(folder, chance),
         ]
-    print(f"\n{'':36}{'tried':>8}{'survived':>10}{'lost':>6}{'silent':>8}")
-    for score in scores:
-        counts = f"{score.tried:>8}{score.survived:>10}{score.lost:>6}{score.silent:>8}"
-        print(f"{score.name:36}{counts}")
-        for note in score.notes:
-            print(f"    {note}")
+        scores = []
+        for trial in trials:
+            score = trial()
+            scores.append(score)
+            print(f"{score.name}: {score.tried} tried, {score.survived} survived, ", end="")
+            print(f"{score.lost} lost, {score.silent} silent", flush=True)
+            for note in score.notes:
+                print(f"    {note}")
     for score in scores:
         for what, value in (("lost", score.lost), ("silent", score.silent)):
             claim = {"name": f"{score.name}: {what}", "value": value, "target": 0}

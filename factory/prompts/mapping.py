@@ -172,6 +172,10 @@ class Mapped(Source):
             return None
         return None if value == "" else value
 
+    def _lacks_answer(self, row: Row) -> bool:
+        column = self.columns.answer
+        return column is not None and lookup(row, column) is MISSING
+
     def _text(self, row: Row, role: str) -> str | None:
         value = self._get(row, role)
         if value is not None and not isinstance(value, str):
@@ -210,6 +214,11 @@ class Mapped(Source):
             return template.mapping() | given
         extra = template.model_dump(exclude={"kind"}, exclude_none=True)
         match template.kind:
+            case "math" | "choice" | "text" | "json" if self._lacks_answer(row):
+                raise BadRow(
+                    "no_answer",
+                    f"no answer in {_names(row)}; name its column: `columns: {{answer: …}}`",
+                )
             case "math":
                 return verifier_spec.math(answer)
             case "choice":

@@ -167,7 +167,9 @@ def override(document: Document, assignment: str) -> None:
     try:
         value = _Yaml(text).get_single_data()
     except _UNREADABLE as error:
-        raise RecipeError([Problem(f"--set {dotted}", f"is {text!r}, which YAML cannot read; quote a text")]) from error
+        raise RecipeError(
+            [Problem(f"--set {dotted}", f"is {text!r}, which YAML cannot read; quote a text")]
+        ) from error
     _assign(document, dotted, value, f"--set {dotted}")
 
 
