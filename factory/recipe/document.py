@@ -244,9 +244,9 @@ def _parse(text: str, path: Path, problems: list[Problem], chain: tuple[Path, ..
         problems.append(Problem(f"{_relative_path(path)}{line}:", f"is not YAML: {error.problem}"))
         return Document({})
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
+        at = f"{_relative_path(path)}:{text.count(chr(10), 0, error.position) + 1}:"
         what = f"has the character {chr(error.character)!a}, which YAML does not allow; remove it"
-        problems.append(Problem(f"{_relative_path(path)}:{line}:", what))
+        problems.append(Problem(at, what))
         return Document({})
     except RecursionError:
         problems.append(Problem(f"{_relative_path(path)}:", "is nested too deeply"))
