@@ -34,6 +34,7 @@ SLOW = (
     "test_evaluate.py",
     "test_judges_in_turn.py",
     "test_live_judging.py",
+    "test_losses.py",
     "test_new_user.py",
     "test_overlay.py",
     "test_pipeline.py",

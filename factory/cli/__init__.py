@@ -21,9 +21,9 @@ from factory.cli.look import (
     show,
     view,
 )
-from factory.cli.refusals import explain_refusal
+from factory.cli.refusals import explain_damage, explain_refusal
 from factory.cli.train import curves, eval_command, pairs, run, train
-from factory.core.errors import FactoryError, Stopped, StorageError
+from factory.core.errors import FactoryError, RunError, Stopped, StorageError
 
 SECTIONS = {
     "Make a corpus": (init, validate, build, filter_command, serve),
@@ -84,8 +84,8 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(0)
     except BaseException as error:  # a panic in a library written in Rust is no Exception
-        refusal = explain_refusal(error)
-        if refusal is None:
+        refusal, damage = explain_refusal(error), explain_damage(error)
+        if refusal is None and damage is None:
             raise
-        click.echo(f"error: {refusal}", err=True)
-        sys.exit(StorageError.exit_code)
+        click.echo(f"error: {refusal or damage}", err=True)
+        sys.exit(StorageError.exit_code if refusal else RunError.exit_code)

@@ -1,4 +1,4 @@
-"""What the machine refuses a command: a file, memory, a thread, a process. One line says so."""
+"""What the machine refuses a command, and files that it damaged: one line says so."""
 
 from __future__ import annotations
 
@@ -27,6 +27,18 @@ def explain_refusal(error: BaseException) -> str | None:
     path = getattr(error, "filename", None)
     said = f"{path}: {os.strerror(number)}" if path is not None else " ".join(text.split())
     return _describe(said, number)
+
+
+def explain_damage(error: BaseException) -> str | None:
+    """Return what to do about a Parquet file that a library cannot read, or None."""
+    library = type(error).__module__.partition(".")[0]
+    text = " ".join(str(error).split())
+    if library not in ("polars", "pyarrow") or "parquet" not in text.lower():
+        return None
+    return (
+        f"a Parquet file cannot be read ({text}). If a run made it, `factory repair RUN` names it, "
+        "keeps what can be read and says what is lost; otherwise copy or download it again."
+    )
 
 
 def _describe(said: str, number: int) -> str:
