@@ -401,7 +401,7 @@ def main() -> None:
             print(f"{score.lost} lost, {score.silent} silent", flush=True)
             for note in score.notes:
                 print(f"    {note}")
-    for score in scores:
+    for score in (score for score in scores if score.tried):
         for what, value in (("lost", score.lost), ("silent", score.silent)):
             claim = {"name": f"{score.name}: {what}", "value": value, "target": 0}
             print(json.dumps({**claim, "tried": score.tried, "holds": value == 0}))

@@ -121,6 +121,7 @@ class Tracer:
         names = ",".join(f"?{name}" for name in calls.split(","))
         command = ["strace", "-f", "-qq", "-y", "-s", "300", "-o", str(self.log)]
         command += ["-e", f"trace={names}", "-e", "signal=none", *options]
+        self.log.unlink(missing_ok=True)
         done = subprocess.run(
             [*command, *self.command], capture_output=True, text=True, timeout=LIMIT_S
         )
@@ -145,7 +146,7 @@ class Tracer:
         threads: Counter[tuple[str, str]] = Counter()
         for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines():
             found = re.match(r"(\d+) +(\w+)\(", line)
-            if found:
+            if found and not found[2].startswith("syscall_"):  # one that strace cannot name
                 threads[found[1], found[2]] += 1
         counts: Counter[str] = Counter()
         for (_, call), count in threads.items():

@@ -171,6 +171,8 @@ REMEDIES = {
     errno.EIO: "Check the disk",
     errno.EROFS: "Check the disk, or use a directory that is not read-only",
     **dict.fromkeys((errno.EACCES, errno.EPERM), "Check the path and its permissions"),
+    errno.EISDIR: "Move this directory away: a file belongs there",
+    errno.ENOTDIR: "Check the path: a part of it is a file",
     errno.ENAMETOOLONG: "Use a shorter name",
     errno.ELOOP: "Check the symbolic links",
     errno.ENOLCK: "Use a file system with locks",
