@@ -73,7 +73,8 @@ def build(
         return
     for line in news:
         click.echo(line, err=True)
-    remember_run(find_recipe(recipe), directory)
+    if run is None:
+        remember_run(find_recipe(recipe), directory)
     with _serve_page(directory) if watch else nullcontext():
         try:
             funnel = build(loaded, directory, stderr())
