@@ -129,7 +129,8 @@ PYTHON_TAG = "<|python_tag|>"
 
 def read_llama(text: str) -> Found:
     """Llama 3.x: `{"name": …, "parameters": {…}}` as the whole response, several separated by `;`
-    or line breaks; the same or `f.call(a=1)` behind `<|python_tag|>`; `<function=f>{…}</function>`."""
+    or line breaks; the same or `f.call(a=1)` behind `<|python_tag|>`; or
+    `<function=f>{…}</function>`."""
     before, tag, after = text.partition(PYTHON_TAG)
     if tag:
         written = trim(after)

@@ -147,12 +147,12 @@ def _python_value(node: ast.expr, depth: int) -> Any:
     match node:
         case ast.Constant(value=str() | bool() | int() | None):
             return node.value
-        case ast.Constant(value=float(value)) if math.isfinite(value):
-            return value
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)) if (
-            not isinstance(value, bool) and math.isfinite(value)
+        case ast.Constant(value=float(number)) if math.isfinite(number):
+            return number
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)) if (
+            not isinstance(number, bool) and math.isfinite(number)
         ):
-            return -value
+            return -number
         case ast.List(elts=elements) | ast.Tuple(elts=elements):
             return [_python_value(element, depth + 1) for element in elements]
         case ast.Dict(keys=keys, values=values):

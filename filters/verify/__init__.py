@@ -19,6 +19,7 @@ VERIFIERS = {
     "json": "filters.verify.json_answer:JsonVerifier",
     "gym": "filters.verify.gym.verifier:GymVerifier",
     "arithmetic": "filters.verify.arithmetic:ArithmeticVerifier",
+    "tool_call": "filters.verify.tool_call:ToolCallVerifier",
     "code": "filters.verify.code.verifier:CodeVerifier",
     "own": "filters.verify.own:OwnVerifiers",
 }

@@ -272,7 +272,8 @@ PIECES = [
     "<think>", "</think>", "<tool_call>", "</tool_call>", "{", "}", "[", "]", '"', "\\", "name",
     '{"name": "f", "arguments": {}}', "[TOOL_CALLS]", "[ARGS]", "<|python_tag|>", "<function=f>",
     "</function>", "<parameter=a>", "</parameter>", "<｜tool▁calls▁begin｜>", "<｜tool▁sep｜>",
-    "```",     "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>", "f(a=1)", "[f(a=1)]", ",", ":", "\ud800", "\0",
+    "```", "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>", "f(a=1)", "[f(a=1)]", ",", ":",
+    "\ud800", "\0",
     '"tool_calls"', '"role": "assistant"', "é", "\n", " ", ";", "-", "1", "null", "lambda", "'''",
 ]  # fmt: skip
 
