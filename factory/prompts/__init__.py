@@ -32,6 +32,7 @@ LOADERS = {
     "gpqa": "factory.prompts.sets.benchmarks:Gpqa",
     "live_code_bench": "factory.prompts.sets.benchmarks:LiveCodeBench",
     "prime_intellect": "factory.prompts.sets.prime_intellect:PrimeIntellect",
+    "bfcl": "factory.prompts.sets.bfcl:Bfcl",
 }
 
 
