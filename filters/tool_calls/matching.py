@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 from filters.tool_calls.calls import ToolCall
 from filters.tool_calls.schemas import (
     Schema,
-    is_open,
+    has_member,
     json_type,
     properties,
     required,
@@ -129,7 +129,7 @@ def schema_differences(call: ToolCall, tools: Mapping[str, Schema]) -> Iterator[
         if name not in call.arguments:
             yield Difference("wrong_argument", f"{call.name}.{name} is missing")
     for name, value in call.arguments.items():
-        if name not in properties(schema) and not is_open(schema):
+        if not has_member(schema, name):
             yield Difference("wrong_argument", f"{call.name} has no argument {name[:80]!r}")
             continue
         problem = type_problem(value, properties(schema).get(name))
@@ -152,6 +152,9 @@ def differences(want: Expected, call: ToolCall, schema: Schema | None) -> Iterat
         if name not in call.arguments and (name in must or name in required(schema or {})):
             yield Difference("wrong_argument", f"{want.name}.{name} is missing")
     for name, value in call.arguments.items():
+        if not has_member(schema or {}, name):
+            yield Difference("wrong_argument", f"{want.name} has no argument {name[:80]!r}")
+            continue
         if name not in want.accepted:
             yield Difference("wrong_argument", f"{want.name}.{name[:80]} is not expected")
             continue
@@ -159,8 +162,10 @@ def differences(want: Expected, call: ToolCall, schema: Schema | None) -> Iterat
         problem = type_problem(value, described.get(name))
         if problem and not _breaks_too(value, accepted, described.get(name)):
             yield Difference("wrong_type", f"{want.name}.{name}: {problem}")
-        elif not any(is_accepted(value, other, folded=want.folded) for other in accepted):
-            shown = ", ".join(map(_show, accepted[:3]))
+            continue
+        folded = want.folded and not problem  # the name of a variable has its exact letters
+        if not any(is_accepted(value, other, folded=folded) for other in accepted):
+            shown = ", ".join(_show(_first(other)) for other in accepted[:3])
             yield Difference("wrong_argument", f"{want.name}.{name} is {_show(value)}, not {shown}")
 
 

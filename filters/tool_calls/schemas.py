@@ -53,9 +53,10 @@ def required(schema: Schema) -> list[str]:
     return [str(name) for name in found] if isinstance(found, list) else []
 
 
-def is_open(schema: Schema) -> bool:
-    """Whether an object may have members that are not described."""
-    return not properties(schema) or schema.get("additionalProperties") not in (None, False)
+def has_member(schema: Schema, name: str) -> bool:
+    """Whether an object may have this member: it is described, or nothing is, or others may be."""
+    described = properties(schema)
+    return not described or name in described or bool(schema.get("additionalProperties"))
 
 
 def json_type(value: Any) -> str:

@@ -20,7 +20,7 @@ from filters.tool_calls.matching import (
     schema_differences,
 )
 from filters.tool_calls.parsing import FORMATS, parse_turn
-from filters.tool_calls.schemas import Schema, cast_arguments, read_tools
+from filters.tool_calls.schemas import Schema, cast_arguments, has_member, read_tools
 from filters.verify.base import Immediate
 from filters.verify.verification import Verification
 
@@ -47,8 +47,13 @@ class ToolCallVerifier(Immediate):
             return str(error)[:200]
         if expected is None:
             return None if tools else "calls is any, and there are no tools"
-        unknown = [want.name for want in expected if tools and want.name not in tools]
-        return f"there is no tool {unknown[0]!r}, which is to be called" if unknown else None
+        for want in expected:
+            if tools and want.name not in tools:
+                return f"there is no tool {want.name!r}, which is to be called"
+            for name in want.accepted:
+                if name not in want.optional and not has_member(tools.get(want.name, {}), name):
+                    return f"the tool {want.name!r} has no argument {name!r}, which is expected"
+        return None
 
     def judge(self, spec: Mapping[str, Any], response: str) -> Verification:
         expected, tools, format = _read(spec)

@@ -74,13 +74,13 @@ class Bfcl(Source):
         for category in self.categories:
             answers = {
                 row.get("id"): row.get("ground_truth")
-                for _, row in _lines(folder / "possible_answer" / f"BFCL_v4_{category}.json")
+                for _, row in read_rows(folder / "possible_answer" / f"BFCL_v4_{category}.json")
                 if isinstance(row, dict)
             }
             file = folder / f"BFCL_v4_{category}.json"
             if not file.is_file():
                 raise SourceError(f"bfcl: {file} does not exist; `path` names the folder with it")
-            for place, row in _lines(file):
+            for place, row in read_rows(file):
                 if isinstance(row, BadRow):
                     yield place, row
                 else:
@@ -173,7 +173,7 @@ def find_data() -> Path:
     )
 
 
-def _lines(file: Path) -> Iterator[tuple[str, dict[str, Any] | BadRow]]:
+def read_rows(file: Path) -> Iterator[tuple[str, dict[str, Any] | BadRow]]:
     """The rows of a file of JSON lines; none where there is no file."""
     if not file.is_file():
         return

@@ -198,6 +198,7 @@ BAD = [
     ({"calls": [{"name": "get_weather", "accepted": {"city": []}}]}, "empty"),
     ({"calls": [{"name": "f", "accepted": {}, "optional": ["a"]}]}, "not accepted"),
     ({"calls": [{"name": "f", "arguments": {}}], "tools": TOOLS}, "there is no tool 'f'"),
+    ({"calls": [call(city="a", colour="red")], "tools": TOOLS}, "has no argument 'colour'"),
     ({"calls": [], "tools": [WEATHER, WEATHER]}, "given twice"),
     ({"calls": [], "tools": "get_weather"}, "no list"),
     ({"calls": [], "tools": [{"type": "function"}]}, "no tool"),
