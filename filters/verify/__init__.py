@@ -20,6 +20,7 @@ VERIFIERS = {
     "gym": "filters.verify.gym.verifier:GymVerifier",
     "arithmetic": "filters.verify.arithmetic:ArithmeticVerifier",
     "tool_call": "filters.verify.tool_call:ToolCallVerifier",
+    "json_schema": "filters.verify.json_schema:JsonSchemaVerifier",
     "code": "filters.verify.code.verifier:CodeVerifier",
     "own": "filters.verify.own:OwnVerifiers",
 }
