@@ -21,6 +21,7 @@ VERIFIERS = {
     "arithmetic": "filters.verify.arithmetic:ArithmeticVerifier",
     "tool_call": "filters.verify.tool_call:ToolCallVerifier",
     "json_schema": "filters.verify.json_schema:JsonSchemaVerifier",
+    "instructions": "filters.verify.instructions.verifier:InstructionsVerifier",
     "code": "filters.verify.code.verifier:CodeVerifier",
     "own": "filters.verify.own:OwnVerifiers",
 }
