@@ -22,6 +22,7 @@ VERIFIERS = {
     "tool_call": "filters.verify.tool_call:ToolCallVerifier",
     "json_schema": "filters.verify.json_schema:JsonSchemaVerifier",
     "instructions": "filters.verify.instructions.verifier:InstructionsVerifier",
+    "rubric": "filters.verify.rubric:RubricVerifier",
     "code": "filters.verify.code.verifier:CodeVerifier",
     "own": "filters.verify.own:OwnVerifiers",
 }

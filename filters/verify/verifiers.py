@@ -62,6 +62,7 @@ class Verifiers:
             },
             "own": {"workers": workers, "deadline_s": deadline_s},
             "json_schema": {"workers": workers, "deadline_s": deadline_s},
+            "rubric": {"workers": workers, "deadline_s": deadline_s},
             "code": {"workers": workers, "unsafe_without_sandbox": unsafe_without_sandbox},
         }
         self._made: dict[str, Verifier] = {}
