@@ -16,6 +16,7 @@ LOADERS = {
     "files": "factory.prompts.files:Files",
     "hub": "factory.prompts.hub:Hub",
     "gym": "factory.prompts.gym:Gym",
+    "writing": "factory.prompts.sets.writing:Writing",
     "run": "factory.prompts.from_run:EarlierRun",
     "drafts": "factory.prompts.drafts:Drafts",
     "gsm8k": "factory.prompts.sets.math_sets:Gsm8k",

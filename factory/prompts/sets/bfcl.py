@@ -19,8 +19,8 @@ from pydantic import Field
 from factory.core.errors import SourceError
 from factory.core.nouns import Prompt
 from factory.prompts.mapping import as_turns
+from factory.prompts.sets.tool_schemas import Tool, make_tool, tool_verifier
 from factory.prompts.source import BadRow, Row, Source, Unwanted
-from factory.prompts.tool_schemas import Tool, make_tool, tool_verifier
 
 Category = Literal[
     "simple_python",
