@@ -33,6 +33,10 @@ LOADERS = {
     "gpqa": "factory.prompts.sets.benchmarks:Gpqa",
     "live_code_bench": "factory.prompts.sets.benchmarks:LiveCodeBench",
     "prime_intellect": "factory.prompts.sets.prime_intellect:PrimeIntellect",
+    "xlam": "factory.prompts.sets.tool_sets:XLam",
+    "toolace": "factory.prompts.sets.tool_sets:ToolAce",
+    "apigen_mt": "factory.prompts.sets.tool_sets:ApiGenMt",
+    "hermes_calls": "factory.prompts.sets.tool_sets:HermesCalls",
     "bfcl": "factory.prompts.sets.bfcl:Bfcl",
 }
 

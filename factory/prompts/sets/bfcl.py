@@ -19,7 +19,7 @@ from pydantic import Field
 from factory.core.errors import SourceError
 from factory.core.nouns import Prompt
 from factory.prompts.mapping import as_turns
-from factory.prompts.sets.tool_schemas import Tool, make_tool, tool_verifier
+from factory.prompts.sets.tool_schemas import Tool, make_tool, tool_prompt, tool_verifier
 from factory.prompts.source import BadRow, Row, Source, Unwanted
 
 Category = Literal[
@@ -104,7 +104,8 @@ class Bfcl(Source):
             raise Unwanted("several_turns")
         messages = as_turns(row["question"][0])
         verifier = tool_verifier(tools, self._calls(row, tools), strings=self.strings)
-        return self.make(messages, verifier, meta={"category": row["category"], "id": row["id"]})
+        meta = {"category": row["category"], "id": row["id"]}
+        return tool_prompt(self, messages, verifier, tools, meta)
 
     def _name(self, name: str) -> str:
         return name if self.names == "kept" else name.replace(".", "_")

@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from factory.prompts.source import BadRow
+from factory.core.nouns import Message, Prompt
+from factory.prompts.source import BadRow, Source
 
 Tool = dict[str, Any]
 
@@ -93,3 +94,14 @@ def tool_verifier(
 ) -> dict[str, Any]:
     """The verifier mapping of a prompt whose response is tool calls."""
     return {"kind": "tool_call", "calls": calls, "tools": list(tools), **more}
+
+
+def tool_prompt(
+    source: Source,
+    question: str | tuple[Message, ...],
+    verifier: dict[str, Any],
+    tools: Sequence[Tool],
+    meta: Mapping[str, Any],
+) -> Prompt:
+    """The prompt of a question with its tools."""
+    return source.make(question, verifier, meta=meta)
