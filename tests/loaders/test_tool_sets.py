@@ -33,7 +33,7 @@ XLAM = {
     "answers": json.dumps([{"name": "live_weather", "arguments": {"city": "Oslo"}}]),
     "tools": json.dumps([WEATHER]),
 }
-MARKET = {
+MARKET: dict[str, Any] = {
     "name": "Market Trends API",
     "description": "Market data.",
     "parameters": {
@@ -46,7 +46,7 @@ MARKET = {
     },
     "required": None,
 }
-TOOLACE = {
+TOOLACE: dict[str, Any] = {
     "system": "You compose functions. Here is a list of functions in JSON format that you can "
     f"invoke:\n{json.dumps([MARKET, {'name': 'a/b', 'description': '', 'parameters': {}}])}. \n"
     "Put the calls in the format [func1(a=1)]",
@@ -154,6 +154,10 @@ def test_toolace_names_become_fit_for_a_call() -> None:
     assert names == ["Market_Trends_API", "a_b"]
     both = (("Market_Trends_API", {"kind": "INDEX", "limit": 2}), ("a_b", {}))
     assert judge(prompt, calls(*both), calls(*both[:1])) == ["correct", "wrong"]
+    asked, *_ = TOOLACE["conversations"]
+    said = {"from": "assistant", "value": '[a/b(), Market Trends API(kind="see a/b()")]'}
+    kept = prompt_of("toolace", TOOLACE | {"conversations": [asked, said]})
+    assert (kept.verifier or {})["calls"][1]["arguments"] == {"kind": "see a/b()"}
 
 
 def test_apigen_stops_at_the_first_call() -> None:
@@ -194,7 +198,7 @@ def turns(row: dict[str, Any], *kept: int) -> dict[str, Any]:
         (
             "toolace",
             TOOLACE,
-            {"conversations": [TOOLACE["conversations"][0],  # type: ignore[index]
+            {"conversations": [TOOLACE["conversations"][0],
                                {"from": "assistant", "value": "[Unknown Name(a=1)]"}]},
             "skip unreadable_calls",
         ),
@@ -217,7 +221,7 @@ def test_rows_that_are_left_out(
         ("str", {"type": "string"}),
         ("int, optional", {"type": "integer"}),
         ("float, default 1", {"type": "number"}),
-        ("List[List[int]]", {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}}),
+        ("List[Tuple[int]]", {"type": "array", "items": {"type": "array"}}),
         ("Optional[bool]", {"type": "boolean"}),
         ("Dict[str, int]", {"type": "object"}),
         ("Tuple[float, float]", {"type": "array"}),
