@@ -1,6 +1,6 @@
 """Prompts that ask for a short text and for instructions to follow, which a program can check.
 
-Tasks and wording are this project's own (data/prompts/writing_tasks.jsonl); the kinds of
+Tasks and wording are this project's own (data/writing/tasks.jsonl); the kinds of
 instructions are those of IFEval (arXiv 2311.07911) and some more. Everything is drawn by the seed,
 so that the same seed gives the same prompts, and another seed gives prompts nobody has tuned on.
 """
@@ -142,5 +142,5 @@ class Writing(Source):
 
 @cache
 def _tasks() -> list[dict[str, Any]]:
-    text = data_path("prompts/writing_tasks.jsonl").read_text("utf-8")
+    text = data_path("writing/tasks.jsonl").read_text("utf-8")
     return [json.loads(line) for line in text.splitlines()]
