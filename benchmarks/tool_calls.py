@@ -332,8 +332,10 @@ def main() -> None:
     share = sum(agreed.values()) / sum(total.values())
     gold = [right for case, right in zip(made, ours, strict=True) if case.mutation == "gold"]
     accepted = sum(verdict.state == "correct" for verdict in gold) / len(gold)
+    worst = min(agreed[category] / count for category, count in total.items())
     for name, value, target in (
         ("tool_call_agrees_with_bfcl", share, TARGET),
+        ("tool_call_agrees_with_bfcl_in_the_worst_category", worst, TARGET),
         ("tool_call_accepts_gold", accepted, TARGET),
         ("tool_call_right_without_expected_calls", labelled, 1.0),
     ):

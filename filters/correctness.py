@@ -166,6 +166,17 @@ class Correctness(Filter):
         judged = pl.when(_SAID_YES).then(pl.lit("correct")).otherwise(_JUDGE)
         state = pl.when(_IS_PENDING).then(judged).otherwise(_STATES[self.combine])
         found = [
+            Rule(
+                reason,
+                state.is_in(["wrong", "unparseable"])
+                & (pl.col("correctness_method").str.starts_with(method))
+                & (pl.col("correctness_detail").str.starts_with(f"{begin}:")),
+                "correctness_detail",
+                "correct",
+            )
+            for reason, (method, begin) in _DETAILED.items()
+        ]
+        found += [
             Rule(reason, state == value, "correctness_state", "correct", decision)
             for reason, (value, decision) in _REASONS.items()
         ]
@@ -232,6 +243,18 @@ _REASONS: dict[str, tuple[str, Literal["drop", "undecided"]]] = {
     "judge_undecided": ("malformed", "undecided"),
 }
 """Reason code → the combined state that it stands for, and its decision."""
+
+_DETAILED = {
+    "malformed_call": ("tool_call", "malformed"),
+    "unknown_tool": ("tool_call", "unknown_tool"),
+    "missing_call": ("tool_call", "missing"),
+    "extra_call": ("tool_call", "extra"),
+    "wrong_type": ("tool_call", "wrong_type"),
+    "wrong_argument": ("tool_call", "wrong_argument"),
+    "breaks_schema": ("json_schema", "schema"),
+    "unequal_value": ("json_schema", "equals"),
+}
+"""Reason code → the verifier that tells more than wrong, and how its detail begins."""
 
 _RULE, _JUDGE = pl.col("correctness_state"), pl.col("correctness_judge")
 _IS_PENDING = _RULE == "pending"

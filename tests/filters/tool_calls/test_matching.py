@@ -6,10 +6,13 @@ import itertools
 import json
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from filters.base import INPUT_COLUMNS
+from filters.correctness import Correctness
 from filters.tool_calls.calls import ToolCall
 from filters.tool_calls.matching import compare_calls, read_expected
 from filters.verify.tool_call import ToolCallVerifier
@@ -254,3 +257,31 @@ def test_a_matching_is_found_wherever_there_is_one(
         for order in itertools.permutations(made)
     )
     assert (compare_calls(expected, calls, {}) == []) == possible
+
+
+def test_the_funnel_counts_each_reason_by_its_own_code() -> None:
+    spec = {"kind": "tool_call", "calls": [OSLO], "tools": TOOLS}
+    texts = {
+        "malformed_call": "<tool_call>oops</tool_call>",
+        "unknown_tool": hermes({"name": "f", "arguments": {}}),
+        "missing_call": "It is cold.",
+        "extra_call": hermes(OSLO, OSLO),
+        "wrong_type": hermes(call(city="Oslo", days="3")),
+        "wrong_argument": hermes(call(city="Oslo", days=4)),
+    }
+    rows = [
+        {
+            **dict.fromkeys(INPUT_COLUMNS),
+            "sample_id": reason,
+            "text": text,
+            "response": text,
+            "shape": "no_think",
+            "question": "?",
+            "verifier": json.dumps(spec),
+        }
+        for reason, text in [*texts.items(), ("kept", hermes(OSLO))]
+    ]
+    filter_ = Correctness(think="optional")
+    metrics = filter_.measure(pl.DataFrame(rows))
+    reasons = [pl.when(rule.when).then(pl.lit(rule.reason)) for rule in filter_.rules()]
+    assert metrics.select(pl.coalesce(reasons)).to_series().to_list() == [*texts, None]
