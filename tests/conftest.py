@@ -32,6 +32,7 @@ SLOW = (
     "test_corpus_form.py",
     "test_damage.py",
     "test_evaluate.py",
+    "test_json_recipes.py",
     "test_judges_in_turn.py",
     "test_live_judging.py",
     "test_losses.py",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters.verify.instructions.counting import count_sentences, count_words
-from filters.verify.instructions.verifier import read_instruction
+from filters.verify.instructions.verifier import Instruction, read_instruction
 from filters.verify.verifiers import Item, verify_responses
 
 TWO = "One two three.\n\nFour five, six."
@@ -119,17 +121,21 @@ def test_each_instruction(
     assert len(check.describe()) > 12
 
 
-def test_every_check_has_all_outcomes_that_it_can_have() -> None:
-    from typing import get_args
+NAMES = {
+    get_args(model.model_fields["check"].annotation)[0]
+    for model in get_args(get_args(Instruction)[0])
+}
 
-    from filters.verify.instructions.verifier import Instruction
 
-    names = {
-        get_args(model.model_fields["check"].annotation)[0]
-        for model in get_args(get_args(Instruction)[0])
-    }
-    for outcome in (True, False):
-        assert names == {case[0]["check"] for case in CASES if case[2] is outcome}
+@pytest.mark.parametrize("outcome", [True, False])
+def test_every_check_is_seen_followed_and_not_followed(outcome: bool) -> None:
+    assert {case[0]["check"] for case in CASES if case[2] is outcome} == NAMES
+
+
+def test_the_page_names_every_check() -> None:
+    page = Path(__file__).parents[3] / "docs" / "how-to" / "follow-instructions.md"
+    table = "\n".join(line for line in page.read_text("utf-8").splitlines() if line[:1] == "|")
+    assert set(re.findall(r"`(\w+)`", table)) >= NAMES
 
 
 def verdict(instructions: Any, response: str) -> tuple[str, str | None, str | None]:
