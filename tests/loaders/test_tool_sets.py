@@ -309,6 +309,15 @@ def test_bfcl_maps_types_and_accepted_values(data: Path) -> None:
     assert judge(underscored, calls(("car_move", {"to": "harbour"}))) == ["correct"]
 
 
+def test_other_data_of_bfcl_are_another_source(data: Path) -> None:
+    source = Bfcl(path=data, categories=("live_simple",))
+    before = source.identity()
+    assert source.identity() == before
+    file = data / "BFCL_v4_live_simple.json"
+    file.write_text(file.read_text() + "\n")
+    assert source.identity() != before
+
+
 def test_bfcl_irrelevance_wants_no_call(data: Path) -> None:
     found = [*Bfcl(path=data, categories=("irrelevance",)).rows()]
     prompt, several, toolless, broken = found

@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field
 
 from factory.core.errors import SourceError
+from factory.core.machine import find_version
 from factory.core.nouns import Prompt
 from factory.prompts.mapping import as_turns
 from factory.prompts.sets.tool_schemas import Tool, make_tool, tool_prompt, tool_verifier
@@ -68,6 +69,14 @@ class Bfcl(Source):
         description="How texts are compared: as BFCL does, without case, spaces and `,./-_*^`, or "
         "exactly.",
     )
+
+    def identity(self) -> Any:
+        """The keys, and the package's version or the state of the folder's files."""
+        if self.path is None:
+            return [super().identity(), find_version("bfcl-eval")]
+        files = sorted(self.path.glob("**/BFCL_v4_*.json"))
+        stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        return [super().identity(), stats]
 
     def read(self) -> Iterator[tuple[str, Row | BadRow]]:
         folder = self.path or find_data()

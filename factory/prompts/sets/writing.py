@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from factory.core.nouns import Prompt
+from factory.core.nouns import Prompt, fingerprint
 from factory.core.resources import data_path
 from factory.prompts.source import BadRow, Row, Source
 from filters.verify.instructions.verifier import read_instruction
@@ -111,6 +111,9 @@ class Writing(Source):
     checks: tuple[Name, ...] | None = Field(
         None, min_length=1, description="Which instructions to draw from. Default: all."
     )
+
+    def identity(self) -> Any:
+        return [super().identity(), fingerprint(_tasks())]
 
     def read(self) -> Iterator[tuple[str, Row | BadRow]]:
         for number in range(self.size):
