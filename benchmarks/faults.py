@@ -1,13 +1,16 @@
 """A soak: kills during sampling, damaged files, and servers in trouble. No sample may be lost.
 
-    python benchmarks/faults.py [--kills 200] [--flips 40] [--lines 20] [--seed 0]
+    python benchmarks/faults.py [--kills 200] [--flips 40] [--lines 20] [--calls 6] [--seed 0]
 
 Kills: a build replays recorded samples slowly, in a process that is killed by SIGKILL at a random
 moment of sampling, again and again until the run is finished. Flips: one bit of a random journal or
 part is inverted. Lines: a record of a journal is cut, overwritten, doubled or joined with the next.
-After a flip or a damaged line come `factory repair` and a build. Servers: a build against a real
-HTTP server of which 40% of the replies have one kind of fault, in three modes; and against one that
-refuses everything from some request on, which must stop the build with the cause.
+After a flip or a damaged line come `factory repair` and a build. Calls: strace lets one system call
+of a real `factory build` fail (disk full, bad disk, no memory, no processes, interrupted), once or
+from then on; the command must have done everything, or say what failed with a documented exit code.
+Servers: a build against a real HTTP server of which 40% of the replies have one kind of fault, in
+three modes; and against one that refuses everything from some request on, which must stop the build
+with the cause.
 
 After each trial every sample must be there exactly once, and the corpus must equal, byte for byte,
 that of a build which nothing disturbed (for servers: the ids). Damage must be named, unless nothing
@@ -32,8 +35,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.syscall_faults import CALL_FAULTS, Tracer, run_faults
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
 N = 24
 SHARE = 0.4
@@ -272,6 +278,28 @@ def damage_lines(reference: Reference, count: int, chance: random.Random) -> Sco
     return score
 
 
+def fail_calls(reference: Reference, trials: int, kinds: list[str], chance: random.Random) -> Score:
+    score, run = Score("failing system calls"), reference.folder / "faulty"
+    endings: Counter[str] = Counter()
+    found = run_faults(
+        Tracer(ROOT, reference.folder, reference.recipe_file, run),
+        lambda folder: leave_journal(reference, folder),
+        reference.build,
+        reference.check,
+        trials,
+        chance,
+        kinds,
+    )
+    for kind, site, ended, lost, same, problem in found:
+        score.add(lost, same, problem is None, f"{kind}: {site}, exit {ended.code}, {problem}")
+        last = (ended.text.strip().splitlines() or [""])[-1]
+        print(f"{kind}: {site}: exit {ended.code}: {last if ended.code else ''}", flush=True)
+        endings[str(ended.code) if ended.code >= 0 else "by a signal"] += 1
+    shutil.rmtree(run, ignore_errors=True)
+    print(f"{score.name}: exit codes {dict(endings)}")
+    return score
+
+
 def trouble_servers(folder: Path, faults: Iterable[str], chance: random.Random) -> Score:
     from rich.console import Console
 
@@ -344,6 +372,8 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--flips", type=int, default=40)
     parser.add_argument("--lines", type=int, default=20)
+    parser.add_argument("--calls", type=int, default=6, help="trials per class of system calls")
+    parser.add_argument("--classes", nargs="*", default=CALL_FAULTS, choices=CALL_FAULTS)
     parser.add_argument("--faults", nargs="*", default=SERVER_FAULTS, choices=SERVER_FAULTS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--child", nargs=2, type=Path, help=argparse.SUPPRESS)
@@ -355,20 +385,23 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         reference = Reference(folder)
-        scores = [
-            kill_builds(reference, options.kills, chance),
-            flip_bits(reference, options.flips, chance),
-            damage_lines(reference, options.lines, chance),
-            trouble_servers(folder, options.faults, chance),
-            stop_servers(folder, chance),
+        trials: list[Callable[[], Score]] = [
+            lambda: kill_builds(reference, options.kills, chance),
+            lambda: flip_bits(reference, options.flips, chance),
+            lambda: damage_lines(reference, options.lines, chance),
+            lambda: fail_calls(reference, options.calls, options.classes, chance),
+            lambda: trouble_servers(folder, options.faults, chance),
+            lambda: stop_servers(folder, chance),
         ]
-    print(f"\n{'':36}{'tried':>8}{'survived':>10}{'lost':>6}{'silent':>8}")
-    for score in scores:
-        counts = f"{score.tried:>8}{score.survived:>10}{score.lost:>6}{score.silent:>8}"
-        print(f"{score.name:36}{counts}")
-        for note in score.notes:
-            print(f"    {note}")
-    for score in scores:
+        scores = []
+        for trial in trials:
+            score = trial()
+            scores.append(score)
+            print(f"{score.name}: {score.tried} tried, {score.survived} survived, ", end="")
+            print(f"{score.lost} lost, {score.silent} silent", flush=True)
+            for note in score.notes:
+                print(f"    {note}")
+    for score in (score for score in scores if score.tried):
         for what, value in (("lost", score.lost), ("silent", score.silent)):
             claim = {"name": f"{score.name}: {what}", "value": value, "target": 0}
             print(json.dumps({**claim, "tried": score.tried, "holds": value == 0}))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import polars as pl
@@ -27,6 +28,7 @@ from filters.judges.equivalence import (
     is_judgeable,
     judge,
 )
+from filters.judges.rubric import Graded, Rubric, judge_rubrics, list_questions
 from filters.verify.verification import Verification
 from filters.verify.verifiers import Item, read_verifier, shared, versions
 
@@ -135,6 +137,8 @@ class Correctness(Filter):
         parts = samples.select("response", "shape", "turns").iter_rows()
         items = [_item(spec, *part) for spec, part in zip(specs, parts, strict=True)]
         verdicts = verifiers.verify(items)
+        if self.judge is None:
+            verdicts = [_without_judge(verdict) for verdict in verdicts]
         asked = {
             sample_id: JudgeQuestion(question, reference, verdict.extracted or "")
             for sample_id, question, spec, verdict in zip(
@@ -144,17 +148,37 @@ class Correctness(Filter):
             and is_judgeable(verdict.extracted)
             and (reference := format_reference(spec))
         }
-        opinions = self._opinions(asked, ask)
+        rubrics = {
+            sample_id: Rubric(question or "", response or "", list_questions(spec))
+            for sample_id, question, response, spec, verdict in zip(
+                *samples.select("sample_id", "question", "response"), specs, verdicts, strict=True
+            )
+            if verdict.state == "pending"
+        }
+        opinions, graded = self._opinions(asked, rubrics, ask)
         rows = [
-            _row(verdict, opinions.get(sample_id, _UNASKED))
+            _row(_explain(verdict, graded.get(sample_id)), opinions.get(sample_id, _UNASKED))
             for sample_id, verdict in zip(samples["sample_id"], verdicts, strict=True)
         ]
         metrics = pl.DataFrame(rows, schema=METRICS, orient="row")
         return samples.select("sample_id").hstack(metrics)
 
     def rules(self) -> Sequence[Rule]:
-        state = _STATES[self.combine]
+        # Of a rubric's open items the judge decides, whatever `combine` says.
+        judged = pl.when(_SAID_YES).then(pl.lit("correct")).otherwise(_JUDGE)
+        state = pl.when(_IS_PENDING).then(judged).otherwise(_STATES[self.combine])
         found = [
+            Rule(
+                reason,
+                state.is_in(["wrong", "unparseable"])
+                & (pl.col("correctness_method").str.starts_with(method))
+                & (pl.col("correctness_detail").str.starts_with(f"{begin}:")),
+                "correctness_detail",
+                "correct",
+            )
+            for reason, (method, begin) in _DETAILED.items()
+        ]
+        found += [
             Rule(reason, state == value, "correctness_state", "correct", decision)
             for reason, (value, decision) in _REASONS.items()
         ]
@@ -169,18 +193,27 @@ class Correctness(Filter):
         return fingerprint([super().cache_key(), versions()], 12)
 
     def _opinions(
-        self, asked: Mapping[str, JudgeQuestion], ask: Ask | None
-    ) -> dict[str, _Opinions]:
-        if not asked:
-            return {}
+        self, asked: Mapping[str, JudgeQuestion], rubrics: Mapping[str, Rubric], ask: Ask | None
+    ) -> tuple[dict[str, _Opinions], dict[str, Graded]]:
+        if not asked and not rubrics:
+            return {}, {}
         if isinstance(self.judge, Endpoint):
             with JudgeClient(self.judge) as client:
-                return self._ask(asked, client)
+                return self._ask(asked, rubrics, client)
         if ask is None:
             raise EngineError("correctness.judge is a local model, and it is not running")
-        return self._ask(asked, ask)
+        return self._ask(asked, rubrics, ask)
 
-    def _ask(self, asked: Mapping[str, JudgeQuestion], ask: Ask) -> dict[str, _Opinions]:
+    def _ask(
+        self, asked: Mapping[str, JudgeQuestion], rubrics: Mapping[str, Rubric], ask: Ask
+    ) -> tuple[dict[str, _Opinions], dict[str, Graded]]:
+        graded = judge_rubrics(rubrics, ask)
+        found = {name: _Opinions(grade.opinion, grade.fooled) for name, grade in graded.items()}
+        return self._ask_equivalence(asked, ask) | found, graded
+
+    def _ask_equivalence(
+        self, asked: Mapping[str, JudgeQuestion], ask: Ask
+    ) -> dict[str, _Opinions]:
         wrong = canaries(asked, self.canaries)
         replies = judge([*asked.values(), *wrong.values()], ask)
         opinions = dict(zip(asked, replies, strict=False))
@@ -229,7 +262,20 @@ _REASONS: dict[str, tuple[str, Literal["drop", "undecided"]]] = {
 }
 """Reason code → the combined state that it stands for, and its decision."""
 
+_DETAILED = {
+    "malformed_call": ("tool_call", "malformed"),
+    "unknown_tool": ("tool_call", "unknown_tool"),
+    "missing_call": ("tool_call", "missing"),
+    "extra_call": ("tool_call", "extra"),
+    "wrong_type": ("tool_call", "wrong_type"),
+    "wrong_argument": ("tool_call", "wrong_argument"),
+    "breaks_schema": ("json_schema", "schema"),
+    "unequal_value": ("json_schema", "equals"),
+}
+"""Reason code → the verifier that tells more than wrong, and how its detail begins."""
+
 _RULE, _JUDGE = pl.col("correctness_state"), pl.col("correctness_judge")
+_IS_PENDING = _RULE == "pending"
 _SAID_YES = _JUDGE == "judge_correct"
 
 _STATES: Mapping[Combine, pl.Expr] = {
@@ -244,6 +290,21 @@ _STATES: Mapping[Combine, pl.Expr] = {
     .otherwise(_RULE),
 }  # fmt: skip
 """The combined state of rule and judge. If no judge was asked, it is the state of the rule."""
+
+
+def _without_judge(verdict: Verification) -> Verification:
+    """A verdict in a recipe that has no judge: what waits for one is verified by nothing."""
+    if verdict.state != "pending":
+        return verdict
+    detail = f"{verdict.detail}; set judge and combine of the filter correctness"
+    return replace(verdict, state="unverifiable", detail=detail)
+
+
+def _explain(verdict: Verification, graded: Graded | None) -> Verification:
+    """A verdict whose detail says what a judge of rubrics said."""
+    if graded is None or graded.detail is None:
+        return verdict
+    return replace(verdict, detail=graded.detail)
 
 
 def _row(verdict: Verification, opinions: _Opinions) -> tuple[Any, ...]:

@@ -33,11 +33,14 @@ SLOW = (
     "test_corpus_form.py",
     "test_damage.py",
     "test_evaluate.py",
+    "test_json_recipes.py",
     "test_judges_in_turn.py",
     "test_live_judging.py",
+    "test_losses.py",
     "test_new_user.py",
     "test_overlay.py",
     "test_pipeline.py",
+    "test_refusals.py",
     "test_strangers.py",
 )
 """Suites that start many commands or build whole runs: `make check` leaves them to `make test`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -94,6 +95,7 @@ class FakeServer:
     in_flight: int = 0
     most_in_flight: int = 0
     hung_up: int = 0  # requests whose client went away before their answer
+    held: bool = False  # while it is, a request waits for its answer
     port: int = 0
 
     def __enter__(self) -> Self:
@@ -103,6 +105,8 @@ class FakeServer:
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._free = asyncio.Semaphore(self.slots)
+        self._socket = _bind(0)
+        self.port = self._socket.getsockname()[1]
         self.start()
         return self
 
@@ -111,25 +115,29 @@ class FakeServer:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        self._socket.close()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}{self.base}"
 
     def start(self) -> None:
-        """Listen, on the old port if there was one."""
+        """Listen, on the old port if it was killed."""
         asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
 
     def kill(self) -> None:
-        """As kill -9 does: the port closes and every connection is reset."""
+        """As kill -9 does: nobody listens and every connection is reset.
+
+        The port stays reserved, so that no other process is given it meanwhile.
+        """
         asyncio.run_coroutine_threadsafe(self._kill(), self._loop).result()
 
     async def _start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._serve, sock=self._socket)
 
     async def _kill(self) -> None:
         self._server.close()
+        self._socket = _bind(self.port)
         for writer in list(self._writers):
             writer.transport.abort()
         for task in list(self._tasks):
@@ -226,6 +234,8 @@ class FakeServer:
             await asyncio.Event().wait()
         async with self._free:
             await asyncio.sleep(self.delay_s if not is_canary(body) else 0)
+            while self.held and not is_canary(body):
+                await asyncio.sleep(0.01)
             payloads = self._payloads(body, path)
             if body.get("stream"):
                 return await self._stream(payloads, fault, writer)
@@ -334,6 +344,13 @@ class FakeServer:
             writer.write(content)
         await writer.drain()
         return True
+
+
+def _bind(port: int) -> socket.socket:
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind(("127.0.0.1", port))
+    return bound
 
 
 def is_canary(body: Body) -> bool:

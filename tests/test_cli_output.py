@@ -98,6 +98,8 @@ def test_all_rows_are_surveyed(tmp_path: Path) -> None:
         {"question": "How many apples are in three bags of two?", "answer": "6"},
         {"question": "Wie viele Äpfel sind in drei Säcken mit je zwei?", "answer": "6"},
         {"question": "How many are left, then?", "answer": "see solution"},
+        {"question": "How many are left,\nthen?", "answer": "6"},
+        {"question": "How many are left,\nthen?", "answer": "8"},
     ]
     recipe = write_recipe(tmp_path, rows, lambda *_: "")
     recipe.write_text(
@@ -111,21 +113,20 @@ def test_all_rows_are_surveyed(tmp_path: Path) -> None:
     for words in (
         "    question   How many apples",
         "    reference  6",
-        "rows: 3 prompts from 5 rows, 1 repeated, 1 malformed (bad_json)",
+        "rows: 5 prompts from 7 rows, 1 repeated, 1 malformed (bad_json)",
         "fields not used: level (1 rows)",
         "  references: 1 fail their own verifier, 0 prompts have none",
-        "  languages: en 2, de 1",
+        "  references: 1 question(s) have several that differ",
+        "  languages: en 4, de 1",
         " characters, median ",
-        "rows.jsonl:5: bad_json",
+        "rows.jsonl:7: bad_json (Expecting",
         "bad reference: 'see solution' is no answer: it points elsewhere; question How many are",
     ):
         assert words in said
     (source,) = parsed("validate", recipe, "--all-rows")["sources"]
-    assert (source["repeated"], source["rejected"], source["bad_references"]) == (
-        1,
-        {"bad_json": 1},
-        1,
-    )
+    assert "an empty text" not in said
+    assert (source["repeated"], source["rejected"]) == (1, {"bad_json": 1})
+    assert (source["bad_references"], source["conflicting"]) == (1, 1)
     assert source["lengths"]["unit"] == "characters"
 
 

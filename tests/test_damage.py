@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from factory.build.build import build
 from factory.build.repair import repair
 from factory.core import journal as journals
 from factory.core.checksums import check, digest_path
-from factory.core.errors import RunError
+from factory.core.errors import RunError, RunLocked
 from factory.core.files import encode_line
 from factory.core.journal import encode_record, read_records, seal_journal
 from factory.core.run_dir import RunDir, read_manifest, sample_parts
@@ -144,10 +143,11 @@ def test_a_writer_that_dies_of_anything_ends_the_run_loudly(
 
     def fill() -> None:
         nonlocal appended
-        for n in range(10_000):
+        for n in range(100):
             run.append(sample(ONE, n))
             appended = n + 1
-            time.sleep(0.001)
+            if n == 50 and run._writer is not None:
+                run._writer.join()
 
     with pytest.raises(RunError, match=r"ZeroDivisionError: in a background thread.*again"):
         fill()
@@ -326,3 +326,20 @@ def test_a_part_of_an_older_version_gets_its_digest(tmp_path: Path) -> None:
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not a run directory"):
         repair(tmp_path)
+
+
+def test_a_dry_run_writes_nothing_and_needs_no_right_to_write(
+    recorded: tuple[Path, Recipe], tmp_path: Path
+) -> None:
+    run, _ = recorded
+    copy = shutil.copytree(run, tmp_path / "run")
+    left_journal(tmp_path / "other", 3)
+    shutil.copy(tmp_path / "other" / "samples" / "journal-00000.jsonl", copy / "samples")
+    before = {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()}
+    assert repair(copy, dry_run=True) == []
+    (copy / "run.lock").unlink()  # as in a copy that somebody else made
+    assert repair(copy, dry_run=True) == []
+    after = {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()}
+    assert {**after, copy / "run.lock": before[copy / "run.lock"]} == before
+    with RunDir(copy), pytest.raises(RunLocked, match="is in use by process"):
+        repair(copy, dry_run=True)

@@ -48,6 +48,11 @@ def alive(mark: str) -> list[int]:
     return found
 
 
+def started_at(pid: int) -> tuple[int, int]:
+    """When a process started, in ticks; ids are used again, so that the eldest may have any."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]), pid
+
+
 @pytest.fixture
 def mark(request: pytest.FixtureRequest) -> Iterator[str]:
     name = f"leash-{os.getpid()}-{abs(hash(request.node.name))}"
@@ -90,7 +95,7 @@ def test_an_interrupt_is_the_commands_to_answer(mark: str) -> None:
 def test_a_killed_command_is_told_by_its_signal(mark: str) -> None:
     process = start(mark, "stay")
     # The eldest: what it forked may have been adopted by now, or may not have called exec yet.
-    command = min(pid for pid in alive(mark) if pid != process.pid)
+    command = min((pid for pid in alive(mark) if pid != process.pid), key=started_at)
     os.kill(command, signal.SIGKILL)
     process.communicate()
     assert process.returncode == 128 + signal.SIGKILL

@@ -90,6 +90,12 @@ MISTAKES: list[tuple[str, str, tuple[str, ...]]] = [
         "max_modle_len: 512",
         ("engine.args.max_modle_len is not an engine argument", "did you mean max_model_len?"),
     ),
+    ("name: mine", "name: mine # \0", ("recipe.yaml:1: has the character '\\x00'", "remove it")),
+    ("name: mine", "name: 2024-13-45", ("recipe.yaml:1: name is '2024-13-45', which is no time",)),
+    ("name: mine", "name: !!bool maybe", ("recipe.yaml:1: name is 'maybe', which is no bool",)),
+    ("name: mine", "2024-13-45: 1", ("is '2024-13-45', which is no timestamp; quote a text",)),
+    ("rows.jsonl", "~nosuchuser/rows.jsonl", ("sources.0.path is '~nosuchuser/rows.jsonl'",)),
+    ("name: mine", f"name: {'x' * 300}", ("recipe.yaml:1: name is", "at most 100 characters")),
 ]
 
 
@@ -109,6 +115,24 @@ def test_a_mistake_is_named_with_place_value_and_remedy(
     said = fail(capsys, monkeypatch, "validate", str(recipe))
     for each in words:
         assert each in said
+
+
+@pytest.mark.parametrize("text", ["2024-13-45", "!!bool maybe", "!!timestamp x", "[", "[" * 2000])
+def test_a_value_that_yaml_cannot_read_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE, encoding="utf-8")
+    said = fail(capsys, monkeypatch, "validate", str(recipe), "--set", f"name={text}")
+    assert f"--set name is '{text}', which YAML cannot read; quote a text" in said
+
+
+def test_a_recipe_in_utf_16_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE, encoding="utf-16")
+    assert "is not UTF-8" in fail(capsys, monkeypatch, "validate", str(recipe))
 
 
 @pytest.mark.parametrize("flags", [(), ("--filter",)])

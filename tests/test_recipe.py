@@ -155,7 +155,7 @@ BAD_SETTINGS = [
     ("sampling.n", "has no value"),
     ("sampling.n=0", "--set sampling.n: sampling.n is 0; it must be at least 1"),
     ("sources.7.size=3", "names sources.7, which does not exist"),
-    ("sampling.n=[", "is not YAML"),
+    ("sampling.n=[", "YAML cannot read"),
 ]
 
 

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -321,13 +322,22 @@ def test_browsing_a_run_runs_nothing(built: Path) -> None:
     assert not canary(built).exists()
 
 
-def test_an_edit_asks_no_judge_of_a_strangers_run(
-    built: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+ENDPOINT = {"model": "judge", "api_key_env": "A_SECRET", "attempts": 1}
+SERVERS: dict[str, dict[str, Any]] = {
+    "correctness": {"combine": "rule_or_judge", "judge": {"base_url": "URL/v1", **ENDPOINT}},
+    "quality": {"reward_server": {"base_url": "URL", **ENDPOINT}, "min_score": 0.0},
+}
+"""Filters that ask a server. It would get the text, and the key that `api_key_env` names."""
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_an_edit_asks_no_server_of_a_strangers_run(
+    name: str, built: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A judge server would get the text, and the key that `api_key_env` names."""
     from factory.core.trust import remember_own
     from factory.report.rejudge import rejudge_edit
     from factory.report.snapshot import take_snapshot
+    from factory.view.live import LiveStatus
 
     monkeypatch.delenv("FACTORY_TRUST_CODE", raising=False)
     monkeypatch.setenv("FACTORY_CACHE", str(tmp_path / "cache"))
@@ -344,28 +354,93 @@ def test_an_edit_asks_no_judge_of_a_strangers_run(
                         asked.append(connection.recv(65_536))
 
         threading.Thread(target=accept, daemon=True).start()
-        recipe = yaml.safe_load((copy / "recipe.yaml").read_text())
-        recipe["filters"] = {
-            "correctness": {
-                "combine": "rule_or_judge",
-                "judge": {
-                    "base_url": f"http://127.0.0.1:{listener.getsockname()[1]}/v1",
-                    "model": "judge",
-                    "api_key_env": "A_SECRET",
-                    "attempts": 1,
-                },
-            }
-        }
-        (copy / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        set_filters(copy, json.loads(json.dumps({name: SERVERS[name]}).replace("URL", url)))
+        pretend_running(copy)
         snapshot = take_snapshot(copy)
-        sample = sample_of(copy, "too_polite")
+        assert LiveStatus().status(snapshot).kept == 0  # nobody was asked, so nothing is accepted
+        sample = snapshot.samples["sample_id"][0]
         found = rejudge_edit(snapshot, sample, "So.", "It is rather \\boxed{1}.")
-        assert "judge server" in found.skipped["correctness"]
+        assert "names a server" in found.skipped[name]
+        assert found.flags() == [f"{name}: unchecked"]
         assert asked == []
         remember_own(copy / "recipe.yaml")  # as a build of this user's does
+        LiveStatus().status(snapshot)  # a page that is only opened asks nobody even so
+        assert asked == []
         rejudge_edit(snapshot, sample, "So.", "It is rather \\boxed{1}.")
         assert asked
         assert b"sentinel" in asked[0]
+
+
+def set_filters(run: Path, filters: dict[str, Any]) -> None:
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+    (run / "recipe.yaml").write_text(yaml.safe_dump({**recipe, "filters": filters}))
+
+
+def pretend_running(run: Path) -> None:
+    """Make a run look unfinished and unjudged, as a stranger's may."""
+    manifest = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**manifest, "state": "running"}))
+    shutil.rmtree(run / "verdicts")
+
+
+LOCAL: list[tuple[str, dict[str, Any], str]] = [
+    ("correctness", {"combine": "rule_or_judge", "judge": "engine"}, "The rule alone says wrong"),
+    ("correctness", {"combine": "judge", "judge": {"start": "CANARY"}}, "(CANARY) runs on this"),
+    ("quality", {"judge": "engine", "min_score": 5}, "the run's own model"),
+    ("quality", {"judge": {"start": "CANARY"}, "min_score": 5}, "(CANARY) runs on this"),
+    ("quality", {"reward_model": {"model": "./CANARY"}, "min_score": 0}, "names a model to load"),
+]
+"""Filters whose judge is a model on this machine, and what is said about it."""
+
+
+@pytest.mark.parametrize(("name", "options", "said"), LOCAL)
+def test_an_edit_starts_no_model_of_a_run(
+    name: str,
+    options: dict[str, Any],
+    said: str,
+    built: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither an engine nor a reward model: what was not asked is said, and is no pass."""
+    from factory.build import local_judges
+    from factory.report.rejudge import rejudge_edit
+    from factory.report.snapshot import take_snapshot
+    from factory.view.live import LiveStatus
+    from filters.judges import reward_model
+
+    def start(*_: object) -> None:
+        raise AssertionError("a model was started")
+
+    monkeypatch.setattr(local_judges, "open_engine", start)
+    monkeypatch.setattr(reward_model, "_load", start)
+    monkeypatch.delenv("FACTORY_TRUST_CODE", raising=False)
+    monkeypatch.setenv("FACTORY_CACHE", str(tmp_path / "cache"))
+    copy = shutil.copytree(built / "run", tmp_path / "copy")
+    set_filters(copy, {name: options})
+    pretend_running(copy)
+    snapshot = take_snapshot(copy)
+    LiveStatus().status(snapshot)
+    found = rejudge_edit(snapshot, snapshot.samples["sample_id"][0], "So.", "It is \\boxed{987}.")
+    assert found.flags() == [f"{name}: unchecked"]
+    assert found.skipped[name].startswith("not asked")
+    assert said in found.skipped[name]
+
+
+def test_a_judge_whose_word_changes_nothing_is_not_missed(built: Path, tmp_path: Path) -> None:
+    """The rule says yes, and with `rule_or_judge` one yes is enough."""
+    from factory.report.rejudge import rejudge_edit
+    from factory.report.snapshot import take_snapshot
+
+    copy = shutil.copytree(built / "run", tmp_path / "copy")
+    set_filters(copy, {"correctness": {"combine": "rule_or_judge", "judge": "engine"}})
+    snapshot = take_snapshot(copy)
+    sample = snapshot.samples["sample_id"][0]
+    prompt = snapshot.prompts.filter(pl.col("prompt_id") == sample.rpartition("-")[0])
+    answer = json.loads(prompt["verifier"][0])["answer"]
+    found = rejudge_edit(snapshot, sample, "So.", f"It is \\boxed{{{answer}}}.")
+    assert (found.flags(), found.skipped) == ([], {})
 
 
 def test_an_edit_is_judged_by_an_own_filter_only_if_it_is_trusted(

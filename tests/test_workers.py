@@ -88,7 +88,7 @@ def test_they_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         assert parent.stdout is not None
         worker = int(parent.stdout.readline())
         parent.kill()
-    for _ in range(200):
+    for _ in range(2400):
         if not Path(f"/proc/{worker}").exists():
             return
         time.sleep(0.05)

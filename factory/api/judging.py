@@ -18,11 +18,12 @@ def verify(
 ) -> list[Verification]:
     """Judge responses by rules: one Verification a record, in their order.
 
-    A record holds `kind` (math, choice, text, json, code, gym, arithmetic, or one that an installed
-    package adds), what that kind is verified by (`reference`; `tests`, `choices`, …), and `text`,
-    the whole completion, think section and all. A record that cannot be read gets the state
-    `error`, whose `detail` says why; the others go on. `workers` processes share the work, one a
-    core unless given; few records are judged by verifiers that stay alive between calls.
+    A record holds `kind` (math, choice, text, json, code, gym, arithmetic, tool_call, json_schema,
+    instructions, rubric, or one that an installed package adds), what that kind is verified by
+    (`reference`; `tests`, `choices`, …), and `text`, the whole completion, think section and all. A
+    record that cannot be read gets the state `error`, whose `detail` says why; the others go on.
+    `workers` processes share the work, one a core unless given; few records are judged by verifiers
+    that stay alive between calls.
 
     Raises TypeError for a record that is no mapping or holds what JSON cannot.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from factory.build.context import refuse_beyond_context
 from factory.build.local_judges import list_started_judges, mark_prompts, run_local_judges
+from factory.build.losses import count_unasked, find_loss
 from factory.core.errors import FactoryError, RunError, SourceError
 from factory.core.files import append_line, write_atomic
 from factory.core.machine import list_versions
@@ -34,7 +35,7 @@ from factory.judging.verdicts import (
 from factory.prompts.load import describe
 from factory.prompts.references import BAD, sound_prompts
 from factory.sampling.progress import Progress
-from filters.judges.client import Endpoint
+from filters.judges.asked import asks_server, loads_model
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,9 +55,13 @@ def build(recipe: Recipe, path: Path, console: Console) -> Funnel:
     rows than `corpus.min_rows`, and Stopped on Ctrl-C. All keep the samples.
     """
     if is_finished(recipe, path):
-        funnel = load_funnel(path)
-        require_rows(path, recipe.corpus.min_rows, all_filters(recipe), funnel)
-        return funnel
+        loss = find_loss(path)
+        if loss is None:
+            funnel = load_funnel(path)
+            require_rows(path, recipe.corpus.min_rows, all_filters(recipe), funnel)
+            return funnel
+        line = f"{path} was finished, but {loss}; what is lost is made again"
+        console.print(line, style="bold red", highlight=False, markup=False)
     # Report a missing model before anything is loaded.
     if recipe.engine.kind in ("vllm", "ray"):
         refuse_beyond_context(recipe.engine_spec)
@@ -113,8 +118,16 @@ def load(recipe: Recipe, run: RunDir, console: Console) -> pa.Table:
                 "the source, or set references.bad: sample"
             )
         save_prompts(run.path, mark_prompts(recipe, prompts, run.path))
+        unasked, old = count_unasked(run, {prompt.id for prompt in prompts})
+        if unasked:
+            line = (
+                f"the sources changed: {unasked:,} samples of {old:,} prompts that are no longer "
+                "asked stay in samples/ and count no more; with the old sources they count again"
+            )
+            console.print(line, style="bold red", highlight=False, markup=False)
+            run.event("unasked", samples=unasked, prompts=old)
         unread = {count.name: dict(count.unread) for count in loaded.counts if count.unread}
-        run.save_manifest(sources=sources, unread_fields=unread)
+        run.save_manifest(sources=sources, unread_fields=unread, unasked_samples=unasked)
     table = pq.read_table(file)
     domains = {str(domain) for domain in table["domain"].unique().to_pylist()}
     recipe.prompting.check_instructions(domains | {one.label for one in recipe.sources})
@@ -224,8 +237,8 @@ def _restore_scheduler(recipe: Recipe, run: RunDir, prompts: pa.Table) -> Schedu
 def record_start(recipe: Recipe, run: RunDir) -> None:
     """Write the recipe and the manifest before the build starts."""
     write_atomic(run.path / "recipe.yaml", recipe.to_yaml())
-    if any(isinstance(getattr(f, "judge", None), Endpoint) for f in recipe.filters.values()):
-        remember_own(run.path / "recipe.yaml")  # so that a review may ask its judge
+    if any(asks_server(f) or loads_model(f) for f in recipe.filters.values()):
+        remember_own(run.path / "recipe.yaml")  # so that a review may ask its judges
     run.save_manifest(
         state="running",
         name=recipe.name,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from factory.build.build import is_finished
+from factory.build.losses import find_loss
 from factory.core.run_dir import read_manifest, sample_parts
 from factory.recipe.assembly import Assembly
 from factory.recipe.build import Recipe
@@ -21,8 +22,11 @@ def plan(recipe: Recipe | Assembly, run: Path) -> Iterator[str]:
             yield f"  {source.path}: {state}"
         return
     if is_finished(recipe, run):
-        yield f"recipe {recipe.name} is finished in {run}; nothing would be done"
-        return
+        loss = find_loss(run)
+        if loss is None:
+            yield f"recipe {recipe.name} is finished in {run}; nothing would be done"
+            return
+        yield f"{run} was finished, but {loss}; what is lost would be made again"
     yield f"recipe {recipe.name} in {run}:"
     manifest = read_manifest(run)
     if manifest.get("sources") == recipe.sources_fp() and (run / "prompts.parquet").exists():
@@ -44,4 +48,5 @@ def plan(recipe: Recipe | Assembly, run: Path) -> Iterator[str]:
         yield f"  samples: {drawn} sealed part(s) are kept and never drawn again"
     yield f"  judge: {', '.join(recipe.filters) or 'no filter'}"
     rows = recipe.select.per_prompt
-    yield f"  corpus: at most {rows} row(s) per prompt, in {run / 'corpus'}"
+    most = "every kept sample" if rows is None else f"at most {rows} row(s) per prompt"
+    yield f"  corpus: {most}, in {run / 'corpus'}"

@@ -17,7 +17,7 @@ from factory.core.errors import RunError
 from factory.core.files import write_atomic, write_parquet
 from factory.core.journal import ROW_GROUP_ROWS, read_records, seal_journal
 from factory.core.nouns import sample_schema
-from factory.core.run_dir import lock_directory, log_event, sample_parts
+from factory.core.run_dir import lock_directory, log_event, refuse_locked, sample_parts
 from factory.judging.funnel import load_funnel
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def repair(run: Path, *, dry_run: bool = False) -> list[Finding]:
     """
     if not (run / "samples").is_dir():
         raise RunError(f"{run} is not a run directory with its own samples: it has no samples/")
-    with lock_directory(run):
+    with refuse_locked(run) if dry_run else lock_directory(run):
         found = [
             *_manifest(run, dry_run),
             *_prompts(run, dry_run),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ class SourceSurvey:
     unread_fields: dict[str, int]
     without_verifier: int
     bad_references: int
+    conflicting: int  # questions with more than one reference
     languages: dict[str, int]
     lengths: Lengths | None
     examples: list[str]  # of rejects and bad references
@@ -58,6 +60,8 @@ class SourceSurvey:
                 f"  references: {self.bad_references:,} fail their own verifier, "
                 f"{self.without_verifier:,} prompts have none"
             )
+        if self.conflicting:
+            yield f"  references: {self.conflicting:,} question(s) have several that differ"
         yield "  languages: " + ", ".join(f"{name} {n:,}" for name, n in self.languages.items())
         if self.lengths is not None:
             own = self.lengths
@@ -119,11 +123,22 @@ def _describe_source(
         unread_fields=dict(count.unread),
         without_verifier=sum(prompt.verifier is None for prompt in prompts),
         bad_references=len(bad),
+        conflicting=_count_conflicts(prompts),
         languages=dict(Counter(map(_language, prompts)).most_common()),
         lengths=Lengths(unit, lengths[0], median_low(lengths), lengths[-1]) if lengths else None,
         examples=[*_show_rejects(rejects), *_show_bad(bad, prompts)],
         summary=describe(count),
     )
+
+
+def _count_conflicts(prompts: list[Prompt]) -> int:
+    """Count the questions that are asked with different references: at most one can be right."""
+    references: dict[str, set[str]] = {}
+    for prompt in prompts:
+        reference = show_reference(prompt)
+        if reference is not None:
+            references.setdefault(json.dumps(prompt.messages), set()).add(reference)
+    return sum(len(found) > 1 for found in references.values())
 
 
 def _language(prompt: Prompt) -> str:
@@ -138,7 +153,8 @@ def _show_rejects(rejects: list[Reject]) -> Iterator[str]:
     for reject in rejects:
         first.setdefault(reject.reason, reject)
     for reject in first.values():
-        yield f"{reject.place}: {reject.reason} ({reject.detail}): {shorten(reject.excerpt)}"
+        row = f": {shorten(reject.excerpt)}" if reject.excerpt else ""
+        yield f"{reject.place}: {reject.reason} ({reject.detail}){row}"
 
 
 def _show_bad(bad: list[BadReference], prompts: list[Prompt]) -> Iterator[str]:

@@ -103,7 +103,9 @@ def _render_first(recipe: Recipe, prompt: Prompt, tools: Tools) -> Iterator[str]
     if server is not None and server.api == "chat":
         yield "the first prompt's messages, which the server renders:"
         for message in recipe.prompting.messages_for(prompt):
-            yield from (f"  {message['role']}: {line}" for line in message["content"].splitlines())
+            first, *others = message["content"].splitlines() or [""]
+            yield f"  {message['role']}: {first}"
+            yield from (f"    {line}" for line in others)
         return
     tokenizer = None
     if recipe.prompting.is_chat:

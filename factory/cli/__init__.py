@@ -21,8 +21,9 @@ from factory.cli.look import (
     show,
     view,
 )
+from factory.cli.refusals import explain_damage, explain_refusal
 from factory.cli.train import curves, eval_command, pairs, run, train
-from factory.core.errors import FactoryError, Stopped
+from factory.core.errors import FactoryError, RunError, Stopped, StorageError
 
 SECTIONS = {
     "Make a corpus": (init, validate, build, filter_command, serve),
@@ -82,3 +83,9 @@ def main() -> None:
         # The reader of a pipe has closed it, as in `factory samples RUN | head`.
         sys.stderr.close()
         sys.exit(0)
+    except BaseException as error:  # a panic in a library written in Rust is no Exception
+        refusal, damage = explain_refusal(error), explain_damage(error)
+        if refusal is None and damage is None:
+            raise
+        click.echo(f"error: {refusal or damage}", err=True)
+        sys.exit(StorageError.exit_code if refusal else RunError.exit_code)

@@ -49,25 +49,32 @@ def build(
     A recipe of `kind: assembly` mixes the corpora of finished runs into one.
     """
     from factory.build.build import build
+    from factory.build.earlier_runs import describe_new_run, remember_run
     from factory.core.errors import QuotaError
     from factory.corpus.assembly.assemble import build_assembly
     from factory.corpus.assembly.statistics import print_assembly
     from factory.judging.funnel import load_funnel
     from factory.recipe.assembly import Assembly, load_build
+    from factory.recipe.document import find_recipe
     from factory.report.tables import print_corpus, print_funnel
 
     loaded = load_build(recipe, assignments)
     directory = run or RUNS / loaded.name
+    news = list(describe_new_run(find_recipe(recipe), directory)) if run is None else []
     if dry:
         from factory.build.plan import plan
 
-        lines = list(plan(loaded, directory))
+        lines = [*news, *plan(loaded, directory)]
         print_json({"plan": lines}) if as_json else echo(lines)
         return
     if isinstance(loaded, Assembly):
         report = build_assembly(loaded, directory, stderr())
         print_json(report) if as_json else print_assembly(report, stdout())
         return
+    for line in news:
+        click.echo(line, err=True)
+    if run is None:
+        remember_run(find_recipe(recipe), directory)
     with _serve_page(directory) if watch else nullcontext():
         try:
             funnel = build(loaded, directory, stderr())

@@ -139,9 +139,12 @@ def _ask(code: Code) -> bool:
 
 def stored_filters(run: Path) -> dict[str, Filter]:
     """A run's filters, without running code of its own; what is not shown goes to stderr."""
+    from factory.core.checksums import refuse_resized
+    from factory.core.run_dir import sample_parts
     from factory.judging.recorded import open_filters
 
     filters, missing = open_filters(run)
+    refuse_resized(sample_parts(run))
     for line in missing:
         click.echo(line, err=True)
     return filters

@@ -73,6 +73,17 @@ def check(file: Path) -> State:
     return "sound" if digest(file).encode() == expected else "damaged"
 
 
+def refuse_resized(files: Iterable[Path]) -> None:
+    """Raise RunError for a file of another size than its digest says. Reads none of them."""
+    for file in files:
+        expected = _expected(file)
+        if expected is not None and expected.split()[:1] != [str(file.stat().st_size).encode()]:
+            raise RunError(f"{file} is damaged: its size differs. {_REMEDY}")
+
+
+_REMEDY = "`factory repair RUN` moves it away and keeps what can be read of it"
+
+
 def find_damage(file: Path) -> str | None:
     """Return what is wrong with a Parquet file, or None. Reads the whole file.
 

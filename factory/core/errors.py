@@ -4,7 +4,8 @@
     ├── RecipeError              2  the recipe (or a flag) is wrong; lists every problem at once
     ├── EngineError              3  the engine is lost; all samples are saved, run again to continue
     ├── RunError                 4  the run directory cannot be used (locked, incompatible, damaged)
-    ├── StorageError             5  disk full or not writable; all committed data stays readable
+    ├── StorageError             5  disk full, or no files, memory or processes are left; all
+    │                               committed data stays readable
     ├── SourceError              6  a prompt source or file cannot be read
     ├── ModelError               7  a model, tokenizer or chat template is missing or unfit
     ├── MissingDependency        8  an optional package is not installed
@@ -69,7 +70,7 @@ class RunLocked(RunError):
 
 
 class StorageError(FactoryError):
-    """A write failed. Everything committed before it stays readable."""
+    """The machine refused a write, a file, memory or a process. All that was committed is safe."""
 
     exit_code = 5
 

@@ -162,13 +162,28 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Free some space"),
+    errno.ENOMEM: "Free some memory, or run fewer programs at once",
+    errno.EAGAIN: "End other programs, or raise the limit of processes (ulimit -u)",
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "Raise the limit of open files (ulimit -n)"),
+    errno.EFBIG: "Raise the limit of file sizes (ulimit -f)",
+    errno.EIO: "Check the disk",
+    errno.EROFS: "Check the disk, or use a directory that is not read-only",
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "Check the path and its permissions"),
+    errno.EISDIR: "Move this directory away: a file belongs there",
+    errno.ENOTDIR: "Check the path: a part of it is a file",
+    errno.ENAMETOOLONG: "Use a shorter name",
+    errno.ELOOP: "Check the symbolic links",
+    errno.ENOLCK: "Use a file system with locks",
+    errno.ESTALE: "Check the network file system",
+}
+"""Errors that come from the machine, not from a mistake in this code, and what to do."""
+
+
 def storage_error(path: Path, error: OSError) -> StorageError:
-    remedy = (
-        "Free some space and run the same command again"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT)
-        else "Check the path and its permissions, then run the same command again"
-    )
+    remedy = REMEDIES.get(error.errno or 0, "Check the path and its permissions")
     return StorageError(
-        f"{path} cannot be written: {error.strerror or error}. {remedy}; everything written before "
-        "is safe."
+        f"{path} cannot be written: {error.strerror or error}. {remedy}, then run the same command "
+        "again; everything written before is safe."
     )

@@ -23,6 +23,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import IO, Any
@@ -269,18 +270,42 @@ def lock_directory(path: Path, *, lock_only: bool = False) -> IO[str]:
         raise storage_error(path, error) from error
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
     except BlockingIOError:
-        stream.seek(0)
-        holder = stream.read().strip() or "another process"
-        stream.close()
-        raise RunLocked(
-            f"{path} is in use by process {holder}. Wait for it or stop it; two builds cannot "
-            "share a run directory."
-        ) from None
-    stream.truncate(0)
-    stream.write(str(os.getpid()))
-    stream.flush()
+        with stream:
+            raise _locked(path, stream) from None
+    except OSError as error:
+        with suppress(OSError):
+            stream.close()
+        raise storage_error(path / "run.lock", error) from error
     return stream
+
+
+@contextmanager
+def refuse_locked(path: Path) -> Iterator[None]:
+    """Raise RunLocked if another process holds the directory. Writes nothing."""
+    try:
+        stream = open(path / "run.lock", encoding="utf-8")  # noqa: SIM115
+    except OSError:
+        yield
+        return
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _locked(path, stream) from None
+        yield
+
+
+def _locked(path: Path, stream: IO[str]) -> RunLocked:
+    stream.seek(0)
+    holder = stream.read().strip() or "another process"
+    return RunLocked(
+        f"{path} is in use by process {holder}. Wait for it or stop it; two builds cannot share a "
+        "run directory."
+    )
 
 
 def _refuse_foreign(path: Path) -> None:

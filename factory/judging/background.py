@@ -18,7 +18,7 @@ from dataclasses import asdict
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -116,6 +116,9 @@ class LiveJudge:
             if self._replace(worker):
                 return []
             answer, metrics = None, None
+        if isinstance(answer, _Unsaved):
+            self.notices.append(f"{answer.why}; the samples are measured again after sampling")
+            return []
         if not worker.ready:
             worker.ready = True
             if answer == READY:
@@ -164,7 +167,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(
-            target=_judge_loop, args=(theirs, self._run, self._saves), name="judge", daemon=False
+            target=_run_judge, args=(theirs, self._run, self._saves), name="judge", daemon=False
         )
         with spawning(POLARS_MAX_THREADS="1", OMP_NUM_THREADS="1"):
             self.process.start()
@@ -203,10 +206,24 @@ def _sample_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema_overrides={"turns": turns_type()})
 
 
-def _judge_loop(pipe: Connection, run: Path, saves: bool) -> None:
+class _Unsaved(NamedTuple):
+    """Sent where metrics could not be saved."""
+
+    why: str
+
+
+def _run_judge(pipe: Connection, run: Path, saves: bool) -> None:
+    """Judge until the build ends. What the machine refuses ends the process with one line."""
     # Ctrl-C reaches the whole process group, but the build ends its judge itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(5)
+    try:
+        _judge_loop(pipe, run, saves)
+    except (FactoryError, OSError) as error:
+        raise SystemExit(f"judging during sampling failed: {error}") from error
+
+
+def _judge_loop(pipe: Connection, run: Path, saves: bool) -> None:
     filters = early_filters(all_filters(load_run_recipe(run)))
     prompts = prompt_frame(run)
     held = _UnsavedMetrics(run, prompts, filters)
@@ -223,14 +240,14 @@ def _judge_loop(pipe: Connection, run: Path, saves: bool) -> None:
         kind, content = message
         if kind == "sealed":
             held.unsaved.append(content)
-            held.save()
+            _save(held, pipe)
             continue
         if kind == "skipped":
             held.skipped.update(content)
             continue
         if kind == "metrics":
             held.add(content)
-            held.save()
+            _save(held, pipe)
             continue
         try:
             rows = input_frame(_sample_frame(content), prompts)
@@ -253,7 +270,17 @@ def _judge_loop(pipe: Connection, run: Path, saves: bool) -> None:
             return  # the build has died
         if metrics and saves:
             held.add(metrics)
-            held.save()
+            _save(held, pipe)
+
+
+def _save(held: _UnsavedMetrics, pipe: Connection) -> None:
+    """Save what can be saved. A full disk does not end the judging: the build needs verdicts."""
+    try:
+        held.save()
+    except (FactoryError, OSError) as error:
+        held.give_up()
+        with suppress(OSError):
+            pipe.send((_Unsaved(str(error)), None))
 
 
 def _warm_up(filters: Mapping[str, Filter], prompts: pl.DataFrame) -> None:
@@ -282,6 +309,10 @@ class _UnsavedMetrics:
     def add(self, metrics: Mapping[str, pl.DataFrame]) -> None:
         for name, measured in metrics.items():
             self._metrics[name].append(measured)
+
+    def give_up(self) -> None:
+        """Leave the sealed parts to the judging after sampling."""
+        self.unsaved.clear()
 
     def save(self) -> None:
         """Save the metrics of every sealed part whose samples have all been judged."""

@@ -16,6 +16,7 @@ LOADERS = {
     "files": "factory.prompts.files:Files",
     "hub": "factory.prompts.hub:Hub",
     "gym": "factory.prompts.gym:Gym",
+    "writing": "factory.prompts.sets.writing:Writing",
     "run": "factory.prompts.from_run:EarlierRun",
     "drafts": "factory.prompts.drafts:Drafts",
     "gsm8k": "factory.prompts.sets.math_sets:Gsm8k",
@@ -32,6 +33,11 @@ LOADERS = {
     "gpqa": "factory.prompts.sets.benchmarks:Gpqa",
     "live_code_bench": "factory.prompts.sets.benchmarks:LiveCodeBench",
     "prime_intellect": "factory.prompts.sets.prime_intellect:PrimeIntellect",
+    "xlam": "factory.prompts.sets.tool_sets:XLam",
+    "toolace": "factory.prompts.sets.tool_sets:ToolAce",
+    "apigen_mt": "factory.prompts.sets.tool_sets:ApiGenMt",
+    "hermes_calls": "factory.prompts.sets.tool_sets:HermesCalls",
+    "bfcl": "factory.prompts.sets.bfcl:Bfcl",
 }
 
 

@@ -46,30 +46,59 @@ class Columns(BaseModel):
     )
 
 
-Shipped = Literal["math", "choice", "text", "json", "code"]
+Shipped = Literal[
+    "math", "choice", "text", "json", "code", "tool_call", "json_schema", "instructions", "rubric"
+]
 SHIPPED: tuple[Shipped, ...] = get_args(Shipped)
 
 
 class VerifierTemplate(BaseModel):
     """How the answers of a source are verified; its columns fill in the rest."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     kind: Shipped = Field(
         description="math, choice, text and json need an answer column (choice also choices), "
-        "code a tests column."
+        "code a tests column. tool_call, instructions and rubric read their list from the answer "
+        "column, if the recipe does not give it."
     )
     language: Literal["python", "cpp"] | None = Field(None, description="Language of the code.")
     time_limit_s: float | None = Field(None, gt=0, description="Seconds a test may take.")
     memory_mb: int | None = Field(None, ge=16, description="Memory a test may take.")
     checker: str | None = Field(None, description="A program that judges the output.")
+    schema_: dict[str, Any] | None = Field(
+        None, alias="schema", description="For json_schema: the JSON Schema of every answer."
+    )
+    equals: tuple[str, ...] = Field(
+        (),
+        description="For json_schema: JSON pointers, such as /total, at which an answer must have "
+        "the value of the reference in the answer column.",
+    )
+    instructions: tuple[dict[str, Any], ...] | None = Field(
+        None, description="For instructions: what every response must follow."
+    )
+    items: tuple[dict[str, Any], ...] | None = Field(
+        None, description="For rubric: the items that every response must meet."
+    )
 
     @model_validator(mode="after")
-    def _limits_are_for_code(self) -> VerifierTemplate:
+    def _takes_only_its_own_keys(self) -> VerifierTemplate:
         given = self.model_fields_set - {"kind"}
-        if given and self.kind != "code":
-            raise ValueError(f"{', '.join(sorted(given))}: only `kind: code` takes it")
+        for name in sorted(given):
+            wanted = _TAKEN_BY.get(name, "code")
+            if self.kind != wanted:
+                raise ValueError(f"{name.strip('_')}: only `kind: {wanted}` takes it")
+        if self.kind == "json_schema" and self.schema_ is None:
+            raise ValueError("json_schema needs a `schema`")
         return self
+
+
+_TAKEN_BY = {
+    "schema_": "json_schema",
+    "equals": "json_schema",
+    "instructions": "instructions",
+    "items": "rubric",
+}
 
 
 class OwnTemplate(BaseModel):
@@ -184,6 +213,10 @@ class Mapped(Source):
             return None
         return None if value == "" else value
 
+    def _lacks_answer(self, row: Row) -> bool:
+        column = self.columns.answer
+        return column is not None and lookup(row, column) is MISSING
+
     def _text(self, row: Row, role: str) -> str | None:
         value = self._get(row, role)
         if value is not None and not isinstance(value, str):
@@ -229,8 +262,12 @@ class Mapped(Source):
         if isinstance(template, OwnTemplate):
             given = {} if answer is None else json_safe({"answer": answer})
             return template.mapping() | given
-        extra = template.model_dump(exclude={"kind"}, exclude_none=True)
         match template.kind:
+            case "math" | "choice" | "text" | "json" if self._lacks_answer(row):
+                raise BadRow(
+                    "no_answer",
+                    f"no answer in {_names(row)}; name its column: `columns: {{answer: …}}`",
+                )
             case "math":
                 return verifier_spec.math(answer)
             case "choice":
@@ -244,8 +281,21 @@ class Mapped(Source):
             case "code":
                 tests = verifier_spec.checked_tests(self._get(row, "tests"))
                 starter = self._get(row, "starter_code")
+                extra = template.model_dump(
+                    include={"language", "time_limit_s", "memory_mb", "checker"}, exclude_none=True
+                )
                 code = {"kind": "code", "language": "python", "tests": tests, **extra}
                 return code | ({"starter_code": starter} if starter else {})
+            case "json_schema":
+                return verifier_spec.json_schema(template.schema_, answer, template.equals)
+            case "tool_call":
+                calls = verifier_spec.structured(answer)
+                return verifier_spec.checked({"kind": "tool_call", "calls": calls})
+            case "instructions" | "rubric" as kind:
+                key = "instructions" if kind == "instructions" else "items"
+                listed = getattr(template, key) or verifier_spec.structured(answer)
+                found = list(listed) if isinstance(listed, tuple) else listed
+                return verifier_spec.checked({"kind": kind, key: found})
 
 
 TOOLS = ("tools", "functions", "tool_choice")

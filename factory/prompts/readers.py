@@ -7,6 +7,7 @@ import io
 import json
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,16 @@ def format_of(path: Path) -> str | None:
     return FORMATS.get(suffixes[-1]) if suffixes else None
 
 
+def _refuse_utf_16(path: Path) -> None:
+    """Raise SourceError for a file in UTF-16, with or without a mark at its start."""
+    with open_bounded(path) as file:
+        start = file.read(2)
+    if start in (b"\xff\xfe", b"\xfe\xff") or (start.count(0) == 1 and len(start) == 2):
+        raise SourceError(f"{path}: is UTF-16, not UTF-8; save it as UTF-8")
+
+
 def _jsonl(path: Path) -> Rows:
+    _refuse_utf_16(path)
     with open_bounded(path) as file:
         for number, line in enumerate(lines(file), 1):
             if line is None:
@@ -77,6 +87,7 @@ def _jsonl(path: Path) -> Rows:
 
 def _json(path: Path) -> Rows:
     """An array, held in memory whole, or JSON Lines that go by the name of JSON."""
+    _refuse_utf_16(path)
     with open_bounded(path) as file:
         start = file.read(1 << 16).removeprefix(b"\xef\xbb\xbf").lstrip()
     if not start.startswith(b"["):
@@ -143,10 +154,9 @@ def find_delimiter(path: Path) -> str:
 
     Raises SourceError where two signs may: a header names columns, so it has one of them.
     """
+    _refuse_utf_16(path)
     with open_bounded(path) as file:
         header = file.readline(1 << 16).removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
-    if header.startswith(("\ufffd\ufffd", "\0")) or "\0" in header:
-        raise SourceError(f"{path}: is UTF-16, not UTF-8; save it as UTF-8")
     outside = re.sub(r'"(?:[^"]|"")*"', "", header)
     counts = {sign: n for sign in DELIMITERS if (n := outside.count(sign))}
     if len(counts) > 1:
@@ -165,6 +175,7 @@ def _csv(path: Path, delimiter: str = ",") -> Rows:
         io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline="") as file,
     ):
         reader = csv.DictReader(file, delimiter=delimiter, strict=True)
+        _refuse_doubled(path, reader)
         while True:
             try:
                 row = next(reader)
@@ -182,6 +193,17 @@ def _csv(path: Path, delimiter: str = ",") -> Rows:
                 yield reader.line_num, BadRow("bad_csv", f"the row has not the {width} columns")
             else:
                 yield reader.line_num, row
+
+
+def _refuse_doubled(path: Path, reader: csv.DictReader[str]) -> None:
+    """Raise SourceError for a header that names a column twice: one would hide the other."""
+    try:
+        names = Counter(name for name in reader.fieldnames or () if name.strip())
+    except csv.Error as error:
+        raise SourceError(f"{path}:1: the header cannot be read: {error}") from error
+    doubled = [name for name, count in names.items() if count > 1]
+    if doubled:
+        raise SourceError(f"{path}:1: the header names {doubled[0]!r} twice; rename one of the two")
 
 
 def _undecodable(row: dict[str | None, Any]) -> str | None:

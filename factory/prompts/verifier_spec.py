@@ -6,6 +6,10 @@ text    {"kind": "text", "answer": "Oslo"}
 json    {"kind": "json", "answer": {"total": 3}}
 code    {"kind": "code", "language": "python", "tests": {"stdin": [{"input", "output"}]}
          | {"call": {"name", "cases": [{"args", "expected"}]}}, …}
+tool_call     {"kind": "tool_call", "calls": [{"name", "arguments"}], "tools": […]}
+json_schema   {"kind": "json_schema", "schema": {…}, "equals": {"/total": 3}}
+instructions  {"kind": "instructions", "instructions": [{"check": "words", "at_least": 50}]}
+rubric        {"kind": "rubric", "items": [{"ask": "Is it polite?"}, {"check": …}]}
 gym     {"kind": "gym", "task": "chain_sum", "entry": {"question", "answer", "metadata"}}
 """
 
@@ -19,6 +23,7 @@ from typing import Any
 
 from factory.prompts.source import READ_KEYS, BadRow
 from factory.prompts.written_answers import read_answer
+from filters.verify.json_schema import look_up_pointer
 
 Spec = dict[str, Any]
 
@@ -33,6 +38,10 @@ KEYS = {
     "code": {"tests"},
     "gym": {"task", "entry"},
     "state": set(),
+    "tool_call": {"calls"},
+    "json_schema": {"schema"},
+    "instructions": {"instructions"},
+    "rubric": {"items"},
 }
 """Kind → what its mapping must hold."""
 
@@ -96,6 +105,18 @@ def lettered(choices: Any) -> dict[str, str]:
     if not 2 <= len(options) <= len(string.ascii_uppercase):
         raise BadRow("bad_choices", f"{str(choices)[:80]!r} does not hold 2 to 26 choices")
     return options
+
+
+def json_schema(schema: Any, answer: Any, equals: Iterable[str]) -> Spec:
+    """A schema, and the values of a reference answer at the JSON pointers `equals`."""
+    spec: Spec = {"kind": "json_schema", "schema": structured(schema)}
+    found = {}
+    for pointer in equals:
+        try:
+            found[pointer] = look_up_pointer(structured(answer), pointer)
+        except LookupError:
+            raise BadRow("no_answer", f"the answer has nothing at {pointer!r}") from None
+    return spec | ({"equals": found} if found else {})
 
 
 def structured(value: Any) -> Any:

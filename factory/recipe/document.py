@@ -166,8 +166,10 @@ def override(document: Document, assignment: str) -> None:
         )
     try:
         value = _Yaml(text).get_single_data()
-    except yaml.YAMLError as error:
-        raise RecipeError([Problem(f"--set {dotted}", f"is not YAML: {text!r}")]) from error
+    except _UNREADABLE as error:
+        raise RecipeError(
+            [Problem(f"--set {dotted}", f"is {text!r}, which YAML cannot read; quote a text")]
+        ) from error
     _assign(document, dotted, value, f"--set {dotted}")
 
 
@@ -222,7 +224,11 @@ def _load(path: Path, problems: list[Problem], chain: tuple[Path, ...]) -> Docum
             problems.append(Problem(str(_relative_path(path)), what))
             return Document({})
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        what = f"is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
+        problems.append(Problem(str(_relative_path(path)), what))
+        return Document({})
+    except OSError as error:
         problems.append(Problem(str(_relative_path(path)), f"cannot be read: {error}"))
         return Document({})
     return _parse(text, path, problems, chain)
@@ -236,6 +242,11 @@ def _parse(text: str, path: Path, problems: list[Problem], chain: tuple[Path, ..
         mark = error.problem_mark
         line = f":{mark.line + 1}" if mark else ""
         problems.append(Problem(f"{_relative_path(path)}{line}:", f"is not YAML: {error.problem}"))
+        return Document({})
+    except yaml.reader.ReaderError as error:
+        at = f"{_relative_path(path)}:{text.count(chr(10), 0, error.position) + 1}:"
+        what = f"has the character {chr(error.character)!a}, which YAML does not allow; remove it"
+        problems.append(Problem(at, what))
         return Document({})
     except RecursionError:
         problems.append(Problem(f"{_relative_path(path)}:", "is nested too deeply"))
@@ -269,6 +280,10 @@ def _base(path: Path, name: str) -> Path:
     return find_recipe(Path(name)) if name.startswith("factory:") else path.parent / name
 
 
+_UNREADABLE = (yaml.YAMLError, ValueError, AttributeError, KeyError, RecursionError)
+"""What PyYAML raises for a value that it cannot read; `!!bool maybe` is a KeyError."""
+
+
 class _TooLarge(Exception):
     """A document that expands to too many values."""
 
@@ -288,7 +303,7 @@ class _Builder:
     def mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            key = str(self.scalars.construct_object(key_node, deep=True))
+            key = str(self._read(key_node, loc))
             here = (*loc, key)
             if key in found:
                 self._problem(here, key_node, "is given twice; keep one")
@@ -313,16 +328,27 @@ class _Builder:
                 return [self._value(item, (*loc, i)) for i, item in enumerate(node.value)]
             finally:
                 self.open.discard(id(node))
-        try:
-            value = self.scalars.construct_object(node, deep=True)
-        except (yaml.YAMLError, ValueError) as error:
-            self._problem(loc, node, f"cannot be read: {error}")
-            return None
+        value = self._read(node, loc)
         if isinstance(value, str):
             value = self._expand(value, loc, node)
             if self._is_path(loc, value):
-                value = str(self.path.parent / Path(value).expanduser())
+                value = self._resolve(value, loc, node)
         return value
+
+    def _read(self, node: yaml.Node, loc: Loc) -> Any:
+        try:
+            return self.scalars.construct_object(node, deep=True)
+        except _UNREADABLE:
+            kind = node.tag.rpartition(":")[2].lstrip("!")
+            self._problem(loc, node, f"is {node.value!r}, which is no {kind}; quote a text")
+            return None
+
+    def _resolve(self, value: str, loc: Loc, node: yaml.Node) -> str:
+        try:
+            return str(self.path.parent / Path(value).expanduser())
+        except RuntimeError as error:
+            self._problem(loc, node, f"is {value!r}: {error}")
+            return value
 
     def _expand(self, value: str, loc: Loc, node: yaml.Node) -> str:
         keys = [key.rpartition(".")[2] for key in loc if isinstance(key, str)]

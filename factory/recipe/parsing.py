@@ -190,11 +190,11 @@ _LIMITS = {
 }
 
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 LANGUAGE_PATTERN = r"^[a-z]{2}$"
 _PATTERNS = {
-    NAME_PATTERN: "it names a folder: use letters a-z and A-Z, digits, `.`, `_` and `-`, beginning "
-    "with a letter or a digit",
+    NAME_PATTERN: "it names a folder: use at most 100 characters, letters a-z and A-Z, digits, "
+    "`.`, `_` and `-`, beginning with a letter or a digit",
     LANGUAGE_PATTERN: "write two small letters (ISO 639-1), such as en or zh",
 }
 

@@ -111,8 +111,11 @@ def current_funnel(run: Path) -> tuple[Funnel, str | None]:
 
     The second value says how far an unfinished run is. Raises RunError where there is no run.
     """
-    if read_manifest(run).get("state", "done") == "done":
-        return load_funnel(run), None
+    manifest = read_manifest(run)
+    if manifest.get("state", "done") == "done":
+        unasked = manifest.get("unasked_samples", 0)
+        note = f"{unasked:,} more samples are of prompts that the sources no longer have"
+        return load_funnel(run), note if unasked else None
     snapshot = take_snapshot(run)
     unjudged = snapshot.samples.filter(pl.col("decision") == UNJUDGED).height
     note = f"{run} is unfinished ({snapshot.state}): {snapshot.samples.height:,} samples so far"

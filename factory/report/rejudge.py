@@ -14,9 +14,9 @@ from factory.judging.metrics import join_metrics
 from factory.judging.recorded import Recorded
 from factory.judging.verdicts import decide, verdict_column
 from factory.report.snapshot import RATE_COLUMNS, Snapshot
-from filters.base import BASE_COLUMNS, INPUT_COLUMNS, measure_rows
+from filters.base import BASE_COLUMNS, INPUT_COLUMNS, Filter, LocalJudge, measure_rows
 from filters.correctness import Correctness
-from filters.judges.client import Endpoint
+from filters.judges.asked import asks_server, loads_model
 
 UNCHECKED = "unchecked"
 """The reason given for a filter that could not run; an edit does not count as passing it."""
@@ -63,35 +63,69 @@ def rejudge_edit(
 
 
 def rejudge(snapshot: Snapshot, inputs: pl.DataFrame, ask_judges: bool = False) -> Rejudged:
-    """Measure and decide texts (`INPUT_COLUMNS`). A judge model is asked only if `ask_judges`."""
+    """Measure and decide texts (`INPUT_COLUMNS`). A judge model is asked only if `ask_judges`.
+
+    No engine is ever started, and no server or model of a run that was not built here is used.
+    """
     metrics, skipped, asked = {}, {}, {}
-    recipe_file = snapshot.run / "recipe.yaml"
+    rows = inputs.select(INPUT_COLUMNS)
+    trusted = is_trusted(snapshot.run / "recipe.yaml")
     for name, filter_ in snapshot.filters.items():
         if isinstance(filter_, Recorded):
             filter_ = filter_.load()
         elif isinstance(filter_, Correctness):
             # A run may come from a stranger: its programs never leave the sandbox here.
             filter_ = filter_.model_copy(update={"unsafe_without_sandbox": False})
-        if getattr(filter_, "judge", None) is not None and not ask_judges:
-            skipped[name] = "asks a judge model"
-            continue
-        if isinstance(getattr(filter_, "judge", None), Endpoint) and not is_trusted(recipe_file):
-            skipped[name] = (
-                "the run's recipe names a judge server, which would get the text and your key; "
-                "build the run yourself, or set FACTORY_TRUST_CODE=1 if you trust the recipe"
-            )
+        if not ask_judges:  # as during sampling: the rule alone decides
+            filter_ = filter_.without_local_judge() or filter_
+        refusal = _refuse_asking(filter_, trusted, ask_judges)
+        if refusal is not None:
+            skipped[name] = refusal
             continue
         try:
-            metrics[name] = measure_rows(filter_, inputs.select(INPUT_COLUMNS))
+            metrics[name] = measure_rows(filter_, rows)
             asked[name] = filter_
         except FactoryError as error:
-            skipped[name] = str(error)
+            skipped[name] = _explain_local(filter_, rows) if filter_.local_judge else str(error)
     rates = snapshot.samples.select("sample_id", *RATE_COLUMNS)
     ids = inputs["sample_id"].implode()
     measured = join_metrics(inputs.select(BASE_COLUMNS), metrics).join(
         rates.filter(pl.col("sample_id").is_in(ids)), on="sample_id", how="left"
     )
     return Rejudged(decide(measured, asked), measured, list(asked), skipped)
+
+
+def _refuse_asking(filter_: Filter, trusted: bool, ask_judges: bool) -> str | None:
+    """Return why a filter may not measure here, or None. `trusted`: the recipe was run here."""
+    server, model = asks_server(filter_), loads_model(filter_)
+    if (server or model or filter_.local_judge) and not ask_judges:
+        return "asks a judge model"
+    if trusted or not (server or model):
+        return None
+    what = "a server, which would get the text and your key" if server else "a model to load"
+    return (
+        f"not asked: the run's recipe names {what}; build the run yourself, or set "
+        "FACTORY_TRUST_CODE=1 if you trust the recipe"
+    )
+
+
+def _explain_local(filter_: Filter, rows: pl.DataFrame) -> str:
+    """Say that a model on this machine was not asked about a text, and what the rule alone says."""
+    judge = filter_.local_judge
+    model = judge.start if isinstance(judge, LocalJudge) else "the run's own model"
+    why = (
+        f"not asked: its judge ({model}) runs on this machine, and no engine is started to look at "
+        "a run; the next build asks it"
+    )
+    alone = filter_.without_local_judge()
+    if alone is None:
+        return why
+    reason = alone.decide(rows.select(BASE_COLUMNS).hstack(_metrics(alone, rows)))["reason"][0]
+    return f"{why}. The rule alone says {reason or 'keep'}"
+
+
+def _metrics(filter_: Filter, rows: pl.DataFrame) -> pl.DataFrame:
+    return measure_rows(filter_, rows).drop("sample_id")
 
 
 def apply_edit(inputs: pl.DataFrame, thinking: str | None, response: str) -> pl.DataFrame:

@@ -80,8 +80,11 @@ class LiveStatus:
         if unknown.height:
             inputs = snapshot.texts(unknown)
             if inputs.height:
-                found = rejudge(snapshot, inputs.select(INPUT_COLUMNS)).verdicts
-                for row in found.select("sample_id", "decision", "reason", "filter").iter_rows():
+                found = rejudge(snapshot, inputs.select(INPUT_COLUMNS))
+                verdicts = found.verdicts
+                if found.skipped:  # what no other filter drops is not known yet
+                    verdicts = verdicts.filter(pl.col("decision") == "drop")
+                for row in verdicts.select("sample_id", "decision", "reason", "filter").iter_rows():
                     self._known[row[0]] = row[1:]
         while len(self._known) > 64 * NEWEST:
             self._known.popitem(last=False)

@@ -43,7 +43,8 @@ FUNCTION_WORDS = {
 
 CONNECTIVES = {
     "en": """so therefore hence thus however first second next then finally wait actually okay check
-        let maybe perhaps since because suppose assume gives equals indeed""",
+        let maybe perhaps since because suppose assume gives equals indeed but which that those
+        these is are we they our their was were been had would should could must although""",
     "de": """denn also damit daher deshalb somit folglich zuerst dann danach schließlich moment
         eigentlich vielleicht zunächst prüfen rechnen ergibt gleich gilt""",
     "fr": """or donc ainsi alors ensuite puis enfin abord attends attendez cependant vérifions
@@ -77,7 +78,8 @@ CONNECTIVES = {
     "hi": """इसलिए अतः फिर पहले अंत रुको शायद क्योंकि जाँच जोड़ते भाग मिलता बराबर यानी""",
     "mr": """म्हणून त्यामुळे आधी मग नंतर शेवटी थांबा कदाचित कारण तपासू मिळवू भागू मिळते बरोबर""",
 }
-"""Language → words of reasoning, more frequent there than in a list made from the web."""
+"""Language → words of reasoning, more frequent there than in a list made from the web; of English,
+which lends terms to all others, also words that clauses have and terms have not."""
 
 NOTATION = "sin cos tan log ln max min mod lim det dim ker gcd lcm arg deg sup inf sec csc cot"
 """Mathematics outside of delimiters: not evidence of any language."""
@@ -87,6 +89,9 @@ TERM_WORDS = """of by and to in for with or on at from as if not else while do a
     first next get make other new set"""
 """Small words that terms, names and code are made of ("rate of change", `for … in`): in a language
 of another script they are no evidence of a foreign sentence."""
+
+OPENERS = "as not of in to at on with by no"
+"""Of these, those with which a clause begins ("as expected", "of course") and hardly a term."""
 
 KEYWORDS = """if for while return else elif and or not in true false none null def class import
     from print range len int str list dict set map max min abs sum begin end then do done iff let
@@ -111,5 +116,19 @@ PHRASES = """à la|à la carte|à la longue|à la mode|a la carte|a priori
     |fair play|happy end|know how|last but not least|on the fly|open source|state of the art
     |step by step|trial and error|work in progress|if and only if|without loss of generality
     |end of proof|big o|divide and conquer|brute force|such that|dolce vita|al fresco|prima vista
-    |da capo|mano a mano|aficionado|hasta la vista"""
+    |da capo|mano a mano|aficionado|hasta la vista|ancien régime|art déco|art nouveau|au contraire
+    |au fait|au pair|avant garde|belle époque|bête noire|bon appétit|bon vivant|carte blanche
+    |cause célèbre|comme ci comme ça|coup de grâce|coup de théâtre|crème brûlée
+    |crème de la crème|déformation professionnelle|double entendre|enfant terrible|en garde
+    |en masse|esprit de corps|femme fatale|fin de siècle|force majeure|haute couture
+    |haute cuisine|hors d oeuvre|hors d œuvre|idée fixe|laissez faire|mise en place|mise en scène
+    |noblesse oblige|nom de plume|nouveau riche|nouvelle vague|objet d art|pas de deux
+    |pied à terre|pièce de résistance|plat du jour|savoir faire|savoir vivre|tête à tête
+    |tour de force|trompe l œil|trompe l oeil|sturm und drang|gesamtkunstwerk|realpolitik
+    |bildungsroman|hinterland|poltergeist|übermensch|zugzwang|auf wiedersehen|a cappella
+    |commedia dell arte|mezzo soprano|prima donna|sotto voce|cosa nostra|tutti frutti|cinco de mayo
+    |el niño|la niña|pur et dur|rien ne va plus|sans serif|table d hôte|vin de pays|roman à clef
+    |casus belli|ex cathedra|ex libris|habeas corpus|in flagrante|in loco parentis|in medias res
+    |memento mori|panem et circenses|pax romana|post mortem|pro bono|sub judice|ultra vires
+    |vox populi|annus mirabilis|argumentum ad hominem|ad hominem|cum grano salis"""
 """Phrases that are borrowed whole; between bars."""

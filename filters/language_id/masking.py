@@ -20,9 +20,9 @@ LONGEST_TAG = 64
 
 # A comment has at most so many words for each line of code, or the code is there for the comments.
 COMMENT_WORDS = 4
-# From so many words on, what stands in a fence, in inline code or in a formula is prose.
-PROSE_WORDS, INLINE_WORDS, TEXT_WORDS = 3, 6, 4
-SHORT = 12  # bytes that cannot hold as many
+# From so many words on, what stands in a fence, a comment, inline code or a formula is prose; of
+# letters beyond Latin and Greek, fewer are.
+PROSE_WORDS, COMMENT_SENTENCE, INLINE_WORDS, TEXT_WORDS, FAR_WORDS = 3, 8, 6, 4, 3
 
 # Classes of ASCII bytes.
 OTHER, LETTER, JOINER, CLAUSE, SPECIAL = range(5)
@@ -254,8 +254,36 @@ def _show(data: Bytes, masked: Bytes, i: int, end: int) -> None:
 
 
 @step
+def _is_prose(data: Bytes, i: int, end: int, least: int) -> bool:
+    """Are there so many words, or FAR_WORDS with letters beyond Latin and Greek?"""
+    words = _words(data, i, end)
+    far = False
+    for k in range(i, end):
+        far |= 0xD0 <= data[k] < 0xF0 and data[k] != 0xE2  # lead bytes; E2 is punctuation
+    return words >= least or (far and words >= FAR_WORDS)
+
+
+@step
+def _string(data: Bytes, i: int, end: int) -> tuple[int, int]:
+    """Return what the next string of a line of code holds: its start and its end."""
+    while i < end:
+        mark = data[i]
+        i += 1
+        if mark == ord('"') or mark == ord("'"):
+            closed = i
+            while closed < end and data[closed] != mark:
+                closed += 1
+            return i, closed
+    return end, end
+
+
+@step
 def _show_prose(data: Bytes, masked: Bytes, i: int, end: int) -> None:
-    """Unmask the comments and prose lines of a code fence if they outgrow its code."""
+    """Unmask comments, strings and prose lines of a code fence if they outgrow its code.
+
+    A comment that is a sentence is unmasked in any case.
+    """
+    outgrown = False
     for shown in range(2):
         at, coded, commented = i, 0, 0
         while at < end:
@@ -273,11 +301,20 @@ def _show_prose(data: Bytes, masked: Bytes, i: int, end: int) -> None:
                 commented += words
             elif words > 0 or signs > 0:
                 coded += 1
-            if shown == 1:
-                _show(data, masked, line if prose else comment, at)
+            if shown == 1 and (outgrown or _is_prose(data, comment, at, COMMENT_SENTENCE)):
+                _show(data, masked, comment, at)
+            if prose and outgrown:
+                _show(data, masked, line, comment)
+            quoted, closed = line, line - 1
+            while not prose and quoted < comment:
+                quoted, closed = _string(data, closed + 1, comment)
+                if _words(data, quoted, closed) >= PROSE_WORDS:
+                    commented += _words(data, quoted, closed)
+                    if outgrown:
+                        _show(data, masked, quoted, closed)
             at += 1
-        if commented <= COMMENT_WORDS * (coded + 1):
-            break
+        if shown == 0:
+            outgrown = commented > COMMENT_WORDS * (coded + 1)
 
 
 @step
@@ -294,7 +331,7 @@ def _show_text(data: Bytes, masked: Bytes, i: int, end: int) -> None:
                 closed = opened
                 while closed < end and data[closed] != ord("}"):
                     closed += 1
-                if _words(data, opened, closed) >= TEXT_WORDS:
+                if _is_prose(data, opened, closed, TEXT_WORDS):
                     _show(data, masked, opened, closed)
                 i = closed
         i += 1
@@ -302,17 +339,22 @@ def _show_text(data: Bytes, masked: Bytes, i: int, end: int) -> None:
 
 @step
 def _show_inline(data: Bytes, masked: Bytes, i: int, end: int, least: int) -> None:
-    """Unmask inline code or a tag that has at least so many words and no sign of code."""
+    """Unmask inline code or a tag that is prose and has no sign of code."""
     signs = 0
     for k in range(i, end):
         signs += _is_code_sign(data[k])
-    if signs == 0 and _words(data, i, end) >= least:
+    if signs == 0 and _is_prose(data, i, end, least):
         _show(data, masked, i, end)
 
 
 @step
 def _mask_text(
-    data: Bytes, masked: Bytes, start: int, end: int, classes: Bytes, failed: Integers
+    data: Bytes,
+    masked: Bytes,
+    start: int,
+    end: int,
+    classes: Bytes,
+    failed: Integers,
 ) -> None:
     failed[:] = 0
     i = start
@@ -322,15 +364,18 @@ def _mask_text(
             kind = _opening(data, start, i, end)
             j = masked_end(data, start, i, end, failed)
             masked[i:j] = ord(" ")
-            if j - i > SHORT:
-                if kind == FENCE:
-                    _show_prose(data, masked, i, j)
-                elif kind == INLINE_CODE:
-                    _show_inline(data, masked, i, j, INLINE_WORDS)
-                elif kind == TAG:
-                    _show_inline(data, masked, i + 1, j - 1, TEXT_WORDS)
-                elif DISPLAY <= kind <= ENVIRONMENT:
-                    _show_text(data, masked, i, j)
+            k = i - 1
+            while kind == URL and k >= start and _is_letter(masked[k]) and masked[k] < 0x80:
+                masked[k] = ord(" ")  # its scheme
+                k -= 1
+            if kind == FENCE:
+                _show_prose(data, masked, i, j)
+            elif kind == INLINE_CODE:
+                _show_inline(data, masked, i, j, INLINE_WORDS)
+            elif kind == TAG:
+                _show_inline(data, masked, i + 1, j - 1, TEXT_WORDS)
+            elif DISPLAY <= kind <= ENVIRONMENT:
+                _show_text(data, masked, i, j)
         i = max(j, i + 1)
 
 

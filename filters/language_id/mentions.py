@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from filters.language_id.function_words import PHRASES
 from filters.language_id.scripts import SCRIPTS, UNSPACED, fold, script_table
+from filters.language_id.targets import named_languages
 
 # Letters with the marks that \w leaves out: accents, Arabic vowels, the vowel signs of India.
 _MARKS = r"\u0300-\u036f\u064b-\u065f\u0900-\u0903\u093a-\u094f\u0962\u0963\u0981-\u0d4d"
@@ -24,6 +25,7 @@ _QUOTED = re.compile(
 _GLOSS = re.compile(r"[(（\[](?P<gloss>[^\n()（）\[\]]{1,40})[)）\]]")
 _MARK = re.compile(r"[\"'*“„«»‹「『《〈【(（\[]")  # what either begins with
 QUOTED_WORDS, GLOSS_WORDS = 8, 3
+THREE = 3  # words in a row that are quoted from a question
 CONTEXT = 150  # characters around a stretch: enough for the marks of a quotation it is part of
 
 _PHRASES = {tuple(phrase.split()) for phrase in PHRASES.replace("\n", " ").split("|")}
@@ -56,8 +58,10 @@ def _size(text: str) -> float:
 
 def borrowed(words: list[str]) -> list[bool]:
     """Mark the words that are part of a phrase that many languages borrow."""
-    low = [fold(word) for word in words]
-    found = [False] * len(low)
+    low = fold("\n".join(words)).split("\n")
+    found = [False] * len(words)
+    if _FIRST_WORDS.isdisjoint(low):
+        return found
     for start in range(len(low)):
         if low[start] not in _FIRST_WORDS:
             continue
@@ -79,6 +83,16 @@ class Question:
         return WORD.findall(self.folded)
 
     @cached_property
+    def named(self) -> frozenset[str]:
+        """The languages that it names."""
+        return named_languages(self.folded)
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """Its words, to look up."""
+        return frozenset(self.words)
+
+    @cached_property
     def threes(self) -> set[tuple[str, ...]]:
         """Every three words in a row."""
         return set(zip(self.words, self.words[1:], self.words[2:], strict=False))
@@ -89,15 +103,18 @@ class Question:
         covered = [False] * len(low)
         if not self.folded or not low:
             return covered
-        for i, three in enumerate(zip(low, low[1:], low[2:], strict=False)):
-            if three in self.threes:
-                covered[i : i + 3] = [True] * 3
-        for i, two in enumerate(pairwise(low)):
-            if len(two[0]) == len(two[1]) == 1 and "".join(two) in self.folded:
+        if sum(map(self.known.__contains__, low)) >= THREE:
+            for i, three in enumerate(zip(low, low[1:], low[2:], strict=False)):
+                if three in self.threes:
+                    covered[i : i + 3] = [True] * 3
+        letters = [i for i, word in enumerate(low) if len(word) == 1]
+        for i, after in pairwise(letters):
+            if after == i + 1 and low[i] + low[after] in self.folded:
                 covered[i : i + 2] = [True] * 2  # a script without spaces, letter by letter
-        if last - first <= 2 and all(word in self.words for word in low[first:last]):
+        if last - first <= 2 and all(word in self.known for word in low[first:last]):
             covered[first:last] = [True] * (last - first)
-        for i, word in enumerate(low):  # a letter that a number or a mark keeps apart
-            near = covered[max(0, i - 1) : i + 2]
-            covered[i] |= any(near) and len(word) == 1 and word in self.folded
+        if any(covered):
+            for i in letters:  # a letter that a number or a mark keeps apart
+                near = covered[max(0, i - 1) : i + 2]
+                covered[i] |= any(near) and low[i] in self.folded
         return covered

@@ -11,11 +11,14 @@ import numpy.typing as npt
 import polars as pl
 
 from filters.kernels import Bytes, utf8
+from filters.language_id.hidden import OWN_WORDS, SPARE, written
+from filters.language_id.hidden_prose import find_hidden_prose
 from filters.language_id.masking import ascii_classes, mask
 from filters.language_id.mentions import Question
 from filters.language_id.reader import cut, survey
 from filters.language_id.readings import reading
-from filters.language_id.spans import Stretch, Text, Verdict
+from filters.language_id.spans import Text
+from filters.language_id.text_words import Stretch, Verdict
 from filters.language_id.words import WORD_UNITS
 
 PORTION = 2_000_000  # bytes read at once
@@ -59,6 +62,7 @@ def mixing(
     """
     offsets, data = utf8(texts)
     masked = mask(data, offsets, ascii_classes())
+    letters = written(data, offsets)
     count = len(texts)
     named = np.array([home is not None for home in homes], dtype=bool)
     result = Mixing(
@@ -84,6 +88,12 @@ def mixing(
                 known = scores[here] if scored[place] else None
                 text = Text(home, masked[part], own, known, question, asked)
                 _record(result, row, text.verdict(), data[part])
+        own_words = result.words * (1.0 - result.foreign)
+        for row in chosen[letters[chosen] > OWN_WORDS * own_words[chosen] + SPARE].tolist():
+            raw = data[offsets[row] : offsets[row + 1]]
+            found = find_hidden_prose(raw, home, questions[row], also[row] if also else None)
+            if found is not None and found.consistency < 1.0 - result.foreign[row]:
+                _record(result, row, found, raw)
     return result
 
 
@@ -99,6 +109,8 @@ def _portions(
 def _record(result: Mixing, row: int, verdict: Verdict, raw: Bytes) -> None:
     """Store the verdict of one text."""
     result.words[row] = verdict.units / WORD_UNITS
+    result.script[row] = result.language[row] = 0.0
+    result.by[row] = result.spans[row] = None
     if not verdict.foreign:
         return
     shares: dict[str, float] = {}

@@ -23,6 +23,8 @@ from filters.language_id.words import (
     LONGEST,
     MIXED,
     NOTATION,
+    OPENER,
+    OPENING,
     OWN,
     SILENT,
     SMALL,
@@ -111,8 +113,8 @@ def read_text(
                 what = read.term[row]
                 if what == NOTATION:
                     kind = SILENT
-                elif what == SMALL:
-                    look |= TERM
+                elif what in (SMALL, OPENING):
+                    look |= TERM | (OPENER if what == OPENING else 0)
                 elif what == CONNECTIVE:
                     look |= LINKS
             elif (
@@ -143,6 +145,15 @@ def read_text(
 
 
 @step
+def mark_opener(words: Words, first: int, after: int) -> None:
+    """A small word that begins a clause of Latin words alone links it ("as expected")."""
+    if after - first < 2 or words.look[first] & (OPENER | BEGINS) != OPENER | BEGINS:
+        return
+    if words.look[first + 1] & TERM == 0:
+        words.look[first] = words.look[first] & ~TERM | LINKS
+
+
+@step
 def mark_runs(words: Words, n: int, runs: Places) -> int:
     """How many Latin words, names not counted, stand in a row at each; how many words of the home
     script there are."""
@@ -152,12 +163,15 @@ def mark_runs(words: Words, n: int, runs: Places) -> int:
         if kind == LATIN_TERM and words.look[k] & BEGINS:
             for j in range(first, k):
                 runs[j] = length
+            mark_opener(words, first, k)
             first, length = k, 0
         if kind == LATIN_TERM:
             length += not words.look[k] & CAPITAL or words.look[k] & BEGINS > 0
         elif kind != SILENT and kind != MIXED:
             for j in range(first, k):
                 runs[j] = length
+            if k == n or words.look[k] & BEGINS:
+                mark_opener(words, first, k)
             first, length = k + 1, 0
             at_home += k < n and kind != FOREIGN
     return at_home

@@ -27,6 +27,7 @@ from filters.language_id.words import (
     FOREIGN,
     LATIN_TERM,
     NOTATION,
+    OPENING,
     OWN,
     SMALL,
     SURE,
@@ -158,6 +159,7 @@ def _terms() -> Bytes:
     for words, value in (
         (" ".join(function_words.CONNECTIVES.values()), CONNECTIVE),
         (f"{function_words.TERM_WORDS} {function_words.KEYWORDS}", SMALL),
+        (function_words.OPENERS, OPENING),
         (function_words.NOTATION, NOTATION),
     ):
         rows = [tables.row(word) for word in words.split()]

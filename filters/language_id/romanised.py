@@ -57,6 +57,8 @@ _INITIALS = _cut("g kk n d tt r m b pp s ss  j jj ch k t p h")
 _VOWELS = _cut("a ae ya yae eo e yeo ye o wa wae oe yo u wo we wi yu eu ui i")
 _FINALS = _cut(" k k k n n n t l k m l l l p l m p p t t ng t t k t p t")
 
+_BEFORE_NASAL = {"k": "ng", "t": "n", "p": "m"}
+
 _KANA_VOWELS = "aiueo"
 _KANA = {
     "": "あいうえお", "k": "かきくけこ", "g": "がぎぐげご", "s": "さしすせそ", "z": "ざじずぜぞ",
@@ -153,7 +155,7 @@ def _syllables() -> Iterator[str]:
 
 
 def _hangul(word: str) -> str:
-    """Romanise Hangul (Revised Romanization, without assimilation)."""
+    """Romanise Hangul (Revised Romanization; of assimilation, that before n and m)."""
     latin = ""
     for letter in word:
         code = ord(letter) - 0xAC00
@@ -161,6 +163,8 @@ def _hangul(word: str) -> str:
             return ""
         initial, rest = divmod(code, 588)
         vowel, final = divmod(rest, 28)
+        if _INITIALS[initial] in ("n", "m") and latin.endswith(("k", "t", "p")):
+            latin = latin[:-1] + _BEFORE_NASAL[latin[-1]]
         latin += _INITIALS[initial] + _VOWELS[vowel] + _FINALS[final]
     return latin
 

@@ -201,6 +201,8 @@ def _folding() -> dict[int, int]:
 
 def fold(word: str) -> str:
     """Fold a word as the kernels do."""
+    if word.isascii():
+        return word.lower()
     return word.translate(_folding())
 
 

@@ -6,21 +6,15 @@ is checked once more: what is quoted, borrowed or from the question is mentioned
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from filters.kernels import Bytes
-from filters.language_id.mentions import CONTEXT, Question, borrowed, mentioned
 from filters.language_id.path import likeliest_path, pooled
 from filters.language_id.reader import FREQUENT, START_COST
-from filters.language_id.readings import reading, states
+from filters.language_id.readings import states
 from filters.language_id.scripts import (
     GROUPS,
     SCRIPT,
@@ -30,7 +24,8 @@ from filters.language_id.scripts import (
     fold,
     script_table,
 )
-from filters.language_id.tables import UNLISTED, Scores, lexicon
+from filters.language_id.tables import UNLISTED, lexicon
+from filters.language_id.text_words import Places, Stretch, TextWords, Verdict
 from filters.language_id.words import (
     BEGINS,
     CAPITAL,
@@ -42,20 +37,15 @@ from filters.language_id.words import (
     SILENT,
     SURE,
     WORD_UNITS,
-    Words,
 )
 
 LINK_LEAD = 24  # eighths of a nat that let a connective change the language by itself
-_PARTICLES = """a al and bin da das de del della den der des di do dos du e el en for ibn in la las
-    le les los of on sur ten ter the to und upon van von y zu zur"""
-PARTICLES = frozenset(_PARTICLES.split())
+LONE_LEAD = 40  # and that let function words do so where there are several
 MAY_ENTER = 16  # languages that are followed at once
-QUOTED_TO_SAID = 2
+QUOTED_TO_SAID, QUOTED_MOST = 2, 12  # more words than that are not quoted to one that is said
 CLAUSE = 6  # words; in fewer, one must not speak alone
 REPEATED = 3  # words of a clause that is foreign because it was before
 FURTHER = SECONDED = 8  # eighths of a nat
-DIGITS = re.compile(r"[\d_]+")
-NEAR = 4  # words around a stretch that a borrowed phrase may reach into it from
 SCRIPTS_OF = {"zh": ("Han", "Simplified", "None"), "ja": ("Han", "Kana", "None")}
 LONE_WORD = 4  # letters of a Latin word that is foreign by itself where it is not English
 
@@ -63,53 +53,11 @@ GREEK_LOOKALIKES = str.maketrans("αβεικνορτυχγωμ", "abeiknoptuxywu
 _ACCENTED_GREEK = frozenset("άέήίόύώΐΰ")
 
 
-Places = npt.NDArray[np.int64]
 Foreign = tuple[Places, str]  # words in a row, and their language or script
 
 
-class Stretch(NamedTuple):
-    """Foreign words in a row: their bytes, what they are, and how many (in quarters)."""
-
-    start: int
-    end: int
-    label: str
-    units: int
-    by_words: bool  # in the script of the home language
-
-
-@dataclass
-class Verdict:
-    """What one text holds, in quarters of words."""
-
-    home: int
-    foreign: list[Stretch]
-
-    @property
-    def units(self) -> int:
-        return self.home + sum(stretch.units for stretch in self.foreign)
-
-
-class Text:
+class Text(TextWords):
     """One text being judged."""
-
-    def __init__(
-        self,
-        home: str,
-        masked: Bytes,
-        words: Words,
-        scores: Scores | None,
-        question: Question,
-        also: str | None,
-    ) -> None:
-        self.home, self.question, self.also = home, question, also
-        self.reading = reading(home)
-        self.words, self.scored = words, scores is not None
-        self.scores = np.zeros((0, 0), np.uint8) if scores is None else scores
-        self.raw = masked.tobytes()
-        self.strings: dict[int, str] = {}
-        self.exempt = np.zeros(len(self.words.start), bool)
-        self.asked = np.zeros(len(self.words.start), bool)  # in what the question asks for
-        self.quoted = np.zeros(len(self.words.start), bool)  # of these, by marks alone
 
     def verdict(self) -> Verdict:
         words = self.words
@@ -123,9 +71,11 @@ class Text:
         at_home &= (words.kind == OWN) | (words.kind == SURE) | self.asked
         at_home &= ~self._names()
         home = int(words.units[at_home].sum())
-        quoted = self.quoted & worded
+        quoted = self.quoted & worded & ~foreign
         stretches = [self._stretch(places, label) for places, label in (*by_script, *by_path)]
-        if int(words.units[quoted].sum()) > QUOTED_TO_SAID * home:
+        size = int(words.units[quoted].sum())
+        most = home if size > QUOTED_MOST * WORD_UNITS else QUOTED_TO_SAID * home
+        if size and size + int(words.units[worded & foreign].sum()) > most:
             # Far more is quoted than said: it is no mention any more.
             stretches += [self._stretch(places, "quoted") for places in _runs(quoted)]
         return Verdict(home, sorted(stretches))
@@ -136,13 +86,6 @@ class Text:
         unlisted = (words.row < 0) | (self.reading.own[words.row] <= UNLISTED)
         names: npt.NDArray[np.bool_] = capital & (words.kind == OWN) & unlisted
         return names
-
-    def _word(self, place: int) -> str:
-        word = self.strings.get(place)
-        if word is None:
-            start, end = self.words.start[place], self.words.end[place]
-            word = self.strings[place] = self.raw[start:end].decode("utf-8", "ignore")
-        return word
 
     def _stretch(self, places: npt.NDArray[np.int64], label: str) -> Stretch:
         words = self.words
@@ -156,35 +99,6 @@ class Text:
             bool((kinds == OWN).any()) and written.issuperset(words.script[places].tolist()),
         )
 
-    def _spoken(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Mark the words that are used, not mentioned. The others are exempt from all counts."""
-        first, last = int(self.words.start[places[0]]), int(self.words.end[places[-1]])
-        begin = max(0, first - CONTEXT)
-        window = self.raw[begin : last + CONTEXT]
-        text = window.decode("utf-8", "ignore")
-        mentions = mentioned(text)
-        spoken = np.ones(len(places), bool)
-        if mentions:
-            # Characters to bytes: each begins where a byte is no continuation of another.
-            data = np.frombuffer(window, np.uint8)
-            offsets = np.append(np.flatnonzero((data & 0xC0) != 0x80), len(data)) + begin
-            starts = self.words.start[places]
-            for start, end in mentions:
-                spoken &= ~((starts >= offsets[start]) & (starts < offsets[end]))
-        near = range(max(0, places[0] - NEAR), min(len(self.words.start), places[-1] + NEAR + 1))
-        strings = [
-            word if word.isalpha() else DIGITS.sub("", word) for word in map(self._word, near)
-        ]
-        if self.scored:
-            spoken &= ~self._particles(places)
-        within = int(places[0]) - near.start, int(places[-1]) + 1 - near.start
-        allowed = np.array(borrowed(strings)) | np.array(self.question.quotes(strings, *within))
-        allowed = allowed[places - near.start]
-        self.quoted[places[~spoken & ~allowed]] = True
-        spoken &= ~allowed
-        self.exempt[places[~spoken]] = True
-        return spoken
-
     # Other scripts
 
     def _of_other_scripts(self) -> Iterator[tuple[npt.NDArray[np.int64], str]]:
@@ -195,13 +109,13 @@ class Text:
         for places in _runs(odd, through=kinds == SILENT):
             places = places[odd[places]]
             for place in places[kinds[places] == MIXED].tolist():
-                if self._disguised(self._word(place)):
+                if self._disguised(self.word(place)):
                     yield np.array([place]), "mixed letters"
                 else:
                     self.exempt[place] = True
             others = places[kinds[places] == FOREIGN]
             if len(others):
-                others = others[self._spoken(others)]
+                others = others[self.spoken(others, self._written_in(others))]
             label = self._script(others) if len(others) else None
             if label is not None and self._asked_for(label):
                 self.asked[others] = True
@@ -217,11 +131,17 @@ class Text:
             return "Kana"
         script = counts.most_common(1)[0][0]
         if script == "Greek":
-            text = "".join(self._word(place) for place in places)
+            text = "".join(self.word(place) for place in places)
             return script if _ACCENTED_GREEK.intersection(text) or len(places) > 2 else None
-        if script not in UNSPACED and all(len(self._word(place)) == 1 for place in places.tolist()):
+        if script not in UNSPACED and all(len(self.word(place)) == 1 for place in places.tolist()):
             return None  # the infinite cardinals, the Tate–Shafarevich group, letters as such
         return "Han" if script == "Simplified" else script
+
+    def _written_in(self, places: Places) -> tuple[str, ...]:
+        """Return the languages of the first word's script."""
+        script = SCRIPTS[int(self.words.script[places[0]])]
+        group = next((g for g in GROUPS.values() if script in g), (script,))
+        return tuple(name for name, known_by in SCRIPT_OF_LANGUAGE.items() if known_by in group)
 
     def _asked_for(self, script: str) -> bool:
         """Is it the script of what the question asks for?"""
@@ -252,12 +172,16 @@ class Text:
         if not allowed:
             return
         marks = [mark.copy() for mark in (self.exempt, self.asked, self.quoted)]
-        accepted, rest = self._accepted(allowed)
-        believed = [state for state in allowed if state in accepted or names[state] == self.also]
+        accepted, rest, mentioned = self._accepted(allowed)
+        believed = [
+            state
+            for state in allowed
+            if state in accepted or state in mentioned or names[state] == self.also
+        ]
         if believed and len(believed) < len(allowed):
             # Without the languages that were not believed, their words may be another one's.
             self.exempt, self.asked, self.quoted = marks
-            accepted, _ = self._accepted(believed)
+            accepted, _, _ = self._accepted(believed)
         found = [(places, names[state]) for state, runs in accepted.items() for places in runs]
         found += self._said_again(found)
         yield from found
@@ -270,25 +194,41 @@ class Text:
 
         A word that comes again is little evidence, so a repeated clause may not have been found.
         """
-        if not found:
+        starts = np.flatnonzero(self.words.look & BEGINS)
+        if not found or not len(starts):
             return []
-        language = {int(place): name for places, name in found for place in places}
-        starts = np.flatnonzero(self.words.look & BEGINS).tolist()
+        of_word = np.full(len(self.words.look), -1)
+        for number, (places, _) in enumerate(found):
+            of_word[places] = number
+        ends = np.append(starts[1:], len(of_word))
+        long = ends - starts >= REPEATED
+        first = np.minimum.reduceat(of_word, starts)
+        whole = np.flatnonzero(long & (first >= 0)).tolist()
+        sizes = self.words.end[ends - 1] - self.words.start[starts]
         known: dict[bytes, str] = {}
-        others: list[tuple[bytes, int, int]] = []
-        for first, after in pairwise([*starts, len(self.words.look)]):
-            if after - first < REPEATED:
-                continue
-            text = self.raw[int(self.words.start[first]) : int(self.words.end[after - 1])]
-            spoken = {language.get(place) for place in range(first, after)}
-            if len(spoken) == 1 and None not in spoken:
-                known[bytes(text)] = str(spoken.pop())
-            elif spoken == {None}:
-                others.append((bytes(text), first, after))
-        return [(np.arange(a, b), known[text]) for text, a, b in others if text in known]
+        for clause in whole:
+            named = {found[number][1] for number in of_word[starts[clause] : ends[clause]].tolist()}
+            if len(named) == 1:
+                known[self._bytes(starts[clause], ends[clause])] = named.pop()
+        if not known:
+            return []
+        unseen = long & (np.maximum.reduceat(of_word, starts) < 0)
+        unseen &= np.any([sizes == size for size in {len(text) for text in known}], axis=0)
+        again = [
+            (np.arange(starts[clause], ends[clause]), self._bytes(starts[clause], ends[clause]))
+            for clause in np.flatnonzero(unseen).tolist()
+        ]
+        return [(places, known[text]) for places, text in again if text in known]
 
-    def _accepted(self, allowed: list[int]) -> tuple[dict[int, list[Places]], list[Foreign]]:
-        """Return the stretches of each language that is believed, and weaker ones of others."""
+    def _bytes(self, first: int, after: int) -> bytes:
+        return self.raw[int(self.words.start[first]) : int(self.words.end[after - 1])]
+
+    def _accepted(
+        self, allowed: list[int]
+    ) -> tuple[dict[int, list[Places]], list[Foreign], set[int]]:
+        """Return the stretches of each language that is believed, weaker ones of others, and the
+        languages that are mentioned: without these, their words would be the home language's.
+        """
         names, home = states(self.home), self.reading.home
         begins = (self.words.look & BEGINS).astype(np.uint8)
         path = likeliest_path(self.scores, begins, home, np.array([home, *allowed], np.int32))
@@ -298,14 +238,18 @@ class Text:
             others = [home, *(state for state in allowed if state != most)]
             path = likeliest_path(self.scores, begins, most, np.array([most, *others], np.int32))
         found: dict[int, list[tuple[Places, int, tuple[str, ...]]]] = defaultdict(list)
+        mentioned: set[int] = set()
         for state, places in _same(path, home):
             if names[state] == self.also:
                 self.asked[places] = True
                 continue
             places = places[counted[places] & (self.words.kind[places] < FOREIGN)]
             if len(places):
-                places = places[self._spoken(places)]
-            strings = tuple(fold(self._word(place)) for place in places.tolist())
+                spoken = self.spoken(places, (names[state],))
+                places = places[spoken]
+                if not spoken.all():
+                    mentioned.add(state)
+            strings = self.folded(places)
             gain = self._gain(places, state, strings) if len(places) else 0
             if most != home and len(places):
                 gain = max(gain, 1)  # no doubt of what the rest is in
@@ -315,10 +259,12 @@ class Text:
         rest: list[Foreign] = []
         for state, stretches in found.items():
             times = Counter(strings for _, _, strings in stretches)
+            lone = {s for p, _, s in stretches if self._is_function_word(p, s, state)}
             kept = [
                 stretch
                 for stretch in stretches
                 if len(set(stretch[2])) > 1
+                or (stretch[2] in lone and len(lone) > 1)
                 or self._stands_alone(int(stretch[0][0]), state, times[stretch[2]])
             ]
             # The same words again are no further evidence, but for connectives.
@@ -328,7 +274,7 @@ class Text:
                 accepted[state] = [places for places, _, _ in kept]
             else:
                 rest += [(p, names[state]) for p, gain, s in kept if gain > FURTHER and len(s) > 1]
-        return accepted, rest
+        return accepted, rest, mentioned
 
     def _stands_alone(self, place: int, state: int, times: int) -> bool:
         """Is one word enough evidence? A repeated connective is, or any word of another script."""
@@ -338,23 +284,13 @@ class Text:
         lead = int(self.scores[place, state]) - int(self.scores[place, self.reading.home])
         return times > 1 and links and lead > LINK_LEAD
 
-    def _particles(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Mark the particles of names: "Gare du Nord", "de la Vallée Poussin"."""
-        found = np.zeros(len(places), bool)
-        look, last = self.words.look, len(self.words.look) - 1
-        home = self.scores[:, self.reading.home]
-        for place in places.tolist():
-            small = fold(self._word(place)) in PARTICLES or home[place] >= FREQUENT
-            if not look[place] & CAPITAL and not small:
-                return found  # a clause with names in it
-        for k in range(len(places) - 1, -1, -1):
-            place = int(places[k])
-            if look[place] & CAPITAL or fold(self._word(place)) not in PARTICLES:
-                continue
-            named = bool(look[min(place + 1, last)] & CAPITAL)
-            follows = k + 1 < len(places) and bool(found[k + 1]) and places[k + 1] == place + 1
-            found[k] = named or follows
-        return found
+    def _is_function_word(self, places: Places, strings: tuple[str, ...], state: int) -> bool:
+        """Is it a single function word or connective that is far likelier in another language?"""
+        place = int(places[0])
+        score, look = int(self.scores[place, state]), self.words.look[place]
+        lead = score - int(self.scores[place, self.reading.home])
+        used = bool(look & LINKS) or score >= FREQUENT
+        return len(set(strings)) == 1 and used and lead > LONE_LEAD
 
     def _gain(self, places: npt.NDArray[np.int64], state: int, strings: tuple[str, ...]) -> int:
         """Return another language's lead over some words, less the cost of entering it.
@@ -376,7 +312,8 @@ class Text:
         """Is it a lone short Latin word in a text of another script, such as a command?"""
         if not self.reading.latin or self.words.kind[places[0]] != LATIN_TERM:
             return False
-        return len(strings) == 1 and len(strings[0]) < LONE_WORD and language != "en"
+        links = bool(self.words.look[places[0]] & LINKS)
+        return len(strings) == 1 and len(strings[0]) < LONE_WORD and language != "en" and not links
 
 
 def _script_of(letter: str) -> int:
@@ -391,16 +328,21 @@ def _runs(
     if not len(places):
         return
     if through is None:
-        breaks = np.diff(places) > 1
+        breaks = places[1:] - places[:-1] > 1
     else:
         between = np.cumsum(~chosen & ~through)
-        breaks = np.diff(between[places]) > 0
-    yield from np.split(places, np.flatnonzero(breaks) + 1)
+        between = between[places]
+        breaks = between[1:] > between[:-1]
+    begin = 0
+    for end in (np.flatnonzero(breaks) + 1).tolist():
+        yield places[begin:end]
+        begin = end
+    yield places[begin:]
 
 
 def _same(path: npt.NDArray[np.int32], home: int) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
     """Yield the runs of one state other than `home`."""
-    changes = np.flatnonzero(np.diff(path)) + 1
-    for places in np.split(np.arange(len(path)), changes):
-        if len(places) and path[places[0]] != home:
-            yield int(path[places[0]]), places
+    begins = np.append(0, np.flatnonzero(path[1:] != path[:-1]) + 1)
+    ends = np.append(begins[1:], len(path))
+    for run in np.flatnonzero(path[begins] != home).tolist():
+        yield int(path[begins[run]]), np.arange(begins[run], ends[run])

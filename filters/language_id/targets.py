@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 
 _VERBS = (
@@ -10,11 +11,14 @@ _VERBS = (
     r"übersetz\w*|antwort\w*|schreib\w*|répond\w*|écri\w*|contest\w*|escrib\w*|rispond\w*|"
     r"scriv\w*|vertaal\w*|antwoord\w*|przetłumacz\w*|odpowied\w*|översätt\w*|svar\w*|"
     r"oversæt\w*|oversett\w*|çevir\w*|tercüme|cevapla\w*|yaz\w*|terjemah\w*|jawab\w*|dịch|"
+    r"dit-on|se dit|se dice|se diz|si dice|sagt man|sage ich|mówi się|zeg je|säger man|denir|nói|"
+    r"сказать|сказати|"
     r"trả lời|перевед\w*|перевод\w*|ответ\w*|напиш\w*|переклад\w*|відпові\w*"
 )
 # Of scripts in which words have no spaces between them, or grow at both ends.
 _GLUED = (
     "ترجم|أجب|اكتب|अनुवाद|उत्तर|लिख|भाषांतर|"
+    "怎么说|怎麼說|怎么写|言い|言う|말하|يقال|نقول|कहते|कहेंगे|"
     "翻译|翻譯|译成|譯成|译为|訳し|翻訳|回答|答え|번역|옮기|답하"
 )
 # After the verb, and a word such as "into": stems of the languages' names as prompts spell them.
@@ -73,6 +77,7 @@ _CODES = dict(_STEMS)
 _ASKED = re.compile(rf"(?<!\w)(?:{_VERBS})|{_GLUED}", re.IGNORECASE)
 _QUOTATION = re.compile(r"[\"“„«「『][^\"”“»」』]*[\"”“»」』]")
 NEAR = 60  # characters between the verb and the name
+SURE_STEM = 5  # bytes
 
 
 @lru_cache(maxsize=4096)
@@ -83,12 +88,27 @@ def target_language(question: str | None) -> str | None:
     asked = _QUOTATION.sub(" ", question)
     verbs = [match.start() for match in _ASKED.finditer(asked)]
     best: tuple[int, str] | None = None
-    for match in _NAMED.finditer(asked):
-        begins = match.start() == 0 or not asked[match.start() - 1].isalpha()
-        if not begins and match[0].isascii():
-            continue
+    for start, _, code in _named(asked):
         for verb in verbs:
-            distance = abs(match.start() - verb)
+            distance = abs(start - verb)
             if distance <= NEAR and (best is None or distance < best[0]):
-                best = (distance, _CODES[match[0].lower()])
+                best = (distance, code)
     return best[1] if best else None
+
+
+@lru_cache(maxsize=4096)
+def named_languages(text: str) -> frozenset[str]:
+    """Return the languages that a text names, outside of quotations.
+
+    Short stems also begin other words ("ban"), so they name none here.
+    """
+    found = _named(_QUOTATION.sub(" ", text))
+    return frozenset(code for _, stem, code in found if len(stem.encode()) >= SURE_STEM)
+
+
+def _named(text: str) -> Iterator[tuple[int, str, str]]:
+    """Yield where a language is named, by which stem, and its code."""
+    for match in _NAMED.finditer(text):
+        begins = match.start() == 0 or not text[match.start() - 1].isalpha()
+        if begins or not match[0].isascii():
+            yield match.start(), match[0], _CODES[match[0].lower()]

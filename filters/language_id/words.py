@@ -25,10 +25,11 @@ OWN, SURE, LATIN_TERM, FOREIGN, SYMBOL = range(5)
 SILENT, MIXED = 5, 6
 
 # What a word looks like.
-CAPITAL, ALL_CAPITALS, BEGINS, HYPHENED, TERM, LINKS = 1, 2, 4, 8, 16, 32
+CAPITAL, ALL_CAPITALS, BEGINS, HYPHENED, TERM, LINKS, OPENER = 1, 2, 4, 8, 16, 32, 64
 
-# What a word is by a list: one that terms are made of, notation, a connective of reasoning.
-SMALL, NOTATION, CONNECTIVE = 1, 2, 3
+# What a word is by a list: one that terms are made of, notation, a connective of reasoning, or one
+# that terms are made of unless a clause begins with it.
+SMALL, NOTATION, CONNECTIVE, OPENING = 1, 2, 3, 4
 
 WORD_UNITS = 4  # words are counted in quarters (see `scripts.LETTERS_A_WORD`)
 LONGEST = 48  # letters of a word that are looked at
@@ -109,6 +110,14 @@ def _letter(code: int, fold: Codes) -> int:
 
 
 @step
+def _is_small(code: int) -> bool:
+    """Is a fullwidth or mathematical letter a small one? Its folded form is another letter too."""
+    if code >= 0x1D400:
+        return (code - 0x1D400) % 52 >= 26
+    return 0xFF41 <= code <= 0xFF5A
+
+
+@step
 def next_word(
     data: Bytes, i: int, end: int, read: Reading, letters: Integers
 ) -> tuple[int, int, int, int, int, int, int]:
@@ -155,9 +164,10 @@ def next_word(
             letter = _letter(code, read.fold)
             if count < LONGEST:
                 letters[count] = letter
-            if letter != code and count == 0:
+            capital = letter != code and not _is_small(code)
+            if capital and count == 0:
                 look |= CAPITAL
-            capitals += letter != code
+            capitals += capital
             hashed = (hashed ^ letter) * HASH_PRIME
             count += 1
             i = j

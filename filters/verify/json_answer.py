@@ -58,7 +58,7 @@ class JsonVerifier(Immediate):
 
     def judge(self, spec: Mapping[str, Any], response: str) -> Verification:
         try:
-            found = _given(response)
+            found = find_value(response)
         except ValueError as error:
             return self.say("unparseable", None, str(error)[:120])
         except Ambiguous as error:
@@ -108,7 +108,7 @@ def _wanted(spec: Mapping[str, Any]) -> Any:
     return read(json.dumps(spec["answer"]))
 
 
-def _given(response: str) -> tuple[str, Any] | None:
+def find_value(response: str) -> tuple[str, Any] | None:
     """The text and the value of a response's JSON. None where it gives none; ValueError where what
     it gives cannot be read or is more than one value."""
     inside = response

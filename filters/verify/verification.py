@@ -29,7 +29,7 @@ bad_reference  the prompt's own reference or tests cannot be used
 timeout        the deadline passed, twice, the second time in a fresh worker
 error          the verifier failed, twice
 unverifiable   nothing here can verify it (no verifier, no sandbox)
-pending        a verdict is still to come (reserved: no verifier here gives it)
+pending        a verdict is still to come: a judge has items of a rubric to answer
 judge_correct  a judge model called it correct
 judge_wrong    a judge model called it wrong
 """

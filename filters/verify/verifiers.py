@@ -61,6 +61,8 @@ class Verifiers:
                 "unsafe_without_sandbox": unsafe_without_sandbox,
             },
             "own": {"workers": workers, "deadline_s": deadline_s},
+            "json_schema": {"workers": workers, "deadline_s": deadline_s},
+            "rubric": {"workers": workers, "deadline_s": deadline_s},
             "code": {"workers": workers, "unsafe_without_sandbox": unsafe_without_sandbox},
         }
         self._made: dict[str, Verifier] = {}

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from factory.core.run_dir import sample_parts
+from tests.e2e.processes import first_sample
 
 pytestmark = pytest.mark.real
 
@@ -72,11 +72,8 @@ def test_killed_resumed_and_finished(tmp_path: Path) -> None:
     """Killed while the engine samples; the same command ends with every sample once."""
     path, run = recipe(tmp_path, n=5), tmp_path / "run"
     command = [*FACTORY, "build", str(path), "--run", str(run)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
-    deadline = time.monotonic() + 300
-    while not any((run / "samples").glob("journal-*")) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    time.sleep(3)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    first_sample(process, run)  # and no later: a fast machine is soon done with all
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     prompts = pq.read_metadata(run / "prompts.parquet").num_rows
@@ -130,11 +127,9 @@ def test_interrupted_once_it_stops_cleanly(tmp_path: Path) -> None:
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 300
-    while not any((run / "samples").glob("journal-*")) and time.monotonic() < deadline:
-        time.sleep(0.2)
+    first_sample(process, run)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=400)
     assert process.returncode == 130, said
     assert "Run the same command to continue" in said
     assert sample_parts(run)

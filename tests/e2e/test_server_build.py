@@ -16,8 +16,8 @@ import pytest
 
 from factory.core.files import read_lines
 from tests.e2e.test_main_job import FACTORY, drawn, factory, recipe
-from tests.e2e.test_two_servers import free_port
 from tests.fake_server import FakeServer
+from tests.ports import free_ports
 from tests.sampling.conftest import make_prompt
 
 
@@ -41,7 +41,7 @@ def served(path: Path, port: int, folder: Path) -> Iterator[str]:
                 raise AssertionError(f"no server: {said}")
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(60) == 0
+            assert process.wait(300) == 0
     left = subprocess.run(["pgrep", "-f", f"api_server.*--port {port}"], capture_output=True)
     assert not left.stdout, "factory serve left a server behind"
 
@@ -51,7 +51,7 @@ def test_a_build_against_factory_serve(tmp_path: Path) -> None:
     """Two commands, as a user types them: what serve prints is what build takes."""
     path, run = recipe(tmp_path, size=16, n=6), tmp_path / "run"
     policy = "sampling={policy: until, n: 6, accept: 1, wave: 3, top_k: 50, max_tokens: 100}"
-    with served(path, free_port(), tmp_path) as engine:
+    with served(path, free_ports(1)[0], tmp_path) as engine:
         done = factory("build", path, "--run", run, "--set", f"engine={engine}", "--set", policy)
     assert done.returncode == 0, done.stderr
     counts = drawn(run)
@@ -72,7 +72,7 @@ name: lost
 model: fake
 sources: [{{kind: files, path: {prompts}, language: en}}]
 prompting: {{template: few_shot, prefill: "<think>\\n"}}
-engine: {{kind: server, server: {{urls: ["{url}"], lost_after_s: 1, health_s: 1}}}}
+engine: {{kind: server, server: {{urls: ["{url}"], lost_after_s: 6, health_s: 1}}}}
 sampling: {{n: 2, max_tokens: 64}}
 filters: {{format: {{}}}}
 corpus: {{min_rows: 0}}  # the server of this test closes each section twice
@@ -99,7 +99,7 @@ def test_a_lost_server_ends_the_build_with_its_code_and_the_same_command_goes_on
         killer = threading.Thread(target=dies)
         killer.start()
         try:
-            lost = factory("build", path, "--run", run, timeout=60)
+            lost = factory("build", path, "--run", run)
         finally:
             over.set()
             killer.join()
@@ -109,7 +109,7 @@ def test_a_lost_server_ends_the_build_with_its_code_and_the_same_command_goes_on
         first = drawn(run)
         assert 0 < len(first) < 120
         server.start()
-        done = factory("build", path, "--run", run, timeout=60)
+        done = factory("build", path, "--run", run)
     assert done.returncode == 0, done.stderr
     assert drawn(run) == dict.fromkeys(drawn(run), 1)
     assert len(drawn(run)) == 120

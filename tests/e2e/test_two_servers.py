@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,22 +17,11 @@ from factory.recipe.engine import ServerOptions
 from factory.sampling.engine import Request
 from factory.sampling.engines.local_servers import ServerGroup, open_group
 from factory.sampling.engines.server import connect
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.real
 
 PATIENCE_S = 400.0  # a loaded machine takes minutes to start a server; a quiet one half of one
-
-
-def free_port() -> int:
-    """The first of two free ports in a row."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as one:
-            port: int = one.getsockname()[1]
-            try:
-                with socket.create_server(("127.0.0.1", port + 1)):
-                    return port
-            except OSError:
-                continue
 
 
 def wait_for(condition: Callable[[], object], group: ServerGroup) -> None:
@@ -60,7 +48,7 @@ def test_one_of_two_servers_is_killed_and_comes_back(
         }
     )
     lines: list[str] = []
-    group = open_group(recipe, 2, free_port(), "127.0.0.1", tmp_path / "logs", lines.append)
+    group = open_group(recipe, 2, free_ports(2)[0], "127.0.0.1", tmp_path / "logs", lines.append)
     try:
         wait_for(lambda: len(group.ready) == 2, group)
         options = ServerOptions(urls=tuple(group.urls), max_concurrency=16, timeout_s=120)

@@ -81,6 +81,8 @@ def test_timeouts_and_errors_are_never_wrong() -> None:
         {
             "sample_id": ["a", "b"],
             "correctness_state": ["timeout", "error"],
+            "correctness_method": ["numeric"] * 2,
+            "correctness_detail": ["killed at the deadline"] * 2,
             "correctness_judge": pl.Series([None, None], dtype=pl.String),
         }
     )
@@ -136,6 +138,8 @@ def test_a_judge_decides_what_the_rule_could_not() -> None:
         {
             "sample_id": ["a", "b"],
             "correctness_state": ["timeout", "timeout"],
+            "correctness_method": ["numeric"] * 2,
+            "correctness_detail": ["killed at the deadline"] * 2,
             "correctness_judge": ["judge_correct", "judge_wrong"],
         }
     )

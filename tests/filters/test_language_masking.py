@@ -32,7 +32,7 @@ CASES = [
     ("```\nx\n```\nb", "         \nb"),
     ("  ```py\nx\n  ```\nb", " " * 15 + "\nb"),
     ("```\nnever closed", "```\nnever closed"),
-    ("see https://a.b/c?d=e now", "see https             now"),
+    ("see https://a.b/c?d=e now", "see                   now"),
     ("a <b>c</b> d", "a    c     d"),
     ("x <y and z", "x <y and z"),
     ('a <b c="so we go on"> d', "a                     d"),

@@ -93,6 +93,24 @@ def test_windows_1252_is_named_with_place_and_remedy(tmp_path: Path, text: str) 
         assert words in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.json"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf_16_is_named_in_every_format(tmp_path: Path, name: str, encoding: str) -> None:
+    path = tmp_path / name
+    path.write_text('{"question": "1+1?", "answer": "2"}\n', encoding=encoding)
+    with pytest.raises(SourceError, match="is UTF-16, not UTF-8; save it as UTF-8"):
+        answers(path)
+
+
+def test_a_column_named_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("question,answer,question\n1+1?,2,9+9?\n")
+    with pytest.raises(SourceError, match="the header names 'question' twice; rename one"):
+        answers(path)
+    path.write_text("question,answer,,\n1+1?,2,,\n")  # a spreadsheet's empty columns
+    assert answers(path) == ["2"]
+
+
 def test_utf_16_is_named(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("question;answer\n1+1?;2\n", encoding="utf-16")

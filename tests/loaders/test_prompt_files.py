@@ -13,7 +13,7 @@ import pytest
 from factory.prompts.files import Files
 from factory.prompts.load import load_prompts
 from factory.prompts.references import check_references
-from filters.verify.verifiers import Verifiers
+from filters.verify.verifiers import Item, Verifiers
 
 FOLDER = Path(__file__).parents[2] / "data" / "prompts"
 FILES = sorted(FOLDER.glob("*.jsonl"))
@@ -21,8 +21,13 @@ DOMAINS = {
     "arithmetic": "math",
     "functions": "code",
     "dialogues": "general",
+    "conversations": "general",
+    "invoices": "general",
+    "role_play": "general",
 }
 """The other files are named for theirs."""
+
+UNVERIFIED = ("dialogues", "general")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -33,7 +38,7 @@ def test_file(path: Path) -> None:
         assert prompt.domain == DOMAINS.get(path.stem, path.stem)
         assert prompt.license == "Apache-2.0"
         assert prompt.language
-        assert (prompt.verifier is None) == (prompt.domain == "general")
+        assert (prompt.verifier is None) == (path.stem in UNVERIFIED)
 
 
 def test_every_reference_passes_its_own_verifier() -> None:
@@ -42,10 +47,24 @@ def test_every_reference_passes_its_own_verifier() -> None:
         assert check_references(prompts, verifiers) == []
 
 
-def test_dialogues_are_kept_whole() -> None:
-    prompts = load_prompts([Files(path=str(FOLDER / "dialogues.jsonl"))]).prompts
+@pytest.mark.parametrize("name", ["dialogues", "conversations", "role_play"])
+def test_dialogues_are_kept_whole(name: str) -> None:
+    prompts = load_prompts([Files(path=str(FOLDER / f"{name}.jsonl"))]).prompts
     assert all(len(prompt.messages) > 1 for prompt in prompts)
     assert all(prompt.messages[-1]["role"] == "user" for prompt in prompts)
+
+
+@pytest.mark.parametrize("name", ["conversations", "invoices"])
+def test_every_solution_is_right_and_no_other_one_is(name: str) -> None:
+    rows = solved(FOLDER / f"{name}.jsonl")
+    own = [Item(row["verifier"], row["solution"]) for row in rows]
+    others = [
+        Item(row["verifier"], other["solution"])
+        for row, other in zip(rows, rows[1:] + rows[:1], strict=True)
+    ]
+    with Verifiers(workers=1) as verifiers:
+        assert [found.state for found in verifiers.verify(own)] == ["correct"] * len(rows)
+        assert "correct" not in {found.state for found in verifiers.verify(others)}
 
 
 def solved(path: Path) -> list[dict[str, Any]]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import io
-import multiprocessing
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,9 +15,11 @@ from factory.build.build import build
 from factory.core.errors import EngineError, QuotaError, RunError
 from factory.core.files import read_lines
 from factory.core.run_dir import read_manifest, sample_parts
+from factory.judging.background import LiveJudge, _Worker
 from factory.judging.funnel import load_funnel
 from factory.recipe.build import load_recipe
 from tests.fake_server import FakeServer
+from tests.recorded import prompts, recipe_file, record, sample
 from tests.sampling.conftest import Connect, drive, make_requests, samples_of
 from tests.sampling.test_server_faults import watch_until_the_end
 from tests.sampling.test_server_loss import PROMPTS, N, drawn, server_recipe
@@ -27,26 +27,19 @@ from tests.sampling.test_server_loss import PROMPTS, N, drawn, server_recipe
 QUIET = Console(quiet=True)
 
 
-@contextmanager
-def killed_judges(most: int, server: FakeServer) -> Iterator[list[int]]:
-    """Kill the first `most` judging processes, each once a request has been answered."""
+def kill_judges(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
+    """Kill the first `most` judging processes as they start. Returns their ids as they die."""
     killed: list[int] = []
-    ended = threading.Event()
+    start = _Worker.start
 
-    def kill() -> None:
-        while not ended.wait(0.02) and len(killed) < most:
-            for child in multiprocessing.active_children():
-                if child.name == "judge" and child.pid not in killed and len(server.bodies) > 2:
-                    child.kill()
-                    killed.append(child.pid or 0)
+    def start_and_kill(worker: _Worker) -> None:
+        start(worker)
+        if len(killed) < most:
+            worker.process.kill()
+            killed.append(worker.process.pid or 0)
 
-    thread = threading.Thread(target=kill)
-    thread.start()
-    try:
-        yield killed
-    finally:
-        ended.set()
-        thread.join()
+    monkeypatch.setattr(_Worker, "start", start_and_kill)
+    return killed
 
 
 def events(run: Path, kind: str) -> list[str]:
@@ -54,9 +47,9 @@ def events(run: Path, kind: str) -> list[str]:
             if event["event"] == kind]  # fmt: skip
 
 
-def test_a_killed_judge_is_replaced(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    with FakeServer(delay_s=0.1) as server, killed_judges(1, server) as killed:
+def test_a_killed_judge_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, killed = tmp_path / "run", kill_judges(monkeypatch, 1)
+    with FakeServer() as server:
         build(server_recipe(tmp_path, server.url), run, QUIET)
     assert len(killed) == 1
     (notice,) = events(run, "judge")
@@ -66,28 +59,65 @@ def test_a_killed_judge_is_replaced(tmp_path: Path) -> None:
     assert load_funnel(run).kept.samples == N * PROMPTS
 
 
-def test_a_judge_that_dies_again_is_reported_and_costs_no_sample(tmp_path: Path) -> None:
+def test_a_judge_that_dies_again_is_reported_and_costs_no_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = tmp_path / "run"
-    with FakeServer(delay_s=0.1) as server, killed_judges(99, server):
+    kill_judges(monkeypatch, 2)
+    with FakeServer() as server:
         build(server_recipe(tmp_path, server.url), run, QUIET)
     (why,) = events(run, "judge_failed")
     assert "as the one before it did" in why
     assert load_funnel(run).kept.samples == N * PROMPTS
 
 
-def test_without_a_judge_no_policy_that_needs_verdicts_goes_on(tmp_path: Path) -> None:
+def test_without_a_judge_no_policy_that_needs_verdicts_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = tmp_path / "run"
+    kill_judges(monkeypatch, 2)
     until = ["sampling={policy: until, n: 4, accept: 2, max_tokens: 64}"]
-    with FakeServer(delay_s=0.1) as server:
+    with FakeServer() as server:
         server_recipe(tmp_path, server.url)
         recipe = load_recipe(tmp_path / "recipe.yaml", until)
-        with killed_judges(99, server), pytest.raises(RunError, match="draws by verdicts"):
+        with pytest.raises(RunError, match="draws by verdicts"):
             build(recipe, run, QUIET)
         kept = set(drawn(run)) if sample_parts(run) else set()
         build(recipe, run, QUIET)
     assert kept <= set(drawn(run))  # what had finished was sealed
     assert read_manifest(run)["state"] == "done"
     assert load_funnel(run).kept.samples >= 2 * PROMPTS
+
+
+def test_metrics_that_cannot_be_saved_end_no_judging(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = record(tmp_path, 1)
+    recipe_file(run, run, 1)
+    (run / "metrics").write_text("a file where a folder is expected")
+    samples = [sample(prompt, 0) for prompt in prompts()]
+    judge = LiveJudge(run, most=1)
+    judged: list[str] = []
+
+    def wait_for_verdicts(count: int) -> None:
+        while len(judged) < count:
+            judged.extend(verdict.sample_id for verdict in judge.collect(60))
+
+    try:
+        for one in samples:
+            judge.put(one)
+        wait_for_verdicts(len(samples))
+        judge.notify_sealed("part-00000")
+        for number, again in enumerate(samples[:2], 1):  # a notice is read with later verdicts
+            judge.put(again)
+            wait_for_verdicts(len(samples) + number)
+    finally:
+        judge.close()
+    (notice,) = judge.notices
+    assert str(run / "metrics") in notice
+    assert "measured again after sampling" in notice
+    assert judge.error is None
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_the_death_of_the_servers_thread_ends_the_run(connected: Connect) -> None:

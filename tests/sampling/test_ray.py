@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import pytest
 
 from factory.core.errors import EngineError, ModelError
 from factory.sampling.engines.ray_host import RayHost
+from tests.ports import free_ports
 from tests.sampling.conftest import make_spec
 from tests.test_leash import alive
 
@@ -30,8 +30,7 @@ pytestmark = pytest.mark.real
 def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     head = {"num_cpus": 2, "num_gpus": 2, "include_dashboard": False}
     made = Cluster(initialize_head=True, head_node_args={**head, "ray_client_server_port": port})
     made.client = f"ray://127.0.0.1:{port}"
@@ -130,12 +129,12 @@ def test_a_client_process_that_dies_at_birth_is_asked_for_again(
     killer.start()
     with host(cluster.client, gpus=0) as opened:
         assert opened.slots() == 2
-    killer.join(timeout=1)
+    killer.join(timeout=60)
     assert len(killed) == 1
 
 
 def wait_for(met: Any) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while not met():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.1)

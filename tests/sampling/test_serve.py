@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import pytest
 from factory.core.errors import EngineError, RecipeError
 from factory.sampling.engines.local_servers import ServerGroup, format_flags, vllm_command
 from factory.sampling.engines.placement import assign_devices, visible_gpus
+from tests.ports import free_ports
 from tests.sampling.conftest import make_spec
 
 HEALTHY = """
@@ -39,14 +39,6 @@ def run(program: str) -> Callable[[int, int], Sequence[str]]:
     return lambda port, seed: [sys.executable, "-c", program, str(port), str(seed)]
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return sorted(ports)  # as their logs are
-
-
 def is_alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -56,7 +48,7 @@ def is_alive(pid: int) -> bool:
 
 
 def wait_for(condition: Callable[[], Any], poll: Callable[[], None] = lambda: None) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         poll()

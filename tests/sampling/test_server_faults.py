@@ -9,6 +9,7 @@ import pytest
 
 from factory.core.errors import EngineError
 from factory.core.nouns import Failure
+from factory.sampling.engines import endpoint_pool
 from factory.sampling.engines.server import ServerEngine
 from tests.fake_server import FAULTS, FakeServer
 from tests.sampling.conftest import (
@@ -18,6 +19,7 @@ from tests.sampling.conftest import (
     make_requests,
     make_spec,
     samples_of,
+    set_lost_after,
 )
 
 STREAMED = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
@@ -49,11 +51,16 @@ def test_a_fault_that_passes_costs_nothing(fault: str, stream: bool, connected: 
         failed.add(ask_of(body))
         return fault
 
+    # What ends by its timeout alone may meet it again on a busy machine, and is retried.
+    options = {"timeout_s": 0.5, "max_retries": 100} if fault in SILENT else {}
     with FakeServer(fault=once) as server:
-        outcomes = drive(connected(server.url, stream=stream), make_requests(4))
+        outcomes = drive(connected(server.url, stream=stream, **options), make_requests(4))
         assert len(samples_of(outcomes)) == 4
         assert len(server.bodies) >= 8
 
+
+SILENT = ("hang", "slow_drip")
+"""Faults that only a timeout ends."""
 
 KINDS = {
     "500": "engine",
@@ -77,7 +84,8 @@ def test_a_poison_prompt_is_a_failure_and_the_run_goes_on(
         return fault if "(3)" in ask_of(body) else None
 
     with FakeServer(fault=poison) as server:
-        engine = connected(server.url, stream=stream, max_retries=1, timeout_s=0.5)
+        timeout_s = 2.0 if fault in SILENT else 60.0
+        engine = connected(server.url, stream=stream, max_retries=1, timeout_s=timeout_s)
         outcomes = drive(engine, make_requests(6))
         (failure,) = failures_of(outcomes)
         assert failure.kind == KINDS[fault]
@@ -122,7 +130,8 @@ def test_a_server_broken_for_all_stops_the_run_and_blames_no_prompt(connected: C
         return "500" if broken else None
 
     with FakeServer(fault=fault) as server:
-        engine = connected(server.url, max_retries=1, lost_after_s=1.5)
+        engine = connected(server.url, max_retries=1)
+        set_lost_after(engine, 1.5)
         broken = True
         for request in make_requests(10):
             engine.submit(request)
@@ -154,7 +163,7 @@ def test_retry_after_is_honoured(fault: str, connected: Connect) -> None:
 
 
 def test_throttled_requests_never_run_out_of_retries(connected: Connect) -> None:
-    with FakeServer(delay_s=0.02, refuse_over=4) as server:
+    with FakeServer(delay_s=0.1, refuse_over=4) as server:
         engine = connected(server.url, max_retries=0, timeout_s=30)
         outcomes = drive(engine, make_requests(60))
         assert failures_of(outcomes) == []
@@ -172,7 +181,10 @@ def test_refused_connections_do_not_count_against_a_request(connected: Connect) 
         assert len(samples_of(outcomes)) + len(lost) == 20
 
 
-def test_a_killed_endpoint_is_replaced_and_used_again_when_back(connected: Connect) -> None:
+def test_a_killed_endpoint_is_replaced_and_used_again_when_back(
+    connected: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint_pool, "_LONGEST_RECHECK_S", 0.1)
     with FakeServer(delay_s=0.05) as first, FakeServer(delay_s=0.05) as second:
         engine = connected(first.url, second.url, timeout_s=30)
         state = {"at": 0, "used": 0}
@@ -183,8 +195,10 @@ def test_a_killed_endpoint_is_replaced_and_used_again_when_back(connected: Conne
                 state["at"] = 1
             if len(outcomes) > 120 and state["at"] == 1:
                 first.start()
-                second.delay_s = 0.5  # there is time to find the first again
+                second.held = True  # until the first is found again
                 state.update(at=2, used=len(first.bodies))
+            if state["at"] == 2 and len(first.bodies) > state["used"]:
+                second.held = False
 
         outcomes = drive(engine, make_requests(500), interfere)
         assert state["at"] == 2
@@ -204,7 +218,8 @@ def test_a_hung_server_loses_its_requests_to_the_others(connected: Connect) -> N
 
 def test_all_gone_is_an_engine_error_within_the_set_time(connected: Connect) -> None:
     with FakeServer(delay_s=30) as server:
-        engine = connected(server.url, lost_after_s=1.0, timeout_s=60)
+        engine = connected(server.url)
+        set_lost_after(engine, 1.0)
         for request in make_requests(3):
             engine.submit(request)
         list(engine.completed())

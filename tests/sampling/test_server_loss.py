@@ -21,11 +21,21 @@ from factory.core.run_dir import read_manifest, sample_parts
 from factory.recipe.build import Recipe, load_recipe
 from factory.sampling.engines import endpoint_pool
 from tests.fake_server import FakeServer, is_canary
-from tests.sampling.conftest import Connect, drive, failures_of, make_requests, samples_of
+from tests.sampling.conftest import (
+    Connect,
+    drive,
+    failures_of,
+    make_requests,
+    samples_of,
+    set_lost_after,
+)
 from tests.sampling.test_server_faults import ask_of, watch_until_the_end
 
 QUIET = Console(quiet=True)
 N, PROMPTS = 4, 20
+RETRIES = 5
+"""Of a request, unless a recipe says otherwise."""
+
 MODES: dict[str, dict[str, Any]] = {
     "completions": {"api": "completions", "stream": False},
     "chat": {"api": "chat", "stream": False},
@@ -63,14 +73,19 @@ def drawn(run: Path) -> Counter[tuple[str, int]]:
 @pytest.mark.parametrize("mode", MODES)
 def test_forty_percent_of_failing_replies_lose_nothing(mode: str, tmp_path: Path) -> None:
     chance = random.Random(mode)
+    failed: Counter[str] = Counter()
 
     def fault(body: dict[str, Any], number: int) -> str | None:
-        return chance.choice(TROUBLE) if chance.random() < 0.4 else None
+        if chance.random() >= 0.4 or failed[ask_of(body)] == RETRIES:
+            return None  # otherwise a sample could meet nothing but faults
+        failed[ask_of(body)] += not is_canary(body)
+        return chance.choice(TROUBLE)
 
     with FakeServer(fault=fault) as server:
         run = tmp_path / "run"
         build(server_recipe(tmp_path, server.url, **MODES[mode]), run, QUIET)
-        assert len(server.bodies) > 1.3 * N * PROMPTS
+        assert len(server.bodies) == N * PROMPTS + failed.total()
+    assert failed.total() > 10
     found = drawn(run)
     assert len(found) == N * PROMPTS
     assert set(found.values()) == {1}
@@ -117,7 +132,8 @@ def test_constant_500_stops_within_the_set_time(canary: str, connected: Connect)
         return "500" if ill and not (canary == "canary_works" and is_canary(body)) else None
 
     with FakeServer(fault=fault) as server:
-        engine = connected(server.url, lost_after_s=1.5, max_retries=100)
+        engine = connected(server.url, max_retries=100)
+        set_lost_after(engine, 1.5)
         ill = True
         for request in make_requests(40):
             engine.submit(request)
@@ -136,7 +152,8 @@ def test_prompts_that_no_server_answers_do_not_stop_a_run_that_can_go_on(
         return "500" if found and int(found[1]) % 4 == 1 else None
 
     with FakeServer(fault=poison) as server:
-        engine = connected(server.url, lost_after_s=1, max_retries=retries)
+        engine = connected(server.url, max_retries=retries)
+        set_lost_after(engine, 1.0)
         requests = make_requests(40)
         first = failures_of(drive(engine, requests))
         assert len(first) == 10

@@ -307,7 +307,6 @@ def test_base_urls(given_url: str, used: str) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"urls": ()},
         {"urls": ("host:8000",)},
         {"urls": ("ftp://host/v1",)},
         {"urls": (URL, URL + "/")},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +18,7 @@ from factory.train.policy.reference_model import (
     load_reference,
     save_reference,
 )
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.real(group="torch")
 ROOT = Path(__file__).parent.parent.parent
@@ -118,9 +118,7 @@ def test_two_processes_under_fsdp2(tied: bool, tmp_path: Path) -> None:
     """Each holds a shard. The file holds the whole model, which a single process can load."""
     sharded, single = tmp_path / "sharded", tmp_path / "single"
     save_reference(made(3, tied), single, main=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     env = {
         **os.environ,
         "PYTHONPATH": str(ROOT),

@@ -19,6 +19,7 @@ import pytest
 from factory.judging.review_verdicts import summarize_reviews
 from factory.report.write import write_report
 from tests.e2e.test_main_job import FACTORY, recipe
+from tests.ports import free_ports
 from tests.report.runs import judged_run
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -66,16 +67,14 @@ def opened(browser: Any, **options: Any) -> Iterator[Any]:
 
 @contextmanager
 def served(run: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     code = (
         "import sys\nfrom pathlib import Path\nfrom factory.view.app import serve\n"
         "serve(Path(sys.argv[1]), port=int(sys.argv[2]))"  # the token has tests of its own
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(run), str(port)])
     try:
-        for _ in range(600):
+        for _ in range(3000):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
@@ -272,12 +271,12 @@ def test_a_build_is_watched_from_start_to_end(browser: Any, tmp_path: Path) -> N
             state, drawn = page.locator("#state"), page.locator("progress")
             playwright.expect(state).to_have_text("running")
             playwright.expect(page.locator(".side-by-side article .keep").first).to_be_visible(
-                timeout=120_000
+                timeout=600_000
             )
             playwright.expect(page.locator(".side-by-side article .drop").first).to_be_visible()
             assert 0 < float(drawn.get_attribute("value")) <= float(drawn.get_attribute("max"))
-            playwright.expect(state).to_have_text("done", timeout=120_000)
+            playwright.expect(state).to_have_text("done", timeout=600_000)
             drawn_of_wanted = page.locator(".facts dd").first.inner_text()
             assert re.fullmatch(r"(\d+) of \1", drawn_of_wanted), drawn_of_wanted
             assert charts(page).count() >= 8
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=300) == 0

@@ -138,7 +138,9 @@ const pages = {
       const answer = await act("edit", { ...JSON.parse(written()), insist }, "verifying…");
       if (answer.saved) { editor.reset(); location.reload(); return; }
       insistButton.hidden = !answer.flags;
-      if (answer.flags) message.textContent = `Not saved yet: the filters would reject it (${answer.flags.join(", ")}).`;
+      if (!answer.flags) return;
+      const unasked = Object.entries(answer.skipped).map(([name, why]) => ` ${name}: ${why}.`);
+      message.textContent = `Not saved yet: the filters would reject it (${answer.flags.join(", ")}).${unasked.join("")}`;
     }
     // A page restored from the browser's back/forward cache may predate the decision.
     addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });

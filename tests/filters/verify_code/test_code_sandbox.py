@@ -40,7 +40,7 @@ def printed(boxes: Boxes, tasks: list[Task]) -> list[bytes]:
 
 
 def gone(pids: set[int]) -> bool:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 120
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         if time.monotonic() > deadline:
             return False
