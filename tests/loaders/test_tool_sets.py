@@ -147,6 +147,13 @@ def test_xlam_reads_python_types_and_defaults() -> None:
     ) == ["correct", "correct", "wrong", "wrong"]
 
 
+def test_the_model_is_offered_the_tools_that_its_calls_are_judged_by() -> None:
+    prompt = prompt_of("xlam", XLAM)
+    assert [tool["function"]["name"] for tool in prompt.tools] == ["live_weather"]
+    assert prompt.verifier is not None
+    assert list(prompt.tools) == prompt.verifier["tools"]
+
+
 def test_toolace_names_become_fit_for_a_call() -> None:
     prompt = prompt_of("toolace", TOOLACE)
     assert [message["role"] for message in prompt.messages] == ["user"]

@@ -104,4 +104,4 @@ def tool_prompt(
     meta: Mapping[str, Any],
 ) -> Prompt:
     """The prompt of a question with its tools."""
-    return source.make(question, verifier, meta=meta)
+    return source.make(question, verifier, meta=meta, tools=tuple(tools))
