@@ -14,6 +14,7 @@ SLOW = (
     "api/test_script_and_notebook.py",
     "api/test_wheel.py",
     "e2e/",
+    "environments/",
     "filters/verify/test_generated.py",
     "filters/verify/test_gym.py",
     "filters/verify/test_own_verifier.py",
@@ -42,6 +43,8 @@ SLOW = (
     "test_pipeline.py",
     "test_refusals.py",
     "test_strangers.py",
+    "train/test_episodes.py",
+    "view/test_episode.py",
 )
 """Suites that start many commands or build whole runs: `make check` leaves them to `make test`."""
 

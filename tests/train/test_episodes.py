@@ -26,6 +26,7 @@ from tests.episodes import call, write_recipe
 
 TOOLS = [{"type": "function", "function": {"name": "calculate", "parameters": {}}}]
 
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of four prompts' episodes."""
