@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from factory.build.context import refuse_beyond_context
 from factory.build.local_judges import list_started_judges
 from factory.build.survey import show_reference
-from factory.core.errors import RecipeError
-from factory.core.models import load_tokenizer, model_path
+from factory.core.errors import ModelError, RecipeError
+from factory.core.models import DEMO, load_tokenizer, model_path
 from factory.core.nouns import Prompt
 from factory.core.trial import TrialError
 from factory.judging.no_rows import shorten
@@ -48,6 +48,29 @@ def validate(recipe: Recipe) -> Iterator[str]:
     yield from _estimate(recipe)
     yield from _engine(recipe)
     yield from _judges(recipe)
+    yield from _figures(recipe)
+
+
+def _figures(recipe: Recipe) -> Iterator[str]:
+    """What `factory plan` says of this recipe, in a line per engine. The demo model needs none."""
+    from factory.planning.lineage import Lineage
+    from factory.planning.machine import Machine
+    from factory.planning.sampling_plan import Assumptions, plan_sampling
+    from factory.planning.show import format_figures
+
+    if recipe.model.id == DEMO or recipe.engine.kind not in ("vllm", "ray"):
+        return
+    try:
+        steps = plan_sampling(recipe, Lineage(None, None), Machine(), Assumptions())
+    except ModelError as error:
+        yield f"not planned: {error}"
+        return
+    for step in steps:
+        yield f"planned: {format_figures(step)}"
+        if step.problem is not None:
+            change = f" {step.remedies[0]}" if step.remedies else ""
+            yield f"warning: it does not fit there: {step.problem}.{change}"
+    yield "factory plan has every formula, and plans other machines (--gpus, --gpu-memory)"
 
 
 def _first_prompts(source: Source) -> list[Prompt]:
