@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from factory.planning.architecture import Architecture
 from factory.planning.decoding import EngineLayout
+from factory.planning.lineage import Lineage
 from factory.planning.machine import GPUS_PER_NODE, Machine
 from factory.planning.megatron import (
     ROLLOUT_SHARE,
@@ -18,35 +19,39 @@ from factory.planning.quantities import Quantity
 from factory.planning.result import Option, StepPlan, count_parameters
 from factory.planning.rollout_plan import plan_rollouts
 from factory.planning.sampling_plan import Assumptions
+from factory.planning.training_work import plan_work
 from factory.recipe.grpo import Grpo
+from factory.recipe.training import Training
 
 MOST_GPUS = 4096
 
 
 def plan_handover(
-    recipe: Grpo, arch: Architecture, machine: Machine, given: Assumptions
+    recipe: Training, arch: Architecture, lineage: Lineage, machine: Machine, given: Assumptions
 ) -> StepPlan:
-    """Return the plan of a GRPO recipe on verl with Megatron."""
-    tokens = recipe.max_length or recipe.rollouts.max_tokens
+    """Return the plan of an SFT or GRPO recipe on verl with Megatron."""
+    tokens = recipe.max_length or 32_768
     layout = find_megatron_layout(arch, machine, tokens)
-    engine = find_rollout_engine(recipe, arch, machine)
+    engine = find_rollout_engine(recipe, arch, machine) if isinstance(recipe, Grpo) else None
     shown = layout or MegatronLayout(16, 16 if arch.experts else 1, 8, machine.gpus)
     memory = tuple(megatron_bytes(arch, shown, tokens))
     option = Option(shown.describe(), memory)
     problem = None
     if layout is None:
         problem = f"a GPU needs {option.bytes / 1e9:,.1f} GB in {shown.describe()}"
-    elif engine is None:
+    elif engine is None and isinstance(recipe, Grpo):
         problem = f"no engine for rollouts fits on {machine.gpus} GPUs"
     work: list[Quantity] = []
     notes: list[str] = []
-    if problem is None and engine is not None:
-        work, notes = plan_rollouts(recipe, arch, machine, given, engine)
+    if problem is None:
+        if isinstance(recipe, Grpo) and engine is not None:
+            work, notes = plan_rollouts(recipe, arch, machine, given, engine)
+            notes.append(f"rollouts on {engine.replicas} engines of {engine.tensor} GPUs")
+        else:
+            work, notes = plan_work(recipe, arch, lineage, machine, given)
         work.insert(0, host_bytes(arch, machine))
-        notes.append(
-            f"factory export RECIPE --launch verl --gpus {machine.gpus} writes verl's config; "
-            f"rollouts on {engine.replicas} engines of {engine.tensor} GPUs"
-        )
+        command = f"factory export RECIPE --launch verl --gpus {machine.gpus}"
+        notes.append(f"{command} writes verl's config")
     return StepPlan(
         name=recipe.name,
         kind=f"{recipe.kind}, by verl",
@@ -78,12 +83,16 @@ def find_rollout_engine(recipe: Grpo, arch: Architecture, machine: Machine) -> E
     return None
 
 
-def _more_gpus(recipe: Grpo, arch: Architecture, machine: Machine, tokens: int) -> tuple[str, ...]:
+def _more_gpus(
+    recipe: Training, arch: Architecture, machine: Machine, tokens: int
+) -> tuple[str, ...]:
     gpus = max(GPUS_PER_NODE, machine.gpus)
     while gpus < MOST_GPUS:
         gpus *= 2
         larger = replace(machine, gpus=gpus)
         layout = find_megatron_layout(arch, larger, tokens)
-        if layout is not None and find_rollout_engine(recipe, arch, larger) is not None:
+        if layout is None:
+            continue
+        if not isinstance(recipe, Grpo) or find_rollout_engine(recipe, arch, larger) is not None:
             return (f"Take {gpus} GPUs of {machine.memory / 1e9:g} GB ({layout.describe()})",)
     return ()

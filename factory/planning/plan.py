@@ -16,7 +16,7 @@ from factory.recipe.build import Recipe
 from factory.recipe.document import find_recipe, load_document
 from factory.recipe.evaluation import Eval
 from factory.recipe.kinds import PIPELINE, SAMPLES, AnyRecipe, load
-from factory.recipe.pipeline import PlannedStep, load_pipeline
+from factory.recipe.pipeline import load_pipeline
 from factory.recipe.training import Training
 
 
@@ -63,7 +63,7 @@ def _plan_pipeline(
 ) -> Plan:
     pipeline = load_pipeline(path, assignments)
     planned = pipeline.plan(Path("runs") / pipeline.name)
-    made = {str(step.folder.resolve()): model for step in planned if (model := _model_of(step))}
+    made = {str(step.folder.resolve()): step.recipe for step in planned}
     lineage = Lineage(find_recipe(path), like, made)
     steps: list[StepPlan] = []
     idle = []
@@ -73,11 +73,6 @@ def _plan_pipeline(
         if not found:
             idle.append(step.name)
     return Plan(pipeline.name, tuple(steps), tuple(idle))
-
-
-def _model_of(step: PlannedStep) -> str | None:
-    recipe = step.recipe
-    return recipe.model.id if isinstance(recipe, Training) else None
 
 
 def _rename(plan: StepPlan, step: str) -> StepPlan:

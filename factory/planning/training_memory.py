@@ -41,6 +41,7 @@ class TrainingShape:
     reward_models: tuple[Architecture, ...] = ()  # whole, in every process
     head: bool = True  # a language model's head; a reward model has none
     engine: tuple[Quantity, ...] = ()  # what an engine for rollouts holds on the same GPU
+    offload: bool = False  # the layers' inputs are kept in host memory (TRL)
     asleep: bool = False  # the engine gives up its memory while the policy is updated
 
 
@@ -126,15 +127,30 @@ def _activation_bytes(shape: TrainingShape, layout: Layout) -> Iterator[Quantity
     width = 4 if layout in ("single", "ddp") else 2  # autocast keeps the residual stream in fp32
     one = tokens * arch.token_width * 2
     if shape.checkpointing:
-        kept = arch.layers * tokens * arch.hidden * width
+        layers = min(2, arch.layers) if shape.offload else arch.layers
+        kept = layers * tokens * arch.hidden * width
         formula = (
-            f"{arch.layers} layers x {tokens:,} tokens x {arch.hidden:,} x {width} bytes kept + "
+            f"{layers} layers x {tokens:,} tokens x {arch.hidden:,} x {width} bytes kept + "
             f"one layer: {tokens:,} x {arch.token_width:,} x 2 bytes x 2 (values, gradients)"
         )
         yield Quantity("activations", kept + 2 * one, "bytes", formula)
     else:
         formula = f"{arch.layers} layers x {tokens:,} tokens x {arch.token_width:,} x 2 bytes"
         yield Quantity("activations", arch.layers * one, "bytes", formula)
+
+
+def host_memory(shape: TrainingShape, layout: Layout) -> Iterator[Quantity]:
+    """Yield the host memory that a layout takes, over all machines together."""
+    if layout == "fsdp-offload":
+        each = 16 + (4 if shape.reference else 0)
+        n = shape.arch.params
+        yield Quantity("host memory in all", n * each, "bytes", f"{n:,} x {each} bytes")
+    if shape.offload:
+        value = shape.arch.layers * shape.tokens * shape.arch.hidden * 2
+        formula = (
+            f"{shape.arch.layers} layers x {shape.tokens:,} tokens x {shape.arch.hidden:,} x 2"
+        )
+        yield Quantity("host memory per GPU", value, "bytes", formula)
 
 
 def lora_parameters(arch: Architecture, rank: int) -> int:

@@ -7,14 +7,13 @@ from dataclasses import replace
 from typing import Literal
 
 from factory.core.errors import Problem, RecipeError
-from factory.planning.amounts import count_corpus
 from factory.planning.architecture import Architecture
 from factory.planning.handover_plan import plan_handover
 from factory.planning.lineage import Lineage
 from factory.planning.machine import GPUS_PER_NODE, Machine
 from factory.planning.megatron import needs_megatron
 from factory.planning.quantities import Quantity, add_up
-from factory.planning.result import Option, StepPlan, count_parameters, summarize_work
+from factory.planning.result import Option, StepPlan, count_parameters
 from factory.planning.rollout_plan import plan_rollouts, rollout_engine
 from factory.planning.sampling_plan import Assumptions
 from factory.planning.training_memory import (
@@ -22,18 +21,17 @@ from factory.planning.training_memory import (
     Layout,
     TrainingShape,
     fits,
+    host_memory,
     list_layouts,
     lora_parameters,
     training_bytes,
 )
+from factory.planning.training_work import plan_work
 from factory.recipe.grpo import Grpo
 from factory.recipe.model_rewards import RewardModelScore
 from factory.recipe.reward_model import RewardModel
 from factory.recipe.sft import Sft
 from factory.recipe.training import Training
-
-R1_MEAN_TOKENS = 5355
-"""Mean tokens of R1's 800k rows (v2, Table 5)."""
 
 SHORTEST = 1024
 MOST_GPUS = 4096
@@ -55,13 +53,13 @@ def plan_training(
     """
     arch = lineage.find(recipe.model.id)
     if trainer == "verl":
-        if not isinstance(recipe, Grpo) or not needs_megatron(arch):
+        if isinstance(recipe, RewardModel) or not needs_megatron(arch):
             what = (
-                "is verl, whose plan is for GRPO of models with routed experts or quantized "
-                "weights; plan this recipe without it"
+                "is verl, whose plan is for SFT and GRPO of models with routed experts or "
+                "quantized weights; plan this recipe without it"
             )
             raise RecipeError([Problem("--trainer", what)])
-        return plan_handover(recipe, arch, machine, given)
+        return plan_handover(recipe, arch, lineage, machine, given)
     if isinstance(recipe, Sft) and recipe.layers is not None:
         arch = replace(
             arch, layers=recipe.layers, dense_layers=min(arch.dense_layers, recipe.layers)
@@ -79,7 +77,12 @@ def plan_training(
     work: list[Quantity] = []
     notes: list[str] = []
     if problem is None:
-        work, notes = _plan_work(recipe, arch, lineage, machine, given)
+        if isinstance(recipe, Grpo):
+            engine = rollout_engine(recipe, arch, machine)
+            work, notes = plan_rollouts(recipe, arch, machine, given, engine)
+        else:
+            work, notes = plan_work(recipe, arch, lineage, machine, given)
+        work += host_memory(shape, _layout_of(planned))
         launch = LAUNCH[_layout_of(planned)]
         if launch:
             notes.append(f"start it with accelerate launch --config_file {launch}")
@@ -93,7 +96,7 @@ def plan_training(
         options=tuple(one for one in options if one is not planned),
         work=tuple(work),
         problem=problem,
-        remedies=() if problem is None else tuple(_remedies(recipe, shape, machine)),
+        remedies=() if problem is None else tuple(_remedies(recipe, shape, lineage, machine)),
         notes=tuple(notes),
     )
 
@@ -110,6 +113,7 @@ def make_shape(
         checkpointing=recipe.gradient_checkpointing,
         lora_params=lora,
         head=not isinstance(recipe, RewardModel),
+        offload=bool(recipe.args.get("activation_offloading")),
     )
     if not isinstance(recipe, Grpo):
         return shape
@@ -124,22 +128,6 @@ def make_shape(
     if recipe.rollouts.kind == "colocate":
         return _with_engine(shape, recipe.rollouts.gpu_memory, machine)
     return shape
-
-
-def training_flops(arch: Architecture, tokens: float, length: float, recompute: bool) -> Quantity:
-    """Return the FLOPs of training on `tokens` in rows of `length` tokens.
-
-    Every parameter costs 2 FLOPs forward and 4 backward, and 2 more if activations are computed
-    again. Causal attention over n tokens costs 2 x layers x heads x head_dim x n per token forward.
-    """
-    passes = 8 if recompute else 6
-    attention = arch.layers * arch.heads * arch.head_dim * length
-    value = passes * tokens * (arch.active_params + attention)
-    formula = (
-        f"{passes} x {tokens:,.0f} tokens x ({arch.active_params:,} active parameters + attention "
-        f"over {length:,.0f} tokens)"
-    )
-    return Quantity("FLOPs", value, "FLOPs", formula)
 
 
 def _layouts(recipe: Training, machine: Machine) -> tuple[Layout, ...]:
@@ -187,62 +175,16 @@ def _refuse_weights(arch: Architecture) -> str | None:
     return None
 
 
-def _plan_work(
-    recipe: Training, arch: Architecture, lineage: Lineage, machine: Machine, given: Assumptions
-) -> tuple[list[Quantity], list[str]]:
-    """Return tokens, FLOPs and time of a training, and what is not known."""
-    if isinstance(recipe, Grpo):
-        engine = rollout_engine(recipe, arch, machine)
-        return plan_rollouts(recipe, arch, machine, given, engine)
-    limit = recipe.max_length or 32_768
-    mean = min(limit, given.mean_tokens or R1_MEAN_TOKENS)
-    rows, source = _count_rows(recipe, lineage, given)
-    if rows is None:
-        return [], ["time is not known without the number of rows: give it with --rows"]
-    passes = recipe.epochs if recipe.steps is None else recipe.steps * recipe.batch / rows
-    tokens = rows * mean * passes
-    formula = f"{rows:,} rows ({source}) x {mean:,.0f} tokens x {passes:g} epochs"
-    flops = training_flops(arch, tokens, mean, recipe.gradient_checkpointing)
-    work = [Quantity("tokens", tokens, "tokens", formula), flops]
-    return [*work, *_time(flops.value, tokens, machine)], []
-
-
-def _time(flops: float, tokens: float, machine: Machine) -> Iterator[Quantity]:
-    seconds = flops / (machine.gpus * machine.flops)
-    formula = (
-        f"FLOPs / ({machine.gpus} GPUs x {machine.flops / 1e12:,.0f}e12 at MFU {machine.mfu:g})"
-    )
-    yield Quantity("speed", tokens / seconds, "tokens/s", "tokens / time")
-    yield from summarize_work(seconds, machine.gpus, formula)
-
-
-def _count_rows(recipe: Training, lineage: Lineage, given: Assumptions) -> tuple[int | None, str]:
-    """Return the rows that a training reads, and where the number comes from."""
-    if given.rows is not None:
-        return given.rows, "--rows"
-    data = recipe.inputs().get("data")
-    if isinstance(recipe, Sft) and data is not None:
-        found = count_corpus(recipe.data)
-        if found is not None:
-            return found, "the corpus"
-        found = lineage.rows(recipe.data)
-        if found is not None:
-            return found, "the assembly's quotas"
-    if recipe.steps is not None:
-        return recipe.steps * recipe.batch, "steps x batch"
-    if isinstance(recipe, RewardModel):
-        return 66_000, "R1's pairs (v2)"
-    return None, ""
-
-
-def _remedies(recipe: Training, shape: TrainingShape, machine: Machine) -> Iterator[str]:
+def _remedies(
+    recipe: Training, shape: TrainingShape, lineage: Lineage, machine: Machine
+) -> Iterator[str]:
     """Yield single changes after which the training fits, those that change the least first.
 
     Settings without an effect on the result come first, then more GPUs, then what changes the
     result.
     """
     if needs_megatron(shape.arch):
-        yield from _hand_over(recipe, shape.arch, machine)
+        yield from _hand_over(recipe, shape.arch, lineage, machine)
         return
     if _any_fits(shape, recipe, machine):  # so it is the engine for rollouts that does not fit
         assert isinstance(recipe, Grpo)
@@ -263,15 +205,14 @@ def _remedies(recipe: Training, shape: TrainingShape, machine: Machine) -> Itera
             yield "Set lora: true, which trains adapters of rank 32 instead of all weights"
 
 
-def _hand_over(recipe: Training, arch: Architecture, machine: Machine) -> Iterator[str]:
+def _hand_over(
+    recipe: Training, arch: Architecture, lineage: Lineage, machine: Machine
+) -> Iterator[str]:
     """Yield the plan by verl and Megatron, with as many GPUs as it takes."""
-    if not isinstance(recipe, Grpo):
-        yield (
-            "Train a dense model here, such as Qwen/Qwen2.5-7B; for this one, export the rows for "
-            "a trainer with expert parallelism (factory export RUN)"
-        )
+    if isinstance(recipe, RewardModel):
+        yield "Train a reward model from a dense model, such as Qwen/Qwen2.5-7B"
         return
-    by_verl = plan_handover(recipe, arch, machine, Assumptions())
+    by_verl = plan_handover(recipe, arch, lineage, machine, Assumptions())
     where = by_verl.remedies[0] if by_verl.remedies else f"It fits: {by_verl.option.name}"
     yield (
         "Hand it over to verl with Megatron, which trains such weights in bf16 (factory plan "
@@ -311,6 +252,11 @@ def _same_result(
     if recipe.micro_batch > 1:
         one = replace(shape, tokens=shape.tokens // recipe.micro_batch)
         yield "Set micro_batch: 1", one
+    if not isinstance(recipe, Grpo) and not shape.offload:
+        yield (
+            "Set args.activation_offloading: true, which keeps layers' inputs in host memory",
+            replace(shape, offload=True),
+        )
     if isinstance(recipe, Grpo):
         if shape.reward_models:
             yield (
