@@ -176,6 +176,11 @@ class Grpo(Training):
     )
     iterations: int = Field(1, ge=1, description="Optimization passes per rollout. R1: 1.")
     stop: Stop = Field(default_factory=lambda: Stop())
+    difficulty: str | None = Field(
+        None,
+        description="Field of the questions' `meta`, such as `level` or `difficulty`, by which the "
+        "accuracy is logged and drawn over the steps (R1 v2, C.1). Many numbers become quarters.",
+    )
     log_samples_every: int = Field(
         10, ge=1, description="Steps between two entries of samples.jsonl."
     )
@@ -203,6 +208,10 @@ class Grpo(Training):
                 f"batch ({self.batch}) must be a multiple of samples ({self.samples}): "
                 "a step uses whole groups"
             )
+        if self.difficulty is not None and not any(
+            part.kind == "accuracy" for part in self.rewards.values()
+        ):
+            raise ValueError("difficulty needs a reward of kind accuracy")
         if self.unverified_from is not None and self.steps is None:
             raise ValueError("unverified_from needs steps")
         if self.unverified_from is not None and (self.unverified_from - 1) % self.steps_per_rollout:
@@ -264,6 +273,7 @@ class Grpo(Training):
 
 
 GRPO_CARRYING = CARRYING | {
+    "difficulty",
     "log_samples",
     "log_samples_every",
     "rollouts.url",

@@ -14,6 +14,7 @@ from factory.judging.metrics import input_frame
 from factory.prompts.templates import Prompting
 from factory.recipe.rewards import Batch, Reward, Values
 from factory.sampling.engines.vllm import KEPT_STOPS
+from factory.train.self_evolution import accuracy_by_difficulty, reflection_shares
 
 
 def excluded_stops(prompting: Prompting) -> list[str]:
@@ -123,29 +124,15 @@ def _is_nan(value: float | None) -> bool:
     return value is not None and math.isnan(value)
 
 
-REFLECTION_WORDS = (
-    *("wait", "mistake", "however", "but", "retry"),
-    *("error", "verify", "wrong", "evaluate", "check"),
-)
-"""The words that R1 counted over the steps of R1-Zero (v2, C.2)."""
-
-
-def reflection_share(texts: pl.Series) -> float:
-    """Return the share of reflection words among the words of all texts; 0 without words.
-
-    >>> reflection_share(pl.Series(["Wait, that is wrong.", "Checked."]))
-    0.4
-    """
-    words = texts.str.to_lowercase().str.extract_all(r"\p{L}+").explode().drop_nulls()
-    return int(words.is_in(REFLECTION_WORDS).sum()) / max(1, len(words))
-
-
 class Rewarder:
     """The parts as functions that TRL calls in turn; the first call scores all parts."""
 
-    def __init__(self, scoring: Scoring, max_tokens: int) -> None:
+    def __init__(
+        self, scoring: Scoring, max_tokens: int, difficulty: Mapping[str, str] | None = None
+    ) -> None:
         self.scoring = scoring
         self.max_tokens = max_tokens
+        self.difficulty = difficulty  # prompt id → label; None logs no accuracy by difficulty
         self.last: Scores | None = None
         self._scored: Any = None  # the completions of `last`
 
@@ -167,8 +154,19 @@ class Rewarder:
             self._scored = completions
             log_metric("cut", sum(cut) / len(cut))
             log_metric("undecided", self.last.undecided)
-            log_metric("reflection", reflection_share(self.last.frame["text"]))
+            for name, value in self._measure_evolution(self.last, prompt_id).items():
+                log_metric(name, value)
         return self.last
+
+    def _measure_evolution(self, scores: Scores, prompt_ids: Sequence[str]) -> dict[str, float]:
+        """Return the shares of reflection words, and the accuracy by difficulty."""
+        found = reflection_shares(scores.frame["text"])
+        parts = self.scoring.rewards.items()
+        accuracy = next((name for name, part in parts if part.kind == "accuracy"), None)
+        if self.difficulty is not None and accuracy is not None:
+            values = scores.parts[accuracy]
+            found |= accuracy_by_difficulty(self.difficulty, prompt_ids, values)
+        return found
 
     def _make_function(self, name: str) -> Callable[..., Values]:
         def reward(
