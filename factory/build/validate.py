@@ -18,6 +18,7 @@ from factory.recipe.engine import ENGINES
 
 if TYPE_CHECKING:
     from factory.prompts.source import Source
+    from factory.prompts.templates import Prompting
     from factory.recipe.build import Recipe
 
 PROMPTS_SHOWN = 3
@@ -116,11 +117,12 @@ def _own_verifier(source: str, prompt: Prompt) -> Iterator[str]:
 def _render_first(recipe: Recipe, prompt: Prompt) -> Iterator[str]:
     server = recipe.engine.server
     if server is not None and server.api == "chat":
-        yield "the first prompt's messages, which the server renders:"
-        for message in recipe.prompting.messages_for(prompt):
-            first, *others = message["content"].splitlines() or [""]
-            yield f"  {message['role']}: {first}"
-            yield from (f"    {line}" for line in others)
+        for name, prompting in _list_wordings(recipe):
+            yield f"the first prompt's messages{name}, which the server renders:"
+            for message in prompting.messages_for(prompt):
+                first, *others = message["content"].splitlines() or [""]
+                yield f"  {message['role']}: {first}"
+                yield from (f"    {line}" for line in others)
         return
     tokenizer = None
     if recipe.prompting.is_chat:
@@ -131,9 +133,17 @@ def _render_first(recipe: Recipe, prompt: Prompt) -> Iterator[str]:
             revision=model.revision,
             trust_remote_code=model.trust_remote_code,
         )
-    rendered = recipe.prompting.render(prompt, tokenizer)
-    yield "the first prompt as the model gets it:"
-    yield from (f"  | {line}" for line in (rendered.prompt_text + rendered.prefill).splitlines())
+    for name, prompting in _list_wordings(recipe):
+        text, prefill, _ = prompting.render(prompt, tokenizer)
+        yield f"the first prompt as the model gets it{name}:"
+        yield from (f"  | {line}" for line in (text + prefill).splitlines())
+
+
+def _list_wordings(recipe: Recipe) -> list[tuple[str, Prompting]]:
+    """Return the prompting, or each of its variants with its name for a message."""
+    prompting = recipe.prompting
+    named = [(f", variant {name}", prompting.with_variant(name)) for name in prompting.variants]
+    return named or [("", prompting)]
 
 
 def _estimate(recipe: Recipe) -> Iterator[str]:

@@ -227,6 +227,11 @@ class Grpo(Training):
                 "reference_every needs beta above 0 and no lora: otherwise there is no separate "
                 "reference model to replace"
             )
+        if self.prompting.variants:
+            raise ValueError(
+                "prompting.variants: a group's completions answer one prompt; leave it out here, "
+                "and measure the spread with an evaluation"
+            )
         if self.prompting.cot is not None and self.prompting.cot.rule == "judge":
             raise ValueError(
                 "prompting.cot.rule: all processes of a training must mark a prompt alike, which a "
