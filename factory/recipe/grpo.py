@@ -68,6 +68,12 @@ class Rollouts(Strict):
         "completions with a total ratio above 3 are left out, which is more likely for long ones. "
         "`none`: no correction, and one forward pass less.",
     )
+    asynchronous: bool = Field(
+        False,
+        description="Compute the rewards of a rollout while the policy is updated on the one "
+        "before and the next is generated: for slow rewards (code, judges). A rollout is then one "
+        "update old when it is used, which importance weights correct.",
+    )
     url: str | None = Field(
         None, pattern=r"^https?://", description="`server` only: URL of the vLLM server."
     )
@@ -268,6 +274,8 @@ class Grpo(Training):
             for key, value in super().identity().items()
             if not key.startswith(unseen) and key not in GRPO_CARRYING
         }
+        if not self.rollouts.asynchronous:  # as in trainings from before there was such a key
+            del flat["rollouts.asynchronous"]
         flat["prompting"] = self.prompting.identity()
         flat["sources"] = [source.identity() for source in self.sources]
         if self.exclude:

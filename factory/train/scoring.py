@@ -135,6 +135,7 @@ class Rewarder:
         self.difficulty = difficulty  # prompt id → label; None logs no accuracy by difficulty
         self.last: Scores | None = None
         self._scored: Any = None  # the completions of `last`
+        self._ready: tuple[list[str], Scores] | None = None
 
     def functions(self) -> list[Callable[..., Values]]:
         return [self._make_function(name) for name in self.scoring.rewards]
@@ -148,15 +149,37 @@ class Rewarder:
     ) -> Scores:
         """Score a batch. The scores of the same list object are cached."""
         if self.last is None or self._scored is not completions:
-            n_tokens = [len(ids) for ids in completion_ids]
-            cut = [n >= self.max_tokens for n in n_tokens]
-            self.last = self.scoring.score(prompt_id, completions, n_tokens, cut)
+            self.last = self._take_ready(completions) or self.compute(
+                completions, completion_ids, prompt_id
+            )
             self._scored = completions
-            log_metric("cut", sum(cut) / len(cut))
+            log_metric("cut", sum(map(self._is_cut, completion_ids)) / len(completion_ids))
             log_metric("undecided", self.last.undecided)
             for name, value in self._measure_evolution(self.last, prompt_id).items():
                 log_metric(name, value)
         return self.last
+
+    def compute(
+        self,
+        completions: Sequence[str],
+        completion_ids: Sequence[Sequence[int]],
+        prompt_id: Sequence[str],
+    ) -> Scores:
+        """Return the scores of a batch. Changes nothing, so that another thread may call it."""
+        n_tokens = [len(ids) for ids in completion_ids]
+        cut = list(map(self._is_cut, completion_ids))
+        return self.scoring.score(prompt_id, completions, n_tokens, cut)
+
+    def provide(self, completions: list[str], scores: Scores) -> None:
+        """Take the scores of a list that is about to be scored, computed elsewhere."""
+        self._ready = (completions, scores)
+
+    def _take_ready(self, completions: list[str]) -> Scores | None:
+        known, self._ready = self._ready, None
+        return known[1] if known is not None and known[0] is completions else None
+
+    def _is_cut(self, completion_ids: Sequence[int]) -> bool:
+        return len(completion_ids) >= self.max_tokens
 
     def _measure_evolution(self, scores: Scores, prompt_ids: Sequence[str]) -> dict[str, float]:
         """Return the shares of reflection words, and the accuracy by difficulty."""

@@ -303,6 +303,8 @@ def _header(recipe: Grpo) -> str:
     if recipe.reference_every:
         key = f"reference_every: {recipe.reference_every}"
         lines.append(f"{key} is not exported: verl keeps the initial policy as its reference")
+    if recipe.rollouts.asynchronous:
+        lines.append("rollouts.asynchronous is not exported: this trainer of verl is synchronous")
     return "".join(f"# {line}\n" for line in lines)
 
 
