@@ -34,7 +34,7 @@ import time
 
 def slow(rows):
     time.sleep({delay})
-    return [max(0.0, 1 - len(row["text"]) / 16) for row in rows]
+    return [max(0.0, 1 - len(row["text"]) / 64) for row in rows]
 """
 RUN = """
 import sys
@@ -53,7 +53,7 @@ def prepare(folder: Path, seed: int, steps: int, delay: float, asynchronous: boo
     """Write the recipe of one training; returns its folder."""
     folder.mkdir(parents=True)
     (folder / "slow.py").write_text(SLOW.format(delay=delay))
-    rollouts = {**RECIPE["rollouts"], "asynchronous": asynchronous}
+    rollouts = {**RECIPE["rollouts"], "max_tokens": 32, "asynchronous": asynchronous}
     reward = {"class": f"{folder / 'slow.py'}:slow"}
     write_policy(
         folder,
@@ -95,7 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--delay", type=float, default=0.25, help="Seconds that rewards take.")
+    parser.add_argument("--delay", type=float, default=0.2, help="Seconds that rewards take.")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         arms = {
