@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -61,10 +62,12 @@ def test_threads_wait_passively_on_a_cpu(
     monkeypatch.setenv("OMP_WAIT_POLICY", given or "")
     if given is None:
         monkeypatch.delenv("OMP_WAIT_POLICY")
-    modules = {"torch": object()} if loaded else {}
-    monkeypatch.setattr(machine.sys, "modules", modules)
+    if loaded:
+        monkeypatch.setitem(sys.modules, "torch", machine)
+    else:
+        monkeypatch.delitem(sys.modules, "torch", raising=False)
     assert machine.wait_passively() is in_time
-    assert machine.os.environ.get("OMP_WAIT_POLICY") == policy
+    assert os.environ.get("OMP_WAIT_POLICY") == policy
 
 
 def test_the_command_has_not_loaded_torch_before_it_trains() -> None:
