@@ -30,7 +30,7 @@ class StepPlan:
     kind: str
     model: str
     machine: str
-    parameters: Quantity
+    parameters: Quantity | None  # None for a model that runs elsewhere
     option: Option  # the layout that is planned: the first that fits, or the recipe's own
     options: tuple[Option, ...] = ()  # the others
     work: tuple[Quantity, ...] = ()
@@ -95,7 +95,7 @@ def _step_to_json(step: StepPlan) -> dict[str, Any]:
         "model": step.model,
         "machine": step.machine,
         "fits": step.fits,
-        "parameters": step.parameters._asdict(),
+        "parameters": None if step.parameters is None else step.parameters._asdict(),
         "option": _option_to_json(step.option),
         "options": [_option_to_json(option) for option in step.options],
         "work": [one._asdict() for one in step.work],

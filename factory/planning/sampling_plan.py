@@ -43,14 +43,16 @@ def plan_sampling(
     inner = recipe.recipe if isinstance(recipe, Eval) else recipe
     kind = "eval" if isinstance(recipe, Eval) else "build"
     engine = inner.engine
-    arch = lineage.find(inner.model.id)
     steps = []
     if engine.kind in ("vllm", "ray"):
-        replicas = (engine.ray and engine.ray.replicas) or engine.replicas
-        layout = make_layout(arch, engine.args, replicas)
+        layout = make_layout(lineage.find(inner.model.id), engine.args, engine.replicas)
+        if engine.kind == "ray":  # as many as fit, unless the recipe says how many
+            fitting = machine.gpus // layout.gpus_per_engine
+            asked = engine.ray.replicas if engine.ray is not None else None
+            layout = replace(layout, replicas=asked or max(1, fitting))
         steps.append(_plan_engine(recipe, inner, kind, layout, machine, given))
     else:
-        steps.append(_plan_elsewhere(inner, kind, arch, machine, given, engine.kind))
+        steps.append(_plan_elsewhere(recipe, inner, kind, machine, given))
     for name, filter_ in inner.filters.items():
         judge = filter_.local_judge
         if isinstance(judge, LocalJudge):
@@ -216,24 +218,19 @@ def _find_faster(
 
 
 def _plan_elsewhere(
-    inner: Recipe,
-    kind: str,
-    arch: Architecture,
-    machine: Machine,
-    given: Assumptions,
-    engine: str,
+    recipe: Recipe | Eval, inner: Recipe, kind: str, machine: Machine, given: Assumptions
 ) -> StepPlan:
     """Return the plan of an engine on other machines: the amount, without memory or time."""
     mean = given.completion_tokens(inner.sampling.max_tokens)
-    amount, notes = _amount(inner, inner, given, mean)
-    notes.append(f"engine.kind: {engine} runs elsewhere; no GPU of this machine is planned")
+    amount, notes = _amount(recipe, inner, given, mean)
+    notes.append(f"engine.kind: {inner.engine.kind} runs elsewhere; nothing is planned here")
     return StepPlan(
         name=inner.name,
         kind=kind,
-        model=arch.name,
+        model=inner.model.id,
         machine=machine.describe(),
-        parameters=count_parameters(arch.name, arch.params, arch.active_params),
-        option=Option(f"engine {engine}", ()),
+        parameters=None,
+        option=Option(f"engine {inner.engine.kind}", ()),
         work=tuple(amount),
         notes=tuple(notes),
     )

@@ -35,7 +35,8 @@ def format_figures(step: StepPlan) -> str:
 def _format_step(step: StepPlan) -> Iterator[str]:
     state = "fits" if step.fits else "does not fit"
     yield f"{step.name} ({step.kind}): {step.model} on {step.machine} {state}"
-    yield _format_quantity(step.parameters)
+    if step.parameters is not None:
+        yield _format_quantity(step.parameters)
     if step.option.memory:
         yield f"  per GPU, {step.option.name}:"
         yield from (f"  {_format_quantity(one)}" for one in step.option.memory)

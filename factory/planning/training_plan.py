@@ -198,7 +198,13 @@ def _remedies(
         yield f"Take {gpus} GPUs of {machine.memory / 1e9:g} GB ({_NAMES['fsdp']})"
     length = _longest(recipe, shape, machine)
     if length is not None:
-        yield f"Set max_length: {length}, and leave out longer rows"
+        if isinstance(recipe, Grpo):
+            yield (
+                f"Set max_length: {length} and rollouts.max_tokens to less, which shortens the "
+                "completions"
+            )
+        else:
+            yield f"Set max_length: {length}, and leave out longer rows"
     if recipe.lora is None and shape.arch.experts == 0:
         adapters = replace(shape, lora_params=lora_parameters(shape.arch, 32), reference=False)
         if fits(adapters, "single" if machine.gpus == 1 else "ddp", machine):

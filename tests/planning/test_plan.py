@@ -21,8 +21,8 @@ from factory.planning.decoding import EngineLayout, rollout_seconds
 from factory.planning.machine import Machine, make_machine
 from factory.planning.megatron import find_megatron_layout
 from factory.planning.plan import plan_file
-from factory.planning.quantities import add_up
-from factory.planning.sampling_plan import Assumptions
+from factory.planning.quantities import Quantity, add_up
+from factory.planning.sampling_plan import Assumptions, make_layout
 from factory.planning.training_memory import TrainingShape, training_bytes
 from factory.recipe.sampling import Sampling
 
@@ -100,6 +100,7 @@ def test_what_fits_on_one_node(recipe: dict[str, Any], fits: bool, tmp_path: Pat
     plan = plan_file(write(tmp_path, recipe))
     assert plan.fits is fits
     (step, *_) = plan.steps
+    assert step.parameters is not None
     assert all(one.formula for one in (*step.option.memory, *step.work, step.parameters))
     assert bool(step.remedies) is not fits
     if not fits:
@@ -301,6 +302,51 @@ def test_the_command_refuses_with_its_own_exit_code(tmp_path: Path) -> None:
     assert isinstance(ran.exception, CapacityError)
     assert ran.exception.exit_code == 12
     assert "engine.args.tensor_parallel_size: 8" in str(ran.exception)
+
+
+def test_a_model_elsewhere_needs_no_config(tmp_path: Path) -> None:
+    engine = {"kind": "server", "server": {"urls": ["http://127.0.0.1:9/v1"]}}
+    recipe = {**BUILD, "model": "someone/hosted", "engine": engine}
+    (step,) = plan_file(write(tmp_path, recipe)).steps
+    assert step.fits
+    assert step.parameters is None
+    assert {one.name: one.value for one in step.work}["samples"] == 400
+
+
+def test_ray_uses_all_gpus_unless_it_is_told(tmp_path: Path) -> None:
+    args = {"max_model_len": 32768, "tensor_parallel_size": 4}
+    recipe = {**BUILD, "engine": {"kind": "ray", "args": args}}
+    (step,) = plan_file(write(tmp_path, recipe), machine=Machine(gpus=32)).steps
+    assert step.option.name.startswith("8 engines of 4 GPUs")
+
+
+def test_an_engine_that_sleeps_gives_its_memory_to_the_update() -> None:
+    arch = find_architecture("Qwen/Qwen2.5-7B")
+    vllm = Quantity("vLLM", 40e9, "bytes", "half")
+    awake = TrainingShape(arch, 32_768, engine=(vllm,))
+    whole = add_up(training_bytes(awake, "fsdp", 8))
+    asleep = add_up(training_bytes(replace(awake, asleep=True), "fsdp", 8))
+    held = 16 * arch.params / 8
+    assert asleep == pytest.approx(held + max(40e9, whole - 40e9 - held))
+
+
+def test_host_memory_takes_the_inputs_of_layers() -> None:
+    shape = TrainingShape(find_architecture("meta-llama/Llama-3.3-70B-Instruct"), 32_768)
+    here = add_up(training_bytes(shape, "fsdp", 8))
+    spared = add_up(training_bytes(replace(shape, offload=True), "fsdp", 8))
+    assert here - spared == pytest.approx(78 * 32_768 * 8192 * 2)
+
+
+def test_experts_shared_by_ranks_with_sequences_of_their_own() -> None:
+    """vLLM's data and expert parallelism: attention on every rank, experts on one of them."""
+    v3 = find_architecture("deepseek-ai/DeepSeek-V3")
+    together = make_layout(v3, {"tensor_parallel_size": 16}, 1)
+    apart = make_layout(v3, {"data_parallel_size": 16, "enable_expert_parallel": True}, 1)
+    assert together.gpus == apart.gpus == 16
+    rest = v3.params - v3.routed_params
+    assert apart.weights().value == pytest.approx(rest + v3.routed_params / 16)
+    copies = make_layout(find_architecture("Qwen/Qwen2.5-7B"), {"data_parallel_size": 4}, 2)
+    assert (copies.data, copies.replicas) == (1, 8), "ranks of a dense model are engines"
 
 
 def test_an_unknown_gpu_is_refused() -> None:
