@@ -87,14 +87,18 @@ class Architecture:
         wide = experts * self.expert_params if routed else 3 * self.hidden * self.intermediate
         return self.attention_params + wide
 
-    @property
-    def token_width(self) -> int:
-        """Numbers that one token keeps in the largest layer for the backward pass."""
+    def token_width(self, fp32_residual: bool) -> int:
+        """Numbers of two bytes that a token keeps in the largest layer for the backward pass.
+
+        Measured with saved_tensors_hooks on small models of the Llama and Qwen2 kind (grouped
+        queries, SwiGLU): the norms keep fp32, and with a residual stream in fp32 (autocast) they
+        and the additions keep more.
+        """
         inner = self.intermediate
         if self.experts:
             inner = (self.active_experts + self.shared_experts) * self.expert_intermediate
         attention = 2 * self.heads * self.head_dim + 2 * self.kv_heads * self.head_dim
-        return 4 * self.hidden + attention + 4 * inner
+        return (13 if fp32_residual else 8) * self.hidden + attention + 4 * inner
 
     def _params(self, experts: int) -> int:
         routed = self.layers - self.dense_layers

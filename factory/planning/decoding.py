@@ -65,7 +65,7 @@ class EngineLayout:
         return Quantity("weights", value, "bytes", f"{formula} / {self.gpus_per_engine} GPUs")
 
     def activations(self) -> Quantity:
-        width = self.arch.token_width
+        width = self.arch.token_width(False)
         value = PREFILL_TOKENS * width * 2 / self.tensor + WORKSPACE
         formula = f"{PREFILL_TOKENS:,} tokens x {width:,} numbers x 2 bytes / {self.tensor} GPUs"
         return Quantity("activations", value, "bytes", f"{formula} + {WORKSPACE / 1e9:g} GB")

@@ -51,16 +51,17 @@ def megatron_bytes(arch: Architecture, layout: MegatronLayout, tokens: int) -> l
     layers = -(-arch.layers // layout.pipeline)
     in_flight = layout.pipeline  # the first stage keeps the inputs of as many micro batches
     here = -(-tokens // layout.context)
+    wide = arch.token_width(False)
     kept = layers * in_flight * here * arch.hidden * 2
     formula = (
         f"{layers} layers x {in_flight} micro batches x {here:,} tokens x {arch.hidden:,} x 2 "
-        f"bytes + one layer: {here:,} x {arch.token_width:,} x 2 bytes x 2"
+        f"bytes + one layer: {here:,} x {wide:,} x 2 bytes x 2"
     )
     logits = f"{here:,} tokens x {arch.vocab:,} x 2 bytes x 2 (values, gradients), last stage"
     return [
         Quantity("weights", own * 2, "bytes", f"{by} x 2 bytes"),
         Quantity("gradients", own * 4, "bytes", f"{by} x 4 bytes"),
-        Quantity("activations", kept + 4 * here * arch.token_width, "bytes", formula),
+        Quantity("activations", kept + 4 * here * wide, "bytes", formula),
         Quantity("logits", here * arch.vocab * 4, "bytes", logits),
     ]
 

@@ -124,18 +124,19 @@ def _head_bytes(arch: Architecture, sharded: bool) -> Iterator[Quantity]:
 
 def _activation_bytes(shape: TrainingShape, layout: Layout) -> Iterator[Quantity]:
     arch, tokens = shape.arch, shape.tokens
-    width = 4 if layout in ("single", "ddp") else 2  # autocast keeps the residual stream in fp32
-    one = tokens * arch.token_width * 2
+    autocast = layout in ("single", "ddp")  # which keeps the residual stream in fp32
+    width, wide = 4 if autocast else 2, arch.token_width(autocast)
+    one = tokens * wide * 2
     if shape.checkpointing:
         layers = min(2, arch.layers) if shape.offload else arch.layers
         kept = layers * tokens * arch.hidden * width
         formula = (
             f"{layers} layers x {tokens:,} tokens x {arch.hidden:,} x {width} bytes kept + "
-            f"one layer: {tokens:,} x {arch.token_width:,} x 2 bytes x 2 (values, gradients)"
+            f"one layer: {tokens:,} x {wide:,} x 2 bytes x 2 (values, gradients)"
         )
         yield Quantity("activations", kept + 2 * one, "bytes", formula)
     else:
-        formula = f"{arch.layers} layers x {tokens:,} tokens x {arch.token_width:,} x 2 bytes"
+        formula = f"{arch.layers} layers x {tokens:,} tokens x {wide:,} x 2 bytes"
         yield Quantity("activations", arch.layers * one, "bytes", formula)
 
 

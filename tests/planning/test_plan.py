@@ -126,8 +126,8 @@ REMEDIED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ),
     (
         {**SFT, "model": "meta-llama/Llama-3.3-70B-Instruct"},
-        {**SFT, "model": "meta-llama/Llama-3.3-70B-Instruct", "max_length": 26624},
-        "max_length: 26624",
+        {**SFT, "model": "meta-llama/Llama-3.3-70B-Instruct", "max_length": 24576},
+        "max_length: 24576",
     ),
     (
         {**GRPO, "rewards": {"accuracy": {}, "m": {"kind": "model", "model": "Qwen/Qwen2.5-32B"}}},
