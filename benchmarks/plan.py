@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from factory.planning.architecture import Architecture, find_architecture
 from factory.planning.decoding import EngineLayout, rollout_seconds
 from factory.planning.machine import make_machine
-from factory.planning.training_plan import training_flops
+from factory.planning.training_work import training_flops
 
 V3 = "deepseek-ai/DeepSeek-V3"
 
