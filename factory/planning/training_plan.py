@@ -266,7 +266,7 @@ def _same_result(
     if isinstance(recipe, Grpo):
         if shape.reward_models:
             yield (
-                "Score with rewards of kind: server (factory serve), which takes the reward models "
+                "Score with rewards of kind: server (vllm serve MODEL --runner pooling), which takes them "
                 "off the policy's GPUs",
                 replace(shape, reward_models=()),
             )
