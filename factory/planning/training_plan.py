@@ -266,8 +266,8 @@ def _same_result(
     if isinstance(recipe, Grpo):
         if shape.reward_models:
             yield (
-                "Score with rewards of kind: server (vllm serve MODEL --runner pooling), which takes them "
-                "off the policy's GPUs",
+                "Score with rewards of kind: server (vllm serve MODEL --runner pooling), which "
+                "takes the reward models off the policy's GPUs",
                 replace(shape, reward_models=()),
             )
         if not shape.asleep:
