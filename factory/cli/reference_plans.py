@@ -31,16 +31,16 @@ class Place(NamedTuple):
 
 
 def planned_recipes() -> list[Path]:
-    """The recipes that are made for GPUs: R1's, and the evaluations at full size."""
-    found = [*(RECIPES / "r1").glob("*.yaml"), *(RECIPES / "r1").glob("distill/*.yaml")]
-    found += [*(RECIPES / "r1").glob("v3/*.yaml"), *(RECIPES / "eval").glob("*.yaml")]
-    return sorted(file for file in found if file.name not in _SMALL)
+    """The recipes that are made for GPUs: R1's, and the evaluations that say where they run."""
+    folders = ("*.yaml", "distill/*.yaml", "v3/*.yaml")
+    found = [file for shape in folders for file in (RECIPES / "r1").glob(shape)]
+    found = [file for file in found if file.name not in _ASSEMBLIES]
+    found += [file for file in (RECIPES / "eval").glob("*.yaml") if read_place(file) is not None]
+    return sorted(found)
 
 
-_SMALL = frozenset(
-    ("corpus.yaml", "cold_start_corpus.yaml", "mini.yaml", "small_sums.yaml", "reasoning_gym.yaml")
-)
-"""Assemblies, which use no GPU, and evaluations of the demo model."""
+_ASSEMBLIES = frozenset(("corpus.yaml", "cold_start_corpus.yaml"))
+"""Recipes that use no GPU."""
 
 
 def read_place(file: Path) -> Place | None:

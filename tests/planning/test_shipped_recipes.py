@@ -19,7 +19,7 @@ def test_a_recipe_says_where_it_runs_and_fits_there(file: Path) -> None:
 
 def test_the_engine_of_an_evaluation_has_room_for_the_question() -> None:
     evaluations = [file for file in planned_recipes() if file.parent.name == "eval"]
-    assert len(evaluations) == 6
+    assert len(evaluations) >= 6
     for file in evaluations:
         data = load_document(file).data
         assert data["engine"]["args"]["max_model_len"] > data["sampling"]["max_tokens"]
