@@ -5,7 +5,8 @@
 Each row plans what a publication describes (model, machine, numbers of samples, mean lengths) and
 divides the planned figure by the published one. Within a factor of two counts as a hit. The plan's
 constants (MFU 0.4, 70% of the bandwidth, 40 microseconds per layer, 90% of the memory) were fixed
-before any row was computed, and none was changed because of one. Inputs that a publication does not
+before any row was computed, and none was changed because of one. The formula of activations was
+corrected afterwards, by measurements of its own. Inputs that a publication does not
 give are marked "taken". Two rows were computed twice: the engines of R1's rows were first planned
 with tensor parallelism, and R1-Zero with a quarter of the limit as mean length, which gave 2.2 and
 3.1 times the published hours. Nothing is run; no GPU is needed.

@@ -45,7 +45,7 @@ def wait_passively() -> bool:
     """Make OpenMP's threads sleep while they wait for one another, unless the user says otherwise.
 
     By default they spin, and on a busy machine keep the cores from the thread that they wait for:
-    a training step on two cores, with eight other processes, took 4 to 7 s instead of 0.8 to 1.0.
+    a step of a small network on two busy cores took 4 to 7 s instead of 0.8 to 1.0.
     Call it before torch is imported; returns False where that is too late.
     """
     if has_gpu() or "OMP_WAIT_POLICY" in os.environ:
