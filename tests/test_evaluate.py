@@ -112,7 +112,9 @@ def test_the_directory_is_a_run(done: tuple[Evaluation, Path]) -> None:
     _, run = done
     assert not (run / "corpus").exists()  # nobody should train on a test by mistake
     sample = next(find_samples(run, reason="wrong", limit=1))
-    assert any("wrong" in line for line in explain(open_filters(run)[0], run, sample["sample_id"]))
+    assert any(
+        "wrong" in line for line in explain(open_filters(run)[0], run, sample["sample_id"].item())
+    )
     assert load_funnel(run).drawn.samples == sum(
         pl.scan_parquet(part).select(pl.len()).collect().item() for part in sample_parts(run)
     )

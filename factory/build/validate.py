@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from factory.build.context import refuse_beyond_context
 from factory.build.local_judges import list_started_judges
 from factory.build.survey import show_reference
-from factory.core.errors import RecipeError
-from factory.core.models import load_tokenizer, model_path
+from factory.core.errors import ModelError, RecipeError
+from factory.core.models import DEMO, load_tokenizer, model_path
 from factory.core.nouns import Prompt
 from factory.core.trial import TrialError
 from factory.judging.no_rows import shorten
@@ -19,6 +19,7 @@ from factory.recipe.engine import ENGINES
 
 if TYPE_CHECKING:
     from factory.prompts.source import Source
+    from factory.prompts.templates import Prompting
     from factory.recipe.build import Recipe
 
 PROMPTS_SHOWN = 3
@@ -56,6 +57,29 @@ def validate(recipe: Recipe) -> Iterator[str]:
     yield from _estimate(recipe)
     yield from _engine(recipe)
     yield from _judges(recipe)
+    yield from _figures(recipe)
+
+
+def _figures(recipe: Recipe) -> Iterator[str]:
+    """What `factory plan` says of this recipe, in a line per engine. The demo model needs none."""
+    from factory.planning.lineage import Lineage
+    from factory.planning.machine import Machine
+    from factory.planning.sampling_plan import Assumptions, plan_sampling
+    from factory.planning.show import format_figures
+
+    if recipe.model.id == DEMO or recipe.engine.kind not in ("vllm", "ray"):
+        return
+    try:
+        steps = plan_sampling(recipe, Lineage(None, None), Machine(), Assumptions())
+    except ModelError as error:
+        yield f"not planned: {error}"
+        return
+    for step in steps:
+        yield f"planned: {format_figures(step)}"
+        if step.problem is not None:
+            change = f" {step.remedies[0]}" if step.remedies else ""
+            yield f"warning: it does not fit there: {step.problem}.{change}"
+    yield "factory plan has every formula, and plans other machines (--gpus, --gpu-memory)"
 
 
 def _first_prompts(source: Source) -> list[Prompt]:
@@ -101,11 +125,12 @@ def _own_verifier(source: str, prompt: Prompt) -> Iterator[str]:
 def _render_first(recipe: Recipe, prompt: Prompt, tools: Tools) -> Iterator[str]:
     server = recipe.engine.server
     if server is not None and server.api == "chat":
-        yield "the first prompt's messages, which the server renders:"
-        for message in recipe.prompting.messages_for(prompt):
-            first, *others = message["content"].splitlines() or [""]
-            yield f"  {message['role']}: {first}"
-            yield from (f"    {line}" for line in others)
+        for name, prompting in _list_wordings(recipe):
+            yield f"the first prompt's messages{name}, which the server renders:"
+            for message in prompting.messages_for(prompt):
+                first, *others = message["content"].splitlines() or [""]
+                yield f"  {message['role']}: {first}"
+                yield from (f"    {line}" for line in others)
         return
     tokenizer = None
     if recipe.prompting.is_chat:
@@ -116,9 +141,17 @@ def _render_first(recipe: Recipe, prompt: Prompt, tools: Tools) -> Iterator[str]
             revision=model.revision,
             trust_remote_code=model.trust_remote_code,
         )
-    rendered = recipe.prompting.render(prompt, tokenizer, tools=tools)
-    yield "the first prompt as the model gets it:"
-    yield from (f"  | {line}" for line in (rendered.prompt_text + rendered.prefill).splitlines())
+    for name, prompting in _list_wordings(recipe):
+        text, prefill, _ = prompting.render(prompt, tokenizer, tools=tools)
+        yield f"the first prompt as the model gets it{name}:"
+        yield from (f"  | {line}" for line in (text + prefill).splitlines())
+
+
+def _list_wordings(recipe: Recipe) -> list[tuple[str, Prompting]]:
+    """Return the prompting, or each of its variants with its name for a message."""
+    prompting = recipe.prompting
+    named = [(f", variant {name}", prompting.with_variant(name)) for name in prompting.variants]
+    return named or [("", prompting)]
 
 
 def _estimate(recipe: Recipe) -> Iterator[str]:

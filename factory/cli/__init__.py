@@ -21,6 +21,7 @@ from factory.cli.look import (
     show,
     view,
 )
+from factory.cli.plan import plan
 from factory.cli.refusals import explain_damage, explain_refusal
 from factory.cli.train import curves, eval_command, pairs, run, train
 from factory.core.errors import FactoryError, RunError, Stopped, StorageError
@@ -29,7 +30,7 @@ SECTIONS = {
     "Make a corpus": (init, validate, build, filter_command, serve),
     "Inspect a run": (show, report, view, compare, samples, explain),
     "Review by hand": (review, export_tasks, import_annotations),
-    "Check": (audit, verify, repair, doctor),
+    "Check": (plan, audit, verify, repair, doctor),
     "Export and publish": (export, push),
     "Train and evaluate": (train, pairs, eval_command, curves, run),
 }
@@ -55,7 +56,7 @@ def cli() -> None:
 
     Exit codes: 0 done, 2 recipe or flag, 3 engine lost (run again to resume), 4 run directory,
     5 disk, 6 prompt source, 7 model or tokenizer, 8 missing package, 9 quota, 10 push,
-    11 training, 130 interrupted.
+    11 training, 12 plan does not fit, 130 interrupted.
     """
 
 

@@ -65,6 +65,13 @@ allow_key_option = click.option(
 @trust_option
 @allow_key_option
 @click.option("--launch", type=click.Choice(LAUNCHED), help="For a recipe: the trainer.")
+@click.option(
+    "--gpus",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    help="For a recipe: GPUs in all; more than 8 are machines of 8.",
+)
 @click.option("--tokenizer", help="Tokenizer of the model to train: a folder, a Hub id or `demo`.")
 @click.option(
     "--out",
@@ -100,6 +107,7 @@ def export(
     source: Path,
     format: str | None,
     launch: str | None,
+    gpus: int,
     tokenizer: str | None,
     out: Path,
     as_json: bool,
@@ -109,7 +117,8 @@ def export(
 
     For a run: `factory export RUN --format axolotl --tokenizer PATH --out DIR`. For a training
     recipe, with its settings: `factory export RECIPE --launch verl --out DIR` (an sft recipe for
-    any of these trainers, a grpo recipe for verl).
+    any of these trainers, a grpo recipe for verl). verl trains models with routed experts or fp8
+    weights with Megatron, on as many `--gpus` as that takes.
 
     First, rows are rendered with the model's own tokenizer. The export is refused if training on
     them would go wrong: reasoning stripped by the chat template, no EOS, an empty loss mask, rows
@@ -118,7 +127,7 @@ def export(
     if source.is_file() != (launch is not None):
         raise click.UsageError("name a run with --format, or a training recipe with --launch")
     if launch is not None:
-        line = _export_recipe(source, launch, out)
+        line = _export_recipe(source, launch, out, gpus)
         print_json({"out": out}) if as_json else click.echo(line)
         return
     if format is None or tokenizer is None:
@@ -131,7 +140,7 @@ def export(
     print_json(written) if as_json else click.echo(written.format_line(out))
 
 
-def _export_recipe(recipe: Path, trainer: Any, out: Path) -> str:
+def _export_recipe(recipe: Path, trainer: Any, out: Path, gpus: int) -> str:
     from factory.export.sft_launch import export_sft
     from factory.recipe.grpo import Grpo
     from factory.recipe.sft import Sft
@@ -140,9 +149,9 @@ def _export_recipe(recipe: Path, trainer: Any, out: Path) -> str:
 
     loaded = load_training(recipe)
     if isinstance(loaded, Sft):
-        return export_sft(loaded, trainer, out).format_line(out)
+        return export_sft(loaded, trainer, out, gpus).format_line(out)
     if isinstance(loaded, Grpo) and trainer == "verl":
-        return f"written to {export_grpo(loaded, out)}"
+        return f"written to {export_grpo(loaded, out, gpus)}"
     raise click.UsageError(f"a recipe of kind {loaded.kind} can't be exported to {trainer}")
 
 

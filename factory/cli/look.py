@@ -191,10 +191,10 @@ def samples(run: Path, full: bool, as_json: bool, **which: Any) -> None:
 
     filters = stored_filters(run)
     if as_json:
-        print_json(list(find_samples(run, filters, **which)))
+        print_json([found.row(0, named=True) for found in find_samples(run, filters, **which)])
         return
-    for row in find_samples(run, filters, **which):
-        echo(format_sample(row, filters, full=full))
+    for found in find_samples(run, filters, **which):
+        echo(format_sample(found, filters, full=full))
 
 
 @click.command(name="export-tasks")

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from factory.cli import reference_pages, reference_recipes
+from factory.cli import reference_pages, reference_plans, reference_recipes
 from factory.cli.reference_recipes import REFERENCE, ROOT, kinds
 from factory.prompts import LOADERS, loader_class
 from factory.recipe.build import Recipe
@@ -122,6 +122,7 @@ def generated() -> dict[Path, Callable[[], str]]:
         REFERENCE / "corpus-row.md": reference_pages.row_page,
         REFERENCE / "errors-and-exit-codes.md": reference_pages.error_page,
         REFERENCE / "metrics-and-reasons.md": reference_pages.metric_page,
+        REFERENCE / "r1-recipes.md": reference_plans.plans_page,
     }
     for page in reference_recipes.pages():
         make = partial(reference_recipes.recipe_page, page)

@@ -11,7 +11,8 @@
     ├── MissingDependency        8  an optional package is not installed
     ├── QuotaError               9  the corpus has fewer rows than required, or unfilled quotas
     ├── PushError               10  the Hub refused or could not be reached; nothing was published
-    └── TrainError              11  training failed (NaN, collapse); its checkpoints are complete
+    ├── TrainError              11  training failed (NaN, collapse); its checkpoints are complete
+    └── CapacityError           12  a plan does not fit on its GPUs; the message has the remedy
 
 The number is the exit code of the process. 0 is success, 130 an interrupt (Ctrl-C). A traceback is
 always a bug in the factory; its exit code is 1.
@@ -109,6 +110,12 @@ class TrainError(FactoryError):
     """A training run cannot continue: the loss is NaN, a policy collapsed, rollouts died."""
 
     exit_code = 11
+
+
+class CapacityError(FactoryError):
+    """A recipe can't fit on the GPUs it was planned for. Names the smallest change that does."""
+
+    exit_code = 12
 
 
 class Stopped(Exception):

@@ -31,6 +31,7 @@ from factory.evaluation.held_out import load_held_out
 from factory.evaluation.result import Evaluation, load_evaluation
 from factory.evaluation.scores import FILE, group_scores, score_prompts
 from factory.evaluation.table import format_markdown
+from factory.evaluation.variants import measure_spread
 from factory.judging.background import LiveJudge
 from factory.judging.funnel import measure_funnel
 from factory.judging.verdicts import ENGINE_STAGE, all_filters, judge_run
@@ -78,6 +79,7 @@ def evaluate(recipe: Eval, directory: Path, console: Console) -> Evaluation:
             groups=group_scores(scores, recipe.columns, resampling),
             versions=run.manifest["versions"],
             fingerprint=recipe.fingerprint(),
+            variants=measure_spread(run.path, scores, resampling),
         )
         for against, other in others.items():
             found.against.append(compare_scores(found, scores, other, against, resampling))

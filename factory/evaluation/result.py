@@ -11,6 +11,7 @@ from factory.core.errors import RunError
 from factory.core.files import write_atomic
 from factory.evaluation.estimators import MeanEstimate
 from factory.evaluation.scores import GroupResult
+from factory.evaluation.variants import VariantSpread, load_variant_spread
 
 FILE = "eval.json"
 FORMAT = 1
@@ -40,7 +41,7 @@ class Evaluation:
     """One model's metrics by source.
 
     `left_out` counts prompts excluded by `exclude`, `bad_references` those whose reference answer
-    fails its own verifier.
+    fails its own verifier. `variants` is the spread over wordings of the prompt, if it has any.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Evaluation:
     versions: dict[str, str]
     fingerprint: str
     against: list[ModelComparison] = field(default_factory=list)
+    variants: VariantSpread | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -81,6 +83,7 @@ def load_evaluation(directory: Path) -> Evaluation:
     return Evaluation(
         **{
             **data,
+            "variants": load_variant_spread(data.get("variants")),
             "groups": {
                 name: GroupResult(**{**group, "metrics": _estimates(group["metrics"])})
                 for name, group in data["groups"].items()

@@ -14,6 +14,7 @@ from factory.core.resources import data_path
 from factory.evaluation.estimators import MeanEstimate
 from factory.evaluation.result import Evaluation, ModelComparison
 from factory.evaluation.scores import GroupResult
+from factory.evaluation.variants import VariantSpread, describe_spread
 
 MISSING = "–"
 Rows = Sequence[Sequence[str]]
@@ -33,6 +34,9 @@ def print_evaluation(found: Evaluation, console: Console) -> None:
     for comparison in found.against:
         title = _format_title(found, comparison)
         _print_table(title, *_difference_rows(comparison), console)
+    if found.variants is not None:
+        _print_table("Wordings of the prompt", *_variant_rows(found.variants), console)
+        console.print(describe_spread(found.variants), highlight=False, markup=False)
     for line in format_notes(found):
         console.print(line, highlight=False, markup=False)
 
@@ -52,6 +56,14 @@ def format_markdown(found: Evaluation) -> str:
     for comparison in found.against:
         lines += ["", f"## {_format_title(found, comparison)}", ""]
         lines += _format_table(*_difference_rows(comparison))
+    if found.variants is not None:
+        lines += [
+            "",
+            "## Wordings of the prompt",
+            "",
+            *_format_table(*_variant_rows(found.variants)),
+        ]
+        lines += ["", describe_spread(found.variants)]
     published = _published_rows(found)
     if published:
         lines += ["", "## Comparison with the paper", "", *_format_table(*published)]
@@ -129,6 +141,15 @@ def _difference_rows(comparison: ModelComparison) -> tuple[list[str], Rows]:
         for name, metrics in groups.items()
     ]
     return ["source", *columns], rows
+
+
+def _variant_rows(found: VariantSpread) -> tuple[list[str], Rows]:
+    """Return each variant's pass@1, and its difference from the mean of all on the same prompts."""
+    rows = [
+        [name, f"{one.samples:,}", _cell("pass@1", one.mean), _cell("pass@1", one.difference, "+")]
+        for name, one in found.variants.items()
+    ]
+    return ["variant", "samples", "pass@1", "minus the mean of all"], rows
 
 
 def _published_rows(found: Evaluation) -> tuple[list[str], Rows] | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from factory.core.errors import Problem, RecipeError
 from factory.core.models import model_path
 from factory.export.export import ExportReport, export_run
-from factory.export.trainer_configs import Settings
+from factory.export.trainer_configs import GPUS, Settings
 
 if TYPE_CHECKING:
     from factory.recipe.sft import Sft
@@ -17,11 +17,12 @@ _UNSUPPORTED = ("lora", "layers", "context")
 """Keys whose effect can't be expressed in the trainers' configs."""
 
 
-def export_sft(recipe: Sft, format: str, out: Path) -> ExportReport:
+def export_sft(recipe: Sft, format: str, out: Path, gpus: int = GPUS) -> ExportReport:
     """Write the recipe's corpus, checked by the gate, and the trainer's config to `out`.
 
-    Raises what `export_run` raises, and RecipeError for settings that a config can't express:
-    adapters, and a model whose layers or context are changed before training.
+    The config divides the batch among `gpus`. Raises what `export_run` raises, and RecipeError for
+    settings that a config can't express: adapters, and a model whose layers or context are changed
+    before training.
     """
     unsupported = [key for key in _UNSUPPORTED if getattr(recipe, key) is not None]
     if unsupported:
@@ -39,6 +40,7 @@ def export_sft(recipe: Sft, format: str, out: Path) -> ExportReport:
         max_grad_norm=optimizer.max_grad_norm,
         packing=recipe.packing,
         seed=recipe.seed,
+        gpus=gpus,
     )
     return export_run(
         recipe.data,

@@ -15,7 +15,15 @@ from typing import Any
 import yaml
 
 from factory.export.layouts import LayoutName
+from factory.export.megatron import (
+    divide,
+    find_expert_model,
+    machines,
+    megatron_optimizer,
+    megatron_settings,
+)
 from factory.export.target import Target
+from factory.recipe.training import Optimizer
 
 GPUS = 8
 
@@ -34,11 +42,25 @@ class Settings:
     max_grad_norm: float = 1.0
     packing: bool = True
     seed: int = 0
+    gpus: int = GPUS
 
     @property
     def accumulation(self) -> int:
         """Gradient accumulation steps, with one sequence per GPU at a time."""
-        return max(1, self.batch // GPUS)
+        return max(1, self.batch // self.gpus)
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The same settings as a recipe's section."""
+        constant = self.floor >= 1
+        return Optimizer(
+            learning_rate=self.learning_rate,
+            schedule="constant" if constant else "cosine",
+            floor=0 if constant else self.floor,
+            warmup=self.warmup,
+            weight_decay=self.weight_decay,
+            max_grad_norm=self.max_grad_norm,
+        )
 
     @property
     def warmup_keys(self) -> dict[str, float]:
@@ -109,7 +131,7 @@ def verl(info: ExportInfo) -> dict[str, str]:
     model, steps = {"path": info.target.model}, info.settings.steps
     if info.tokenizer:
         model["tokenizer_path"] = info.tokenizer
-    config = {
+    config: dict[str, Any] = {
         "hydra": {"searchpath": ["pkg://verl.trainer.config"]},
         "defaults": ["sft_trainer_engine", "_self_"],
         "data": {
@@ -135,16 +157,35 @@ def verl(info: ExportInfo) -> dict[str, str]:
             "experiment_name": "sft",
             "total_epochs": math.ceil(info.settings.epochs) if steps is None else 10**6,
             "total_training_steps": steps,
-            "n_gpus_per_node": GPUS,
+            **machines(info.settings.gpus),
             "logger": ["console"],
             "seed": info.settings.seed,
         },
     }
+    arch = find_expert_model(info.target.model)
+    if arch is not None:
+        layout = divide(arch, info.settings.gpus, info.target.max_length)
+        config["defaults"] = _MEGATRON_DEFAULTS
+        config["engine"] = megatron_settings(arch, layout)
+        config["optim"] = megatron_optimizer(info.settings.optimizer)
+    where = machines(info.settings.gpus)
+    rendezvous = "--standalone"
+    if where["nnodes"] > 1:
+        rendezvous = f"--nnodes={where['nnodes']} --rdzv_backend=c10d --rdzv_endpoint=HOST:29500"
     command = (
-        f"torchrun --standalone --nproc_per_node={GPUS} -m verl.trainer.sft_trainer "
-        '--config-path "$PWD" --config-name sft'
+        f"torchrun {rendezvous} --nproc_per_node={where['n_gpus_per_node']} "
+        '-m verl.trainer.sft_trainer --config-path "$PWD" --config-name sft'
     )
     return {"sft.yaml": _yaml(command, config)}
+
+
+_MEGATRON_DEFAULTS = [
+    "sft_trainer_engine",
+    {"override engine@engine": "megatron"},
+    {"override optim@optim": "megatron"},
+    "_self_",
+]
+"""Hydra's defaults list with Megatron in place of FSDP."""
 
 
 def verl_warmup(warmup: float) -> dict[str, float]:

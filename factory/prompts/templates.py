@@ -22,6 +22,7 @@ from factory.core.resources import data_path
 from factory.core.think import THINK_OPEN, join_think
 from factory.core.yaml_files import read_yaml
 from factory.prompts.chain_of_thought import Cot, wants_cot
+from factory.prompts.variants import Variant, pick_variant
 
 R1_ZERO = (
     "The following is a conversation between a User and an Assistant. The User asks a question and "
@@ -96,6 +97,11 @@ class Prompting(BaseModel):
         "data/rewrite/readable.txt.",
     )
     prefill: str = Field("", description='Start of the model\'s reply, such as "<think>\\n".')
+    variants: dict[str, Variant] = Field(
+        default_factory=dict,
+        description="Two or more wordings by name, of which each sample gets one, by a hash of its "
+        "prompt and number. `factory eval` reports the spread. `{plain: {}, few: {exemplars: …}}`.",
+    )
     cot: Cot | None = Field(
         None,
         description="Which prompts get a chain of thought, decided when they are loaded. The "
@@ -113,11 +119,41 @@ class Prompting(BaseModel):
             raise ValueError(
                 "system needs `template: chat`; the other templates have no system turn"
             )
+        if len(self.variants) == 1:
+            raise ValueError("variants has one entry; give two or more, or none")
+        for name, variant in self.variants.items():
+            self._check_variant(name, variant)
         if self.cot and self.template in ("r1_zero", "rewrite"):
             raise ValueError(
                 f"cot does not go with `template: {self.template}`, which always uses one"
             )
         return self
+
+    def _check_variant(self, name: str, variant: Variant) -> None:
+        if variant.system and not self.is_chat:
+            raise ValueError(f"variants.{name}.system needs `template: chat`")
+        if variant.exemplars and self.template not in ("chat", "few_shot"):
+            raise ValueError(f"variants.{name}.exemplars needs `template: chat` or `few_shot`")
+
+    def pick_variant(self, prompt_id: str, index: int) -> str | None:
+        """Return the name of the variant that a sample gets; None without variants."""
+        return pick_variant(list(self.variants), prompt_id, index) if self.variants else None
+
+    def with_variant(self, name: str | None) -> Prompting:
+        """Return the prompting of a variant; None: this one."""
+        if name is None:
+            return self
+        if name not in self._varied:
+            own = {key: getattr(self, key) for key in type(self).model_fields}
+            update = {**self.variants[name].overrides(), "variants": {}}
+            # Not validated: a chat variant may have exemplars, which a recipe's own chat has not.
+            # And not copied, which would copy the rendered examples too.
+            self._varied[name] = type(self).model_construct(**own | update)
+        return self._varied[name]
+
+    @cached_property
+    def _varied(self) -> dict[str, Prompting]:
+        return {}
 
     @property
     def is_chat(self) -> bool:
@@ -145,6 +181,15 @@ class Prompting(BaseModel):
     def _render_examples(self, thoughts: bool) -> str:
         file = self.exemplars or data_path("few_shot/arithmetic.yaml")
         return "".join(_render_exemplar(item, thoughts) for item in read_exemplars(file))
+
+    @cached_property
+    def _earlier_turns(self) -> list[Message]:
+        """The exemplars as turns of a conversation; chat templates have no room for thinking."""
+        turns = []
+        for item in read_exemplars(self.exemplars or data_path("few_shot/arithmetic.yaml")):
+            turns.append(Message(role="user", content=item["question"].strip()))
+            turns.append(Message(role="assistant", content=item["response"].strip()))
+        return turns
 
     @cached_property
     def _request(self) -> Template:
@@ -221,6 +266,9 @@ class Prompting(BaseModel):
         instruction = self.instruction_for(prompt)
         if instruction and wants_cot(prompt):
             result[-1]["content"] = f"{result[-1]['content']}\n{instruction}"
+        if self.is_chat and self.exemplars:
+            first = int(result[0]["role"] == "system")
+            result[first:first] = [Message(**turn) for turn in self._earlier_turns]
         if self.system:
             result.insert(0, Message(role="system", content=self.system))
         return result
@@ -274,7 +322,7 @@ class Prompting(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """Return everything that changes a sample, by content instead of file name."""
-        unused = {"exemplars", "request", "cot", "instructions"}
+        unused = {"exemplars", "request", "cot", "instructions", "variants"}
         fields = self.model_dump(mode="json", exclude=unused)
         if self.instruction != "boxed":  # by name in the fingerprints of earlier runs
             fields["instruction"] = _instruction_text(self.instruction)
@@ -284,6 +332,12 @@ class Prompting(BaseModel):
             }
         if self.template == "few_shot":
             fields["examples"] = self._examples
+        elif self.exemplars:
+            fields["examples"] = [dict(turn) for turn in self._earlier_turns]
+        if self.variants:
+            fields["variants"] = {
+                name: self.with_variant(name).identity() for name in self.variants
+            }
         if self.template == "rewrite":
             fields["request"] = self._request.template
         if self.cot is not None:

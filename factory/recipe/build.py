@@ -28,7 +28,7 @@ from factory.prompts.source import Source
 from factory.prompts.templates import Prompting
 from factory.recipe.corpus import Corpus, ReviewOptions, Select
 from factory.recipe.document import Document, Loc, load_document
-from factory.recipe.engine import Engine, EngineSpec, Model
+from factory.recipe.engine import ENGINES, Engine, EngineSpec, Model
 from factory.recipe.kinds import ASSEMBLY, KINDS, PIPELINE, SAMPLES, command
 from factory.recipe.parsing import (
     NAME_PATTERN,
@@ -204,6 +204,9 @@ def _find_conflicts(recipe: Recipe, document: Document) -> Iterator[Problem]:
                 "which a model could act"
             )
             yield problem_at(document, place, what)
+    if recipe.prompting.variants and recipe.engine.kind not in ENGINES:
+        what = "needs an engine that is shipped: one of your own words its prompts itself"
+        yield problem_at(document, ("prompting", "variants"), what)
     yield from find_metric_clashes(recipe.filters, document)
     drafts = [source.kind == "drafts" for source in recipe.sources]
     if recipe.prompting.template == "rewrite" and not all(drafts):

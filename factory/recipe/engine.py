@@ -376,18 +376,20 @@ class EngineSpec:
     engine: Engine
     prompting: Prompting
     sampling: Sampling
-    _fingerprints: dict[int, str] = field(
+    _fingerprints: dict[tuple[int, str | None], str] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
-    def identity(self, level: int = 0) -> dict[str, Any]:
+    def identity(self, level: int = 0, variant: str | None = None) -> dict[str, Any]:
         """Return all settings that change a sample, as flat readable keys.
 
-        `level` is the number of escalations that apply; 0 is the recipe as written.
+        `level` is the number of escalations that apply; 0 is the recipe as written. `variant` is
+        the wording that a sample got, of those in `prompting.variants`.
         """
+        named = {} if variant is None else {"variant": variant}
         parts: dict[str, Mapping[str, Any]] = {
             "model": self.model.model_dump(mode="json"),
-            "prompting": self.prompting.identity(),
+            "prompting": self.prompting.with_variant(variant).identity() | named,
             "sampling": self.sampling.at(level).identity(),
             "engine.args": {
                 key: value for key, value in self.engine.args.items() if key in SAMPLE_ENGINE_ARGS
@@ -403,13 +405,19 @@ class EngineSpec:
             f"{part}.{key}": value for part, keys in parts.items() for key, value in keys.items()
         }
 
-    def params_fp(self, level: int = 0) -> str:
+    def params_fp(self, level: int = 0, variant: str | None = None) -> str:
         """Return the fingerprint of the settings that a sample is drawn with."""
-        if level not in self._fingerprints:
-            self._fingerprints[level] = fingerprint(self.identity(level), 12)
-        return self._fingerprints[level]
+        key = (level, variant)
+        if key not in self._fingerprints:
+            self._fingerprints[key] = fingerprint(self.identity(level, variant), 12)
+        return self._fingerprints[key]
 
     def params(self) -> dict[str, dict[str, Any]]:
-        """Return fingerprint → settings for every escalation level, level 0 first."""
+        """Return fingerprint → settings for every escalation level and variant, level 0 first."""
         levels = range(1 + len(self.sampling.escalate))
-        return {self.params_fp(level): self.identity(level) for level in levels}
+        variants: list[str | None] = [*self.prompting.variants] or [None]
+        return {
+            self.params_fp(level, variant): self.identity(level, variant)
+            for level in levels
+            for variant in variants
+        }

@@ -68,6 +68,12 @@ class Rollouts(Strict):
         "completions with a total ratio above 3 are left out, which is more likely for long ones. "
         "`none`: no correction, and one forward pass less.",
     )
+    asynchronous: bool = Field(
+        False,
+        description="Compute the rewards of a rollout while the policy is updated on the one "
+        "before and the next is generated: for slow rewards (code, judges). A rollout is then one "
+        "update old when it is used, which importance weights correct.",
+    )
     url: str | None = Field(
         None, pattern=r"^https?://", description="`server` only: URL of the vLLM server."
     )
@@ -176,6 +182,11 @@ class Grpo(Training):
     )
     iterations: int = Field(1, ge=1, description="Optimization passes per rollout. R1: 1.")
     stop: Stop = Field(default_factory=lambda: Stop())
+    difficulty: str | None = Field(
+        None,
+        description="Field of the questions' `meta`, such as `level` or `difficulty`, by which the "
+        "accuracy is logged and drawn over the steps (R1 v2, C.1). Many numbers become quarters.",
+    )
     log_samples_every: int = Field(
         10, ge=1, description="Steps between two entries of samples.jsonl."
     )
@@ -203,6 +214,10 @@ class Grpo(Training):
                 f"batch ({self.batch}) must be a multiple of samples ({self.samples}): "
                 "a step uses whole groups"
             )
+        if self.difficulty is not None and not any(
+            part.kind == "accuracy" for part in self.rewards.values()
+        ):
+            raise ValueError("difficulty needs a reward of kind accuracy")
         if self.unverified_from is not None and self.steps is None:
             raise ValueError("unverified_from needs steps")
         if self.unverified_from is not None and (self.unverified_from - 1) % self.steps_per_rollout:
@@ -217,6 +232,11 @@ class Grpo(Training):
             raise ValueError(
                 "reference_every needs beta above 0 and no lora: otherwise there is no separate "
                 "reference model to replace"
+            )
+        if self.prompting.variants:
+            raise ValueError(
+                "prompting.variants: a group's completions answer one prompt; leave it out here, "
+                "and measure the spread with an evaluation"
             )
         if self.prompting.cot is not None and self.prompting.cot.rule == "judge":
             raise ValueError(
@@ -254,6 +274,8 @@ class Grpo(Training):
             for key, value in super().identity().items()
             if not key.startswith(unseen) and key not in GRPO_CARRYING
         }
+        if not self.rollouts.asynchronous:  # as in trainings from before there was such a key
+            del flat["rollouts.asynchronous"]
         flat["prompting"] = self.prompting.identity()
         flat["sources"] = [source.identity() for source in self.sources]
         if self.exclude:
@@ -264,6 +286,7 @@ class Grpo(Training):
 
 
 GRPO_CARRYING = CARRYING | {
+    "difficulty",
     "log_samples",
     "log_samples_every",
     "rollouts.url",

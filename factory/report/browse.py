@@ -28,11 +28,11 @@ def find_samples(
     source: str | None = None,
     limit: int = 5,
     seed: int = 0,
-) -> Iterator[dict[str, Any]]:
-    """Yield at most `limit` matching samples, drawn with `seed`.
+) -> Iterator[pl.DataFrame]:
+    """Yield at most `limit` matching samples, drawn with `seed`, each as a frame of one row.
 
-    Each row has the verdict, the text and the metrics of `filters`. Raises RunError that lists the
-    run's reasons if no sample matches.
+    It has the verdict, the text and the metrics of `filters`, with their types. Raises RunError
+    that lists the run's reasons if no sample matches.
     """
     verdicts = load_verdicts(run)
     columns = ["sample_id", "prompt_id", "index", "decision", "reason", "filter"]
@@ -59,7 +59,7 @@ def find_samples(
             measured = rule_frame(run, part, prompts, filters or {})
             own = own.join(asked, on="prompt_id", how="left").drop("prompt_id", "index")
             own = own.join(measured, on="sample_id")
-        yield from own.rows(named=True)
+        yield from own.iter_slices(1)
 
 
 def rule_frame(
@@ -78,9 +78,10 @@ def broken_rules(rules: Sequence[Rule], sample: pl.DataFrame) -> list[Rule]:
 
 
 def format_sample(
-    row: Mapping[str, Any], filters: Mapping[str, Filter], *, full: bool
+    sample: pl.DataFrame, filters: Mapping[str, Filter], *, full: bool
 ) -> Iterator[str]:
     """Yield the lines that show a sample: its verdict and why, then its text with marked spans."""
+    row = sample.row(0, named=True)
     turns = row.get("turns")
     found = [] if is_episode(turns) else find_flagged(row["text"], row)
     verdict = row["decision"] + (f": {row['reason']}" if row["reason"] else "")
@@ -88,7 +89,7 @@ def format_sample(
     yield click.style(head, bold=True)
     yield from (f"    {line}" for line in format_question(row))
     filter_ = filters.get(row["filter"] or "")
-    for rule in broken_rules(filter_.rules(), pl.DataFrame([row])) if filter_ else ():
+    for rule in broken_rules(filter_.rules(), sample) if filter_ else ():
         if rule.reason == row["reason"]:
             yield f"    {rule.metric} is {format_value(row[rule.metric])}, required: {rule.bound}"
     if is_episode(turns):

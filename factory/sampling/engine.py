@@ -34,6 +34,10 @@ class Request:
     def sample_id(self) -> str:
         return sample_id(self.prompt.id, self.index)
 
+    def variant(self, spec: EngineSpec) -> str | None:
+        """The wording that this sample gets, of `prompting.variants`; None without variants."""
+        return spec.prompting.pick_variant(self.prompt.id, self.index)
+
 
 @dataclass(frozen=True, slots=True)
 class Worker:

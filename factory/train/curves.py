@@ -1,4 +1,4 @@
-"""Figures of a policy over its steps: rewards, length (R1's figure 3), entropy, KL, time."""
+"""Figures of a policy over its steps: rewards, length (R1's figure 3), difficulty, KL, time."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from factory.core.files import read_lines
 from factory.report.chart import Figure
 from factory.report.training_figures import write_training_figures
+from factory.train.self_evolution import ACCURACY, REFLECTION
 
 NAME = "curves"
 
@@ -54,13 +55,20 @@ def write_curves(run: Path) -> Path:
 
 def build_curves(lines: Sequence[Mapping[str, Any]]) -> list[Figure]:
     """Return the figures that the log has numbers for."""
+    levels = _find_lines(lines, f"{ACCURACY}/")
+    words = _find_lines(lines, f"{REFLECTION}/")
     parts = {
         key: key.split("/")[1]
         for line in lines
         for key in line
         if key.startswith("rewards/") and key.endswith("/mean")
     }
-    panels = [("reward", "Reward", "mean", parts | {"reward": "sum, weighted"}), *_PANELS]
+    panels = [
+        ("reward", "Reward", "mean", parts | {"reward": "sum, weighted"}),
+        ("difficulty", "Accuracy by difficulty (R1 v2, C.1)", "mean", levels),
+        *_PANELS,
+        ("words", "Each reflection word", "share of all words", words),
+    ]
     found = []
     for name, title, unit, wanted in panels:
         rows = [
@@ -72,6 +80,12 @@ def build_curves(lines: Sequence[Mapping[str, Any]]) -> list[Figure]:
         if rows:
             found.append(_figure(name, title, unit, rows))
     return found
+
+
+def _find_lines(lines: Sequence[Mapping[str, Any]], prefix: str) -> dict[str, str]:
+    """Return the logged metrics with a prefix, and the rest of their names."""
+    keys = dict.fromkeys(key for line in lines for key in line if key.startswith(prefix))
+    return {key: key.removeprefix(prefix) for key in sorted(keys)}
 
 
 def _figure(name: str, title: str, unit: str, rows: list[dict[str, Any]]) -> Figure:

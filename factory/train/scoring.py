@@ -14,6 +14,7 @@ from factory.judging.metrics import input_frame
 from factory.prompts.templates import Prompting
 from factory.recipe.rewards import Batch, Reward, Values
 from factory.sampling.engines.vllm import KEPT_STOPS
+from factory.train.self_evolution import accuracy_by_difficulty, reflection_shares
 
 
 def excluded_stops(prompting: Prompting) -> list[str]:
@@ -123,31 +124,18 @@ def _is_nan(value: float | None) -> bool:
     return value is not None and math.isnan(value)
 
 
-REFLECTION_WORDS = (
-    *("wait", "mistake", "however", "but", "retry"),
-    *("error", "verify", "wrong", "evaluate", "check"),
-)
-"""The words that R1 counted over the steps of R1-Zero (v2, C.2)."""
-
-
-def reflection_share(texts: pl.Series) -> float:
-    """Return the share of reflection words among the words of all texts; 0 without words.
-
-    >>> reflection_share(pl.Series(["Wait, that is wrong.", "Checked."]))
-    0.4
-    """
-    words = texts.str.to_lowercase().str.extract_all(r"\p{L}+").explode().drop_nulls()
-    return int(words.is_in(REFLECTION_WORDS).sum()) / max(1, len(words))
-
-
 class Rewarder:
     """The parts as functions that TRL calls in turn; the first call scores all parts."""
 
-    def __init__(self, scoring: Scoring, max_tokens: int) -> None:
+    def __init__(
+        self, scoring: Scoring, max_tokens: int, difficulty: Mapping[str, str] | None = None
+    ) -> None:
         self.scoring = scoring
         self.max_tokens = max_tokens
+        self.difficulty = difficulty  # prompt id → label; None logs no accuracy by difficulty
         self.last: Scores | None = None
         self._scored: Any = None  # the completions of `last`
+        self._ready: tuple[list[str], Scores] | None = None
 
     def functions(self) -> list[Callable[..., Values]]:
         return [self._make_function(name) for name in self.scoring.rewards]
@@ -161,14 +149,47 @@ class Rewarder:
     ) -> Scores:
         """Score a batch. The scores of the same list object are cached."""
         if self.last is None or self._scored is not completions:
-            n_tokens = [len(ids) for ids in completion_ids]
-            cut = [n >= self.max_tokens for n in n_tokens]
-            self.last = self.scoring.score(prompt_id, completions, n_tokens, cut)
+            self.last = self._take_ready(completions) or self.compute(
+                completions, completion_ids, prompt_id
+            )
             self._scored = completions
-            log_metric("cut", sum(cut) / len(cut))
+            log_metric("cut", sum(map(self._is_cut, completion_ids)) / len(completion_ids))
             log_metric("undecided", self.last.undecided)
-            log_metric("reflection", reflection_share(self.last.frame["text"]))
+            for name, value in self._measure_evolution(self.last, prompt_id).items():
+                log_metric(name, value)
         return self.last
+
+    def compute(
+        self,
+        completions: Sequence[str],
+        completion_ids: Sequence[Sequence[int]],
+        prompt_id: Sequence[str],
+    ) -> Scores:
+        """Return the scores of a batch. Changes nothing, so that another thread may call it."""
+        n_tokens = [len(ids) for ids in completion_ids]
+        cut = list(map(self._is_cut, completion_ids))
+        return self.scoring.score(prompt_id, completions, n_tokens, cut)
+
+    def provide(self, completions: list[str], scores: Scores) -> None:
+        """Take the scores of a list that is about to be scored, computed elsewhere."""
+        self._ready = (completions, scores)
+
+    def _take_ready(self, completions: list[str]) -> Scores | None:
+        known, self._ready = self._ready, None
+        return known[1] if known is not None and known[0] is completions else None
+
+    def _is_cut(self, completion_ids: Sequence[int]) -> bool:
+        return len(completion_ids) >= self.max_tokens
+
+    def _measure_evolution(self, scores: Scores, prompt_ids: Sequence[str]) -> dict[str, float]:
+        """Return the shares of reflection words, and the accuracy by difficulty."""
+        found = reflection_shares(scores.frame["text"])
+        parts = self.scoring.rewards.items()
+        accuracy = next((name for name, part in parts if part.kind == "accuracy"), None)
+        if self.difficulty is not None and accuracy is not None:
+            values = scores.parts[accuracy]
+            found |= accuracy_by_difficulty(self.difficulty, prompt_ids, values)
+        return found
 
     def _make_function(self, name: str) -> Callable[..., Values]:
         def reward(

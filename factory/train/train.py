@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from factory.core.errors import Problem, RecipeError
+from factory.core.machine import has_gpu, wait_passively
 from factory.core.plugins import look_up
 from factory.recipe.document import Document, load_document
 from factory.recipe.training import Training
@@ -64,13 +66,27 @@ def train(recipe: Training, directory: Path, console: Console) -> Path:
     if is_finished(recipe, directory):
         return directory / "model"
     check_versions()
+    passive = wait_passively()
     _silence_libraries()
+    if not has_gpu():
+        console.print(_describe_threads(passive), highlight=False, markup=False)
     train_kind: Callable[[Training, TrainDir, Console], dict[str, Any]]
     train_kind = look_up(KINDS[recipe.kind].train)
     with TrainDir(directory) as run:
         run.begin(recipe)
         run.finish(train_kind(recipe, run, console), recipe)
     return run.model
+
+
+def _describe_threads(passive: bool) -> str:
+    """Return how many threads compute on a CPU, and how they wait for one another."""
+    import torch
+
+    count = torch.get_num_threads()
+    waiting = os.environ.get("OMP_WAIT_POLICY", "active")
+    if not passive:
+        waiting = "active, since torch was imported before: on a busy machine set OMP_NUM_THREADS=1"
+    return f"{count} CPU threads (OMP_NUM_THREADS), waiting: {waiting} (OMP_WAIT_POLICY)"
 
 
 def _silence_libraries() -> None:

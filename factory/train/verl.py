@@ -24,7 +24,18 @@ from factory.core.errors import Problem, RecipeError, RunError
 from factory.core.files import atomic_folder
 from factory.core.models import model_path
 from factory.core.nouns import Prompt
+from factory.export.megatron import (
+    divide,
+    find_expert_model,
+    machines,
+    megatron_optimizer,
+    megatron_settings,
+    parallel_sizes,
+)
 from factory.export.trainer_configs import GPUS, verl_warmup
+from factory.planning.handover_plan import find_rollout_engine
+from factory.planning.machine import Machine
+from factory.planning.megatron import ROLLOUT_SHARE
 
 if TYPE_CHECKING:
     from factory.recipe.grpo import Grpo
@@ -55,11 +66,12 @@ def compute_score(data_source, solution_str, ground_truth, extra_info=None, **_)
 '''
 
 
-def export_grpo(recipe: Grpo, out: Path) -> Path:
+def export_grpo(recipe: Grpo, out: Path, gpus: int = GPUS) -> Path:
     """Write data/train.parquet, grpo.yaml, compute_score.py and recipe.yaml to OUT; returns OUT.
 
-    Raises RunError where OUT is not empty, RecipeError for a setting that verl lacks, SourceError
-    and ModelError as a training would.
+    A model with routed experts or fp8 weights gets Megatron's settings. Raises RunError where OUT
+    is not empty, RecipeError for a setting that verl lacks, CapacityError where such a model can't
+    be divided among so many GPUs, SourceError and ModelError as a training would.
     """
     from rich.console import Console
 
@@ -89,7 +101,7 @@ def export_grpo(recipe: Grpo, out: Path) -> Path:
             verified = [one.prompt.verifier is not None for one in questions]
             rows = order_in_stages(recipe, rows, verified)
         _write_parquet(scratch / "data" / "train.parquet", rows)
-        config = build_config(recipe, plain, _longest_prompt(tokenizer, questions))
+        config = build_config(recipe, plain, _longest_prompt(tokenizer, questions), gpus)
         (scratch / "grpo.yaml").write_text(_header(recipe) + _yaml(config), encoding="utf-8")
         (scratch / "compute_score.py").write_text(_COMPUTE_SCORE, encoding="utf-8")
         (scratch / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
@@ -124,11 +136,38 @@ def _settings(path: Path) -> tuple[dict[str, Any], list[str]]:
     return dict(recipe.rewards), excluded_stops(recipe.prompting)
 
 
-def build_config(recipe: Grpo, plain: bool, prompt_tokens: int) -> dict[str, Any]:
+def build_config(recipe: Grpo, plain: bool, prompt_tokens: int, gpus: int = GPUS) -> dict[str, Any]:
     """Return the config of verl's PPO trainer with GRPO's advantages.
 
-    verl counts its batch in questions. With `plain`, prompts are rendered text.
+    verl counts its batch in questions. With `plain`, prompts are rendered text. Raises
+    CapacityError and RecipeError as `export_grpo`.
     """
+    config = _build_fsdp_config(recipe, plain, prompt_tokens, gpus)
+    return _use_megatron(config, recipe, prompt_tokens, gpus)
+
+
+def _use_megatron(
+    config: dict[str, Any], recipe: Grpo, prompt_tokens: int, gpus: int
+) -> dict[str, Any]:
+    """Return the config with Megatron in place of FSDP, if the model needs it."""
+    arch = find_expert_model(recipe.model.id)
+    if arch is None:
+        return config
+    if recipe.lora is not None:
+        what = "is not exported for a model with routed experts; remove it"
+        raise RecipeError([Problem("lora", what)])
+    layout = divide(arch, gpus, prompt_tokens + recipe.rollouts.max_tokens)
+    engine = find_rollout_engine(recipe, arch, Machine(gpus=gpus))
+    parts = config["actor_rollout_ref"]
+    parts["actor"]["megatron"] = megatron_settings(arch, layout)
+    parts["actor"]["optim"] = megatron_optimizer(recipe.optimizer)
+    parts["ref"]["megatron"] = {**parallel_sizes(layout), "param_offload": True}
+    parts["rollout"]["tensor_model_parallel_size"] = engine.tensor if engine else gpus
+    parts["rollout"]["gpu_memory_utilization"] = ROLLOUT_SHARE
+    return {**config, "defaults": ["ppo_megatron_trainer", "_self_"]}
+
+
+def _build_fsdp_config(recipe: Grpo, plain: bool, prompt_tokens: int, gpus: int) -> dict[str, Any]:
     questions = recipe.batch // recipe.samples
     micro = {"log_prob_micro_batch_size_per_gpu": recipe.micro_batch}
     rollouts, optimizer = recipe.rollouts, recipe.optimizer
@@ -197,8 +236,7 @@ def build_config(recipe: Grpo, plain: bool, prompt_tokens: int) -> dict[str, Any
             "total_epochs": math.ceil(recipe.epochs) if recipe.steps is None else 10**6,
             "total_training_steps": recipe.steps
             and math.ceil(recipe.steps / recipe.steps_per_rollout),
-            "n_gpus_per_node": GPUS,
-            "nnodes": 1,
+            **machines(gpus),
             "save_freq": recipe.checkpoint.every,
             "test_freq": -1,
             "val_before_train": False,
@@ -257,9 +295,16 @@ def _header(recipe: Grpo) -> str:
         'python -m verl.trainer.main_ppo --config-path "$PWD" --config-name grpo',
         "(with the factory importable: see compute_score.py)",
     ]
+    if find_expert_model(recipe.model.id) is not None:
+        lines.append(
+            "Megatron: in a copy of the model's config.json, remove quantization_config and"
+        )
+        lines.append("set num_nextn_predict_layers: 0, as verl's own example does; name it as path")
     if recipe.reference_every:
         key = f"reference_every: {recipe.reference_every}"
         lines.append(f"{key} is not exported: verl keeps the initial policy as its reference")
+    if recipe.rollouts.asynchronous:
+        lines.append("rollouts.asynchronous is not exported: this trainer of verl is synchronous")
     return "".join(f"# {line}\n" for line in lines)
 
 

@@ -71,9 +71,10 @@ def export_tasks(
     Draws at most `limit` of the matching samples at random, as `factory samples` does. An edited
     sample is exported with its edit. Returns the number of tasks. Raises RunError if none matches.
     """
-    rows = list(
-        find_samples(run, reason=reason, decision=decision, source=source, limit=limit, seed=seed)
+    found = find_samples(
+        run, reason=reason, decision=decision, source=source, limit=limit, seed=seed
     )
+    rows = [sample.row(0, named=True) for sample in found]
     questions = _questions(run, {row["prompt_id"] for row in rows})
     reviews = Reviews(run) if (run / FILE).exists() else None
     tasks = []

@@ -13,11 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from factory.core.errors import RecipeError, RunError, SourceError
+from factory.core.errors import CapacityError, RecipeError, RunError, SourceError
 from factory.prompts.templates import R1_ZERO
+from factory.recipe.engine import Model
 from factory.recipe.grpo import Grpo
 from factory.train.train import load_training
-from factory.train.verl import IDENTITY_TEMPLATE, export_grpo
+from factory.train.verl import IDENTITY_TEMPLATE, build_config, export_grpo
 from tests.export.tokenizers import CHATML, write_tokenizer
 
 CHECK = Path(__file__).parent / "in_trainer" / "verl_rl_check.py"
@@ -179,3 +180,23 @@ def test_verl_reads_the_launch(template: str, tmp_path: Path) -> None:
     assert lines[-2:] == ["rollouts 4", "rows 2"]
     scores = [line for line in lines if line.startswith("score")]
     assert scores in ([], ["score 1.5", "score 0.5"])
+
+
+def test_a_model_with_experts_is_divided_by_megatron(tmp_path: Path) -> None:
+    made = recipe(tmp_path, rollouts={"max_tokens": 16384, "batches": 2}, max_length=20000)
+    v3 = made.model_copy(update={"model": Model(id="deepseek-ai/DeepSeek-V3-Base")})
+    config = build_config(v3, True, 512, gpus=256)
+    assert config["defaults"] == ["ppo_megatron_trainer", "_self_"]
+    assert (config["trainer"]["nnodes"], config["trainer"]["n_gpus_per_node"]) == (32, 8)
+    actor = config["actor_rollout_ref"]["actor"]
+    sizes = actor["megatron"]
+    stages = sizes["pipeline_model_parallel_size"]
+    assert 256 % (stages * sizes["expert_model_parallel_size"]) == 0
+    each = -(-61 // stages)
+    last = sizes["override_transformer_config"].get("num_layers_in_last_pipeline_stage", each)
+    assert (stages - 1) * each + last == 61, "every layer is in one stage"
+    assert actor["optim"]["lr_decay_style"] == "constant"
+    assert config["actor_rollout_ref"]["rollout"]["tensor_model_parallel_size"] == 32
+    with pytest.raises(CapacityError, match="--gpus"):
+        build_config(v3, True, 512, gpus=16)
+    assert "megatron" not in build_config(made, True, 512, gpus=16)["actor_rollout_ref"]["actor"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,8 +12,9 @@ import yaml
 from click.testing import CliRunner
 
 from factory.cli import cli
-from factory.core.errors import RecipeError
+from factory.core.errors import CapacityError, RecipeError
 from factory.export.sft_launch import export_sft
+from factory.export.trainer_configs import ExportInfo, Settings, verl
 from factory.recipe.sft import Sft
 from factory.train.train import load_training
 from tests.export import tokenizers as t
@@ -157,3 +160,17 @@ def test_what_a_config_cannot_express_is_refused(
     assert isinstance(loaded, Sft)
     with pytest.raises(RecipeError, match=unsupported.partition("=")[0]):
         export_sft(loaded, "trl", tmp_path / "out")
+
+
+def test_sft_of_a_model_with_experts_by_megatron() -> None:
+    settings = Settings(batch=128, gpus=256, floor=0.1)
+    target = SimpleNamespace(model="deepseek-ai/DeepSeek-V3-Base", max_length=32768, template=None)
+    info = ExportInfo("v3", target, "messages", {"train": ["a.parquet"]}, settings)  # type: ignore[arg-type]
+    text = verl(info)["sft.yaml"]
+    config = yaml.safe_load(text)
+    assert {"override engine@engine": "megatron"} in config["defaults"]
+    assert config["engine"]["expert_model_parallel_size"] > 1
+    assert config["optim"]["min_lr"] == pytest.approx(5e-6)
+    assert "--nnodes=32" in text
+    with pytest.raises(CapacityError):
+        verl(replace(info, settings=Settings(gpus=8)))

@@ -15,7 +15,7 @@ from factory.core.nouns import Message, Prompt
 from factory.core.resources import recipe_path
 from factory.recipe.document import Document
 from factory.recipe.grpo import Grpo
-from factory.recipe.model_rewards import RewardModelScore
+from factory.recipe.model_rewards import ServerScore
 from factory.train.policy import rollouts
 from factory.train.policy.grpo import order_in_stages
 from factory.train.policy.rollouts import build_rollout_arguments, check_rollouts
@@ -109,8 +109,8 @@ def test_r1s_recipes_have_the_published_numbers() -> None:
     assert (zero.rollouts.temperature, everything.rollouts.temperature) == (1, 0.7)
     assert (everything.steps, everything.unverified_from) == (1700, 1297)
     helpful, harmless = everything.rewards["helpful"], everything.rewards["harmless"]
-    assert isinstance(helpful, RewardModelScore)
-    assert isinstance(harmless, RewardModelScore)
+    assert isinstance(helpful, ServerScore)
+    assert isinstance(harmless, ServerScore)
     assert (helpful.reads, harmless.reads) == ("response", "text")
 
 

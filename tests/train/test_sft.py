@@ -285,7 +285,7 @@ def test_batch_counts_over_all_processes(
         accumulation_steps(recipe(base, corpus, batch=8, micro_batch=2))
 
 
-@pytest.mark.parametrize("name", ["ddp", "fsdp", "deepspeed_zero3"])
+@pytest.mark.parametrize("name", ["ddp", "fsdp", "fsdp_offload", "deepspeed_zero3"])
 def test_launch_files_are_accelerate_s(name: str) -> None:
     from accelerate.commands.config.config_args import load_config_from_file
 

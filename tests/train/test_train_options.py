@@ -163,7 +163,13 @@ R1 = {  # v2, supplement: learning rate, batch
 def test_shipped_recipes_have_the_papers_settings(name: str) -> None:
     recipe = load_training(recipe_path(f"{name}.yaml"))
     optimizer = recipe.optimizer
-    assert (optimizer.learning_rate, recipe.batch) == R1[name]
+    rate, batch = R1[name]
+    assert optimizer.learning_rate == rate
+    assert isinstance(recipe, Sft)
+    assert recipe.packing, "rows have 5,355 of 32,768 tokens"
+    rows = recipe.batch * 32_768 / 5355
+    assert 0.75 <= rows / batch <= 1.25, "packed sequences of about as many rows"
+    assert recipe.batch % 8 == 0, "eight GPUs"
     assert (optimizer.schedule, optimizer.floor) == ("cosine", 0.1)
     assert (recipe.epochs, recipe.max_length, recipe.steps) == (2, 32_768, None)
 

@@ -24,6 +24,7 @@ from factory.sampling.engines.openai_api import RenderedRequest, Wire, check_api
 from factory.sampling.engines.replies import Reply
 
 if TYPE_CHECKING:
+    from factory.prompts.templates import Prompting
     from factory.recipe.engine import EngineSpec
 
 _BYTES_PER_TOKEN = 4
@@ -41,15 +42,18 @@ class Exchange:
         self.wire = Wire(spec.prompting, spec.sampling, options)
         self._tokenizer = _load_tokenizer(spec, options)
         self._model_name = DEMO_NAME if spec.model.id == DEMO else spec.model.id
-        self._rendered_for, self._rendered = "", RenderedRequest("")
-        self._levels: dict[int, tuple[str | None, str]] = {}
+        self._rendered_for: tuple[str, str | None] = ("", None)  # prompt, variant
+        self._rendered = RenderedRequest("")
+        self._levels: dict[tuple[int, str | None], tuple[str | None, str]] = {}
 
     def render(self, request: Request) -> RenderedRequest:
         """Render a request. The last prompt is cached, as a prompt's samples come in a row."""
+        key = (request.prompt.id, request.variant(self.spec))
+        prompting = self.spec.prompting.with_variant(key[1])
         if request.turns:
-            self._rendered, self._rendered_for = self._render_episode(request), ""
-        elif self._rendered_for != request.prompt.id:
-            prompting = self.spec.prompting
+            self._rendered = self._render_episode(request, prompting)
+            self._rendered_for = ("", None)
+        elif self._rendered_for != key:
             if self._options.api == "chat":
                 messages = tuple(prompting.messages_for(request.prompt))
                 prefill = prompting.prefill_for(request.prompt)
@@ -58,8 +62,8 @@ class Exchange:
             else:
                 text, prefill, special = prompting.render(request.prompt, self._tokenizer)
                 self._rendered = RenderedRequest("", prefill, text, special)
-            self._rendered_for = request.prompt.id
-        model, _ = self.level(request.level)
+            self._rendered_for = key
+        model, _ = self.settings(request)
         return dataclasses.replace(
             self._rendered,
             sample_id=request.sample_id,
@@ -68,9 +72,9 @@ class Exchange:
             max_tokens=request.max_tokens,
         )
 
-    def _render_episode(self, request: Request) -> RenderedRequest:
+    def _render_episode(self, request: Request, prompting: Prompting) -> RenderedRequest:
         """Render the next turn of an episode."""
-        prompting, prompt, turns = self.spec.prompting, request.prompt, request.turns or ()
+        prompt, turns = request.prompt, request.turns or ()
         if self._options.api != "chat":
             found = continue_episode(prompting, prompt, turns, self._tokenizer)
             return RenderedRequest("", found.prefill, found.text, False, opening=found.opening)
@@ -85,12 +89,13 @@ class Exchange:
         shown = (*messages, *list_messages(turns, tool_format, first.tools))
         return dataclasses.replace(first, messages=shown, opening=first.prompt_text)
 
-    def level(self, level: int) -> tuple[str | None, str]:
-        """Return an escalation level's model (None: the recipe's) and its settings' fingerprint."""
-        if level not in self._levels:
-            model = self.spec.sampling.escalate[level - 1].model if level else None
-            self._levels[level] = model, self.spec.params_fp(level)
-        return self._levels[level]
+    def settings(self, request: Request) -> tuple[str | None, str]:
+        """Return a request's model (None: the recipe's) and the fingerprint of its settings."""
+        key = (request.level, request.variant(self.spec))
+        if key not in self._levels:
+            model = self.spec.sampling.escalate[key[0] - 1].model if key[0] else None
+            self._levels[key] = model, self.spec.params_fp(*key)
+        return self._levels[key]
 
     def read(self, request: Request, rendered: RenderedRequest, reply: Reply) -> Sample | Failure:
         """Return the sample of a complete reply."""
@@ -105,7 +110,7 @@ class Exchange:
     ) -> Sample:
         """Return the sample of a reply, also of an aborted one."""
         n_tokens, n_prompt = reply.n_tokens, reply.n_prompt_tokens
-        model, params_fp = self.level(request.level)
+        model, params_fp = self.settings(request)
         if n_tokens is None:
             n_tokens = self._count_tokens("".join([*reply.reasoning, *reply.content]))
         return Sample(

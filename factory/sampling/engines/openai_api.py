@@ -91,7 +91,8 @@ class Wire:
         self._stops = [*dict.fromkeys([*prompting.stop, *sampling.stop])]
         self.path = "/completions" if options.api == "completions" else "/chat/completions"
         self._chat = options.api == "chat"
-        self._prefilled = bool(prompting.prefill)
+        variants = prompting.variants.values()
+        self._prefilled = bool(prompting.prefill) or any(one.prefill for one in variants)
         self.other_models = sorted({step.model for step in sampling.escalate if step.model})
 
     def body(

@@ -55,7 +55,8 @@ class VllmEngine:
     def __init__(self, spec: EngineSpec, run: Path, seed: int) -> None:
         self.spec = spec
         self.model_name = DEMO_NAME if spec.model.id == DEMO else spec.model.id
-        self._rendered_for, self._rendered = "", ("", "", list[int]())
+        self._rendered_for: tuple[str, str | None] = ("", None)  # prompt, variant
+        self._rendered = ("", "", list[int]())
         self._keep = frozenset(spec.sampling.keep)
         self._pending: dict[str, _Pending] = {}
         self._ended: list[Sample | Failure] = []  # ended without a step: refused or aborted
@@ -68,7 +69,7 @@ class VllmEngine:
         config = self._engine.vllm_config
         self.max_model_len: int = config.model_config.max_model_len
         self.capacity: int = spec.engine.max_in_flight or 2 * config.scheduler_config.max_num_seqs
-        self._levels: dict[int, tuple[Any, str]] = {}
+        self._levels: dict[tuple[int, str | None], tuple[Any, str]] = {}
 
     def submit(self, request: Request) -> None:
         from vllm.v1.engine.exceptions import EngineDeadError
@@ -81,7 +82,7 @@ class VllmEngine:
             )
             self._ended.append(_refuse(request, "prompt_too_long", detail))
             return
-        params, params_fp = self._settings(request.level)
+        params, params_fp = self._settings(request)
         if request.max_tokens is not None and request.max_tokens < params.max_tokens:
             params = params.clone()
             params.max_tokens = request.max_tokens
@@ -156,25 +157,27 @@ class VllmEngine:
 
         Of an episode the text is that of its first turn; the ids are those of all turns.
         """
+        key = (request.prompt.id, request.variant(self.spec))
+        prompting = self.spec.prompting.with_variant(key[1])
         if request.turns:
-            prompting = self.spec.prompting
             found = continue_episode(prompting, request.prompt, request.turns, self._tokenizer)
             return found.opening, found.prefill, found.ids
-        if self._rendered_for != request.prompt.id:
-            rendered = self.spec.prompting.render(request.prompt, self._tokenizer)
+        if self._rendered_for != key:
+            rendered = prompting.render(request.prompt, self._tokenizer)
             tokens = self._tokenizer.encode(
                 rendered.prompt_text + rendered.prefill,
                 add_special_tokens=rendered.special_tokens,
             )
             self._rendered = (rendered.prompt_text, rendered.prefill, tokens)
-            self._rendered_for = request.prompt.id
+            self._rendered_for = key
         return self._rendered
 
-    def _settings(self, level: int) -> tuple[Any, str]:
-        """Return vLLM's SamplingParams of an escalation level and their fingerprint."""
-        if level not in self._levels:
-            self._levels[level] = self._sampling_params(level), self.spec.params_fp(level)
-        return self._levels[level]
+    def _settings(self, request: Request) -> tuple[Any, str]:
+        """Return vLLM's SamplingParams of a request, and the fingerprint of its settings."""
+        key = (request.level, request.variant(self.spec))
+        if key not in self._levels:
+            self._levels[key] = self._sampling_params(request.level), self.spec.params_fp(*key)
+        return self._levels[key]
 
     def _sampling_params(self, level: int) -> Any:
         from vllm import SamplingParams

@@ -51,7 +51,7 @@ class CpuPolicyTrainer(PolicyTrainer):
         finally:
             self._has_gradient = self._old_logps = None
 
-    def _get_per_token_logps_and_entropies(
+    def _compute_logps(
         self,
         model: Any,
         input_ids: torch.Tensor,
@@ -63,7 +63,7 @@ class CpuPolicyTrainer(PolicyTrainer):
     ) -> tuple[torch.Tensor, torch.Tensor | None, None]:
         if not self._is_supported(model):
             found: tuple[torch.Tensor, torch.Tensor | None, None]
-            found = super()._get_per_token_logps_and_entropies(
+            found = super()._compute_logps(
                 model,
                 input_ids,
                 attention_mask,

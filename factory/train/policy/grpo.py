@@ -32,6 +32,7 @@ from factory.train.scoring import (
     find_inapplicable_parts,
     find_unrewarded,
 )
+from factory.train.self_evolution import label_difficulty
 from factory.train.tokenizer import training_tokenizer
 
 if TYPE_CHECKING:
@@ -188,6 +189,9 @@ def make_trainer(
     )
     from factory.train.weights import load_causal_lm, lora_config
 
+    difficulty = None
+    if recipe.difficulty is not None:
+        difficulty = label_difficulty([one.prompt for one in questions], recipe.difficulty)
     rows = [{"prompt": one.text, "prompt_id": one.prompt.id} for one in questions]
     if recipe.unverified_from is not None:
         rows = order_in_stages(recipe, rows, [one.prompt.verifier is not None for one in questions])
@@ -226,7 +230,7 @@ def make_trainer(
         return Trainer(
             recipe,
             run,
-            Rewarder(scoring, recipe.rollouts.max_tokens),
+            Rewarder(scoring, recipe.rollouts.max_tokens, difficulty),
             special_tokens=recipe.prompting.template != "chat",
             model=model,
             args=config,

@@ -8,7 +8,8 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from trl import GRPOTrainer
 from factory.core.errors import FactoryError, TrainError
 from factory.core.files import read_lines
 from factory.train.directory import checkpoint_step
+from factory.train.policy.ahead import Lookahead, RewardsPending, Rollout
 from factory.train.policy.collapse import CollapseDetector, StepStats
 from factory.train.policy.reference_model import load_reference, save_reference
 
@@ -54,7 +56,14 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
         parts = recipe.rewards.items()
         self._format = next((name for name, part in parts if part.kind == "format"), None)
         self._detector: CollapseDetector | None = None
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="rewards")
+        self._rollout: Rollout | None = None  # the one that is generated or taken up
+        self._pending: Rollout | None = None  # the next one, generated
+        self._lookahead: Lookahead | None = None
         super().__init__(reward_funcs=rewarder.functions(), **trl)
+        if recipe.rollouts.asynchronous:
+            rollout = self.args.steps_per_generation * self.num_iterations
+            self._lookahead = Lookahead(rollout)
         if self.use_vllm:
             sync = self.vllm_generation.sync_weights
             self.vllm_generation.sync_weights = lambda: self._timed_sync(sync)
@@ -75,7 +84,8 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
             load_reference(self.ref_model, checkpoint)
 
     def close_engine(self) -> None:
-        """Release an engine inside this process, and its memory."""
+        """Release an engine inside this process, and its memory; and rewards not waited for."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
         if self.use_vllm and self.recipe.rollouts.kind == "colocate":
             self.vllm_generation.__dict__.clear()
             gc.collect()
@@ -111,11 +121,77 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
                 f"{error}. {self._last_checkpoint()}; the same command resumes from there"
             ) from error
 
-    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Any:
+    def _generate(self, prompts: Any) -> Any:
+        if self._rollout is None:
+            return super()._generate(prompts)
+        return self._rollout.once(lambda: super(PolicyTrainer, self)._generate(prompts))
+
+    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
+        if self._rollout is None:
+            return self._compute_logps(*args, **kwargs)
+        return self._rollout.once(lambda: self._compute_logps(*args, **kwargs))
+
+    def _compute_logps(self, *args: Any, **kwargs: Any) -> Any:
+        """Return log probabilities and entropies of tokens."""
+        return super()._get_per_token_logps_and_entropies(*args, **kwargs)
+
+    def _calculate_rewards(
+        self, inputs: Any, prompts: Any, completions: list[str], completion_ids_list: Any
+    ) -> Any:
+        rollout = self._rollout
+        if rollout is not None and rollout.scores is None:
+            ids = [row["prompt_id"] for row in inputs]
+            given = (completions, completion_ids_list, ids)
+            rollout.scores = self._pool.submit(self.rewarder.compute, *given)
+            raise RewardsPending
         with self.clock("reward"):
-            return super()._calculate_rewards(*args, **kwargs)
+            if rollout is not None and rollout.scores is not None:
+                self.rewarder.provide(completions, rollout.scores.result())
+            return super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
+        if self._lookahead is not None:
+            epoch_iterator = self._lookahead.read(epoch_iterator, num_batches)
+        return super().get_batch_samples(epoch_iterator, num_batches, device)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        if self._lookahead is None or not self.model.training:
+            return self._roll_out(inputs)
+        current, self._pending = self._pending or self._start(inputs), None
+        # The next rollout is generated before the update on this one: one update off-policy.
+        accumulated = self.args.gradient_accumulation_steps
+        following = self._lookahead.peek(self._lookahead.ahead - accumulated)
+        last = self.state.global_step + self.recipe.steps_per_rollout >= self.state.max_steps
+        if following is not None and not last:
+            self._pending = self._start(following)
+        current.rewind()
+        with self._handling(current):
+            return self._roll_out(current.inputs)
+
+    def _start(self, inputs: list[dict[str, Any]]) -> Rollout:
+        """Generate a rollout, and begin to compute its rewards."""
+        rollout = Rollout(inputs)
+        with self._handling(rollout), suppress(RewardsPending):
+            self._roll_out(inputs)
+        return rollout
+
+    @contextmanager
+    def _handling(self, rollout: Rollout) -> Iterator[None]:
+        """Within it, what is generated is that of `rollout`.
+
+        TRL keeps the sampling policy's probabilities only for rollouts that serve several updates.
+        Here the policy is updated before a rollout is used, so they are needed as the denominator
+        of the importance weights; TRL is made to think that there are twice as many iterations.
+        """
+        self._rollout = rollout
+        self.num_iterations *= 2
+        try:
+            yield
+        finally:
+            self.num_iterations //= 2
+            self._rollout = None
+
+    def _roll_out(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         scored: dict[str, Any] = super()._generate_and_score_completions(inputs)
         # A rollout that serves several steps may skip the exact step.
         if self.state.global_step % self.recipe.log_samples_every < self.recipe.rollouts.batches:

@@ -114,7 +114,7 @@ class BatchEngine:
 
     def _name(self, request: Request) -> str:
         """Return a request's `custom_id`: its sample and the settings it is drawn with."""
-        return f"{request.sample_id}:{self._exchange.level(request.level)[1]}"
+        return f"{request.sample_id}:{self._exchange.settings(request)[1]}"
 
     def _take_up(self, batch: Batch) -> None:
         """Note what a batch of an earlier process has answered or will answer."""
@@ -164,7 +164,7 @@ class BatchEngine:
         self._take_up(self._ledger.add(model, lines))
 
     def _model_of(self, request: Request) -> str:
-        model, _ = self._exchange.level(request.level)
+        model, _ = self._exchange.settings(request)
         return self._served.name(model) or str(self._served.own)
 
     def _line(self, name: str) -> bytes:

@@ -1,0 +1,1 @@
+"""What a recipe needs of a machine: memory per GPU, time, and what fits. Starts nothing."""
