@@ -135,7 +135,7 @@ def play(engine: Engine, spec: EngineSpec, episodes: int, seconds: float, number
     with tempfile.TemporaryDirectory() as folder:
         log, host = TurnLog(Path(folder), ()), EnvironmentHost(step_limits(spec.sampling))
         player = EpisodeEngine(timed, host, log, spec.sampling, lambda kind, **fields: None)
-        started, done, tokens = time.perf_counter(), 0, 0
+        started, done, tokens, steps = time.perf_counter(), 0, 0, 0
         for index in range(episodes):
             question = Message(role="user", content=f"Tell me a story about number {index}.")
             prompt = Prompt("b", "b", (question,), environment={**named, "seconds": seconds})
@@ -144,14 +144,16 @@ def play(engine: Engine, spec: EngineSpec, episodes: int, seconds: float, number
             for outcome in player.completed():
                 assert isinstance(outcome, Sample), outcome
                 done, tokens = done + 1, tokens + outcome.n_tokens
+                steps += sum(turn.role == "user" for turn in outcome.turns or ())
         wall = time.perf_counter() - started
         player.close()
         log.close()
     print(
-        f"  tool of {seconds:g} s: {tokens:,} tokens in {wall:.1f} s, engine busy "
+        f"  tool of {seconds:g} s: {steps:,} steps, {tokens:,} tokens in {wall:.1f} s, engine busy "
         f"{timed.busy / wall:.1%}",
         flush=True,
     )
+    assert steps >= episodes, "too few turns ended before their limit of tokens; raise --tokens"
     return timed.busy / wall
 
 
@@ -163,6 +165,7 @@ def measure_busy(options: argparse.Namespace, folder: Path) -> float:
         {
             "max_tokens": options.tokens,
             "temperature": 1.0,
+            "stop": ["."],  # a turn that ends by its limit of tokens ends the episode
             "episode": {"max_turns": options.turns, "max_tokens": 10**6},
         }
     )
@@ -240,7 +243,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What tools cost the engine, and kills episodes.")
     parser.add_argument("--episodes", type=int, default=64)
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--tokens", type=int, default=32, help="generated tokens of a turn")
+    parser.add_argument("--tokens", type=int, default=96, help="most generated tokens of a turn")
     parser.add_argument("--slots", type=int, default=32, help="sequences in the engine at once")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--prompts", type=int, default=40, help="of the build that is killed")
