@@ -25,6 +25,7 @@ VERIFIERS = {
     "rubric": "filters.verify.rubric:RubricVerifier",
     "code": "filters.verify.code.verifier:CodeVerifier",
     "own": "filters.verify.own:OwnVerifiers",
+    "repository": "filters.verify.repository.verifier:RepositoryVerifier",
 }
 
 GROUP = "factory.verifiers"
