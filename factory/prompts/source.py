@@ -191,7 +191,13 @@ class Source(BaseModel):
             raise BadRow("not_json", f"the verifier can't be written as JSON: {error}") from None
 
 
-DOMAINS: dict[str, str] = {"math": "math", "code": "code", "choice": "stem", "gym": "logic"}
+DOMAINS: dict[str, str] = {
+    "math": "math",
+    "code": "code",
+    "choice": "stem",
+    "gym": "logic",
+    "repository": "code",
+}
 
 
 def infer_domain(verifier: Mapping[str, Any] | None) -> str:
