@@ -37,6 +37,7 @@ from factory.judging.verdicts import (
 )
 from factory.prompts.load import describe
 from factory.prompts.references import BAD, sound_prompts
+from factory.recipe.engine import EMBEDDED
 from factory.sampling.progress import Progress
 from filters.judges.asked import asks_server, loads_model
 
@@ -66,7 +67,7 @@ def build(recipe: Recipe, path: Path, console: Console) -> Funnel:
         line = f"{path} was finished, but {loss}; what is lost is made again"
         console.print(line, style="bold red", highlight=False, markup=False)
     # Report a missing model before anything is loaded.
-    if recipe.engine.kind in ("vllm", "ray"):
+    if recipe.engine.kind in EMBEDDED:
         refuse_beyond_context(recipe.engine_spec)
     for judge in list_started_judges(recipe):
         model_path(judge.start)
