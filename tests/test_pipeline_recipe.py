@@ -264,3 +264,10 @@ def test_a_model_that_no_step_writes_is_named(tmp_path: Path) -> None:
     # Written by a step, it is not there yet either.
     written = text.replace("./nowhere", "@first") + "  first: {recipe: sft.yaml}\n"
     assert load_pipeline(pipeline(tmp_path, written))
+
+
+def test_a_merge_key_is_named(tmp_path: Path) -> None:
+    text = PIPELINE.replace("set: {sampling: {n: 2}", "set: {<<: {n: 3}, sampling: {n: 2}")
+    said = complaints(pipeline(tmp_path, text))
+    assert "p.yaml:13: steps.few.set.<< is a merge key" in said
+    assert "use extends" in said

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,6 +100,17 @@ def test_a_stop_string_ends_a_text_and_is_cut_off(model: Path, tmp_path: Path) -
     (one,) = found.values()
     assert isinstance(one, Sample)
     assert (one.text, one.finish_reason) == (whole[: whole.index(stop)], "stop")
+    assert one.n_tokens < 40  # padding is no token of its own
+
+
+def test_settings_that_a_model_brings_along_have_no_effect(model: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(model, own)
+    file = own / "generation_config.json"
+    brought = {"repetition_penalty": 5.0, "no_repeat_ngram_size": 1, "min_new_tokens": 9}
+    file.write_text(json.dumps(json.loads(file.read_text()) | brought))
+    found = words(draw(spec(own), ["1 + 1"], tmp_path))
+    assert found == words(draw(spec(model), ["1 + 1"], tmp_path))
 
 
 def test_a_prompt_beyond_the_context_fails_alone(model: Path, tmp_path: Path) -> None:

@@ -51,8 +51,7 @@ class BatchEngine:
             padding_side="left",
         )
         self._model: Any = _load_model(spec)
-        generation = self._model.generation_config
-        stops = generation.eos_token_id
+        stops = self._model.generation_config.eos_token_id
         stops = [] if stops is None else stops if isinstance(stops, list) else [stops]
         own = self._tokenizer.eos_token_id
         self._stop_ids = sorted({*stops} | ({own} if own is not None else set()))
@@ -63,12 +62,19 @@ class BatchEngine:
             )
         if self._tokenizer.pad_token_id is None:
             self._tokenizer.pad_token_id = self._stop_ids[0]
+        self._forget_own_settings()
         config = self._model.config.get_text_config()
         self._context = int(getattr(config, "max_position_embeddings", 0) or 2**31)
         self._size = int(spec.engine.args.get("batch", BATCH))
         self.capacity: int = spec.engine.max_in_flight or self._size
         self._pending: dict[str, _Pending] = {}
         self._ended: list[Sample | Failure] = []  # ended without a batch: refused or aborted
+
+    def _forget_own_settings(self) -> None:
+        """Drop the sampling settings that a model brings along: the recipe's are the only ones."""
+        from transformers import GenerationConfig
+
+        self._model.generation_config = GenerationConfig()
 
     def submit(self, request: Request) -> None:
         rendered = self.spec.prompting.render(request.prompt, self._tokenizer)
@@ -151,7 +157,8 @@ class BatchEngine:
                 f"transformers could not generate a batch of {len(batch)}: {error}. If memory ran "
                 "out, lower engine.args.batch. All samples so far are saved."
             ) from error
-        return [_cut(row, self._stop_ids) for row in output[:, width:].tolist()]
+        padding = self._tokenizer.pad_token_id
+        return [_cut(row, self._stop_ids, padding) for row in output[:, width:].tolist()]
 
     def _stops(self, level: int) -> tuple[str, ...]:
         return (*self.spec.prompting.stop, *self.spec.sampling.at(level).stop)
@@ -185,10 +192,14 @@ class BatchEngine:
         )
 
 
-def _cut(tokens: list[int], stop_ids: list[int]) -> list[int]:
-    """Return the tokens up to the first EOS token, which stays; what follows is padding."""
+def _cut(tokens: list[int], stop_ids: list[int], padding: int) -> list[int]:
+    """Return the tokens without the padding behind an EOS token, which stays, or a stop string."""
     end = next((place for place, token in enumerate(tokens) if token in stop_ids), None)
-    return tokens if end is None else tokens[: end + 1]
+    if end is not None:
+        return tokens[: end + 1]
+    while tokens and tokens[-1] == padding:
+        tokens = tokens[:-1]
+    return tokens
 
 
 def check_args(spec: EngineSpec) -> None:
