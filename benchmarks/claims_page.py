@@ -233,7 +233,8 @@ def _render_settings(facts: Facts) -> list[str]:
         f"| {one['setting']} | {one['value']} | {one['result']} | {_yes(one['chosen'])} |"
         for one in tried["tried"]
     ]
-    lines += ["", tried["before"].strip(), "", "## Settings of every step", ""]
+    lines += ["", tried["before"].strip(), "", "Seen in the run:", tried["seen"].strip(), ""]
+    lines += ["## Settings of every step", ""]
     lines += ["The recipes as they ran, of the first seed.", "", "```json"]
     lines += [
         f"{json.dumps(name)}: {json.dumps(settings, sort_keys=True)}"

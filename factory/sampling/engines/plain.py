@@ -77,7 +77,8 @@ class BatchEngine:
         self._model.generation_config = GenerationConfig()
 
     def submit(self, request: Request) -> None:
-        rendered = self.spec.prompting.render(request.prompt, self._tokenizer)
+        prompting = self.spec.prompting.with_variant(request.variant(self.spec))
+        rendered = prompting.render(request.prompt, self._tokenizer)
         tokens = self._tokenizer.encode(
             rendered.prompt_text + rendered.prefill, add_special_tokens=rendered.special_tokens
         )
@@ -187,7 +188,7 @@ class BatchEngine:
             n_tokens=count,
             n_prompt_tokens=len(pending.tokens),
             model=DEMO_NAME if model == DEMO else model,
-            params_fp=self.spec.params_fp(request.level),
+            params_fp=self.spec.params_fp(request.level, request.variant(self.spec)),
             created_at=time.time_ns() // 1_000_000,
         )
 
