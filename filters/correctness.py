@@ -13,7 +13,13 @@ from dataclasses import replace
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import polars as pl
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from factory.core.errors import EngineError
 from factory.core.nouns import fingerprint
@@ -29,7 +35,8 @@ from filters.judges.equivalence import (
     judge,
 )
 from filters.judges.rubric import Graded, Rubric, judge_rubrics, list_questions
-from filters.verify.verification import Verification
+from filters.verify import VERIFIERS
+from filters.verify.verification import LATER, Verification
 from filters.verify.verifiers import Item, read_verifier, shared, versions
 
 METRICS = pl.Schema(
@@ -63,7 +70,7 @@ class Correctness(Filter):
     VERSION = 2
     PARALLEL = False  # its verifiers have their own processes
     MEASURED: ClassVar[frozenset[str]] = frozenset(
-        ("think", "combine", "judge", "canaries", "deadline_s", "unsafe_without_sandbox")
+        ("think", "combine", "judge", "canaries", "deadline_s", "unsafe_without_sandbox", "later")
     )
 
     think: Literal["required", "optional"] = Field(
@@ -103,6 +110,31 @@ class Correctness(Filter):
         False, description="Run programs without a sandbox. Only for disposable machines."
     )
 
+    later: tuple[str, ...] = Field(
+        (),
+        description="Kinds of verifiers whose verdicts come later, such as `[repository]`: their "
+        "samples are pending until `factory judge RUN` has judged them and `factory build` is run "
+        "again.",
+    )
+
+    @model_serializer(mode="wrap")
+    def _leave_out_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `later` the same as before there was one: finished runs stay finished."""
+        dumped: dict[str, Any] = dump(self)
+        if not self.later:
+            dumped.pop("later", None)
+        return dumped
+
+    @field_validator("later")
+    @classmethod
+    def _are_kinds(cls, later: tuple[str, ...]) -> tuple[str, ...]:
+        for kind in later:
+            if kind not in VERIFIERS:
+                raise ValueError(f"{kind!r} is unknown; it must be one of {', '.join(VERIFIERS)}")
+            if kind == "rubric":
+                raise ValueError("a judge answers what is open of a rubric; leave it out of later")
+        return later
+
     @model_validator(mode="after")
     def _check_judge(self) -> Self:
         if (self.combine == "rule") != (self.judge is None):
@@ -136,7 +168,7 @@ class Correctness(Filter):
         specs = [read_verifier(text) for text in samples["verifier"]]
         parts = samples.select("response", "shape", "turns").iter_rows()
         items = [_item(spec, *part) for spec, part in zip(specs, parts, strict=True)]
-        verdicts = verifiers.verify(items)
+        verdicts = verifiers.verify(items, later=self.later)
         if self.judge is None:
             verdicts = [_without_judge(verdict) for verdict in verdicts]
         asked = {
@@ -153,7 +185,7 @@ class Correctness(Filter):
             for sample_id, question, response, spec, verdict in zip(
                 *samples.select("sample_id", "question", "response"), specs, verdicts, strict=True
             )
-            if verdict.state == "pending"
+            if verdict.state == "pending" and verdict.method != LATER
         }
         opinions, graded = self._opinions(asked, rubrics, ask)
         rows = [
@@ -170,13 +202,12 @@ class Correctness(Filter):
         found = [
             Rule(
                 reason,
-                state.is_in(["wrong", "unparseable"])
-                & (pl.col("correctness_method").str.starts_with(method))
-                & (pl.col("correctness_detail").str.starts_with(f"{begin}:")),
+                state.is_in(_EXPLAINED) & _METHOD.str.starts_with(method) & _begins(begin),
                 "correctness_detail",
                 "correct",
+                decision,
             )
-            for reason, (method, begin) in _DETAILED.items()
+            for reason, (method, begin, decision) in _DETAILED.items()
         ]
         found += [
             Rule(reason, state == value, "correctness_state", "correct", decision)
@@ -259,23 +290,45 @@ _REASONS: dict[str, tuple[str, Literal["drop", "undecided"]]] = {
     "verifier_timeout": ("timeout", "undecided"),
     "verifier_error": ("error", "undecided"),
     "judge_undecided": ("malformed", "undecided"),
+    "pending": ("pending", "undecided"),
 }
 """Reason code → the combined state that it stands for, and its decision."""
 
-_DETAILED = {
-    "malformed_call": ("tool_call", "malformed"),
-    "unknown_tool": ("tool_call", "unknown_tool"),
-    "missing_call": ("tool_call", "missing"),
-    "extra_call": ("tool_call", "extra"),
-    "wrong_type": ("tool_call", "wrong_type"),
-    "wrong_argument": ("tool_call", "wrong_argument"),
-    "breaks_schema": ("json_schema", "schema"),
-    "unequal_value": ("json_schema", "equals"),
+_DETAILED: dict[str, tuple[str, str, Literal["drop", "undecided"]]] = {
+    "malformed_call": ("tool_call", "malformed", "drop"),
+    "unknown_tool": ("tool_call", "unknown_tool", "drop"),
+    "missing_call": ("tool_call", "missing", "drop"),
+    "extra_call": ("tool_call", "extra", "drop"),
+    "wrong_type": ("tool_call", "wrong_type", "drop"),
+    "wrong_argument": ("tool_call", "wrong_argument", "drop"),
+    "breaks_schema": ("json_schema", "schema", "drop"),
+    "unequal_value": ("json_schema", "equals", "drop"),
+    "no_patch": ("repository", "no_patch", "drop"),
+    "patch_rejected": ("repository", "patch_rejected", "drop"),
+    "edits_tests": ("repository", "edits_tests", "drop"),
+    "build_failed": ("repository", "build_failed", "drop"),
+    "f2p_failed": ("repository", "f2p_failed", "drop"),
+    "p2p_broken": ("repository", "p2p_broken", "drop"),
+    "tampered": ("repository", "tampered", "drop"),
+    "timeout": ("repository", "timeout", "undecided"),
+    "flaky": ("repository", "flaky", "undecided"),
+    "suspicious": ("repository", "suspicious", "undecided"),
 }
-"""Reason code → the verifier that tells more than wrong, and how its detail begins."""
+"""Reason code → the verifier that says more than a state, how its detail begins, the decision."""
+
+_EXPLAINED = ["wrong", "unparseable", "no_answer", "timeout", "error"]
+"""States that a detail may give such a reason."""
+
+# Of a single row without one, a column has no type.
+_METHOD = pl.col("correctness_method").cast(pl.String)
+
+
+def _begins(begin: str) -> pl.Expr:
+    return pl.col("correctness_detail").cast(pl.String).str.starts_with(f"{begin}:")
+
 
 _RULE, _JUDGE = pl.col("correctness_state"), pl.col("correctness_judge")
-_IS_PENDING = _RULE == "pending"
+_IS_PENDING = (_RULE == "pending") & (_METHOD != LATER)
 _SAID_YES = _JUDGE == "judge_correct"
 
 _STATES: Mapping[Combine, pl.Expr] = {
@@ -294,7 +347,7 @@ _STATES: Mapping[Combine, pl.Expr] = {
 
 def _without_judge(verdict: Verification) -> Verification:
     """A verdict in a recipe that has no judge: what waits for one is verified by nothing."""
-    if verdict.state != "pending":
+    if verdict.state != "pending" or verdict.method == LATER:
         return verdict
     detail = f"{verdict.detail}; set judge and combine of the filter correctness"
     return replace(verdict, state="unverifiable", detail=detail)

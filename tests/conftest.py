@@ -9,6 +9,9 @@ settings.register_profile("factory", deadline=None)
 settings.load_profile("factory")
 
 
+collect_ignore_glob = ["data/*"]  # projects there have tests of their own
+
+
 SLOW = (
     "api/test_api.py",
     "api/test_script_and_notebook.py",
@@ -19,9 +22,12 @@ SLOW = (
     "filters/verify/test_gym.py",
     "filters/verify/test_own_verifier.py",
     "filters/verify_code/",
+    "filters/verify_repository/test_cheats.py",
+    "filters/verify_repository/test_repairs.py",
     "loaders/test_bombs.py",
     "loaders/test_drafts.py",
     "loaders/test_gym_loader.py",
+    "loaders/test_repository_bugs.py",
     "plugins/test_extensions.py",
     "sampling/test_batches.py",
     "sampling/test_budget_build.py",
@@ -29,6 +35,7 @@ SLOW = (
     "sampling/test_episodes.py",
     "sampling/test_server_loss.py",
     "test_build.py",
+    "test_build_swe.py",
     "test_cli.py",
     "test_cli_output.py",
     "test_corpus_form.py",
@@ -36,6 +43,7 @@ SLOW = (
     "test_evaluate.py",
     "test_json_recipes.py",
     "test_judges_in_turn.py",
+    "test_late_verdicts.py",
     "test_live_judging.py",
     "test_losses.py",
     "test_new_user.py",

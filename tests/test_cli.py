@@ -102,13 +102,24 @@ def test_mistakes_are_named(
 
 
 def test_a_recipe_of_another_kind_is_validated_too() -> None:
-    done = factory("validate", GRPO, "--set", "steps=7")
+    done = factory("validate", GRPO, "--set", "steps=7", "--set", "model=demo")
     assert done.returncode == 0, done.stderr
     assert "steps: 7" in done.stdout
     assert "`factory train" in done.stdout
     wrong = factory("validate", GRPO, "--set", "stepps=7")
     assert wrong.returncode == 2
     assert "did you mean steps?" in wrong.stderr
+
+
+@pytest.mark.parametrize("kind", ["grpo", "eval"])
+def test_a_model_that_is_not_there_is_not_valid(tmp_path: Path, kind: str) -> None:
+    recipe = GRPO if kind == "grpo" else GRPO.parent / "eval" / "small_sums.yaml"
+    done = factory("validate", recipe, "--set", f"model={tmp_path}/nowhere")
+    assert done.returncode == 7, done.stderr
+    assert f"there is no config.json in {tmp_path}/nowhere" in done.stderr
+    assert "valid; run it" not in done.stdout
+    hub = factory("validate", recipe, "--set", "model=somebody/model")
+    assert hub.returncode == 0, hub.stderr
 
 
 def test_audit_gives_rates_with_intervals(run: Path) -> None:

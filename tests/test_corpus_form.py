@@ -45,6 +45,19 @@ def test_tags_are_the_recipes(tmp_path: Path, think: Any, before: str, after: st
         assert said == f"{before}{row['thinking'].strip()}{after}{row['response'].strip()}"
 
 
+def test_reasoning_that_never_closed_stays_open(tmp_path: Path) -> None:
+    """Without a filter every whole sample is a row, and none has an empty turn."""
+    file = recipe_file(tmp_path, record(tmp_path / "recorded", 3), 3)
+    nothing = ["filters.format=null", "filters.correctness=null", "filters.length=null"]
+    build(load_recipe(file, [*nothing, "select.per_prompt=3"]), tmp_path / "run", CONSOLE)
+    rows = rows_of(tmp_path / "run")
+    unclosed = rows.filter(pl.col("index") == 2)
+    assert 0 < unclosed.height < rows.height
+    for row in unclosed.rows(named=True):
+        assert row["messages"][-1]["content"] == f"<think>\n{row['thinking'].strip()}"
+        assert row["response"] is None
+
+
 def test_an_assembly_may_write_another_form(tmp_path: Path) -> None:
     build(load_recipe(recipe_file(tmp_path, record(tmp_path / "a", 1), 1)), tmp_path / "b", CONSOLE)
     document = {"kind": "assembly", "name": "all", "runs": [{"path": str(tmp_path / "b")}]}

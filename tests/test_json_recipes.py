@@ -20,7 +20,7 @@ from factory.core.nouns import Prompt, Sample
 from factory.core.resources import data_path, recipe_path
 from factory.core.run_dir import RunDir, save_prompts
 from factory.recipe.build import Recipe, load_recipe
-from tests.e2e.test_two_servers import free_port
+from tests.ports import free_ports
 
 CONSOLE = Console(file=StringIO())
 
@@ -74,7 +74,7 @@ def test_extraction_keeps_what_equals_the_reference(tmp_path: Path) -> None:
 def scripted_judge() -> Iterator[str]:
     """The shipped stand-in for a judge, in a process of its own; its URL."""
     script = recipe_path("json/scripted_judge.py")
-    command = [sys.executable, str(script), str(free_port())]
+    command = [sys.executable, str(script), str(free_ports(1)[0])]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

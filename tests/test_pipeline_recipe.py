@@ -13,7 +13,9 @@ from factory.core.errors import RecipeError
 from factory.core.resources import recipe_path
 from factory.recipe.assembly import Assembly
 from factory.recipe.build import Recipe
-from factory.recipe.pipeline import find_cycle, load_pipeline, sort_steps
+from factory.recipe.pipeline import load_pipeline
+from factory.recipe.sft import Sft
+from factory.recipe.step_graph import find_cycle, sort_steps
 from tests.test_recipe import GOOD, write
 
 PIPELINE = """\
@@ -199,3 +201,73 @@ def test_a_valid_order_is_kept(ordered: list[str], data: st.DataObject) -> None:
         for number, name in enumerate(ordered)
     }
     assert sort_steps(edges) == ordered
+
+
+SEEDS = """\
+kind: pipeline
+name: seeds
+seeds: [3, 11]
+steps:
+  world: {recipe: sums.yaml, once: true}
+  own: {recipe: sums.yaml, set: {sampling: {seed: "{seed}"}}}
+  base: {recipe: sft.yaml, set: {data: "@world", seed: "{seed}", name: "base-{seed}"}}
+  next: {recipe: sft.yaml, set: {model: "@base", data: "@own/corpus"}, after: [world, own]}
+"""
+
+
+def test_steps_are_repeated_for_every_seed(tmp_path: Path) -> None:
+    plan = {step.name: step for step in load_pipeline(pipeline(tmp_path, SEEDS)).plan(tmp_path)}
+    assert list(plan) == [
+        "world", "own-3", "base-3", "next-3", "own-11", "base-11", "next-11",
+    ]  # fmt: skip
+    third = plan["next-11"]
+    assert set(third.inputs) == {"base-11", "own-11"}
+    assert third.step.after == ("world", "own-11")
+    base, own = plan["base-3"].recipe, plan["own-3"].recipe
+    assert isinstance(base, Sft)
+    assert isinstance(own, Recipe)
+    assert (base.seed, base.name, own.sampling.seed) == (3, "base-3", 3)
+    assert plan["base-3"].inputs == {"world": tmp_path / "steps" / "world" / "corpus"}
+
+
+def test_seeds_may_be_added_and_set_by_hand(tmp_path: Path) -> None:
+    few = load_pipeline(pipeline(tmp_path, SEEDS), ["seeds=[3]", "base.steps=5"])
+    names = [step.name for step in few.plan(tmp_path)]
+    assert names == ["world", "own-3", "base-3", "next-3"]
+    base = few.plan(tmp_path)[2].recipe
+    assert isinstance(base, Sft)
+    assert base.steps == 5
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("sums.yaml, once: true", "sums.yaml, once: true, after: [base]", "uses base, which runs"),
+        ("seeds: [3, 11]", "seeds: []", "steps.world.once is true: needs seeds"),
+        ("seeds: [3, 11]", "seeds: [3, 3]", "p.yaml:3: seeds names a seed twice"),
+        ("seeds: [3, 11]", "seeds: [-1]", "p.yaml:3: seeds.0 is -1"),
+        ("  own: {recipe", "  base-3: {recipe: sums.yaml, once: true}\n  own: {recipe", "becomes"),
+        ('"@own/corpus"', '"@owm/corpus"', "p.yaml:8: steps.next-3.set.data is '@owm/corpus'"),
+    ],
+)
+def test_what_seeds_refuse(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in SEEDS
+    assert message in complaints(pipeline(tmp_path, SEEDS.replace(old, new)))
+
+
+def test_a_model_that_no_step_writes_is_named(tmp_path: Path) -> None:
+    text = PIPELINE + '  taught: {recipe: sft.yaml, set: {model: "./nowhere", data: "@sums"}}\n'
+    said = complaints(pipeline(tmp_path, text))
+    assert "p.yaml:14: steps.taught.set.model" in said
+    assert "nowhere" in said
+    assert "No step writes it" in said
+    # Written by a step, it is not there yet either.
+    written = text.replace("./nowhere", "@first") + "  first: {recipe: sft.yaml}\n"
+    assert load_pipeline(pipeline(tmp_path, written))
+
+
+def test_a_merge_key_is_named(tmp_path: Path) -> None:
+    text = PIPELINE.replace("set: {sampling: {n: 2}", "set: {<<: {n: 3}, sampling: {n: 2}")
+    said = complaints(pipeline(tmp_path, text))
+    assert "p.yaml:13: steps.few.set.<< is a merge key" in said
+    assert "use extends" in said

@@ -9,6 +9,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import polars as pl
+
 from factory.build.context import refuse_beyond_context
 from factory.build.local_judges import list_started_judges, mark_prompts, run_local_judges
 from factory.build.losses import count_unasked, find_loss
@@ -16,12 +18,13 @@ from factory.core.errors import FactoryError, RunError, SourceError
 from factory.core.files import append_line, write_atomic
 from factory.core.machine import list_versions
 from factory.core.models import model_path
-from factory.core.nouns import sample_id
+from factory.core.nouns import PENDING, sample_id
 from factory.core.run_dir import RunDir, read_manifest, save_prompts
 from factory.core.trust import remember_own
 from factory.corpus.rows import write_corpus
 from factory.corpus.selection import select_rows
 from factory.judging.funnel import Funnel, SampleCount, load_funnel, measure_funnel
+from factory.judging.late import count_news, find_pending
 from factory.judging.no_rows import explain_lost_sources, require_rows
 from factory.judging.review_verdicts import REVIEW_STAGE, Overlay
 from factory.judging.verdicts import (
@@ -34,6 +37,7 @@ from factory.judging.verdicts import (
 )
 from factory.prompts.load import describe
 from factory.prompts.references import BAD, sound_prompts
+from factory.recipe.engine import EMBEDDED
 from factory.sampling.progress import Progress
 from filters.judges.asked import asks_server, loads_model
 
@@ -58,12 +62,12 @@ def build(recipe: Recipe, path: Path, console: Console) -> Funnel:
         loss = find_loss(path)
         if loss is None:
             funnel = load_funnel(path)
-            require_rows(path, recipe.corpus.min_rows, all_filters(recipe), funnel)
+            _require_rows(recipe, path, funnel, console)
             return funnel
         line = f"{path} was finished, but {loss}; what is lost is made again"
         console.print(line, style="bold red", highlight=False, markup=False)
     # Report a missing model before anything is loaded.
-    if recipe.engine.kind in ("vllm", "ray"):
+    if recipe.engine.kind in EMBEDDED:
         refuse_beyond_context(recipe.engine_spec)
     for judge in list_started_judges(recipe):
         model_path(judge.start)
@@ -75,8 +79,21 @@ def build(recipe: Recipe, path: Path, console: Console) -> Funnel:
         prompts = load(recipe, run, console)
         sample(recipe, run, prompts, console)
         funnel = assemble(recipe, run, console)
-    require_rows(path, recipe.corpus.min_rows, all_filters(recipe), funnel)
+    _require_rows(recipe, path, funnel, console)
     return funnel
+
+
+def _require_rows(recipe: Recipe, path: Path, funnel: Funnel, console: Console) -> None:
+    """Raise QuotaError for too few rows, unless there are verdicts to come; then say so."""
+    pending = read_manifest(path).get("pending", 0)
+    if not pending:
+        require_rows(path, recipe.corpus.min_rows, all_filters(recipe), funnel)
+        return
+    line = (
+        f"{pending:,} samples are pending: `factory judge {path}` judges them, and the same build "
+        "takes up the verdicts"
+    )
+    console.print(line, highlight=False, markup=False)
 
 
 def is_finished(recipe: Recipe, path: Path) -> bool:
@@ -85,6 +102,8 @@ def is_finished(recipe: Recipe, path: Path) -> bool:
     if manifest.get("unanswered"):  # the last build lacked samples that a new one may draw
         return False
     if manifest.get("state") != "done" or manifest.get("recipe") != recipe.fingerprint():
+        return False
+    if manifest.get("pending") and count_news(path, recipe.filters):
         return False
     return manifest.get("reviews") == Overlay(path, recipe.reviews, {}).fingerprint
 
@@ -185,6 +204,7 @@ def assemble(recipe: Recipe, run: RunDir, console: Console) -> Funnel:
     report(run.path, console, state="done")
     run.save_manifest(
         state="done",
+        pending=len(find_pending(run.path, recipe.filters)),
         recipe=recipe.fingerprint(),
         reviews=overlay.fingerprint,
         finished_at=int(time.time()),
@@ -223,7 +243,10 @@ def _restore_scheduler(recipe: Recipe, run: RunDir, prompts: pa.Table) -> Schedu
     accepted: set[str] = set()
     if not _is_fixed(recipe) and run.parts():
         judge_run(run.path, early_filters(all_filters(recipe)), recipe.references)
-        kept = load_verdicts(run.path).filter(decision="keep").select("sample_id").collect()
+        counts = pl.col("decision") == "keep"
+        if recipe.sampling.policy == "until":  # as the loop counts them
+            counts |= pl.col("reason") == PENDING
+        kept = load_verdicts(run.path).filter(counts).select("sample_id").collect()
         accepted = set(kept["sample_id"])
     failed = ((failure.prompt_id, failure.index, 0) for failure in run.failures())
     scheduler.restore(

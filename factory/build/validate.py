@@ -15,7 +15,7 @@ from factory.core.trial import TrialError
 from factory.judging.no_rows import shorten
 from factory.prompts.conversation import Tools
 from factory.prompts.load import preview
-from factory.recipe.engine import ENGINES
+from factory.recipe.engine import EMBEDDED, ENGINES
 
 if TYPE_CHECKING:
     from factory.prompts.source import Source
@@ -186,13 +186,19 @@ def _engine(recipe: Recipe) -> Iterator[str]:
         urls = recipe.engine.server.urls if recipe.engine.server else ()
         yield f"engine batch, model {served.own}, {urls[0] if urls else 'files only'}"
         return
-    if kind not in ("vllm", "ray"):
+    if kind not in EMBEDDED:
         yield f"engine {kind}"
         return
     from factory.core.machine import has_gpu
 
-    _check_engine_args(recipe.engine.args)
     refuse_beyond_context(recipe.engine_spec)
+    if kind == "transformers":
+        from factory.sampling.engines.plain import check_args
+
+        check_args(recipe.engine_spec)
+        yield f"engine {kind}, batch after batch"
+        return
+    _check_engine_args(recipe.engine.args)
     if not has_gpu() and recipe.sampling.top_p < 1:
         yield (
             "warning: sampling.top_p halves vLLM's speed on a CPU (measured: 1,260 to 530 tokens/s "

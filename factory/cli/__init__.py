@@ -10,6 +10,7 @@ from factory.cli.build import build, filter_command, init, serve, validate
 from factory.cli.check import audit, doctor, repair, verify
 from factory.cli.common import ask_on_terminal, output_options
 from factory.cli.export import export, push
+from factory.cli.judge import judge
 from factory.cli.look import (
     compare,
     explain,
@@ -27,7 +28,7 @@ from factory.cli.train import curves, eval_command, pairs, run, train
 from factory.core.errors import FactoryError, RunError, Stopped, StorageError
 
 SECTIONS = {
-    "Make a corpus": (init, validate, build, filter_command, serve),
+    "Make a corpus": (init, validate, build, judge, filter_command, serve),
     "Inspect a run": (show, report, view, compare, samples, explain),
     "Review by hand": (review, export_tasks, import_annotations),
     "Check": (plan, audit, verify, repair, doctor),

@@ -141,10 +141,11 @@ def validate(
     """
     from factory.build.survey import survey
     from factory.build.validate import validate
+    from factory.core.errors import ModelError
     from factory.corpus.assembly.preview import preview_assembly
     from factory.recipe.assembly import Assembly
     from factory.recipe.document import load_document
-    from factory.recipe.kinds import KINDS, SAMPLES, load
+    from factory.recipe.kinds import KINDS, SAMPLES, explain_missing_model, load
 
     if ".py:" in str(recipe) or recipe.suffix == ".py":
         from factory.cli.try_class import try_reference
@@ -155,6 +156,8 @@ def validate(
     kind = load_document(recipe, assignments).data.get("kind", SAMPLES)
     if kind in KINDS and kind != SAMPLES:
         other = load(kind, recipe, assignments)
+        if missing := explain_missing_model(other):
+            raise ModelError(missing)
         tried = list(_try_rewards(other))
         tried += preview_assembly(other) if isinstance(other, Assembly) else ()
         if as_json:

@@ -314,6 +314,10 @@ def sample_schema() -> pa.Schema:
     return pa.schema(columns)
 
 
+PENDING = "pending"
+"""The reason of a sample that is undecided because its verdict comes later."""
+
+
 class Judged(NamedTuple):
     """An early verdict, for the scheduler and the progress display. Final verdicts come later."""
 

@@ -78,6 +78,17 @@ def require_model(model: str, revision: str | None) -> str | None:
     return f"the code in {code.describe()} is not trusted yet; {_REMEDY}"
 
 
+def require_build(place: str) -> str | None:
+    """Return None if the build script of a source distribution may run, else why not.
+
+    Tools that fetch one run it to learn its metadata.
+    """
+    code = Code(place, "a source distribution's build script", _hash("sdist", place))
+    if _may_run(code):
+        return None
+    return f"{code.describe()} is code that is not trusted yet; {_REMEDY}"
+
+
 def is_trusted(path: Path) -> bool:
     """Whether a file may run in its present version. Never asks."""
     path = path.resolve()

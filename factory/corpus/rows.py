@@ -245,10 +245,19 @@ def rewrite_tags(rows: pa.Table, tags: tuple[str, str]) -> pa.Table:
 
 
 def _assistant_turn(tags: tuple[str, str]) -> pl.Expr:
-    """`factory.core.think.join_think` as an expression, with any tags."""
+    """`factory.core.think.join_think` as an expression, with any tags.
+
+    Reasoning that never closed stays open, as it was sampled: without a filter it may be a row.
+    """
     thinking, response = (pl.col(name).str.strip_chars() for name in ("thinking", "response"))
     with_think = pl.concat_str(pl.lit(tags[0]), thinking, pl.lit(tags[1]), response)
-    content = pl.when(pl.col("thinking").is_null()).then("response").otherwise(with_think)
+    content = (
+        pl.when(pl.col("thinking").is_null())
+        .then("response")
+        .when(pl.col("response").is_null())
+        .then(pl.concat_str(pl.lit(tags[0]), thinking))
+        .otherwise(with_think)
+    )
     return pl.struct(role=pl.lit("assistant"), content=content)
 
 

@@ -218,7 +218,8 @@ def find_text_fault(text: str, turns: Sequence[Message]) -> tuple[Reason, str] |
             return "reasoning_stripped", "the chat template strips the think tags."
         if response and response.strip() not in text:
             return "response_changed", "the chat template changes its response."
-    if _DOUBLED.search(text):
+    # A text that was sampled like that, and kept without a format filter, is not the template's.
+    if _DOUBLED.search(text) and not any(_DOUBLED.search(turn["content"]) for turn in turns):
         return "think_doubled", "its think section is opened twice."
     return None
 

@@ -19,6 +19,7 @@ from polars import selectors
 from factory.core.errors import RunError
 from factory.core.files import write_atomic, write_parquet
 from factory.core.run_dir import sample_parts
+from factory.judging.late import settle
 from factory.judging.metrics import (
     batches,
     join_metrics,
@@ -191,6 +192,7 @@ def judge_run(run: Path, filters: Mapping[str, Filter], references: References) 
     prompts = prompt_frame(run)
     parts = sample_parts(run)
     measured = measure_parts(run, parts, prompts, filters)
+    settle(run, filters)
     rates = pass_rates(run, prompts, filters)
     changes = NO_CHANGES
     if "correctness" in filters:

@@ -214,7 +214,13 @@ def _drop_defaults(dump: dict[str, Any] | None, names: Iterable[str]) -> None:
             dump.pop(name, None)
 
 
-DOMAINS: dict[str, str] = {"math": "math", "code": "code", "choice": "stem", "gym": "logic"}
+DOMAINS: dict[str, str] = {
+    "math": "math",
+    "code": "code",
+    "choice": "stem",
+    "gym": "logic",
+    "repository": "code",
+}
 
 
 def infer_domain(verifier: Mapping[str, Any] | None) -> str:

@@ -11,6 +11,7 @@ json_schema   {"kind": "json_schema", "schema": {…}, "equals": {"/total": 3}}
 instructions  {"kind": "instructions", "instructions": [{"check": "words", "at_least": 50}]}
 rubric        {"kind": "rubric", "items": [{"ask": "Is it polite?"}, {"check": …}]}
 gym     {"kind": "gym", "task": "chain_sum", "entry": {"question", "answer", "metadata"}}
+repository  {"kind": "repository", "snapshot", "changes", "packages", "fail_to_pass", …}
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ KEYS = {
     "code": {"tests"},
     "gym": {"task", "entry"},
     "state": set(),
+    "repository": {"snapshot", "changes", "packages", "fail_to_pass"},
     "tool_call": {"calls"},
     "json_schema": {"schema"},
     "instructions": {"instructions"},

@@ -28,7 +28,7 @@ from factory.prompts.source import Source
 from factory.prompts.templates import Prompting
 from factory.recipe.corpus import Corpus, ReviewOptions, Select
 from factory.recipe.document import Document, Loc, load_document
-from factory.recipe.engine import ENGINES, Engine, EngineSpec, Model
+from factory.recipe.engine import EMBEDDED, ENGINES, Engine, EngineSpec, Model
 from factory.recipe.kinds import ASSEMBLY, KINDS, PIPELINE, SAMPLES, command
 from factory.recipe.parsing import (
     NAME_PATTERN,
@@ -175,7 +175,7 @@ def _find_conflicts(recipe: Recipe, document: Document) -> Iterator[Problem]:
     if recipe.select.pick == "best" and recipe.select.score is None:
         what = "is 'best'; name the metric to sort by, such as `score: quality_score`"
         yield problem_at(document, ("select", "pick"), what)
-    if recipe.engine.kind in ("vllm", "ray"):
+    if recipe.engine.kind in EMBEDDED:
         for level, step in enumerate(recipe.sampling.escalate):
             if step.model is not None:
                 what = (

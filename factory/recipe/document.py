@@ -303,6 +303,10 @@ class _Builder:
     def mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key_node, value_node in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                what = "is a merge key; recipes have none: write its keys out, or use extends"
+                self._problem((*loc, "<<"), key_node, what)
+                continue
             key = str(self._read(key_node, loc))
             here = (*loc, key)
             if key in found:

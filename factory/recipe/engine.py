@@ -250,10 +250,14 @@ ENGINES = {
     "vllm": "factory.sampling.engines.vllm:open_engine",
     "server": "factory.sampling.engines.server:open_engine",
     "ray": "factory.sampling.engines.ray_host:open_engine",
+    "transformers": "factory.sampling.engines.plain:open_engine",
     "replay": "factory.sampling.engines.replay:open_engine",
     "batch": "factory.sampling.engines.batches.engine:open_engine",
 }
 """Engine kind → the function that opens it from (spec, run directory, start)."""
+
+EMBEDDED = frozenset({"vllm", "ray", "transformers"})
+"""Kinds that load the recipe's model themselves."""
 
 REPLICAS = "factory.sampling.engines.process_host:open_engine"
 """Opens several `vllm` engines on this machine."""
@@ -271,8 +275,8 @@ class Engine(Strict):
         "vllm",
         description="`vllm`: an engine in this process. `server`: OpenAI-compatible endpoints. "
         "`batch`: batches of requests, which a provider or `vllm run-batch` answers later. `ray`: "
-        "replicas on a Ray cluster. `replay`: recorded samples. Or the name of an engine that an "
-        "installed package adds.",
+        "replicas on a Ray cluster. `transformers`: without vLLM, for small models. `replay`: "
+        "recorded samples. Or the name of an engine that an installed package adds.",
     )
     reference: str | None = Field(
         None, alias="class", description="One of your own: `path/to/file.py:Class`, run as code."
@@ -280,7 +284,8 @@ class Engine(Strict):
     args: dict[str, Any] = Field(
         default_factory=dict,
         description="vLLM engine arguments (tensor_parallel_size, max_model_len, …), passed "
-        "on and checked against the installed vLLM; or what an engine of your own takes.",
+        "on and checked against the installed vLLM. `transformers`: `batch`, the samples generated "
+        "at once (256), and `dtype`. Or what an engine of your own takes.",
     )
     replicas: int = Field(
         1,

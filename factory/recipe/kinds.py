@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from factory.core.errors import ModelError
+from factory.core.models import DEMO, model_path
 from factory.core.plugins import look_up
+from factory.recipe.engine import EMBEDDED
 
 SAMPLES = "build"
 """The kind of a recipe without `kind`."""
@@ -67,3 +70,21 @@ def load(kind: str, path: Path, assignments: Iterable[str] = ()) -> AnyRecipe:
     """Read a recipe of this kind. Raises RecipeError that lists all problems."""
     recipe: AnyRecipe = look_up(KINDS[kind].loader)(path, assignments)
     return recipe
+
+
+def explain_missing_model(recipe: AnyRecipe, planned: Path | None = None) -> str | None:
+    """Return why the folder that a recipe names as its model can't be loaded; None if it can.
+
+    None also for a Hub id, for a model that a server has, and for a folder in `planned`, where the
+    steps of a pipeline will write theirs.
+    """
+    model, engine = getattr(recipe, "model", None), getattr(recipe, "engine", None)
+    if model is None or model.id == DEMO or (engine is not None and engine.kind not in EMBEDDED):
+        return None
+    if planned is not None and Path(model.id).is_relative_to(planned):
+        return None
+    try:
+        model_path(model.id)
+    except ModelError as error:
+        return f"{error} No step writes it." if planned is not None else str(error)
+    return None

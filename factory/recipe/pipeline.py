@@ -18,9 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, PrivateAttr, ValidationError
@@ -28,8 +27,16 @@ from pydantic import Field, PrivateAttr, ValidationError
 from factory.core.errors import Problem, RecipeError
 from factory.core.plugins import suggest
 from factory.recipe.document import Document, Loc, dotted, load_document, override
-from factory.recipe.kinds import KINDS, SAMPLES, AnyRecipe, Product, load
+from factory.recipe.kinds import (
+    KINDS,
+    SAMPLES,
+    AnyRecipe,
+    Product,
+    explain_missing_model,
+    load,
+)
 from factory.recipe.parsing import NAME_PATTERN, Strict, explain_validation, parse_part, problem_at
+from factory.recipe.step_graph import fill_seed, find_cycle, find_references, sort_steps
 
 KIND = "pipeline"
 STEPS = "steps"
@@ -65,6 +72,11 @@ class PipelineStep(Strict):
         "`accelerate launch --config_file fsdp.yaml`. Default: one process.",
     )
     skip: bool = Field(False, description="Skip the step.")
+    once: bool = Field(
+        False,
+        description="With `seeds`: run the step once, for all seeds. It can't use a step that is "
+        "repeated.",
+    )
 
 
 class Pipeline(Strict):
@@ -77,6 +89,12 @@ class Pipeline(Strict):
     )
     steps: dict[str, PipelineStep] = Field(
         min_length=1, description="The steps by name, in any order."
+    )
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (),
+        description="Run the steps once per seed, one seed after another. Step `rl` becomes "
+        "`rl-0`, `rl-1`, …; its references lead to steps of the same seed, and `{seed}` in a value "
+        "of its `set` is the seed. More seeds may be added to a finished pipeline.",
     )
 
     _document: Document = PrivateAttr(default_factory=lambda: Document({}))
@@ -108,6 +126,11 @@ class Pipeline(Strict):
                     if (made := kinds.get(other)) is not None
                 }
                 plan.append(PlannedStep(name, kind, step, recipe, inputs, directory))
+                missing = explain_missing_model(recipe, directory.resolve() / STEPS)
+                if missing:
+                    loc: Loc = ("steps", name, "set", "model")
+                    loc = loc if "model" in step.set else ("steps", name, "recipe")
+                    problems.append(problem_at(self._document, loc, missing))
         if problems:
             raise RecipeError(list(dict.fromkeys(problems)))
         return plan
@@ -201,53 +224,45 @@ def load_pipeline(path: Path, assignments: Iterable[str] = ()) -> Pipeline:
     except ValidationError as error:
         raise RecipeError(explain_validation(error, (), Pipeline, document)) from None
     pipeline._document = document
+    pipeline = _repeat(pipeline)
     pipeline.plan(Path("runs") / pipeline.name)
     return pipeline
 
 
-def find_references(value: Any, loc: Loc = ()) -> Iterator[tuple[Loc, str]]:
-    """Yield every "@step…" in a step's `set`, with its location."""
-    if isinstance(value, str):
-        if value.startswith("@"):
-            yield loc, value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from find_references(item, (*loc, key))
-    elif isinstance(value, list):
-        for number, item in enumerate(value):
-            yield from find_references(item, (*loc, number))
+def _repeat(pipeline: Pipeline) -> Pipeline:
+    """Return the pipeline with its steps repeated for every seed, as `seeds` describes.
 
-
-def sort_steps(edges: Mapping[str, Iterable[str]]) -> list[str]:
-    """Sort names so that each comes after those it needs, otherwise in the given order.
-
-    Needed names that are not keys of `edges` are ignored.
+    Raises RecipeError for a step that runs once and uses one that is repeated, and for `once`
+    without seeds.
     """
-    ordered: list[str] = []
-    seen: set[str] = set()
-
-    def visit(name: str) -> None:
-        if name in edges and name not in seen:
-            seen.add(name)
-            for other in edges[name]:
-                visit(other)
-            ordered.append(name)
-
-    for name in edges:
-        visit(name)
-    return ordered
-
-
-def find_cycle(edges: Mapping[str, Iterable[str]]) -> list[str]:
-    """Return a cycle of names, with the first repeated at the end; empty if there is none."""
-    known = {name: [other for other in edges[name] if other in edges] for name in edges}
-    try:
-        TopologicalSorter(known).prepare()
-    except CycleError as error:
-        cycle = error.args[1][:0:-1]  # each needs the next one
-        start = cycle.index(min(cycle, key=list(edges).index))
-        return [*cycle[start:], *cycle[: start + 1]]
-    return []
+    document, steps = pipeline._document, pipeline.steps
+    repeated = {name for name, step in steps.items() if pipeline.seeds and not step.once}
+    problems = []
+    for name, step in steps.items():
+        used = [value[1:].partition("/")[0] for _, value in find_references(step.set)]
+        wrong = next((other for other in (*used, *step.after) if other in repeated), None)
+        if step.once and (wrong is not None or not pipeline.seeds):
+            what = f"uses {wrong}, which runs once per seed; set once: true there too"
+            what = what if wrong is not None else "needs seeds, the key of the pipeline"
+            problems.append(problem_at(document, ("steps", name, "once"), f"is true: {what}"))
+    if len(set(pipeline.seeds)) < len(pipeline.seeds):
+        problems.append(problem_at(document, ("seeds",), "names a seed twice"))
+    if problems:
+        raise RecipeError(problems)
+    expanded = {name: step for name, step in steps.items() if name not in repeated}
+    for seed in pipeline.seeds:
+        for name in (name for name in steps if name in repeated):
+            step, own = steps[name], f"{name}-{seed}"
+            if own in steps:
+                what = f"becomes {own} for the seed {seed}, but there is a step of that name"
+                raise RecipeError([problem_at(document, ("steps", name), what)])
+            after = tuple(f"{other}-{seed}" if other in repeated else other for other in step.after)
+            changes = {"set": fill_seed(step.set, seed, repeated), "after": after}
+            expanded[own] = step.model_copy(update=changes)
+            known = [loc for loc in document.places if loc[:2] == ("steps", name)]
+            for loc in known:
+                document.places["steps", own, *loc[2:]] = document.places[loc]
+    return pipeline.model_copy(update={"steps": expanded})
 
 
 def _check_graph(pipeline: Pipeline, document: Document) -> list[Problem]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from factory.recipe.training import Training
+
+LENGTH = "max_position_embeddings"
+"""The key of a model's config that is its context in tokens."""
 
 
 class Sft(Training):
@@ -17,6 +20,12 @@ class Sft(Training):
     data: Path = Field(
         description="The corpus: directory of a finished run or assembly, or folder of Parquet "
         "files with a column `messages`. Files named validation-* are held out, test-* ignored."
+    )
+    from_config: dict[str, Any] | None = Field(
+        None,
+        description="Pre-train a fresh model: of `model` only the architecture (config.json) and "
+        "the tokenizer are read, and the weights are drawn at random with `seed`. The keys given "
+        "here replace those of its config, such as `{num_hidden_layers: 4}`; `{}` keeps them all.",
     )
     template: str | None = Field(
         None,
@@ -70,8 +79,30 @@ class Sft(Training):
             )
         if self.context and self.max_length and self.max_length > self.context:
             raise ValueError("max_length is larger than context; raise context too")
+        if self.from_config is not None:
+            self._check_fresh(self.from_config)
         return self
+
+    def _check_fresh(self, config: dict[str, Any]) -> None:
+        """Refuse what makes no sense for random weights, or has two keys."""
+        if self.lora is not None:
+            raise ValueError("from_config draws all weights at random: lora has nothing to adapt")
+        for key, instead in (("layers", "num_hidden_layers"), ("context", LENGTH)):
+            if getattr(self, key) is not None:
+                raise ValueError(f"from_config and {key}: set from_config.{instead} instead")
+        length = config.get(LENGTH)
+        if self.max_length and isinstance(length, int) and self.max_length > length:
+            raise ValueError(f"max_length is larger than from_config.{LENGTH}; raise that too")
 
     def inputs(self) -> dict[str, Path]:
         corpus = self.data / "corpus"
         return {"data": corpus if corpus.is_dir() else self.data}
+
+    def identity(self) -> dict[str, Any]:
+        flat = {
+            key: value
+            for key, value in super().identity().items()
+            if not key.startswith("from_config")
+        }
+        # As a whole: an empty mapping counts. Absent, it is left out: older trainings lack it.
+        return flat if self.from_config is None else flat | {"from_config": self.from_config}

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from factory.core.errors import EngineError, RunError, Stopped
-from factory.core.nouns import Failure, Judged, Prompt, Sample, sample_id
+from factory.core.nouns import PENDING, Failure, Judged, Prompt, Sample, sample_id
 from factory.core.run_dir import RunDir, engine_seconds
 from factory.core.stop_signals import collect_signals
 from factory.environments.host import EnvironmentHost
@@ -308,7 +308,9 @@ class _Loop:
         """Pass verdicts to the scheduler and abort samples that are no longer needed."""
         for verdict in self.judge.collect(0.0 if self.in_flight else 0.2):
             ticket, tokens, finish_reason = self.unjudged.pop(verdict.sample_id)
-            self.scheduler.learn(ticket, verdict.decision == "keep", tokens)
+            # What is pending may be enough: `until` draws no more of a prompt before it is known.
+            hoped = self.policy == "until" and verdict.reason == PENDING
+            self.scheduler.learn(ticket, verdict.decision == "keep" or hoped, tokens)
             source = str(self.sources[ticket.prompt])
             self.progress.count_verdict(
                 source, verdict.decision, verdict.reason, finish_reason, tokens

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.core.models import model_path
 from factory.export.target import Target, load_target
-from factory.recipe.sft import Sft
+from factory.recipe.sft import LENGTH, Sft
 from factory.train.arguments import build_arguments, is_single_cpu_process
 from factory.train.data import (
     check_rows,
@@ -25,7 +25,7 @@ from factory.train.data import (
 )
 from factory.train.directory import TrainDir
 from factory.train.loop import fit
-from factory.train.weights import load_causal_lm, lora_config, save_causal_lm
+from factory.train.weights import create_causal_lm, load_causal_lm, lora_config, save_causal_lm
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,7 +53,7 @@ def train_sft(recipe: Sft, run: TrainDir, console: Console) -> dict[str, Any]:
             if split != "test"
         }
     trainer = _trainer_class()(
-        model=load_causal_lm(recipe, layers=recipe.layers, context=recipe.context),
+        model=_open_model(recipe, target),
         args=config,
         train_dataset=datasets["train"],
         eval_dataset=datasets.get("validation"),
@@ -65,6 +65,12 @@ def train_sft(recipe: Sft, run: TrainDir, console: Console) -> dict[str, Any]:
         metrics |= trainer.evaluate()
     save_causal_lm(trainer, recipe, run, target.tokenizer, sorted(target.stop_ids))
     return metrics
+
+
+def _open_model(recipe: Sft, target: Target) -> Any:
+    if recipe.from_config is not None:
+        return create_causal_lm(recipe, recipe.from_config, len(target.tokenizer))
+    return load_causal_lm(recipe, layers=recipe.layers, context=recipe.context)
 
 
 def _trainer_class() -> Any:
@@ -79,15 +85,16 @@ def _trainer_class() -> Any:
 
 def open_target(recipe: Sft) -> Target:
     """Load the tokenizer, template and context that rows are rendered with."""
+    context = recipe.context or (recipe.from_config or {}).get(LENGTH)
     target = load_target(
         model_path(recipe.model.tokenizer or recipe.model.id),
         template=recipe.template,
         eos=recipe.eos,
-        max_length=None if recipe.context else recipe.max_length,
+        max_length=None if context else recipe.max_length,
     )
-    if recipe.context is None:
+    if context is None:
         return target
-    return replace(target, max_length=recipe.max_length or recipe.context)
+    return replace(target, max_length=recipe.max_length or context)
 
 
 def _own_arguments(recipe: Sft, target: Target, shards: Shards) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,54 @@ def load_causal_lm(
     model.config.use_cache = False
     if layers is not None:
         keep_layers(model, layers)
+    return model
+
+
+def create_causal_lm(recipe: Training, changes: Mapping[str, Any], vocabulary: int) -> Any:
+    """Create a model with random weights from the config of the recipe's model, in fp32.
+
+    `changes` replace keys of that config. The weights depend on the recipe's seed. Raises
+    ModelError for a key that this architecture does not have, for values that do not fit together,
+    and for an embedding with fewer rows than `vocabulary`, the tokenizer's number of tokens.
+    """
+    import torch
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    name, options = recipe.model.id, dict(recipe.args.get("model_init_kwargs") or {})
+    source = {"revision": recipe.model.revision}
+    trust = recipe.model.trust_remote_code
+    try:
+        config, unknown = AutoConfig.from_pretrained(
+            model_path(name),
+            trust_remote_code=trust,
+            return_unused_kwargs=True,
+            **source,
+            **changes,
+        )
+        unknown = sorted(unknown.keys() - source.keys())
+        if unknown:
+            raise ModelError(
+                f"from_config: a model of type {config.model_type} has no key {unknown[0]!r} in "
+                f"its config; its keys are {', '.join(sorted(config.to_diff_dict()))}"
+            )
+        if config.get_text_config().vocab_size < vocabulary:
+            raise ModelError(
+                f"from_config: vocab_size is {config.get_text_config().vocab_size}, but the "
+                f"tokenizer has {vocabulary} tokens; set from_config.vocab_size to {vocabulary} or "
+                "more"
+            )
+        config.validate()
+        torch.manual_seed(recipe.seed)
+        model = AutoModelForCausalLM.from_config(
+            config, trust_remote_code=trust, dtype=torch.float32, **options
+        )
+    except (OSError, ValueError, TypeError, RuntimeError, StrictDataclassError) as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise ModelError(
+            f"from_config: no model can be made from the config of {name!r}: {reason}"
+        ) from error
+    model.config.use_cache = False
     return model
 
 

@@ -26,6 +26,7 @@ VERIFIERS = {
     "code": "filters.verify.code.verifier:CodeVerifier",
     "state": "filters.verify.state:StateVerifier",
     "own": "filters.verify.own:OwnVerifiers",
+    "repository": "filters.verify.repository.verifier:RepositoryVerifier",
 }
 
 GROUP = "factory.verifiers"

@@ -29,10 +29,14 @@ bad_reference  the prompt's own reference or tests cannot be used
 timeout        the deadline passed, twice, the second time in a fresh worker
 error          the verifier failed, twice
 unverifiable   nothing here can verify it (no verifier, no sandbox)
-pending        a verdict is still to come: a judge has items of a rubric to answer
+pending        a verdict is still to come: a judge has items of a rubric to answer, or
+               `correctness.later` lets it come later
 judge_correct  a judge model called it correct
 judge_wrong    a judge model called it wrong
 """
+
+LATER = "later"
+"""The method of a pending verdict that `factory judge` is to give."""
 
 RETRYABLE: frozenset[State] = frozenset({"timeout", "error"})
 """Says nothing about the answer: tried once more, then undecided; never counted as wrong."""

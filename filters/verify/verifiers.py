@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
 from typing import Any, NamedTuple, Self
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 from factory.core.think import Shape, split_think
 from filters.verify import VERIFIERS, verifier_class
 from filters.verify.own import own_versions
-from filters.verify.verification import State, Verification, Verifier
+from filters.verify.verification import LATER, State, Verification, Verifier
 
 _SURROGATE = re.compile("[\\ud800-\\udfff]")
 MAX_RESPONSE = 1_000_000
@@ -64,12 +64,17 @@ class Verifiers:
             "json_schema": {"workers": workers, "deadline_s": deadline_s},
             "rubric": {"workers": workers, "deadline_s": deadline_s},
             "code": {"workers": workers, "unsafe_without_sandbox": unsafe_without_sandbox},
+            "repository": {"workers": workers},
         }
         self._made: dict[str, Verifier] = {}
         self._lock = threading.Lock()
 
-    def verify(self, items: Sequence[Item]) -> list[Verification]:
-        """The verdicts of `items`, in their order. Never raises on any text or mapping."""
+    def verify(self, items: Sequence[Item], *, later: Collection[str] = ()) -> list[Verification]:
+        """The verdicts of `items`, in their order. Never raises on any text or mapping.
+
+        Items of the kinds `later` are `pending`, with the version and the hash by which their
+        verdicts are known when they come.
+        """
         verdicts: list[Verification | None] = []
         by_kind: dict[str, list[int]] = {}
         for position, item in enumerate(items):
@@ -86,9 +91,12 @@ class Verifiers:
                 ]
                 version = _version(kind)
                 hashes = _hashes(work)
-                for at, verdict, read in zip(
-                    positions, self._verifier(kind).verify(work), hashes, strict=True
-                ):
+                found = (
+                    [Verification("pending", None, LATER)] * len(work)
+                    if kind in later
+                    else self._verifier(kind).verify(work)
+                )
+                for at, verdict, read in zip(positions, found, hashes, strict=True):
                     verdicts[at] = _storable(replace(verdict, version=version, input=read))
         return [verdict for verdict in verdicts if verdict is not None]
 

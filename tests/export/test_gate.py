@@ -26,6 +26,10 @@ NO_REASONING = [
     Message(role="assistant", content="Hello! How can I help?"),
 ]
 NO_ANSWER = conversation(1)[:1]
+OPENED_TWICE = [
+    conversation(1)[0],
+    Message(role="assistant", content="<think><think>Adding.</think>2"),
+]
 
 
 def gate(
@@ -61,6 +65,7 @@ CASES: list[tuple[str, str, LayoutName | None, list[Message], str | None]] = [
     (t.STRIPS_EARLIER, "trl", None, TWO_TURNS, None),  # only the last turn is trained on
     (t.OPENS_TWICE, "trl", None, conversation(1), "think_doubled"),
     (t.OPENS_TWICE, "trl", "text", conversation(1), None),
+    (t.CHATML, "trl", None, OPENED_TWICE, None),  # as it was sampled: not the template's fault
     (t.NO_END, "trl", None, conversation(1), "eos_missing"),
     (t.NO_END, "trl", "text", conversation(1), None),
     (t.ENDS_EARLY, "trl", None, conversation(1), "eos_missing"),

@@ -76,6 +76,45 @@ def test_a_think_section_may_be_optional(rows: Rows, reasons: Reasons) -> None:
     assert reasons(Correctness(think="optional"), frame) == [None]
 
 
+UNEXPLAINED = (
+    pl.lit("symbolic").alias("correctness_method"),
+    pl.lit(None).alias("correctness_detail"),
+)
+
+REPAIRS = [
+    ("correct", None, "keep", None),
+    ("no_answer", "no_patch: there is none", "drop", "no_patch"),
+    ("wrong", "patch_rejected: malformed: no path", "drop", "patch_rejected"),
+    ("wrong", "edits_tests: conftest.py", "drop", "edits_tests"),
+    ("wrong", "build_failed: no test ran", "drop", "build_failed"),
+    ("wrong", "f2p_failed: 1 of 2", "drop", "f2p_failed"),
+    ("wrong", "p2p_broken: 1 of 2", "drop", "p2p_broken"),
+    ("wrong", "tampered: a record is forged", "drop", "tampered"),
+    ("timeout", "timeout: over 2 s", "undecided", "timeout"),
+    ("error", "flaky: 1 of 2", "undecided", "flaky"),
+    ("error", "suspicious: imports sys", "undecided", "suspicious"),
+    ("error", "the box is gone", "undecided", "verifier_error"),
+    ("unverifiable", "no environment: image x", "undecided", "unverifiable"),
+]
+
+
+@pytest.mark.parametrize(("state", "detail", "decision", "reason"), REPAIRS)
+def test_repairs_are_dropped_by_the_reason_of_their_verifier(
+    state: str, detail: str | None, decision: str, reason: str | None
+) -> None:
+    measured = pl.DataFrame(
+        {
+            "sample_id": ["a"],
+            "correctness_state": [state],
+            "correctness_judge": pl.Series([None], dtype=pl.String),
+            "correctness_method": ["repository"],
+            "correctness_detail": pl.Series([detail], dtype=pl.String),
+        }
+    )
+    (verdict,) = Correctness().decide(measured).rows(named=True)
+    assert (verdict["decision"], verdict["reason"]) == (decision, reason)
+
+
 def test_timeouts_and_errors_are_never_wrong() -> None:
     measured = pl.DataFrame(
         {
@@ -86,7 +125,7 @@ def test_timeouts_and_errors_are_never_wrong() -> None:
             "correctness_judge": pl.Series([None, None], dtype=pl.String),
         }
     )
-    verdicts = Correctness().decide(measured)
+    verdicts = Correctness().decide(measured.with_columns(UNEXPLAINED))
     assert verdicts["decision"].to_list() == ["undecided"] * 2
     assert verdicts["reason"].to_list() == ["verifier_timeout", "verifier_error"]
 
@@ -143,6 +182,7 @@ def test_a_judge_decides_what_the_rule_could_not() -> None:
             "correctness_judge": ["judge_correct", "judge_wrong"],
         }
     )
+    measured = measured.with_columns(UNEXPLAINED)
     assert judge.decide(measured)["reason"].to_list() == [None, "judge_wrong"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import platform
@@ -29,6 +30,7 @@ _IDLE_SHARE = 0.1
 used less CPU than this was waiting, one that used more was kept waiting by a crowded machine."""
 _STDERR_KEPT = 4096
 _STATUS_BYTES = 1 << 16
+_RECORDS_BYTES = 1 << 20
 
 
 class SandboxFailure(Exception):
@@ -57,6 +59,7 @@ class Box:
         self.deadline = float("inf")
         self._files: dict[str, int] = {}
         self._task: Task | None = None
+        self._records: int | None = None  # the end of a pipe that tests write to
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._workspace = None if isolate else tempfile.TemporaryDirectory(prefix="unsafe-")
         self._zygote: int | None = None
@@ -136,11 +139,15 @@ class Box:
             self._files["files"] = _memory_file(json.dumps(dict(task.files)).encode())
         if task.mode in ("call", "compile"):
             self._files["result"] = _memory_file(b"")
+        if task.mode == "tests":
+            self._records, self._files["result"] = _pipe()
         for stream in ("stdout", "stderr"):
             self._files[stream] = _memory_file(b"")
         header = {**task.header(), "fds": list(self._files)}
         self.deadline = time.monotonic() + task.limits.wall_s + _GRACE_S
         socket.send_fds(self._socket, [json.dumps(header).encode()], list(self._files.values()))
+        if self._records is not None:  # or its end would never be reached
+            os.close(self._files.pop("result"))
 
     def finish(self) -> Outcome:
         """The outcome of the task that was started; waits for it until the deadline."""
@@ -158,14 +165,18 @@ class Box:
         if "failure" in report:
             raise SandboxFailure(report["failure"])
         try:
-            return _outcome(report, self._files, self._task.limits)
+            records = b"" if self._records is None else _read_pipe(self._records)
+            return _outcome(report, self._files, self._task.limits, records)
         finally:
             self._forget_task()
 
     def _forget_task(self) -> None:
         for descriptor in self._files.values():
             os.close(descriptor)
+        if self._records is not None:
+            os.close(self._records)
         self._files, self._task, self.deadline = {}, None, float("inf")
+        self._records = None
 
     def close(self) -> None:
         """Kill the box with everything in it."""
@@ -226,7 +237,27 @@ def _memory_file(content: bytes) -> int:
     return descriptor
 
 
-def _outcome(report: dict[str, Any], files: dict[str, int], limits: Limits) -> Outcome:
+def _pipe() -> tuple[int, int]:
+    """Both ends of a pipe that holds as much as the system lets it."""
+    reading, writing = os.pipe()
+    with contextlib.suppress(OSError):  # a user may have used up what all pipes may hold
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _RECORDS_BYTES)
+    os.set_blocking(reading, False)
+    return reading, writing
+
+
+def _read_pipe(descriptor: int) -> bytes:
+    """What is in a pipe whose writers have ended."""
+    found = []
+    with contextlib.suppress(BlockingIOError):
+        while chunk := os.read(descriptor, 1 << 16):
+            found.append(chunk)
+    return b"".join(found)
+
+
+def _outcome(
+    report: dict[str, Any], files: dict[str, int], limits: Limits, records: bytes = b""
+) -> Outcome:
     outputs = [name for name in ("stdout", "stderr", "result") if name in files]
     sizes = {name: os.fstat(files[name]).st_size for name in outputs}
     status, cpu_s = report["status"], report["cpu_s"]
@@ -243,7 +274,7 @@ def _outcome(report: dict[str, Any], files: dict[str, int], limits: Limits) -> O
         status=status,
         stdout=os.pread(files["stdout"], sizes["stdout"], 0),
         stderr=os.pread(files["stderr"], kept, sizes["stderr"] - kept),
-        result=os.pread(files["result"], sizes["result"], 0) if "result" in files else b"",
+        result=os.pread(files["result"], sizes["result"], 0) if "result" in files else records,
         cpu_s=cpu_s,
         wall_s=report["wall_s"],
         peak_mb=report["peak_kb"] / 1024,

@@ -11,6 +11,12 @@ from pathlib import Path
 
 PACKAGES = "/box/packages"
 """Where a box holds them."""
+TREE = "/box/tree"
+"""Where a box holds a repository."""
+LAYER = "/box/layer"
+"""Where the files of one attempt lie while its repository is put together."""
+REPOSITORY = "/repository"
+"""Where a repository's tests find it, with the files of one attempt over it."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _NO_MODULE = (".dist-info", ".egg-info", ".data", ".pth", "__pycache__", "__editable__")
@@ -21,11 +27,14 @@ class Library:
     """Distributions to bind, with what they require, and modules to import before any program.
 
     An `optional` distribution is left out where it is not installed; any other must be there.
+    `tree` is a folder to bind at TREE, for tasks of mode `tests`; `compiling` makes it writable.
     """
 
     required: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     preload: tuple[str, ...] = ()
+    tree: Path | None = None
+    compiling: bool = False
 
     def missing(self) -> str | None:
         """The first required distribution that is not installed, or None."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from filters.verify.sandbox.library import PACKAGES, Library
+from filters.verify.sandbox.library import LAYER, PACKAGES, REPOSITORY, TREE, Library
 
 INSIDE = Path(__file__).parent / "inside"
 _TOP_LEVEL = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
@@ -39,11 +39,16 @@ def arguments(library: Library) -> tuple[str, ...]:
     binds |= {path: path for path in _ETC if os.path.exists(path)}
     binds["/box/inside"] = str(INSIDE)
     binds |= {f"{PACKAGES}/{name}": str(path) for name, path in library.files().items()}
-    found = [*_folders({*binds, f"{PACKAGES}/x", "/tmp/x", "/dev/x"}), *links]
+    places = {f"{PACKAGES}/x", "/tmp/x", "/dev/x"}
+    if library.tree is not None:
+        places |= {f"{TREE}/x", f"{REPOSITORY}/x", f"{LAYER}/x"}
+    found = [*_folders({*binds, *places}), *links]
     for target, path in sorted(binds.items()):
         found += ["--ro-bind", path, target]
     for device in _DEVICES:
         found += ["--dev-bind", device, device]
+    if library.tree is not None:
+        found += ["--bind" if library.compiling else "--ro-bind", str(library.tree), TREE]
     found += ["--perms", "0777", "--size", str(_SCRATCH_BYTES), "--tmpfs", "/tmp"]
     return (*found, "--proc", "/proc", "--remount-ro", "/", "--chdir", "/box")
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 _MIB = 1 << 20
 
-Mode = Literal["script", "call", "load", "binary", "compile"]
+Mode = Literal["script", "call", "load", "binary", "compile", "tests"]
 """What `Task.code` is:
 
 script   a Python program, run with `argv`
@@ -16,6 +16,8 @@ call     JSON {program, starter, name}: one function is called with the JSON in 
 load     Python starter code, run as it would be before a call
 binary   an executable
 compile  nothing: `argv` is a compiler's command line, `stdin` the source, `result` the binary
+tests    JSON of what `inside.tests` runs over the box's tree, with `files` laid over it; `result`
+         is what came through a pipe, which can be written to and never rewritten
 """
 
 End = Literal["ok", "exit", "signal", "time_limit", "output_limit"]
@@ -73,7 +75,7 @@ class Outcome:
     status: int
     stdout: bytes
     stderr: bytes  # the last few kilobytes
-    result: bytes  # what a call returned, or the compiled binary
+    result: bytes  # what a call returned, the compiled binary, or the records of tests
     cpu_s: float
     wall_s: float
     peak_mb: float

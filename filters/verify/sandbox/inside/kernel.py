@@ -12,7 +12,7 @@ CLONE_NEWIPC = 0x0800_0000
 CLONE_NEWUSER = 0x1000_0000
 CLONE_NEWPID = 0x2000_0000
 
-MS_NOSUID, MS_NODEV = 2, 4
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND = 1, 2, 4, 32, 4096
 
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
@@ -46,8 +46,12 @@ def fork_into_namespaces(clone_number: int) -> int:
 
 
 def mount_tmpfs(target: str, options: str) -> None:
-    flags = ctypes.c_ulong(MS_NOSUID | MS_NODEV)
-    call = _libc.mount(b"tmpfs", target.encode(), b"tmpfs", flags, options.encode())
+    mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, options)
+
+
+def mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
+    names = (text.encode() for text in (source, target, kind))
+    call = _libc.mount(*names, ctypes.c_ulong(flags), options.encode())
     _checked(call, f"mount {target}")
 
 

@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import jail, kernel, programs, seccomp
+from . import jail, kernel, programs, seccomp, tests, tree
 
 _WALLS_UP = b"up"
 _PLACES = ("stdin", "stdout", "stderr", "result")
@@ -133,10 +133,14 @@ class Zygote:
             if self._isolate:
                 jail.furnish(request["files_mb"], *self._ids)
             content = {name: _read(fds[name]) for name in fds if name not in _PLACES}
-            for name, text in json.loads(content.get("files", b"{}")).items():
-                Path(name).write_text(text, encoding="utf-8")
-            tell = _arrange(fds, tell)
             mode = request["mode"]
+            files = json.loads(content.get("files", b"{}"))
+            if mode == "tests":
+                content["how"] = tree.assemble(files, request["argv"]).encode()
+            else:
+                for name, text in files.items():
+                    Path(name).write_text(text, encoding="utf-8")
+            tell = _arrange(fds, tell)
             path_at, filter_code = 0, self._filters.get(_PROFILE.get(mode, "script"), b"")
             if mode == "binary":
                 path_at = kernel.place_at_random(programs.BINARY)
@@ -168,6 +172,8 @@ def _start(mode: str, argv: list[str], content: dict[str, bytes], path_at: int) 
         programs.load_starter(content["code"])
     if mode == "binary":
         programs.run_binary(content["code"], path_at)
+    if mode == "tests":
+        tests.run_tests(content["code"], content["how"].decode())
     programs.run_compiler(argv)
 
 

@@ -1,0 +1,1 @@
+"""Prompts to repair a repository: bugs made in projects of the user's, and their tests."""

@@ -1,0 +1,222 @@
+"""One run of a repository's tests in the sandbox: what goes in, and what can be believed of it.
+
+The records come through a pipe from the process that the code under test shares. A record without
+the nonce, a second one for a test, or a passed test that is there to fail: the attempt interfered.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import secrets
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from filters.verify.sandbox import Library, Limits, Outcome, Task
+from filters.verify.sandbox.box import Box, SandboxFailure
+from filters.verify.sandbox.boxes import Boxes, Job
+
+_CANARIES = 2
+_BROKEN = {"3": "internal error", "4": "usage error (often a conftest.py that fails)"}
+_WORD = re.compile(r"[a-z]{3,}")
+_PLAIN_WORDS = ("value", "result", "empty", "order", "default", "error", "input", "items")
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A run of tests, and the secrets by which its records are known."""
+
+    task: Task
+    nonce: str
+    ids: tuple[str, ...] | None  # None: all tests there are
+    canaries: frozenset[str]
+
+    def read(self, outcome: Outcome) -> Records:
+        """What the run says, with every sign of interference."""
+        return _read(self, outcome)
+
+
+@dataclass(slots=True)
+class Records:
+    """What is known of one run of tests."""
+
+    end: str  # how the process ended: ok, exit, signal, time_limit, output_limit
+    cpu_s: float
+    how: str = ""  # overlay, copy
+    outcomes: dict[str, str] = field(default_factory=dict)
+    details: dict[str, str] = field(default_factory=dict)
+    uncollected: list[str] = field(default_factory=list)
+    reached: list[str] = field(default_factory=list)  # audit events of changed files
+    tampered: str | None = None
+    broken: str | None = None  # why pytest did not come to its end
+
+    def passed(self, name: str) -> bool:
+        return self.outcomes.get(name) == "passed"
+
+    def explain(self, name: str) -> str:
+        """What became of a test, for a person."""
+        said = self.outcomes.get(name, "did not run")
+        detail = self.details.get(name)
+        return f"{name} {said}: {detail}" if detail else f"{name} {said}"
+
+
+def library(requires: Sequence[str] = ()) -> Library:
+    """What a box for tests holds: pytest and the distributions that a project requires."""
+    return Library(required=("pytest", *requires), preload=_PRELOADED)
+
+
+_PLUGINS = """
+assertion.util capture debugging fixtures helpconfig legacypath logging monkeypatch python
+recwarn reports runner setuponly setupplan skipping tmpdir unittest warnings
+"""
+_PRELOADED = (
+    "pytest",
+    *(f"_pytest.{name}" for name in _PLUGINS.split()),
+    *("asyncio", "datetime", "hashlib", "logging", "pdb", "unittest.mock"),
+)
+"""Imported once in each box, before any attempt. The second line is what tests import most."""
+
+
+def make_trial(
+    files: Mapping[str, str],
+    limits: Limits,
+    *,
+    ids: Sequence[str] | None,
+    paths: Sequence[str],
+    changed: Collection[str] = (),
+    where: Sequence[str] = (),
+    compiling: bool = False,
+    copying: bool = False,
+) -> Trial:
+    """A run of the tests `ids` (None: of all in `where`) with `files` laid over the snapshot.
+
+    `changed`: the files that the attempt wrote, which the audit hook watches. `compiling` runs in
+    the snapshot itself. `copying` copies it, as is done where a kernel refuses an overlay.
+    """
+    nonce = secrets.token_hex(8)
+    canaries = {} if ids is None else _make_canaries(ids)
+    wanted = None if ids is None else [*ids, *canaries]
+    files = {**files, **{name.partition("::")[0]: text for name, text in canaries.items()}}
+    if wanted is not None:
+        random.SystemRandom().shuffle(wanted)
+        where = sorted({name.partition("::")[0] for name in wanted})
+    job = {
+        "nonce": nonce,
+        "ids": wanted,
+        "failing": list(canaries),
+        "paths": list(paths),
+        "changed": sorted(changed),
+        "where": list(where),
+        "compile": compiling,
+    }
+    argv = ("compile",) * compiling + ("copy",) * copying
+    code = json.dumps(job).encode()
+    task = Task("tests", code, files=dict(files), argv=argv, limits=limits)
+    return Trial(task, nonce, None if wanted is None else tuple(wanted), frozenset(canaries))
+
+
+def run_trial(trial: Trial) -> Job[Records]:
+    """Run it in a box."""
+    outcome = yield trial.task
+    return trial.read(outcome)
+
+
+def run_once(boxes: Boxes, trial: Trial) -> Records:
+    """Run one trial by itself. Raises SandboxFailure."""
+    for _, records in boxes.run([run_trial(trial)]):
+        if isinstance(records, SandboxFailure):
+            raise records
+        return records
+    raise AssertionError("a job gives one result")
+
+
+def compile_tests(box: Box, paths: Sequence[str], limits: Limits) -> Records:
+    """Collect all tests in a writable tree, so that what is compiled stays there."""
+    trial = make_trial({}, limits, ids=None, paths=paths, where=["--collect-only"], compiling=True)
+    box.start(trial.task)
+    return trial.read(box.finish())
+
+
+def _make_canaries(ids: Sequence[str]) -> dict[str, str]:
+    """Test id → source of its module: tests that must fail, under names like those of others."""
+    words = sorted({word for name in ids for word in _WORD.findall(name)} | set(_PLAIN_WORDS))
+    taken = {name.partition("::")[0] for name in ids}
+    folders = sorted({str(PurePosixPath(file).parent) for file in taken})
+    draw = random.SystemRandom()
+    canaries: dict[str, str] = {}
+    while len(canaries) < _CANARIES:
+        module, test = ("_".join(draw.sample(words, 2)) for _ in range(2))
+        folder = draw.choice(folders)
+        file = f"test_{module}.py" if folder == "." else f"{folder}/test_{module}.py"
+        if file in taken:
+            continue
+        taken.add(file)
+        one, other = draw.randrange(2, 99), draw.randrange(2, 99)
+        canaries[f"{file}::test_{test}"] = (
+            f"def test_{test}():\n    expected = {one * other + draw.randrange(1, 9)}\n"
+            f"    assert {one} * {other} == expected\n"
+        )
+    return canaries
+
+
+def _read(trial: Trial, outcome: Outcome) -> Records:
+    records = Records(outcome.end, outcome.cpu_s)
+    ended = False
+    for line in outcome.result.splitlines():
+        record = _parse(line, trial.nonce)
+        if record is None or ended:
+            records.tampered = "the records hold a line that the test runner did not write"
+            return records
+        kind, *rest = record
+        match kind, rest:
+            case "begin", [str(how)]:
+                records.how = how
+            case "test", [str() | int() as place, str(state), *detail]:
+                name = _name(trial, place)
+                if name is None or name in records.outcomes:
+                    records.tampered = "a test is reported that was not run, or twice"
+                    return records
+                records.outcomes[name] = state
+                if detail:
+                    records.details[name] = str(detail[0])
+            case "uncollected", [str(place), str(why)]:
+                records.uncollected.append(f"{place}: {why}")
+            case "reached", [str(event), str(_)]:
+                records.reached.append(event)
+            case "tampered", [str(what)]:
+                records.tampered = records.tampered or what
+            case "broken", [str(why)]:
+                records.broken = why
+            case "end", [str(status)]:
+                ended = True
+                if status in _BROKEN:
+                    records.broken = f"pytest says: {_BROKEN[status]}"
+            case _:
+                records.tampered = "a record has another form than the test runner's"
+                return records
+    for name in trial.canaries & records.outcomes.keys():
+        if records.outcomes.pop(name) != "asserted":
+            records.tampered = records.tampered or "a test that must fail did not"
+    if not ended:
+        records.broken = records.broken or f"the tests ended early ({outcome.end})"
+    return records
+
+
+def _parse(line: bytes, nonce: str) -> list[str | int] | None:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(record, list) and len(record) > 1 and record[0] == nonce:
+        return record[1:]
+    return None
+
+
+def _name(trial: Trial, place: str | int) -> str | None:
+    if trial.ids is None:
+        return place if isinstance(place, str) else None
+    if isinstance(place, int) and 0 <= place < len(trial.ids):
+        return trial.ids[place]
+    return None
