@@ -80,8 +80,14 @@ def _encode(message: Mapping[str, Any], tags: tuple[str, str]) -> dict[str, Any]
     if message["role"] == "assistant":
         thinking, response, _ = split_think(message["content"])
         encoded["content"] = _join(thinking, response or "", tags)
+    return write_calls(encoded)
+
+
+def write_calls(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a message whose calls have their arguments as JSON, which Arrow can store."""
+    written = dict(message)
     if "tool_calls" in message:
-        encoded["tool_calls"] = [
+        written["tool_calls"] = [
             {
                 **call,
                 "function": {
@@ -91,7 +97,7 @@ def _encode(message: Mapping[str, Any], tags: tuple[str, str]) -> dict[str, Any]
             }
             for call in message["tool_calls"]
         ]
-    return encoded
+    return written
 
 
 def _join(thinking: str | None, response: str, tags: tuple[str, str]) -> str:

@@ -75,20 +75,3 @@ def own_places(messages: Sequence[Message]) -> list[int]:
         for place, message in enumerate(messages)
         if place >= messages.n_prompt and message["role"] == "assistant"
     ]
-
-
-def write_calls(message: Message) -> dict[str, Any]:
-    """Return a message as trainers' files hold it: arguments as JSON, which Arrow can store."""
-    written: dict[str, Any] = dict(message)
-    if "tool_calls" in message:
-        written["tool_calls"] = [
-            {
-                **call,
-                "function": {
-                    "name": call["function"]["name"],
-                    "arguments": json.dumps(call["function"]["arguments"], ensure_ascii=False),
-                },
-            }
-            for call in message["tool_calls"]
-        ]
-    return written

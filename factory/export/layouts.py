@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from factory.core.errors import ModelError
 from factory.core.nouns import Message
 from factory.core.think import THINK_OPEN
-from factory.export.dialogue import tools_of, write_calls
+from factory.corpus.episode_rows import write_calls
+from factory.export.dialogue import tools_of
 from factory.export.target import Target
 
 if TYPE_CHECKING:

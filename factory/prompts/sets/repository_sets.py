@@ -75,23 +75,12 @@ class SweBench(RepositorySet):
         )
 
 
-class SweGym(RepositorySet):
+class SweGym(SweBench):
     """SWE-Gym: the columns of SWE-bench, with lists of tests."""
 
-    kind: Literal["swe_gym"] = "swe_gym"
+    kind: Literal["swe_gym"] = "swe_gym"  # type: ignore[assignment]
     dataset: str = Field("SWE-Gym/SWE-Gym", description="Id on the Hub, or a local copy.")
-
-    def read_row(self, row: Row) -> Prompt:
-        return self.repair(
-            row,
-            repository=row["repo"],
-            patch=row["patch"],
-            tests=parse_tests(row),
-            image=None,
-            instance=row["instance_id"],
-            commit=row["base_commit"],
-            version=row.get("version"),
-        )
+    split: str = Field("train", description="Split of the data set.")
 
 
 class SweSmith(RepositorySet):
