@@ -12,6 +12,13 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
+from filters.verify.prose.surroundings import (
+    differ,
+    has_second_thought,
+    is_supposed,
+    is_taken_back,
+)
+
 How = Literal["box", "tag", "hash", "phrase", "whole"]
 
 MAX_LINE = 8_000
@@ -75,12 +82,23 @@ _PHRASE_LETTERS = (
 )
 _HASHES = "####"
 _DISPLAY = (("$$", "$$"), ("\\[", "\\]"), ("```", "```"))
+_STRUCK = re.compile(r"~~[^~\s](?:[^~\n]*[^~\s])?~~|<(?:s|del|strike)>", re.IGNORECASE)
+_EUROPEAN = re.compile(
+    r"(?:réponse|reponse|respuesta|resposta|risposta|antwort|ответ|die\s|la\s|a\s)", re.IGNORECASE
+)
+"""Phrases of languages where 1.500 is a thousand and a half."""
+
+_THOUSANDS = re.compile(r"[-−]?\d{1,3}(?:\.\d{3})*\.\d\d0")
+_ANOTHER = re.compile(r"[ \t]*(?:and|or|,|;)?[ \t]*(?:\\\[|\$)")
+"""Another displayed formula on the same line."""
+
 _TEMPLATE_TOKEN = re.compile(
     r"(?:<\|im_start\|>(?:user|assistant)?|<[|｜][^<>|｜\s]{1,40}[|｜]>|</s>|<eos>|<end_of_turn>|<end_of_text>|\[EOS\]|<pad>)\s*$"
 )
 _DOUBT = re.compile(
     r"(?<![^\W\d_])(?:no|not|or|wait|maybe|actually|but|however|wrong|instead|rather|except|never|"
-    r"neither|nor|unless|perhaps|possibly|either|otherwise|less|more|than|most|least|[a-z]+n['’]t)"
+    r"neither|nor|unless|perhaps|possibly|either|otherwise|less|more|than|most|least|false|incorrect|mistaken|"
+    r"kidding|nope|impossible|nobody|doubt|deny|[a-z]+n['’]t)"
     r"(?![^\W\d_])|不|或|[?？]",
     re.IGNORECASE,
 )
@@ -134,20 +152,28 @@ def final_answer(response: str, *, prefer: tuple[How, ...] = ("box", "tag")) -> 
 
     `prefer` orders the two explicit marks; if the first is there but cut off, there is no answer.
     """
-    response = _without_closing(_without_template_tokens(response))
+    answer = _marked(_without_closing(_without_template_tokens(response)), prefer)
+    return None if answer is not None and _STRUCK.search(answer.text) is not None else answer
+
+
+def _marked(response: str, prefer: tuple[How, ...]) -> Answer | None:
     if "<think>" in response or "</think>" in response:
         return None
     finders = {"box": _boxed, "tag": _tagged}
     for how in prefer:
         text = finders[how](response)
         if text is not None:
-            return (_restated(response) or Answer(text, how)) if text.strip() else None
+            return _unopposed(response, _restated(response) or Answer(text, how), text)
     at = response.rfind(_HASHES)
-    if at >= 0:
-        return _line(response[at + len(_HASHES) :], "hash")
     phrase = _last_phrase(response)
-    if phrase is not None:
-        return _line(response[phrase.end() :], "phrase")
+    if at >= 0 or phrase is not None:
+        how: How = "hash" if at >= 0 else "phrase"
+        start = at + len(_HASHES) if at >= 0 else phrase.end() if phrase is not None else 0
+        if has_second_thought(response, _end_of_line(response, start)):
+            return None
+        answer = _line(response[start:], how)
+        european = phrase is not None and at < 0 and _EUROPEAN.match(phrase[0].strip()) is not None
+        return None if answer and european and _THOUSANDS.fullmatch(answer.text) else answer
     concluded = _concluded(response)
     if concluded:
         return Answer(concluded, "phrase")
@@ -166,6 +192,32 @@ def _said_in_a_line(whole: str) -> Answer | None:
     guessed = _GUESS.search(whole) is not None
     text = _unmark(whole if guessed else _stated(_unmark(whole)))
     return Answer(text, "whole") if text else None
+
+
+def _end_of_line(response: str, start: int) -> int:
+    """Where the line ends on which what follows a mark begins."""
+    begins = start + len(response[start : start + MAX_LINE]) - len(
+        response[start : start + MAX_LINE].lstrip(" \t\r\n*:：")
+    )
+    end = response.find("\n", begins)
+    return len(response) if end < 0 else end
+
+
+def _unopposed(response: str, answer: Answer, text: str) -> Answer | None:
+    """The answer of a box or section; None where it is empty, or another number is given as well:
+    in a section, or by a phrase or a line of hashes behind them all."""
+    if not text.strip():
+        return None
+    last = max(map(response.rfind, _EXPLICIT))
+    others = [_tagged(response) or ""]
+    at = response.rfind(_HASHES)
+    if at > last:
+        others.append(response[at + len(_HASHES) :].strip().split("\n", 1)[0])
+    phrase = _last_phrase(response)
+    if phrase is not None and phrase.start() > last:
+        said = _line(response[phrase.end() :], "phrase")
+        others.append(said.text if said else "")
+    return None if any(differ(answer.text, other) for other in others) else answer
 
 
 def _restated(response: str) -> Answer | None:
@@ -206,7 +258,7 @@ def _last_phrase(response: str) -> re.Match[str] | None:
         if end < 0:
             return None
         for found in _PHRASE.finditer(response, max(0, end - 24), end + MAX_LINE):
-            if found.start() <= end < found.end():
+            if found.start() <= end < found.end() and not is_supposed(response, found.start()):
                 return found
     return None
 
@@ -222,7 +274,7 @@ def _boxed(response: str) -> str | None:
     boxes = [(start, end, text) for start, end, text in boxes if text.strip()]
     if not boxes:
         return ""
-    start, _, text = boxes.pop()
+    start, last, text = boxes.pop()
     texts = [text.strip()]
     while boxes and len(texts) < MAX_BOXES:
         previous, end, text = boxes.pop()
@@ -231,6 +283,8 @@ def _boxed(response: str) -> str | None:
         texts.append(text.strip())
         start = previous
     texts.reverse()
+    if is_taken_back(response, start, last, text):
+        return ""
     return texts[0] if len(set(texts)) == 1 else ", ".join(texts)
 
 
@@ -279,7 +333,10 @@ def _tagged(response: str) -> str | None:
     if start < 0:
         return None
     end = response.find("</answer>", start)
-    return "" if end < 0 else _unmark(response[start + len("<answer>") : end])
+    if end < 0:
+        return ""
+    text = _unmark(response[start + len("<answer>") : end])
+    return "" if is_taken_back(response, start, end + len("</answer>"), text) else text
 
 
 def _line(rest: str, how: How) -> Answer | None:
@@ -289,6 +346,8 @@ def _line(rest: str, how: How) -> Answer | None:
         if rest.startswith(opening):
             end = rest.find(closing, len(opening))
             text = rest[len(opening) : end] if end >= 0 else ""
+            if end >= 0 and _ANOTHER.match(rest, end + len(closing)) is not None:
+                return None
             return Answer(text.strip(), how) if text.strip() else None
     line = _COPULA.sub("", _without_proof_mark(rest[: _line_end(rest)].replace("\n", " ")))
     text = _unmark(_stated(_without_reason(line)))
