@@ -96,6 +96,8 @@ class Comparison:
         if isinstance(reference, Ratio) and isinstance(answer, Value) and len(reference.parts) == 2:
             quotient = nodes.Node("divide", tuple(part.node for part in reference.parts))
             plain = answer.node.head == "divide" and answer.unit is None
+            if plain and _may_be_time([part.node for part in reference.parts]):
+                return None
             return plain and self.values.nodes(quotient, answer.node)
         if isinstance(reference, Based) and isinstance(answer, Based):
             return reference == answer
@@ -190,7 +192,7 @@ class Comparison:
             names = plain(reference.name), plain(answer.name)
             if names[0] == names[1] or same_function(*names, reference.form):
                 return self.same(reference.form, answer.form)
-            bound = bound_letters(*names)
+            bound = bound_letters(*names, reference.form)
             if bound is not None:
                 renamed = rename(answer.form, {bound[1]: bound[0]})
                 return bound[0] not in letters(answer.form) and self.same(reference.form, renamed)

@@ -43,12 +43,14 @@ def same_function(one: str, other: str, form: Form) -> bool:
     return False
 
 
-def bound_letters(one: str, other: str) -> tuple[str, str] | None:
-    """The letters of f(x) and f(t): two spellings of one function's argument."""
+def bound_letters(one: str, other: str, form: Form) -> tuple[str, str] | None:
+    """The letters of f(x) and f(t): two spellings of one function's argument, if what it equals
+    depends on it. P(A) = 0.3 is not P(B) = 0.3."""
     found = [re.fullmatch(r"([A-Za-z])\(([A-Za-z])\)", name) for name in (one, other)]
     if found[0] is None or found[1] is None or found[0][1] != found[1][1]:
         return None
-    return found[0][2], found[1][2]
+    depends = isinstance(form, Value) and found[0][2] in nodes.symbols(form.node)
+    return (found[0][2], found[1][2]) if depends else None
 
 
 def plain(name: str) -> str:

@@ -138,6 +138,7 @@ def _compare(a: Node, b: Node, agree: Callable[[Any, Any, Any], bool]) -> Truth:
     unreal = any(
         found.name in ("ln", "log") for side in (a, b) for found in walk(side)
     ) and not any(found.name == "i" for side in (a, b) for found in walk(side))
+    barred = any(found.name == "abs" for side in (a, b) for found in walk(side))
     chance = random.Random(20_231)
     for attempt in range(TRIES):
         values = {name: _draw(chance, attempt) for name in names}
@@ -146,6 +147,8 @@ def _compare(a: Node, b: Node, agree: Callable[[Any, Any, Any], bool]) -> Truth:
         except NoValue:
             continue
         if _is_real(x) != _is_real(y):
+            if barred:
+                return None  # ln x against ln |x|
             continue
         with mp.workdps(4 * DIGITS):
             if not agree(x, y, noise):

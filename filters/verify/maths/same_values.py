@@ -40,6 +40,8 @@ class Values:
     def same(self, reference: Value, answer: Value) -> Truth:
         if reference.percent != answer.percent and (reference.unit or answer.unit):
             return False
+        if answer.approximate and not reference.approximate and _is_exact(reference.node):
+            return None  # about 12 is no 12
         pair = self._in_one_unit(reference, answer)
         if pair is None:
             return False
@@ -173,6 +175,11 @@ def is_rational(node: Node) -> bool:
     if node.head == "divide":
         return all(arg.head == "number" for arg in node.args)
     return node.head == "number"
+
+
+def _is_exact(node: Node) -> bool:
+    """Whether it is a rational number that no decimal was written for."""
+    return is_rational(node) and literal_of(node) is None
 
 
 def _is_number(node: Node) -> bool:

@@ -381,7 +381,8 @@ def _read_relation(pieces: list[Tokens], signs: list[str], depth: int) -> Form:
             raise Unreadable("a relation without its left side")
         pieces, signs = pieces[1:], signs[1:]
         if not signs:
-            return read_answer(pieces[0], depth + 1)
+            about = read_answer(pieces[0], depth + 1)
+            return _approximate(about) if isinstance(about, Value) else about
     if not all(pieces):
         raise Unreadable("a relation without one of its sides")
     if set(signs) <= {"=", "~"}:

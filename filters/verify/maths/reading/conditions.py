@@ -133,6 +133,8 @@ def _bound(form: Form, parameter: Parameter, *, universal: bool) -> bool:
     called = [said for said in _names(form) if said.endswith((f"({name})", *indexed))]
     if called:
         return len(called) == len([*_names(form)])
+    if isinstance(form, Group) or (isinstance(form, Named) and parameter.domain == "R"):
+        return False  # points of a line; x = kπ for all real k
     return universal and parameter.domain in ("", "R") and parameter.name in letters(form)
 
 

@@ -1,7 +1,8 @@
-"""Days of the year in words: March 14, 14 March 2024, Mar. 14th."""
+"""Days of the year: March 14, 14 March 2024, Mar. 14th, 2024-03-14; and ordinals, 1st."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from filters.verify.maths.forms import Words
@@ -13,15 +14,34 @@ MONTHS = (
 )  # fmt: skip
 _ENDINGS = frozenset(("st", "nd", "rd", "th", "of", ",", ".", "the", "\\text"))
 _MAX_TOKENS = 8
+_ISO = re.compile(r"([12]\d{3})-([01]\d)-([0-3]\d)")
+_SLASHED = re.compile(r"(\d{1,2})/(\d{1,2})/([12]\d{3})")
+_ORDINAL = re.compile(r"(\d+)(?:\^?\{?)(?:\\text\{)?(st|nd|rd|th)\}{0,2}")
+
+
+def read_ordinal(tokens: Sequence[Token]) -> Words | None:
+    """1st, 22^{nd}; None for anything else. It is no product of 1, s and t."""
+    if not 2 <= len(tokens) <= _MAX_TOKENS or tokens[0].kind != "number":
+        return None
+    found = _ORDINAL.fullmatch("".join(token.text for token in tokens))
+    return Words(f"ordinal {found[1]}") if found is not None else None
 
 
 def read_date(tokens: Sequence[Token]) -> Words | None:
     """A month with a day, and a year or none, in one spelling; None for anything else.
 
-    A group around the ending of a day, 14^{th}, is left out.
+    A group around the ending of a day, 14^{th}, is left out. Of 03/04/2021 nobody knows which
+    number is the month: it stays as it is written.
     """
     if len(tokens) > _MAX_TOKENS:
         return None
+    if len(tokens) == 5 and tokens[0].kind == tokens[4].kind == "number":
+        text = "".join(token.text for token in tokens)
+        iso, slashed = _ISO.fullmatch(text), _SLASHED.fullmatch(text)
+        if iso is not None:
+            return Words(f"date {int(iso[2])} {int(iso[3])} {iso[1]}")
+        if slashed is not None:
+            return Words(f"date {int(slashed[1])}/{int(slashed[2])}/{slashed[3]}")
     month, numbers = 0, []
     for token in tokens:
         text = token.text.lower()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from filters.verify.maths import nodes
 from filters.verify.maths.forms import Choice, Form, Value, Words
-from filters.verify.maths.reading.dates import read_date
+from filters.verify.maths.reading.dates import read_date, read_ordinal
 from filters.verify.maths.reading.tokens import AND, OR, Token
 
 MAX_WORDS = 12
@@ -73,7 +73,7 @@ def read_words(tokens: Sequence[Token]) -> Form | None:
         return Words(NOTHING)
     if [token.text for token in tokens] == ["\\{", "\\}"]:
         return Words(NOTHING)
-    date = read_date(tokens)
+    date = read_date(tokens) or read_ordinal(tokens)
     if date is not None:
         return date
     clock = _CLOCK.fullmatch("".join(token.text for token in tokens[:9]))
