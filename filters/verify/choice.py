@@ -19,7 +19,7 @@ from filters.verify.latex import normalise
 from filters.verify.maths.forms import Choice
 from filters.verify.maths.parse import parse
 from filters.verify.prose.claim_words import is_plain
-from filters.verify.prose.marks import Mark, find_marks, whole_answer
+from filters.verify.prose.marks import Mark, find_marks, is_withdrawn, whole_answer
 from filters.verify.prose.phrases import CHOOSE, CONFIRM, DENY, drop_closing
 from filters.verify.verification import Verification
 
@@ -40,7 +40,7 @@ _MATHS_MARKS = re.compile(r"\\[()\[\]]|\\displaystyle")
 
 # A letter that stands alone: not C++, C^2, 3C, C' or C=5. Other scripts may touch it (选B).
 _MENTION = re.compile(
-    r"(?<![A-Za-z0-9À-ɏ_^\\+#.'=!~¬])(?:\(\s*([A-Za-z])\s*\)|\[\s*([A-Za-z])\s*\]|([A-Z]))"
+    r"(?<![A-Za-z0-9À-ɏ_^\\+#.'=!~¬|])(?:\(\s*([A-Za-z])\s*\)|\[\s*([A-Za-z])\s*\]|([A-Z]))"
     r"(?![A-Za-z0-9À-ɏ_^+#*'°\\])(?!\s*[=^+*/<>]\s*[a-z0-9])"
 )
 _CONJUNCTION = r"(?:and|or|und|oder|et|ou|y|o|e|и|или)"
@@ -73,7 +73,7 @@ _BREAK = re.compile(
 )
 _REASON = re.compile(rf"(?:{'|'.join(_BECAUSE.split())}|так\s+как)\b|因为|由于", re.IGNORECASE)
 _RETRACTION = re.compile(
-    r"(?:no|nope|wait|actually|sorry|correction|hmm|oops|scratch\s+that|i\s+mean|nein|non|нет)\s*$|"
+    r"(?:no|no\s+way|nope|wait|actually|sorry|correction|hmm|oops|scratch\s+that|i\s+mean|nein|non|нет)\s*$|"
     r"(?:(?:that|it|this)(?:'s|\s+is)\s+|is\s+)?(?:false|wrong|incorrect|excluded|impossible|"
     r"not\s+(?:correct|right|true)|falsch|faux|fausse|fals[oa]|errad[oa]|sbagliat[oa]|неверно|"
     r"错误?|錯誤?|不对|不對|誤り|틀림)\s*$",
@@ -137,6 +137,8 @@ class ChoiceVerifier(Immediate):
             return self.say("no_answer", None)
         if len(text) > MAX_ANSWER:
             return self.say("unparseable", text[:100] + "…", "too long")
+        if is_withdrawn(response, marks[-1]):
+            return self.say("unparseable", text, "taken back by what stands around it")
         claims = [read_claim(mark.text or "", choices, several=several) for mark in marks]
         return self._verdict(spec, text, claims)
 

@@ -167,11 +167,11 @@ def _marked(response: str, prefer: tuple[How, ...]) -> Answer | None:
     at = response.rfind(_HASHES)
     phrase = _last_phrase(response)
     if at >= 0 or phrase is not None:
-        how: How = "hash" if at >= 0 else "phrase"
+        kind: How = "hash" if at >= 0 else "phrase"
         start = at + len(_HASHES) if at >= 0 else phrase.end() if phrase is not None else 0
         if has_second_thought(response, _end_of_line(response, start)):
             return None
-        answer = _line(response[start:], how)
+        answer = _line(response[start:], kind)
         european = phrase is not None and at < 0 and _EUROPEAN.match(phrase[0].strip()) is not None
         return None if answer and european and _THOUSANDS.fullmatch(answer.text) else answer
     concluded = _concluded(response)
@@ -196,8 +196,10 @@ def _said_in_a_line(whole: str) -> Answer | None:
 
 def _end_of_line(response: str, start: int) -> int:
     """Where the line ends on which what follows a mark begins."""
-    begins = start + len(response[start : start + MAX_LINE]) - len(
-        response[start : start + MAX_LINE].lstrip(" \t\r\n*:：")
+    begins = (
+        start
+        + len(response[start : start + MAX_LINE])
+        - len(response[start : start + MAX_LINE].lstrip(" \t\r\n*:："))
     )
     end = response.find("\n", begins)
     return len(response) if end < 0 else end

@@ -10,6 +10,7 @@ import re
 from typing import Literal, NamedTuple
 
 from filters.verify.prose.phrases import last_announcement
+from filters.verify.prose.surroundings import has_second_thought, is_taken_back
 
 How = Literal["box", "tag", "hash", "phrase", "whole"]
 
@@ -29,11 +30,12 @@ _UNCLOSED = re.compile(r"(?P<inside>[^*]+)(?P<marks>\*\*)[.:]?")
 
 
 class Mark(NamedTuple):
-    """An answer and what marked it. `text` is None where the mark is cut off."""
+    """An answer, what marked it, and where that ends. `text` is None where the mark is cut off."""
 
     start: int
     text: str | None
     how: How
+    end: int
 
 
 def find_marks(response: str) -> list[Mark]:
@@ -41,10 +43,10 @@ def find_marks(response: str) -> list[Mark]:
     marks = [*_boxes(response), *_sections(response)]
     at = response.rfind(_HASHES)
     if at >= 0:
-        marks.append(Mark(at, _line(response, at + len(_HASHES)), "hash"))
+        marks.append(_said(response, at, at + len(_HASHES), "hash"))
     announced = last_announcement(response)
     if announced is not None and not any(_covers(mark, announced.start) for mark in marks):
-        marks.append(Mark(announced.start, _line(response, announced.end), "phrase"))
+        marks.append(_said(response, announced.start, announced.end, "phrase"))
     return sorted(marks)
 
 
@@ -63,7 +65,14 @@ def whole_answer(response: str) -> Mark | None:
     """A response that is one short line."""
     whole = response.strip()
     short = 0 < len(whole) <= MAX_WHOLE and "\n" not in whole
-    return Mark(0, unmark(whole), "whole") if short else None
+    return Mark(0, unmark(whole), "whole", len(response)) if short else None
+
+
+def is_withdrawn(response: str, mark: Mark) -> bool:
+    """Whether what stands around the last mark of a response takes it back."""
+    if mark.how in ("box", "tag"):
+        return is_taken_back(response, mark.start, mark.end, mark.text or "")
+    return has_second_thought(response, mark.end)
 
 
 def unmark(text: str) -> str:
@@ -91,15 +100,17 @@ def _boxes(response: str) -> list[Mark]:
                 depth, start, content = 1, token.start(), token.end()
             elif token[0].startswith(("\\boxed", "\\fbox")):
                 bare = _BARE_BOX.match(response, token.end())
-                found.append(Mark(token.start(), bare[0] if bare else None, "box"))
+                end = bare.end() if bare else token.end()
+                found.append(Mark(token.start(), bare[0] if bare else None, "box", end))
         elif token["open"] or token[0] == "{":
             depth += 1
         elif token[0] == "}":
             depth -= 1
             if depth == 0:
-                found.append(Mark(start, response[content : token.start()].strip(), "box"))
+                text = response[content : token.start()].strip()
+                found.append(Mark(start, text, "box", token.end()))
                 start = -1
-    return [*found, Mark(start, None, "box")] if start >= 0 else found
+    return [*found, Mark(start, None, "box", len(response))] if start >= 0 else found
 
 
 def _sections(response: str) -> list[Mark]:
@@ -111,19 +122,27 @@ def _sections(response: str) -> list[Mark]:
             start = tag
         elif start is not None:
             text = unmark(response[start.end() : tag.start()])
-            found.append(Mark(start.start(), text, "tag"))
+            found.append(Mark(start.start(), text, "tag", tag.end()))
             start = None
-    return [*found, Mark(start.start(), None, "tag")] if start else found
+    return [*found, Mark(start.start(), None, "tag", len(response))] if start else found
 
 
 def _covers(mark: Mark, place: int) -> bool:
     return mark.start <= place < mark.start + len(mark.text or "") + len("<answer>")
 
 
-def _line(response: str, at: int) -> str:
-    """The first line with anything on it."""
-    rest = response[at : at + MAX_LINE].lstrip(" \t\r\n:：")
-    line = _HOPE.sub("", rest.split("\n", 1)[0]).strip()
+def _said(response: str, start: int, at: int, how: How) -> Mark:
+    """The mark at `start` that is followed, from `at` on, by the first line with anything on it."""
+    while at < len(response) and response[at] in " \t\r\n:：":
+        at += 1
+    end = response.find("\n", at)
+    end = len(response) if end < 0 else end
+    return Mark(start, _line(response[at : min(end, at + MAX_LINE)]), how, end)
+
+
+def _line(line: str) -> str:
+    """A line without what may close it."""
+    line = _HOPE.sub("", line).strip()
     if unclosed := _UNCLOSED.fullmatch(line):  # "**Answer: B**": it opened before the noun
         line = unclosed["inside"].strip()
     return unmark(line)

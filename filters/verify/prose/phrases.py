@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from filters.verify.prose.surroundings import is_misnamed
+
 MAX_TAIL = 20_000
 """Characters at the end of a response where an announcement is looked for."""
 
@@ -216,7 +218,8 @@ def last_announcement(text: str) -> Announcement | None:
         if end < 0:
             return None
         found = announcement_at(text, end)
-        if found is not None and not _SUPPOSED.search(text[max(0, end - MAX_OPENING) : end]):
+        before = text[max(0, end - MAX_OPENING) : end]
+        if found is not None and not _SUPPOSED.search(before) and not is_misnamed(before):
             return found
     return None
 

@@ -42,14 +42,14 @@ _JOINED_BEFORE = re.compile(
     r"(?:\{[^{}]{0,20}\}|\[[^\[\]]{0,9}\])?\s*)(?:\{\s*)?$"
 )
 _JOINED_AFTER = re.compile(
-    r"(?:[ \t]*\}?[ \t]*(?:\^(?!\s*\{?\s*\\(?:circ|degree))|_\s*[{\d]|[+−-]\s*[\d\\]|\*\s*\d"
+    r"(?:[ \t]{0,8}\}?[ \t]{0,8}(?:\^(?!\s*\{?\s*\\(?:circ|degree))|_\s*[{\d]|[+−-]\s*[\d\\]|\*\s*\d"
     r"|/\s*[\d\\{]|\\(?:cdot|times|div|pm|mp|neq?|lt|gt)(?![A-Za-z])|!\s*\$)|\d|\.\d"
     r"|[xyzn](?![A-Za-z])"
-    r"|[\s$*]*(?:(?:million|billion|trillion|thousand|hundred|dozen)s?(?![A-Za-z])|[万亿千]))"
+    r"|[\s$*]{0,8}(?:(?:million|billion|trillion|thousand|hundred|dozen)s?(?![A-Za-z])|[万亿千]))"
 )
 _WRONG = r"(?:wrong|incorrect|false|mistaken|not\s+(?:right|correct))"
 _DENIED_AFTER = re.compile(
-    r"[\s$*\\)\]}.,;:?!—–-]*(?:~~|</(?:s|del|strike)>|(?:no|nope)\s*[,.!:]|no\s+way|"
+    r"[\s$*\\)\]}.,;:?!—–-]{0,40}(?:~~|</(?:s|del|strike)>|(?:no|nope)\s*[,.!:]|no\s+way|"
     rf"(?:hmm,?\s+|but\s+)?(?:that|this|it|they)(?:['’]s|\s+(?:is|are|was))\s+(?:\w+\s+)?{_WRONG}|"
     rf"{_WRONG}\s*(?:[.!,]|$)|"
     r"(?:(?:is|was|seems|looks|would\s+be|ist|est|es|è|é|está)\s+"
@@ -64,7 +64,7 @@ _DENIED_AFTER = re.compile(
     re.IGNORECASE,
 )
 _SECOND_THOUGHT = re.compile(
-    r"(?:^|[.!?;,:—–。！？，；\n]|\s-)[\s*_$\\)\]]*(?:but\s+|oh,?\s+)?(?:"
+    r"(?:^|[.!?;,:—–。！？，；\n]|\s-)[\s*_$\\)\]]{0,12}(?:but\s+|oh,?\s+)?(?:"
     r"(?:hmm+|wait|actually|oops|sorry|correction|scratch\s+that|just\s+kidding|nope"
     r"|on\s+second\s+thought|i\s+(?:made\s+an?\s+(?:mistake|error)|was\s+(?:wrong|mistaken)))"
     r"(?![A-Za-z])|等等|不对|不對|错了|抱歉|更正"
@@ -75,7 +75,7 @@ _SECOND_THOUGHT = re.compile(
     re.IGNORECASE,
 )
 _ALTERNATIVE = re.compile(
-    r"[\s$*\\)\].,]*(?:or|oder|ou|或|または)\s+(?:maybe\s+|perhaps\s+|possibly\s+|even\s+)?"
+    r"[\s$*\\)\].,]{0,12}(?:or|oder|ou|或|または)\s+(?:maybe\s+|perhaps\s+|possibly\s+|even\s+)?"
     r"[$\\(]*(?P<number>-?\d[\d,]*(?:\.\d+)?)(?![\d/^\\])",
     re.IGNORECASE,
 )
@@ -107,7 +107,7 @@ def is_taken_back(response: str, start: int, end: int, text: str = "") -> bool:
     before_marks = (_DENIED, _MISTAKEN, _STRUCK, _JOINED_BEFORE)
     if any(mark.search(before) is not None for mark in before_marks):
         return True
-    if _JOINED_AFTER.match(response, end) or _DENIED_AFTER.match(response, end):
+    if _JOINED_AFTER.match(response, end) is not None:
         return True
     other = _ALTERNATIVE.match(response, end)
     if other is not None and differ(text, other["number"]):
@@ -116,7 +116,9 @@ def is_taken_back(response: str, start: int, end: int, text: str = "") -> bool:
 
 
 def has_second_thought(response: str, start: int) -> bool:
-    """Whether a sentence from `start` on takes back what was said before."""
+    """Whether what follows from `start` on takes back what was said before."""
+    if _DENIED_AFTER.match(response, start) is not None:
+        return True
     return _SECOND_THOUGHT.search(response[start : start + MAX_AFTER]) is not None
 
 
@@ -127,10 +129,15 @@ def is_supposed(response: str, start: int) -> bool:
     (True, False)
     """
     before = response[max(0, start - MAX_BEFORE) : start]
-    if _NOT_THE.search(before) is not None:
+    if is_misnamed(before):
         return True
     found = _SUPPOSED.search(before)
     return found is not None and _QUALIFIED.search(before, found.start()) is None
+
+
+def is_misnamed(before: str) -> bool:
+    """Whether words before a noun make it no answer's: the wrong answer, die falsche Antwort."""
+    return _NOT_THE.search(before) is not None
 
 
 def differ(text: str, other: str) -> bool:
