@@ -110,7 +110,7 @@ class Claim(NamedTuple):
 class ChoiceVerifier(Immediate):
     """Verifier of `{"kind": "choice", "answer": "B" or ["A", "C"], "choices": {"A": …, …}}`."""
 
-    VERSION = 4
+    VERSION = 5
     METHOD = "choice"
 
     def problem(self, spec: Mapping[str, Any]) -> str | None:

@@ -44,7 +44,7 @@ class Ambiguous(Exception):
 class JsonVerifier(Immediate):
     """Verifier of `{"kind": "json", "answer": <any JSON value>}`."""
 
-    VERSION = 2
+    VERSION = 3
     METHOD = "json"
 
     def problem(self, spec: Mapping[str, Any]) -> str | None:

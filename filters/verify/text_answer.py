@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from filters.verify.base import Immediate
-from filters.verify.prose.marks import Mark, find_marks, unmark, whole_answer
+from filters.verify.prose.marks import Mark, find_marks, is_withdrawn, unmark, whole_answer
 from filters.verify.prose.phrases import announcement_end, drop_closing
 from filters.verify.verification import Verification
 
@@ -42,7 +42,7 @@ _TYPOGRAPHY = str.maketrans(
 class TextVerifier(Immediate):
     """Verifier of `{"kind": "text", "answer": "…" or ["…", …]}`: any one of several will do."""
 
-    VERSION = 2
+    VERSION = 3
     METHOD = "text"
 
     def problem(self, spec: Mapping[str, Any]) -> str | None:
@@ -59,6 +59,8 @@ class TextVerifier(Immediate):
             return self.say("unparseable", answer.text[:100] + "…", "too long")
         if not _says_something(answer.text):
             return self.say("unparseable", answer.text, "punctuation only")
+        if is_withdrawn(response, answer):
+            return self.say("unparseable", answer.text, "taken back by what stands around it")
         wanted = {plain(text) for text in _answers(spec)}
         known = any(plain(text) in wanted for text in _readings(answer.text))
         return self.say("correct" if known else "wrong", answer.text)

@@ -59,7 +59,7 @@ class GymVerifier:
     `deadline_s` is the CPU time of one scoring. `unsafe_without_sandbox` is the code verifier's.
     """
 
-    VERSION = 3
+    VERSION = 4
 
     def __init__(
         self,

@@ -169,11 +169,12 @@ def _marked(response: str, prefer: tuple[How, ...]) -> Answer | None:
     if at >= 0 or phrase is not None:
         kind: How = "hash" if at >= 0 else "phrase"
         start = at + len(_HASHES) if at >= 0 else phrase.end() if phrase is not None else 0
-        if has_second_thought(response, _end_of_line(response, start)):
-            return None
         answer = _line(response[start:], kind)
+        end = _end_of_line(response, start)
+        if answer is None or has_second_thought(response, end, answer.text):
+            return None
         european = phrase is not None and at < 0 and _EUROPEAN.match(phrase[0].strip()) is not None
-        return None if answer and european and _THOUSANDS.fullmatch(answer.text) else answer
+        return None if european and _THOUSANDS.fullmatch(answer.text) else answer
     concluded = _concluded(response)
     if concluded:
         return Answer(concluded, "phrase")

@@ -72,7 +72,7 @@ def is_withdrawn(response: str, mark: Mark) -> bool:
     """Whether what stands around the last mark of a response takes it back."""
     if mark.how in ("box", "tag"):
         return is_taken_back(response, mark.start, mark.end, mark.text or "")
-    return has_second_thought(response, mark.end)
+    return has_second_thought(response, mark.end, mark.text or "")
 
 
 def unmark(text: str) -> str:

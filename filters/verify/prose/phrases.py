@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from filters.verify.prose.surroundings import is_misnamed
+from filters.verify.prose.surroundings import is_misnamed, is_supposed
 
 MAX_TAIL = 20_000
 """Characters at the end of a response where an announcement is looked for."""
@@ -233,7 +233,7 @@ def announcement_end(text: str) -> int:
     head = text[:MAX_OPENING].lower()
     places = [at for noun in _NOUNS if (at := head.find(noun)) >= 0]
     found = announcement_at(text, min(places)) if places else None
-    return found.end if found else 0
+    return found.end if found and not is_supposed(text, found.start) else 0
 
 
 def announcement_at(text: str, noun: int) -> Announcement | None:

@@ -23,7 +23,7 @@ _DENIED = re.compile(
     re.IGNORECASE,
 )
 _MISTAKEN = re.compile(
-    r"(?:(?:mistake|error|trap|(?:wrong|incorrect|false)\s+(?:answer|result|value|option|choice))"
+    r"(?:(?:mistake|(?:wrong|incorrect|false)\s+(?:answer|result|value|option|choice))"
     r"(?:\s+(?:is|was|would\s+be|may\s+be)(?:\s+to\s+\w+)?|\s*[:：])"
     r"|wrong\s+to\s+\w+(?:\s+that)?"
     r"|(?:many|most|some|people|students)\s+(?:would|might|may)\s+(?:say|answer|guess|think))"
@@ -36,14 +36,14 @@ _STRUCK = re.compile(
     re.IGNORECASE,
 )
 _JOINED_BEFORE = re.compile(
-    r"(?:(?:\$|=|\\[(\[])[^$=\n]*[\w)}]\s*[-+−±]\s*|(?<![-−])[-+−±√¬]|\d|\d\s*\*\s*|[/^_≠]"
-    r"|\$[^$<>\n]*[<>]\s*|[^\s=<>-]\s+[<>]\s*"
+    r"(?:(?:\$|=|\\[(\[])[^$=\n]*[\w)}]\s*[-+−±]\s*|(?<![-−])[-+−±√¬]|\d|\d\s*\*\s*|[\w)}][/^_]|≠\s*"
+    r"|\$[^$<>\n]*[^\s$<>=-]\s*[<>]\s*|[^\s=<>-]\s+[<>]\s*"
     r"|\\(?:cdot|times|div|[dt]?frac|sqrt|neq?|lt|gt|pm|mp|neg|lnot|log|ln|not|bar|overline)"
     r"(?:\{[^{}]{0,20}\}|\[[^\[\]]{0,9}\])?\s*)(?:\{\s*)?$"
 )
 _JOINED_AFTER = re.compile(
-    r"(?:[ \t]{0,8}\}?[ \t]{0,8}(?:\^(?!\s*\{?\s*\\(?:circ|degree))|_\s*[{\d]|[+−-]\s*[\d\\]|\*\s*\d"
-    r"|/\s*[\d\\{]|\\(?:cdot|times|div|pm|mp|neq?|lt|gt)(?![A-Za-z])|!\s*\$)|\d|\.\d"
+    r"(?:[ \t]{0,8}\}?[ \t]{0,8}(?:\^(?!\s*\{?\s*\\(?:circ|degree))|_\s*[{\d]"
+    r"|[+−-]\s*[\d\\]|\*\s*\d|/\s*[\d\\{]|\\(?:cdot|times|div|pm|mp|neq?|lt|gt)(?![A-Za-z])|!\s*\$)|\d|\.\d"
     r"|[xyzn](?![A-Za-z])"
     r"|[\s$*]{0,8}(?:(?:million|billion|trillion|thousand|hundred|dozen)s?(?![A-Za-z])|[万亿千]))"
 )
@@ -65,15 +65,20 @@ _DENIED_AFTER = re.compile(
 )
 _SECOND_THOUGHT = re.compile(
     r"(?:^|[.!?;,:—–。！？，；\n]|\s-)[\s*_$\\)\]]{0,12}(?:but\s+|oh,?\s+)?(?:"
-    r"(?:hmm+|wait|actually|oops|sorry|correction|scratch\s+that|just\s+kidding|nope"
+    r"(?:hmm+|wait(?!\s+time)|actually|oops|sorry|correction(?=\s*[:：])|scratch\s+that|just\s+kidding|nope"
     r"|on\s+second\s+thought|i\s+(?:made\s+an?\s+(?:mistake|error)|was\s+(?:wrong|mistaken)))"
     r"(?![A-Za-z])|等等|不对|不對|错了|抱歉|更正"
-    r"|(?:warte|moment|attends|attendez|espera|espere|aspetta|подожди|постой"
-    r"|das\s+stimmt\s+nicht|c['’]est\s+faux)(?![^\W\d_])|待って|잠깐)"
-    r"|(?<![A-Za-z])(?:it|this|that)\s+(?:should(?:\s+actually)?|(?:could|might|may)\s+(?:also|instead))"
-    r"\s+be[\s$\\(]*-?\d",
+    r"|(?:warte|moment(?=\s*[,.!…])|attends|attendez|espera|espere|aspetta|подожди|постой"
+    r"|das\s+stimmt\s+nicht|c['’]est\s+faux)(?![^\W\d_])|待って|잠깐)",
     re.IGNORECASE,
 )
+_ANOTHER_VALUE = re.compile(
+    r"(?<![A-Za-z])(?:it|this|that)\s+(?:should(?:\s+actually)?|(?:could|might|may)\s+(?:also|instead))"
+    r"\s+be[\s$\\(]{1,6}(?P<number>-?\d[\d,]{0,40}(?:\.\d{1,40})?)",
+    re.IGNORECASE,
+)
+_VERDICT = re.compile(r"(?<![A-Za-z])(?:yes|no|not|true|false|wrong|incorrect)(?![A-Za-z])", re.I)
+"""Words that an explanation of the answer says again."""
 _ALTERNATIVE = re.compile(
     r"[\s$*\\)\].,]{0,12}(?:or|oder|ou|或|または)\s+(?:maybe\s+|perhaps\s+|possibly\s+|even\s+)?"
     r"[$\\(]*(?P<number>-?\d[\d,]*(?:\.\d+)?)(?![\d/^\\])",
@@ -81,7 +86,7 @@ _ALTERNATIVE = re.compile(
 )
 _SUPPOSED = re.compile(
     r"(?<![^\W\d_])(?:if|whether|suppose|supposing|assume|assuming|unless|imagine|nobody|no\s+one"
-    r"|impossible|doubt|deny|wenn|falls|ob|si|supongamos|supposons|если)(?![^\W\d_])"
+    r"|impossible|(?<!no\s)doubt|deny|wenn|falls|ob|si|supongamos|supposons|если)(?![^\W\d_])"
     r"[^.!?。！？\n]*$|(?:如果|假设|假設|もし|만약)[^.!?。！？\n]*$",
     re.IGNORECASE,
 )
@@ -112,14 +117,16 @@ def is_taken_back(response: str, start: int, end: int, text: str = "") -> bool:
     other = _ALTERNATIVE.match(response, end)
     if other is not None and differ(text, other["number"]):
         return True
-    return has_second_thought(response, end)
+    return has_second_thought(response, end, text)
 
 
-def has_second_thought(response: str, start: int) -> bool:
-    """Whether what follows from `start` on takes back what was said before."""
-    if _DENIED_AFTER.match(response, start) is not None:
+def has_second_thought(response: str, start: int, text: str) -> bool:
+    """Whether what follows from `start` on takes the answer `text` back."""
+    if _DENIED_AFTER.match(response, start) is not None and _VERDICT.search(text) is None:
         return True
-    return _SECOND_THOUGHT.search(response[start : start + MAX_AFTER]) is not None
+    after = response[start : start + MAX_AFTER]
+    values = (found["number"] for found in _ANOTHER_VALUE.finditer(after))
+    return _SECOND_THOUGHT.search(after) is not None or any(differ(text, v) for v in values)
 
 
 def is_supposed(response: str, start: int) -> bool:
