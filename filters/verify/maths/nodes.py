@@ -79,6 +79,15 @@ def walk(node: Node) -> Iterator[Node]:
         pending.extend(found.args)
 
 
+def base(node: Node, first: str) -> Node:
+    """What stands under a power and begins with the token `first`.
+
+    (AB) is a symbol of its own there, because AB^2 may be A times B^2.
+    """
+    run = node.head == "symbol" and len(node.name) > 1 and node.name.isupper()
+    return symbol(f"({node.name})") if run and first == "(" else node
+
+
 def symbols(node: Node) -> frozenset[str]:
     return frozenset(found.name for found in walk(node) if found.head == "symbol")
 

@@ -139,6 +139,8 @@ def _compare(a: Node, b: Node, agree: Callable[[Any, Any, Any], bool]) -> Truth:
         found.name in ("ln", "log") for side in (a, b) for found in walk(side)
     ) and not any(found.name == "i" for side in (a, b) for found in walk(side))
     barred = any(found.name == "abs" for side in (a, b) for found in walk(side))
+    if barred and _differ_off_the_line(a, b, names):
+        return None  # |z|^2 is z^2 for real z alone
     chance = random.Random(20_231)
     for attempt in range(TRIES):
         values = {name: _draw(chance, attempt) for name in names}
@@ -161,6 +163,22 @@ def _compare(a: Node, b: Node, agree: Callable[[Any, Any, Any], bool]) -> Truth:
         if agreed >= POINTS and attempt >= POINTS + 2:
             return True
     return True if agreed >= POINTS else None
+
+
+def _differ_off_the_line(a: Node, b: Node, names: list[str]) -> bool:
+    """Whether two sides differ where z, or w, is a complex number."""
+    from mpmath import mp
+
+    if not {"z", "w"} & set(names):
+        return False
+    values = {name: mp.mpf(7 + at) / 9 for at, name in enumerate(names)}
+    values |= {name: mp.mpc(1, 2) / 3 for name in ("z", "w") if name in values}
+    try:
+        x, y, noise = _pair(a, b, values, DIGITS)
+    except NoValue:
+        return False
+    with mp.workdps(4 * DIGITS):
+        return not _agree(x, y, noise)
 
 
 def _operators(node: Node) -> frozenset[str]:

@@ -76,6 +76,8 @@ class Values:
 
     def nodes(self, reference: Node, answer: Node) -> Truth:
         """Whether two expressions have the same value."""
+        if any(n[0] == "(" for n in nodes.symbols(reference) ^ nodes.symbols(answer)):
+            return None  # (AB)^2 against AB^2
         if reference.head == answer.head == "number":
             return reference.value == answer.value
         if nodes.has_infinity(reference) or nodes.has_infinity(answer):

@@ -6,6 +6,10 @@ import pytest
 
 from filters.verify.choice import ChoiceVerifier
 from filters.verify.exact import compare
+from filters.verify.latex import normalise
+from filters.verify.maths.compare import Comparison
+from filters.verify.maths.parse import parse
+from filters.verify.maths.same_values import Values
 from filters.verify.prose.extract_answer import final_answer
 
 TAKEN_BACK = [
@@ -138,7 +142,29 @@ def test_a_letter_taken_back_is_not_claimed(response: str, *, claimed: bool) -> 
         ("12.5", r"\approx 12.5", True),
         ("11:17", "11/17", None),
         ("2:3", "2/3", True),
+        (r"\frac{1}{2}LI^2", r"\frac{1}{2}(LI)^2", None),
+        ("(AB)^2", "(AB)^2", True),
+        ("A^TB", "A^{TB}", None),
+        ("1,000,000", "1,00,000", False),
+        ("84,52", "52, 84", True),
     ],
 )
 def test_what_was_confused(reference: str, answer: str, verdict: bool | None) -> None:
     assert compare(reference, answer) is verdict
+
+
+@pytest.mark.parametrize(
+    ("reference", "answer", "verdict"),
+    [
+        (r"\ln|x|", r"\ln x", None),
+        (r"\sqrt{x}", r"\sqrt{|x|}", None),
+        (r"\ln|x|", r"\ln|-x|", True),
+        ("|z|^2", "z^2", None),
+        ("|x|^2", "x^2", True),
+        (r"\ln x^2", r"2\ln x", True),
+    ],
+)
+def test_bars(reference: str, answer: str, verdict: bool | None) -> None:
+    forms = [parse(normalise(text)) for text in (reference, answer)]
+    assert None not in forms
+    assert Comparison(Values(hard=True)).same(forms[0], forms[1]) is verdict  # type: ignore[arg-type]

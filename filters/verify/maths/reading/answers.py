@@ -255,7 +255,10 @@ def _thousands(token: Token) -> Form:
     value = read_value([token])
     if "." in token.text or not isinstance(value, Value):
         return value
-    parts = tuple(read_value([Token("number", part)]) for part in token.text.split(","))
+    texts = token.text.split(",")
+    if any(text.startswith("0") for text in texts[1:]):
+        return value  # no list holds 000
+    parts = tuple(read_value([Token("number", part)]) for part in texts)
     return Value(value.node, others=(Group("", parts),))
 
 

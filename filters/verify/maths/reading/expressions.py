@@ -210,7 +210,7 @@ class Reader:
         return Node("multiply", (whole, fraction))
 
     def factor(self) -> Node:
-        made = self.primary()
+        first, made = self.peek().text, self.primary()
         while True:
             token = self.peek()
             if token.text == "!" and token.kind == "sign":
@@ -224,7 +224,7 @@ class Reader:
                     self.at += 1
                     made = Node("multiply", (made, DEGREE))
                     continue
-                made = Node("power", (made, self.argument(exponent=True)))
+                made = Node("power", (nodes.base(made, first), self.argument(exponent=True)))
                 if self.peek().text == "^":
                     raise Unreadable("a tower of powers")
             elif token.text == "\\degree":
@@ -239,10 +239,10 @@ class Reader:
         Plain x^12 is meant as twelve though TeX would set x¹2.
         """
         token = self.peek()
-        if token.text == "{":
+        if token.text == "{" or (token.text == "(" and exponent):
             return self.group()
-        if token.text == "(" and exponent:
-            return self.group()
+        if token.kind == "letter" and len(token.text) > 1 and token.text.isupper():
+            raise Unreadable("several capitals where one letter should be")  # A^TB
         if token.kind == "number":
             self.at += 1
             if len(token.text) > 1 and token.text.isdigit() and not exponent:
