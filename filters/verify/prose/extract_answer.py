@@ -60,7 +60,7 @@ _PHRASE = re.compile(
     r"|antwort(?=\s*(?:lautet\b|ist\b|[:：]))"
     r"|ответ(?=\s*(?:равен\b|[:：—–-]))"
     r")"
-    r"(?:\s|\*|[:：—–】]|(?:是|为|は|은|는)|(?:est|es|é|è|lautet|ist|равен)(?=[\s:：]))*",
+    r"(?:\s|\*|[:：—–】]|(?:是|为|は|은|는)|(?:exactly|therefore|thus|simply|clearly|hence|indeed|precisely|just)(?=\s)|(?:est|es|é|è|lautet|ist|равен)(?=[\s:：]))*",
     re.IGNORECASE,
 )
 _PHRASE_LETTERS = (
@@ -98,7 +98,7 @@ _TEMPLATE_TOKEN = re.compile(
 _DOUBT = re.compile(
     r"(?<![^\W\d_])(?:no|not|or|wait|maybe|actually|but|however|wrong|instead|rather|except|never|"
     r"neither|nor|unless|perhaps|possibly|either|otherwise|less|more|than|most|least|false|incorrect|mistaken|"
-    r"kidding|nope|impossible|nobody|doubt|deny|[a-z]+n['’]t)"
+    r"kidding|nope|impossible|nobody|doubt|deny|claims|thinks|believes|refuse|[a-z]+n['’]t)"
     r"(?![^\W\d_])|不|或|[?？]",
     re.IGNORECASE,
 )

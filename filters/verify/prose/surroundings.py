@@ -26,6 +26,7 @@ _MISTAKEN = re.compile(
     r"(?:(?:mistake|(?:wrong|incorrect|false)\s+(?:answer|result|value|option|choice))"
     r"(?:\s+(?:is|was|would\s+be|may\s+be)(?:\s+to\s+\w+)?|\s*[:：])"
     r"|wrong\s+to\s+\w+(?:\s+that)?"
+    r"|(?:ruled?|ruling)\s+out|reject(?:s|ed)?|exclude[sd]?|eliminate[sd]?|discard(?:s|ed)?"
     r"|(?:many|most|some|people|students)\s+(?:would|might|may)\s+(?:say|answer|guess|think))"
     + _OPENING,
     re.IGNORECASE,
@@ -49,15 +50,18 @@ _JOINED_AFTER = re.compile(
 )
 _WRONG = r"(?:wrong|incorrect|false|mistaken|not\s+(?:right|correct))"
 _DENIED_AFTER = re.compile(
-    r"[\s$*\\)\]}.,;:?!—–-]{0,40}(?:~~|</(?:s|del|strike)>|(?:no|nope)\s*[,.!:]|no\s+way|"
+    r"[\s$*\\)\]}.,;:?!—–-]{0,40}(?:~~|[✗✘❌]|</(?:s|del|strike)>|(?:no|nope)\s*[,.!:]|no\s+way|"
     rf"(?:hmm,?\s+|but\s+)?(?:that|this|it|they)(?:['’]s|\s+(?:is|are|was))\s+(?:\w+\s+)?{_WRONG}|"
-    rf"{_WRONG}\s*(?:[.!,]|$)|"
+    rf"{_WRONG}\s*(?:[.!,]|$)|\((?:wrong|incorrect|rejected|extraneous|invalid|false)\)|"
     r"(?:(?:is|was|seems|looks|would\s+be|ist|est|es|è|é|está)\s+"
     r"(?:(?:clearly|obviously|definitely|therefore|thus|also|the|an?|leider)\s+)*"
-    r"(?:wrong|incorrect|false|mistaken|mistake|erroneous|what\s+(?:most|many|some)"
+    r"(?:wrong|incorrect|false|mistaken|mistake|erroneous|impossible|invalid|rejected|excluded"
+    r"|extraneous|ruled\s+out|what\s+(?:most|many|some)"
     r"|not\s+(?:the\s+)?(?:correct|right|true|valid|answer|possible)"
     r"|falsch|nicht|faux|fausse|pas|incorrect\w*|fals[oa]|errad[oa]|sbagliat[oa])"
     r"|isn['’]t\s+(?:the\s+)?(?:correct|right|answer)|should\s+(?:actually\s+)?be"
+    r"|(?:cannot|can['’]t)\s+be\s+(?:correct|right|the\s+answer|true)|fails"
+    r"|(?:does\s+not|doesn['’]t)\s+(?:work|hold|satisfy|fit)|i\s+doubt"
     r"|n['’]est\s+pas|no\s+es|non\s+è|não\s+é|неверно|не\s+(?:верн|подход))(?![A-Za-z])"
     r"|(?:是|显然)?(?:错|錯|不对|不對|不正确)|不是|(?:は|が)(?:間違|誤)|ではな|じゃな"
     r"|(?:은|는|이|가)\s*(?:틀|아니))",
@@ -66,7 +70,8 @@ _DENIED_AFTER = re.compile(
 _SECOND_THOUGHT = re.compile(
     r"(?:^|[.!?;,:—–。！？，；\n]|\s-)[\s*_$\\)\]]{0,12}(?:but\s+|oh,?\s+)?(?:"
     r"(?:hmm+|wait(?!\s+time)|actually|oops|sorry|correction(?=\s*[:：])|scratch\s+that|just\s+kidding|nope"
-    r"|on\s+second\s+thought|i\s+(?:made\s+an?\s+(?:mistake|error)|was\s+(?:wrong|mistaken)))"
+    r"|on\s+second\s+thought|on\s+reflection|let\s+me\s+correct|edit(?=\s*:)|(?:ignore|disregard)"
+    r"\s+(?:that|this|the\s+above|it)|i\s+(?:made\s+an?\s+(?:mistake|error)|was\s+(?:wrong|mistaken)))"
     r"(?![A-Za-z])|等等|不对|不對|错了|抱歉|更正"
     r"|(?:warte|moment(?=\s*[,.!…])|attends|attendez|espera|espere|aspetta|подожди|постой"
     r"|das\s+stimmt\s+nicht|c['’]est\s+faux)(?![^\W\d_])|待って|잠깐)",
@@ -86,6 +91,7 @@ _ALTERNATIVE = re.compile(
 )
 _SUPPOSED = re.compile(
     r"(?<![^\W\d_])(?:if|whether|suppose|supposing|assume|assuming|unless|imagine|nobody|no\s+one"
+    r"|claims|thinks|believes|refuse|(?:false|wrong)\s+that"
     r"|impossible|(?<!no\s)doubt|deny|wenn|falls|ob|si|supongamos|supposons|если)(?![^\W\d_])"
     r"[^.!?。！？\n]*$|(?:如果|假设|假設|もし|만약)[^.!?。！？\n]*$",
     re.IGNORECASE,
@@ -158,7 +164,7 @@ def differ(text: str, other: str) -> bool:
 
 
 def _number(text: str) -> Fraction | None:
-    plain = text.strip().strip("$*. \\()[]")
+    plain = text.strip().strip("$*.。 \\()[]")
     if len(plain) > MAX_DIGITS or _NUMBER.fullmatch(plain) is None:
         return None
     return Fraction(plain.replace(",", ""))
