@@ -50,7 +50,10 @@ def respell(form: Form) -> str:
         if form.text.startswith("date "):
             month, day, *year = form.text.split()[1:]
             return rf"\text{{{day} {MONTHS[int(month) - 1]} {' '.join(year)}}}"
-        return rf"\text{{{form.text}}}"
+        if form.text.startswith("ordinal "):
+            number, ending = form.text.split()[1:]
+            return f"{number}^{{{ending}}}"
+        return rf"\text{{{form.text.removeprefix('day ')}}}"
     if isinstance(form, Phrase):
         return " ".join(
             rf"\text{{ {p} }}" if isinstance(p, str) else respell(p) for p in form.parts

@@ -7,6 +7,7 @@ import pytest
 from filters.verify.choice import ChoiceVerifier
 from filters.verify.exact import compare
 from filters.verify.latex import normalise
+from filters.verify.mathematics import MathVerifier
 from filters.verify.maths.compare import Comparison
 from filters.verify.maths.parse import parse
 from filters.verify.maths.same_values import Values
@@ -179,3 +180,13 @@ def test_bars(reference: str, answer: str, verdict: bool | None) -> None:
     forms = [parse(normalise(text)) for text in (reference, answer)]
     assert None not in forms
     assert Comparison(Values(hard=True)).same(forms[0], forms[1]) is verdict  # type: ignore[arg-type]
+
+
+def test_days_and_ordinals_are_recognised_in_another_spelling() -> None:
+    references = ["1st", "22^{nd}", "2021-03-04", "2021-13-04", "3/4/2021", "13/14/2021"]
+    verifier = MathVerifier(1)
+    try:
+        problems = verifier.check([{"kind": "math", "answer": text} for text in references])
+    finally:
+        verifier.close()
+    assert problems == [None] * len(references)

@@ -14,7 +14,7 @@ MONTHS = (
 )  # fmt: skip
 _ENDINGS = frozenset(("st", "nd", "rd", "th", "of", ",", ".", "the", "\\text"))
 _MAX_TOKENS = 8
-_ISO = re.compile(r"([12]\d{3})-([01]\d)-([0-3]\d)")
+_ISO = re.compile(r"([12]\d{3})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
 _SLASHED = re.compile(r"(\d{1,2})/(\d{1,2})/([12]\d{3})")
 _ORDINAL = re.compile(r"(\d+)(?:\^?\{?)(?:\\text\{)?(st|nd|rd|th)\}{0,2}")
 
@@ -24,7 +24,7 @@ def read_ordinal(tokens: Sequence[Token]) -> Words | None:
     if not 2 <= len(tokens) <= _MAX_TOKENS or tokens[0].kind != "number":
         return None
     found = _ORDINAL.fullmatch("".join(token.text for token in tokens))
-    return Words(f"ordinal {found[1]}") if found is not None else None
+    return Words(f"ordinal {found[1]} {found[2]}") if found is not None else None
 
 
 def read_date(tokens: Sequence[Token]) -> Words | None:
@@ -41,7 +41,7 @@ def read_date(tokens: Sequence[Token]) -> Words | None:
         if iso is not None:
             return Words(f"date {int(iso[2])} {int(iso[3])} {iso[1]}")
         if slashed is not None:
-            return Words(f"date {int(slashed[1])}/{int(slashed[2])}/{slashed[3]}")
+            return Words(f"day {int(slashed[1])}/{int(slashed[2])}/{slashed[3]}")
     month, numbers = 0, []
     for token in tokens:
         text = token.text.lower()
