@@ -170,6 +170,8 @@ def _node(node: Node) -> str:
         return r" \cdot ".join(_factor(arg) for arg in reversed(args))
     if head == "divide":
         return rf"\frac{{{_node(args[0])}}}{{{_node(args[1])}}}"
+    if head == "power" and args[0].name.startswith("("):
+        return rf"{args[0].name}^{{{_node(args[1])}}}"  # (AB)^2
     if head == "power":
         return rf"{{{_factor(args[0])}}}^{{{_node(args[1])}}}"
     if head == "factorial":

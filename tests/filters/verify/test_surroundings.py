@@ -182,8 +182,8 @@ def test_bars(reference: str, answer: str, verdict: bool | None) -> None:
     assert Comparison(Values(hard=True)).same(forms[0], forms[1]) is verdict  # type: ignore[arg-type]
 
 
-def test_days_and_ordinals_are_recognised_in_another_spelling() -> None:
-    references = ["1st", "22^{nd}", "2021-03-04", "2021-13-04", "3/4/2021", "13/14/2021"]
+def test_they_are_recognised_in_another_spelling() -> None:
+    references = ["1st", "22^{nd}", "2021-03-04", "2021-13-04", "3/4/2021", "13/14/2021", "(AB)^2"]
     verifier = MathVerifier(1)
     try:
         problems = verifier.check([{"kind": "math", "answer": text} for text in references])
