@@ -368,6 +368,8 @@ def with_constants(reference: Value, answer: Value) -> Iterator[Value]:
     given = sorted(nodes.symbols(answer.node) - others)
     if len(given) != len(wanted) or not all(map(_RENAMED.fullmatch, given)):
         return
+    if not _are_counted(given):
+        return
     if not _is_general(answer.node, frozenset(given)):
         return
     linear = not any(found.head in ("power", "call") for found in nodes.walk(reference.node))
@@ -377,6 +379,14 @@ def with_constants(reference: Value, answer: Value) -> Iterator[Value]:
         placed = _rename(answer.node, {name: f"new {name}" for name in order})
         names = {f"new {name}": new for name, new in zip(order, wanted, strict=True)}
         yield replace(answer, node=_rename(placed, names))
+
+
+def _are_counted(names: list[str]) -> bool:
+    """Whether names with an index are of one letter and count from 0 or 1: c_1, c_7 do not."""
+    if not any("_" in name for name in names):
+        return True
+    runs = [[f"{names[0][0]}_{first + at}" for at in range(len(names))] for first in (0, 1)]
+    return names in runs
 
 
 def _is_added(node: Node, constant: str) -> bool:

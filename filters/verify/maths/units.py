@@ -191,6 +191,8 @@ def combine(parts: list[tuple[str, int]]) -> Unit | None:
     kept = tuple(sorted((unit, power) for unit, power in powers.items() if power))
     if any(thing in SAYING or (not thing.isascii() and thing not in THINGS) for thing in things):
         raise Unreadable("words after a number")
+    if powers and not kept and not things:
+        raise Unreadable("units that cancel")  # s/s is no m/s left out
     if not things:
         return Unit(kept) if kept else None
     known = not kept and things[-1] in THINGS and all(t in THINGS | PLAIN for t in things)

@@ -159,6 +159,10 @@ def test_a_letter_taken_back_is_not_claimed(response: str, *, claimed: bool) -> 
         ("A^TB", "A^{TB}", None),
         ("1,000,000", "1,00,000", False),
         ("84,52", "52, 84", True),
+        ("y=c_1 e^{x}+c_2 e^{2x}", "y=c_1 e^{x}+c_7 e^{2x}", None),
+        ("y=c_1 e^{x}+c_2 e^{2x}", "y=C_2 e^{x}+C_1 e^{2x}", True),
+        ("y=c_1 e^{x}+c_2 e^{2x}", "y=A e^{x}+B e^{2x}", True),
+        (r"5 \mathrm{~m/s}", r"5 \mathrm{~s/s}", None),
     ],
 )
 def test_what_was_confused(reference: str, answer: str, verdict: bool | None) -> None:
