@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from factory.core.errors import RecipeError
+from factory.core.resources import data_path
 from factory.recipe.build import load_recipe
 from factory.recipe.document import load_document, override
 
@@ -210,3 +211,17 @@ def test_a_number_may_have_an_exponent(tmp_path: Path, text: str, value: object)
     document = load_document(file)
     override(document, f"set={text}")
     assert document.data == {"key": value, "set": value}
+
+
+def test_a_shipped_prompt_file_is_named_without_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    source = (
+        "sources: [{{kind: files, path: {}, language: en}}]\n"
+        "name: a\nmodel: demo\nfilters: {{length: {{}}}}\n"
+    )
+    path.write_text(source.format("factory:prompts/arithmetic.jsonl"))
+    assert load_recipe(path).sources[0].path == str(data_path("prompts/arithmetic.jsonl").resolve())
+    for wrong in ("factory:prompts/none.jsonl", "factory:../pyproject.toml"):
+        path.write_text(source.format(wrong))
+        with pytest.raises(RecipeError, match="no such file comes with the factory"):
+            load_recipe(path)

@@ -25,7 +25,8 @@ class Files(Mapped):
     kind: Literal["files"] = "files"
     path: str | tuple[str, ...] = Field(
         description="A file or a glob (`**` for any depth), or a list of them, "
-        "relative to the recipe."
+        "relative to the recipe. `factory:prompts/arithmetic.jsonl` is one that comes with the "
+        "factory."
     )
     format: Literal["jsonl", "json", "csv", "tsv", "parquet"] | None = Field(
         None, description="Format of the files. Default: by file name."

@@ -14,13 +14,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from factory.core.errors import SourceError
+from factory.core.errors import MissingDependency, SourceError
 from factory.core.nouns import Prompt
 from factory.prompts import verifier_spec
 from factory.prompts.source import BadRow, Row, Source
@@ -86,6 +87,11 @@ class Gym(Source):
             yield item["place"], BadRow(item["reason"], item["detail"]) if bad else item
 
     def _items(self) -> Iterator[dict[str, Any]]:
+        if find_spec("reasoning_gym") is None:
+            raise MissingDependency(
+                f"the source {self.label} needs reasoning-gym, which is not installed; install the "
+                "extra `gym`"
+            )
         settings = {"size": self.size, "seed": self.seed} | self.config
         script = Path(__file__).with_name("gym_worker.py")
         command = [sys.executable, "-P", str(script), json.dumps(self.tasks), json.dumps(settings)]

@@ -13,9 +13,12 @@ import yaml
 
 from factory.core.errors import Problem, RecipeError
 from factory.core.plugins import suggest
-from factory.core.resources import recipe_path
+from factory.core.resources import data_path, recipe_path
 
 Loc = tuple[str | int, ...]
+
+SHIPPED = "factory:"
+"""Begins the name of a recipe or a data file that comes with the factory."""
 
 PATH_KEYS = frozenset({"path", "exemplars", "replay", "recipe", "class", "data", "request"})
 """Keys whose values are paths. Relative paths are resolved against the file with the key."""
@@ -277,7 +280,7 @@ def _parse(text: str, path: Path, problems: list[Problem], chain: tuple[Path, ..
 
 def _base(path: Path, name: str) -> Path:
     """What a recipe extends: a file next to it, or a shipped recipe, `factory:quickstart.yaml`."""
-    return find_recipe(Path(name)) if name.startswith("factory:") else path.parent / name
+    return find_recipe(Path(name)) if name.startswith(SHIPPED) else path.parent / name
 
 
 _UNREADABLE = (yaml.YAMLError, ValueError, AttributeError, KeyError, RecursionError)
@@ -348,11 +351,21 @@ class _Builder:
             return None
 
     def _resolve(self, value: str, loc: Loc, node: yaml.Node) -> str:
+        if loc[-1:] == ("path",) and value.startswith(SHIPPED):
+            return self._resolve_shipped(value, loc, node)
         try:
             return str(self.path.parent / Path(value).expanduser())
         except RuntimeError as error:
             self._problem(loc, node, f"is {value!r}: {error}")
             return value
+
+    def _resolve_shipped(self, value: str, loc: Loc, node: yaml.Node) -> str:
+        """Return the path of `factory:prompts/…`, a data file that comes with the factory."""
+        root = data_path("")
+        found = (root / value.removeprefix(SHIPPED)).resolve()
+        if not found.is_file() or not found.is_relative_to(root.resolve()):
+            self._problem(loc, node, f"is {value!r}; no such file comes with the factory")
+        return str(found)
 
     def _expand(self, value: str, loc: Loc, node: yaml.Node) -> str:
         keys = [key.rpartition(".")[2] for key in loc if isinstance(key, str)]

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from reasoning_gym.factory import DATASETS
 
-from factory.core.errors import SourceError
+from factory.core.errors import MissingDependency, SourceError
 from factory.core.nouns import Prompt
+from factory.prompts import gym
 from factory.prompts.gym import Gym
 from factory.prompts.load import load_prompts, preview
 
@@ -97,3 +98,9 @@ def test_stopping_early_ends_the_generator() -> None:
 def test_settings_that_could_be_code_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no brackets and no quotes"):
         Gym(task="basic_arithmetic", config={"operators": ["+", text]})
+
+
+def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gym, "find_spec", lambda name: None)
+    with pytest.raises(MissingDependency, match=r"chain_sum needs reasoning-gym.*extra `gym`"):
+        list(Gym(task="chain_sum").read())
