@@ -26,7 +26,7 @@ from factory.core.errors import FactoryError, RecipeError, Stopped
 from factory.prompts.load import preview
 from factory.recipe import kinds
 from factory.recipe.build import load_recipe
-from factory.recipe.document import load_document
+from factory.recipe.document import find_recipe, load_document
 from factory.recipe.pipeline import load_pipeline
 from filters.verify.verifiers import Item, Verifiers
 
@@ -250,6 +250,29 @@ def wrong(line: str) -> str | None:
 @pytest.mark.parametrize(("place", "line"), sorted(set(commands())))
 def test_every_command_line_parses(place: str, line: str) -> None:
     assert wrong(line) is None, place
+
+
+RECIPE_COMMANDS = ("build", "validate", "train", "eval", "run", "serve")
+OWN_FILE = re.compile(r"[\w-]+\.yaml|\w+\.py:\w+|[A-Z]+|guess_number")
+"""What stands for the reader's own: a file in the folder they are in, a class, or RECIPE."""
+
+
+def named_recipes() -> Iterator[tuple[str, str]]:
+    """The recipe of every command line that takes one, if it is not the reader's own."""
+    for place, line in sorted(set(commands())):
+        _, name, *arguments = shlex.split(line, comments=True)
+        if "--launch" in arguments or name in RECIPE_COMMANDS:
+            context = click.Context(cli.commands[name], info_name=name, **cli.context_settings)
+            values, _, _ = cli.commands[name].make_parser(context).parse_args(arguments)
+            recipe = values.get("recipe") or values.get("source") or values.get("pipeline")
+            if isinstance(recipe, str) and not OWN_FILE.fullmatch(recipe):
+                yield place, recipe
+
+
+@pytest.mark.parametrize(("place", "recipe"), named_recipes())
+def test_every_recipe_of_a_command_is_shipped(place: str, recipe: str) -> None:
+    """By its name, which also works outside a checkout, or by its path in one."""
+    assert (ROOT / recipe).is_file() or find_recipe(Path(recipe)).is_file(), place
 
 
 @pytest.mark.parametrize(

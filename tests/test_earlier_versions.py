@@ -16,8 +16,10 @@ from rich.console import Console
 
 from factory.build.build import build, is_finished
 from factory.build.refilter import filter_run
+from factory.core.errors import RunError
 from factory.judging.funnel import load_funnel
 from factory.recipe.build import load_recipe
+from factory.report.browse import find_samples
 
 RECORDED = Path(__file__).parent / "data" / "run_0.1.0"
 QUIET = Console(quiet=True)
@@ -45,6 +47,15 @@ def test_judged_again_it_gives_the_same_corpus(run: Path) -> None:
     shutil.rmtree(run / "metrics")
     filter_run(load_recipe(run / "recipe.yaml"), run, QUIET)
     assert written(run) == written(RECORDED)
+
+
+def test_looking_at_what_an_older_filter_measured_says_what_to_do(run: Path) -> None:
+    """`language` measures otherwise since, and looking at a run measures nothing."""
+    filters = load_recipe(run / "recipe.yaml").filters
+    with pytest.raises(RunError, match=f"no metrics of .*'language'.*`factory filter {run}`"):
+        list(find_samples(run, filters, limit=1))
+    filter_run(load_recipe(run / "recipe.yaml"), run, QUIET)
+    assert list(find_samples(run, filters, limit=1))
 
 
 def test_half_of_it_resumes_to_the_same_corpus(run: Path) -> None:

@@ -46,7 +46,8 @@ def build(
 ) -> None:
     """Build the corpus of a recipe; run the same command again to resume.
 
-    A recipe of `kind: assembly` mixes the corpora of finished runs into one.
+    RECIPE is a file, or the name of a shipped recipe, such as quickstart. A recipe of
+    `kind: assembly` mixes the corpora of finished runs into one.
     """
     from factory.build.build import build
     from factory.build.earlier_runs import describe_new_run, remember_run
@@ -199,7 +200,7 @@ def _try_rewards(recipe: AnyRecipe) -> Iterator[str]:
 
 def _extension_flags(function: Callable[..., None]) -> Callable[..., None]:
     for kind in reversed(EXTENSIONS):
-        text = f"Write a class of your own instead: {'an' if kind[0] in 'aeiou' else 'a'} {kind}."
+        text = f"Write {'an' if kind[0] in 'aeiou' else 'a'} {kind} class and its test."
         function = click.option(f"--{kind}", "extension", flag_value=kind, help=text)(function)
     return function
 
@@ -211,9 +212,10 @@ EXTENSIONS = ("loader", "verifier", "filter", "reward", "environment", "exporter
 @click.argument("path", type=click.Path(dir_okay=False, path_type=Path))
 @_extension_flags
 def init(path: Path, extension: str | None) -> None:
-    """Write a commented recipe to PATH, or with a flag a class of your own and its test.
+    """Write a commented recipe to PATH, or, with a flag, a class of your own and its test.
 
-    `factory init --filter my_filter.py` writes my_filter.py and test_my_filter.py.
+    `factory init my.yaml` writes a recipe. `factory init --filter my_filter.py` writes the class to
+    my_filter.py and its test to test_my_filter.py.
     """
     from factory.build.skeletons import write_recipe, write_skeleton
 

@@ -54,7 +54,7 @@ allow_key_option = click.option(
 
 
 @click.command()
-@click.argument("source", metavar="RUN|RECIPE", type=click.Path(exists=True, path_type=Path))
+@click.argument("source", metavar="RUN|RECIPE", type=click.Path(path_type=Path))
 @click.option(
     "--format",
     "format",
@@ -124,12 +124,14 @@ def export(
     them would go wrong: reasoning stripped by the chat template, no EOS, an empty loss mask, rows
     longer than the context.
     """
-    if source.is_file() != (launch is not None):
+    if source.is_dir() if launch else source.is_file():
         raise click.UsageError("name a run with --format, or a training recipe with --launch")
     if launch is not None:
         line = _export_recipe(source, launch, out, gpus)
         print_json({"out": out}) if as_json else click.echo(line)
         return
+    if not source.is_dir():
+        raise click.BadParameter(f"there is no run {str(source)!r}", param_hint="'RUN|RECIPE'")
     if format is None or tokenizer is None:
         raise click.UsageError("a run needs --format and --tokenizer")
     from factory.core.trust import trust_file

@@ -82,7 +82,7 @@ def load_tokenizer(
             model, revision=revision, trust_remote_code=trust_remote_code, **options
         )
     except (OSError, ValueError, KeyError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise ModelError(
             f"the tokenizer of {model!r} cannot be loaded: {reason}. Name a folder with "
             f"tokenizer.json, a Hub id, or `demo`{remedy}."

@@ -269,6 +269,13 @@ def load_measured_frame(
 
 def read_metrics(folder: Path, parts: Sequence[Path], columns: pl.Expr | Selector) -> pl.DataFrame:
     """Read columns of a filter's metrics on several parts. Raises RunError if one is unreadable."""
+    if parts and not folder.is_dir():
+        run, name = folder.parent.parent, folder.name.rpartition("-")[0]
+        raise RunError(
+            f"{run} has no metrics of the filter {name!r} as this version and these settings "
+            f"measure it (there is no {folder}); `factory filter {run}` measures the saved samples "
+            "and starts no engine"
+        )
     scans = [pl.scan_parquet(folder / part.name).select(columns) for part in parts]
     try:
         return pl.concat(pl.collect_all(scans), how="vertical_relaxed")

@@ -359,7 +359,7 @@ def _start(args: Any, spec: EngineSpec) -> Any:
             return LLMEngine.from_engine_args(args)
     except (OSError, ValueError) as error:
         # transformers and vLLM raise these two if a model is missing or doesn't fit.
-        reason = str(error).strip().splitlines()[0]
+        reason = str(error).strip().splitlines()[0].rstrip(".")
         raise ModelError(
             f"model {spec.model.id!r} cannot be loaded: {reason}. Check the name, the network or "
             "the token for a private model, and engine.args. See engine.log in the run directory "
