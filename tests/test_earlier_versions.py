@@ -18,8 +18,11 @@ from factory.build.build import build, is_finished
 from factory.build.refilter import filter_run
 from factory.core.errors import RunError
 from factory.judging.funnel import load_funnel
+from factory.judging.metrics import metrics_folder
+from factory.judging.recorded import read_filters
 from factory.recipe.build import load_recipe
 from factory.report.browse import find_samples
+from factory.report.explain import explain
 
 RECORDED = Path(__file__).parent / "data" / "run_0.1.0"
 QUIET = Console(quiet=True)
@@ -49,13 +52,21 @@ def test_judged_again_it_gives_the_same_corpus(run: Path) -> None:
     assert written(run) == written(RECORDED)
 
 
-def test_looking_at_what_an_older_filter_measured_says_what_to_do(run: Path) -> None:
-    """`language` measures otherwise since, and looking at a run measures nothing."""
-    filters = load_recipe(run / "recipe.yaml").filters
+def test_it_is_shown_as_its_own_version_measured_it(run: Path) -> None:
+    """`language` measures otherwise since. Looking at a run measures nothing."""
+    filters, _ = read_filters(run)
+    assert not metrics_folder(run, "language", filters["language"]).exists()
+    (shown,) = find_samples(run, filters, reason="wrong", limit=1)
+    assert shown["language_prompt"] == "en"
+    assert shown["correctness_state"] == "wrong"
+    assert "language: keep" in explain(filters, run, shown["sample_id"])
+
+
+def test_without_any_metrics_of_a_filter_the_command_that_measures_is_named(run: Path) -> None:
+    shutil.rmtree(run / "metrics" / "language-9a24fcd07572")
+    filters, _ = read_filters(run)
     with pytest.raises(RunError, match=f"no metrics of .*'language'.*`factory filter {run}`"):
         list(find_samples(run, filters, limit=1))
-    filter_run(load_recipe(run / "recipe.yaml"), run, QUIET)
-    assert list(find_samples(run, filters, limit=1))
 
 
 def test_half_of_it_resumes_to_the_same_corpus(run: Path) -> None:

@@ -18,7 +18,8 @@ from factory.core.errors import RunError
 from factory.core.files import read_lines, write_atomic
 from factory.core.intervals import Estimate, wilson
 from factory.core.run_dir import sample_parts
-from factory.judging.metrics import metrics_file, prompt_frame, sample_key
+from factory.judging.metrics import prompt_frame, sample_key
+from factory.judging.recorded import stored_folder
 from factory.judging.reviews import FILE as REVIEWS
 from factory.judging.reviews import Reviews
 from factory.judging.suspects import ACCEPTED
@@ -169,8 +170,9 @@ def _verdict_table(filters: Mapping[str, Filter], run: Path) -> pl.DataFrame:
         raise RunError(f"{run} has no correctness filter, so there are no verdicts to audit")
     prompts = prompt_frame(run).select("prompt_id", "question", "verifier", "domain")
     frames = []
+    folder = stored_folder(run, "correctness", filters["correctness"])
     for part in sample_parts(run):
-        path = metrics_file(run, "correctness", filters["correctness"], part.stem)
+        path = folder / f"{part.stem}.parquet"
         if not path.exists():
             raise RunError(f"{run} is not judged yet; build it first")
         keys = pl.read_parquet(part, columns=["prompt_id", "index"]).with_columns(sample_key())

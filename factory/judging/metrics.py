@@ -257,13 +257,10 @@ def _measure_in_worker(part: Path) -> list[str]:
 
 
 def load_measured_frame(
-    run: Path, part: Path, prompts: pl.DataFrame, filters: Mapping[str, Filter]
+    part: Path, prompts: pl.DataFrame, folders: Mapping[str, Path]
 ) -> pl.DataFrame:
-    """Return a part's base columns and all its saved metrics, joined by sample id."""
-    metrics = {
-        name: read_metrics(metrics_folder(run, name, filter_), [part], pl.all())
-        for name, filter_ in filters.items()
-    }
+    """Return a part's base columns and the metrics in `folders`, by filter; joined by sample id."""
+    metrics = {name: read_metrics(folder, [part], pl.all()) for name, folder in folders.items()}
     return join_metrics(base_frame(part, prompts), metrics)
 
 

@@ -18,6 +18,7 @@ from factory.core import trust
 from factory.core.errors import RunError
 from factory.core.plugins import PluginError, is_known
 from factory.core.yaml_files import read_yaml
+from factory.judging.metrics import metrics_folder
 from factory.judging.verdicts import METRICS_KEYS, TextHash
 from factory.recipe.build import refuse_assembly
 from filters import FILTERS, GROUP, filter_class
@@ -93,6 +94,17 @@ def open_filters(run: Path) -> tuple[dict[str, Filter], list[str]]:
         raise RunError(f"{run} is not a run directory: it has no recipe.yaml")
     refuse_assembly(run)
     return read_filters(run)
+
+
+def stored_folder(run: Path, name: str, filter_: Filter) -> Path:
+    """Return the folder of a filter's metrics for a run that is only looked at.
+
+    It is the one that a build would use or, where that is not there, the one that the run's
+    verdicts were made with: an older version of the filter measured otherwise, and `correctness`
+    has another key while a verifier of the user's own is not loaded.
+    """
+    folder = metrics_folder(run, name, filter_)
+    return folder if folder.is_dir() else run / "metrics" / f"{name}-{_recorded_key(run, name)}"
 
 
 def describe_damage(error: Exception) -> str:

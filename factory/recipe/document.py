@@ -173,7 +173,21 @@ def override(document: Document, assignment: str) -> None:
         raise RecipeError(
             [Problem(f"--set {dotted}", f"is {text!r}, which YAML cannot read; quote a text")]
         ) from error
-    _assign(document, dotted, value, f"--set {dotted}")
+    _assign(document, dotted, _from_here(value, (*dotted.split("."),)), f"--set {dotted}")
+
+
+def _from_here(value: Any, loc: Loc) -> Any:
+    """A value of `--set` whose paths start at the working directory, not at a recipe."""
+    if isinstance(value, dict):
+        return {key: _from_here(item, (*loc, str(key))) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_from_here(item, (*loc, number)) for number, item in enumerate(value)]
+    if not isinstance(value, str) or not _Builder.is_path(loc, value):
+        return value
+    try:
+        return str(Path.cwd() / Path(value).expanduser())
+    except RuntimeError as error:
+        raise RecipeError([Problem(f"--set {dotted(loc)}", f"is {value!r}: {error}")]) from error
 
 
 def _assign(document: Document, dotted: str, value: Any, place: str) -> None:
@@ -338,7 +352,7 @@ class _Builder:
         value = self._read(node, loc)
         if isinstance(value, str):
             value = self._expand(value, loc, node)
-            if self._is_path(loc, value):
+            if self.is_path(loc, value):
                 value = self._resolve(value, loc, node)
         return value
 
@@ -396,7 +410,7 @@ class _Builder:
         return _VARIABLE.sub(substitute, value)
 
     @staticmethod
-    def _is_path(loc: Loc, value: str) -> bool:
+    def is_path(loc: Loc, value: str) -> bool:
         # A pipeline's `set` has dotted keys, and values "@step/…" that name outputs of its steps.
         keys = [key.rpartition(".")[2] for key in loc if isinstance(key, str)]
         if "://" in value or value[:1] in ("", "@"):

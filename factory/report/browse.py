@@ -13,6 +13,7 @@ from factory.core.errors import RunError
 from factory.core.run_dir import sample_parts
 from factory.judging.metrics import load_measured_frame, prompt_frame
 from factory.judging.no_rows import read_reference, shorten
+from factory.judging.recorded import stored_folder
 from factory.judging.verdicts import load_verdicts
 from factory.report.conversation import format_turns, is_episode, list_flagged_words
 from factory.report.highlight import find_flagged, list_flagged, mark_excerpt, mark_text
@@ -67,7 +68,8 @@ def rule_frame(
 ) -> pl.DataFrame:
     """Return all columns that rules read: base columns, metrics and the prompt's pass rate."""
     rates = pl.read_parquet(run / "pass_rates.parquet")
-    measured = load_measured_frame(run, part, prompts, filters)
+    folders = {name: stored_folder(run, name, filter_) for name, filter_ in filters.items()}
+    measured = load_measured_frame(part, prompts, folders)
     return measured.join(rates, on="prompt_id", how="left", maintain_order="left")
 
 

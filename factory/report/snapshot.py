@@ -26,7 +26,7 @@ from factory.judging.metrics import (
     metrics_folder,
     prompt_frame,
 )
-from factory.judging.recorded import Recorded, describe_damage, read_filters
+from factory.judging.recorded import Recorded, describe_damage, read_filters, stored_folder
 from factory.judging.verdicts import decide, verdict_column
 from filters.base import BASE_COLUMNS, Filter
 
@@ -152,30 +152,29 @@ class Snapshot:
         return pl.concat([pl.DataFrame(schema=schema), *frames])
 
     def measured(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Return base columns, pass rates and all cached metrics of a few rows of `samples`."""
+        """Return base columns, pass rates and all stored metrics of a few rows of `samples`.
+
+        The metrics are those that the verdicts were made with, for showing them.
+        """
         frame = rows.select(*BASE_COLUMNS, *RATE_COLUMNS)
-        for name in self.filters:
+        for name, filter_ in self.filters.items():
+            folder = stored_folder(self.run, name, filter_)
             found = [
                 metrics
                 for (part,), own in rows.group_by("part", maintain_order=True)
-                if (metrics := self._read_metrics(name, str(part), None, own)) is not None
+                if (metrics := _read_rows(folder / f"{Path(str(part)).stem}.parquet", own))
+                is not None
             ]
             if found:
                 frame = add_metrics(frame, pl.concat(found))
         return frame
 
     def _read_metrics(
-        self,
-        name: str,
-        part: str,
-        columns: Iterable[str] | None,
-        rows: pl.DataFrame | None = None,
+        self, name: str, part: str, columns: Iterable[str] | None
     ) -> pl.DataFrame | None:
-        """Read a filter's metrics of a part, or of some `rows` of it; None if they are missing."""
+        """Read a filter's metrics of a part; None if they are missing."""
         try:
             found = pl.scan_parquet(_metrics_file(self, name, Path(part).stem))
-            if rows is not None:
-                found = found.filter(pl.col("sample_id").is_in(rows["sample_id"].implode()))
             return (found if columns is None else found.select("sample_id", *columns)).collect()
         except _DAMAGE:
             return None
@@ -186,6 +185,15 @@ class Snapshot:
         return ids.join(self.prompts, on="prompt_id", how="left").with_columns(
             pl.col("question", "source").fill_null(""), pl.col("domain").fill_null("general")
         )
+
+
+def _read_rows(file: Path, rows: pl.DataFrame) -> pl.DataFrame | None:
+    """Read the metrics of some rows; None if they are missing."""
+    wanted = pl.col("sample_id").is_in(rows["sample_id"].implode())
+    try:
+        return pl.scan_parquet(file).filter(wanted).collect()
+    except _DAMAGE:
+        return None
 
 
 def signature(run: Path) -> tuple[object, ...]:
