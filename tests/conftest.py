@@ -51,6 +51,7 @@ SLOW = (
     "test_pipeline.py",
     "test_refusals.py",
     "test_strangers.py",
+    "test_tutorials.py",
     "train/test_episodes.py",
     "view/test_episode.py",
 )
