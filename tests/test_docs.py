@@ -338,7 +338,9 @@ def test_the_tutorial_on_own_data_runs(tmp_path: Path, monkeypatch: pytest.Monke
     Path("own.yaml").write_text(recipe.replace("answer: answer", "anwser: answer"), "utf-8")
     with pytest.raises(RecipeError) as error:
         load_recipe(Path("own.yaml"))
-    shown = next(text for place, _, text in snippets("text") if place.startswith(page))
+    shown = next(
+        text for place, _, text in snippets("text") if place.startswith(page) and "error:" in text
+    )
     assert str(error.value).startswith(shown.removeprefix("error: ").rpartition("…")[0])
 
 

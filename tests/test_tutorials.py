@@ -55,6 +55,13 @@ def test_the_tutorial_does_what_it_shows(name: str, tmp_path: Path) -> None:
     carry_out(ROOT / "docs" / "tutorials" / name, tmp_path)
 
 
+def test_own_data_is_shown_as_the_page_says(tmp_path: Path) -> None:
+    """Without a network: with the demo model. The second block of text shows a mistake."""
+    page = (ROOT / "docs" / "tutorials" / "your-own-data.md").read_text(encoding="utf-8")
+    (tmp_path / "page.md").write_text(page.partition("Mistakes are listed")[0], encoding="utf-8")
+    carry_out(tmp_path / "page.md", tmp_path, only="factory validate own.yaml --set model=demo")
+
+
 def test_the_page_on_dropped_rows_shows_what_is_printed(tmp_path: Path) -> None:
     """On a run of an older version, in which nothing is measured again."""
     shutil.copytree(ROOT / "tests" / "data" / "run_0.1.0", tmp_path / "runs" / "quickstart")

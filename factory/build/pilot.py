@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -124,6 +125,9 @@ def _quantities(rows: pl.DataFrame) -> Iterator[str]:
     for quantity, name in SHOWN.items():
         if quantity in by_quantity:
             row = by_quantity[quantity]
+            if math.isnan(row["middle"]):
+                yield f"  {name:<18} {'not known':>12}   too few rows; sample more prompts"
+                continue
             low, middle, high = (_number(row[key]) for key in ("low", "middle", "high"))
             yield f"  {name:<18} {middle:>12}   {low} to {high}"
 

@@ -26,7 +26,11 @@ RUNS = Path("runs")
 recipe_argument = click.argument("recipe", type=click.Path(dir_okay=False, path_type=Path))
 run_argument = click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 set_option = click.option(
-    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Override a recipe key."
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a recipe key, as in sampling.n=8; may be repeated.",
 )
 run_option = click.option(
     "--run",
@@ -94,7 +98,7 @@ output_options = (
         type=click.Choice(LEVELS),
         expose_value=False,
         callback=_set_level,
-        help="What libraries log to standard error. Default: warnings, errors of some.",
+        help="What libraries log to standard error. Default: warnings, of some only errors.",
     ),
 )
 """Options of every command."""
@@ -112,7 +116,7 @@ trust_option = click.option(
     is_flag=True,
     expose_value=False,
     callback=_trust,
-    help="Run the code that the recipe names (class: FILE:CLASS, trust_remote_code) unasked.",
+    help="Run the code that the recipe names (class:, trust_remote_code) without asking.",
 )
 
 

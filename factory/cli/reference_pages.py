@@ -23,7 +23,8 @@ def commands() -> str:
     """`--help` of every command, in the order of their use."""
     lines = ["# Commands", "", MADE, ""]
     lines += [
-        "Results go to stdout, diagnostics to stderr. What each exit code means: "
+        "Results go to stdout, diagnostics to stderr. RECIPE is a file, or the name of a shipped",
+        "recipe, such as `quickstart` or `r1/mini/data`. What each exit code means:",
         "[errors and exit codes](errors-and-exit-codes.md).",
         "",
     ]
@@ -46,8 +47,8 @@ def error_page() -> str:
     """Every error class a user can meet, and the exit code of the process."""
     lines = ["# Errors and exit codes", "", MADE, ""]
     lines += [
-        "An error that a user can act on is a `FactoryError`. Its message names the place, the "
-        "value and the remedy. A command prints it to stderr without a traceback and exits with "
+        "An error that a user can act on is a `FactoryError`. Its message names the place, the",
+        "value and the remedy. A command prints it to stderr without a traceback and exits with",
         "its code. A traceback is always a bug in the factory.",
         "",
         "| exit code | error | meaning |",

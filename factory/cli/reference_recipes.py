@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import textwrap
 import types
 from collections.abc import Iterator
 from functools import cache
@@ -319,10 +320,27 @@ def prose(part: type[BaseModel]) -> str:
         lines = re.sub(r"\n +", " ", text).splitlines()  # an indented line continues one
         listed = [_LISTED.match(line) for line in lines]
         if all(listed):
-            paragraphs.append("\n".join(f"- `{line[1]}`: {line[2]}" for line in listed if line))
+            items = [wrap(f"- `{line[1]}`: {line[2]}", "  ") for line in listed if line]
+            paragraphs.append("\n".join(items))
         else:
-            paragraphs.append(cell(text).replace("\\|", "|"))
+            paragraphs.append(wrap(cell(text).replace("\\|", "|")))
     return "\n\n".join(paragraphs)
+
+
+def wrap(text: str, indent: str = "") -> str:
+    """A paragraph in lines of at most 110 characters, `indent` before all but the first.
+
+    A code span or a link stays on one line.
+    """
+    whole = re.sub(r"`[^`]*`|\[[^\]]*\]\([^)]*\)", lambda part: part[0].replace(" ", "\0"), text)
+    lines = textwrap.wrap(
+        whole,
+        110,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(lines).replace("\0", " ")
 
 
 def cell(text: str) -> str:
