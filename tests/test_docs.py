@@ -191,6 +191,7 @@ OWN_CODE = {
 }
 OWN_CODE["rewards.py"] = "def shortness(rows):\n    return [0.0 for _ in rows]\n"
 OWN_CODE["item_list.py"] = OWN_CODE["verifier.py"].replace("SameItems", "ItemList")  # by `init`
+OWN_CODE["number_game.py"] = OWN_CODE["environment.py"].replace("GuessNumber", "NumberGame")
 for page in PAGES:
     titled = re.findall(r'^```python title="(.*?)"\n(.*?)^```$', page.read_text(), re.M | re.S)
     OWN_CODE.update(titled)

@@ -26,7 +26,7 @@ from factory.core.environment import Action, Observation
 from factory.core.nouns import Message, Prompt
 
 MAX_CALLS = 16
-"""Calls in one turn that are answered. A model that writes more is told so."""
+"""Calls in one turn that are answered. More are answered by an error."""
 
 
 class ToolError(Exception):

@@ -254,7 +254,7 @@ class BatchEngine:
         if code == _FULL:
             self._held_until = time.monotonic() + 10 * self._settings.poll_s
             batch.state, batch.batch_id, batch.asked, batch.done = "written", None, False, 0
-            batch.file_id = None  # uploaded anew, so that no failed batch is taken for this one
+            batch.file_id = None  # uploaded again, so that no failed batch is taken for this one
             self._ledger.save(batch)
             return
         self._refuse(batch, f"{code}: {message}" if code else str(message or "no reason given"))
