@@ -225,3 +225,18 @@ def test_a_shipped_prompt_file_is_named_without_its_place(tmp_path: Path) -> Non
         path.write_text(source.format(wrong))
         with pytest.raises(RecipeError, match="no such file comes with the factory"):
             load_recipe(path)
+
+
+def test_paths_of_set_start_at_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also deep in a value; what is no path, or names a Hub id or an output, stays as it is."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "away").mkdir()
+    recipe = tmp_path / "away" / "own.yaml"
+    recipe.write_text("name: own\nsources: [{path: a.jsonl}]\n", encoding="utf-8")
+    sets = ["engine={kind: replay, replay: runs/a}", "model=org/name", 'x.data="@step"']
+    found = load_document(recipe, [*sets, "sources.0.path=b.jsonl"]).data
+    assert found["engine"] == {"kind": "replay", "replay": str(tmp_path / "runs" / "a")}
+    assert (found["model"], found["x"]["data"]) == ("org/name", "@step")
+    assert found["sources"] == [{"path": str(tmp_path / "b.jsonl")}]
