@@ -164,9 +164,8 @@ def override(document: Document, assignment: str) -> None:
     """Apply one `--set key.path=value`. The value is YAML; list items are addressed by number."""
     dotted, equals, text = assignment.partition("=")
     if not equals or not dotted:
-        raise RecipeError(
-            [Problem(f"--set {assignment}", "has no value; write it as key.path=value")]
-        )
+        what = "has no value; write it as key.path=value"
+        raise RecipeError([Problem(f"--set {assignment}", what)])
     try:
         value = _Yaml(text).get_single_data()
     except _UNREADABLE as error:
@@ -182,12 +181,8 @@ def _from_here(value: Any, loc: Loc) -> Any:
         return {key: _from_here(item, (*loc, str(key))) for key, item in value.items()}
     if isinstance(value, list):
         return [_from_here(item, (*loc, number)) for number, item in enumerate(value)]
-    if not isinstance(value, str) or not _Builder.is_path(loc, value):
-        return value
-    try:
-        return str(Path.cwd() / Path(value).expanduser())
-    except RuntimeError as error:
-        raise RecipeError([Problem(f"--set {dotted(loc)}", f"is {value!r}: {error}")]) from error
+    own = isinstance(value, str) and _Builder.is_path(loc, value) and not value.startswith(SHIPPED)
+    return os.path.abspath(os.path.expanduser(value)) if own else value
 
 
 def _assign(document: Document, dotted: str, value: Any, place: str) -> None:
@@ -206,19 +201,15 @@ def _assign(document: Document, dotted: str, value: Any, place: str) -> None:
         del document.places[stale]
     if value is None and len(keys) > 1 and keys[-2] in NAMED and had:
         del target[keys[-1]]
-        return
-    document.places |= dict.fromkeys(_iterate_locs(value, loc), place)
+    else:
+        document.places |= dict.fromkeys(_iterate_locs(value, loc), place)
 
 
 def _iterate_locs(value: Any, loc: Loc) -> Iterator[Loc]:
     """Yield the location of a value and of everything in it."""
     yield loc
-    items: Iterable[tuple[str | int, Any]] = ()
-    if isinstance(value, dict):
-        items = value.items()
-    elif isinstance(value, list):
-        items = enumerate(value)
-    for key, item in items:
+    listed = enumerate(value) if isinstance(value, list) else ()
+    for key, item in value.items() if isinstance(value, dict) else listed:
         yield from _iterate_locs(item, (*loc, key))
 
 
@@ -271,9 +262,8 @@ def _parse(text: str, path: Path, problems: list[Problem], chain: tuple[Path, ..
     if root is None:
         root = yaml.MappingNode("tag:yaml.org,2002:map", [])
     if not isinstance(root, yaml.MappingNode):
-        problems.append(
-            Problem(f"{_relative_path(path)}:1:", "must be a mapping of keys to values")
-        )
+        what = "must be a mapping of keys to values"
+        problems.append(Problem(f"{_relative_path(path)}:1:", what))
         return Document({})
     own = Document({})
     try:
