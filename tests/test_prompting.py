@@ -159,7 +159,7 @@ def test_a_rewrite_asks_about_question_and_draft() -> None:
     assert text.startswith("[user]")
     assert "<question>\n5 + 5?\n</question>" in text
     assert f"<draft>\n{DRAFT}\n</draft>" in text
-    for asked in ("language of the question", "first person", "Solve nothing anew", "\\boxed{}"):
+    for asked in ("language of the question", "first person", "Solve nothing again", "\\boxed{}"):
         assert asked in text
     assert (prefill, special) == ("<think>\n", False)
 

@@ -21,7 +21,7 @@ class GuessNumber:
         """Begin an episode. Everything random comes from the prompt and the seed."""
         self._number = random.Random(f"{prompt.id}/{seed}").randint(1, self.highest)
         self._left = self.guesses
-        return self._told(f"Guess a number from 1 to {self.highest}.")
+        return self._reply(f"Guess a number from 1 to {self.highest}.")
 
     def step(self, action: Action) -> Observation:
         """What the model's message does. Must not raise on any text."""
@@ -29,13 +29,13 @@ class GuessNumber:
         found = re.findall(r"\d+", action["content"])
         guess = int(found[-1][:9]) if found else None
         if guess == self._number:
-            return self._told("That is it.", done=True, reward=1.0)
+            return self._reply("That is it.", done=True, reward=1.0)
         if self._left <= 0:
-            return self._told("No guess is left.", done=True, reward=0.0)
+            return self._reply("No guess is left.", done=True, reward=0.0)
         if guess is None:
-            return self._told("Name a number.")
-        return self._told("Higher." if guess < self._number else "Lower.")
+            return self._reply("Name a number.")
+        return self._reply("Higher." if guess < self._number else "Lower.")
 
-    def _told(self, text: str, done: bool = False, reward: float | None = None) -> Observation:
+    def _reply(self, text: str, done: bool = False, reward: float | None = None) -> Observation:
         message = Message(role="user", content=text)
         return Observation((message,), done, reward, {"guesses_left": self._left})
