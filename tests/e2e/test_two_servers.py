@@ -52,7 +52,7 @@ def test_one_of_two_servers_is_killed_and_comes_back(
     try:
         wait_for(lambda: len(group.ready) == 2, group)
         options = ServerOptions(urls=tuple(group.urls), max_concurrency=16, timeout_s=120)
-        engine = connect(recipe, options, tmp_path)
+        engine = connect(recipe.engine_spec, options, tmp_path)
         asked: list[str] = []
         outcomes: dict[str, Sample | Failure] = {}
         killed_at = 0  # samples of the first server when it was killed

@@ -261,7 +261,11 @@ def test_a_nan_loss_stops_the_training(base: Path, corpus: Path, tmp_path: Path)
         ({"max_length": 20, "overlong": "drop"}, ModelError, "36 of 36 rows"),
         ({"max_length": 257}, ModelError, "more than the model's context of 256"),
         ({"eos": "<|nothing|>"}, ModelError, "does not know '<|nothing|>'"),
-        ({"template": "chatm"}, ModelError, "none of the shipped templates: chatml, plain"),
+        (
+            {"template": "chatm"},
+            ModelError,
+            "the shipped templates: chatml, chatml_tools, plain",
+        ),
         ({"layers": 9}, ModelError, "the model has 2"),
     ],
 )

@@ -400,13 +400,13 @@ class EndpointPool:
                     endpoint.concurrency.tick(now, endpoint.in_flight)
             if any(endpoint.up for endpoint in self.endpoints):
                 lost_since = None
+                self._check_progress(now)
             else:
                 lost_since = now if lost_since is None else lost_since
                 hopeless = all(endpoint.unfit for endpoint in self.endpoints)
                 asked = max(endpoint.asked_s for endpoint in self.endpoints)
                 if hopeless or now - lost_since >= self._options.lost_after_s + asked:
                     raise self._lost(now - lost_since)
-            self._check_progress(now)
             self._dispatch()
             await asyncio.sleep(min(0.5, self._options.lost_after_s / 10))
 
