@@ -56,7 +56,8 @@ def test_it_is_shown_as_its_own_version_measured_it(run: Path) -> None:
     """`language` measures otherwise since. Looking at a run measures nothing."""
     filters, _ = read_filters(run)
     assert not metrics_folder(run, "language", filters["language"]).exists()
-    (shown,) = find_samples(run, filters, reason="wrong", limit=1)
+    (found,) = find_samples(run, filters, reason="wrong", limit=1)
+    shown = found.row(0, named=True)
     assert shown["language_prompt"] == "en"
     assert shown["correctness_state"] == "wrong"
     assert "language: keep" in explain(filters, run, shown["sample_id"])
