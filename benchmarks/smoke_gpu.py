@@ -113,15 +113,14 @@ class Smoke:
 
     def train(self) -> None:
         sft, grpo = self.folder / "sft", self.folder / "grpo"
-        steps = ("--set", "epochs=null", "--set", "steps=10")
+        ten = ("--set", "steps=10", "--set", "checkpoint.every=10")
         self.command(
             "sft, 10 steps", "train", "sft_quickstart", "--run", sft,
-            "--set", f"data={self.run}", *steps,
+            "--set", f"data={self.run}", *ten,
         )  # fmt: skip
         self.command(
             "grpo, 10 steps", "train", "grpo_quickstart", "--run", grpo,
-            "--set", f"model={sft}", "--set", "steps=10", "--set", "batch=16",
-            "--set", "micro_batch=8",
+            "--set", f"model={sft}", *ten, "--set", "batch=16", "--set", "micro_batch=8",
         )  # fmt: skip
         self.command(
             "eval", "eval", "eval/small_sums", "--run", self.folder / "eval",
