@@ -7,7 +7,7 @@ divides the planned figure by the published one. Within a factor of two counts a
 constants (MFU 0.4, 70% of the bandwidth, 40 microseconds per layer, 90% of the memory) were fixed
 before any row was computed, and none was changed because of one. The formula of activations was
 corrected afterwards, by measurements of its own. Inputs that a publication does not
-give are marked "taken". Two rows were computed twice: the engines of R1's rows were first planned
+give are marked "assumed". Two rows were computed twice: the engines of R1's rows were first planned
 with tensor parallelism, and R1-Zero with a quarter of the limit as mean length, which gave 2.2 and
 3.1 times the published hours. Nothing is run; no GPU is needed.
 """
@@ -130,7 +130,7 @@ def rows() -> Iterator[Row]:
         "H800-hours",
         "R1 v2, Table 7",
         "8,200 steps of at most 32,768 tokens, whose mean length grows to about 10,000 (v1, Figure "
-        "3), so 5,000 over them; 2,200 of at most 65,536, taken: 12,000; fp8, 16 GPUs per engine",
+        "3), so 5,000 over them; 2,200 of at most 65,536, assumed: 12,000; fp8, 16 GPUs per engine",
     )
     rate = tokens_per_gpu(V3, "h800", 16, 1, 6094, wide=True)
     yield Row(
@@ -139,7 +139,7 @@ def rows() -> Iterator[Row]:
         600_000 * 2 * 6094 / rate / 3600,
         "H800-hours",
         "R1 v2, Table 7",
-        "600k reasoning rows of 6,094 tokens; taken: two samples per accepted row",
+        "600k reasoning rows of 6,094 tokens; assumed: two samples per accepted row",
     )
     yield Row(
         "v3_pretraining_per_trillion_tokens",
@@ -155,7 +155,7 @@ def rows() -> Iterator[Row]:
         sft_hours("Qwen/Qwen2.5-32B", "h100", 5 * 4.7e6, 4700, recompute=True),
         "H100-hours",
         "s1: Simple test-time scaling",
-        "1,000 rows, 5 epochs; taken: 4,700 tokens per row; the published time includes start-up",
+        "1,000 rows, 5 epochs; assumed: 4,700 tokens per row; the published time includes start-up",
     )
     small = "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"
     stages = (
@@ -170,7 +170,7 @@ def rows() -> Iterator[Row]:
         "A100-hours",
         "DeepScaleR's report",
         "1,040 steps at 8k, then to 1,520 at 16k and 1,750 at 24k; 5,500 falling to 3,500 tokens "
-        "in the first; taken: 5,000 and 6,000 in the others, 128 questions x 8 and x 16",
+        "in the first; assumed: 5,000 and 6,000 in the others, 128 questions x 8 and x 16",
     )
     yield Row(
         "smollm2_1.7b_tokens_per_second",
@@ -178,7 +178,7 @@ def rows() -> Iterator[Row]:
         tokens_per_gpu("HuggingFaceTB/SmolLM2-1.7B-Instruct", "h100", 1, 2, 1000),
         "tokens/s per H100",
         "FinePhrase",
-        "taken: 1,000 tokens; it used suffix speculation, which the plan does not know",
+        "assumed: 1,000 tokens; it used suffix speculation, which the plan does not know",
     )
     yield Row(
         "r1_0528_node_tokens_per_second",
@@ -186,7 +186,7 @@ def rows() -> Iterator[Row]:
         8 * tokens_per_gpu(V3, "h200", 8, 1, 1000, seqs=1024) * 2,
         "tokens/s per 8 x H200, prompts included",
         "gpustack: 16,100 to 20,400",
-        "taken: 1,000 tokens in, 1,000 out, 1,024 sequences",
+        "assumed: 1,000 tokens in, 1,000 out, 1,024 sequences",
     )
     yield Row(
         "openthoughts3_qwq_32b",
@@ -194,7 +194,7 @@ def rows() -> Iterator[Row]:
         3600 * tokens_per_gpu("Qwen/QwQ-32B", "h100", 4, 2, 12_000) / 12_000,
         "samples per hour and H100",
         "OpenThoughts3",
-        "taken: 12,000 tokens per sample, 4 GPUs per engine",
+        "assumed: 12,000 tokens per sample, 4 GPUs per engine",
     )
     for engine, published in (("vllm", 15), ("sglang", 25)):
         yield Row(

@@ -39,6 +39,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from factory.prompts.repositories.bugs import write_verifier
 from factory.prompts.repositories.projects import Project, find_projects
 from factory.prompts.repositories.search import Wanted, find_bugs
 from filters.verify.repository.environments import Environments
@@ -273,17 +274,7 @@ def make_spec(project: Project) -> tuple[dict[str, Any], str]:
     finally:
         environments.close()
     bug = found.bugs[0]
-    spec = {
-        "kind": "repository",
-        "snapshot": project.snapshot,
-        "changes": {bug.path: bug.text},
-        "packages": list(project.packages),
-        "paths": list(project.paths),
-        "fail_to_pass": list(bug.fail_to_pass),
-        "pass_to_pass": [name for name in found.baseline.tests if name not in bug.fail_to_pass],
-        "time_limit_s": found.baseline.time_limit_s,
-    }
-    return spec, bug.path
+    return write_verifier(project, found.baseline, bug), bug.path
 
 
 def claim(name: str, value: float, target: float | None) -> None:

@@ -9,7 +9,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -96,11 +96,16 @@ def write_parquet(path: Path, table: pa.Table, *, row_group_rows: int | None = N
 
 def write_atomic(path: Path, text: str) -> None:
     """Write a text file atomically: it is the old or the new one."""
+    write_chunks(path, [text.encode()])
+
+
+def write_chunks(path: Path, chunks: Iterable[bytes]) -> None:
+    """Write a file in pieces, atomically: it is the old or the new one."""
     scratch = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(scratch, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with open(scratch, "wb") as stream:
+            stream.writelines(chunks)
             sync_stream(stream)
         os.replace(scratch, path)
         sync_dir(path.parent)

@@ -61,8 +61,7 @@ class Sqlite(ToolEnvironment):
             cursor = self._database.execute(str(sql))
             rows = cursor.fetchmany(MAX_ROWS + 1)
         except (sqlite3.Error, sqlite3.Warning, UnicodeError) as error:
-            late = time.process_time() > self._deadline
-            why = f"it ran for more than {CPU_S:g} s" if late else str(error)
+            why = f"it ran for more than {CPU_S:g} s" if self._is_late() else str(error)
             raise ToolError(why) from None
         finally:
             self._deadline = float("inf")

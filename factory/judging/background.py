@@ -64,6 +64,7 @@ class LiveJudge:
         self._sealed: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._waiting: deque[Sample] = deque()
         self._skipped: list[str] = []
+        self._to_save: list[tuple[str, object]] = []  # for the process that saves, in this order
         self._replaced = False
         self.error: str | None = None
         self.notices: list[str] = []
@@ -82,8 +83,10 @@ class LiveJudge:
 
     def collect(self, wait: float = 0.0) -> list[Judged]:
         """Return the verdicts that are ready. Waits up to `wait` seconds for the first one."""
+        self._queue_sealed()
+        if self._workers[0].is_idle:  # else a full pipe could block the sampling loop
+            self._send_to_save()
         self._hand_out()
-        self._send_sealed()
         busy = [worker for worker in self._workers if worker.batch or not worker.ready]
         ready = wait_for([one for worker in busy for one in worker.signs()], wait) if busy else []
         found: list[Judged] = []
@@ -94,14 +97,15 @@ class LiveJudge:
 
     def close(self) -> None:
         """Let the processes save their metrics and end."""
-        self._send_sealed()
+        self._queue_sealed()
+        self._send_to_save()
         for worker in self._workers:
             worker.close()
 
     def _hand_out(self) -> None:
         """Give each idle process a batch. Start another one if all are busy and much waits."""
         for worker in self._workers:
-            if worker.ready and not worker.batch and self._waiting:
+            if worker.is_idle and self._waiting:
                 count = min(BATCH, len(self._waiting))
                 worker.judge([self._waiting.popleft() for _ in range(count)])
         behind = len(self._waiting) >= BEHIND and all(worker.ready for worker in self._workers)
@@ -125,7 +129,7 @@ class LiveJudge:
                 return []
         batch, worker.batch = worker.batch, []
         if metrics:
-            self._workers[0].send(("metrics", metrics))
+            self._to_save.append(("metrics", metrics))
         if isinstance(answer, str):
             self.error, answer = answer, None
         if answer is None:
@@ -146,12 +150,17 @@ class LiveJudge:
         self.notices.append(f"{died}; another one judges its samples again")
         return True
 
-    def _send_sealed(self) -> None:
+    def _queue_sealed(self) -> None:
         if self._skipped:  # before the part that has them
-            self._workers[0].send(("skipped", self._skipped))
+            self._to_save.append(("skipped", self._skipped))
             self._skipped = []
         while not self._sealed.empty():
-            self._workers[0].send(("sealed", self._sealed.get()))
+            self._to_save.append(("sealed", self._sealed.get()))
+
+    def _send_to_save(self) -> None:
+        for message in self._to_save:
+            self._workers[0].send(message)
+        self._to_save.clear()
 
 
 class _Worker:
@@ -172,6 +181,11 @@ class _Worker:
         with spawning(POLARS_MAX_THREADS="1", OMP_NUM_THREADS="1"):
             self.process.start()
         theirs.close()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it reads its pipe at once."""
+        return self.ready and not self.batch
 
     def signs(self) -> tuple[Connection, int]:
         """Return what becomes ready when it answers or dies."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from factory.core.errors import FactoryError
-from factory.core.files import encode_line, storage_error, sync_dir, sync_stream
+from factory.core.files import encode_line, storage_error, write_chunks
 from factory.core.journal import SYNC_SECONDS, add_checksum, read_records
 from factory.core.nouns import Turn, sample_id
 
@@ -131,16 +131,10 @@ class TurnLog:
 
     def _write_again(self) -> IO[bytes]:
         """Write the file with the unfinished episodes only. Returns it, open for more."""
-        scratch = self._path.with_name(f"{FILE}.tmp")
+        kept = (*self._finished.values(), *self._records.values())
+        write_chunks(self._path, (_encode(record) for records in kept for record in records))
+        self._finished.clear()
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with open(scratch, "wb") as stream:
-                for records in (*self._finished.values(), *self._records.values()):
-                    stream.writelines(map(_encode, records))
-                sync_stream(stream)
-            self._finished.clear()
-            os.replace(scratch, self._path)
-            sync_dir(self._path.parent)
             opened: IO[bytes] = open(self._path, "ab", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise storage_error(self._path, error) from error

@@ -7,17 +7,18 @@ files go into the store of snapshots, where the verifier finds them.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from factory.core.nouns import Prompt
+from factory.prompts import verifier_spec
 from factory.prompts.repositories.issues import Notation, write_task
 from factory.prompts.repositories.mutations import KINDS, Kind
 from factory.prompts.repositories.projects import PINNED, Project, fetch_project, find_projects
-from factory.prompts.repositories.search import Bug, Found, Wanted, find_bugs
+from factory.prompts.repositories.search import Baseline, Bug, Found, Wanted, find_bugs
 from factory.prompts.source import BadRow, Row, Source
 from filters.verify.repository.environments import Environments
 
@@ -127,7 +128,6 @@ class RepositoryBugs(Source):
         project: Project = row["project"]
         found: Found = row["found"]
         bug: Bug = row["bug"]
-        passing = [name for name in found.baseline.tests if name not in set(bug.fail_to_pass)]
         files = {**project.files(), bug.path: bug.text}
         question = write_task(
             project.name,
@@ -137,18 +137,7 @@ class RepositoryBugs(Source):
             notation=self.notation,
             code_chars=self.code_chars,
         )
-        verifier = {
-            "kind": "repository",
-            "snapshot": project.snapshot,
-            "changes": {bug.path: bug.text},
-            "packages": list(project.packages),
-            "paths": list(project.paths),
-            "requires": list(self.requires),
-            "fail_to_pass": list(bug.fail_to_pass),
-            "pass_to_pass": passing,
-            "time_limit_s": found.baseline.time_limit_s,
-            "reaches": list(found.baseline.reaches),
-        }
+        verifier = write_verifier(project, found.baseline, bug, self.requires)
         meta = {
             "project": project.name,
             "file": bug.path,
@@ -158,3 +147,22 @@ class RepositoryBugs(Source):
             "tests_left_out": len(found.baseline.left_out),
         }
         return self.make(question, verifier, license=project.license, meta=meta)
+
+
+def write_verifier(
+    project: Project, baseline: Baseline, bug: Bug, requires: Sequence[str] = ()
+) -> verifier_spec.Spec:
+    """Return the verifier mapping of a bug (`filters.verify.repository.problem`)."""
+    failing = set(bug.fail_to_pass)
+    return {
+        "kind": "repository",
+        "snapshot": project.snapshot,
+        "changes": {bug.path: bug.text},
+        "packages": list(project.packages),
+        "paths": list(project.paths),
+        "requires": list(requires),
+        "fail_to_pass": list(bug.fail_to_pass),
+        "pass_to_pass": [name for name in baseline.tests if name not in failing],
+        "time_limit_s": baseline.time_limit_s,
+        "reaches": list(baseline.reaches),
+    }

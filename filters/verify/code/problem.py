@@ -19,15 +19,12 @@ from typing import Any
 
 from filters.verify.code import checkers
 from filters.verify.code.extract import Language
+from filters.verify.problem import ProblemError, read_number
 from filters.verify.sandbox import Limits
 
 _LONGEST_S, _LEAST_MB, _MOST_MB = 120.0, 16, 1 << 16
 _DEFAULT = Limits()
 _OUTPUT_MB = 4
-
-
-class ProblemError(ValueError):
-    """The mapping cannot be used; says where and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +129,8 @@ def _checker(spec: Mapping[str, Any], *, calls: bool) -> tuple[checkers.Comparis
 def _limits(spec: Mapping[str, Any], cases: tuple[Case, ...]) -> Limits:
     longest = max(len(case.expected) for case in cases)
     return Limits(
-        time_s=_number(spec, "time_limit_s", _DEFAULT.time_s, 0.01, _LONGEST_S),
-        memory_mb=int(_number(spec, "memory_mb", _DEFAULT.memory_mb, _LEAST_MB, _MOST_MB)),
+        time_s=read_number(spec, "time_limit_s", _DEFAULT.time_s, 0.01, _LONGEST_S),
+        memory_mb=int(read_number(spec, "memory_mb", _DEFAULT.memory_mb, _LEAST_MB, _MOST_MB)),
         output_mb=max(_OUTPUT_MB, (8 * longest >> 20) + 1),
     )
 
@@ -183,12 +180,3 @@ def _one_of(spec: Mapping[str, Any], key: str, allowed: tuple[Any, ...], default
     if value not in allowed:
         raise ProblemError(f"{key} is {value!r}; it must be one of {', '.join(allowed)}")
     return value
-
-
-def _number(spec: Mapping[str, Any], key: str, default: float, least: float, most: float) -> float:
-    value = spec.get(key)
-    if value is None:
-        return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise ProblemError(f"{key} is {value!r}; it must be a number from {least:g} to {most:g}")
-    return float(value)

@@ -18,7 +18,8 @@ from typing import Any, Literal, NamedTuple
 
 from filters.verify.code.cpp import BinaryCache, compile_task, compiler_missing
 from filters.verify.code.extract import MAX_PROGRAM, last_program
-from filters.verify.code.problem import Case, Problem, ProblemError, read_problem
+from filters.verify.code.problem import Case, Problem, read_problem
+from filters.verify.problem import ProblemError
 from filters.verify.sandbox import Boxes, Job, Limits, Outcome, SandboxFailure, Task
 from filters.verify.verification import State, Verification
 

@@ -18,15 +18,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from filters.verify.problem import ProblemError, read_number
 from filters.verify.sandbox import Limits
 
 _LONGEST_S, _LEAST_MB, _MOST_MB = 3600.0, 64, 1 << 16
 _TIME_S, _MEMORY_MB = 30.0, 1024
 _MOST_TESTS = 10_000
-
-
-class ProblemError(ValueError):
-    """The mapping cannot be used; says where and why."""
 
 
 class NoEnvironment(ProblemError):
@@ -79,8 +76,8 @@ def read_problem(spec: Mapping[str, Any]) -> Problem:
         requires=_texts(spec, "requires"),
         reaches=frozenset(_texts(spec, "reaches")),
         limits=limits(
-            _number(spec, "time_limit_s", _TIME_S, 0.1, _LONGEST_S),
-            int(_number(spec, "memory_mb", _MEMORY_MB, _LEAST_MB, _MOST_MB)),
+            read_number(spec, "time_limit_s", _TIME_S, 0.1, _LONGEST_S),
+            int(read_number(spec, "memory_mb", _MEMORY_MB, _LEAST_MB, _MOST_MB)),
         ),
     )
 
@@ -98,12 +95,3 @@ def _texts(spec: Mapping[str, Any], key: str) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
         raise ProblemError(f"{key} is not a list of texts")
     return tuple(value)
-
-
-def _number(spec: Mapping[str, Any], key: str, default: float, least: float, most: float) -> float:
-    value = spec.get(key)
-    if value is None:
-        return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise ProblemError(f"{key} is {value!r}; it must be a number from {least:g} to {most:g}")
-    return float(value)

@@ -17,11 +17,12 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from filters.verify.problem import ProblemError
 from filters.verify.repository.environments import Environments, read_texts
 from filters.verify.repository.notations import read_patch
 from filters.verify.repository.patch import PatchError, apply_changes, parse_python
 from filters.verify.repository.paths import require_allowed
-from filters.verify.repository.problem import NoEnvironment, Problem, ProblemError, read_problem
+from filters.verify.repository.problem import NoEnvironment, Problem, read_problem
 from filters.verify.repository.snapshots import SnapshotError
 from filters.verify.repository.static_audit import find_suspicions
 from filters.verify.repository.trial import Records, Trial, make_trial, run_trial

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from filters.verify.code.problem import ProblemError, read_problem
+from filters.verify.code.problem import read_problem
+from filters.verify.problem import ProblemError
 
 STDIN = {"stdin": [{"input": "1\n", "output": "1\n"}]}
 CALL = {"call": {"name": "f", "cases": [{"args": [1], "expected": 1}]}}

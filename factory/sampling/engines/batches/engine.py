@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from factory.core.errors import EngineError, RecipeError
+from factory.core.files import write_chunks
 from factory.core.models import DEMO, DEMO_NAME
 from factory.core.nouns import Failure, Sample
 from factory.sampling.engine import Engine, Request, Worker
 from factory.sampling.engines.batches.api import OPEN, BatchApi
-from factory.sampling.engines.batches.ledger import MAX_BYTES, Batch, Ledger, write_whole
+from factory.sampling.engines.batches.ledger import MAX_BYTES, Batch, Ledger
 from factory.sampling.engines.exchange import Exchange, make_failure
 from factory.sampling.engines.faults import Fault, check_finish, clean_message, read_fault
 from factory.sampling.engines.jobs import Refusal
@@ -56,7 +57,8 @@ class BatchEngine:
         self._members: dict[int, set[str]] = {}  # of each open batch
         self._home: dict[str, int] = {}  # custom_id → its open batch
         self._answered: dict[str, tuple[Batch, int]] = {}  # custom_id → a good result, and where
-        self._ready: deque[Sample | Failure] = deque()
+        self._ready: deque[Sample | Failure | tuple[str, Request]] = deque()
+        """What is returned next. A good result stays in its file until then."""
         self._last_request = self._last_look = 0.0
         self._failing_since: float | None = None
         self._held_until = 0.0  # the account has too much in line: nothing is started before
@@ -75,7 +77,7 @@ class BatchEngine:
         self._asked[name], self._names[request.sample_id] = request, name
         self._last_request = time.monotonic()
         if name in self._answered:
-            self._ready.append(self._read_again(name))
+            self._return_answered(name)
         elif name not in self._home:
             self._fresh[name] = None
 
@@ -87,7 +89,8 @@ class BatchEngine:
             self._refuse_to_wait()
             time.sleep(min(_WAIT_S, self._settings.poll_s))
         for _ in range(min(len(self._ready), _AT_ONCE)):
-            yield self._ready.popleft()
+            ready = self._ready.popleft()
+            yield self._read_again(*ready) if isinstance(ready, tuple) else ready
 
     def abort(self, sample_ids: Iterable[str]) -> None:
         """Take back what is in no batch yet. A batch of which nothing is wanted is cancelled."""
@@ -121,23 +124,28 @@ class BatchEngine:
         if batch.state == "refused":
             return
         if batch.state == "answered":
-            self._index(batch)
+            self._note_results(batch)  # a fault is asked again, unless the run noted it as final
             return
         self._open[batch.number] = batch
         self._members[batch.number] = set(self._ledger.request_ids(batch))
         self._home |= dict.fromkeys(self._members[batch.number], batch.number)
 
-    def _index(self, batch: Batch) -> int:
-        """Note the good results of a batch and return how many there are."""
-        before = len(self._answered)
+    def _note_results(self, batch: Batch) -> dict[str, Fault]:
+        """Note the good results of a batch that are new. Returns the other ones' faults."""
+        members = self._members.get(batch.number)  # None: answered in an earlier process
+        faults: dict[str, Fault] = {}
         for place, record in self._ledger.results(batch):
             name = str(record.get("custom_id"))
+            if name in self._answered or (members is not None and name not in members):
+                continue
             try:
                 self._parse(record)
-            except Fault:
-                continue  # asked again, unless the run noted it as final
-            self._answered.setdefault(name, (batch, place))
-        return len(self._answered) - before
+            except Fault as fault:
+                faults.setdefault(name, fault)
+                continue
+            self._answered[name] = batch, place
+            faults.pop(name, None)
+        return faults
 
     def _write_batches(self) -> None:
         """Write what is to be asked to request files, one model each."""
@@ -226,7 +234,7 @@ class BatchEngine:
         files = [seen.get("output_file_id"), seen.get("error_file_id")]
         found = [name for name in files if isinstance(name, str) and name]
         chunks = (chunk for name in found for chunk in api.download(name))
-        write_whole(self._ledger.results_path(batch), chunks)
+        write_chunks(self._ledger.results_path(batch), chunks)
         self._collect(batch)
 
     def _start(self, api: BatchApi, batch: Batch) -> None:
@@ -310,33 +318,21 @@ class BatchEngine:
 
     def _collect(self, batch: Batch) -> None:
         """Read the results of a batch that has ended, and return all its requests."""
-        members = self._members[batch.number]
-        faults: dict[str, Fault] = {}
-        good = 0
-        for place, record in self._ledger.results(batch):
-            name = str(record.get("custom_id"))
-            if name not in members or name in self._answered:
-                continue
-            try:
-                self._parse(record)
-            except Fault as fault:
-                faults.setdefault(name, fault)
-                continue
-            self._answered[name] = batch, place
-            faults.pop(name, None)
-            good += 1
+        before = len(self._answered)
+        faults = self._note_results(batch)
+        good = len(self._answered) - before
         setup = next((f for f in faults.values() if f.blame == "setup"), None)
         if faults and not good and (setup or not self._answered):  # the recipe's fault, not theirs
             self._refuse(batch, (setup or next(iter(faults.values()))).detail)
         batch.state, batch.done = "answered", batch.requests
         self._ledger.save(batch)
-        del self._open[batch.number], self._members[batch.number]
-        for name in members:
+        del self._open[batch.number]
+        for name in self._members.pop(batch.number):
             self._home.pop(name, None)
             if name not in self._asked:
                 continue
             if name in self._answered:
-                self._ready.append(self._read_again(name))
+                self._return_answered(name)
             else:
                 self._finish(name, faults.get(name))
 
@@ -355,15 +351,18 @@ class BatchEngine:
         self._ready.append(make_failure(request, refusal))
 
     def _take(self, name: str) -> Request:
+        """Return a submitted request whose outcome is known: it is no longer asked."""
         request = self._asked.pop(name)
         del self._names[request.sample_id]
         return request
 
-    def _read_again(self, name: str) -> Sample | Failure:
-        """Return the sample of a good result, which is read from its file when it is wanted."""
-        batch, place = self._answered[name]
-        request = self._take(name)
+    def _return_answered(self, name: str) -> None:
+        self._ready.append((name, self._take(name)))
         self._aborted.discard(name)
+
+    def _read_again(self, name: str, request: Request) -> Sample | Failure:
+        """Return the sample of a good result."""
+        batch, place = self._answered[name]
         rendered: RenderedRequest = self._exchange.render(request)
         outcome = self._exchange.read(
             request, rendered, self._parse(self._ledger.result_at(batch, place))

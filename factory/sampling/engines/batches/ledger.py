@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.core.errors import RunError
-from factory.core.files import read_json, storage_error, sync_dir, sync_stream, write_atomic
+from factory.core.files import read_json, write_atomic, write_chunks
 
 MAX_BYTES = 190_000_000
 """Largest request file. OpenAI takes 200 MB."""
@@ -58,7 +57,7 @@ class Ledger:
         """Write a new batch. `lines` are its requests, one JSON object each."""
         number = self.batches[-1].number + 1 if self.batches else 1
         batch = Batch(number, len(lines), model)
-        write_whole(self.requests_path(batch), lines)
+        write_chunks(self.requests_path(batch), lines)
         self.save(batch)
         self.batches.append(batch)
         return batch
@@ -97,21 +96,6 @@ class Ledger:
                     if isinstance(record, dict):
                         yield place, record
                 place += len(line)
-
-
-def write_whole(path: Path, chunks: Iterator[bytes] | list[bytes]) -> None:
-    """Write a file that is either whole under its name or not there at all."""
-    scratch = path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(scratch, "wb") as stream:
-            for chunk in chunks:
-                stream.write(chunk)
-            sync_stream(stream)
-        os.replace(scratch, path)
-        sync_dir(path.parent)
-    except OSError as error:
-        raise storage_error(path, error) from error
 
 
 def _load(path: Path) -> Batch:
