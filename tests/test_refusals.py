@@ -27,6 +27,8 @@ ROOT = Path(__file__).parents[1]
         (OSError(errno.EMFILE, "Too many open files"), "Raise the limit of open files"),
         (OSError("No space left on device (os error 28): /data/a"), "/data/a. Free some space"),
         (BlockingIOError(errno.EAGAIN, "x"), "raise the limit of processes"),
+        (SystemError("<f> returned NULL without setting an exception"), "Free some memory"),
+        (SystemError("error return without exception set"), "without a reason"),
         (MemoryError(), "no more memory. Free some memory"),
         (RuntimeError("can't start new thread"), "no more threads. End other programs"),
         (RuntimeError('spawn: Os { code: 11, kind: WouldBlock, message: "" }'), "End other"),
@@ -48,6 +50,7 @@ def test_a_refusal_has_a_remedy(error: BaseException, said: str) -> None:
         ZeroDivisionError(),
         KeyError(5),
         SystemExit(3),
+        SystemError("<f> returned a result with an exception set"),
     ],
 )
 def test_a_bug_keeps_its_traceback(error: BaseException) -> None:

@@ -11,12 +11,18 @@ from factory.core.files import REMEDIES
 _CODE = re.compile(r"\(os error (\d+)\)|\bcode: (\d+), kind:")
 """How libraries written in Rust give the number of an error."""
 
+_UNSAID = re.compile(r"without (?:setting an exception|exception set)")
+"""What Python says of a C function that failed and set no error."""
+
 
 def explain_refusal(error: BaseException) -> str | None:
     """Return what the machine refused, with a remedy, or None for any other error."""
     if isinstance(error, MemoryError):
         return _describe("the machine gives no more memory", errno.ENOMEM)
     text = str(error)
+    if isinstance(error, SystemError) and _UNSAID.search(text):
+        said = f"a library failed without a reason, as most do when memory runs out ({text})"
+        return _describe(said, errno.ENOMEM)
     if isinstance(error, RuntimeError) and "can't start new thread" in text:
         return _describe("the machine starts no more threads", errno.EAGAIN)
     number = error.errno if isinstance(error, OSError) else None

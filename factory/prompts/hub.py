@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -11,6 +12,10 @@ from pydantic import Field
 from factory.core.errors import SourceError
 from factory.prompts.mapping import Mapped
 from factory.prompts.source import BadRow, Row, Source
+
+HUB_TRIES = 3
+HUB_WAIT_S = 10.0
+"""Seconds that the Hub has for its first answer, each time that it is tried."""
 
 BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv"}
 
@@ -60,6 +65,8 @@ class HubSource(Source):
 
         options: dict[str, Any] = {"columns": list(self.COLUMNS)} if self.COLUMNS else {}
         try:
+            if not self.dataset.startswith(("/", ".", "~")) and not Path(self.dataset).is_dir():
+                _call_hub()
             if self.files:
                 pattern = self.files.replace("{split}", self.split)
                 stream = load_dataset(
@@ -116,6 +123,26 @@ class HubSource(Source):
                 f"`revision: refs/convert/parquet`, or list its files with `files:`"
             )
         return f"{place}: config {self.config}, split {self.split}: {message}"
+
+
+def _call_hub() -> None:
+    """Raise httpx.TransportError if the Hub does not answer at all.
+
+    The libraries repeat every one of their requests for about a minute before they say so.
+    """
+    import httpx
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return
+    for tries_left in reversed(range(HUB_TRIES)):
+        try:
+            get_session().head(constants.ENDPOINT, timeout=HUB_WAIT_S)
+            return
+        except httpx.TransportError:
+            if not tries_left:
+                raise
+            time.sleep(1)
 
 
 class Hub(HubSource, Mapped):

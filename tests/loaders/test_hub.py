@@ -94,10 +94,15 @@ def test_every_failure_has_its_remedy(error: Exception, remedy: str) -> None:
 
 
 def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sets that are read by their files meet httpx's own error, no OSError."""
+    """It is asked a few times before the libraries ask it for a minute."""
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(SourceError, match="taco: BAAI/TACO: the Hub cannot be reached; go online"):
-        preview(loader_class("taco")())  # type: ignore[call-arg]
+    tried: list[float] = []
+    monkeypatch.setattr("factory.prompts.hub.time.sleep", tried.append)
+    for source in (loader_class("taco")(), Hub(dataset="BAAI/TACO", name="taco")):  # type: ignore[call-arg]
+        tried.clear()
+        with pytest.raises(SourceError, match="BAAI/TACO: the Hub cannot be reached; go online"):
+            preview(source)
+        assert len(tried) == 2
 
 
 def test_a_shard_that_breaks_midway_is_named(tmp_path: Path) -> None:
