@@ -2,8 +2,8 @@
 
     python docs/images/screenshots.py RUN [FOLDER]
 
-Of a build: report.png, report-phone.png, view.png (thresholds), sample.png and review.png.
-Of a pipeline: pipeline.png.
+Of a build: report.png, report-phone.png, view.png (thresholds), samples-phone.png, sample.png and
+review.png. Of a build of episodes: episode.png. Of a pipeline: pipeline.png.
 A build is copied first: its reviews are written into the copy alone.
 """
 
@@ -105,6 +105,21 @@ def take_build(run: Path, folder: Path) -> None:
             viewport={"width": 390, "height": 780}, color_scheme="dark", device_scale_factor=2
         )
         shoot(phone, report, folder / "report-phone.png")
+        shoot(phone, f"{address}/samples", folder / "samples-phone.png")
+
+
+def take_episodes(run: Path, folder: Path) -> None:
+    """The longest episode that was kept, turn by turn."""
+    samples = take_snapshot(run).samples.filter(pl.col("decision") == "keep")
+    longest = samples.sort("n_tokens", "sample_id")["sample_id"][-1]
+    with chromium() as browser, serve_in_background(run, port=0) as address:
+        page = browser.new_page(viewport={"width": 1200, "height": 1000}, color_scheme="dark")
+        shoot(page, f"{address}/samples/{longest}", folder / "episode.png")
+
+
+def has_episodes(run: Path) -> bool:
+    prompts = pl.read_parquet(run / "prompts.parquet")
+    return "environment" in prompts.columns and bool(prompts["environment"].is_not_null().any())
 
 
 def main() -> None:
@@ -118,7 +133,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / run.name
         shutil.copytree(run, copy)
-        take_build(copy, folder)
+        (take_episodes if has_episodes(copy) else take_build)(copy, folder)
 
 
 if __name__ == "__main__":
