@@ -23,6 +23,7 @@ FILTERS = {
     "safety": "filters.safety:Safety",
     "identity": "filters.identity:Identity",
     "quality": "filters.quality:Quality",
+    "steps": "filters.steps:Steps",
     "episode": "filters.episode:Episode",
 }
 

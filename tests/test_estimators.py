@@ -10,15 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from factory.evaluation.estimators import (
-    MeanEstimate,
-    Resampling,
-    Vote,
-    cons_at_k,
-    majority,
-    pass_at_k,
-    resampled_means,
-)
+from factory.evaluation.choices import Drawn, choose, majority, measure_lead, split_groups
+from factory.evaluation.estimators import MeanEstimate, Resampling, pass_at_k, resampled_means
+from factory.recipe.choices import parse_choice
+from filters.votes import Vote
 
 NAN = float("nan")
 
@@ -92,13 +87,129 @@ def test_the_order_of_votes_does_not_matter(votes: list[Vote]) -> None:
     assert majority(votes) == majority(votes[::-1]) == majority(sorted(votes, key=repr))
 
 
+def drawn_from(votes: list[Vote], *, scores: str = "", tokens: str = "") -> list[Drawn]:
+    """Return samples with these answers; a score of `-` is none."""
+    own = [None if score == "-" else float(score) for score in scores.split()]
+    lengths = [int(n) for n in tokens.split()] or [1] * len(votes)
+    own = own or [None] * len(votes)
+    return [
+        Drawn(vote.answer, vote.right, n, score)
+        for vote, n, score in zip(votes, lengths, own, strict=True)
+    ]
+
+
+def measure(name: str, samples: list[Drawn]) -> float:
+    choice = parse_choice(name)
+    assert choice is not None
+    return choose(choice, samples)
+
+
 def test_cons_at_k_is_the_mean_over_disjoint_groups() -> None:
-    votes = [right("4"), right("4"), wrong("5"), wrong("5"), wrong("5")]
-    assert cons_at_k(votes, 2) == 0.5  # the fifth is in no complete group
-    assert cons_at_k(votes, 4) == 0.5  # a tie
-    assert cons_at_k(votes, 5) == 0.0
-    assert math.isnan(cons_at_k(votes, 6))
-    assert math.isnan(cons_at_k([], 1))
+    votes = drawn_from([right("4"), right("4"), wrong("5"), wrong("5"), wrong("5")])
+    assert measure("cons@2", votes) == 0.5  # the fifth is in no complete group
+    assert measure("cons@4", votes) == 0.5  # a tie
+    assert measure("cons@5", votes) == 0.0
+    assert math.isnan(measure("cons@6", votes))
+    assert math.isnan(measure("cons@1", []))
+
+
+FOUR = [right("4"), wrong("5"), wrong("5"), wrong("6")]
+CHOICES = [  # metric, answers, their scores, how often the choice is right
+    ("best@4:s", FOUR, "0.9 0.8 0.7 0.1", 1.0),
+    ("best@4:s", FOUR, "0.1 0.8 0.7 0.1", 0.0),
+    ("best@4:s", FOUR, "0.9 0.9 0.7 0.1", 0.5),  # a tie
+    ("best@2:s", FOUR, "0.9 0.8 0.7 0.1", 0.5),  # two groups
+    ("best@4:s", FOUR, "-0.1 -0.8 -2 -3", 1.0),  # of a scale of its own
+    ("best@4:s", FOUR, "- 0.8 0.7 0.1", 0.0),  # without a score it is not chosen
+    ("best@4:s", FOUR, "- - - -", 0.0),
+    ("best@1:s", [open_("7")], "0.5", NAN),
+    ("best@2:s", [right("4"), wrong(None)], "0.1 0.9", 0.0),  # no answer is wrong
+    ("vote@4:s", FOUR, "0.9 0.4 0.4 0.1", 1.0),
+    ("vote@4:s", FOUR, "0.7 0.4 0.4 0.1", 0.0),
+    ("vote@4:s", FOUR, "0.7 0.4 - 0.1", 1.0),  # without a score it has no weight
+    ("vote@4:s", FOUR, "0 0 0 0", 0.0),
+    ("vote@4:s", FOUR, "1 1 1 1", 0.0),  # as cons@4
+    ("vote@2:s", [wrong(None), right("4")], "0.9 0.1", 1.0),  # no answer, no vote
+]
+
+
+@pytest.mark.parametrize(("metric", "votes", "scores", "expected"), CHOICES)
+def test_choices_by_score(metric: str, votes: list[Vote], scores: str, expected: float) -> None:
+    found = measure(metric, drawn_from(votes, scores=scores))
+    assert found == pytest.approx(expected, nan_ok=True)
+
+
+@given(st.lists(st.sampled_from([right("4"), wrong("5"), wrong("6"), wrong(None)]), max_size=9))
+def test_equal_weights_are_a_plain_vote_and_the_oracle_bounds_all(votes: list[Vote]) -> None:
+    same = drawn_from(votes, scores="0.25 " * len(votes))
+    for k in range(1, len(votes) + 1):
+        plain = measure(f"cons@{k}", same)
+        assert measure(f"vote@{k}:s", same) == plain
+        assert plain <= measure(f"pass@{9999}t", [*same, Drawn(None, False, 10_000)]) + 1e-12
+
+
+BUDGETS = [  # tokens of the samples, a budget, the sizes of the complete groups
+    ("2 2 2 2 2", 4, [2]),  # the third used up the first budget; the last two fill none
+    ("2 2 2 2 2 2", 4, [2, 2]),
+    ("3 3 3 3", 4, [1, 1]),
+    ("9 1 1 1 9", 4, [0, 3]),  # too long for any budget: spent, and no answer
+    ("1 1", 4, []),
+    ("", 4, []),
+]
+
+
+@pytest.mark.parametrize(("tokens", "budget", "sizes"), BUDGETS)
+def test_a_budget_of_tokens_is_spent_before_a_group_counts(
+    tokens: str, budget: int, sizes: list[int]
+) -> None:
+    choice = parse_choice(f"cons@{budget}t")
+    assert choice is not None
+    samples = drawn_from([right("4")] * len(tokens.split()), tokens=tokens)
+    assert [len(group) for group in split_groups(choice, samples)] == sizes
+
+
+def test_groups_of_a_budget_do_not_begin_with_longer_samples_than_chance() -> None:
+    draw = np.random.default_rng(2)
+    choice = parse_choice("pass@100t")
+    assert choice is not None
+    firsts = []
+    for _ in range(400):
+        lengths = " ".join(map(str, draw.integers(10, 60, size=40)))
+        samples = drawn_from([right("4")] * 40, tokens=lengths)
+        firsts += [group[0].tokens for group in split_groups(choice, samples)]
+    assert np.mean(firsts) == pytest.approx(34.5, abs=1.0)
+
+
+NAMES = {
+    "pass@4": "4", "cons@k": "k", "best@8:steps_min": "8", "vote@200t:quality_score": "200t",
+    "pass@90t": "90t", "best@k:s": "k",
+    "best@8": None, "cons@8:s": None, "vote@0:s": None, "pass@": None, "best@8:": None,
+    "pass@t": None, "vote@4:9s": None, "mean@4": None, "pass@4.5": None, "pass@-1": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "at"), NAMES.items())
+def test_names_of_metrics(name: str, at: str | None) -> None:
+    found = parse_choice(name)
+    assert (found and found.at) == at
+    assert found is None or found.name == name
+
+
+LEADS = [
+    ([right("4"), right("4.0"), wrong("5"), wrong(None)], 0.25, 1.0),
+    ([right("4"), wrong("5"), wrong("5")], 1 / 3, 0.0),
+    ([right("4")] * 3, 1.0, 1.0),
+    ([open_("4")] * 3, 1.0, NAN),
+    ([right("4"), wrong("5")], 0.0, 1.0),  # a tie has no lead
+    ([wrong(None)], 0.0, NAN),
+    ([], 0.0, NAN),
+]
+
+
+@pytest.mark.parametrize(("votes", "margin", "is_right"), LEADS)
+def test_the_lead_of_a_vote(votes: list[Vote], margin: float, is_right: float) -> None:
+    found = measure_lead(drawn_from(votes))
+    assert found == pytest.approx((margin, is_right), nan_ok=True)
 
 
 def test_the_intervals_coverage_is_about_its_confidence() -> None:

@@ -390,6 +390,7 @@ LOCAL: list[tuple[str, dict[str, Any], str]] = [
     ("quality", {"judge": "engine", "min_score": 5}, "the run's own model"),
     ("quality", {"judge": {"start": "CANARY"}, "min_score": 5}, "(CANARY) runs on this"),
     ("quality", {"reward_model": {"model": "./CANARY"}, "min_score": 0}, "names a model to load"),
+    ("steps", {"process_model": {"model": "./CANARY"}, "min_score": 0}, "names a model to load"),
 ]
 """Filters whose judge is a model on this machine, and what is said about it."""
 
@@ -408,13 +409,14 @@ def test_an_edit_starts_no_model_of_a_run(
     from factory.report.rejudge import rejudge_edit
     from factory.report.snapshot import take_snapshot
     from factory.view.live import LiveStatus
-    from filters.judges import reward_model
+    from filters.judges import process_model, reward_model
 
     def start(*_: object) -> None:
         raise AssertionError("a model was started")
 
     monkeypatch.setattr(local_judges, "open_engine", start)
-    monkeypatch.setattr(reward_model, "_load", start)
+    for module in (process_model, reward_model):
+        monkeypatch.setattr(module, "load_classifier", start)
     monkeypatch.delenv("FACTORY_TRUST_CODE", raising=False)
     monkeypatch.setenv("FACTORY_CACHE", str(tmp_path / "cache"))
     copy = shutil.copytree(built / "run", tmp_path / "copy")

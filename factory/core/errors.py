@@ -12,7 +12,8 @@
     ├── QuotaError               9  the corpus has fewer rows than required, or unfilled quotas
     ├── PushError               10  the Hub refused or could not be reached; nothing was published
     ├── TrainError              11  training failed (NaN, collapse); its checkpoints are complete
-    └── CapacityError           12  a plan does not fit on its GPUs; the message has the remedy
+    ├── CapacityError           12  a plan does not fit on its GPUs; the message has the remedy
+    └── GateError               13  a model is worse than its recipe requires; it was not written
 
 The number is the exit code of the process. 0 is success, 130 an interrupt (Ctrl-C). A traceback is
 always a bug in the factory; its exit code is 1.
@@ -116,6 +117,12 @@ class CapacityError(FactoryError):
     """A recipe can't fit on the GPUs it was planned for. Names the smallest change that does."""
 
     exit_code = 12
+
+
+class GateError(FactoryError):
+    """A trained model measures worse than its recipe requires, and was not written."""
+
+    exit_code = 13
 
 
 class Stopped(Exception):

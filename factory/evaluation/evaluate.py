@@ -64,7 +64,7 @@ def evaluate(recipe: Eval, directory: Path, console: Console) -> Evaluation:
         _judge(recipe, run)
         k_of = {source.label: recipe.k_of(source.label) for source in recipe.sources}
         scores = score_prompts(run.path, all_filters(recipe.recipe), k_of, recipe.columns)
-        write_parquet(run.path / FILE, scores.to_arrow())
+        write_parquet(run.path / FILE, scores.drop("votes").to_arrow())
         draws = recipe.bootstrap
         resampling = Resampling(draws.resamples, draws.seed, draws.confidence)
         found = Evaluation(

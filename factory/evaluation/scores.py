@@ -15,18 +15,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from factory.core.errors import RunError
+from factory.core.errors import Problem, RecipeError, RunError
 from factory.core.run_dir import sample_parts
-from factory.evaluation.estimators import (
-    Bounds,
-    MeanEstimate,
-    Resampling,
-    Vote,
-    cons_at_k,
-    pass_at_k,
-)
+from factory.evaluation.choices import Drawn, choose
+from factory.evaluation.estimators import Bounds, MeanEstimate, Resampling, pass_at_k
 from factory.judging.metrics import metrics_file
 from factory.judging.verdicts import load_verdicts, verdict_column
+from factory.recipe.choices import Choice, parse_choice
 from filters.base import Filter
 
 FILE = "scores.parquet"
@@ -63,17 +58,21 @@ def score_prompts(
 ) -> pl.DataFrame:
     """Return one row per prompt: prompt_id, source, k, samples, undecided, correct and `columns`.
 
-    A metric that isn't known is null.
+    A metric that isn't known is null. `votes` has every sample's answer, verdict, tokens and
+    scores. Raises RecipeError for a score that no filter measures or that can't weigh votes.
     """
+    choices = {name: found for name in columns if (found := parse_choice(name))}
+    used = list(dict.fromkeys(one.score for one in choices.values() if one.score))
     asked = pl.read_parquet(run / "prompts.parquet", columns=["id", "source", "verifier"]).select(
         pl.col("source").replace_strict(k_of, return_dtype=pl.Int64).alias("k"),
         "source",
         prompt_id="id",
         kind=pl.col("verifier").str.json_path_match("$.kind"),
     )
-    samples = _samples(run, filters).join(asked.select("prompt_id", "k"), on="prompt_id")
+    samples = _samples(run, filters, used).join(asked.select("prompt_id", "k"), on="prompt_id")
     # A run that once had a larger k has more samples.
     samples = samples.filter(pl.col("index") < pl.col("k")).sort("prompt_id", "index")
+    _refuse_negative(samples, choices)
     grouped = samples.group_by("prompt_id", maintain_order=True).agg(
         samples=pl.len(),
         undecided=pl.col("right").is_null().sum(),
@@ -82,22 +81,21 @@ def score_prompts(
         truncated=(pl.col("finish_reason") == "length").mean(),
         format=pl.col("format").mean(),
         language=pl.col("language").mean(),
-        votes=pl.struct("extracted", "right"),
+        votes=pl.struct("extracted", "right", "n_tokens", *used),
     )
     counts = ("samples", "undecided", "correct")
     prompts = asked.join(grouped, on="prompt_id", how="left", maintain_order="left").with_columns(
         pl.col(counts).fill_null(0)
     )
     at_k = [
-        pl.Series(name, _at_k(prompts, name), dtype=pl.Float64).fill_nan(None)
-        for name in columns
-        if "@" in name
+        pl.Series(name, _at_k(prompts, choice), dtype=pl.Float64).fill_nan(None)
+        for name, choice in choices.items()
     ]
-    return prompts.with_columns(at_k).select("prompt_id", "source", "k", *counts, *columns)
+    return prompts.with_columns(at_k).select("prompt_id", "source", "k", *counts, *columns, "votes")
 
 
-def _samples(run: Path, filters: Mapping[str, Filter]) -> pl.DataFrame:
-    """Return one row per sample: extracted answer, verdict, format verdict, language metric."""
+def _samples(run: Path, filters: Mapping[str, Filter], scores: Sequence[str]) -> pl.DataFrame:
+    """Return one row per sample: answer, verdict, format verdict, language metric, `scores`."""
     decision = pl.col(verdict_column("correctness")).struct.field("decision")
     form: pl.Expr = pl.lit(None, dtype=pl.Boolean)
     if "format" in filters:
@@ -120,23 +118,63 @@ def _samples(run: Path, filters: Mapping[str, Filter]) -> pl.DataFrame:
         files = [metrics_file(run, name, filters[name], part.stem) for part in sample_parts(run)]
         own = pl.scan_parquet(files).select("sample_id", pl.col(column).alias(alias))
         found = found.join(own, on="sample_id", how="left")
+    for score in scores:
+        own = pl.scan_parquet(_find_score(run, filters, score))
+        found = found.join(
+            own.select("sample_id", pl.col(score).cast(pl.Float64)), on="sample_id", how="left"
+        )
     return found.collect()
 
 
-def _at_k(prompts: pl.DataFrame, name: str) -> list[float]:
-    """Return pass@K or cons@K of every prompt; NaN where it has too few samples."""
-    kind, _, text = name.partition("@")
-    k = int(text)
+def _find_score(run: Path, filters: Mapping[str, Filter], score: str) -> list[Path]:
+    """Return the metrics files with a score. Raises RecipeError where no filter measures it."""
+    known: list[str] = []
+    for name, filter_ in filters.items():
+        files = [metrics_file(run, name, filter_, part.stem) for part in sample_parts(run)]
+        schema = pl.read_parquet_schema(files[0]) if files else {}
+        if score in schema and schema[score].is_numeric():
+            return files
+        known += [column for column, dtype in schema.items() if dtype.is_numeric()]
+    what = f"has the score {score!r}, which no filter measures; the scores are {', '.join(known)}"
+    raise RecipeError([Problem("metrics", what)])
+
+
+def _refuse_negative(samples: pl.DataFrame, choices: Mapping[str, Choice]) -> None:
+    """Raise RecipeError for a vote that is weighted by a score with negative values."""
+    problems = []
+    for name, choice in choices.items():
+        lowest = samples[choice.score].min() if choice.kind == "vote" and choice.score else None
+        if isinstance(lowest, float) and lowest < 0:
+            what = (
+                f"has {name}, but {choice.score} has values down to {lowest:.3g}, which can't be "
+                "weights; set sigmoid: true for a reward model, or use best@"
+            )
+            problems.append(Problem("metrics", what))
+    if problems:
+        raise RecipeError(problems)
+
+
+def _at_k(prompts: pl.DataFrame, choice: Choice) -> list[float]:
+    """Return a metric of several samples of every prompt; NaN where it has too few."""
     rows = prompts.select("k", "samples", "undecided", "correct", "kind", "votes").rows()
     values = []
     for own, samples, undecided, correct, verifier, votes in rows:
-        if own < k or (kind == "cons" and verifier in NO_VOTE):
+        votes_on_answers = choice.kind in ("cons", "vote")
+        if own < (choice.k or 1) or (votes_on_answers and verifier in NO_VOTE):
             values.append(float("nan"))
-        elif kind == "pass":
-            values.append(pass_at_k(samples - undecided, correct, k))
+        elif choice.kind == "pass" and choice.k is not None:
+            values.append(pass_at_k(samples - undecided, correct, choice.k))
         else:
-            values.append(cons_at_k([Vote(v["extracted"], v["right"]) for v in votes or ()], k))
+            values.append(choose(choice, read_votes(votes, choice.score)))
     return values
+
+
+def read_votes(votes: Sequence[Mapping[str, Any]] | None, score: str | None = None) -> list[Drawn]:
+    """Return a prompt's samples from the column `votes`, each with one of its scores."""
+    return [
+        Drawn(one["extracted"], one["right"], one["n_tokens"], one[score] if score else None)
+        for one in votes or ()
+    ]
 
 
 def group_scores(

@@ -28,7 +28,7 @@ from factory.planning.training_memory import (
 )
 from factory.planning.training_work import plan_work
 from factory.recipe.grpo import Grpo
-from factory.recipe.model_rewards import RewardModelScore
+from factory.recipe.model_rewards import RewardModelScore, StepScores
 from factory.recipe.reward_model import RewardModel
 from factory.recipe.sft import Sft
 from factory.recipe.training import Training
@@ -120,7 +120,7 @@ def make_shape(
     judges = tuple(
         lineage.find(part.model)
         for part in recipe.rewards.values()
-        if isinstance(part, RewardModelScore)
+        if isinstance(part, RewardModelScore | StepScores)
     )
     reference = bool(recipe.beta) and recipe.lora is None
     shape = replace(shape, reference=reference, reward_models=judges)

@@ -11,7 +11,6 @@ evaluation is an ordinary run directory.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +31,7 @@ from factory.core.nouns import fingerprint
 from factory.prompts.source import Source
 from factory.prompts.templates import Prompting
 from factory.recipe.build import Recipe, parse_recipe
+from factory.recipe.choices import parse_choice
 from factory.recipe.document import Document, load_document
 from factory.recipe.engine import Engine, Model
 from factory.recipe.exclusion import AtPath, Exclude
@@ -51,7 +51,6 @@ BY_FILTER = {"format": "format", "language": "language"}
 """Metric → the filter that measures it."""
 
 PLAIN = ("tokens", "truncated", *BY_FILTER)
-_AT = re.compile(r"(pass|cons)@(k|[1-9][0-9]*)")
 
 K = Annotated[int, Field(ge=1, le=4096)]
 
@@ -99,8 +98,10 @@ class Eval(Strict):
     )
     metrics: tuple[str, ...] | None = Field(
         None,
-        description="Metrics: pass@K, cons@K (K is a number, or `k` for the source's own), tokens, "
-        "truncated, format, language. Default: pass@1, pass@k, cons@k and the others.",
+        description="Metrics: pass@K, cons@K, vote@K:SCORE (votes weighted by a filter's metric), "
+        "best@K:SCORE (the sample with the highest), tokens, truncated, format, language. K is a "
+        "number of samples, `k` for the source's own, or a budget of generated tokens (`2000t`). "
+        "Default: pass@1, pass@k, cons@k and the others.",
     )
     bootstrap: Bootstrap = Field(default_factory=lambda: Bootstrap())
     against: tuple[Against, ...] = Field(
@@ -126,9 +127,10 @@ class Eval(Strict):
     @classmethod
     def _known_metrics(cls, metrics: tuple[str, ...] | None) -> tuple[str, ...] | None:
         for metric in metrics or ():
-            if metric not in PLAIN and not _AT.fullmatch(metric):
+            if metric not in PLAIN and not parse_choice(metric):
                 raise ValueError(
-                    f"{metric!r} is not a metric; choose from pass@K, cons@K, {', '.join(PLAIN)}"
+                    f"{metric!r} is not a metric; choose from pass@K, cons@K, vote@K:SCORE, "
+                    f"best@K:SCORE, {', '.join(PLAIN)}"
                 )
         return metrics
 
@@ -154,8 +156,8 @@ class Eval(Strict):
                 f"{', '.join(sorted(labels))}"
             )
         for metric in self.metrics or ():
-            at = _AT.fullmatch(metric)
-            if at and at[2] != "k" and int(at[2]) > self.max_k:
+            choice = parse_choice(metric)
+            if choice and choice.k is not None and choice.k > self.max_k:
                 raise ValueError(
                     f"metrics has {metric}, but no prompt has more than k: {self.max_k} samples"
                 )
@@ -188,8 +190,11 @@ class Eval(Strict):
         )
         names: list[str] = []
         for metric in asked:
-            kind, at, k = metric.partition("@")
-            names += [f"{kind}@{each}" for each in own] if k == "k" else [kind + at + k]
+            choice = parse_choice(metric)
+            every = choice is not None and choice.at == "k"
+            names += (
+                [choice._replace(k=each).name for each in own] if choice and every else [metric]
+            )
         # One sample has no majority.
         return tuple(name for name in dict.fromkeys(names) if name != "cons@1")
 

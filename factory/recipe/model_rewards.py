@@ -12,7 +12,9 @@ from factory.core.errors import EngineError, TrainError
 from factory.core.models import model_path
 from factory.core.plugins import find_function
 from factory.recipe.rewards import Batch, Reward, Values
-from filters.judges.reward_model import Pair, RewardModel, RewardServer
+from filters.judges.classifier import Pair
+from filters.judges.process_model import Aggregate, ProcessModel, aggregate
+from filters.judges.reward_model import RewardModel, RewardServer
 
 Reads = Literal["response", "text"]
 
@@ -41,6 +43,39 @@ class RewardModelScore(RewardModel, Reward):
         pairs, places = _select_answers(batch, self.reads)
         found = list(RewardModel.scores(resolved, pairs))
         return _fill_rows(found, places, len(batch.prompts), self.sigmoid)
+
+
+class StepScores(ProcessModel, Reward):
+    """The score of a process reward model, which a policy soon learns to please (R1 v1 §4.2).
+
+    The whole text is scored, step by step. With `clip` no step earns more than that, so that
+    wording a good step still more to the model's liking is worth nothing. Add `accuracy` with
+    `weight: 0` to log the true accuracy next to this reward: where the two part, it is being
+    hacked. A text without a score gets the lowest of its batch.
+    """
+
+    kind: Literal["steps"] = "steps"
+    BEST: ClassVar[float | None] = None
+
+    by: Aggregate = Field(
+        "min", description="Score of an answer from those of its steps: min, product, last, mean."
+    )
+    clip: float | None = Field(
+        0.9, gt=0, le=1, description="Largest score that a step can have. null: no clip."
+    )
+
+    def score(self, batch: Batch) -> Values:
+        resolved = self.model_copy(update={"model": model_path(self.model)})
+        texts = batch.frame["text"].fill_null("").to_list()
+        questions = [prompt.question for prompt in batch.prompts]
+        found = ProcessModel.scores(resolved, list(zip(questions, texts, strict=True)))
+        scores = [None if steps is None else self._reduce(steps) for steps in found]
+        known = [(place, score) for place, score in enumerate(scores) if score is not None]
+        return _fill_rows([s for _, s in known], [p for p, _ in known], len(texts), sigmoid=False)
+
+    def _reduce(self, steps: Sequence[float]) -> float:
+        most = 1.0 if self.clip is None else self.clip
+        return aggregate([min(score, most) for score in steps], self.by)
 
 
 class ServerScore(RewardServer, Reward):

@@ -50,6 +50,7 @@ REWARDS = {
     "filter": "factory.recipe.rewards:Filtered",
     "model": "factory.recipe.model_rewards:RewardModelScore",
     "server": "factory.recipe.model_rewards:ServerScore",
+    "steps": "factory.recipe.model_rewards:StepScores",
     "own": "factory.recipe.model_rewards:OwnScore",
 }
 """Kind of reward → its class."""

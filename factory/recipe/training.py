@@ -25,7 +25,10 @@ Precision = Literal["bf16", "fp32"]
 Computing = Literal["auto", "bf16", "fp32"]
 
 CARRYING = frozenset(
-    {"name", "micro_batch", "gradient_checkpointing", "checkpoint", "log_every", "evaluate_every"}
+    {
+        *("name", "micro_batch", "gradient_checkpointing", "checkpoint"),
+        *("log_every", "evaluate_every", "min_auc"),
+    }
 )
 """Keys that don't change the result, except for rounding."""
 

@@ -205,6 +205,9 @@ class Rewarder:
         return reward
 
 
+ASKING = ("model", "server", "steps")
+"""Kinds of rewards that need a model or a server."""
+
 PROBED = 64
 """Number of questions that each part of the reward is tried on before a training."""
 
@@ -217,7 +220,7 @@ def find_inapplicable_parts(scoring: Scoring, prompts: Sequence[Prompt]) -> list
     found = []
     for name, reward in scoring.rewards.items():
         chosen = [prompt for prompt in prompts if reward.applies_to(prompt)]
-        if not chosen or (reward.kind not in ("model", "server") and _is_silent(reward, chosen)):
+        if not chosen or (reward.kind not in ASKING and _is_silent(reward, chosen)):
             found.append(name)
     return found
 

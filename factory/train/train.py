@@ -34,7 +34,8 @@ KINDS = {
     "sft": TrainingKind("factory.recipe.sft:Sft", "factory.train.sft:train_sft"),
     "grpo": TrainingKind("factory.recipe.grpo:Grpo", "factory.train.policy.grpo:train_grpo"),
     "reward_model": TrainingKind(
-        "factory.recipe.reward_model:RewardModel", "factory.train.reward_model:train_reward_model"
+        "factory.recipe.reward_model:RewardModel",
+        "factory.train.reward_models.outcome:train_reward_model",
     ),
 }
 

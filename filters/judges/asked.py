@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from filters.base import Filter
 from filters.judges.client import Endpoint
+from filters.judges.process_model import ProcessModel
 from filters.judges.reward_model import RewardModel, RewardServer
 
 
@@ -14,4 +15,4 @@ def asks_server(filter_: Filter) -> bool:
 
 def loads_model(filter_: Filter) -> bool:
     """Return whether a model is loaded into this process."""
-    return any(isinstance(value, RewardModel) for _, value in filter_)
+    return any(isinstance(value, RewardModel | ProcessModel) for _, value in filter_)

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from factory.core.errors import EngineError, ModelError
 from factory.core.nouns import Message
 from filters.judges import reward_model
+from filters.judges.classifier import load_classifier
 from filters.judges.client import Endpoint
 from filters.judges.reward_model import RewardModel, RewardServer
 from filters.quality import MAX_ANSWER, Quality, conversation, read_grade
@@ -191,7 +192,7 @@ def by_hand(folder: Path, question: str, answer: str) -> float:
     """Return the score of one conversation, by a single pass of the model."""
     import torch
 
-    tokenizer, model = reward_model._load(str(folder))
+    tokenizer, model = load_classifier(str(folder), "sequence")
     text = f"<user>{question}<assistant>{answer}/"
     with torch.inference_mode():
         ids = tokenizer(text, return_tensors="pt", add_special_tokens=False)["input_ids"]

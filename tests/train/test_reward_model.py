@@ -15,7 +15,7 @@ from factory.core.errors import ModelError, SourceError
 from factory.core.nouns import Message, Prompt
 from factory.recipe.model_rewards import RewardModelScore
 from factory.recipe.reward_model import RewardModel
-from factory.train.reward_rows import tokenize
+from factory.train.reward_models.rows import tokenize
 from factory.train.scoring import Scoring
 from factory.train.train import load_training, train
 from tests.export.tokenizers import CHATML, write_tokenizer

@@ -1,4 +1,7 @@
-"""`kind: reward_model`: train a model that scores answers, on preference pairs or labels."""
+"""`kind: reward_model`: train a model that scores answers, on preference pairs or labels.
+
+With `shape: stepwise` it scores their steps; see `factory.train.reward_models.stepwise`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from factory.core.errors import ModelError
 from factory.core.models import model_path
 from factory.train.arguments import build_arguments
 from factory.train.loop import fit
-from factory.train.reward_rows import Tokenized, tokenize
+from factory.train.reward_models.rows import Tokenized, tokenize
+from factory.train.reward_models.stepwise import train_process_model
 from factory.train.tokenizer import training_tokenizer
 from factory.train.weights import lora_config, save_causal_lm
 
@@ -22,7 +26,8 @@ if TYPE_CHECKING:
 def train_reward_model(recipe: RewardModel, run: TrainDir, console: Console) -> dict[str, Any]:
     """Train a reward model. Returns the final metrics, with `accuracy` on held-out questions.
 
-    Raises ModelError for a tokenizer without a chat template, SourceError for unusable data.
+    Raises ModelError for a tokenizer without a chat template, SourceError for unusable data, and
+    GateError for a process reward model below `min_auc`.
     """
     tokenizer = training_tokenizer(recipe)
     if not tokenizer.chat_template:
@@ -30,6 +35,8 @@ def train_reward_model(recipe: RewardModel, run: TrainDir, console: Console) -> 
             f"the tokenizer of {recipe.model.id!r} has no chat template, which a reward model "
             "needs to read conversations; start from a chat model, or name one in model.tokenizer"
         )
+    if recipe.shape == "stepwise":
+        return train_process_model(recipe, run, console, tokenizer)
     rows = tokenize(recipe, tokenizer)
     line = f"{len(rows.train):,} rows to train on, {len(rows.validation):,} held out"
     line += f", {rows.overlong:,} left out (longer than max_length)" if rows.overlong else ""

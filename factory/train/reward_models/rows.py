@@ -80,7 +80,7 @@ def tokenize(recipe: RewardModel, tokenizer: Any) -> Tokenized:
         if any(len(value) > limit for value in ids.values() if isinstance(value, list)):
             overlong += 1
         else:
-            held_out = _hash_fraction(prompt) < recipe.validation
+            held_out = hash_fraction(prompt) < recipe.validation
             (validation if held_out else train).append(ids)
     if not train:
         raise SourceError(
@@ -119,7 +119,7 @@ def _parse_prompt(prompt: Any) -> list[Message]:
     return [Message(role=turn["role"], content=turn["content"]) for turn in prompt]
 
 
-def _hash_fraction(prompt: list[Message]) -> float:
+def hash_fraction(prompt: list[Message]) -> float:
     """Hash a question to a number in [0, 1), always the same for the same question."""
     digest = hashlib.sha256(json.dumps(prompt, ensure_ascii=False).encode("utf-8", "replace"))
     return int.from_bytes(digest.digest()[:7]) / 2**56

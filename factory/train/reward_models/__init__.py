@@ -1,0 +1,1 @@
+"""Models that score answers, or the steps of answers."""

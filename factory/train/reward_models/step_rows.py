@@ -1,0 +1,113 @@
+"""Read and tokenize the training rows of a process reward model: answers with labelled steps.
+
+    {"prompt_id", "question", "steps": [str], "labels": [float | null], "kind": "soft" | "hard"}
+
+A label is the share of continuations from after that step that reach the right answer, or 1 and 0
+for a step that is good or bad. A step with the label null, or behind the last label, is read and
+not trained on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from factory.core.errors import SourceError
+from factory.core.nouns import Message
+from factory.recipe.reward_model import RewardModel
+from factory.train.reward_models.rows import hash_fraction, read_rows
+from filters.judges.process_model import encode_steps
+from filters.reasoning_steps import split_steps
+
+Label = float | None
+
+
+class LabelledAnswer(NamedTuple):
+    """An answer as token ids; `places` are the last tokens of its labelled steps."""
+
+    question: str
+    ids: list[int]
+    places: list[int]
+    labels: list[float]
+    numbers: list[int]  # of the steps, from 0
+
+
+class LabelledAnswers(NamedTuple):
+    """Answers, split by held-out questions.
+
+    `overlong` counts rows left out, `cut_otherwise` rows that the recipe's rule cuts otherwise.
+    """
+
+    train: list[LabelledAnswer]
+    validation: list[LabelledAnswer]
+    overlong: int
+    cut_otherwise: int
+
+
+def tokenize_steps(recipe: RewardModel, tokenizer: Any) -> LabelledAnswers:
+    """Render the rows of a recipe's data with the tokenizer's chat template and tokenize them.
+
+    Questions are held out with all their answers. Raises SourceError for a row that is no answer
+    with labelled steps, and where no row is left to train on.
+    """
+    limit = recipe.max_length or tokenizer.model_max_length
+    train: list[LabelledAnswer] = []
+    validation: list[LabelledAnswer] = []
+    overlong = cut_otherwise = 0
+    for place, row in read_rows(recipe.data):
+        try:
+            question, steps, labels = _parse_row(row)
+        except (KeyError, TypeError, ValueError) as error:
+            raise SourceError(
+                f"{place}: question, steps (texts) and labels (numbers from 0 to 1, or null) are "
+                f"needed: {error!r}"
+            ) from error
+        ids, places = encode_steps(recipe.model.id, tokenizer, question, steps)
+        if len(ids) > limit:
+            overlong += 1
+            continue
+        answer = "".join(steps).strip()
+        cut_otherwise += len(split_steps(answer, recipe.step_rule)) != len(steps)
+        known = list(_list_known(places, labels))
+        if not known:
+            continue
+        one = LabelledAnswer(question, ids, *(list(part) for part in zip(*known, strict=True)))
+        message = [Message(role="user", content=question)]
+        held_out = hash_fraction(message) < recipe.validation
+        (validation if held_out else train).append(one)
+    if not train:
+        raise SourceError(
+            f"{recipe.data}: no row to train on: {overlong} rows are longer than max_length "
+            f"({limit}), {len(validation)} are held out"
+        )
+    return LabelledAnswers(train, validation, overlong, cut_otherwise)
+
+
+def _parse_row(row: Mapping[str, Any]) -> tuple[str, list[str], list[Label]]:
+    question, steps, labels = row["question"], row["steps"], row["labels"]
+    if not isinstance(question, str):
+        raise TypeError(f"question is {question!r}")
+    if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
+        raise TypeError(f"steps is {steps!r}")
+    if not any(step.strip() for step in steps):
+        raise ValueError("steps have no text")
+    if not isinstance(labels, list) or len(labels) > len(steps):
+        raise ValueError(f"labels is {labels!r}, for {len(steps)} steps")
+    return question, steps, [_parse_label(label) for label in labels]
+
+
+def _parse_label(label: Any) -> Label:
+    if label is None:
+        return None
+    value = float(label)
+    if not math.isfinite(value) or not 0 <= value <= 1:
+        raise ValueError(f"a label is {label!r}")
+    return value
+
+
+def _list_known(places: Sequence[int], labels: Sequence[Label]) -> Iterator[tuple[int, float, int]]:
+    """Yield place, label and number of the steps with a label."""
+    for number, (place, label) in enumerate(zip(places, labels, strict=False)):
+        if label is not None:
+            yield place, label, number
