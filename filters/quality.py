@@ -14,8 +14,9 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from factory.core.errors import EngineError
-from factory.core.nouns import Message
+from factory.core.nouns import Message, fingerprint
 from filters.base import Ask, Filter, LocalJudge, Rule
+from filters.judges.classifier import sigmoid
 from filters.judges.client import Endpoint, Judge, JudgeClient
 from filters.judges.equivalence import as_data, fill_template, read_last_line
 from filters.judges.reward_model import RewardModel, RewardServer
@@ -45,6 +46,11 @@ class Quality(Filter):
         "response",
         description="Text to score: the text after the think section, or the whole text.",
     )
+    sigmoid: bool = Field(
+        False,
+        description="Map the score of a reward model to 0..1 with a sigmoid, as for a point-wise "
+        "model: weights of votes must not be negative.",
+    )
     min_score: float | None = Field(None, description="Minimum score. Off by default.")
 
     PARALLEL = False  # it waits for models
@@ -58,7 +64,14 @@ class Quality(Filter):
         given = [self.judge, self.reward_model, self.reward_server]
         if sum(scorer is not None for scorer in given) != 1:
             raise ValueError("needs exactly one of judge, reward_model and reward_server")
+        if self.sigmoid and self.judge is not None:
+            raise ValueError("sigmoid is for a reward model; a judge's score is from 1 to 10")
         return self
+
+    def cache_key(self) -> str:
+        key = super().cache_key()
+        # Without `sigmoid` the same as before there was one: nothing is measured again.
+        return fingerprint([key, "sigmoid"], 12) if self.sigmoid else key
 
     @property
     def is_remote(self) -> bool:
@@ -87,7 +100,10 @@ class Quality(Filter):
             pl.col("answer") != ""
         )
         pairs = list(scored.select("question", "answer").iter_rows())
-        scores = pl.Series("quality_score", self._scores(pairs, ask), dtype=pl.Float64)
+        raw = self._scores(pairs, ask)
+        if self.sigmoid:
+            raw = [None if score is None else sigmoid(score) for score in raw]
+        scores = pl.Series("quality_score", raw, dtype=pl.Float64)
         found = scored.select("sample_id").with_columns(scores)
         return samples.select("sample_id").join(
             found, on="sample_id", how="left", maintain_order="left"

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from factory.core.errors import FactoryError, ModelError, RunError, SourceError
+from factory.core.errors import FactoryError, ModelError, RecipeError, RunError, SourceError
 from factory.core.nouns import Prompt, Sample
 from factory.core.run_dir import RunDir, sample_parts, save_prompts
 from factory.core.think import join_think
@@ -367,3 +367,79 @@ def test_tables_fit_a_terminal_and_a_page(done: tuple[Evaluation, Path]) -> None
     assert "25.0 [" in console.file.getvalue()
     lines = [line for line in (run / "eval.md").read_text().splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in lines[:3]}) == 1
+
+
+OWN = """
+import polars as pl
+from filters.base import Filter
+
+class Own(Filter):
+    def expressions(self):
+        is_wrong = pl.col("text").str.contains("987654321")
+        score = pl.when(is_wrong).then(0.2).otherwise(0.9)
+        return {"own_score": score, "own_loss": score.neg()}
+
+    def rules(self):
+        return []
+"""
+
+SCORED = """
+filters: {{format: {{}}, correctness: {{}}, own: {{class: '{own}:Own'}}}}
+metrics: [{metrics}]
+"""
+
+
+def scored(folder: Path, recorded: Path, metrics: str) -> Evaluation:
+    own = folder / "own.py"
+    own.write_text(OWN, encoding="utf-8")
+    path = recipe_file(folder, recorded, extra=SCORED.format(own=own, metrics=metrics))
+    return evaluate(load_eval(path), folder / "scored", QUIET)
+
+
+@pytest.mark.usefixtures("trusted_code")
+def test_choices_by_the_metric_of_a_filter(recorded: Path, tmp_path: Path) -> None:
+    names = "pass@1, pass@k, cons@k, best@k:own_score, best@4:own_loss, vote@k:own_score"
+    more = ", vote@2:own_score, cons@100t, tokens"
+    found = scored(tmp_path, recorded, names + more)
+    got = values(found)
+    assert got["best@4:own_score"] == pytest.approx(1 / 3)  # the right one of three equal ones
+    assert got["best@4:own_loss"] == 0.0
+    assert got["vote@4:own_score"] == 1.0  # the right vote weighs more than the wrong one
+    assert got["cons@4"] == 0.5
+    assert got["cons@100t"] is None or 0 <= got["cons@100t"] <= 1
+    choices = found.choices["aime24"]
+    # Paired with the plain vote over the same samples; there is none over two.
+    assert list(choices) == ["pass@4", "best@4:own_score", "best@4:own_loss", "vote@4:own_score"]
+    assert choices["vote@4:own_score"].value == 0.5
+    assert choices["vote@4:own_score"].low == pytest.approx(0.5, abs=0.15)
+    assert found == load_evaluation(tmp_path / "scored")
+    text = format_markdown(found)
+    assert "## Minus the plain vote over the same samples" in text
+    tokens = got["tokens"]
+    assert tokens is not None
+    assert f"aime24, 4 samples: {4 * tokens:,.0f} generated tokens per prompt." in text
+    output = StringIO()
+    print_evaluation(found, Console(file=output, width=200))
+    assert "+50.0" in output.getvalue()
+    stored = pl.read_parquet(tmp_path / "scored" / "scores.parquet")
+    assert stored.columns[-1] == "tokens", "answers of samples are not stored there"
+
+
+@pytest.mark.usefixtures("trusted_code")
+def test_scores_that_cannot_choose_are_named(recorded: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"'best_score', which no filter measures; .*own_score"):
+        scored(tmp_path, recorded, "best@4:best_score")
+    with pytest.raises(RecipeError, match=r"vote@4:own_loss, .*down to -0.9.*sigmoid: true"):
+        scored(tmp_path, recorded, "vote@4:own_loss")
+
+
+def test_how_often_the_vote_is_wrong(done: tuple[Evaluation, Path]) -> None:
+    """One right vote and one wrong one of four samples: a tie, which leads by nothing."""
+    found, run = done
+    margins = found.margins["aime24"]
+    assert [one.margin for one in margins] == [0.0, 0.1, 0.25, 0.5, 0.75, 1.0]
+    tie, *others = margins
+    assert tie.prompts == tie.of == found.groups["aime24"].prompts
+    assert tie.wrong is not None
+    assert all((one.prompts, one.wrong) == (0, None) for one in others)
+    assert "## How often the vote is wrong" in (run / "eval.md").read_text(encoding="utf-8")

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from factory.core.errors import RunError
-from factory.evaluation.estimators import Bounds, Resampling
+from factory.evaluation.estimators import Resampling
 from factory.evaluation.result import Evaluation, ModelComparison
-from factory.evaluation.scores import ALL, load_scores, metric_bounds, to_matrix
+from factory.evaluation.scores import load_scores, metric_bounds, to_matrix
+from factory.evaluation.selection import DIFFERENCE, split_sources
 
 if TYPE_CHECKING:
     from factory.recipe.evaluation import Against
-
-DIFFERENCE: Bounds = (-1.0, 1.0)
 
 
 def compare_scores(
@@ -48,13 +47,9 @@ def compare_scores(
     differences = pl.DataFrame(
         to_matrix(common, columns) - to_matrix(paired, columns), schema=columns, orient="row"
     ).with_columns(common["source"])
-    sources = differences["source"].unique(maintain_order=True).to_list()
-    parts = {name: differences.filter(source=name) for name in sources}
-    if len(parts) > 1:
-        parts[ALL] = differences
     bounds = [DIFFERENCE if metric_bounds(column) else None for column in columns]
     groups = {}
-    for name, part in parts.items():
+    for name, part in split_sources(differences).items():
         wanted = found.groups[name].metrics
         estimates = resampling.estimate(to_matrix(part, columns), bounds)
         groups[name] = {c: e for c, e in zip(columns, estimates, strict=True) if c in wanted}

@@ -29,7 +29,8 @@ from factory.evaluation.compare import compare_scores
 from factory.evaluation.estimators import Resampling
 from factory.evaluation.held_out import load_held_out
 from factory.evaluation.result import Evaluation, load_evaluation
-from factory.evaluation.scores import FILE, group_scores, score_prompts
+from factory.evaluation.scores import FILE, INTERNAL, group_scores, score_prompts
+from factory.evaluation.selection import compare_choices, measure_margins
 from factory.evaluation.table import format_markdown
 from factory.evaluation.variants import measure_spread
 from factory.judging.background import LiveJudge
@@ -64,7 +65,7 @@ def evaluate(recipe: Eval, directory: Path, console: Console) -> Evaluation:
         _judge(recipe, run)
         k_of = {source.label: recipe.k_of(source.label) for source in recipe.sources}
         scores = score_prompts(run.path, all_filters(recipe.recipe), k_of, recipe.columns)
-        write_parquet(run.path / FILE, scores.drop("votes").to_arrow())
+        write_parquet(run.path / FILE, scores.drop(INTERNAL).to_arrow())
         draws = recipe.bootstrap
         resampling = Resampling(draws.resamples, draws.seed, draws.confidence)
         found = Evaluation(
@@ -81,6 +82,8 @@ def evaluate(recipe: Eval, directory: Path, console: Console) -> Evaluation:
             versions=run.manifest["versions"],
             fingerprint=recipe.fingerprint(),
             variants=measure_spread(run.path, scores, resampling),
+            choices=compare_choices(scores, recipe.columns, resampling),
+            margins=measure_margins(scores),
         )
         for against, other in others.items():
             found.against.append(compare_scores(found, scores, other, against, resampling))

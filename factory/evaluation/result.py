@@ -11,6 +11,7 @@ from factory.core.errors import RunError
 from factory.core.files import write_atomic
 from factory.evaluation.estimators import MeanEstimate
 from factory.evaluation.scores import GroupResult
+from factory.evaluation.selection import MarginResult, read_margins
 from factory.evaluation.variants import VariantSpread, load_variant_spread
 
 FILE = "eval.json"
@@ -42,6 +43,8 @@ class Evaluation:
 
     `left_out` counts prompts excluded by `exclude`, `bad_references` those whose reference answer
     fails its own verifier. `variants` is the spread over wordings of the prompt, if it has any.
+    `choices` are metrics minus the plain vote over the same samples, and `margins` how often that
+    vote is wrong, both by source.
     """
 
     name: str
@@ -58,6 +61,8 @@ class Evaluation:
     fingerprint: str
     against: list[ModelComparison] = field(default_factory=list)
     variants: VariantSpread | None = None
+    choices: dict[str, dict[str, MeanEstimate]] = field(default_factory=dict)
+    margins: dict[str, list[MarginResult]] = field(default_factory=dict)
 
     @property
     def columns(self) -> list[str]:
@@ -84,6 +89,8 @@ def load_evaluation(directory: Path) -> Evaluation:
         **{
             **data,
             "variants": load_variant_spread(data.get("variants")),
+            "choices": {name: _estimates(m) for name, m in data.get("choices", {}).items()},
+            "margins": read_margins(data.get("margins")),
             "groups": {
                 name: GroupResult(**{**group, "metrics": _estimates(group["metrics"])})
                 for name, group in data["groups"].items()

@@ -25,6 +25,9 @@ from factory.recipe.choices import Choice, parse_choice
 from filters.base import Filter
 
 FILE = "scores.parquet"
+INTERNAL = ("kind", "votes")
+"""Columns that are not stored: the verifier's kind, and every sample's answer and scores."""
+
 ALL = "all"
 """The name of the group of all prompts."""
 
@@ -58,8 +61,8 @@ def score_prompts(
 ) -> pl.DataFrame:
     """Return one row per prompt: prompt_id, source, k, samples, undecided, correct and `columns`.
 
-    A metric that isn't known is null. `votes` has every sample's answer, verdict, tokens and
-    scores. Raises RecipeError for a score that no filter measures or that can't weigh votes.
+    A metric that isn't known is null. The columns INTERNAL are there as well. Raises RecipeError
+    for a score that no filter measures, or that can't weigh votes.
     """
     choices = {name: found for name in columns if (found := parse_choice(name))}
     used = list(dict.fromkeys(one.score for one in choices.values() if one.score))
@@ -91,7 +94,9 @@ def score_prompts(
         pl.Series(name, _at_k(prompts, choice), dtype=pl.Float64).fill_nan(None)
         for name, choice in choices.items()
     ]
-    return prompts.with_columns(at_k).select("prompt_id", "source", "k", *counts, *columns, "votes")
+    return prompts.with_columns(at_k).select(
+        "prompt_id", "source", "k", *counts, *columns, *INTERNAL
+    )
 
 
 def _samples(run: Path, filters: Mapping[str, Filter], scores: Sequence[str]) -> pl.DataFrame:

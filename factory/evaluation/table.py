@@ -15,8 +15,18 @@ from factory.evaluation.estimators import MeanEstimate
 from factory.evaluation.result import Evaluation, ModelComparison
 from factory.evaluation.scores import GroupResult
 from factory.evaluation.variants import VariantSpread, describe_spread
+from factory.recipe.choices import parse_choice
 
 MISSING = "–"
+
+CHOICES = "Minus the plain vote over the same samples"
+
+ABOUT_MARGINS = (
+    "The margin is the lead of the most frequent answer over the second, as a share of all samples "
+    "of a prompt. References do not count the votes; they only say whether the vote is wrong (in "
+    "brackets: Wilson's 95% interval). So it says what a vote is worth as a reference on prompts "
+    "like these."
+)
 Rows = Sequence[Sequence[str]]
 
 
@@ -31,6 +41,8 @@ def load_published() -> dict[str, Any]:
 def print_evaluation(found: Evaluation, console: Console) -> None:
     """Print the metrics by source, the comparisons and the notes."""
     _print_table(f"{found.name}: {found.model}", *_metric_rows(found), console)
+    if found.choices:
+        _print_table(CHOICES, *_choice_rows(found), console)
     for comparison in found.against:
         title = _format_title(found, comparison)
         _print_table(title, *_difference_rows(comparison), console)
@@ -53,6 +65,12 @@ def format_markdown(found: Evaluation) -> str:
         f"{found.bootstrap['resamples']:,} resamplings of the prompts. If all prompts have the "
         "same value, the width is that of Wilson's interval. " + " ".join(format_notes(found)),
     ]
+    if found.choices:
+        lines += ["", f"## {CHOICES}", "", *_format_table(*_choice_rows(found)), ""]
+        lines += list(_describe_costs(found))
+    if found.margins:
+        lines += ["", "## How often the vote is wrong", "", *_format_table(*_margin_rows(found))]
+        lines += ["", ABOUT_MARGINS]
     for comparison in found.against:
         lines += ["", f"## {_format_title(found, comparison)}", ""]
         lines += _format_table(*_difference_rows(comparison))
@@ -141,6 +159,42 @@ def _difference_rows(comparison: ModelComparison) -> tuple[list[str], Rows]:
         for name, metrics in groups.items()
     ]
     return ["source", *columns], rows
+
+
+def _choice_rows(found: Evaluation) -> tuple[list[str], Rows]:
+    columns = list(dict.fromkeys(name for own in found.choices.values() for name in own))
+    rows = [
+        [source, *(_cell(name, own.get(name), sign="+") for name in columns)]
+        for source, own in found.choices.items()
+    ]
+    return ["source", *columns], rows
+
+
+def _describe_costs(found: Evaluation) -> Iterator[str]:
+    """Yield what the choices cost: those with the same K read the same samples."""
+    wanted = {choice.at: choice for name in found.columns if (choice := parse_choice(name))}
+    for source, group in found.groups.items():
+        tokens = group.metrics.get("tokens")
+        mean = None if tokens is None else tokens.value
+        for at, choice in wanted.items():
+            if choice.budget is not None:
+                yield f"{source}, {at}: at most {choice.budget:,} generated tokens per prompt."
+            elif choice.k is not None and mean is not None:
+                yield f"{source}, {at} samples: {mean * choice.k:,.0f} generated tokens per prompt."
+
+
+def _margin_rows(found: Evaluation) -> tuple[list[str], Rows]:
+    rows = [
+        [
+            source,
+            f"{one.margin:.0%}",
+            f"{one.prompts:,} of {one.of:,}",
+            _cell("wrong", MeanEstimate(one.wrong, one.low, one.high, one.prompts)),
+        ]
+        for source, margins in found.margins.items()
+        for one in margins
+    ]
+    return ["source", "margin of at least", "prompts", "vote wrong"], rows
 
 
 def _variant_rows(found: VariantSpread) -> tuple[list[str], Rows]:

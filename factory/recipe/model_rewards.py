@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, Self
 
@@ -13,6 +12,7 @@ from factory.core.models import model_path
 from factory.core.plugins import find_function
 from factory.recipe.rewards import Batch, Reward, Values
 from filters.judges.classifier import Pair
+from filters.judges.classifier import sigmoid as to_probability
 from filters.judges.process_model import Aggregate, ProcessModel, aggregate
 from filters.judges.reward_model import RewardModel, RewardServer
 
@@ -112,16 +112,12 @@ def _select_answers(batch: Batch, reads: Reads) -> tuple[list[Pair], list[int]]:
 def _fill_rows(
     found: Sequence[float | None], places: Sequence[int], rows: int, sigmoid: bool
 ) -> Values:
-    scores = [_sigmoid(value) if sigmoid and value is not None else value for value in found]
+    scores = [to_probability(value) if sigmoid and value is not None else value for value in found]
     lowest = min((value for value in scores if value is not None), default=None)
     values: Values = [lowest] * rows
     for place, value in zip(places, scores, strict=True):
         values[place] = value
     return values
-
-
-def _sigmoid(score: float) -> float:
-    return 1 / (1 + math.exp(-score)) if score >= 0 else 1 - 1 / (1 + math.exp(score))
 
 
 OwnFunction = Callable[[Sequence[dict[str, Any]]], Sequence[float | None]]

@@ -19,6 +19,9 @@ from filters.reasoning_steps import StepRule
 STEPWISE = ("labels", "good_above", "step_rule")
 """Keys that only `shape: stepwise` reads."""
 
+STEP_LABELS = Path("step_labels/soft.parquet")
+"""The labels of steps in a run over prefixes. Soft ones: `good_above` makes hard ones of them."""
+
 
 class RewardOptimizer(PolicyOptimizer):
     """AdamW with the learning rate of R1's reward models (v2)."""
@@ -41,7 +44,10 @@ class RewardModel(Training):
         "text and label (true: good). `stepwise`: rows of question, steps and labels, a process "
         "reward model.",
     )
-    data: Path = Field(description="JSON Lines or Parquet: a file, or a folder of files.")
+    data: Path = Field(
+        description="JSON Lines or Parquet: a file, or a folder of files. Or the directory of a "
+        "run: `pointwise` learns its verdicts, `stepwise` its labels of steps."
+    )
     reads: Reads = Field(
         "text",
         description="The text to score: the whole `text` of an answer, or the `response` after its "
@@ -107,5 +113,18 @@ class RewardModel(Training):
             flat = {key: value for key, value in flat.items() if key not in STEPWISE}
         return flat
 
+    @property
+    def is_run(self) -> bool:
+        """Whether `data` is the directory of a run."""
+        return (self.data / "run.json").is_file()
+
+    @property
+    def rows_path(self) -> Path:
+        """The file or folder with the rows: of a run over prefixes, its labels of steps."""
+        labels = self.data / STEP_LABELS
+        return labels if self.shape == "stepwise" and labels.is_file() else self.data
+
     def inputs(self) -> dict[str, Path]:
-        return {"data": self.data}
+        # Of a run only what is learnt: the rest of its directory may change.
+        judged = self.is_run and self.shape == "pointwise" and (self.data / "verdicts").is_dir()
+        return {"data": self.data / "verdicts" if judged else self.rows_path}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -122,3 +123,12 @@ def _refuse_other_head(name: str, config: Any, head: Head) -> None:
 def pad_batch(tokenizer: Any, model: Any, rows: Sequence[list[int]]) -> Any:
     """Return token ids of several lengths as a model's inputs, on its device."""
     return tokenizer.pad({"input_ids": list(rows)}, return_tensors="pt").to(model.device)
+
+
+def sigmoid(score: float) -> float:
+    """Return a score, however large, as a probability.
+
+    >>> sigmoid(0.0), sigmoid(-1e9)
+    (0.5, 0.0)
+    """
+    return 0.5 + 0.5 * math.tanh(score / 2)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,7 +24,7 @@ from filters.judges.classifier import (
     pad_batch,
     render,
 )
-from filters.reasoning_steps import STEP_RULES, StepRule, split_steps
+from filters.reasoning_steps import STEP_RULES, StepRule, cut_response
 
 Aggregate = Literal["min", "product", "last", "mean"]
 
@@ -117,7 +117,8 @@ class ProcessModel(BaseModel):
         for number, (question, answer) in enumerate(pairs):
             if not answer.strip():
                 continue
-            steps = split_steps(answer.strip(), rule)
+            ends = cut_response(answer.strip(), rule)
+            steps = [answer.strip()[a:b] for a, b in pairwise([0, *ends])]
             encoded = encode_steps(self.model, tokenizer, question, steps)
             if limit is None or len(encoded.ids) <= limit:
                 places[number] = encoded.places

@@ -28,7 +28,7 @@ from factory.train.reward_models.stepwise import NO_LABEL, make_features, pad_fe
 from factory.train.scoring import Scoring
 from factory.train.train import load_training, train
 from filters.judges.process_model import ProcessModel, aggregate, encode_steps
-from filters.reasoning_steps import split_steps
+from filters.reasoning_steps import cut_response
 from filters.steps import Steps
 from tests.export.tokenizers import CHATML, write_tokenizer
 from tests.train.tiny import write_model
@@ -369,12 +369,18 @@ def test_models_of_the_other_kind_are_refused(trained: Path, folder: Path, tmp_p
         ProcessModel(model=str(copy)).scores([("q", "a")])
 
 
+@pytest.mark.real(group="torch")
+def test_scored_steps_are_those_of_the_cutter(trained: Path) -> None:
+    """Reasoning is cut by the rule, and what follows it is one step: as labels are made."""
+    text = "<think>3 yes;4 no;</think>So 4 yes;5 no;"
+    (found,) = ProcessModel(model=str(trained)).scores([("q 7", text)])
+    assert found is not None
+    assert [score > 0.5 for score in found[:2]] == [True, False]
+    assert len(found) == len(cut_response(text, "equations")) == 3
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_scores_of_an_answer_are_between_those_of_its_steps(scores: list[float]) -> None:
     for how in ("min", "last", "mean"):
         assert min(scores) - 1e-12 <= aggregate(scores, how) <= max(scores) + 1e-12
     assert 0 <= aggregate(scores, "product") <= min(scores)
-
-
-def test_the_rows_of_the_cutter_are_the_steps_that_are_scored() -> None:
-    assert split_steps("<think>11;10;5;</think>5", "equations") == TEXTS[0]

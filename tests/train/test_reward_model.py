@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,19 @@ import pytest
 import yaml
 from rich.console import Console
 
+from factory.build.build import build
+from factory.core.content_hash import content_hash
 from factory.core.errors import ModelError, SourceError
 from factory.core.nouns import Message, Prompt
+from factory.core.think import join_think
+from factory.recipe.build import load_recipe as build_recipe
 from factory.recipe.model_rewards import RewardModelScore
 from factory.recipe.reward_model import RewardModel
-from factory.train.reward_models.rows import tokenize
+from factory.train.reward_models.rows import read_rows, tokenize
 from factory.train.scoring import Scoring
 from factory.train.train import load_training, train
 from tests.export.tokenizers import CHATML, write_tokenizer
+from tests.replayed import write_recipe as write_replay
 from tests.train.tiny import write_model
 
 QUIET = Console(file=io.StringIO())
@@ -112,6 +118,35 @@ def test_unfit_rows_are_named(
 ) -> None:
     with pytest.raises(SourceError, match=message):
         tokenize(write_recipe(tmp_path, rows, shape=shape), tokenizer)
+
+
+def test_a_judged_run_is_labelled_answers(tokenizer: Any, tmp_path: Path) -> None:
+    """Of a run the samples that `correctness` decided."""
+    rows: list[dict[str, Any]] = [{"question": f"{n} + 1?", "answer": str(n + 1)} for n in range(6)]
+
+    def text(prompt: Prompt, index: int) -> str:
+        answer = prompt.verifier["answer"] if prompt.verifier and index else "77"
+        return join_think("Let me see.", f"\\boxed{{{answer}}}")
+
+    (tmp_path / "build").mkdir()
+    path = write_replay(tmp_path / "build", rows, text, filters="{correctness: {}}", n=2)
+    build(build_recipe(path), tmp_path / "judged", QUIET)
+    recipe = write_recipe(tmp_path, [], shape="pointwise", data=str(tmp_path / "judged"))
+    found = tokenize(recipe, tokenizer)
+    every = found.train + found.validation
+    assert sorted(row["labels"] for row in every) == [[0.0]] * 6 + [[1.0]] * 6
+    for row in every:
+        assert ("{77}" in tokenizer.decode(row["input_ids"])) == (row["labels"] == [0.0])
+    before = content_hash(recipe.inputs()["data"])
+    (tmp_path / "judged" / "events.log").write_text("looked at")
+    assert content_hash(recipe.inputs()["data"]) == before, "only the verdicts count"
+    for shape, message in (("pairwise", "no pairs"), ("stepwise", "kind prefixes")):
+        other = write_recipe(tmp_path, [], shape=shape, data=str(tmp_path / "judged"))
+        with pytest.raises(SourceError, match=message):
+            list(read_rows(other))
+    shutil.rmtree(tmp_path / "judged" / "verdicts")
+    with pytest.raises(SourceError, match="no sample was judged"):
+        tokenize(recipe, tokenizer)
 
 
 def test_a_base_without_a_chat_template_is_refused(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from factory.core.nouns import Message
 from factory.core.think import split_think
 from factory.recipe.model_rewards import Reads
 from factory.recipe.reward_model import RewardModel
+from factory.train.reward_models.judged import read_run_rows
 
 Row = Mapping[str, Any]
 
@@ -25,8 +26,12 @@ class Tokenized(NamedTuple):
     overlong: int
 
 
-def read_rows(data: Path) -> Iterator[tuple[str, Row]]:
+def read_rows(recipe: RewardModel) -> Iterator[tuple[str, Row]]:
     """Yield every row with its place. Raises SourceError where no row or a row can't be read."""
+    data = recipe.rows_path
+    if recipe.is_run and data == recipe.data:
+        yield from read_run_rows(recipe)
+        return
     if not data.exists():
         raise SourceError(f"{data} does not exist; check the path, or make the data first")
     files = [data] if data.is_file() else sorted((*data.glob("*.jsonl"), *data.glob("*.parquet")))
@@ -68,7 +73,7 @@ def tokenize(recipe: RewardModel, tokenizer: Any) -> Tokenized:
     train: list[dict[str, Any]] = []
     validation: list[dict[str, Any]] = []
     overlong = 0
-    for place, row in read_rows(recipe.data):
+    for place, row in read_rows(recipe):
         try:
             prompt = _parse_prompt(row["prompt"])
             ids = _tokenize_row(recipe, row, prompt, tokenizer)

@@ -18,7 +18,7 @@ from factory.core.nouns import Message
 from factory.recipe.reward_model import RewardModel
 from factory.train.reward_models.rows import hash_fraction, read_rows
 from filters.judges.process_model import encode_steps
-from filters.reasoning_steps import split_steps
+from filters.reasoning_steps import cut_response
 
 Label = float | None
 
@@ -55,7 +55,7 @@ def tokenize_steps(recipe: RewardModel, tokenizer: Any) -> LabelledAnswers:
     train: list[LabelledAnswer] = []
     validation: list[LabelledAnswer] = []
     overlong = cut_otherwise = 0
-    for place, row in read_rows(recipe.data):
+    for place, row in read_rows(recipe):
         try:
             question, steps, labels = _parse_row(row)
         except (KeyError, TypeError, ValueError) as error:
@@ -68,7 +68,7 @@ def tokenize_steps(recipe: RewardModel, tokenizer: Any) -> LabelledAnswers:
             overlong += 1
             continue
         answer = "".join(steps).strip()
-        cut_otherwise += len(split_steps(answer, recipe.step_rule)) != len(steps)
+        cut_otherwise += len(cut_response(answer, recipe.step_rule)) != len(steps)
         known = list(_list_known(places, labels))
         if not known:
             continue

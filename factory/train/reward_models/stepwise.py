@@ -6,7 +6,6 @@ each labelled step (Math-Shepherd, arXiv 2312.08935). All other tokens have no l
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from factory.train.reward_models.step_rows import (
     tokenize_steps,
 )
 from factory.train.weights import lora_config, save_causal_lm
+from filters.judges.classifier import sigmoid
 from filters.judges.process_model import RULE_KEY
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ def read_scores(
     return [
         ScoredAnswer(
             one.question,
-            [0.5 + 0.5 * math.tanh(float(row[place]) / 2) for place in one.places],
+            [sigmoid(float(row[place])) for place in one.places],
             [label > good_above for label in one.labels],
             one.numbers,
         )
