@@ -27,6 +27,7 @@ SLOW = (
     "loaders/test_bombs.py",
     "loaders/test_drafts.py",
     "loaders/test_gym_loader.py",
+    "loaders/test_prefixes.py",
     "loaders/test_repository_bugs.py",
     "plugins/test_extensions.py",
     "sampling/test_batches.py",

@@ -71,9 +71,19 @@ def test_where_a_file_lies_is_no_part_of_the_id() -> None:
     assert here.id == there.id != other.id
 
 
+def test_only_the_text_that_is_continued_is_part_of_the_id() -> None:
+    first, same, other = (
+        prompt(continues={"parent": parent, "cut": 8, "text": text})
+        for parent, text in (("p-0", "<think>1"), ("p-1", "<think>1"), ("p-0", "<think>2"))
+    )
+    assert prompt(continues=None).id == prompt().id != first.id
+    assert first.id == same.id != other.id
+    assert Prompt.from_row(first.to_row()) == first
+
+
 def test_rows_of_older_runs_have_neither() -> None:
     row = prompt().to_row()
-    del row["tools"], row["environment"]
+    del row["tools"], row["environment"], row["continues"]
     assert Prompt.from_row(row) == prompt()
 
 
@@ -90,5 +100,7 @@ def test_turns_round_trip_through_parquet(roles: list[str]) -> None:
     assert Sample.from_row(row) == sample
 
 
-def test_a_sample_without_turns_has_no_such_column() -> None:
-    assert "turns" not in Sample("p", 0, "t", "q", "stop", 1, 1, "m", "fp", 5).to_row()
+def test_a_sample_has_only_the_optional_columns_it_has_values_for() -> None:
+    plain = Sample("p", 0, "t", "q", "stop", 1, 1, "m", "fp", 5)
+    assert not {"turns", "parent", "cut"} & plain.to_row().keys()
+    assert dataclasses.replace(plain, parent="q-1", cut=3).to_row()["parent"] == "q-1"

@@ -37,6 +37,7 @@ from factory.judging.verdicts import (
 )
 from factory.prompts.load import describe
 from factory.prompts.references import BAD, sound_prompts
+from factory.prompts.steps.labels import write_step_labels
 from factory.recipe.engine import EMBEDDED
 from factory.sampling.progress import Progress
 from filters.judges.asked import asks_server, loads_model
@@ -199,6 +200,8 @@ def assemble(recipe: Recipe, run: RunDir, console: Console) -> Funnel:
         overlay=overlay,
         tags=recipe.corpus.tags,
     )
+    if any(source.kind == "prefixes" for source in recipe.sources):
+        write_step_labels(run.path)
     funnel = replace(funnel, rows=SampleCount(selected.height, int(selected["n_tokens"].sum())))
     funnel.save(run.path)
     report(run.path, console, state="done")

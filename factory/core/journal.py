@@ -25,7 +25,7 @@ import msgspec
 from factory.core.checksums import check
 from factory.core.errors import FactoryError, RunError
 from factory.core.files import encode_line, storage_error, sync_dir, sync_stream, write_parquet
-from factory.core.nouns import Sample, sample_schema
+from factory.core.nouns import OPTIONAL, Sample, sample_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -236,11 +236,12 @@ def _sample_table(rows: list[dict[str, Any]]) -> pa.Table:
 
     schema = sample_schema()
     rows = _drop_repeats(rows)
-    turns = [row.get("turns") for row in rows]
-    if not any(turns):
-        schema = schema.remove(schema.get_field_index("turns"))
+    optional = {name: [row.get(name) for row in rows] for name in OPTIONAL}
+    for name, values in optional.items():
+        if not any(values):
+            schema = schema.remove(schema.get_field_index(name))
     columns = {
-        f.name: pa.array(turns if f.name == "turns" else [row[f.name] for row in rows], f.type)
+        f.name: pa.array(optional.get(f.name) or [row[f.name] for row in rows], f.type)
         for f in schema
     }
     return pa.table(columns, schema=schema)

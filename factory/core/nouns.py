@@ -37,6 +37,15 @@ class Message(TypedDict):
     tool_call_id: NotRequired[str]
 
 
+class Continues(TypedDict):
+    """The start of a model's turn that a prompt's samples continue: the first `cut` characters of
+    the text of the sample `parent`."""
+
+    parent: str
+    cut: int
+    text: str
+
+
 def fingerprint(value: Any, length: int = 16) -> str:
     """Return a short content hash of a JSON value. The order of keys has no effect."""
     canonical = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
@@ -50,8 +59,10 @@ class Prompt:
     `verifier` has a `kind` (math, choice, text, json, code, gym, …) and the fields of that kind
     (`answer`, `tests`, `choices`, …); it is None if answers can't be verified. `tools` are the
     functions that the model is offered, as OpenAI schemas. `environment` has a `kind` and its
-    options; the samples of such a prompt are episodes. `id` is a hash of messages and verifier, and
-    of tools and environment where there are any, so the same prompt from two sources is one prompt.
+    options; the samples of such a prompt are episodes. Samples of a prompt with `continues` go on
+    from that text, which is a part of theirs. `id` is a hash of messages and verifier, and of
+    tools, environment and continued text where there are any, so the same prompt from two sources
+    is one prompt.
     """
 
     source: str
@@ -65,11 +76,14 @@ class Prompt:
     id: str = ""
     tools: tuple[Mapping[str, Any], ...] = ()
     environment: Mapping[str, Any] | None = None
+    continues: Continues | None = None
 
     def __post_init__(self) -> None:
         parts: list[Any] = [list(self.messages), self.verifier]
         if self.tools or self.environment is not None:
             parts += [list(self.tools), _place_free(self.environment)]
+        if self.continues is not None:
+            parts.append({"continues": self.continues["text"]})
         content = fingerprint(parts)
         if self.id and self.id != content:
             raise ValueError(f"prompt id {self.id} does not match its content ({content})")
@@ -92,12 +106,14 @@ class Prompt:
         row["meta"] = _dump(self.meta)
         row["tools"] = _dump(list(self.tools)) if self.tools else None
         row["environment"] = None if self.environment is None else _dump(self.environment)
+        row["continues"] = None if self.continues is None else _dump(self.continues)
         return row
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Prompt:
-        """Create a prompt from a row of `prompt_schema()`. Older rows lack the last two columns."""
+        """Create a prompt from a row of `prompt_schema()`. Older rows lack the last columns."""
         tools, environment = row.get("tools"), row.get("environment")
+        continues = row.get("continues")
         return cls(
             source=row["source"],
             domain=row["domain"],
@@ -110,6 +126,7 @@ class Prompt:
             id=row["id"],
             tools=tuple(json.loads(tools)) if tools else (),
             environment=json.loads(environment) if environment else None,
+            continues=json.loads(continues) if continues else None,
         )
 
 
@@ -179,6 +196,9 @@ class Sample:
     Unix time in milliseconds. Of an episode `text` is the last assistant turn, `prompt_text` the
     input of the first one, `n_tokens` counts all, and `turns` has every turn in order. A sample
     that is no episode has one turn if its token ids or log-probabilities are kept, else None.
+    A sample that continues another one has its id as `parent`, and as `cut` the number of
+    characters it shares with it: `text` has them, `n_tokens` does not, since they were generated
+    only once.
     """
 
     prompt_id: str
@@ -192,17 +212,17 @@ class Sample:
     params_fp: str
     created_at: int
     turns: tuple[Turn, ...] | None = None
+    parent: str | None = None
+    cut: int | None = None
 
     @property
     def sample_id(self) -> str:
         return sample_id(self.prompt_id, self.index)
 
     def to_row(self) -> dict[str, Any]:
-        """Return a row of `sample_schema()`; without `turns` where there are none."""
+        """Return a row of `sample_schema()`, without optional columns that have no value."""
         row = dataclasses.asdict(self)
-        if self.turns is None:
-            del row["turns"]
-        return row
+        return {name: row[name] for name in row if name not in OPTIONAL or row[name] is not None}
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Sample:
@@ -210,6 +230,10 @@ class Sample:
         turns = row.get("turns")
         parsed = None if turns is None else tuple(Turn.from_row(turn) for turn in turns)
         return cls(**{**row, "turns": parsed})
+
+
+OPTIONAL = ("turns", "parent", "cut")
+"""Columns of samples that a part lacks if none of its samples has a value for them."""
 
 
 def sample_id(prompt_id: str, index: int) -> str:
@@ -265,6 +289,7 @@ def prompt_schema() -> pa.Schema:
         ("id", pa.string()),
         ("tools", pa.string()),
         ("environment", pa.string()),
+        ("continues", pa.string()),
     ]
     return pa.schema(columns)
 
@@ -295,7 +320,7 @@ def turn_type() -> pa.StructType:
 
 @cache
 def sample_schema() -> pa.Schema:
-    """Return the schema of samples/part-*.parquet. A part without turns has no column `turns`."""
+    """Return the schema of samples/part-*.parquet, whose `OPTIONAL` columns a part may lack."""
     import pyarrow as pa
 
     columns: list[tuple[str, pa.DataType]] = [
@@ -310,6 +335,8 @@ def sample_schema() -> pa.Schema:
         ("params_fp", pa.string()),
         ("created_at", pa.timestamp("ms", tz="UTC")),
         ("turns", pa.list_(turn_type())),
+        ("parent", pa.string()),
+        ("cut", pa.int32()),
     ]
     return pa.schema(columns)
 

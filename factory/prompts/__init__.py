@@ -20,6 +20,7 @@ LOADERS = {
     "writing": "factory.prompts.sets.writing:Writing",
     "run": "factory.prompts.from_run:EarlierRun",
     "drafts": "factory.prompts.drafts:Drafts",
+    "prefixes": "factory.prompts.steps.prefixes:Prefixes",
     "gsm8k": "factory.prompts.sets.math_sets:Gsm8k",
     "numina_math": "factory.prompts.sets.math_sets:NuminaMath",
     "deepscaler": "factory.prompts.sets.math_sets:DeepScaler",

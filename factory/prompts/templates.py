@@ -254,7 +254,10 @@ class Prompting(BaseModel):
         return Rendered(text, prefill, False)
 
     def prefill_for(self, prompt: Prompt) -> str:
-        """Return the prefill, or "" if the prompt gets no chain of thought."""
+        """Return what the model's turn begins with: the text that the prompt continues, else the
+        recipe's prefill, or "" if the prompt gets no chain of thought."""
+        if prompt.continues is not None:
+            return prompt.continues["text"]
         return self.prefill if wants_cot(prompt) else ""
 
     def messages_for(self, prompt: Prompt) -> list[Message]:

@@ -208,8 +208,23 @@ def _find_conflicts(recipe: Recipe, document: Document) -> Iterator[Problem]:
         what = "needs an engine that is shipped: one of your own words its prompts itself"
         yield problem_at(document, ("prompting", "variants"), what)
     yield from find_metric_clashes(recipe.filters, document)
+    if any(source.kind == "prefixes" for source in recipe.sources):
+        yield from _find_continuation_conflicts(recipe, document, "sources of `kind: prefixes`")
     drafts = [source.kind == "drafts" for source in recipe.sources]
     if recipe.prompting.template == "rewrite" and not all(drafts):
         place = ("sources", drafts.index(False), "kind")
         what = f"is {recipe.sources[drafts.index(False)].kind!r}; `template: rewrite` needs drafts"
         yield problem_at(document, place, what)
+
+
+def _find_continuation_conflicts(
+    recipe: Recipe, document: Document, what: str
+) -> Iterator[Problem]:
+    """Yield what keeps an engine from continuing the start of a model's turn."""
+    server = recipe.engine.server
+    if server is not None and server.api == "chat":
+        why = f"is chat, and {what} continue the start of a turn; set api: completions"
+        yield problem_at(document, ("engine", "server", "api"), why)
+    if recipe.prompting.variants:
+        why = f"does not go with {what}: a turn goes on in the wording in which it began"
+        yield problem_at(document, ("prompting", "variants"), why)

@@ -56,6 +56,11 @@ def explain(filters: Mapping[str, Filter], run: Path, sample_id: str) -> list[st
         f"verdict   {click.style(_format_verdict(verdict), bold=True)}",
         f"drawn     {sample['created_at']:%Y-%m-%d %H:%M:%S} UTC, {sample['n_tokens']} tokens "
         f"after {sample['n_prompt_tokens']} of prompt, finish reason {sample['finish_reason']}",
+        *(
+            [f"continues {sample['parent']}, its first {sample['cut']} characters"]
+            if sample.get("parent")
+            else []
+        ),
         *format_question({**asked, **row}),
         f"prompt    {row['n_correct']} of {row['n_judged']} judged samples are correct",
     ]

@@ -20,15 +20,18 @@ if TYPE_CHECKING:
 class Request:
     """One sample asked for. `prompt` is carried whole; the engine renders it.
 
-    With `turns` it asks for the next assistant turn of an episode. The engine answers with a Sample
-    of that turn alone, whose one turn has the token ids, where the engine knows them.
+    A prompt that continues a text is answered with a Sample whose text begins with it; its tokens
+    are those generated after it. With `turns` it asks for the next assistant turn of an episode.
+    The engine answers with a Sample of that turn alone, whose one turn has the token ids, where the
+    engine knows them. A string of `stop` ends the text and stays a part of it.
     """
 
     prompt: Prompt
     index: int
     level: int = 0  # escalations that apply to it
     turns: tuple[Turn, ...] | None = None  # of the episode so far; None: no episode
-    max_tokens: int | None = None  # fewer than the settings allow, where an episode has no more
+    max_tokens: int | None = None  # fewer than the settings allow
+    stop: tuple[str, ...] = ()  # in addition to those of the settings
 
     @property
     def sample_id(self) -> str:

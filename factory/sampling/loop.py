@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from factory.core.errors import EngineError, RunError, Stopped
@@ -83,7 +83,7 @@ def drive(
     clock = turn_log = None
     try:
         engine = open_engine(spec, run.path, start)
-        if has_environments(prompts):
+        if has_any(prompts, "environment"):
             turn_log = open_turn_log(run)
             host = EnvironmentHost(step_limits(spec.sampling))
             engine = EpisodeEngine(engine, host, turn_log, spec.sampling, run.event)
@@ -109,9 +109,8 @@ def drive(
                 ending.callback(_close_engine, engine, run, progress)
 
 
-def has_environments(prompts: pa.Table) -> bool:
-    """Return whether any prompt has an environment. An older run's table has no such column."""
-    name = "environment"
+def has_any(prompts: pa.Table, name: str) -> bool:
+    """Return whether any prompt has a value in a column, which an older run's table may lack."""
     return name in prompts.column_names and prompts[name].null_count < prompts.num_rows
 
 
@@ -138,6 +137,12 @@ def _log_end(run: RunDir, progress: Progress, clock: _Clock | None, engine: Engi
     seconds = clock.seconds if clock else 0.0
     workers = [asdict(worker) for worker in engine.workers()] if engine else []
     run.event("engine_stopped", **facts, seconds=seconds, workers=workers)
+
+
+def add_parent(sample: Sample, prompt: Prompt) -> Sample:
+    """Return a sample with the sample that its prompt continues, if it does."""
+    start = prompt.continues
+    return sample if start is None else replace(sample, parent=start["parent"], cut=start["cut"])
 
 
 class _Clock:
@@ -182,6 +187,7 @@ class _Loop:
         self.engine, self.run, self.prompts = engine, run, prompts
         self.sources = prompts["source"].combine_chunks()
         self.cached_prompt: tuple[int, Prompt] | None = None
+        self.continues = has_any(prompts, "continues")
         self.scheduler, self.judge, self.progress = scheduler, judge, progress
         self.first: Ticket | None = first
         self.in_flight: dict[str, Ticket] = {}
@@ -255,6 +261,8 @@ class _Loop:
         for outcome in self.engine.completed():
             ticket = self.in_flight.pop(outcome.sample_id)
             if isinstance(outcome, Sample):
+                if self.continues:
+                    outcome = add_parent(outcome, self.prompt(ticket.prompt))
                 self.run.append(outcome)
                 self.progress.count_sample(outcome.n_tokens)
                 if self.behind and self.policy == "fixed":

@@ -156,3 +156,29 @@ def test_a_missing_model_and_a_wrong_type_are_named(model: Path, tmp_path: Path)
         open_engine(gone, tmp_path, 0)
     with pytest.raises(ModelError, match="cannot be loaded"):
         open_engine(spec(model, {"dtype": "float17"}), tmp_path, 0)
+
+
+def test_a_continuation_has_its_start_in_the_text_and_not_in_the_tokens(
+    model: Path, tmp_path: Path
+) -> None:
+    start: Any = {"parent": "p-0", "cut": 12, "text": "<think>\nadd\n"}
+    asked = replace(prompt("1 + 1"), continues=start, id="")
+    engine = open_engine(spec(model), tmp_path, 0)
+    engine.submit(Request(asked, 0, max_tokens=7))
+    stops = tuple(chr(code) for code in range(32, 127))  # any printable character
+    engine.submit(Request(asked, 1, max_tokens=40, stop=stops))
+    found = {one.index: one for one in (*engine.completed(), *engine.completed())}
+    engine.close()
+    plain = draw(spec(model), ["1 + 1"], tmp_path, n=1)
+    short, stopped, (alone,) = found[0], found[1], plain.values()
+    assert isinstance(short, Sample)
+    assert isinstance(stopped, Sample)
+    assert isinstance(alone, Sample)
+    for one in (short, stopped):
+        assert one.text.startswith(start["text"])
+        assert one.prompt_text == alone.prompt_text
+        assert one.n_prompt_tokens > alone.n_prompt_tokens
+    assert short.n_tokens == 7
+    assert stopped.finish_reason == "stop"
+    assert stopped.text[-1] in stops
+    assert not set(stops) & set(stopped.text[len(start["text"]) : -1])

@@ -80,6 +80,17 @@ def test_vllm_is_told_every_setting() -> None:
     }
 
 
+def test_a_continuation_is_sent_as_the_start_of_the_turn_with_its_own_limits() -> None:
+    wire = make_wire({"template": "few_shot"}, {"stop": ["END"]}, api="completions")
+    rendered = RenderedRequest("p-0", "<think>\n1\n", "Q\n", max_tokens=5, stop=("\n",))
+    body = wire.body(rendered, VLLM)
+    assert body["prompt"] == "Q\n<think>\n1\n"
+    assert (body["stop"][-2:], body["max_tokens"]) == (["END", "\n"], 5)
+    stopped = wire.text(rendered, text_reply("2 + 2", stop_reason="\n"))
+    ended = wire.text(rendered, text_reply("2 + 2"))
+    assert (stopped, ended) == ("<think>\n1\n2 + 2\n", "<think>\n1\n2 + 2")
+
+
 def test_a_hosted_api_is_told_standard_fields_only() -> None:
     wire = make_wire({"template": "r1_zero"}, {"temperature": 0.7, "top_p": 0.9, "max_tokens": 64})
     assert wire.body(RenderedRequest("p-0", prompt="Q"), HOSTED) == {

@@ -70,6 +70,7 @@ class Exchange:
             level=request.level,
             model=model,
             max_tokens=request.max_tokens,
+            stop=request.stop,
         )
 
     def _render_episode(self, request: Request, prompting: Prompting) -> RenderedRequest:

@@ -7,7 +7,7 @@ those in KEPT_STOPS.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -60,6 +60,7 @@ class RenderedRequest:
     tools: tuple[Mapping[str, Any], ...] = ()  # offered next to messages
     opening: str | None = None  # of an episode: the prompt text of its first turn
     max_tokens: int | None = None  # fewer than the settings allow
+    stop: tuple[str, ...] = ()  # in addition to the settings', and kept in the text
     level: int = 0  # number of escalations that apply
     model: str | None = None  # None: the recipe's own
 
@@ -132,6 +133,7 @@ class Wire:
         elif sampling.top_p < 1:
             body["top_p"] = sampling.top_p
         stops = self._stops if extended else [s for s in self._stops if s not in KEPT_STOPS]
+        stops = [*stops, *rendered.stop]
         if stops:
             body["stop"] = stops
         if self._options.request_seeds:
@@ -172,12 +174,12 @@ class Wire:
             if not content.strip():  # the reasoning may not be complete
                 return f"{THINK_OPEN}\n{thinking.lstrip()}"
             return join_think(thinking, self._trim_at_stop(content, reply))
-        text = rendered.prefill + self._trim_at_stop(content, reply)
+        text = rendered.prefill + self._trim_at_stop(content, reply, rendered.stop)
         return text[: reply.halt.keep] if reply.halt is not None else text
 
-    def _trim_at_stop(self, content: str, reply: Reply) -> str:
+    def _trim_at_stop(self, content: str, reply: Reply, kept: Sequence[str] = ()) -> str:
         """Return the text with the same end as the embedded engine gives it."""
-        if reply.stop in KEPT_STOPS:
+        if reply.stop in KEPT_STOPS or reply.stop in kept:
             return content + str(reply.stop)
         # Servers that don't report the stop string were not sent the kept ones.
         ends = [content.find(s) + len(s) for s in self._stops if s in KEPT_STOPS and s in content]

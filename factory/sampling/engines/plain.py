@@ -99,9 +99,12 @@ class BatchEngine:
         self._ended.clear()
         if not self._pending:
             return
-        level = next(iter(self._pending.values())).request.level
-        batch = [one for one in self._pending.values() if one.request.level == level][: self._size]
-        outputs = self._generate(batch, level)
+        first = next(iter(self._pending.values())).request
+        alike = [
+            one for one in self._pending.values() if _settings(one.request) == _settings(first)
+        ]
+        batch = alike[: self._size]
+        outputs = self._generate(batch, first)
         for pending, tokens in zip(batch, outputs, strict=True):
             del self._pending[pending.request.sample_id]
             yield self._finish(pending, tokens)
@@ -119,11 +122,15 @@ class BatchEngine:
         self._pending.clear()
         self._model = None
 
-    def _generate(self, batch: list[_Pending], level: int) -> list[list[int]]:
-        """Return the generated tokens of each request, without what follows an EOS token."""
+    def _generate(self, batch: list[_Pending], first: Request) -> list[list[int]]:
+        """Return the generated tokens of each request, without what follows an EOS token.
+
+        All have the settings of the first one.
+        """
         import torch
 
-        sampling = self.spec.sampling.at(level)
+        sampling = self.spec.sampling.at(first.level)
+        most = min(sampling.max_tokens, first.max_tokens or sampling.max_tokens)
         # Whatever is random must differ from batch to batch, and from start to start.
         key = [sampling.seed, self._start, self._batches]
         torch.manual_seed(int(fingerprint(key, 7), 16))
@@ -140,14 +147,14 @@ class BatchEngine:
                 "top_k": sampling.top_k,
                 "min_p": sampling.min_p or None,
             }
-        stop = self._stops(level)
+        stop = self._stops(first)
         try:
             with torch.inference_mode():
                 output = self._model.generate(
                     **inputs,
                     **settings,
                     repetition_penalty=sampling.repetition_penalty,
-                    max_new_tokens=min(sampling.max_tokens, self._context - width),
+                    max_new_tokens=min(most, self._context - width),
                     eos_token_id=self._stop_ids,
                     pad_token_id=self._tokenizer.pad_token_id,
                     stop_strings=list(stop) or None,
@@ -161,8 +168,9 @@ class BatchEngine:
         padding = self._tokenizer.pad_token_id
         return [_cut(row, self._stop_ids, padding) for row in output[:, width:].tolist()]
 
-    def _stops(self, level: int) -> tuple[str, ...]:
-        return (*self.spec.prompting.stop, *self.spec.sampling.at(level).stop)
+    def _stops(self, request: Request) -> tuple[str, ...]:
+        own = self.spec.sampling.at(request.level).stop
+        return (*self.spec.prompting.stop, *own, *request.stop)
 
     def _finish(self, pending: _Pending, tokens: list[int]) -> Sample:
         ended = bool(tokens) and tokens[-1] in self._stop_ids
@@ -170,11 +178,12 @@ class BatchEngine:
         text: str = self._tokenizer.decode(
             tokens[:-1] if ended else tokens, skip_special_tokens=False
         )
-        found = [(text.find(stop), stop) for stop in self._stops(pending.request.level)]
+        found = [(text.find(stop), stop) for stop in self._stops(pending.request)]
         found = [(place, stop) for place, stop in found if place >= 0]
         if found:
             place, stop = min(found)
-            ended, text = True, text[: place + (len(stop) if stop in KEPT_STOPS else 0)]
+            kept = stop in KEPT_STOPS or stop in pending.request.stop
+            ended, text = True, text[: place + (len(stop) if kept else 0)]
         return self._sample(pending, text, "stop" if ended else "length", len(tokens))
 
     def _sample(self, pending: _Pending, text: str, reason: FinishReason, count: int) -> Sample:
@@ -191,6 +200,11 @@ class BatchEngine:
             params_fp=self.spec.params_fp(request.level, request.variant(self.spec)),
             created_at=time.time_ns() // 1_000_000,
         )
+
+
+def _settings(request: Request) -> tuple[Any, ...]:
+    """Return what requests that are generated together have in common."""
+    return request.level, request.max_tokens, request.stop
 
 
 def _cut(tokens: list[int], stop_ids: list[int], padding: int) -> list[int]:

@@ -69,7 +69,7 @@ class VllmEngine:
         config = self._engine.vllm_config
         self.max_model_len: int = config.model_config.max_model_len
         self.capacity: int = spec.engine.max_in_flight or 2 * config.scheduler_config.max_num_seqs
-        self._levels: dict[tuple[int, str | None], tuple[Any, str]] = {}
+        self._levels: dict[tuple[int, str | None, tuple[str, ...]], tuple[Any, str]] = {}
 
     def submit(self, request: Request) -> None:
         from vllm.v1.engine.exceptions import EngineDeadError
@@ -127,7 +127,7 @@ class VllmEngine:
                 pending.logprobs += _chosen_logprobs(completion)
             if completion.finish_reason is not None:
                 stop = completion.stop_reason
-                if isinstance(stop, str) and stop in KEPT_STOPS:
+                if isinstance(stop, str) and stop in KEPT_STOPS | {*pending.request.stop}:
                     pending.pieces.append(stop)
                 reason: FinishReason = "length" if completion.finish_reason == "length" else "stop"
                 yield self._finish(output.request_id, reason)
@@ -174,12 +174,14 @@ class VllmEngine:
 
     def _settings(self, request: Request) -> tuple[Any, str]:
         """Return vLLM's SamplingParams of a request, and the fingerprint of its settings."""
-        key = (request.level, request.variant(self.spec))
+        level, variant = request.level, request.variant(self.spec)
+        key = (level, variant, request.stop)
         if key not in self._levels:
-            self._levels[key] = self._sampling_params(request.level), self.spec.params_fp(*key)
+            params = self._sampling_params(level, request.stop)
+            self._levels[key] = params, self.spec.params_fp(level, variant)
         return self._levels[key]
 
-    def _sampling_params(self, level: int) -> Any:
+    def _sampling_params(self, level: int, stop: tuple[str, ...]) -> Any:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -192,7 +194,7 @@ class VllmEngine:
             min_p=sampling.min_p,
             repetition_penalty=sampling.repetition_penalty,
             max_tokens=sampling.max_tokens,
-            stop=[*self.spec.prompting.stop, *sampling.stop],
+            stop=[*self.spec.prompting.stop, *sampling.stop, *stop],
             logprobs=0 if "logprobs" in self._keep else None,
             # Template tokens inside a text are a defect and must stay visible.
             skip_special_tokens=False,

@@ -1,0 +1,1 @@
+"""Reasoning in steps: prefixes to continue, and the labels of steps."""
