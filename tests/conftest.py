@@ -55,6 +55,8 @@ SLOW = (
     "test_tutorials.py",
     "train/test_episodes.py",
     "view/test_episode.py",
+    "watch/test_trackers.py",
+    "watch/test_watched_runs.py",
 )
 """Suites that start many commands or build whole runs: `make check` leaves them to `make test`."""
 

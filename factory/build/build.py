@@ -40,6 +40,7 @@ from factory.prompts.references import BAD, sound_prompts
 from factory.prompts.steps.labels import write_step_labels
 from factory.recipe.engine import EMBEDDED
 from factory.sampling.progress import Progress
+from factory.watch.attach import Watching, watch
 from filters.judges.asked import asks_server, loads_model
 
 if TYPE_CHECKING:
@@ -67,6 +68,11 @@ def build(recipe: Recipe, path: Path, console: Console) -> Funnel:
             return funnel
         line = f"{path} was finished, but {loss}; what is lost is made again"
         console.print(line, style="bold red", highlight=False, markup=False)
+    with watch(recipe, "build", path, console) as watching:
+        return _build(recipe, path, console, watching)
+
+
+def _build(recipe: Recipe, path: Path, console: Console, watching: Watching) -> Funnel:
     # Report a missing model before anything is loaded.
     if recipe.engine.kind in EMBEDDED:
         refuse_beyond_context(recipe.engine_spec)
@@ -77,6 +83,7 @@ def build(recipe: Recipe, path: Path, console: Console) -> Funnel:
             console.print(notice, highlight=False, markup=False)
         refuse_mixing(recipe, run)
         record_start(recipe, run)
+        watching.begin()
         prompts = load(recipe, run, console)
         sample(recipe, run, prompts, console)
         funnel = assemble(recipe, run, console)

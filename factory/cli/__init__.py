@@ -25,11 +25,12 @@ from factory.cli.look import (
 from factory.cli.plan import plan
 from factory.cli.refusals import explain_damage, explain_refusal
 from factory.cli.train import curves, eval_command, pairs, run, train
+from factory.cli.watch import watch
 from factory.core.errors import FactoryError, RunError, Stopped, StorageError
 
 SECTIONS = {
     "Make a corpus": (init, validate, build, judge, filter_command, serve),
-    "Inspect a run": (show, report, view, compare, samples, explain),
+    "Inspect a run": (show, report, view, watch, compare, samples, explain),
     "Review by hand": (review, export_tasks, import_annotations),
     "Check": (plan, audit, verify, repair, doctor),
     "Export and publish": (export, push),

@@ -299,6 +299,38 @@ def refuse_locked(path: Path) -> Iterator[None]:
         yield
 
 
+def is_locked(run: Path) -> bool:
+    """Return True if the process that locked a directory is alive.
+
+    Does not try the lock itself: a build that starts at that moment would be refused.
+    """
+    lock = run / "run.lock"
+    try:
+        holder = int(lock.read_text())
+        os.kill(holder, 0)
+    except PermissionError:
+        return True
+    except (OSError, ValueError, OverflowError):
+        return False
+    return holder > 0 and _has_open(holder, lock)
+
+
+def _has_open(process: int, file: Path) -> bool:
+    """Return True if a process has a file open, or if that can't be determined.
+
+    Needed because the PID of a dead process is soon reused, above all in a container.
+    """
+    try:
+        descriptors = list(Path(f"/proc/{process}/fd").iterdir())
+    except OSError:
+        return True
+    for descriptor in descriptors:
+        with suppress(OSError):  # it may have been closed since
+            if descriptor.samefile(file):
+                return True
+    return False
+
+
 def _locked(path: Path, stream: IO[str]) -> RunLocked:
     stream.seek(0)
     holder = stream.read().strip() or "another process"

@@ -40,6 +40,7 @@ from factory.recipe.engine import EMBEDDED
 from factory.recipe.evaluation import KIND
 from factory.sampling.loop import drive
 from factory.sampling.progress import Progress
+from factory.watch.attach import Watching, watch
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,6 +54,11 @@ def evaluate(recipe: Eval, directory: Path, console: Console) -> Evaluation:
     Raises what `factory.build.build.build` raises, and RunError where the directory contains
     another kind of run or samples of other weights, or where `against` names no evaluation.
     """
+    with watch(recipe, KIND, directory, console) as watching:
+        return _evaluate(recipe, directory, console, watching)
+
+
+def _evaluate(recipe: Eval, directory: Path, console: Console, watching: Watching) -> Evaluation:
     others = {against: load_evaluation(against.path) for against in recipe.against}
     weights = _weights(recipe)
     with RunDir(directory) as run:
@@ -60,6 +66,7 @@ def evaluate(recipe: Eval, directory: Path, console: Console) -> Evaluation:
         record_start(recipe.recipe, run)
         write_atomic(run.path / "eval.yaml", recipe.to_yaml())
         run.save_manifest(kind=KIND, weights=weights)
+        watching.begin()
         prompts = load_held_out(recipe, run, console)
         _sample(recipe, run, prompts, console)
         _judge(recipe, run)

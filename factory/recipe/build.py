@@ -41,6 +41,7 @@ from factory.recipe.parsing import (
     sort_problems,
 )
 from factory.recipe.sampling import Sampling
+from factory.recipe.watching import WATCHING, MetricsPort, NotifyEnv, NotifyUrl, Trackers
 from filters.base import Filter
 
 MISSING = object()
@@ -67,6 +68,10 @@ class Recipe(Strict):
     reviews: ReviewOptions = Field(default_factory=lambda: ReviewOptions())
     select: Select = Field(default_factory=lambda: Select())
     corpus: Corpus = Field(default_factory=lambda: Corpus())
+    track: Trackers = ()
+    metrics_port: MetricsPort = None
+    notify: NotifyUrl = None
+    notify_env: NotifyEnv = None
 
     _written: dict[str, Any] = PrivateAttr(default_factory=dict)
 
@@ -102,7 +107,7 @@ class Recipe(Strict):
 
     def fingerprint(self) -> str:
         """Return a hash of all settings that may change the corpus."""
-        dump = self.model_dump(mode="json", exclude={"engine", "sources"})
+        dump = self.model_dump(mode="json", exclude={"engine", "sources", *WATCHING})
         del dump["sampling"]["prices"], dump["corpus"]["min_rows"]
         del dump["sampling"]["episode"], dump["sampling"]["keep"]  # params_fp has what matters
         dump["prompting"] = self.prompting.identity()

@@ -37,6 +37,7 @@ from factory.recipe.engine import Engine, Model
 from factory.recipe.exclusion import AtPath, Exclude
 from factory.recipe.parsing import NAME_PATTERN, Strict, explain_validation
 from factory.recipe.sampling import Sampling
+from factory.recipe.watching import WATCHING, MetricsPort, NotifyEnv, NotifyUrl, Trackers
 from filters.base import Filter
 from filters.correctness import Correctness
 
@@ -114,6 +115,10 @@ class Eval(Strict):
         None, ge=0, description="Training step of this model, for a figure over training."
     )
     series: str = Field("", description="Line of that figure to which this evaluation belongs.")
+    track: Trackers = ()
+    metrics_port: MetricsPort = None
+    notify: NotifyUrl = None
+    notify_env: NotifyEnv = None
 
     _written: dict[str, Any] = PrivateAttr(default_factory=dict)
     _recipe: Recipe = PrivateAttr()
@@ -204,7 +209,7 @@ class Eval(Strict):
 
     def fingerprint(self) -> str:
         """Return a hash of all settings that may change the result."""
-        own = self.model_dump(mode="json", exclude={*SHARED, "kind"})
+        own = self.model_dump(mode="json", exclude={*SHARED, *WATCHING, "kind"})
         return fingerprint([own, self.recipe.fingerprint()])
 
 

@@ -190,6 +190,9 @@ _LIMITS = {
 }
 
 
+UNSAFE = "unsafe_value"
+"""The type of a validation error that must not repeat the value: it may be a secret."""
+
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 LANGUAGE_PATTERN = r"^[a-z]{2}$"
 _PATTERNS = {
@@ -246,6 +249,8 @@ def _in_words(item: ErrorDetails, root: type[BaseModel]) -> str:
     if item["type"] in _LIMITS:
         key, words = _LIMITS[item["type"]]
         return f"is {value!r}; {words.format(context[key])}"
+    if item["type"] == UNSAFE:
+        return str(item["msg"])
     if item["type"] == "literal_error":
         return f"is {value!r}; it must be {context['expected']}"
     if item["type"] == "value_error":

@@ -20,6 +20,7 @@ from factory.core.nouns import fingerprint
 from factory.recipe.document import Document
 from factory.recipe.engine import Model
 from factory.recipe.parsing import NAME_PATTERN, Strict, explain_validation
+from factory.recipe.watching import WATCHING, MetricsPort, NotifyEnv, NotifyUrl, Trackers
 
 Precision = Literal["bf16", "fp32"]
 Computing = Literal["auto", "bf16", "fp32"]
@@ -117,6 +118,10 @@ class Training(Strict):
         default_factory=dict,
         description="TRL's own keys, checked against the installed TRL and passed on.",
     )
+    track: Trackers = ()
+    metrics_port: MetricsPort = None
+    notify: NotifyUrl = None
+    notify_env: NotifyEnv = None
 
     _written: dict[str, Any] = PrivateAttr(default_factory=dict)
 
@@ -158,7 +163,7 @@ class Training(Strict):
         Data and local models count by content, not by path.
         """
         inputs = self.inputs()
-        dump = self.model_dump(mode="json", exclude={*CARRYING, *AMOUNT, *inputs})
+        dump = self.model_dump(mode="json", exclude={*CARRYING, *WATCHING, *AMOUNT, *inputs})
         flat = dict(_flatten(dump))
         flat |= {key: content_hash(path) for key, path in inputs.items()}
         if Path(self.model.id).expanduser().is_dir():

@@ -6,9 +6,7 @@ never disturbs a build.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +16,7 @@ import polars as pl
 
 from factory.core.errors import RunError
 from factory.core.journal import read_records
-from factory.core.run_dir import read_manifest, sample_parts
+from factory.core.run_dir import is_locked, read_manifest, sample_parts
 from factory.judging.metrics import (
     add_metrics,
     input_frame,
@@ -204,7 +202,7 @@ def signature(run: Path) -> tuple[object, ...]:
     folders = [run, run / "samples", run / "verdicts", *sorted(run.glob("metrics/*"))]
     growing = sorted(run.glob("samples/journal-*.jsonl"))
     files = [run / name for name in ("run.json", "recipe.yaml", "events.jsonl", "failures.jsonl")]
-    stamps: list[object] = [_is_locked(run)]
+    stamps: list[object] = [is_locked(run)]
     for path in (*folders, *growing, *files):
         try:
             status = path.stat()
@@ -244,40 +242,8 @@ def _read_manifest(snapshot: Snapshot) -> None:
         return
     state = snapshot.manifest.get("state")
     if state == "running":
-        state = "running" if _is_locked(snapshot.run) else "stopped"
+        state = "running" if is_locked(snapshot.run) else "stopped"
     snapshot.state = state if state in ("done", "running", "stopped") else "unknown"
-
-
-def _is_locked(run: Path) -> bool:
-    """Return True if the process that locked the run is alive.
-
-    Does not try the lock itself: a build that starts at that moment would be refused.
-    """
-    lock = run / "run.lock"
-    try:
-        holder = int(lock.read_text())
-        os.kill(holder, 0)
-    except PermissionError:
-        return True
-    except (OSError, ValueError, OverflowError):
-        return False
-    return holder > 0 and _has_open(holder, lock)
-
-
-def _has_open(process: int, file: Path) -> bool:
-    """Return True if a process has a file open, or if that can't be determined.
-
-    Needed because the PID of a dead process is soon reused, above all in a container.
-    """
-    try:
-        descriptors = list(Path(f"/proc/{process}/fd").iterdir())
-    except OSError:
-        return True
-    for descriptor in descriptors:
-        with suppress(OSError):  # it may have been closed since
-            if descriptor.samefile(file):
-                return True
-    return False
 
 
 def _read_samples(snapshot: Snapshot, before: Snapshot | None) -> None:

@@ -31,7 +31,7 @@ class Progress:
 
     def __init__(self, console: Console, total: int | None) -> None:
         self.console, self.total = console, total
-        self.samples = self.tokens = self.accepted = 0
+        self.samples = self.tokens = self.judged = self.accepted = 0
         self.postponed = 0  # samples that are judged after sampling
         self.ledger = Ledger()
         self.reasons: Counter[str] = Counter()
@@ -64,6 +64,7 @@ class Progress:
     def count_verdict(
         self, source: str, decision: str, reason: str | None, finish_reason: str, tokens: int
     ) -> None:
+        self.judged += 1
         self.accepted += decision == "keep"
         self.ledger.add(source, classify_outcome(decision, finish_reason), tokens)
         if reason is not None:
@@ -76,7 +77,8 @@ class Progress:
         now = time.monotonic()
         if now - self._logged >= LOG_SECONDS:
             self._logged = now
-            log({"samples": self.samples, "tokens": self.tokens, "accepted": self.accepted})
+            counts = ("samples", "tokens", "judged", "accepted")
+            log({name: getattr(self, name) for name in counts})
         if self._live is not None:
             if now - self._shown >= 1 / self._live.refresh_per_second:
                 self._shown = now

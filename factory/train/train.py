@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,8 +13,9 @@ from factory.core.machine import has_gpu, wait_passively
 from factory.core.plugins import look_up
 from factory.recipe.document import Document, load_document
 from factory.recipe.training import Training
-from factory.train.directory import TrainDir, is_finished
+from factory.train.directory import TrainDir, is_finished, rank
 from factory.train.versions import check_versions
+from factory.watch.attach import Watching, watch
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -73,10 +75,20 @@ def train(recipe: Training, directory: Path, console: Console) -> Path:
         console.print(_describe_threads(passive), highlight=False, markup=False)
     train_kind: Callable[[Training, TrainDir, Console], dict[str, Any]]
     train_kind = look_up(KINDS[recipe.kind].train)
-    with TrainDir(directory) as run:
+    with _watch_training(recipe, directory, console) as watching, TrainDir(directory) as run:
         run.begin(recipe)
+        watching.begin()
         run.finish(train_kind(recipe, run, console), recipe)
     return run.model
+
+
+def _watch_training(
+    recipe: Training, directory: Path, console: Console
+) -> AbstractContextManager[Watching]:
+    """Watch a training; of several processes, only the first one is watched."""
+    if rank() != 0:
+        return nullcontext(Watching(None, console))
+    return watch(recipe, recipe.kind, directory, console)
 
 
 def _describe_threads(passive: bool) -> str:

@@ -171,6 +171,8 @@ def _read_recipe(file: Path) -> str:
     except (OSError, ValueError) as error:
         raise RunError(f"{file} cannot be read: {error}") from error
     public = _hide_paths(document)
+    if isinstance(public, dict):
+        public.pop("notify", None)  # the address may be a secret
     if public == document:
         return text
     return yaml.safe_dump(public, sort_keys=False, allow_unicode=True)
