@@ -54,6 +54,7 @@ SLOW = (
     "test_strangers.py",
     "test_tutorials.py",
     "train/test_episodes.py",
+    "push/test_follow.py",
     "view/test_episode.py",
     "watch/test_trackers.py",
     "watch/test_watched_runs.py",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import polars as pl
 
@@ -190,13 +191,7 @@ def assemble(recipe: Recipe, run: RunDir, console: Console) -> Funnel:
         detail = f" The first: {failed[0].detail}" if failed else ""
         raise RunError(f"{run.path}: no sample was generated ({why}).{detail}")
     run_local_judges(recipe, run.path)
-    judge_run(run.path, filters, recipe.references)
-    overlay = Overlay(run.path, recipe.reviews, filters)
-    for line in overlay.apply_to_verdicts():
-        console.print(line, highlight=False, markup=False)
-    funnel = measure_funnel(run.path, [ENGINE_STAGE, *filters, REVIEW_STAGE], dict(failures))
-    hashes = overlay.update_hashes(text_hashes(run.path, filters))
-    selected = select_rows(run.path, recipe.select, recipe.corpus, hashes, filters=filters)
+    funnel, overlay, selected = choose_rows(recipe, run.path, failures, console)
     write_corpus(
         run.path,
         selected,
@@ -223,6 +218,34 @@ def assemble(recipe: Recipe, run: RunDir, console: Console) -> Funnel:
         for text in explain_lost_sources(run.path, filters, funnel):
             console.print(text, style="bold red", highlight=False, markup=False)
     return funnel
+
+
+class Chosen(NamedTuple):
+    """The rows that a run's samples give, as `factory.corpus.selection` describes them."""
+
+    funnel: Funnel
+    overlay: Overlay
+    rows: pl.DataFrame
+
+
+def choose_rows(
+    recipe: Recipe,
+    run: Path,
+    failures: Mapping[str, int] | None = None,
+    console: Console | None = None,
+) -> Chosen:
+    """Samples → verdicts → funnel → the rows to write. Measures what is not measured yet."""
+    filters = all_filters(recipe)
+    judge_run(run, filters, recipe.references)
+    overlay = Overlay(run, recipe.reviews, filters)
+    for line in overlay.apply_to_verdicts():
+        if console is not None:
+            console.print(line, highlight=False, markup=False)
+    stages = [ENGINE_STAGE, *filters, REVIEW_STAGE]
+    funnel = measure_funnel(run, stages, dict(failures or {}))
+    hashes = overlay.update_hashes(text_hashes(run, filters))
+    rows = select_rows(run, recipe.select, recipe.corpus, hashes, filters=filters)
+    return Chosen(funnel, overlay, rows)
 
 
 def report(run: Path, console: Console, state: Literal["done"]) -> None:

@@ -83,11 +83,11 @@ def preview_run(recipe: Recipe, run: Path, console: Console) -> Change:
     with TemporaryDirectory(prefix="factory-preview-") as scratch:
         copy = Path(scratch) / run.name
         skipped = shutil.ignore_patterns("report*", "corpus", "run.lock")
-        shutil.copytree(run, copy, ignore=skipped, copy_function=_link_or_copy)
+        shutil.copytree(run, copy, ignore=skipped, copy_function=link_or_copy)
         return filter_run(recipe, copy, console)
 
 
-def _link_or_copy(source: str, target: str) -> str:
+def link_or_copy(source: str, target: str) -> str:
     """Link a Parquet file, which is only ever replaced as a whole; copy one that may be appended
     to."""
     if source.endswith(".parquet"):

@@ -170,10 +170,40 @@ def _export_recipe(recipe: Path, trainer: Any, out: Path, gpus: int) -> str:
 @click.option("--with-prompts", is_flag=True, help="Also publish prompts.parquet.")
 @click.option("--message", help="Commit message.")
 @allow_key_option
+@click.option(
+    "--follow",
+    is_flag=True,
+    help="Push while the run is built: a commit whenever --every rows were added, the finished "
+    "corpus at the end.",
+)
+@click.option(
+    "--every",
+    type=click.IntRange(1),
+    metavar="ROWS",
+    help="With --follow: new rows per commit; 5000 unless given.",
+)
 @json_option
-def push(run: Path, repo: str, as_json: bool, **options: Any) -> None:
+def push(
+    run: Path, repo: str, as_json: bool, follow: bool, every: int | None, **options: Any
+) -> None:
     """Push a corpus with its dataset card to the Hugging Face Hub, in one commit."""
     from factory.export.hub.push import push_run
 
-    pushed = push_run(run, repo, **options, note=lambda line: click.echo(line, err=True))
+    def note(line: str) -> None:
+        click.echo(line, err=True)
+
+    if every is not None and not follow:
+        raise click.UsageError("--every needs --follow")
+    if follow:
+        from factory.build.growing import GrowingCorpus
+        from factory.export.hub.follow import EVERY, follow_run, growing_folder
+
+        if options.pop("dry_run") is not None:
+            raise click.UsageError("--dry-run writes a finished corpus; leave out --follow")
+        growing = GrowingCorpus(run, growing_folder(run, repo))
+        for line in growing.find_obstacles():
+            note(line)
+        pushed = follow_run(run, repo, growing, every=every or EVERY, note=note, **options)
+    else:
+        pushed = push_run(run, repo, **options, note=note)
     print_json(pushed) if as_json else click.echo(pushed.format_line())

@@ -196,4 +196,5 @@ class Tracker:
                     f"Install it, or name the interpreter of an environment that has it by the "
                     f"environment variable {self.name.upper()}_PYTHON."
                 )
+            what = what.rstrip(".")
             self._say(f"the tracker {self.name} {what}. The run goes on without it. {remedy}")

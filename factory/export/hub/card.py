@@ -28,16 +28,25 @@ _SIZES = (
 )
 
 
+IN_PROGRESS = (
+    "**In progress.** This corpus is still being sampled. Rows are added as samples are accepted; "
+    "the finished corpus will replace all files, and may leave out rows that are here now."
+)
+
+
 def write_card(
     facts: CorpusFacts,
     repo: str,
     configs: Mapping[str, Mapping[str, str]],
     figures: Sequence[str] = (),
+    *,
+    in_progress: bool = False,
 ) -> str:
     """Return the card's Markdown. `configs` maps each config to its splits' file patterns."""
     parts = [
         front_matter(facts, configs),
         f"# {escape(repo.rsplit('/', 1)[-1])}",
+        IN_PROGRESS if in_progress else "",
         _summary(facts),
         _loading(facts, repo, configs),
         _statistics(facts),

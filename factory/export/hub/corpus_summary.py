@@ -83,7 +83,7 @@ class CorpusFacts:
 def measure_corpus(run: Path) -> CorpusFacts:
     """Measure the corpus of a finished run, in bounded memory."""
     rows = pl.scan_parquet(run / "corpus" / "*.parquet", include_file_paths="file")
-    split = pl.col("file").str.extract(r"([A-Za-z]+)-\d+-of-\d+\.parquet$")
+    split = pl.col("file").str.extract(r"([A-Za-z]+)-[^/]*\.parquet$")
     recipe = _read_recipe(run / "recipe.yaml")
     document: dict[str, Any] = parse_yaml(recipe)
     domains = _sum_by_domain(rows)

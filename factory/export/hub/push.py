@@ -64,12 +64,15 @@ def push_run(
     with_prompts: bool = False,
     message: str | None = None,
     allow_keys: Collection[str] = (),
+    in_progress: bool = False,
+    scanned: Collection[str] = (),
     note: Callable[[str], None] = lambda _: None,
 ) -> PushReport:
     """Push a run's corpus with its card, or write the same files to the folder `dry_run`.
 
     The token is the one that huggingface_hub finds (HF_TOKEN, or `hf auth login`). The Hub is
     HF_ENDPOINT or the public one. `allow_keys` are rules of `key_scan` that do not matter here.
+    `in_progress` is said on the card. `scanned` are corpus files that were scanned for keys before.
     `note` is called with every wait and warning. Raises RunError where there is no corpus,
     PushError where the Hub refuses, a licence does not allow it, or a file holds what looks like a
     key.
@@ -81,8 +84,15 @@ def push_run(
     problem = "" if private or accept_licenses else describe_licence_problem(facts.sources)
     if problem and dry_run is None:
         raise PushError(problem)
-    folder = dataset_folder(run, repo, shards, facts, with_prompts=with_prompts)
-    if keys := describe_findings(_find_keys(folder), allow_keys):
+    folder = dataset_folder(
+        run, repo, shards, facts, with_prompts=with_prompts, in_progress=in_progress
+    )
+    unscanned = {
+        name: content
+        for name, content in folder.items()
+        if not (name.startswith("data/") and name in scanned)
+    }
+    if keys := describe_findings(_find_keys(unscanned), allow_keys):
         raise PushError(f"nothing was pushed or written: {keys}")
     if dry_run is not None:
         if problem:
@@ -92,13 +102,23 @@ def push_run(
     return PushReport(
         list(folder),
         facts.splits,
-        _upload(folder, repo, private, message or f"{facts.name}: {facts.rows:,} rows", note),
+        _upload(folder, repo, private, message or _message(facts, in_progress), note),
         None,
     )
 
 
+def _message(facts: CorpusFacts, in_progress: bool) -> str:
+    return f"{facts.name}: {facts.rows:,} rows{', in progress' if in_progress else ''}"
+
+
 def dataset_folder(
-    run: Path, repo: str, shards: list[Path], facts: CorpusFacts, *, with_prompts: bool = False
+    run: Path,
+    repo: str,
+    shards: list[Path],
+    facts: CorpusFacts,
+    *,
+    with_prompts: bool = False,
+    in_progress: bool = False,
 ) -> Folder:
     """Return all files that a push puts into the repository."""
     configs = {
@@ -114,7 +134,8 @@ def dataset_folder(
     files["funnel.json"] = run / "funnel.json"
     if facts.assembly:
         files[STATISTICS] = run / STATISTICS
-    return {"README.md": write_card(facts, repo, configs, list(figures)), **files}
+    card = write_card(facts, repo, configs, list(figures), in_progress=in_progress)
+    return {"README.md": card, **files}
 
 
 def _prompts(run: Path) -> Path:
