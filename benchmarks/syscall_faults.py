@@ -8,9 +8,11 @@ place is drawn from a recorded trace of the same command.
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -67,7 +69,7 @@ journal.SEAL_ROWS, journal.SYNC_SECONDS = 256, 0.05
 from factory.cli import main
 main()
 """
-LIMIT_S = 300.0
+LIMIT_S = 180.0
 
 
 class Site(NamedTuple):
@@ -93,10 +95,13 @@ class Ended(NamedTuple):
     code: int
     text: str
     injected: int
+    hung: bool = False
 
 
 def find_problem(ended: Ended) -> str | None:
     """Return what is wrong with the end of a disturbed build that did not succeed."""
+    if ended.hung:
+        return f"no end within {LIMIT_S:.0f} s"
     if ended.code < 0:
         return None  # the system or a library ended it: as good as a kill
     last = ended.text.strip().splitlines()[-1:] or [""]
@@ -122,13 +127,24 @@ class Tracer:
         command = ["strace", "-f", "-qq", "-y", "-s", "300", "-o", str(self.log)]
         command += ["-e", f"trace={names}", "-e", "signal=none", *options]
         self.log.unlink(missing_ok=True)
-        done = subprocess.run(
-            [*command, *self.command], capture_output=True, text=True, timeout=LIMIT_S
+        started = subprocess.Popen(
+            [*command, *self.command],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
+        hung = False
+        try:
+            _, said = started.communicate(timeout=LIMIT_S)
+        except subprocess.TimeoutExpired:
+            hung = True
+            os.killpg(started.pid, signal.SIGKILL)  # strace, and the build that it traces
+            _, said = started.communicate()
         text = self.log.read_text(encoding="utf-8", errors="replace")
         # strace ends as its child did: by the same signal, or with 128 and its number.
-        code = done.returncode - 256 if done.returncode > 128 else done.returncode
-        return Ended(code, done.stderr, text.count("(INJECTED)"))
+        code = started.returncode - 256 if started.returncode > 128 else started.returncode
+        return Ended(code, said, text.count("(INJECTED)"), hung)
 
     def learn_paths(self) -> None:
         """Record the paths of the run that a build uses."""
