@@ -122,6 +122,13 @@ def is_complete_step(text: str, rule: StepRule) -> bool:
     return cut_steps(text + "x", rule)[:-1][-1:] == [len(text)]
 
 
+def ends_step(text: str, rule: StepRule) -> bool:
+    """Return whether the start of a response ends where a step of its reasoning ends."""
+    opening = text.find(THINK_OPEN)
+    thinking = text if opening < 0 else text[opening + len(THINK_OPEN) :]
+    return THINK_CLOSE not in text and is_complete_step(thinking, rule)
+
+
 def _inner_ends(text: str, rule: StepRule) -> Iterator[int]:
     """Yield where steps end within the text, in order."""
     kept = _kept_together(text)

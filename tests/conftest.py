@@ -35,6 +35,7 @@ SLOW = (
     "sampling/test_budget_build.py",
     "sampling/test_deaths.py",
     "sampling/test_episodes.py",
+    "sampling/test_search.py",
     "sampling/test_server_loss.py",
     "test_build.py",
     "test_build_swe.py",

@@ -262,7 +262,7 @@ def report(run: Path, console: Console, state: Literal["done"]) -> None:
 
 
 def _is_fixed(recipe: Recipe) -> bool:
-    return recipe.sampling.policy == "fixed"
+    return not recipe.sampling.by_verdict
 
 
 def _restore_scheduler(recipe: Recipe, run: RunDir, prompts: pa.Table) -> Scheduler:

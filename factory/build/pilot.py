@@ -53,7 +53,7 @@ def run_pilot(recipe: Recipe, run: Path, size: int, console: Console) -> Iterato
     chosen = set(choose_pilot(table, size, recipe.sampling.seed))
     fixed = recipe.sampling.model_copy(
         update={
-            "policy": "fixed",
+            "policy": recipe.sampling.policy if recipe.sampling.search else "fixed",
             "n": min(SAMPLES, recipe.sampling.n),
             "accept": None,
             "budget": None,

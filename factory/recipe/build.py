@@ -109,7 +109,8 @@ class Recipe(Strict):
         """Return a hash of all settings that may change the corpus."""
         dump = self.model_dump(mode="json", exclude={"engine", "sources", *WATCHING})
         del dump["sampling"]["prices"], dump["corpus"]["min_rows"]
-        del dump["sampling"]["episode"], dump["sampling"]["keep"]  # params_fp has what matters
+        for name in ("episode", "keep", "search"):  # params_fp has what matters
+            del dump["sampling"][name]
         dump["prompting"] = self.prompting.identity()
         dump["filters"] = [[name, value] for name, value in dump["filters"].items()]
         return fingerprint([dump, self.sources_fp(), self.params_fp()])
@@ -215,6 +216,16 @@ def _find_conflicts(recipe: Recipe, document: Document) -> Iterator[Problem]:
     yield from find_metric_clashes(recipe.filters, document)
     if any(source.kind == "prefixes" for source in recipe.sources):
         yield from _find_continuation_conflicts(recipe, document, "sources of `kind: prefixes`")
+    if recipe.sampling.search is not None:
+        what = f"`sampling.policy: {recipe.sampling.policy}`"
+        yield from _find_continuation_conflicts(recipe, document, what)
+        for number, source in enumerate(recipe.sources):
+            if source.environment is not None:
+                why = f"does not go with {what}: an episode is no single turn"
+                yield problem_at(document, ("sources", number, "environment"), why)
+        if recipe.engine.kind in ("batch", "replay"):
+            why = f"is {recipe.engine.kind}, which cannot draw the steps of {what}"
+            yield problem_at(document, ("engine", "kind"), why)
     drafts = [source.kind == "drafts" for source in recipe.sources]
     if recipe.prompting.template == "rewrite" and not all(drafts):
         place = ("sources", drafts.index(False), "kind")
@@ -228,7 +239,7 @@ def _find_continuation_conflicts(
     """Yield what keeps an engine from continuing the start of a model's turn."""
     server = recipe.engine.server
     if server is not None and server.api == "chat":
-        why = f"is chat, and {what} continue the start of a turn; set api: completions"
+        why = f"is chat, which cannot go on from {what}; set api: completions"
         yield problem_at(document, ("engine", "server", "api"), why)
     if recipe.prompting.variants:
         why = f"does not go with {what}: a turn goes on in the wording in which it began"

@@ -154,6 +154,12 @@ class Eval(Strict):
                 "filters.correctness.unverifiable must be undecided: an answer that can't be "
                 "verified is neither correct nor wrong"
             )
+        search = self.sampling.search
+        if search is not None and search.value.verifier:
+            raise ValueError(
+                "sampling.search.value.verifier knows the answers, so nothing would be measured; "
+                "use process_model, reward_model or class"
+            )
         labels = [source.label for source in self.sources]
         if isinstance(self.k, dict) and set(self.k) != set(labels):
             raise ValueError(

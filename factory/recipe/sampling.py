@@ -6,9 +6,15 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from factory.recipe.search import Search
 from filters.tool_calls.parsing import parse_turn
 
-Policy = Literal["fixed", "until", "budget", "difficulty"]
+Policy = Literal["fixed", "until", "budget", "difficulty", "beam", "tree"]
+
+SEARCHES = frozenset({"beam", "tree"})
+"""Policies that search for each of `n` answers over steps."""
+
+_ONLY = {"beam": {"beams", "diverse"}, "tree": {"expansions", "exploration"}}
 
 _SCHEDULING = {
     "policy", "n", "accept", "wave", "seed", "give_up_after", "escalate", "budget", "prices"
@@ -170,7 +176,8 @@ class Sampling(_Options):
         description="`fixed`: `n` samples per prompt. `until`: waves until `accept` are accepted "
         "or `n` are drawn. `budget`: the next sample is drawn from the prompt with the highest "
         "expected value, until the budget is spent. `difficulty`: harder prompts get more accepted "
-        "samples, up to `accept` (DART's prop-to-difficulty).",
+        "samples, up to `accept` (DART's prop-to-difficulty). `beam` and `tree`: each of `n` "
+        "samples is the best answer of a search over steps; `search` has its settings.",
     )
     n: int = Field(4, ge=1, le=4096, description="Maximum number of samples per prompt.")
     accept: int | None = Field(
@@ -189,6 +196,9 @@ class Sampling(_Options):
         "Each gets `give_up_after` samples. `n` is the limit over all settings.",
     )
     budget: Budget | None = Field(None, description="`budget` only: the limits and the goal.")
+    search: Search | None = Field(
+        None, description="`beam` and `tree` only: how a search grows and what values a prefix."
+    )
     prices: Prices = Field(
         default_factory=Prices, description="Costs of sampling. They change no sample."
     )
@@ -227,7 +237,7 @@ class Sampling(_Options):
             raise ValueError(
                 f"policy: {self.policy} needs `accept`, the accepted samples that are enough"
             )
-        if self.accept is not None and self.policy == "fixed":
+        if self.accept is not None and not self.by_verdict:
             raise ValueError("accept needs `policy: until`, `budget` or `difficulty`")
         if self.accept is not None and self.accept > self.n:
             raise ValueError(
@@ -238,8 +248,8 @@ class Sampling(_Options):
         priced = self.prices.per_gpu_hour or self.prices.per_million_tokens
         if self.budget and self.budget.money and not priced:
             raise ValueError("budget.money needs prices.per_gpu_hour or prices.per_million_tokens")
-        if self.give_up_after is not None and self.policy == "fixed":
-            raise ValueError("give_up_after needs another policy than `fixed`")
+        if self.give_up_after is not None and not self.by_verdict:
+            raise ValueError("give_up_after needs `policy: until`, `budget` or `difficulty`")
         if self.escalate and (self.policy != "until" or self.give_up_after is None):
             raise ValueError("escalate needs `policy: until` and `give_up_after`")
         if self.temperature == 0 and self.n > 1:
@@ -248,14 +258,38 @@ class Sampling(_Options):
             )
         return self
 
+    @model_validator(mode="after")
+    def _fits_search(self) -> Self:
+        if (self.policy in SEARCHES) != (self.search is not None):
+            raise ValueError("policy: beam (or tree) and the key search: {...} go together")
+        if self.search is None:
+            return self
+        for policy, keys in _ONLY.items():
+            other = keys & self.search.model_fields_set
+            if other and policy != self.policy:
+                raise ValueError(f"search.{min(other)} needs `policy: {policy}`")
+        for name in ("early_stop", "keep"):
+            if getattr(self, name):
+                raise ValueError(f"{name} does not go with `policy: {self.policy}`; leave it out")
+        if self.temperature == 0:
+            raise ValueError("a search needs a temperature above 0: all continuations are equal")
+        return self
+
+    @property
+    def by_verdict(self) -> bool:
+        """Whether the next sample of a prompt depends on verdicts."""
+        return self.policy in ("until", "budget", "difficulty")
+
     def at(self, level: int) -> Sampling:
         """Return the settings of an escalation level; level 0 is the recipe as written."""
         return self.model_copy(update=self.escalate[level - 1].overrides()) if level else self
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that change a sample."""
-        left_out = _SCHEDULING | {"early_stop", "episode", "keep"}
+        left_out = _SCHEDULING | {"early_stop", "episode", "keep", "search"}
         settings = self.model_dump(mode="json", exclude=left_out)
+        if self.search is not None:
+            settings["search"] = {"policy": self.policy, **self.search.identity()}
         if episode := self.episode.identity():
             settings["episode"] = episode
         if self.early_stop is not None and self.early_stop.closed_answer:

@@ -18,6 +18,8 @@ from factory.sampling.engines.placement import count_gpus
 from factory.sampling.episodes import EpisodeEngine, step_limits
 from factory.sampling.progress import Progress
 from factory.sampling.scheduling.scheduler import Scheduler, Ticket
+from factory.sampling.search.engine import SearchEngine
+from factory.sampling.search.node_log import NodeLog
 from factory.sampling.turn_log import TurnLog
 
 if TYPE_CHECKING:
@@ -87,6 +89,8 @@ def drive(
             turn_log = open_turn_log(run)
             host = EnvironmentHost(step_limits(spec.sampling))
             engine = EpisodeEngine(engine, host, turn_log, spec.sampling, run.event)
+        if spec.sampling.search is not None:
+            engine = SearchEngine(engine, spec, open_node_log(run))
         spent = engine_seconds(run.path)
         run.event("engine_started", start=start)
         progress.engine_ready()
@@ -120,6 +124,15 @@ def open_turn_log(run: RunDir) -> TurnLog:
     log = TurnLog(run.samples_dir, drawn)
     if log.damaged:
         run.event("turns_damaged", records=log.damaged)
+    return log
+
+
+def open_node_log(run: RunDir) -> NodeLog:
+    """Open the log of the run's searches, and note what is damaged in it."""
+    drawn = [sample_id(name, index) for name, index, _ in run.read_drawn()]
+    log = NodeLog(run.samples_dir, drawn)
+    if log.damaged:
+        run.event("search_damaged", records=log.damaged)
     return log
 
 
@@ -194,6 +207,7 @@ class _Loop:
         self.unjudged: dict[str, _Drawn] = {}
         self.reported_error = False
         self.server, self.policy = spec.engine.server, spec.sampling.policy
+        self.by_verdict = spec.sampling.by_verdict
         self.think_seen = 0  # judged samples so far, while none had a think section; else -1
         self.again: deque[Ticket] = deque()  # failed once; drawn once more after all others
         self.failed: set[Ticket] = set()
@@ -226,7 +240,7 @@ class _Loop:
     def feed(self) -> bool:
         """Submit requests until the engine is full. Returns whether any was submitted."""
         fed = False
-        if self.behind and self.policy != "fixed":
+        if self.behind and self.by_verdict:
             return False
         while len(self.in_flight) < self.engine.capacity:
             ticket, self.first = self.first or self.scheduler.next(), None
@@ -265,7 +279,7 @@ class _Loop:
                     outcome = add_parent(outcome, self.prompt(ticket.prompt))
                 self.run.append(outcome)
                 self.progress.count_sample(outcome.n_tokens)
-                if self.behind and self.policy == "fixed":
+                if self.behind and not self.by_verdict:
                     self.judge.skip(outcome)
                     self.progress.postponed += 1
                     self.scheduler.learn(ticket, False, outcome.n_tokens)
@@ -332,7 +346,7 @@ class _Loop:
         if self.judge.error and not self.reported_error:
             self.reported_error = True
             self.run.event("judge_failed", why=self.judge.error)
-            if self.policy != "fixed":
+            if self.by_verdict:
                 raise RunError(
                     f"judging failed, and the policy {self.policy} draws by verdicts. "
                     f"{self.judge.error}\nAll samples so far are saved. Fix this and run the same "

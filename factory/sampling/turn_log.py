@@ -8,17 +8,15 @@ written again.
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from factory.core.errors import FactoryError
-from factory.core.files import encode_line, storage_error, write_chunks
-from factory.core.journal import SYNC_SECONDS, add_checksum, read_records
+from factory.core.files import write_chunks
+from factory.core.journal import read_records
 from factory.core.nouns import Turn, sample_id
+from factory.sampling.append_log import AppendLog, encode_record, open_append
 
 FILE = "turns.jsonl"
 
@@ -35,11 +33,7 @@ class First(NamedTuple):
     params_fp: str
 
 
-def _encode(record: dict[str, Any]) -> bytes:
-    return add_checksum(encode_line(record)[:-1])
-
-
-class TurnLog:
+class TurnLog(AppendLog):
     """The unfinished episodes of a run. `drawn` has the ids of its samples, which are finished.
 
     `damaged` counts records that can't be read; an episode continues before its first such record.
@@ -52,13 +46,7 @@ class TurnLog:
         self.damaged = 0
         if self._path.exists():
             self._read(drawn)
-        self._error: OSError | None = None
-        self._dirty = threading.Event()
-        self._closing = threading.Event()
-        self._lock = threading.Lock()
-        self._stream = self._write_again()
-        self._thread = threading.Thread(target=self._sync, name="turn-log", daemon=True)
-        self._thread.start()
+        super().__init__(self._path, self._write_again())
 
     def take(self, name: str) -> tuple[list[Turn], First | None]:
         """Return the recorded turns of an episode, and what its first assistant turn says."""
@@ -79,16 +67,12 @@ class TurnLog:
             "first": None if first is None else first._asdict(),
         }
         self._records.setdefault(sample_id(prompt_id, index), []).append(record)
-        self._raise_error()
-        try:
-            with self._lock:
-                self._stream.write(_encode(record))
-                if self._stream.tell() > REWRITE_BYTES + self._kept_bytes:
-                    self._stream.close()
-                    self._stream = self._write_again()
-        except OSError as error:
-            raise storage_error(self._path, error) from error
-        self._dirty.set()
+        self.write(record)
+
+    def _written(self) -> None:
+        if self._stream.tell() > REWRITE_BYTES + self._kept_bytes:
+            self._stream.close()
+            self._stream = self._write_again()
 
     def forget(self, name: str) -> None:
         """Drop an episode: it is finished, or it is drawn again. It stays in the file until the
@@ -98,12 +82,8 @@ class TurnLog:
 
     def close(self) -> None:
         """Close the file, and delete it if no episode is left. Call it once samples are sealed."""
-        if self._closing.is_set():
+        if not self.stop():
             return
-        self._closing.set()
-        self._dirty.set()
-        self._thread.join()
-        self._stream.close()
         self._finished.clear()
         if self._records:
             self._write_again().close()
@@ -132,28 +112,8 @@ class TurnLog:
     def _write_again(self) -> IO[bytes]:
         """Write the file with the unfinished episodes only. Returns it, open for more."""
         kept = (*self._finished.values(), *self._records.values())
-        write_chunks(self._path, (_encode(record) for records in kept for record in records))
+        write_chunks(self._path, (encode_record(record) for records in kept for record in records))
         self._finished.clear()
-        try:
-            opened: IO[bytes] = open(self._path, "ab", buffering=0)  # noqa: SIM115
-        except OSError as error:
-            raise storage_error(self._path, error) from error
+        opened = open_append(self._path)
         self._kept_bytes = opened.tell()
         return opened
-
-    def _sync(self) -> None:
-        while not self._closing.wait(SYNC_SECONDS / 2) or self._dirty.is_set():
-            if not self._dirty.is_set():
-                continue
-            self._dirty.clear()
-            try:
-                with self._lock:
-                    os.fsync(self._stream.fileno())
-            except OSError as error:
-                self._error = error
-                return
-
-    def _raise_error(self) -> None:
-        if isinstance(self._error, OSError):
-            error: FactoryError = storage_error(self._path, self._error)
-            raise error from self._error

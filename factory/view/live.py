@@ -112,7 +112,7 @@ def _planned_samples(snapshot: Snapshot) -> int | None:
         sampling = recipe.get("sampling") or {}
     except (OSError, ValueError, AttributeError):
         return None
-    if sampling.get("policy", "fixed") != "fixed":
+    if sampling.get("policy", "fixed") not in ("fixed", "beam", "tree"):
         return None
     n = sampling.get("n", 4)
     return n * snapshot.prompts.height if isinstance(n, int) else None

@@ -284,7 +284,7 @@ REFUSED = [
     ({"budget": {"tokens": 5}}, "go together"),
     ({"policy": "budget", "budget": {}}, "at least one"),
     ({"policy": "budget", "budget": {"money": 5}}, "prices"),
-    ({"give_up_after": 2}, "another policy"),
+    ({"give_up_after": 2}, "give_up_after needs"),
     ({**UNTIL, "escalate": [{"top_k": 5}]}, "give_up_after"),
     ({**UNTIL, "give_up_after": 2, "escalate": [{}]}, "change something"),
     ({"temperature": 0}, "temperature 0"),

@@ -75,6 +75,8 @@ def build_policies(sampling: Sampling, tokens: int, per_prompt: int | None) -> d
     `tokens` is the expected cost of `n` samples per prompt. If the recipe has no budget, the
     `budget` policy gets half of it.
     """
+    if sampling.search is not None:  # a sample of a search costs what no plain sample does
+        return {sampling.policy: sampling}
     accept = sampling.accept or min(per_prompt or sampling.n, sampling.n)
     base = sampling.model_dump(exclude={"policy", "accept", "budget", "escalate", "give_up_after"})
     budget = sampling.budget or Budget(tokens=max(1, tokens // 2))

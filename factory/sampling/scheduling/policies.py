@@ -124,6 +124,8 @@ def _difficulty(options: Sampling) -> Difficulty:
 
 WAVE_POLICIES: dict[str, Callable[[Sampling], WavePolicy]] = {
     "fixed": lambda options: Fixed(options.n),
+    "beam": lambda options: Fixed(options.n),
+    "tree": lambda options: Fixed(options.n),
     "until": _until,
     "difficulty": _difficulty,
 }

@@ -1,0 +1,1 @@
+"""Search over steps: trees of continuations, and the policies that grow them."""
