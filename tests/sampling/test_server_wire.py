@@ -144,6 +144,14 @@ def test_what_a_hosted_api_cannot_do_is_named(sampling: dict[str, Any], place: s
     assert make_wire(sampling=sampling).find_unsupported("vllm") == []
 
 
+def test_a_search_needs_a_server_that_reports_stop_strings() -> None:
+    search = {"policy": "tree", "search": {"value": {"verifier": True, "rollouts": 1}}}
+    wire = make_wire({"template": "few_shot"}, search, api="completions")
+    assert wire.find_unsupported("vllm") == []
+    (problem,) = wire.find_unsupported("openai")
+    assert problem.place == "sampling.search"
+
+
 def test_a_prefill_needs_a_server_that_continues_messages() -> None:
     (problem,) = make_wire({"prefill": "<think>\n"}, api="chat").find_unsupported("openai")
     assert problem.place == "prompting.prefill"

@@ -201,6 +201,12 @@ class Wire:
             for name, off in neutral.items()
             if getattr(sampling, name) != off
         ]
+        if self._sampling.search is not None:
+            what = (
+                "needs a server that says which stop string ended a text, as vLLM and SGLang do; "
+            )
+            what += "set engine.server.dialect: vllm if this one does"
+            problems.append(Problem("sampling.search", what))
         if self._chat and self._prefilled:
             what = "cannot be sent to this chat API; leave it out, or use engine.server.api: "
             problems.append(Problem("prompting.prefill", what + "completions"))
