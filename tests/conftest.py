@@ -37,6 +37,7 @@ SLOW = (
     "sampling/test_episodes.py",
     "sampling/test_search.py",
     "sampling/test_server_loss.py",
+    "stores/test_stored_build.py",
     "test_build.py",
     "test_build_swe.py",
     "test_cli.py",

@@ -14,22 +14,24 @@ from factory.judging.funnel import load_funnel
 from factory.judging.metrics import scan_samples, scan_whole_samples
 from factory.judging.verdicts import load_verdicts, verdict_files
 from factory.recipe.build import refuse_assembly
+from factory.stores.fetch import fetch_copy
 
 
 class Run:
     """A run directory, read and never written; no code that its recipe names is run.
 
     Every method reads what is on disk now, so that a run can be watched while it is made: samples
-    and verdicts of sealed parts are there, the newest minutes may not be.
+    and verdicts of sealed parts are there, the newest minutes may not be. `path` may also be the
+    address of a store (`s3://bucket/prefix`), of which a copy is fetched and read.
 
-    Raises RunError if `path` is not a run directory.
+    Raises RunError if `path` is not a run directory, StoreError if a store can't be read.
 
     >>> run = Run("runs/quickstart")  # doctest: +SKIP
     >>> run.samples(reason="wrong").select("text", "n_tokens").head()  # doctest: +SKIP
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = fetch_copy(str(path)) if "://" in str(path) else Path(path)
         if not (self.path / "run.json").is_file():
             raise RunError(
                 f"{self.path} is not a run directory: it has no run.json; build makes one"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
@@ -15,6 +15,7 @@ import polars as pl
 from factory.build.context import refuse_beyond_context
 from factory.build.local_judges import list_started_judges, mark_prompts, run_local_judges
 from factory.build.losses import count_unasked, find_loss
+from factory.build.stored import keep_in_store
 from factory.core.errors import FactoryError, RunError, SourceError
 from factory.core.files import append_line, write_atomic
 from factory.core.machine import list_versions
@@ -59,27 +60,37 @@ def build(recipe: Recipe, path: Path, console: Console) -> Funnel:
 
     Raises EngineError if the engine is lost, StorageError if the disk fails, RunError if the
     directory has samples drawn with other settings, QuotaError if the finished corpus has fewer
-    rows than `corpus.min_rows`, and Stopped on Ctrl-C. All keep the samples.
+    rows than `corpus.min_rows`, and Stopped on Ctrl-C. All keep the samples. With a store, as
+    `keep_in_store` too.
     """
-    if is_finished(recipe, path):
-        loss = find_loss(path)
-        if loss is None:
-            funnel = load_funnel(path)
-            _require_rows(recipe, path, funnel, console)
-            return funnel
-        line = f"{path} was finished, but {loss}; what is lost is made again"
-        console.print(line, style="bold red", highlight=False, markup=False)
-    with watch(recipe, "build", path, console) as watching:
-        return _build(recipe, path, console, watching)
+    with keep_in_store(recipe.store, path, console) as guard:
+        if is_finished(recipe, path):
+            loss = find_loss(path)
+            if loss is None:
+                funnel = load_funnel(path)
+                _require_rows(recipe, path, funnel, console)
+                return funnel
+            line = f"{path} was finished, but {loss}; what is lost is made again"
+            console.print(line, style="bold red", highlight=False, markup=False)
+        with watch(recipe, "build", path, console) as watching:
+            return _build(recipe, path, console, watching, guard)
 
 
-def _build(recipe: Recipe, path: Path, console: Console, watching: Watching) -> Funnel:
+def _build(
+    recipe: Recipe,
+    path: Path,
+    console: Console,
+    watching: Watching,
+    guard: Callable[[], None] | None,
+) -> Funnel:
     # Report a missing model before anything is loaded.
     if recipe.engine.kind in EMBEDDED:
         refuse_beyond_context(recipe.engine_spec)
     for judge in list_started_judges(recipe):
         model_path(judge.start)
     with RunDir(path) as run:
+        run.guard = guard
+        run.seal_seconds = recipe.store.seal_seconds if recipe.store else None
         for notice in run.notices:
             console.print(notice, highlight=False, markup=False)
         refuse_mixing(recipe, run)

@@ -50,3 +50,5 @@ def plan(recipe: Recipe | Assembly, run: Path) -> Iterator[str]:
     rows = recipe.select.per_prompt
     most = "every kept sample" if rows is None else f"at most {rows} row(s) per prompt"
     yield f"  corpus: {most}, in {run / 'corpus'}"
+    if recipe.store is not None:
+        yield f"  store: go on from what {recipe.store.url} has, and keep it equal to {run}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.build.context import refuse_beyond_context
 from factory.build.local_judges import list_started_judges
+from factory.build.stored import open_store
 from factory.build.survey import show_reference
 from factory.core.errors import ModelError, RecipeError
 from factory.core.models import DEMO, load_tokenizer, model_path
@@ -58,6 +59,10 @@ def validate(recipe: Recipe) -> Iterator[str]:
     yield from _engine(recipe)
     yield from _judges(recipe)
     yield from _figures(recipe)
+    if recipe.store is not None:
+        open_store(recipe.store)
+        locked = ", and is locked by a build" if recipe.store.lock else "; it is not locked"
+        yield f"store: {recipe.store.url} can be written and read{locked}"
 
 
 def _figures(recipe: Recipe) -> Iterator[str]:

@@ -25,6 +25,39 @@ RUNS = Path("runs")
 
 recipe_argument = click.argument("recipe", type=click.Path(dir_okay=False, path_type=Path))
 run_argument = click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+
+
+class StoredRun(click.Path):
+    """A run directory, or the address of a store that has the run: then a copy of it.
+
+    `STORE` of the context's `meta` is the address.
+    """
+
+    name = "directory"
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if "://" not in str(value):
+            return super().convert(value, param, ctx)
+        from factory.recipe.store import parse_url
+        from factory.stores.fetch import fetch_copy
+
+        try:
+            url = parse_url(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if ctx is not None:
+            ctx.meta[STORE] = url
+        return fetch_copy(url)
+
+
+STORE = "factory.store"
+
+stored_run_argument = click.argument("run", metavar="RUN", type=StoredRun())
+"""For commands that only read: RUN may also be s3://bucket/prefix."""
+
 set_option = click.option(
     "--set",
     "assignments",

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from factory.cli.common import (
+    STORE,
+    StoredRun,
     echo,
     json_option,
     print_json,
     run_argument,
     stdout,
     stored_filters,
+    stored_run_argument,
 )
 
 
 @click.command()
-@run_argument
+@stored_run_argument
 @json_option
 def show(run: Path, as_json: bool) -> None:
     """Print a run's funnel, acceptance by source and tokens per accepted sample.
@@ -55,8 +60,8 @@ def report(run: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("run_a", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("run_b", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("run_a", type=StoredRun())
+@click.argument("run_b", type=StoredRun())
 @click.option(
     "--html", type=click.Path(dir_okay=False, path_type=Path), help="Also write an HTML page."
 )
@@ -75,7 +80,6 @@ def compare(run_a: Path, run_b: Path, html: Path | None, as_json: bool) -> None:
 
 def _server_options(function: Callable[..., None]) -> Callable[..., None]:
     options = [
-        run_argument,
         click.option(
             "--host", default="127.0.0.1", show_default=True, help="Address to listen on."
         ),
@@ -110,16 +114,24 @@ def _server_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command()
+@stored_run_argument
 @_server_options
 def view(run: Path, **options: Any) -> None:
     """Browse a run in a web app: search its samples, move thresholds, see the funnel change.
 
-    Prints a link with a token. Can be reached from this machine only, unless --host is given.
+    Prints a link with a token. Can be reached from this machine only, unless --host is given. RUN
+    may be the address of a store (s3://bucket/prefix); the page follows what is written there.
     """
-    _serve(run, "/", **options)
+    from factory.stores.fetch import follow_copy
+
+    url = click.get_current_context().meta.get(STORE)
+    following = follow_copy(url, partial(click.echo, err=True)) if url else nullcontext()
+    with following:
+        _serve(run, "/", **options)
 
 
 @click.command()
+@run_argument
 @_server_options
 def review(run: Path, **options: Any) -> None:
     """Review samples in a web app: accept, reject or edit by keyboard; edits are verified."""
@@ -155,7 +167,7 @@ def _serve(
 
 
 @click.command()
-@run_argument
+@stored_run_argument
 @click.argument("sample_id")
 @json_option
 def explain(run: Path, sample_id: str, as_json: bool) -> None:
@@ -173,7 +185,7 @@ def explain(run: Path, sample_id: str, as_json: bool) -> None:
 
 
 @click.command()
-@run_argument
+@stored_run_argument
 @click.option("--reason", help="Only samples with this reason, such as mixed_script.")
 @click.option(
     "--decision",

@@ -46,14 +46,18 @@ _EXTENDS = {
 }
 
 
+_SHORT = {"model", "store"}
+"""Sections that may be written as one string."""
+
+
 def _keys_of(part: type[BaseModel], definitions: dict[str, Any]) -> dict[str, Any]:
     """One kind's keys, with every loader's, filter's and domain's own where it takes them."""
     schema = part.model_json_schema(ref_template="#/$defs/{model}")
     definitions.update(schema.pop("$defs", {}))
     properties = schema["properties"]
     properties["extends"] = _EXTENDS
-    if "model" in properties:
-        properties["model"] = {"anyOf": [{"type": "string"}, properties["model"]]}
+    for name in _SHORT & properties.keys():
+        properties[name] = {"anyOf": [{"type": "string"}, properties[name]]}
     if "sources" in properties:
         loaders = [_define(loader_class(kind), kind, definitions) for kind in LOADERS]
         properties["sources"]["items"] = {"anyOf": [*loaders, _OWN]}

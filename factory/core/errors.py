@@ -77,6 +77,17 @@ class StorageError(FactoryError):
     exit_code = 5
 
 
+class StoreError(StorageError):
+    """An object store refused or could not be reached. What is on this machine is safe.
+
+    `passing` says that the same may work in a minute; `code` is the store's own name for it.
+    """
+
+    def __init__(self, message: str, *, passing: bool = False, code: str = "") -> None:
+        super().__init__(message)
+        self.passing, self.code = passing, code
+
+
 class SourceError(FactoryError):
     """A prompt source is missing, unreadable, empty or too damaged."""
 

@@ -9,6 +9,7 @@ the journal is kept as `journal-00007.jsonl.damaged`.
 from __future__ import annotations
 
 import json
+import math
 import queue
 import re
 import threading
@@ -35,7 +36,8 @@ SYNC_SECONDS = 1.0
 
 SEAL_ROWS = 4096
 SEAL_BYTES = 64 << 20
-"""A journal is sealed when it has this many samples or bytes."""
+"""A journal is sealed when it has this many samples or bytes, or when its first sample is as old as
+the writer's `seal_seconds`."""
 
 ROW_GROUP_ROWS = 256
 """Samples per row group of a part: what a damaged byte can cost."""
@@ -59,9 +61,16 @@ class JournalWriter(threading.Thread):
     The sampling loop only puts bytes on a queue, so a slow disk or sealing does not delay it.
     """
 
-    def __init__(self, folder: Path, number: int, on_seal: Callable[[Sealed], None] | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        number: int,
+        on_seal: Callable[[Sealed], None] | None,
+        seal_seconds: float | None = None,
+    ) -> None:
         super().__init__(name="journal", daemon=True)
         self.folder, self.number, self.on_seal = folder, number, on_seal
+        self.seal_seconds = math.inf if seal_seconds is None else seal_seconds
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._error: BaseException | None = None
         self.start()
@@ -115,8 +124,8 @@ class JournalWriter(threading.Thread):
         rows = size = 0
         more = True
         with open(journal, "wb", buffering=1 << 16) as stream:
-            synced, dirty = time.monotonic(), False
-            while rows < SEAL_ROWS and size < SEAL_BYTES:
+            synced, dirty, seal_at = time.monotonic(), False, math.inf
+            while rows < SEAL_ROWS and size < SEAL_BYTES and time.monotonic() < seal_at:
                 try:
                     line = self._queue.get(timeout=SYNC_SECONDS / 2)
                 except queue.Empty:
@@ -125,6 +134,7 @@ class JournalWriter(threading.Thread):
                     more = False
                     break
                 if line:
+                    seal_at = seal_at if rows else time.monotonic() + self.seal_seconds
                     stream.write(line)
                     rows, size, dirty = rows + 1, size + len(line), True
                 if dirty and time.monotonic() - synced >= SYNC_SECONDS / 2:

@@ -73,13 +73,16 @@ class RunDir:
     """A run's directory, opened for writing by exactly one process.
 
     `on_seal` is called, in the writer's thread, with the name of each part as it becomes durable.
-    `notices` lists damage for the user. Raises RunError if a sealed part is damaged: `factory
-    repair` moves it away and keeps its readable samples.
+    `guard` is called after it; what it raises ends the run. A sample is sealed after `seal_seconds`
+    at the latest, where that is given. `notices` lists damage for the user. Raises RunError if a
+    sealed part is damaged: `factory repair` moves it away and keeps its readable samples.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.on_seal: Callable[[str], None] | None = None
+        self.guard: Callable[[], None] | None = None
+        self.seal_seconds: float | None = None
         self._lock = lock_directory(path)
         self._writer: JournalWriter | None = None
         self._damaged: list[Sealed] = []
@@ -155,7 +158,7 @@ class RunDir:
     def _live_writer(self) -> JournalWriter:
         if self._writer is None:
             number = next_part_number(self.samples_dir)
-            self._writer = JournalWriter(self.samples_dir, number, self._sealed)
+            self._writer = JournalWriter(self.samples_dir, number, self._sealed, self.seal_seconds)
         return self._writer
 
     def _sealed(self, sealed: Sealed) -> None:
@@ -164,6 +167,8 @@ class RunDir:
             self._damaged.append(sealed)
         if sealed.part is not None and self.on_seal is not None:
             self.on_seal(sealed.part.stem)
+        if self.guard is not None:
+            self.guard()
 
     def _recover(self) -> None:
         """Seal the journals of a killed process and delete its partial files."""

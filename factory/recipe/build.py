@@ -41,6 +41,7 @@ from factory.recipe.parsing import (
     sort_problems,
 )
 from factory.recipe.sampling import Sampling
+from factory.recipe.store import Store
 from factory.recipe.watching import WATCHING, MetricsPort, NotifyEnv, NotifyUrl, Trackers
 from filters.base import Filter
 
@@ -72,6 +73,9 @@ class Recipe(Strict):
     metrics_port: MetricsPort = None
     notify: NotifyUrl = None
     notify_env: NotifyEnv = None
+    store: Store | None = Field(
+        None, description="An object store that has a copy of the run, such as s3://bucket/prefix."
+    )
 
     _written: dict[str, Any] = PrivateAttr(default_factory=dict)
 
@@ -79,6 +83,11 @@ class Recipe(Strict):
     @classmethod
     def _model_by_id(cls, value: Any) -> Any:
         return {"id": value} if isinstance(value, str) else value
+
+    @field_validator("store", mode="before")
+    @classmethod
+    def _store_by_url(cls, value: Any) -> Any:
+        return {"url": value} if isinstance(value, str) else value
 
     def to_yaml(self) -> str:
         """Return the recipe as YAML with paths, variables, `extends` and `--set` resolved."""
@@ -107,7 +116,7 @@ class Recipe(Strict):
 
     def fingerprint(self) -> str:
         """Return a hash of all settings that may change the corpus."""
-        dump = self.model_dump(mode="json", exclude={"engine", "sources", *WATCHING})
+        dump = self.model_dump(mode="json", exclude={"engine", "sources", "store", *WATCHING})
         del dump["sampling"]["prices"], dump["corpus"]["min_rows"]
         for name in ("episode", "keep", "search"):  # params_fp has what matters
             del dump["sampling"][name]

@@ -31,7 +31,7 @@ NAMED = frozenset({"filters", "rewards", "quotas"})
 
 VARIABLE_KEYS = PATH_KEYS | {
     *("model", "id", "revision", "tokenizer", "start", "reward_model", "against"),
-    *("url", "urls", "base_url", "address", "launch", "notify"),
+    *("url", "urls", "base_url", "address", "launch", "notify", "store"),
 }
 """Keys in which `${NAME}` is an environment variable: places, models and addresses. What else a
 recipe says is published with the corpus, and reads nothing from the environment."""

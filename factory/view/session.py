@@ -10,6 +10,7 @@ from typing import Any
 from factory.judging.reviews import Reviews
 from factory.report.numbers import gather
 from factory.report.snapshot import Snapshot, signature, take_snapshot
+from factory.stores.fetch import refuse_copy
 from factory.view.thresholds import Thresholds
 
 FRESH_SECONDS = 2.0
@@ -70,8 +71,12 @@ class RunSession:
             return self._thresholds[1]
 
     def reviews(self) -> Reviews:
-        """Open the reviews on first use, so that only looking at a run writes no file."""
+        """Open the reviews on first use, so that only looking at a run writes no file.
+
+        Raises RunError for a copy of a store.
+        """
         with self._lock:
             if self._reviews is None:
+                refuse_copy(self.run)
                 self._reviews = Reviews(self.run)
             return self._reviews

@@ -161,7 +161,9 @@ def _collect(frame: pl.LazyFrame) -> pl.DataFrame:
 
 
 def _read_recipe(file: Path) -> str:
-    """Return the recipe's text with absolute paths replaced; unchanged where there are none.
+    """Return the recipe's text without its store, and with absolute paths replaced.
+
+    It is unchanged where there are none.
 
     Raises RunError where it can't be read.
     """
@@ -172,7 +174,8 @@ def _read_recipe(file: Path) -> str:
         raise RunError(f"{file} cannot be read: {error}") from error
     public = _hide_paths(document)
     if isinstance(public, dict):
-        public.pop("notify", None)  # the address may be a secret
+        for key in ("notify", "store"):  # addresses that are nobody else's business
+            public.pop(key, None)
     if public == document:
         return text
     return yaml.safe_dump(public, sort_keys=False, allow_unicode=True)

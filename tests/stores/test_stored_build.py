@@ -1,0 +1,370 @@
+"""Builds with a store: nothing that was sealed is lost, whatever happens to machine and store."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from itertools import count
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from factory.build.build import build
+from factory.core.checksums import digest
+from factory.core.errors import RunError, RunLocked, StoreError
+from factory.core.files import read_lines
+from factory.core.run_dir import RunDir, sample_parts
+from factory.recipe.build import load_recipe
+from factory.stores.fetch import fetch_copy
+from factory.stores.layout import scan
+from factory.stores.lock import StoreLock
+from factory.stores.objects import Objects
+from tests.recorded import prompts, recipe_file, record, sample
+from tests.stores.conftest import KEY_ID, SECRET
+from tests.stores.s3_server import LOST, Answer, Call, Fault, Proxy
+from tests.test_build import QUIET, corpus_hash, drawn, everything
+
+N = 4
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return record(tmp_path_factory.mktemp("recorded") / "run", N)
+
+
+@pytest.fixture(scope="module")
+def built(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A build without a store, undisturbed."""
+    folder = tmp_path_factory.mktemp("built")
+    build(load_recipe(recipe_file(folder, recorded, N)), folder / "run", QUIET)
+    return folder / "run"
+
+
+@pytest.fixture
+def recipe(recorded: Path, tmp_path: Path) -> Path:
+    return recipe_file(tmp_path, recorded, N)
+
+
+def build_stored(recipe: Path, run: Path, url: str, *settings: str) -> str:
+    """Build with a store. Returns what was said."""
+    console = Console(record=True, quiet=False, file=open(os.devnull, "w"), width=500)  # noqa: SIM115
+    try:
+        build(load_recipe(recipe, [f"store={url}", *settings]), run, console)
+    finally:
+        console.file.close()
+    return console.export_text()
+
+
+def contents(store: Objects) -> dict[str, str]:
+    return {
+        name: store.digest(name)
+        for name in store.list()
+        if not name.startswith(("lock/", "check/"))
+    }
+
+
+def files(run: Path) -> dict[str, str]:
+    return {name: digest(run / name) for name in scan(run)}
+
+
+def test_a_fresh_folder_goes_on_from_the_store(recipe: Path, built: Path, tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/store"
+    said = build_stored(recipe, tmp_path / "one", url, "sampling.n=2")
+    assert f"store {url} has the whole run" in said
+    assert contents(Objects(url)) == files(tmp_path / "one")
+    first = {part.name: digest(part) for part in sample_parts(tmp_path / "one")}
+    shutil.rmtree(tmp_path / "one")
+
+    said = build_stored(recipe, tmp_path / "two", url)
+    assert "fetched" in said
+    assert (
+        first.items()
+        <= {part.name: digest(part) for part in sample_parts(tmp_path / "two")}.items()
+    )
+    assert drawn(tmp_path / "two") == everything()
+    assert corpus_hash(tmp_path / "two") == corpus_hash(built)
+    assert contents(Objects(url)) == files(tmp_path / "two")
+
+    # A finished run is fetched, not made again; where nothing is missing, nothing is fetched.
+    build_stored(recipe, tmp_path / "three", url)
+    assert files(tmp_path / "three") == files(tmp_path / "two")
+    assert build_stored(recipe, tmp_path / "three", url) == ""
+
+
+CHILD = """
+import sys, time
+from pathlib import Path
+from rich.console import Console
+from factory.core import journal, run_dir
+from factory.recipe.build import load_recipe
+
+journal.SEAL_ROWS = 16
+append = run_dir.RunDir.append
+
+def slowly(self, sample):
+    time.sleep(float(sys.argv[4]))
+    append(self, sample)
+
+run_dir.RunDir.append = slowly
+
+if __name__ == "__main__":
+    from factory.build.build import build
+    recipe = load_recipe(Path(sys.argv[1]), [f"store={sys.argv[3]}"])
+    build(recipe, Path(sys.argv[2]), Console(stderr=True))
+"""
+
+
+def start(script: Path, recipe: Path, run: Path, url: str, pause: float) -> subprocess.Popen[bytes]:
+    script.write_text(CHILD)
+    command = [sys.executable, str(script), str(recipe), str(run), url, str(pause)]
+    return subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE
+    )
+
+
+@pytest.mark.real(group=None)
+def test_a_machine_that_is_gone_loses_only_what_was_not_sealed(
+    s3: Proxy, bucket: str, recipe: Path, built: Path, tmp_path: Path
+) -> None:
+    """An S3 run is killed, its disk deleted; it goes on from the store, which is unreliable."""
+    calls = count(1)
+
+    def be_unreliable(call: Call) -> Fault:
+        number = next(calls)
+        if number % 11 == 0:
+            return Answer(500, "InternalError")
+        return LOST if number % 13 == 0 else 0.05 if number % 7 == 0 else None
+
+    s3.fault = be_unreliable
+    store = Objects(bucket)
+    machine = start(tmp_path / "child.py", recipe, tmp_path / "gone", bucket, 0.05)
+    while sum(name.endswith(".parquet.xxh3") for name in store.list("samples")) < 3:
+        assert machine.poll() is None, machine.communicate()
+        time.sleep(0.2)
+    machine.send_signal(signal.SIGKILL)
+    machine.communicate()
+    sealed = {name: store.digest(name) for name in store.list("samples")}
+    assert len([name for name in sealed if name.endswith(".parquet")]) >= 3
+    assert drawn(tmp_path / "gone") != everything()
+    shutil.rmtree(tmp_path / "gone")
+
+    fresh = start(tmp_path / "child.py", recipe, tmp_path / "fresh", bucket, 0.0)
+    _, said = fresh.communicate()
+    assert fresh.returncode == 0, said.decode()
+    assert sealed.items() <= files(tmp_path / "fresh").items()
+    assert drawn(tmp_path / "fresh") == everything()
+    assert corpus_hash(tmp_path / "fresh") == corpus_hash(built)
+    assert contents(store) == files(tmp_path / "fresh")
+    for file in (tmp_path / "fresh").rglob("*"):
+        assert file.is_dir() or not {SECRET, KEY_ID} & set(
+            file.read_bytes().decode("latin1").split()
+        )
+        assert file.is_dir() or SECRET.encode() not in file.read_bytes()
+    assert SECRET not in said.decode()
+
+
+def test_a_store_that_fails_for_good_costs_nothing(
+    s3: Proxy, bucket: str, recipe: Path, built: Path, tmp_path: Path
+) -> None:
+    def refuse_samples(call: Call) -> Fault:
+        refused = call.method == "PUT" and "/samples/" in call.path
+        return Answer(403, "AccessDenied") if refused else None
+
+    s3.fault = refuse_samples
+    with pytest.raises(StoreError, match=r"access is denied.*\n.*are not in the store. The same"):
+        build_stored(recipe, tmp_path / "run", bucket)
+    assert corpus_hash(tmp_path / "run") == corpus_hash(built)
+    s3.fault = lambda call: None
+    assert "files were written" in build_stored(recipe, tmp_path / "run", bucket)
+    assert contents(Objects(bucket)) == files(tmp_path / "run")
+    starts = [
+        e for e in read_lines(tmp_path / "run" / "events.jsonl") if e["event"] == "engine_started"
+    ]
+    assert len(starts) == 1
+
+
+def test_bytes_that_change_on_their_way_are_noticed(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store keeps other bytes than it was given, once."""
+    url, write, spoilt = f"file://{tmp_path}/store", Objects.write, list[str]()
+
+    def spoil(self: Objects, name: str, data: bytes) -> None:
+        if name == "funnel.json" and not spoilt:
+            spoilt.append(name)
+            data = data[:-1] + b" "
+        write(self, name, data)
+
+    monkeypatch.setattr(Objects, "write", spoil)
+    build_stored(recipe, tmp_path / "run", url)
+    assert spoilt
+    assert contents(Objects(url)) == files(tmp_path / "run")
+
+
+def test_two_builds_cannot_share_a_store(recipe: Path, tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/store"
+    other = StoreLock(Objects(url), exclusive=True)
+    other.acquire(print)
+    with pytest.raises(RunLocked, match="is in use by process"):
+        build_stored(recipe, tmp_path / "run", url)
+    assert not (tmp_path / "run").exists()
+    other.release()
+    build_stored(recipe, tmp_path / "run", url)
+
+
+def test_a_build_that_loses_its_store_stops(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"file://{tmp_path}/store"
+    monkeypatch.setattr("factory.stores.lock.LEASE_SECONDS", 0.6)
+    append = RunDir.append
+    taken = list[int]()
+
+    def take_over(self: RunDir, one: object) -> None:
+        if not taken:
+            taken.append(1)
+            Objects(url).write("lock/00000099.json", b'{"pid": 7, "host": "other"}')
+            while not (tmp_path / "lost").exists():
+                time.sleep(0.05)
+        append(self, one)  # type: ignore[arg-type]
+
+    def look(self: StoreLock) -> None:
+        found(self)
+        if self._lost is not None:
+            (tmp_path / "lost").touch()
+
+    found = StoreLock._look
+    monkeypatch.setattr(StoreLock, "_look", look)
+    monkeypatch.setattr(RunDir, "append", take_over)
+    with pytest.raises(RunLocked, match="was taken over by process 7 on host other"):
+        build_stored(recipe, tmp_path / "run", url)
+    assert not Objects(url).list("samples")
+    assert sample_parts(tmp_path / "run")  # what was sampled is kept here
+
+
+def test_a_store_without_conditional_writes_is_refused_unless_told(
+    s3: Proxy, bucket: str, recipe: Path, tmp_path: Path
+) -> None:
+    def ignore(call: Call) -> Fault:
+        call.headers.pop("If-None-Match", None)
+        return None
+
+    s3.fault = ignore
+    with pytest.raises(StoreError, match=r"ignores conditional writes.*store.lock: false"):
+        build_stored(recipe, tmp_path / "run", bucket)
+    assert not (tmp_path / "run").exists()
+    setting = f"store={{url: {bucket}, lock: false}}"
+    build(load_recipe(recipe, [setting]), tmp_path / "run", QUIET)
+    assert contents(Objects(bucket)) == files(tmp_path / "run")
+
+
+def test_a_run_that_went_on_elsewhere(recipe: Path, built: Path, tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/store"
+    build_stored(recipe, tmp_path / "here", url, "sampling.n=2")
+    shutil.copytree(tmp_path / "here", tmp_path / "split")
+    build_stored(recipe, tmp_path / "elsewhere", url)
+
+    # Samples drawn here meanwhile have the number of those drawn elsewhere.
+    with RunDir(tmp_path / "split") as run:
+        run.append(sample(prompts()[0], 3))
+    with pytest.raises(RunError, match=r"went on in two places.*no samples are lost"):
+        build_stored(recipe, tmp_path / "split", url)
+
+    before = contents(Objects(url))
+    build_stored(recipe, tmp_path / "here", url)
+    assert drawn(tmp_path / "here") == everything()
+    assert corpus_hash(tmp_path / "here") == corpus_hash(built)
+    assert contents(Objects(url)) == before
+
+
+def test_another_run_in_the_store_is_refused(recipe: Path, tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/store"
+    build_stored(recipe, tmp_path / "one", url)
+    build(load_recipe(recipe, ["sampling.n=1"]), tmp_path / "two", QUIET)
+    with pytest.raises(RunError, match=r"has other samples than samples/part-00000\.parquet"):
+        build_stored(recipe, tmp_path / "two", url)
+    with pytest.raises(RunError, match=r"sampling.temperature: 0.7 in the run, 0.9 in the recipe"):
+        build_stored(recipe, tmp_path / "three", url, "sampling.temperature=0.9")
+
+
+def flip(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def test_damage_in_the_store(recipe: Path, built: Path, tmp_path: Path) -> None:
+    """What can be made again is; damaged samples are named with the remedy."""
+    store = tmp_path / "store"
+    build_stored(recipe, tmp_path / "run", f"file://{store}")
+    flip(next((store / "corpus").glob("train-*")))
+    flip(next((store / "verdicts").glob("*.parquet")))
+    build_stored(recipe, tmp_path / "second", f"file://{store}")
+    assert corpus_hash(tmp_path / "second") == corpus_hash(built)
+    assert contents(Objects(f"file://{store}")) == files(tmp_path / "second")
+
+    (
+        store / "corpus.digests.json"
+    ).unlink()  # as a driver killed while it wrote the corpus leaves it
+    build_stored(recipe, tmp_path / "third", f"file://{store}")
+    assert corpus_hash(tmp_path / "third") == corpus_hash(built)
+
+    flip(store / "samples" / "part-00000.parquet")
+    with pytest.raises(RunError, match=r"part-00000.parquet is damaged.*factory repair"):
+        build_stored(recipe, tmp_path / "fourth", f"file://{store}")
+
+
+def test_a_smaller_corpus_leaves_no_old_shards(recipe: Path, tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/store"
+    build_stored(recipe, tmp_path / "run", url)
+    many = len(Objects(url).list("corpus"))
+    build_stored(recipe, tmp_path / "run", url, "corpus.shard_rows=100000")
+    assert len(Objects(url).list("corpus")) < many
+    assert contents(Objects(url)) == files(tmp_path / "run")
+
+
+def test_a_copy_to_look_at_follows_the_store(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACTORY_CACHE", str(tmp_path / "cache"))
+    url = f"file://{tmp_path}/store"
+    with pytest.raises(RunError, match="has no run"):
+        fetch_copy(url)
+    build_stored(recipe, tmp_path / "run", url, "sampling.n=2")
+    copy = fetch_copy(f"{url}/")
+    assert files(copy) == files(tmp_path / "run")
+    times = {name: (copy / name).stat().st_mtime_ns for name in files(copy)}
+    assert times == {name: (fetch_copy(url) / name).stat().st_mtime_ns for name in times}
+    build_stored(recipe, tmp_path / "run", url)
+    assert files(fetch_copy(url)) == files(tmp_path / "run")
+
+
+def test_samples_are_sealed_after_a_while(tmp_path: Path) -> None:
+    with RunDir(tmp_path) as run:
+        run.seal_seconds = 0.05
+        run.append(sample(prompts()[0], 0))
+        while not sample_parts(tmp_path):
+            time.sleep(0.05)
+        run.append(sample(prompts()[0], 1))
+    assert len(sample_parts(tmp_path)) == 2
+
+
+def test_a_missing_bucket_is_one_line_before_any_sampling(
+    s3: Proxy, recipe: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "factory.cli", "build", str(recipe), "--set"]
+    command += ["store=s3://no-such-bucket/run", "--run", str(tmp_path / "run"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 5
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1
+    assert "store s3://no-such-bucket/run: the bucket does not exist. Create it" in lines[0]
+    assert not (tmp_path / "run").exists()
+    assert json.dumps(SECRET) not in done.stderr
