@@ -14,8 +14,6 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import xxhash
-
 from factory.core.checksums import digest
 from factory.core.errors import FactoryError, RunLocked, StorageError, StoreError
 from factory.core.files import read_json, storage_error
@@ -33,7 +31,7 @@ from factory.stores.layout import (
     sign,
 )
 from factory.stores.lock import Say, StoreLock
-from factory.stores.objects import Objects
+from factory.stores.objects import Objects, digest_bytes
 
 PASS_SECONDS = 60.0
 """Longest time that a changed file which is no part of samples waits."""
@@ -180,7 +178,7 @@ class Mirror:
         try:
             signature = sign(path)
             data = _read(path) if signature.size <= WHOLE_BYTES else None
-            wanted = digest(path) if data is None else _digest(data)
+            wanted = digest(path) if data is None else digest_bytes(data)
         except FileNotFoundError:
             return False
         if data is None:
@@ -192,7 +190,7 @@ class Mirror:
         else:
             self.objects.write(name, data)
         self._remote.add(name)
-        if self.objects.digest(name) == wanted:
+        if self.objects.digest(name, signature.size) == wanted:
             self.state.files[name] = Known(signature, "")
             return True
         if path.exists() and sign(path) == signature:
@@ -214,10 +212,6 @@ class Mirror:
         self.objects.delete(name)
         self._remote.discard(name)
         self.state.files.pop(name, None)
-
-
-def _digest(data: bytes) -> str:
-    return f"{len(data)} {xxhash.xxh3_128_hexdigest(data)}\n"
 
 
 def _read(path: Path) -> bytes:

@@ -15,7 +15,6 @@ from uuid import uuid4
 
 import xxhash
 
-from factory.core.checksums import CHUNK_BYTES
 from factory.core.errors import MissingDependency, StoreError
 from factory.stores.problems import UNSUPPORTED, explain, find_code
 
@@ -26,6 +25,9 @@ _SAFE = re.compile(r"[^/\0\\]+(/[^/\0\\]+)*")
 _TOKENS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "created", "blob_id")
 _CHECK = "check"
 
+BLOCK_BYTES = 8 << 20
+"""Bytes that are read at once."""
+
 S3_CONFIG = {
     "connect_timeout": 10,
     "read_timeout": 60,
@@ -34,6 +36,11 @@ S3_CONFIG = {
     "request_checksum_calculation": "when_required",
     "response_checksum_validation": "when_required",
 }
+
+
+def digest_bytes(data: bytes) -> str:
+    """Return the digest of bytes, as `factory.core.checksums.digest` of a file."""
+    return f"{len(data)} {xxhash.xxh3_128_hexdigest(data)}\n"
 
 
 class Listed(NamedTuple):
@@ -137,14 +144,20 @@ class Objects:
         with self._explained(), suppress(FileNotFoundError):
             self._fs.rm_file(self._path(name))
 
-    def digest(self, name: str) -> str:
-        """Read an object and compute its digest, as `factory.core.checksums.digest` of a file."""
+    def digest(self, name: str, expected_size: int | None = None) -> str:
+        """Read an object and compute its digest, as `factory.core.checksums.digest` of a file.
+
+        What is expected to be small is read by one request.
+        """
+        if expected_size is not None and expected_size <= BLOCK_BYTES:
+            data = self.read(name)
+            return "missing" if data is None else digest_bytes(data)
         hasher, size = xxhash.xxh3_128(), 0
         with (
             self._explained(),
-            self._fs.open(self._path(name), "rb", block_size=8 * CHUNK_BYTES) as stream,
+            self._fs.open(self._path(name), "rb", block_size=BLOCK_BYTES) as stream,
         ):
-            while chunk := stream.read(8 * CHUNK_BYTES):
+            while chunk := stream.read(BLOCK_BYTES):
                 hasher.update(chunk)
                 size += len(chunk)
         return f"{size} {hasher.hexdigest()}\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -25,6 +24,7 @@ from factory.stores.fetch import fetch_copy
 from factory.stores.layout import scan
 from factory.stores.lock import StoreLock
 from factory.stores.objects import Objects
+from factory.view.session import RunSession
 from tests.recorded import prompts, recipe_file, record, sample
 from tests.stores.conftest import KEY_ID, SECRET
 from tests.stores.s3_server import LOST, Answer, Call, Fault, Proxy
@@ -45,6 +45,32 @@ def built(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("built")
     build(load_recipe(recipe_file(folder, recorded, N)), folder / "run", QUIET)
     return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def first(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the run of half the samples and its store."""
+    folder = tmp_path_factory.mktemp("first")
+    build_stored(
+        recipe_file(folder, recorded, N), folder / "one", f"file://{folder}/store", "sampling.n=2"
+    )
+    return folder
+
+
+@pytest.fixture
+def halfway(first: Path, tmp_path: Path) -> str:
+    """A copy of `first`: the run `one` and its store, whose address is returned."""
+    for name in ("one", "store"):
+        shutil.copytree(first / name, tmp_path / name)
+    state = tmp_path / "one" / "stored.json"
+    state.write_text(state.read_text().replace(str(first), str(tmp_path)))
+    return f"file://{tmp_path}/store"
+
+
+@pytest.fixture
+def finished(built: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run, which has no store yet."""
+    return shutil.copytree(built, tmp_path / "finished")
 
 
 @pytest.fixture
@@ -74,28 +100,26 @@ def files(run: Path) -> dict[str, str]:
     return {name: digest(run / name) for name in scan(run)}
 
 
-def test_a_fresh_folder_goes_on_from_the_store(recipe: Path, built: Path, tmp_path: Path) -> None:
-    url = f"file://{tmp_path}/store"
-    said = build_stored(recipe, tmp_path / "one", url, "sampling.n=2")
-    assert f"store {url} has the whole run" in said
-    assert contents(Objects(url)) == files(tmp_path / "one")
-    first = {part.name: digest(part) for part in sample_parts(tmp_path / "one")}
+def test_a_fresh_folder_goes_on_from_the_store(
+    recipe: Path, built: Path, halfway: str, tmp_path: Path
+) -> None:
+    sealed = {part.name: digest(part) for part in sample_parts(tmp_path / "one")}
+    assert contents(Objects(halfway)) == files(tmp_path / "one")
     shutil.rmtree(tmp_path / "one")
 
-    said = build_stored(recipe, tmp_path / "two", url)
+    said = build_stored(recipe, tmp_path / "two", halfway)
     assert "fetched" in said
-    assert (
-        first.items()
-        <= {part.name: digest(part) for part in sample_parts(tmp_path / "two")}.items()
-    )
+    assert f"store {halfway} has the whole run" in said
+    found = {part.name: digest(part) for part in sample_parts(tmp_path / "two")}
+    assert sealed.items() <= found.items()
     assert drawn(tmp_path / "two") == everything()
     assert corpus_hash(tmp_path / "two") == corpus_hash(built)
-    assert contents(Objects(url)) == files(tmp_path / "two")
+    assert contents(Objects(halfway)) == files(tmp_path / "two")
 
     # A finished run is fetched, not made again; where nothing is missing, nothing is fetched.
-    build_stored(recipe, tmp_path / "three", url)
+    build_stored(recipe, tmp_path / "three", halfway)
     assert files(tmp_path / "three") == files(tmp_path / "two")
-    assert build_stored(recipe, tmp_path / "three", url) == ""
+    assert build_stored(recipe, tmp_path / "three", halfway) == ""
 
 
 CHILD = """
@@ -138,9 +162,9 @@ def test_a_machine_that_is_gone_loses_only_what_was_not_sealed(
 
     def be_unreliable(call: Call) -> Fault:
         number = next(calls)
-        if number % 11 == 0:
+        if number % 29 == 0:
             return Answer(500, "InternalError")
-        return LOST if number % 13 == 0 else 0.05 if number % 7 == 0 else None
+        return LOST if number % 31 == 0 else 0.05 if number % 7 == 0 else None
 
     s3.fault = be_unreliable
     store = Objects(bucket)
@@ -162,12 +186,10 @@ def test_a_machine_that_is_gone_loses_only_what_was_not_sealed(
     assert drawn(tmp_path / "fresh") == everything()
     assert corpus_hash(tmp_path / "fresh") == corpus_hash(built)
     assert contents(store) == files(tmp_path / "fresh")
-    for file in (tmp_path / "fresh").rglob("*"):
-        assert file.is_dir() or not {SECRET, KEY_ID} & set(
-            file.read_bytes().decode("latin1").split()
-        )
-        assert file.is_dir() or SECRET.encode() not in file.read_bytes()
-    assert SECRET not in said.decode()
+    texts = [file.read_bytes() for file in (tmp_path / "fresh").rglob("*") if file.is_file()]
+    texts += [store.read(name) or b"" for name in store.list()]
+    for secret in (SECRET.encode(), KEY_ID.encode()):
+        assert not any(secret in text for text in (*texts, said))
 
 
 def test_a_store_that_fails_for_good_costs_nothing(
@@ -191,9 +213,9 @@ def test_a_store_that_fails_for_good_costs_nothing(
 
 
 def test_bytes_that_change_on_their_way_are_noticed(
-    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The store keeps other bytes than it was given, once."""
+    """A finished run is given a store, which keeps other bytes than it was given, once."""
     url, write, spoilt = f"file://{tmp_path}/store", Objects.write, list[str]()
 
     def spoil(self: Objects, name: str, data: bytes) -> None:
@@ -203,20 +225,18 @@ def test_bytes_that_change_on_their_way_are_noticed(
         write(self, name, data)
 
     monkeypatch.setattr(Objects, "write", spoil)
-    build_stored(recipe, tmp_path / "run", url)
+    build_stored(recipe, finished, url)
     assert spoilt
-    assert contents(Objects(url)) == files(tmp_path / "run")
+    assert contents(Objects(url)) == files(finished)
 
 
-def test_two_builds_cannot_share_a_store(recipe: Path, tmp_path: Path) -> None:
-    url = f"file://{tmp_path}/store"
-    other = StoreLock(Objects(url), exclusive=True)
+def test_two_builds_cannot_share_a_store(recipe: Path, halfway: str, tmp_path: Path) -> None:
+    other = StoreLock(Objects(halfway), exclusive=True)
     other.acquire(print)
     with pytest.raises(RunLocked, match="is in use by process"):
-        build_stored(recipe, tmp_path / "run", url)
+        build_stored(recipe, tmp_path / "run", halfway)
     assert not (tmp_path / "run").exists()
     other.release()
-    build_stored(recipe, tmp_path / "run", url)
 
 
 def test_a_build_that_loses_its_store_stops(
@@ -250,7 +270,7 @@ def test_a_build_that_loses_its_store_stops(
 
 
 def test_a_store_without_conditional_writes_is_refused_unless_told(
-    s3: Proxy, bucket: str, recipe: Path, tmp_path: Path
+    s3: Proxy, bucket: str, recipe: Path, finished: Path
 ) -> None:
     def ignore(call: Call) -> Fault:
         call.headers.pop("If-None-Match", None)
@@ -258,40 +278,38 @@ def test_a_store_without_conditional_writes_is_refused_unless_told(
 
     s3.fault = ignore
     with pytest.raises(StoreError, match=r"ignores conditional writes.*store.lock: false"):
-        build_stored(recipe, tmp_path / "run", bucket)
-    assert not (tmp_path / "run").exists()
-    setting = f"store={{url: {bucket}, lock: false}}"
-    build(load_recipe(recipe, [setting]), tmp_path / "run", QUIET)
-    assert contents(Objects(bucket)) == files(tmp_path / "run")
+        build_stored(recipe, finished, bucket)
+    assert not (finished / "stored.json").exists()
+    build_stored(recipe, finished, f"{{url: '{bucket}', lock: false}}")
+    assert contents(Objects(bucket)) == files(finished)
 
 
-def test_a_run_that_went_on_elsewhere(recipe: Path, built: Path, tmp_path: Path) -> None:
-    url = f"file://{tmp_path}/store"
-    build_stored(recipe, tmp_path / "here", url, "sampling.n=2")
-    shutil.copytree(tmp_path / "here", tmp_path / "split")
-    build_stored(recipe, tmp_path / "elsewhere", url)
+def test_a_run_that_went_on_elsewhere(
+    recipe: Path, built: Path, halfway: str, tmp_path: Path
+) -> None:
+    shutil.copytree(tmp_path / "one", tmp_path / "split")
+    build_stored(recipe, tmp_path / "elsewhere", halfway)
 
     # Samples drawn here meanwhile have the number of those drawn elsewhere.
     with RunDir(tmp_path / "split") as run:
         run.append(sample(prompts()[0], 3))
     with pytest.raises(RunError, match=r"went on in two places.*no samples are lost"):
-        build_stored(recipe, tmp_path / "split", url)
+        build_stored(recipe, tmp_path / "split", halfway)
 
-    before = contents(Objects(url))
-    build_stored(recipe, tmp_path / "here", url)
-    assert drawn(tmp_path / "here") == everything()
-    assert corpus_hash(tmp_path / "here") == corpus_hash(built)
-    assert contents(Objects(url)) == before
+    before = contents(Objects(halfway))
+    build_stored(recipe, tmp_path / "one", halfway)
+    assert drawn(tmp_path / "one") == everything()
+    assert corpus_hash(tmp_path / "one") == corpus_hash(built)
+    assert contents(Objects(halfway)) == before
 
 
-def test_another_run_in_the_store_is_refused(recipe: Path, tmp_path: Path) -> None:
-    url = f"file://{tmp_path}/store"
-    build_stored(recipe, tmp_path / "one", url)
-    build(load_recipe(recipe, ["sampling.n=1"]), tmp_path / "two", QUIET)
+def test_another_run_in_the_store_is_refused(
+    recipe: Path, halfway: str, finished: Path, tmp_path: Path
+) -> None:
     with pytest.raises(RunError, match=r"has other samples than samples/part-00000\.parquet"):
-        build_stored(recipe, tmp_path / "two", url)
+        build_stored(recipe, finished, halfway)
     with pytest.raises(RunError, match=r"sampling.temperature: 0.7 in the run, 0.9 in the recipe"):
-        build_stored(recipe, tmp_path / "three", url, "sampling.temperature=0.9")
+        build_stored(recipe, tmp_path / "three", halfway, "sampling.temperature=0.9")
 
 
 def flip(file: Path) -> None:
@@ -300,50 +318,46 @@ def flip(file: Path) -> None:
     file.write_bytes(data)
 
 
-def test_damage_in_the_store(recipe: Path, built: Path, tmp_path: Path) -> None:
+def test_damage_in_the_store(recipe: Path, halfway: str, tmp_path: Path) -> None:
     """What can be made again is; damaged samples are named with the remedy."""
-    store = tmp_path / "store"
-    build_stored(recipe, tmp_path / "run", f"file://{store}")
+    store, half = tmp_path / "store", "sampling.n=2"
+    whole = corpus_hash(tmp_path / "one")
     flip(next((store / "corpus").glob("train-*")))
     flip(next((store / "verdicts").glob("*.parquet")))
-    build_stored(recipe, tmp_path / "second", f"file://{store}")
-    assert corpus_hash(tmp_path / "second") == corpus_hash(built)
-    assert contents(Objects(f"file://{store}")) == files(tmp_path / "second")
+    build_stored(recipe, tmp_path / "second", halfway, half)
+    assert corpus_hash(tmp_path / "second") == whole
+    assert contents(Objects(halfway)) == files(tmp_path / "second")
 
-    (
-        store / "corpus.digests.json"
-    ).unlink()  # as a driver killed while it wrote the corpus leaves it
-    build_stored(recipe, tmp_path / "third", f"file://{store}")
-    assert corpus_hash(tmp_path / "third") == corpus_hash(built)
+    # As a driver leaves it that is killed while it writes the corpus:
+    (store / "corpus.digests.json").unlink()
+    build_stored(recipe, tmp_path / "third", halfway, half)
+    assert corpus_hash(tmp_path / "third") == whole
 
     flip(store / "samples" / "part-00000.parquet")
     with pytest.raises(RunError, match=r"part-00000.parquet is damaged.*factory repair"):
-        build_stored(recipe, tmp_path / "fourth", f"file://{store}")
-
-
-def test_a_smaller_corpus_leaves_no_old_shards(recipe: Path, tmp_path: Path) -> None:
-    url = f"file://{tmp_path}/store"
-    build_stored(recipe, tmp_path / "run", url)
-    many = len(Objects(url).list("corpus"))
-    build_stored(recipe, tmp_path / "run", url, "corpus.shard_rows=100000")
-    assert len(Objects(url).list("corpus")) < many
-    assert contents(Objects(url)) == files(tmp_path / "run")
+        build_stored(recipe, tmp_path / "fourth", halfway, half)
 
 
 def test_a_copy_to_look_at_follows_the_store(
-    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: Path, halfway: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FACTORY_CACHE", str(tmp_path / "cache"))
-    url = f"file://{tmp_path}/store"
     with pytest.raises(RunError, match="has no run"):
-        fetch_copy(url)
-    build_stored(recipe, tmp_path / "run", url, "sampling.n=2")
-    copy = fetch_copy(f"{url}/")
-    assert files(copy) == files(tmp_path / "run")
+        fetch_copy(f"file://{tmp_path}/nothing")
+    copy = fetch_copy(f"{halfway}/")
+    assert copy.name == "store"
+    assert files(copy) == files(tmp_path / "one")
     times = {name: (copy / name).stat().st_mtime_ns for name in files(copy)}
-    assert times == {name: (fetch_copy(url) / name).stat().st_mtime_ns for name in times}
-    build_stored(recipe, tmp_path / "run", url)
-    assert files(fetch_copy(url)) == files(tmp_path / "run")
+    assert times == {name: (fetch_copy(halfway) / name).stat().st_mtime_ns for name in times}
+    with pytest.raises(RunError, match="this is a copy of a store"):
+        RunSession(copy).reviews()
+
+    # A corpus of fewer shards leaves none of the old ones, neither in the store nor in the copy.
+    shards = len(Objects(halfway).list("corpus"))
+    build_stored(recipe, tmp_path / "one", halfway, "sampling.n=2", "corpus.shard_rows=100000")
+    assert len(Objects(halfway).list("corpus")) < shards
+    assert contents(Objects(halfway)) == files(tmp_path / "one")
+    assert files(fetch_copy(halfway)) == files(tmp_path / "one")
 
 
 def test_samples_are_sealed_after_a_while(tmp_path: Path) -> None:
@@ -367,4 +381,4 @@ def test_a_missing_bucket_is_one_line_before_any_sampling(
     assert len(lines) == 1
     assert "store s3://no-such-bucket/run: the bucket does not exist. Create it" in lines[0]
     assert not (tmp_path / "run").exists()
-    assert json.dumps(SECRET) not in done.stderr
+    assert SECRET not in done.stderr
