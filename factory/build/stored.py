@@ -18,7 +18,7 @@ from factory.stores.objects import Objects
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from factory.recipe.store import Store
+    from factory.stores.options import Store
 
 MB = 1e6
 

@@ -41,8 +41,8 @@ class StoredRun(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if "://" not in str(value):
             return super().convert(value, param, ctx)
-        from factory.recipe.store import parse_url
         from factory.stores.fetch import fetch_copy
+        from factory.stores.options import parse_url
 
         try:
             url = parse_url(str(value))

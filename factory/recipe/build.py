@@ -41,8 +41,8 @@ from factory.recipe.parsing import (
     sort_problems,
 )
 from factory.recipe.sampling import Sampling
-from factory.recipe.store import Store
 from factory.recipe.watching import WATCHING, MetricsPort, NotifyEnv, NotifyUrl, Trackers
+from factory.stores.options import Store
 from filters.base import Filter
 
 MISSING = object()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SPARE_S = 10.0
 """Seconds that the process has at the end of the run in addition to those of the trackers."""
 
-_ADDRESSES = frozenset({"engine", "sources", "filters", "against", "exclude"})
+_ADDRESSES = frozenset({"engine", "sources", "filters", "against", "exclude", "store"})
 """Sections of a recipe that name servers, headers and files. Trackers don't get them."""
 
 

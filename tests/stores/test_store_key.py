@@ -12,7 +12,7 @@ from factory.build.build import build
 from factory.cli import cli
 from factory.core.errors import RecipeError
 from factory.recipe.build import load_recipe
-from factory.recipe.store import parse_url
+from factory.stores.options import parse_url
 from tests.recorded import recipe_file, record
 from tests.test_build import QUIET
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
-
-from factory.recipe.parsing import Strict
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 PROTOCOLS = ("s3", "gs", "hf", "file", "memory")
 """Stores that are named in messages. Any other that fsspec knows also works."""
@@ -15,11 +13,13 @@ PROTOCOLS = ("s3", "gs", "hf", "file", "memory")
 _NAME = re.compile(r"[a-z][a-z0-9+.-]*")
 
 
-class Store(Strict):
+class Store(BaseModel):
     """An object store that has a copy of the run, from which any machine can go on.
 
     `store: s3://bucket/prefix` is short for `store: {url: s3://bucket/prefix}`.
     """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str = Field(
         description="Bucket and prefix of this run alone, such as `s3://bucket/runs/my-corpus`; "
