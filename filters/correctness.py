@@ -100,6 +100,12 @@ class Correctness(Filter):
         description="Decision for samples of prompts without a verifier, such as R1's "
         "non-reasoning prompts. `undecided`: they are not used.",
     )
+    consensus: Literal["undecided", "keep"] = Field(
+        "undecided",
+        description="Decision for samples that agree with a vote, where a source has votes instead "
+        "of references (`vote` of kind `run`). `undecided`: they are not used, as nobody knows "
+        "whether the vote is right. `keep`: they are kept, and the others are dropped.",
+    )
     deadline_s: float = Field(
         2.0,
         gt=0,
@@ -119,10 +125,12 @@ class Correctness(Filter):
 
     @model_serializer(mode="wrap")
     def _leave_out_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `later` the same as before there was one: finished runs stay finished."""
+        """Without newer keys the same as before there were any: finished runs stay finished."""
         dumped: dict[str, Any] = dump(self)
         if not self.later:
             dumped.pop("later", None)
+        if self.consensus == "undecided":
+            dumped.pop("consensus", None)
         return dumped
 
     @field_validator("later")
@@ -213,6 +221,14 @@ class Correctness(Filter):
             Rule(reason, state == value, "correctness_state", "correct", decision)
             for reason, (value, decision) in _REASONS.items()
         ]
+        kept = self.consensus == "keep"
+        dissent: Literal["drop", "undecided"] = "drop" if kept else "undecided"
+        found.append(
+            Rule("dissent", state == "dissent", "correctness_state", "the voted answer", dissent)
+        )
+        if not kept:
+            when = state == "consensus"
+            found.append(Rule("consensus", when, "correctness_state", "a reference", "undecided"))
         if self.unverifiable != "keep":
             when = state == "unverifiable"
             found.append(

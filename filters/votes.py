@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from filters.verify.exact import same
 from filters.verify.latex import normalise
+from filters.verify.maths.forms import Choice, Phrase, Words
 from filters.verify.maths.parse import parse
 
 
@@ -63,6 +64,16 @@ def measure_margin(found: Sequence[Tally], votes: int) -> float:
         return 0.0
     second = found[1].weight if len(found) > 1 else 0.0
     return (found[0].weight - second) / votes
+
+
+def is_mathematics(answer: str) -> bool:
+    """Return whether an answer may stand in for a reference: it is read, and not as words alone.
+
+    >>> is_mathematics("x = 3"), is_mathematics("I can't say"), is_mathematics("yes")
+    (True, False, False)
+    """
+    form = parse(answer)
+    return form is not None and not isinstance(form, Words | Phrase | Choice)
 
 
 def _merge(one: Tally, other: Tally) -> Tally:

@@ -26,6 +26,7 @@ from factory.prompts.drafts import remove_draft_text
 from factory.prompts.templates import DRAFT
 from factory.recipe.corpus import THINK_TAGS
 from filters.base import Filter
+from filters.verify.verification import CONSENSUS
 
 TOOLS = "tools"
 """The column with the functions that the model was offered, as JSON; of episodes only."""
@@ -205,7 +206,12 @@ def _read_prompts(run: Path, placed: pl.DataFrame) -> pl.DataFrame:
     """Read the prompt columns of the corpus. Of a verifier only the answer: tests can be huge."""
     verifier = pl.col("verifier").str
     question = pl.col("messages").list.last().struct.field("content")
-    answers = (verifier.json_path_match(path) for path in ("$.answer", "$.entry.answer"))
+    # A vote is no reference.
+    voted = verifier.json_path_match(f"$.{CONSENSUS}").is_not_null()
+    answers = (
+        pl.when(~voted).then(verifier.json_path_match(path))
+        for path in ("$.answer", "$.entry.answer")
+    )
     return (
         pl.scan_parquet(run / "prompts.parquet")
         .rename({"id": "prompt_id"})

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from factory.recipe.choices import Choice
-from filters.votes import Vote, measure_margin, tally
+from filters.votes import Vote, is_mathematics, measure_margin, tally
 
 
 class Drawn(NamedTuple):
@@ -119,8 +119,9 @@ def measure_lead(samples: Sequence[Drawn]) -> Lead:
     """Return the lead in a vote over all samples, counted as if no answer were known to be right.
 
     This is the vote that gives a pseudo-reference. The margin is a share of all samples, also of
-    those without an answer.
+    those without an answer. A vote for words alone gives none: `right` is NaN.
     """
     found = tally([Vote(one.answer, one.right) for one in samples])
-    right = _judge(found[0].right) if found else float("nan")
+    usable = bool(found) and is_mathematics(found[0].answer)
+    right = _judge(found[0].right) if usable else float("nan")
     return Lead(measure_margin(found, len(samples)), right)

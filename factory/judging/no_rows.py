@@ -31,6 +31,8 @@ REMEDIES = {
     "(`prompting.instruction`)",
     "bad_reference": "correct the references, or choose the kind of verifier that can read them",
     "unverifiable": "give the source a `verifier`, or set `filters.correctness.unverifiable: keep`",
+    "consensus": "the source has votes instead of references: to use what agrees with them, set "
+    "`filters.correctness.consensus: keep`",
     "no_think": "the model does not think or the server hides its reasoning: start the server "
     "without a reasoning parser or with one that returns `reasoning_content`, write `<think>` "
     "with `prompting.prefill`, or set `filters.format.thinking: optional` and "

@@ -160,6 +160,11 @@ class Eval(Strict):
                 "sampling.search.value.verifier knows the answers, so nothing would be measured; "
                 "use process_model, reward_model or class"
             )
+        if filter_.consensus != "undecided":
+            raise ValueError(
+                "filters.correctness.consensus must be undecided: a vote says nothing about "
+                "whether an answer is right"
+            )
         labels = [source.label for source in self.sources]
         if isinstance(self.k, dict) and set(self.k) != set(labels):
             raise ValueError(

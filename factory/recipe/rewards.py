@@ -134,6 +134,11 @@ class AccuracyReward(Reward):
     unsafe_without_sandbox: bool = Field(
         False, description="Run programs without a sandbox. Only for disposable machines."
     )
+    consensus: bool = Field(
+        False,
+        description="Reward agreement with a vote, where a source has votes instead of references "
+        "(`vote` of kind `run`). A policy can then learn to agree on a wrong answer.",
+    )
 
     def score(self, batch: Batch) -> Values:
         filter_ = Correctness(
@@ -141,7 +146,8 @@ class AccuracyReward(Reward):
             deadline_s=self.deadline_s,
             unsafe_without_sandbox=self.unsafe_without_sandbox,
         )
-        return [_ACCURACY[state] for state in batch.measure(filter_)["correctness_state"]]
+        rewards = {**_ACCURACY, **(_AGREEMENT if self.consensus else {})}
+        return [rewards[state] for state in batch.measure(filter_)["correctness_state"]]
 
 
 _ACCURACY: Mapping[str, float | None] = {
@@ -150,10 +156,16 @@ _ACCURACY: Mapping[str, float | None] = {
     "no_answer": 0.0,
     "unparseable": 0.0,
     "unverifiable": None,
+    "consensus": None,
+    "dissent": None,
     "bad_reference": math.nan,
     "timeout": math.nan,
     "error": math.nan,
 }
+
+
+_AGREEMENT: Mapping[str, float | None] = {"consensus": 1.0, "dissent": 0.0}
+"""Rewards by a vote, if the recipe takes them."""
 
 
 class FormatReward(Reward):

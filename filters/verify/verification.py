@@ -18,6 +18,8 @@ State = Literal[
     "pending",
     "judge_correct",
     "judge_wrong",
+    "consensus",
+    "dissent",
 ]
 """What is known of an answer:
 
@@ -33,7 +35,16 @@ pending        a verdict is still to come: a judge has items of a rubric to answ
                `correctness.later` lets it come later
 judge_correct  a judge model called it correct
 judge_wrong    a judge model called it wrong
+consensus      it equals the answer that most samples gave, which stands in for a reference
+dissent        it was read, and it does not
 """
+
+CONSENSUS = "consensus"
+"""Key of a verifier mapping whose answer is a vote and no reference. Nobody knows if it is right.
+So its verdicts are states of their own: they are never `correct` or `wrong`."""
+
+VOTED_AS = "voted_as"
+"""Key of such a prompt's meta: its id in the run that voted."""
 
 LATER = "later"
 """The method of a pending verdict that `factory judge` is to give."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 from factory.core.think import Shape, split_think
 from filters.verify import VERIFIERS, verifier_class
 from filters.verify.own import own_versions
-from filters.verify.verification import LATER, State, Verification, Verifier
+from filters.verify.verification import CONSENSUS, LATER, State, Verification, Verifier
 
 _SURROGATE = re.compile("[\\ud800-\\udfff]")
 MAX_RESPONSE = 1_000_000
@@ -97,7 +97,8 @@ class Verifiers:
                     else self._verifier(kind).verify(work)
                 )
                 for at, verdict, read in zip(positions, found, hashes, strict=True):
-                    verdicts[at] = _storable(replace(verdict, version=version, input=read))
+                    own = _storable(replace(verdict, version=version, input=read))
+                    verdicts[at] = _by_vote(own, items[at].verifier or {})
         return [verdict for verdict in verdicts if verdict is not None]
 
     def check(self, specs: Sequence[Mapping[str, Any] | None]) -> list[str | None]:
@@ -221,6 +222,16 @@ def _hashes(work: Sequence[tuple[Mapping[str, Any], str]]) -> list[str]:
 def _storable(verdict: Verification) -> Verification:
     """A verdict whose texts are Unicode: a response may hold lone surrogates, Parquet may not."""
     return replace(verdict, extracted=_unicode(verdict.extracted), detail=_unicode(verdict.detail))
+
+
+_BY_VOTE: Mapping[str, State] = {"correct": "consensus", "wrong": "dissent"}
+
+
+def _by_vote(verdict: Verification, spec: Mapping[str, Any]) -> Verification:
+    """A verdict by what stands for a reference: a vote knows of no answer that it is right."""
+    if spec.get(CONSENSUS) is None:
+        return verdict
+    return replace(verdict, state=_BY_VOTE.get(verdict.state, verdict.state))
 
 
 def _unicode(text: str | None) -> str | None:

@@ -12,13 +12,17 @@ from factory.core.errors import EngineError
 from factory.core.nouns import Failure, Sample
 from factory.core.run_dir import sample_parts
 from factory.sampling.engine import Engine, Request, Worker
+from filters.verify.verification import VOTED_AS
 
 if TYPE_CHECKING:
     from factory.recipe.engine import EngineSpec
 
 
 class Replay:
-    """Answers each request with the recorded sample of the same prompt and index."""
+    """Answers each request with the recorded sample of the same prompt and index.
+
+    A prompt that got the vote of a run as its reference has another id than in that run.
+    """
 
     capacity = 1024
 
@@ -45,7 +49,9 @@ class Replay:
             yield self._answer(self._pending.popleft())
 
     def _answer(self, request: Request) -> Sample | Failure:
+        asked = request.prompt.meta.get(VOTED_AS, request.prompt.id)
         found = self._rows.get((request.prompt.id, request.index))
+        found = found or self._rows.get((asked, request.index))
         if found is None:
             detail = "the replayed run has no such sample"
             return Failure(request.prompt.id, request.index, "empty", detail, retryable=False)
@@ -53,6 +59,8 @@ class Replay:
         fields = self._tables[number].slice(row, 1).to_pylist()[0]
         fields["created_at"] = round(fields["created_at"].timestamp() * 1000)
         sample = Sample.from_row(fields)
+        if sample.prompt_id != request.prompt.id:
+            sample = replace(sample, prompt_id=request.prompt.id)
         return sample if request.turns is None else _next_turn(sample, request)
 
     def abort(self, sample_ids: Iterable[str]) -> None:
