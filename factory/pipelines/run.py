@@ -23,6 +23,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from factory.core.errors import (
     EngineError,
     FactoryError,
+    GateError,
     MissingDependency,
     ModelError,
     Problem,
@@ -63,6 +64,7 @@ _ERRORS = {
     error.exit_code: error
     for error in (
         EngineError,
+        GateError,
         RunError,
         StorageError,
         SourceError,

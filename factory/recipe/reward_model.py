@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from factory.prompts.steps.labels import FOLDER
 from factory.recipe.grpo import PolicyOptimizer
 from factory.recipe.model_rewards import Reads
 from factory.recipe.training import Training
@@ -19,7 +20,7 @@ from filters.reasoning_steps import StepRule
 STEPWISE = ("labels", "good_above", "step_rule")
 """Keys that only `shape: stepwise` reads."""
 
-STEP_LABELS = Path("step_labels/soft.parquet")
+STEP_LABELS = Path(FOLDER, "soft.parquet")
 """The labels of steps in a run over prefixes. Soft ones: `good_above` makes hard ones of them."""
 
 

@@ -347,6 +347,16 @@ def test_a_model_that_guesses_is_not_written_until_the_gate_is_open(folder: Path
 
 
 @pytest.mark.real(group="torch")
+def test_adapters_are_merged_and_the_head_is_kept(folder: Path) -> None:
+    keys = {"lora": {"rank": 8}, "optimizer": {"learning_rate": 0.005}, "epochs": 8}
+    recipe = write_recipe(folder, answers(300), **keys)
+    train(recipe, folder / "lora", Console(file=io.StringIO()))
+    (scores,) = ProcessModel(model=str(folder / "lora")).scores([("q 7", "3 yes;4 no;")])
+    assert scores is not None
+    assert scores[0] > 0.8 > 0.2 > scores[1]
+
+
+@pytest.mark.real(group="torch")
 @pytest.mark.parametrize("good", [0.0, 1.0])
 def test_labels_of_one_kind_are_refused_before_training(folder: Path, good: float) -> None:
     rows = [row(f"q {n}", ["1;", "2"], [good, good]) for n in range(9)]

@@ -4,7 +4,8 @@
 
 A label is the share of continuations from after that step that reach the right answer, or 1 and 0
 for a step that is good or bad. A step with the label null, or behind the last label, is read and
-not trained on.
+not trained on. Rows of PRM800K, of Math-Shepherd and of TRL's stepwise sets are read as well
+(`factory.prompts.steps.labels`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 
 from factory.core.errors import SourceError
 from factory.core.nouns import Message
+from factory.prompts.steps.labels import read_labelled_rows
 from factory.recipe.reward_model import RewardModel
 from factory.train.reward_models.rows import hash_fraction, read_rows
 from filters.judges.process_model import encode_steps
@@ -57,25 +59,25 @@ def tokenize_steps(recipe: RewardModel, tokenizer: Any) -> LabelledAnswers:
     overlong = cut_otherwise = 0
     for place, row in read_rows(recipe):
         try:
-            question, steps, labels = _parse_row(row)
-        except (KeyError, TypeError, ValueError) as error:
+            answers = [_parse_row(one) for one in read_labelled_rows(row)]
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
             raise SourceError(
                 f"{place}: question, steps (texts) and labels (numbers from 0 to 1, or null) are "
                 f"needed: {error!r}"
             ) from error
-        ids, places = encode_steps(recipe.model.id, tokenizer, question, steps)
-        if len(ids) > limit:
-            overlong += 1
-            continue
-        answer = "".join(steps).strip()
-        cut_otherwise += len(cut_response(answer, recipe.step_rule)) != len(steps)
-        known = list(_list_known(places, labels))
-        if not known:
-            continue
-        one = LabelledAnswer(question, ids, *(list(part) for part in zip(*known, strict=True)))
-        message = [Message(role="user", content=question)]
-        held_out = hash_fraction(message) < recipe.validation
-        (validation if held_out else train).append(one)
+        for question, steps, labels in answers:
+            ids, places = encode_steps(recipe.model.id, tokenizer, question, steps)
+            if len(ids) > limit:
+                overlong += 1
+                continue
+            answer = "".join(steps).strip()
+            cut_otherwise += len(cut_response(answer, recipe.step_rule)) != len(steps)
+            known = list(_list_known(places, labels))
+            if known:
+                parts = (list(part) for part in zip(*known, strict=True))
+                message = [Message(role="user", content=question)]
+                held_out = hash_fraction(message) < recipe.validation
+                (validation if held_out else train).append(LabelledAnswer(question, ids, *parts))
     if not train:
         raise SourceError(
             f"{recipe.data}: no row to train on: {overlong} rows are longer than max_length "

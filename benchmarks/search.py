@@ -1,0 +1,277 @@
+"""Ways to choose among samples, by votes, outcome and process rewards, at equal tokens.
+
+    OMP_NUM_THREADS=1 factory run search/mini --run runs/search --trust-code
+    python benchmarks/search.py runs/search
+
+Reads a run of recipes/search/mini.yaml: chained sums, small models trained from nothing, one policy
+and one model of each kind per seed. First the AUC of the process reward models on held-out steps,
+then every choice among the same 16 samples of 200 sums, then those within 64 generated tokens, then
+how often a vote is wrong by its margin, then the curves of RL on the process reward model. What
+comes out negative is printed as it is.
+
+With two seeds or more, intervals are Student's over seeds. With one seed they are the
+evaluation's own: paired, over prompts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.claims import student_quantile
+from factory.core.files import read_lines
+
+VOTE, BUDGET_VOTE = "cons@16", "cons@64t"
+TITLES = {
+    "pass@1": "one sample",
+    "cons@": "vote",
+    "best@:quality_score": "best by ORM",
+    "vote@:quality_score": "vote weighted by ORM",
+    "best@:steps_min": "best by PRM, min",
+    "best@:steps_product": "best by PRM, product",
+    "best@:steps_last": "best by PRM, last",
+    "vote@:steps_min": "vote weighted by PRM, min",
+    "vote@:steps_product": "vote weighted by PRM, product",
+    "pass@": "oracle: any is right",
+}
+"""Metric without its K → its name in the tables."""
+
+OPTIMIZED = ("best@4:steps_min", "best@8:steps_min", "best@16:steps_min")
+AUCS = ("auc", "auc_within", "auc_position", "first_error", "all_good")
+WINDOW = 10
+"""Steps of RL whose mean is its end."""
+
+
+class Spread(NamedTuple):
+    """A mean with its interval; None where there is none."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+def summarize(values: Sequence[float]) -> Spread:
+    """Return the mean over seeds, with Student's 95% interval where there are two or more.
+
+    >>> summarize([0.5])
+    Spread(value=0.5, low=None, high=None)
+    >>> spread = summarize([0.4, 0.5, 0.6])
+    >>> round(spread.low, 3), round(spread.high, 3)
+    (0.252, 0.748)
+    """
+    center = mean(values)
+    if len(values) < 2:
+        return Spread(center, None, None)
+    half = student_quantile(len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    return Spread(center, center - half, center + half)
+
+
+def read_seeds(run: Path) -> list[int]:
+    """Return the seeds whose evaluation is done."""
+    found = (run / "steps").glob("choices-*/eval.json")
+    return sorted(int(path.parent.name.rpartition("-")[2]) for path in found)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+class Facts(NamedTuple):
+    """What a run says, by seed."""
+
+    seeds: list[int]
+    aucs: dict[str, list[dict[str, float]]]  # step → metrics
+    evaluations: list[dict[str, Any]]  # eval.json
+    curves: dict[str, list[list[dict[str, Any]]]]  # step of RL → lines of its log
+
+
+def read_run(run: Path) -> Facts:
+    """Return the facts of a run. Exits where no seed is done."""
+    seeds = read_seeds(run)
+    if not seeds:
+        sys.exit(f"{run}: no evaluation is done; run `factory run search/mini --run {run}` first")
+    steps = run / "steps"
+    aucs = {
+        name: [read_metrics(steps / f"{name}-{seed}") for seed in seeds]
+        for name in ("prm", "prm-soft")
+    }
+    curves: dict[str, list[list[dict[str, Any]]]] = {}
+    for name in ("rl-free", "rl-clipped"):
+        logs = [read_lines(steps / f"{name}-{seed}" / "log.jsonl") for seed in seeds]
+        rows = [[row for row in log if "rewards/steps/mean" in row] for log in logs]
+        if any(rows):
+            curves[name] = [own for own in rows if own]
+    evaluations = [read_json(steps / f"choices-{seed}" / "eval.json") for seed in seeds]
+    return Facts(seeds, aucs, evaluations, curves)
+
+
+def read_metrics(step: Path) -> dict[str, float]:
+    """Return the metrics of held-out steps, without their prefix; empty for a step not done."""
+    if not (step / "train.json").is_file():
+        return {}
+    metrics = read_json(step / "train.json").get("metrics", {})
+    return {name.removeprefix("eval_"): value for name, value in metrics.items()}
+
+
+def collect(facts: Facts, metric: str) -> list[float]:
+    """Return a metric of every seed."""
+    groups = (one["groups"]["sums"]["metrics"] for one in facts.evaluations)
+    values = (group[metric]["value"] for group in groups)
+    return [value for value in values if value is not None]
+
+
+def collect_differences(facts: Facts, metric: str) -> Spread | None:
+    """Return a metric minus the plain vote over the same samples; None for the vote itself.
+
+    Over seeds the differences are paired by seed; of one seed, by prompt.
+    """
+    choices = [one["choices"]["sums"].get(metric) for one in facts.evaluations]
+    if any(one is None or one["value"] is None for one in choices):
+        return None
+    if len(choices) == 1:
+        return Spread(*(choices[0][key] for key in ("value", "low", "high")))
+    return summarize([one["value"] for one in choices])
+
+
+def format_spread(spread: Spread | None, sign: str = "", scale: float = 100) -> str:
+    if spread is None:
+        return "–"
+    shown = f"{scale * spread.value:{sign}.1f}"
+    if spread.low is None or spread.high is None:
+        return shown
+    return f"{shown} [{scale * spread.low:{sign}.1f}, {scale * spread.high:{sign}.1f}]"
+
+
+Table = tuple[list[str], list[list[str]]]
+
+
+def tabulate_aucs(facts: Facts) -> Table:
+    rows = []
+    for name, own in facts.aucs.items():
+        known = [one for one in own if one]
+        if known:
+            cells = [
+                format_spread(summarize([one[key] for one in known if key in one]))
+                if any(key in one for one in known)
+                else "–"
+                for key in AUCS
+            ]
+            rows.append([name, *cells])
+    return ["model", *AUCS], rows
+
+
+def tabulate_choices(facts: Facts, at: str) -> Table:
+    """Return every choice among the samples of one K, next to the plain vote over them."""
+    rows = []
+    names = list(facts.evaluations[0]["groups"]["sums"]["metrics"])
+    for title, label in TITLES.items():
+        name = title.replace("@", f"@{at}", 1) if title != "pass@1" else title
+        if name in names and (values := collect(facts, name)):
+            value = summarize(values)
+            less = format_spread(collect_differences(facts, name), "+")
+            rows.append([label, name, format_spread(value), less])
+    return ["choice", "metric", "right, %", "minus the vote"], rows
+
+
+def tabulate_margins(facts: Facts) -> Table:
+    rows = []
+    margins = [one["margins"]["sums"] for one in facts.evaluations]
+    for place, first in enumerate(margins[0]):
+        own = [seed[place] for seed in margins]
+        wrong = [one["wrong"] for one in own if one["wrong"] is not None]
+        prompts = sum(one["prompts"] for one in own)
+        of = sum(one["of"] for one in own)
+        shown = format_spread(summarize(wrong)) if wrong else "–"
+        rows.append([f"{first['margin']:.0%}", f"{prompts:,} of {of:,}", shown])
+    return ["margin of at least", "prompts", "vote wrong, %"], rows
+
+
+def tabulate_curves(facts: Facts) -> Table:
+    measures = {"reward": "rewards/steps/mean", "true accuracy": "rewards/accuracy/mean"}
+    rows = []
+    for name, logs in facts.curves.items():
+        for measure, key in measures.items():
+            curves = [smooth([row[key] for row in log]) for log in logs]
+            ends = ([curve[0] for curve in curves], list(map(max, curves)), [c[-1] for c in curves])
+            rows.append([name, measure, *(format_spread(summarize(values)) for values in ends)])
+    return ["RL on the PRM", "measure", "first steps", "best", "last steps"], rows
+
+
+def smooth(values: Sequence[float]) -> list[float]:
+    """Return the means of WINDOW values in a row; of fewer, their mean alone.
+
+    >>> smooth([1.0, 2.0])
+    [1.5]
+    """
+    count = max(1, len(values) - WINDOW + 1)
+    return [mean(values[at : at + WINDOW]) for at in range(count)]
+
+
+def render(table: Table) -> str:
+    """Return a table in Markdown."""
+    columns, rows = table
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def list_claims(facts: Facts) -> list[dict[str, Any]]:
+    """Return the claims that the issue of process rewards makes, true or not."""
+
+    def differs(metric: str) -> float | None:
+        spread = collect_differences(facts, metric)
+        return None if spread is None else round(spread.value, 4)
+
+    def claim(name: str, value: float | None, target: float) -> dict[str, Any]:
+        holds = None if value is None else value >= target
+        return {"name": name, "value": value, "target": target, "holds": holds}
+
+    within = [one["auc_within"] for one in facts.aucs["prm"] if "auc_within" in one]
+    curve = [mean(collect(facts, metric)) for metric in OPTIMIZED]
+    fall = round(curve[-1] - max(curve), 4)
+    found = [
+        claim("PRM: least AUC within questions, of all seeds", min(within, default=None), 0.6),
+        claim("vote weighted by PRM min, minus the vote", differs("vote@16:steps_min"), 0.0),
+        claim("vote weighted by ORM, minus the vote", differs("vote@16:quality_score"), 0.0),
+        claim("best by PRM min, minus the vote", differs("best@16:steps_min"), 0.0),
+        claim("best by ORM, minus the vote", differs("best@16:quality_score"), 0.0),
+        claim("best by PRM min: 16 samples, minus the best of 4, 8, 16", fall, 0.0),
+    ]
+    for name, logs in facts.curves.items():
+        curves = [smooth([row["rewards/accuracy/mean"] for row in log]) for log in logs]
+        gain = round(mean(curve[-1] - curve[0] for curve in curves), 4)
+        found.append(claim(f"{name}: true accuracy, last steps minus first", gain, 0.0))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, help="a run of recipes/search/mini.yaml")
+    given = parser.parse_args()
+    facts = read_run(given.run)
+    tokens = mean(collect(facts, "tokens"))
+    print(f"Seeds {facts.seeds}. {tokens:.1f} generated tokens per sample.\n")
+    sections = {
+        "Process reward models on held-out steps": tabulate_aucs(facts),
+        f"Among 16 samples ({16 * tokens:.0f} tokens per prompt)": tabulate_choices(facts, "16"),
+        "Within 64 generated tokens per prompt": tabulate_choices(facts, "64t"),
+        "How often the vote is wrong": tabulate_margins(facts),
+        "RL on the process reward model": tabulate_curves(facts),
+    }
+    for title, table in sections.items():
+        if table[1]:
+            print(f"{title}\n\n{render(table)}\n")
+    for one in list_claims(facts):
+        print(json.dumps(one))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""The benchmark of choices among samples: tables and claims of a run written here."""
+
+from __future__ import annotations
+
+import doctest
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import search
+from factory.recipe.pipeline import load_pipeline
+from tests.test_claims import ROOT
+
+
+def estimate(value: float) -> dict[str, Any]:
+    return {"value": value, "low": value - 0.1, "high": value + 0.1, "prompts": 9}
+
+
+def write_seed(run: Path, seed: int, gain: float) -> None:
+    """Write what the benchmark reads of one seed; votes by the PRM are `gain` better."""
+    metrics = {
+        **dict.fromkeys(("pass@1", "best@16:quality_score", "best@4:steps_min"), estimate(0.3)),
+        **dict.fromkeys(("best@8:steps_min", "cons@16", "vote@16:quality_score"), estimate(0.4)),
+        "best@16:steps_min": estimate(0.35),
+        "vote@16:steps_min": estimate(0.4 + gain),
+        "pass@16": estimate(0.9),
+        "tokens": estimate(12.0),
+    }
+    choices = {name: estimate(one["value"] - 0.4) for name, one in metrics.items() if "@16" in name}
+    del choices["cons@16"]
+    wrong = {"margin": 0.5, "prompts": 4, "of": 9, "wrong": 0.25, "low": 0.0, "high": 0.6}
+    document = {
+        "groups": {"sums": {"metrics": metrics}},
+        "choices": {"sums": choices},
+        "margins": {"sums": [wrong]},
+    }
+    steps = run / "steps"
+    for name, content in (
+        (f"choices-{seed}/eval.json", document),
+        (f"prm-{seed}/train.json", {"metrics": {"eval_auc": 0.8, "eval_auc_within": 0.7}}),
+        (f"prm-soft-{seed}/train.json", {}),
+    ):
+        (steps / name).parent.mkdir(parents=True)
+        (steps / name).write_text(json.dumps(content))
+    (steps / f"rl-free-{seed}").mkdir()
+    lines = [
+        {"step": n, "rewards/steps/mean": 0.5 + n / 100, "rewards/accuracy/mean": 0.5 - n / 100}
+        for n in range(30)
+    ]
+    log = "".join(json.dumps(line) + "\n" for line in lines)
+    (steps / f"rl-free-{seed}" / "log.jsonl").write_text(log)
+
+
+def test_one_seed_has_the_evaluations_own_intervals(tmp_path: Path) -> None:
+    write_seed(tmp_path, 0, 0.2)
+    facts = search.read_run(tmp_path)
+    text = search.render(search.tabulate_choices(facts, "16"))
+    assert "| vote weighted by PRM, min | vote@16:steps_min | 60.0 | +20.0 [+10.0, +30.0] |" in text
+    assert "| vote | cons@16 | 40.0 | – |" in text
+
+
+def test_several_seeds_have_intervals_over_seeds(tmp_path: Path) -> None:
+    for seed, gain in enumerate((0.1, 0.2, 0.3)):
+        write_seed(tmp_path, seed, gain)
+    facts = search.read_run(tmp_path)
+    spread = search.collect_differences(facts, "vote@16:steps_min")
+    assert spread is not None
+    assert (spread.value, spread.low) == pytest.approx((0.2, 0.2 - 0.2484), abs=1e-3)
+    assert "4 of 9" not in search.render(search.tabulate_margins(facts))
+    assert "| 50% | 12 of 27 | 25.0" in search.render(search.tabulate_margins(facts))
+    assert "| prm | 80.0 [80.0, 80.0] | 70.0" in search.render(search.tabulate_aucs(facts))
+
+
+def test_what_comes_out_negative_is_printed_as_it_is(tmp_path: Path) -> None:
+    write_seed(tmp_path, 0, -0.2)
+    claims = {one["name"]: one for one in search.list_claims(search.read_run(tmp_path))}
+    assert claims["vote weighted by PRM min, minus the vote"]["holds"] is False
+    assert claims["best by ORM, minus the vote"]["value"] == pytest.approx(-0.1)
+    assert claims["best by PRM min: 16 samples, minus the best of 4, 8, 16"]["holds"] is False
+    hacked = claims["rl-free: true accuracy, last steps minus first"]
+    assert (hacked["value"], hacked["holds"]) == (-0.2, False)
+    assert claims["PRM: least AUC within questions, of all seeds"]["holds"] is True
+
+
+def test_no_finished_seed_is_no_result(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="no evaluation is done"):
+        search.read_run(tmp_path)
+
+
+@pytest.mark.usefixtures("trusted_code")
+def test_the_recipe_has_what_the_benchmark_reads() -> None:
+    pipeline = load_pipeline(ROOT / "recipes" / "search" / "mini.yaml")
+    names = ("prm", "prm-soft", "choices", "rl-free", "rl-clipped")
+    assert {f"{name}-4" for name in names} <= pipeline.steps.keys()
+    assert len(pipeline.seeds) == 5
+
+
+def test_examples_in_docstrings() -> None:
+    assert doctest.testmod(search).failed == 0
