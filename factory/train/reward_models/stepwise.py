@@ -201,7 +201,7 @@ def _make_trainer(recipe: RewardModel, run: TrainDir, tokenizer: Any, rows: Labe
 
         adapters = lora_config(recipe.lora)
         adapters.task_type = "TOKEN_CLS"  # so that the new head is trained too
-        adapters.exclude_modules = ["score", "classifier"]  # it gets no adapter, being trained whole
+        adapters.exclude_modules = ["score", "classifier"]  # which is trained whole
         model = get_peft_model(model, adapters)
     return StepTrainer(
         model=model,
