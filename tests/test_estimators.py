@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from factory.evaluation.choices import Drawn, choose, majority, measure_lead, split_groups
 from factory.evaluation.estimators import MeanEstimate, Resampling, pass_at_k, resampled_means
-from factory.recipe.choices import parse_choice
+from factory.recipe.evaluation import parse_choice
 from filters.votes import Vote
 
 NAN = float("nan")

@@ -1,4 +1,4 @@
-"""Choose one answer among several samples of a prompt, in the ways of `factory.recipe.choices`.
+"""Choose one answer among several samples of a prompt, in the ways of `factory.recipe.evaluation`.
 
 A metric is the mean over disjoint groups of K samples, in their order. Samples beyond the last
 complete group are not used, so that a prompt with too few has no value.
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from factory.recipe.choices import Choice
+from factory.recipe.evaluation import Choice
 from filters.votes import Vote, is_mathematics, measure_margin, tally
 
 

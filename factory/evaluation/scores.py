@@ -21,7 +21,7 @@ from factory.evaluation.choices import Drawn, choose
 from factory.evaluation.estimators import Bounds, MeanEstimate, Resampling, pass_at_k
 from factory.judging.metrics import metrics_file
 from factory.judging.verdicts import load_verdicts, verdict_column
-from factory.recipe.choices import Choice, parse_choice
+from factory.recipe.evaluation import Choice, parse_choice
 from filters.base import Filter
 
 FILE = "scores.parquet"

@@ -13,7 +13,7 @@ from factory.core.intervals import wilson
 from factory.evaluation.choices import Lead, measure_lead
 from factory.evaluation.estimators import Bounds, MeanEstimate, Resampling
 from factory.evaluation.scores import ALL, NO_VOTE, read_votes, to_matrix
-from factory.recipe.choices import SCORED, Choice, parse_choice
+from factory.recipe.evaluation import SCORED, Choice, parse_choice
 
 DIFFERENCE: Bounds = (-1.0, 1.0)
 """The bounds of a difference of two shares."""

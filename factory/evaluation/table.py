@@ -15,7 +15,7 @@ from factory.evaluation.estimators import MeanEstimate
 from factory.evaluation.result import Evaluation, ModelComparison
 from factory.evaluation.scores import GroupResult
 from factory.evaluation.variants import VariantSpread, describe_spread
-from factory.recipe.choices import parse_choice
+from factory.recipe.evaluation import parse_choice
 
 MISSING = "–"
 
