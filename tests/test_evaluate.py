@@ -399,7 +399,7 @@ def scored(folder: Path, recorded: Path, metrics: str) -> Evaluation:
 @pytest.mark.usefixtures("trusted_code")
 def test_choices_by_the_metric_of_a_filter(recorded: Path, tmp_path: Path) -> None:
     names = "pass@1, pass@k, cons@k, best@k:own_score, best@4:own_loss, vote@k:own_score"
-    more = ", vote@2:own_score, cons@100t, tokens"
+    more = ", cons@2, vote@2:own_score, vote@1:own_score, cons@100t, tokens"
     found = scored(tmp_path, recorded, names + more)
     got = values(found)
     assert got["best@4:own_score"] == pytest.approx(1 / 3)  # the right one of three equal ones
@@ -408,8 +408,12 @@ def test_choices_by_the_metric_of_a_filter(recorded: Path, tmp_path: Path) -> No
     assert got["cons@4"] == 0.5
     assert got["cons@100t"] is None or 0 <= got["cons@100t"] <= 1
     choices = found.choices["aime24"]
-    # Paired with the plain vote over the same samples; there is none over two.
-    assert list(choices) == ["pass@4", "best@4:own_score", "best@4:own_loss", "vote@4:own_score"]
+    # Paired with the plain vote over the same samples; there is none over one.
+    four = ["pass@4", "best@4:own_score", "best@4:own_loss", "vote@4:own_score"]
+    assert list(choices) == [*four, "vote@2:own_score"]
+    # Of the first two one is right and one is wrong; of the others nobody has an answer.
+    assert (got["cons@2"], got["vote@2:own_score"]) == (0.25, 0.5)
+    assert choices["vote@2:own_score"].value == 0.25
     assert choices["vote@4:own_score"].value == 0.5
     assert choices["vote@4:own_score"].low == pytest.approx(0.5, abs=0.15)
     assert found == load_evaluation(tmp_path / "scored")

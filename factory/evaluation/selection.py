@@ -58,7 +58,9 @@ def compare_choices(
         return found
     names = list(baselines)
     for group, part in split_sources(scores).items():
-        values = to_matrix(part, names) - to_matrix(part, [baselines[name] for name in names])
+        # A column that several metrics are compared with is read once for each.
+        less = part.select(pl.col(baselines[name]).alias(name) for name in names)
+        values = to_matrix(part, names) - to_matrix(less, names)
         estimates = resampling.estimate(values, [DIFFERENCE] * len(names))
         found[group] = dict(zip(names, estimates, strict=True))
     return found
