@@ -114,7 +114,8 @@ def measure_episode(
     own = [parse_turn(turn["text"], tool_format) for turn in turns if turn["role"] == "assistant"]
     said = [turn["text"] for turn in turns if turn["role"] == "assistant"]
     calls = [call for turn in own for call in turn.calls]
-    offered = _names(tools or next((t["text"] for t in turns if t["role"] == "tools"), None))
+    listed = [*([tools] if tools else []), *(t["text"] for t in turns if t["role"] == "tools")]
+    offered = _names(listed)
     same = Counter(json.dumps([call.name, call.arguments], sort_keys=True) for call in calls)
     errors = Counter(
         turn["text"] for turn in turns if turn["role"] == "tool" and _ERROR.match(turn["text"])
@@ -131,7 +132,8 @@ def measure_episode(
     )
 
 
-def _names(tools: str | None) -> frozenset[str] | None:
-    if tools is None:
+def _names(listed: Sequence[str]) -> frozenset[str] | None:
+    if not listed:
         return None
-    return frozenset(tool.get("function", tool).get("name", "") for tool in json.loads(tools))
+    tools = [tool for text in listed for tool in json.loads(text)]
+    return frozenset(tool.get("function", tool).get("name", "") for tool in tools)

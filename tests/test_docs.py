@@ -171,7 +171,8 @@ def test_every_recipe_snippet_is_valid(snippet: Snippet, tmp_path: Path) -> None
     schema().validate(keys)
     file = tmp_path / "recipe.yaml"
     file.write_text(snippet.text, encoding="utf-8")
-    for name in re.findall(r"class: \"?([\w/]+\.py):", snippet.text):
+    own = re.findall(r"(?:class: \"?|\bpath: )([\w/]+\.py)\b", snippet.text)
+    for name in own:
         (tmp_path / name).write_text(OWN_CODE[name], encoding="utf-8")
     if keys.get("kind") == "pipeline":
         return  # its steps are other files
@@ -353,6 +354,7 @@ def test_the_tutorial_on_own_data_runs(tmp_path: Path, monkeypatch: pytest.Monke
         ("add-an-engine.md", PLUGINS / "engine.py"),
         ("add-an-environment.md", PLUGINS / "environment.py"),
         ("add-an-exporter.md", PLUGINS / "exporter.py"),
+        ("simulate-services.md", ROOT / "recipes" / "tools" / "services.py"),
     ],
 )
 def test_the_example_of_an_extension_is_the_shipped_file(page: str, file: Path) -> None:

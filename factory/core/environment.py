@@ -59,6 +59,8 @@ ENVIRONMENTS: dict[str, str] = {
     "sqlite": "factory.environments.sqlite:Sqlite",
     "search": "factory.environments.search:Search",
     "mcp": "factory.environments.mcp_server:Mcp",
+    "functions": "factory.environments.functions:Functions",
+    "bfcl": "factory.environments.bfcl:Bfcl",
 }
 """Name → "package.module:Class" of the environments that ship."""
 

@@ -82,10 +82,12 @@ def _assistant_message(text: str, number: int, tool_format: str, tools: Tools) -
 
 
 def find_tools(prompt: Prompt, turns: Sequence[Turn]) -> tuple[Mapping[str, Any], ...]:
-    """Return the functions that the model is offered: the prompt's, else the environment's."""
-    if prompt.tools:
-        return prompt.tools
-    return next((tuple(json.loads(turn.text)) for turn in turns if turn.role == "tools"), ())
+    """Return the functions that the model is offered: the prompt's and the environment's.
+
+    An environment may offer more of them in a later turn.
+    """
+    offered = (tool for turn in turns if turn.role == "tools" for tool in json.loads(turn.text))
+    return (*prompt.tools, *offered)
 
 
 def split_opening(turns: Sequence[Turn]) -> tuple[tuple[Turn, ...], tuple[Turn, ...]]:

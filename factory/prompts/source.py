@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from factory.core.nouns import Message, Prompt
-from factory.prompts.tools import EnvironmentOptions
+from factory.prompts.tools import EnvironmentOptions, combine_environments
 
 READ_KEYS = ("read", "written")
 """Of a mathematical verifier mapping: how its reference was read, and what it was before."""
@@ -189,8 +189,9 @@ class Source(BaseModel):
             # How a reference was read is a fact about the row, not part of the prompt's identity.
             kept |= {f"reference_{key}": verifier[key] for key in READ_KEYS if key in verifier}
             verifier = {key: value for key, value in verifier.items() if key not in READ_KEYS}
-        if environment is None and self.environment is not None:
-            environment = self.environment.mapping()
+        environment = combine_environments(environment, self.environment)
+        if environment is not None and "kind" not in environment:
+            raise BadRow("no_environment", "its environment has no kind, and its source names none")
         try:
             return Prompt(
                 source=self.label,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from factory.core import trust
 from factory.core.environment import ENVIRONMENTS, GROUP, name_environment
-from factory.core.plugins import PluginError, is_known, known_names, suggest
+from factory.core.plugins import PluginError, UntrustedCode, is_known, known_names, suggest
 
 
 class EnvironmentOptions(BaseModel):
@@ -27,8 +29,8 @@ class EnvironmentOptions(BaseModel):
 
     kind: str | None = Field(
         None,
-        description="calculator, python, sqlite, search or mcp; or the name of an entry point of "
-        "the group factory.environments.",
+        description="calculator, python, sqlite, search, mcp, functions or bfcl; or the name of an "
+        "entry point of the group factory.environments.",
     )
     class_: str | None = Field(
         None, alias="class", description="path/to/file.py:Class, relative to the recipe."
@@ -40,6 +42,8 @@ class EnvironmentOptions(BaseModel):
             raise ValueError("give either `class`, a file and a class in it, or `kind`")
         if self.kind is not None:
             _require_known(self.kind)
+        if self.kind == "functions":
+            _require_trusted((self.model_extra or {}).get("path"))
         self.mapping()
         return self
 
@@ -50,21 +54,38 @@ class EnvironmentOptions(BaseModel):
         return {**options, **named}
 
 
+def combine_environments(
+    row: Mapping[str, Any] | None, source: EnvironmentOptions | None
+) -> Mapping[str, Any] | None:
+    """Return the environment of a prompt: its row's, else its source's.
+
+    A row with the kind of its source's environment, or with none, adds its options to the
+    source's.
+    """
+    given = source.mapping() if source is not None else None
+    if row is None or given is None:
+        return row or given
+    if row.get("kind", given["kind"]) != given["kind"]:
+        return row
+    return {**given, **row}
+
+
 def read_environment(value: Any) -> dict[str, Any]:
     """Return the environment that a row of data names. Raises ValueError.
 
     A row can name an environment that ships or is installed, never a file: neither one to run nor
-    one to read.
+    one to read. Without a `kind` it has options of the source's environment.
     """
     found = json.loads(value) if isinstance(value, str) else value
-    if not isinstance(found, Mapping) or not isinstance(found.get("kind"), str):
+    if not isinstance(found, Mapping) or not isinstance(found.get("kind", ""), str):
         raise ValueError(f"{str(value)[:80]!r} is no mapping with a `kind`")
     for key in ("class", "path", "command"):
         if key in found:
             raise ValueError(
                 f"a row of data cannot name a {key}; name it in the source's `environment`"
             )
-    _require_known(found["kind"])
+    if "kind" in found:
+        _require_known(found["kind"])
     return _json({key: value for key, value in found.items() if value is not None})
 
 
@@ -101,6 +122,15 @@ def _require_known(kind: str) -> None:
             f"{kind!r} is no environment; it must be one of {', '.join(known)}, or a recipe gives a"
             f" `class`{suggest(kind, known)}"
         )
+
+
+def _require_trusted(path: Any) -> None:
+    """Ask whether the file of services may run. They run in the processes of episodes."""
+    if not isinstance(path, str) or not Path(path).is_file():
+        raise PluginError(f"`path` is {path!r}; name the file with the classes of `services`")
+    text = Path(path).read_text(encoding="utf-8", errors="replace")
+    if refusal := trust.require(Path(path), text, "services"):
+        raise UntrustedCode(refusal)
 
 
 def _json(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -268,18 +268,24 @@ class EpisodeEngine:
 
 def describe_opening(episode: _Episode, seen: Observation) -> list[Turn]:
     """Return the turns of a reset: the tools, if the prompt names none, and what it showed."""
-    tools = [] if episode.request.prompt.tools else list(seen.tools)
-    turns = [Turn(role="tools", text=json.dumps(tools, sort_keys=True))] if tools else []
-    return turns + _messages(seen)
+    tools = () if episode.request.prompt.tools else seen.tools
+    return [*_tools(tools), *_messages(seen)]
 
 
 def describe_step(seen: Observation) -> list[Turn]:
-    """Return the turns of a step. The last one has the state and the reward."""
-    turns = _messages(seen) or [Turn(role="end", text="")]
+    """Return the turns of a step: tools that are new, and what it showed.
+
+    The last one has the state and the reward.
+    """
+    turns = [*_tools(seen.tools), *(_messages(seen) or [Turn(role="end", text="")])]
     state = json.dumps(dict(seen.state), sort_keys=True) if seen.state else None
     done = seen.done or not seen.messages
     turns[-1] = replace(turns[-1], state=state, reward=seen.reward, done=done)
     return turns
+
+
+def _tools(tools: Sequence[Mapping[str, Any]]) -> list[Turn]:
+    return [Turn(role="tools", text=json.dumps(list(tools), sort_keys=True))] if tools else []
 
 
 def _messages(seen: Observation) -> list[Turn]:

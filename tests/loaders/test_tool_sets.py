@@ -337,6 +337,67 @@ def test_bfcl_irrelevance_wants_no_call(data: Path) -> None:
     assert broken.place == "BFCL_v4_irrelevance.json:4"
 
 
+FILES_DOC = [
+    {"name": name, "description": name, "parameters": {"type": "dict", "properties": properties}}
+    for name, properties in (
+        ("cd", {"folder": {"type": "string"}}),
+        ("tail", {"file_name": {"type": "string"}, "lines": {"type": "integer"}}),
+    )
+]
+TURNS = {
+    "id": "multi_turn_miss_func_0",
+    "question": [[{"role": "user", "content": "Go to docs."}], [], []],
+    "initial_config": {"GorillaFileSystem": {"root": {}}},
+    "involved_classes": ["GorillaFileSystem"],
+    "missed_function": {"1": ["tail"]},
+}
+EXPECTED = [["cd(folder='docs')"], ["tail('a.txt', lines=2)"], []]
+
+
+@pytest.mark.parametrize(
+    ("row", "expected", "reason"),
+    [
+        (TURNS, EXPECTED, None),
+        (TURNS, [["tail('a.txt')"], [], []], "expected_too_early"),
+        (TURNS, EXPECTED[:1], "bad_answer"),
+        (TURNS, [["__import__('os').system('true')"], [], []], "bad_answer"),
+        (TURNS, [["cd(folder=open('x'))"], [], []], "bad_answer"),
+        (TURNS, [["cd('a', 'b')"], [], []], "bad_answer"),
+        (TURNS, [["fly()"], [], []], "bad_answer"),
+        (TURNS, [["cd("], [], []], "bad_answer"),
+        (TURNS, None, "no_answer"),
+        (TURNS | {"involved_classes": ["Unknown"]}, EXPECTED, "bad_shape"),
+        (TURNS | {"question": []}, EXPECTED, "bad_shape"),
+    ],
+)
+def test_bfcl_turns_become_an_episode(
+    tmp_path: Path, row: dict[str, Any], expected: Any, reason: str | None
+) -> None:
+    name = "BFCL_v4_multi_turn_miss_func.json"
+    for file, lines in (
+        (name, [row]),
+        (f"possible_answer/{name}", [{"id": row["id"], "ground_truth": expected}]),
+        ("multi_turn_func_doc/gorilla_file_system.json", FILES_DOC),
+    ):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (found,) = Bfcl(path=tmp_path, categories=("multi_turn_miss_func",)).rows()
+    if reason is not None:
+        assert isinstance(found, Reject | Skip)
+        assert found.reason == reason
+        return
+    assert isinstance(found, Prompt)
+    assert found.verifier == {"kind": "state", "reward": 1}
+    assert [tool["function"]["name"] for tool in found.tools] == ["cd"]
+    environment = found.environment or {}
+    assert environment["kind"] == "bfcl"
+    assert environment["turns"][1] == ""
+    assert environment["turns"][0]["tools"][0]["function"]["name"] == "tail"
+    assert environment["expected"][1] == [
+        {"name": "tail", "arguments": {"file_name": "a.txt", "lines": 2}}
+    ]
+
+
 def test_bfcl_without_its_data_says_how_to_get_them(data: Path) -> None:
     with pytest.raises(SourceError, match=r"BFCL_v4_parallel\.json does not exist"):
         [*Bfcl(path=data, categories=("parallel",)).rows()]

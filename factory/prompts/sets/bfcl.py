@@ -1,9 +1,9 @@
 """The Berkeley Function-Calling Leaderboard, from the data in the package `bfcl-eval`.
 
-Single-turn categories only: its multi-turn ones are episodes. Nothing of the package is imported:
-its data are JSON lines. The traps: parameters are not JSON Schema; among the accepted values `""`
-means that the argument may be left out; Java and JavaScript values are source text in BFCL's own
-prompts, and JSON here; four irrelevance rows offer no tool at all.
+Its multi-turn categories are episodes in the environment `bfcl`. Nothing of the package is
+imported here: its data are JSON lines. The traps: parameters are not JSON Schema; among the
+accepted values `""` means that the argument may be left out; Java and JavaScript values are source
+text in BFCL's own prompts, and JSON here; four irrelevance rows offer no tool at all.
 """
 
 from __future__ import annotations
@@ -20,10 +20,19 @@ from factory.core.errors import SourceError
 from factory.core.machine import find_version
 from factory.core.nouns import Prompt
 from factory.prompts.mapping import as_turns
+from factory.prompts.sets.bfcl_turns import (
+    DOCUMENTS,
+    MULTI_TURN,
+    VERIFIER,
+    MultiTurn,
+    build_environment,
+    describe_services,
+    held_back,
+)
 from factory.prompts.sets.tool_schemas import Tool, make_tool, tool_prompt, tool_verifier
 from factory.prompts.source import BadRow, Row, Source, Unwanted
 
-Category = Literal[
+SingleTurn = Literal[
     "simple_python",
     "multiple",
     "parallel",
@@ -38,13 +47,17 @@ Category = Literal[
     "live_irrelevance",
     "live_relevance",
 ]
-CATEGORIES: tuple[Category, ...] = get_args(Category)
+Category = SingleTurn | MultiTurn
+CATEGORIES: tuple[Category, ...] = get_args(SingleTurn)
 
 MAX_LINE = 2_000_000
 
 
 class Bfcl(Source):
-    """BFCL v4's questions with one answer turn, each with its accepted calls.
+    """BFCL v4's questions: with one answer turn, each with its accepted calls; or with several.
+
+    The categories `multi_turn_*` are episodes: simulated services, further turns of the user, and
+    a final state. Their verifier is `state`.
 
     Install the data with `pip install --no-deps bfcl-eval`: the package pins an old numpy.
     """
@@ -54,7 +67,9 @@ class Bfcl(Source):
 
     kind: Literal["bfcl"] = "bfcl"
     categories: tuple[Category, ...] = Field(
-        CATEGORIES, min_length=1, description="Which categories to load, in this order."
+        CATEGORIES,
+        min_length=1,
+        description="Which categories to load, in this order. Default: those with one turn.",
     )
     path: Path | None = Field(
         None, description="Folder with BFCL_v4_*.json. Default: the installed package's."
@@ -80,6 +95,7 @@ class Bfcl(Source):
 
     def read(self) -> Iterator[tuple[str, Row | BadRow]]:
         folder = self.path or find_data()
+        schemas = read_schemas(folder) if set(self.categories) & {*MULTI_TURN} else {}
         for category in self.categories:
             answers = {
                 row.get("id"): row.get("ground_truth")
@@ -93,7 +109,8 @@ class Bfcl(Source):
                 if isinstance(row, BadRow):
                     yield place, row
                 else:
-                    yield place, row | {"category": category, "answer": answers.get(row.get("id"))}
+                    more = {"category": category, "answer": answers.get(row.get("id"))}
+                    yield place, row | more | ({"schemas": schemas} if schemas else {})
 
     def prompt(self, row: Row) -> Prompt:
         try:
@@ -103,6 +120,8 @@ class Bfcl(Source):
             raise BadRow("bad_shape", f"not a row of bfcl ({what}): {', '.join(row)}") from None
 
     def _prompt(self, row: Row) -> Prompt:
+        if row["category"] in MULTI_TURN:
+            return self._episode(row)
         if not row["function"]:
             raise Unwanted("no_tools")
         tools = [
@@ -115,6 +134,19 @@ class Bfcl(Source):
         verifier = tool_verifier(tools, self._calls(row, tools), strings=self.strings)
         meta = {"category": row["category"], "id": row["id"]}
         return tool_prompt(self, messages, verifier, tools, meta)
+
+    def _episode(self, row: Row) -> Prompt:
+        if not row["answer"]:
+            raise BadRow("no_answer", f"{row['id']} has no possible answer")
+        tools = describe_services(row, row["schemas"])
+        later = {name for names in held_back(row).values() for name in names}
+        return self.make(
+            as_turns(row["question"][0]),
+            VERIFIER,
+            meta={"category": row["category"], "id": row["id"]},
+            tools=tuple(tool for tool in tools if tool["function"]["name"] not in later),
+            environment=build_environment(row, tools),
+        )
 
     def _name(self, name: str) -> str:
         return name if self.names == "kept" else name.replace(".", "_")
@@ -181,6 +213,15 @@ def find_data() -> Path:
         "bfcl: the package bfcl-eval is not installed; install its data with "
         "`pip install --no-deps bfcl-eval`, or name a folder with BFCL_v4_*.json as `path:`"
     )
+
+
+def read_schemas(folder: Path) -> dict[str, list[Row]]:
+    """The functions of every service, as its multi-turn categories describe them."""
+    documents = folder / "multi_turn_func_doc"
+    return {
+        service: [row for _, row in read_rows(documents / f"{file}.json") if isinstance(row, dict)]
+        for service, file in DOCUMENTS.items()
+    }
 
 
 def read_rows(file: Path) -> Iterator[tuple[str, dict[str, Any] | BadRow]]:
