@@ -61,6 +61,7 @@ ENVIRONMENTS: dict[str, str] = {
     "mcp": "factory.environments.mcp_server:Mcp",
     "functions": "factory.environments.functions:Functions",
     "bfcl": "factory.environments.bfcl:Bfcl",
+    "textarena": "factory.environments.textarena:TextArena",
 }
 """Name → "package.module:Class" of the environments that ship."""
 

@@ -45,6 +45,7 @@ LOADERS = {
     "apigen_mt": "factory.prompts.sets.tool_sets:ApiGenMt",
     "hermes_calls": "factory.prompts.sets.tool_sets:HermesCalls",
     "bfcl": "factory.prompts.sets.bfcl:Bfcl",
+    "textarena": "factory.prompts.sets.games:TextArena",
 }
 
 

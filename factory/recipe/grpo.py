@@ -27,6 +27,7 @@ from factory.recipe.parsing import (
     split_class,
 )
 from factory.recipe.rewards import FormatReward, Reward, reward_class
+from factory.recipe.sampling import EpisodeLimits
 from factory.recipe.training import CARRYING, Optimizer, Training
 from filters.contamination import Contamination
 
@@ -147,6 +148,11 @@ class Grpo(Training):
         "given. `class: file.py:Class` or `file.py:function` is your own.",
     )
     rollouts: Rollouts = Field(default_factory=lambda: Rollouts())
+    episode: EpisodeLimits = Field(
+        default_factory=lambda: EpisodeLimits(),
+        description="Limits of the episodes of prompts with an environment. `rollouts.max_tokens` "
+        "is the limit of one turn.",
+    )
     unverified_from: int | None = Field(
         None,
         ge=1,
@@ -268,6 +274,7 @@ class Grpo(Training):
             "stop.",
             "rollouts.gpu",
             "rollouts.tensor",
+            "episode.",
         )
         flat = {
             key: value
@@ -276,6 +283,8 @@ class Grpo(Training):
         }
         if not self.rollouts.asynchronous:  # as in trainings from before there was such a key
             del flat["rollouts.asynchronous"]
+        if self.episode.identity():  # as in trainings from before there was such a key
+            flat["episode"] = self.episode.identity()
         flat["prompting"] = self.prompting.identity()
         flat["sources"] = [source.identity() for source in self.sources]
         if self.exclude:

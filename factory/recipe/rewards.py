@@ -48,6 +48,7 @@ REWARDS = {
     "language": "factory.recipe.rewards:LanguageReward",
     "overlong": "factory.recipe.rewards:OverlongReward",
     "filter": "factory.recipe.rewards:Filtered",
+    "environment": "factory.recipe.rewards:EnvironmentReward",
     "model": "factory.recipe.model_rewards:RewardModelScore",
     "server": "factory.recipe.model_rewards:ServerScore",
     "steps": "factory.recipe.model_rewards:StepScores",
@@ -190,6 +191,24 @@ class LanguageReward(Reward):
 
     def score(self, batch: Batch) -> Values:
         return batch.measure(LanguageFilter())["language_consistency"].to_list()
+
+
+class EnvironmentReward(Reward):
+    """What the environment gave at the end of an episode; 0 if it gave nothing."""
+
+    kind: Literal["environment"] = "environment"
+    BEST: ClassVar[float | None] = None
+
+    def applies_to(self, prompt: Prompt) -> bool:
+        return prompt.environment is not None and super().applies_to(prompt)
+
+    def score(self, batch: Batch) -> Values:
+        return [float(_last_reward(turns) or 0.0) for turns in batch.frame["turns"].to_list()]
+
+
+def _last_reward(turns: Sequence[Mapping[str, Any]] | None) -> float | None:
+    found: float | None = turns[-1]["reward"] if turns else None
+    return found
 
 
 class OverlongReward(Reward):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from factory.core.environment import Observation
-from factory.core.nouns import Failure, FinishReason, Sample, Turn, fingerprint
+from factory.core.nouns import Failure, FinishReason, Prompt, Sample, Turn, fingerprint
 from factory.environments.host import EnvironmentHost, Reply, StepLimits
 from factory.prompts.conversation import find_tools, read_action
 from factory.sampling.engine import Engine, Request, Worker
@@ -136,7 +136,7 @@ class EpisodeEngine:
             self._fail(episode, str(reply.failure))
             return
         begins = not episode.own
-        turns = describe_opening(episode, seen) if begins else describe_step(seen)
+        turns = describe_opening(episode.request.prompt, seen) if begins else describe_step(seen)
         if episode.recorded:
             known = list(episode.recorded)[: len(turns)]  # a step may be recorded in part
             if begins and not reply.replayable:
@@ -266,9 +266,9 @@ class EpisodeEngine:
         )
 
 
-def describe_opening(episode: _Episode, seen: Observation) -> list[Turn]:
+def describe_opening(prompt: Prompt, seen: Observation) -> list[Turn]:
     """Return the turns of a reset: the tools, if the prompt names none, and what it showed."""
-    tools = () if episode.request.prompt.tools else seen.tools
+    tools = () if prompt.tools else seen.tools
     return [*_tools(tools), *_messages(seen)]
 
 

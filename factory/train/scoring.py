@@ -3,23 +3,51 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import polars as pl
 
-from factory.core.nouns import Prompt
+from factory.core.nouns import FinishReason, Prompt, Turn
 from factory.core.think import join_think
 from factory.judging.metrics import input_frame
 from factory.prompts.templates import Prompting
 from factory.recipe.rewards import Batch, Reward, Values
 from factory.sampling.engines.vllm import KEPT_STOPS
 from factory.train.self_evolution import accuracy_by_difficulty, reflection_shares
+from filters.base import turns_type
 
 
 def excluded_stops(prompting: Prompting) -> list[str]:
     """Return the stop strings that end a completion but don't belong to it."""
     return [stop for stop in prompting.stop if stop not in KEPT_STOPS]
+
+
+@dataclass(slots=True)
+class Played:
+    """An episode. `prompt` is what the policy was given first; `tokens` is all that follows.
+
+    `own` says for each of these tokens whether the policy wrote it. `turns` are as in a sample.
+    """
+
+    prompt: list[int] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    own: list[bool] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
+    finish_reason: FinishReason | None = None  # None: it goes on
+
+    @property
+    def n_tokens(self) -> int:
+        """The number of tokens that the policy wrote."""
+        return sum(self.own)
+
+    @property
+    def text(self) -> str:
+        """The policy's last turn."""
+        return next((turn.text for turn in reversed(self.turns) if turn.role == "assistant"), "")
 
 
 class Scores(NamedTuple):
@@ -87,8 +115,15 @@ class Scoring:
         completions: Sequence[str],
         n_tokens: Sequence[int],
         cut: Sequence[bool],
+        episodes: Sequence[Played] | None = None,
     ) -> Scores:
-        """Score completions by part. `cut` marks those truncated by the token limit."""
+        """Score completions by part. `cut` marks those truncated by the token limit.
+
+        Of episodes the turns are scored: the completion is only their text. One whose environment
+        failed is undecided.
+        """
+        if episodes is not None:
+            return self._score_frame(prompt_ids, _episode_samples(prompt_ids, episodes))
         samples = pl.DataFrame(
             {
                 "prompt_id": list(prompt_ids),
@@ -102,12 +137,17 @@ class Scoring:
             },
             schema_overrides={"prompt_id": pl.String, "text": pl.String},
         )
+        return self._score_frame(prompt_ids, samples)
+
+    def _score_frame(self, prompt_ids: Sequence[str], samples: pl.DataFrame) -> Scores:
         frame = input_frame(samples, self._table)
         batch = Batch(frame, [self._prompts[name] for name in prompt_ids])
         parts = {name: reward.score_applicable(batch) for name, reward in self.rewards.items()}
         undecided = {
             row for values in parts.values() for row, value in enumerate(values) if _is_nan(value)
         }
+        failed = samples["finish_reason"].cast(pl.String) == "environment"
+        undecided |= {row for row, lost in enumerate(failed) if lost}
         parts = {
             name: [None if row in undecided else value for row, value in enumerate(values)]
             for name, values in parts.items()
@@ -118,6 +158,23 @@ class Scoring:
         """Return a completion up to the first stop string."""
         ends = [at for stop in self._stop if (at := text.find(stop)) >= 0]
         return text[: min(ends)] if ends else text
+
+
+def _episode_samples(prompt_ids: Sequence[str], episodes: Sequence[Played]) -> pl.DataFrame:
+    """Return episodes as the columns of samples."""
+    rows = [
+        (name, place, one.text, one.finish_reason, one.n_tokens, [asdict(t) for t in one.turns])
+        for place, (name, one) in enumerate(zip(prompt_ids, episodes, strict=True))
+    ]
+    schema: dict[str, Any] = {
+        "prompt_id": pl.String,
+        "index": pl.Int64,
+        "text": pl.String,
+        "finish_reason": pl.String,
+        "n_tokens": pl.Int64,
+        "turns": turns_type(),
+    }
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def _is_nan(value: float | None) -> bool:
@@ -146,14 +203,18 @@ class Rewarder:
         completion_ids: list[list[int]],
         prompt_id: list[str],
         log_metric: Callable[[str, float], None],
+        episodes: list[Played] | None = None,
     ) -> Scores:
         """Score a batch. The scores of the same list object are cached."""
         if self.last is None or self._scored is not completions:
             self.last = self._take_ready(completions) or self.compute(
-                completions, completion_ids, prompt_id
+                completions, completion_ids, prompt_id, episodes
             )
             self._scored = completions
-            log_metric("cut", sum(map(self._is_cut, completion_ids)) / len(completion_ids))
+            cut = self.last.frame["finish_reason"] == "length"
+            log_metric("cut", sum(cut) / len(cut))
+            for name, value in measure_episodes(episodes or ()).items():
+                log_metric(name, value)
             log_metric("undecided", self.last.undecided)
             for name, value in self._measure_evolution(self.last, prompt_id).items():
                 log_metric(name, value)
@@ -164,11 +225,12 @@ class Rewarder:
         completions: Sequence[str],
         completion_ids: Sequence[Sequence[int]],
         prompt_id: Sequence[str],
+        episodes: Sequence[Played] | None = None,
     ) -> Scores:
         """Return the scores of a batch. Changes nothing, so that another thread may call it."""
         n_tokens = [len(ids) for ids in completion_ids]
         cut = list(map(self._is_cut, completion_ids))
-        return self.scoring.score(prompt_id, completions, n_tokens, cut)
+        return self.scoring.score(prompt_id, completions, n_tokens, cut, episodes)
 
     def provide(self, completions: list[str], scores: Scores) -> None:
         """Take the scores of a list that is about to be scored, computed elsewhere."""
@@ -197,9 +259,11 @@ class Rewarder:
             completion_ids: list[list[int]],
             prompt_id: list[str],
             log_metric: Callable[[str, float], None],
+            episode: list[Played] | None = None,
             **_: Any,
         ) -> Values:
-            return self.score(completions, completion_ids, prompt_id, log_metric).parts[name]
+            found = self.score(completions, completion_ids, prompt_id, log_metric, episode)
+            return found.parts[name]
 
         reward.__name__ = name  # TRL logs a part under the name of its function
         return reward
@@ -207,6 +271,20 @@ class Rewarder:
 
 ASKING = ("model", "server", "steps")
 """Kinds of rewards that need a model or a server."""
+
+
+def measure_episodes(episodes: Sequence[Played]) -> dict[str, float]:
+    """Return means over episodes: turns of the policy, and observations. Nothing without any."""
+    if not episodes:
+        return {}
+    roles = Counter(turn.role for one in episodes for turn in one.turns)
+    failed = sum(one.finish_reason == "environment" for one in episodes)
+    return {
+        "episodes/turns": roles["assistant"] / len(episodes),
+        "episodes/observations": (roles["tool"] + roles["user"]) / len(episodes),
+        "episodes/failed": failed / len(episodes),
+    }
+
 
 PROBED = 64
 """Number of questions that each part of the reward is tried on before a training."""

@@ -76,7 +76,7 @@ def export_grpo(recipe: Grpo, out: Path, gpus: int = GPUS) -> Path:
     from rich.console import Console
 
     from factory.train.directory import TrainDir
-    from factory.train.policy.grpo import load_questions, order_in_stages
+    from factory.train.policy.grpo import load_questions, order_in_stages, plays_episodes
     from factory.train.tokenizer import training_tokenizer
 
     if out.exists() and any(out.iterdir()):
@@ -91,6 +91,9 @@ def export_grpo(recipe: Grpo, out: Path, gpus: int = GPUS) -> Path:
     with atomic_folder(out) as scratch:
         with TrainDir(scratch / "questions") as folder:
             questions = load_questions(recipe, folder, tokenizer, Console(quiet=True))
+        if plays_episodes([one.prompt for one in questions]):
+            what = "has prompts with an environment, whose episodes only this trainer plays"
+            raise RecipeError([Problem("sources", f"{what}; leave `environment` out")])
         shutil.rmtree(scratch / "questions")
         plain = recipe.prompting.template != "chat" or any(
             one.rendered.prefill for one in questions

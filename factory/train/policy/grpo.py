@@ -19,6 +19,7 @@ from factory.prompts.load import load_prompts
 from factory.prompts.references import sound_prompts
 from factory.prompts.templates import Rendered
 from factory.recipe.exclusion import leave_out
+from factory.train.policy.episodes import EpisodePlayer
 from factory.train.policy.reference_model import check_sharding
 from factory.train.policy.rollouts import (
     build_rollout_arguments,
@@ -93,15 +94,30 @@ class PolicyQuestion(NamedTuple):
         return self.rendered.prompt_text + self.rendered.prefill
 
 
-def refuse_environments(prompts: Sequence[Prompt]) -> None:
-    """Raise SourceError for prompts with an environment: no episodes are played in a training."""
-    found = next((prompt for prompt in prompts if prompt.environment is not None), None)
-    if found is not None:
-        raise SourceError(
-            f"prompt {found.id} of {found.source} has an environment, and a training of "
-            "`kind: grpo` plays no episodes. Leave `environment` out of the source, or sample "
-            "episodes with `factory build` and train on them with `kind: sft`."
-        )
+def plays_episodes(prompts: Sequence[Prompt]) -> bool:
+    """Return whether any prompt has an environment."""
+    return any(prompt.environment is not None for prompt in prompts)
+
+
+def check_episodes(recipe: Grpo, prompts: Sequence[Prompt]) -> None:
+    """Raise RecipeError for rollouts in which no episode can be played."""
+    if not plays_episodes(prompts):
+        return
+    rollouts, problems = recipe.rollouts, []
+    if rollouts.kind == "server":
+        what = "is server, which generates for all processes at once, turn by turn for none; use"
+        problems.append(Problem("rollouts.kind", f"{what} colocate for prompts with environments"))
+    if rollouts.tensor_parallel > 1:
+        what = "must be 1 for prompts with environments: each process plays its own episodes"
+        problems.append(Problem("rollouts.tensor_parallel", what))
+    if rollouts.asynchronous:
+        what = "must be false for prompts with environments: tools are called during the rollout"
+        problems.append(Problem("rollouts.asynchronous", what))
+    if recipe.prompting.template != "chat":
+        what = f"is {recipe.prompting.template}; prompts with environments need chat"
+        problems.append(Problem("prompting.template", what))
+    if problems:
+        raise RecipeError(problems)
 
 
 def load_questions(
@@ -116,7 +132,7 @@ def load_questions(
     loaded = load_prompts(recipe.sources)
     for count in loaded.counts if run.is_main else []:
         console.print(describe(count), highlight=False, markup=False)
-    refuse_environments(loaded.prompts)
+    check_episodes(recipe, loaded.prompts)
     prompts, excluded, contaminated = leave_out(
         loaded.prompts, recipe.exclude, recipe.contamination
     )
@@ -220,6 +236,7 @@ def make_trainer(
     }
     config = build_arguments(recipe, GRPOConfig, run, **own)
     model = load_causal_lm(recipe)
+    player = make_player(recipe, tokenizer, [question.prompt for question in questions])
     if is_single_cpu_process():
         from factory.train.policy.cpu_log_probs import CpuPolicyTrainer as Trainer
     else:
@@ -232,12 +249,27 @@ def make_trainer(
             run,
             Rewarder(scoring, recipe.rollouts.max_tokens, difficulty),
             special_tokens=recipe.prompting.template != "chat",
+            player=player,
             model=model,
             args=config,
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
             peft_config=lora_config(recipe.lora),
         )
+
+
+def make_player(recipe: Grpo, tokenizer: Any, prompts: list[Prompt]) -> EpisodePlayer | None:
+    """Return what plays the episodes of a training; None if no prompt has an environment."""
+    if not plays_episodes(prompts):
+        return None
+    return EpisodePlayer(
+        recipe.episode,
+        recipe.prompting,
+        tokenizer,
+        prompts,
+        max_tokens=recipe.rollouts.max_tokens,
+        room=recipe.max_length or tokenizer.model_max_length,
+    )
 
 
 def order_in_stages(recipe: Grpo, rows: list[Any], verified: list[bool]) -> list[Any]:

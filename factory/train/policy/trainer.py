@@ -17,9 +17,11 @@ from trl import GRPOTrainer
 
 from factory.core.errors import FactoryError, TrainError
 from factory.core.files import read_lines
+from factory.core.nouns import fingerprint
 from factory.train.directory import checkpoint_step
 from factory.train.policy.ahead import Lookahead, RewardsPending, Rollout
 from factory.train.policy.collapse import CollapseDetector, StepStats
+from factory.train.policy.episodes import EpisodePlayer, as_rollout
 from factory.train.policy.reference_model import load_reference, save_reference
 
 if TYPE_CHECKING:
@@ -45,12 +47,15 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
         rewarder: Rewarder,
         *,
         special_tokens: bool,
+        player: EpisodePlayer | None = None,
         **trl: Any,
     ) -> None:
         self.recipe = recipe
         self.run = run
         self.rewarder = rewarder
         self.special_tokens = special_tokens
+        self.player = player
+        self._inputs: list[dict[str, Any]] = []
         self.spent = dict.fromkeys(PHASES, 0.0)
         self._mark: tuple[float, int] | None = None
         parts = recipe.rewards.items()
@@ -61,6 +66,8 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
         self._pending: Rollout | None = None  # the next one, generated
         self._lookahead: Lookahead | None = None
         super().__init__(reward_funcs=rewarder.functions(), **trl)
+        if player is not None:
+            self.rollout_func = self._play  # as an argument it would only add a warning
         if recipe.rollouts.asynchronous:
             rollout = self.args.steps_per_generation * self.num_iterations
             self._lookahead = Lookahead(rollout)
@@ -86,6 +93,8 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
     def close_engine(self) -> None:
         """Release an engine inside this process, and its memory; and rewards not waited for."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        if self.player is not None:
+            self.player.close()
         if self.use_vllm and self.recipe.rollouts.kind == "colocate":
             self.vllm_generation.__dict__.clear()
             gc.collect()
@@ -120,6 +129,22 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
                 f"step {self.state.global_step + 1}: the rollouts failed: {type(error).__name__}: "
                 f"{error}. {self._last_checkpoint()}; the same command resumes from there"
             ) from error
+
+    def _play(self, prompts: list[str], trainer: Any) -> dict[str, Any]:
+        """Play the episodes of a rollout. Those of one question begin alike: the seed is theirs."""
+        assert self.player is not None
+        names = [row["prompt_id"] for row in self._inputs]
+        step = self.state.global_step
+        seeds = [int(fingerprint([self.args.seed, step, name], 7), 16) for name in names]
+        played = self.player.play(names, seeds, self._generate_turns)
+        return as_rollout(played, self.processing_class.eos_token_id)
+
+    def _generate_turns(
+        self, prompts: list[list[int]]
+    ) -> tuple[list[list[int]], list[list[float]] | None]:
+        found: tuple[list[list[int]], list[list[float]] | None]
+        found = self._generate_single_turn(prompts, None, {}, 1)
+        return found
 
     def _generate(self, prompts: Any) -> Any:
         if self._rollout is None:
@@ -192,6 +217,7 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
             self._rollout = None
 
     def _roll_out(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        self._inputs = inputs
         scored: dict[str, Any] = super()._generate_and_score_completions(inputs)
         # A rollout that serves several steps may skip the exact step.
         if self.state.global_step % self.recipe.log_samples_every < self.recipe.rollouts.batches:
@@ -221,6 +247,7 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
             self.run.sample(
                 self.state.global_step + 1,
                 **rows.row(place, named=True),
+                **_describe_turns(scores.frame["turns"][place]),
                 rewards={name: values[place] for name, values in scores.parts.items()},
                 advantage=round(advantages[place], 4),
             )
@@ -273,3 +300,10 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]  # TRL is untyped here
         if found:
             return f"The last good checkpoint is {found[-1]}"
         return "No checkpoint was made" if before is None else "No checkpoint from before it exists"
+
+
+def _describe_turns(turns: Any) -> dict[str, Any]:
+    """Return the turns of an episode as samples.jsonl holds them; nothing for other samples."""
+    if turns is None:
+        return {}
+    return {"turns": [{"role": turn["role"], "text": turn["text"]} for turn in turns]}
