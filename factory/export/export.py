@@ -113,7 +113,8 @@ def export_run(
             _write_shard(shard, gate, chosen, scratch, tally)
         _refuse_overlong(tally, target, overlong)
         name = re.sub(r"\W+", "_", str(read_manifest(run).get("name", run.name)))
-        info = ExportInfo(name, target, gate.layout.name, tally.files, settings)
+        has_tools = getattr(gate.layout, "tools", False)
+        info = ExportInfo(name, target, gate.layout.name, tally.files, settings, has_tools)
         for file, text in chosen.configs(info).items():
             (scratch / file).write_text(text, encoding="utf-8")
         if info.tokenizer:

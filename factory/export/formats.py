@@ -26,6 +26,7 @@ from factory.export.layouts import (
     LayoutName,
     PromptCompletion,
 )
+from factory.export.sharegpt import ShareGpt
 from factory.export.trainer_configs import ExportInfo
 
 Row = Mapping[str, Any]
@@ -131,9 +132,10 @@ class Verl(ExportFormat):
 
 
 class LlamaFactory(ExportFormat):
-    layouts: ClassVar[Mapping[LayoutName, Layout]] = {"messages": Conversation(marked=False)}
+    layouts: ClassVar[Mapping[LayoutName, Layout]] = {"messages": ShareGpt(marked=False)}
     path = "{split}/{shard}.parquet"
     alternating = True
+    tools = True
 
     def configs(self, info: ExportInfo) -> dict[str, str]:
         return trainer_configs.llama_factory(info)

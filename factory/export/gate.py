@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
 from jinja2.exceptions import TemplateError
@@ -225,8 +226,13 @@ def find_text_fault(text: str, turns: Sequence[Message]) -> tuple[Reason, str] |
 
 
 def alternates(messages: Sequence[Message]) -> bool:
-    """Return True for user, assistant, user, …, assistant, after at most one system turn."""
-    roles = [message["role"] for message in messages]
+    """Return True for user, assistant, user, …, assistant, after at most one system turn.
+
+    What tools answer stands in the place of a user's turn; several answers are one.
+    """
+    roles: list[str] = []
+    for role, group in groupby(messages, key=lambda message: message["role"]):
+        roles += ["user"] if role == "tool" else [role] * len(list(group))
     roles = roles[1:] if roles[:1] == ["system"] else roles
     pairs = len(roles) // 2
     return bool(pairs) and roles == ["user", "assistant"] * pairs

@@ -22,6 +22,7 @@ from factory.export.megatron import (
     megatron_optimizer,
     megatron_settings,
 )
+from factory.export.sharegpt import require_hermes_calls
 from factory.export.target import Target
 from factory.recipe.training import Optimizer
 
@@ -79,6 +80,7 @@ class ExportInfo:
     layout: LayoutName
     files: Mapping[str, Sequence[str]]  # split → files, relative to the export's folder
     settings: Settings
+    tools: bool = False  # whether rows have tools and calls
 
     @property
     def validates(self) -> bool:
@@ -198,7 +200,8 @@ def verl_warmup(warmup: float) -> dict[str, float]:
 def llama_factory(info: ExportInfo) -> dict[str, str]:
     """LLaMA-Factory: dataset_info.json and the settings of a run.
 
-    `template` is not set, so that it uses the tokenizer's own, as the gate did.
+    `template` is not set, so that it uses the tokenizer's own, as the gate did. Of that it cannot
+    derive how calls are written: rows with tools get its `qwen`.
     """
     tags = {
         "role_tag": "role",
@@ -207,11 +210,13 @@ def llama_factory(info: ExportInfo) -> dict[str, str]:
         "assistant_tag": "assistant",
         "system_tag": "system",
     }
+    if info.tools:
+        tags |= {"function_tag": "function_call", "observation_tag": "observation"}
     table = {
         f"{info.name}_{split}": {
             "file_name": split,  # a folder that contains only this split's Parquet files
             "formatting": "sharegpt",
-            "columns": {"messages": "messages"},
+            "columns": {"messages": "messages"} | ({"tools": "tools"} if info.tools else {}),
             "tags": tags,
         }
         for split in info.files
@@ -244,6 +249,10 @@ def llama_factory(info: ExportInfo) -> dict[str, str]:
     }
     if info.validates:
         config |= {"eval_dataset": f"{info.name}_validation", "eval_strategy": "epoch"}
+    if info.tools:
+        config["template"] = "qwen"
+        if not require_hermes_calls(info.target):
+            config["default_system"] = ""
     command = "llamafactory-cli train sft.yaml"
     if info.tokenizer:
         command += (

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from rich.console import Console
 
 from factory.build.build import build
@@ -16,8 +18,9 @@ from factory.core.nouns import Message
 from factory.core.trust import trusting
 from factory.export.dialogue import Dialogue, read_dialogue
 from factory.export.export import export_run
-from factory.export.gate import Gate
+from factory.export.gate import Gate, alternates
 from factory.export.layouts import Conversation
+from factory.export.sharegpt import require_hermes_calls, write_turns
 from factory.export.target import Target, load_target
 from factory.recipe.build import load_recipe
 from factory.train.data import read_rows
@@ -168,12 +171,88 @@ def test_a_corpus_of_episodes_is_exported(run: Path, tmp_path: Path, format: str
     assert tools[0]["function"]["name"] == "calculate"
 
 
+def test_llama_factory_gets_function_calls_and_observations(run: Path, tmp_path: Path) -> None:
+    """In the format of its documentation: odd turns are read, even ones are learnt."""
+    out = tmp_path / "out"
+    export_run(run, "llama-factory", "demo", out, template="chatml_tools")
+    (table,) = json.loads((out / "dataset_info.json").read_text()).values()
+    assert table["columns"] == {"messages": "messages", "tools": "tools"}
+    tags = table["tags"]
+    (file,) = (out / table["file_name"]).glob("*.parquet")
+    for row in pq.read_table(file).to_pylist():
+        turns = [(turn[tags["role_tag"]], turn[tags["content_tag"]]) for turn in row["messages"]]
+        assert [role for role, _ in turns] == [
+            tags["user_tag"], tags["function_tag"], tags["observation_tag"], tags["assistant_tag"],
+        ]  # fmt: skip
+        called = json.loads(turns[1][1])
+        assert called["name"] == "calculate"
+        assert "expression" in called["arguments"]
+        assert json.loads(row["tools"])[0]["function"]["name"] == "calculate"
+    config = yaml.safe_load((out / "sft.yaml").read_text())
+    assert (config["template"], config["default_system"]) == ("qwen", "")
+
+
+def test_turns_that_llama_factory_has_no_role_for() -> None:
+    add, say = call("add", {"a": 1}), call("say", {})
+    written = write_turns(
+        [
+            Message(role="system", content="Be short."),
+            Message(role="user", content="Go."),
+            Message(role="assistant", content="", tool_calls=[add, say]),
+            Message(role="tool", content="1"),
+            Message(role="tool", content="2"),
+            Message(role="assistant", content="Once more.", tool_calls=[say]),
+            Message(role="tool", content="3"),
+            Message(role="assistant", content="Done."),
+        ]
+    )
+    assert [(turn["role"], turn["content"]) for turn in written] == [
+        ("system", "Be short."),
+        ("user", "Go."),
+        (
+            "function_call",
+            '[{"name": "add", "arguments": {"a": 1}}, {"name": "say", "arguments": {}}]',
+        ),
+        ("observation", "1\n</tool_response>\n<tool_response>\n2"),
+        ("assistant", 'Once more.\n<tool_call>\n{"name": "say", "arguments": {}}\n</tool_call>'),
+        ("observation", "3"),
+        ("assistant", "Done."),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("roles", "expected"),
+    [
+        ("user assistant tool assistant", True),
+        ("system user assistant tool tool assistant user assistant", True),
+        ("user user assistant tool assistant", False),
+        ("user tool assistant", False),
+        ("user assistant tool", False),
+        ("user assistant tool user assistant", False),
+        ("tool assistant", True),
+    ],
+)
+def test_turns_alternate_with_answers_of_tools(roles: str, expected: bool) -> None:
+    messages = [Message(role=role, content="x") for role in roles.split()]
+    assert alternates(messages) is expected
+
+
+def test_calls_in_another_format_are_refused_for_llama_factory(target: Target) -> None:
+    other = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{{ m.tool_calls }}"
+    other += "<|im_end|>\n{% endfor %}"
+    assert require_hermes_calls(target) is False
+    target.tokenizer.chat_template, kept = other, target.tokenizer.chat_template
+    try:
+        with pytest.raises(ModelError, match="as Hermes and Qwen do"):
+            require_hermes_calls(replace(target, template=None))
+    finally:
+        target.tokenizer.chat_template = kept
+
+
 def test_what_cannot_hold_calls_is_refused(run: Path, tmp_path: Path) -> None:
     template = "chatml_tools"
     with pytest.raises(ModelError, match="use --layout messages"):
         export_run(run, "trl", "demo", tmp_path / "a", layout="text", template=template)
-    with pytest.raises(ModelError, match="cannot write yet; export to trl"):
-        export_run(run, "llama-factory", "demo", tmp_path / "b", template=template)
     with pytest.raises(ModelError, match="would be trained on wrongly"):
         export_run(run, "trl", "demo", tmp_path / "c")
 
