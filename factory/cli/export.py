@@ -59,8 +59,8 @@ allow_key_option = click.option(
     "--format",
     "format",
     type=FormatName(),
-    help="For a run: trl, verl, llama-factory, axolotl, openai, an installed exporter's name, or "
-    "path/to/file.py:Class.",
+    help="For a run: trl, verl, llama-factory, axolotl, openai, nemo-gym, an installed exporter's "
+    "name, or path/to/file.py:Class.",
 )
 @trust_option
 @allow_key_option

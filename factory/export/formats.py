@@ -7,6 +7,7 @@
 | llama-factory | SPLIT/*.parquet, dataset_info  | messages (sharegpt, role/content tags)   |
 | axolotl       | SPLIT/*.parquet                | messages                                 |
 | openai        | SPLIT.jsonl                    | messages                                 |
+| nemo-gym      | SPLIT.jsonl                    | responses_create_params, response, reward |
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from factory.export.layouts import (
     LayoutName,
     PromptCompletion,
 )
+from factory.export.responses import Rollout
 from factory.export.sharegpt import ShareGpt
 from factory.export.trainer_configs import ExportInfo
 
@@ -162,12 +164,25 @@ class OpenAI(ExportFormat):
         return JsonLinesWriter(path, layout)
 
 
+class NemoGym(ExportFormat):
+    layouts: ClassVar[Mapping[LayoutName, Layout]] = {"messages": Rollout(marked=False)}
+    path = "{split}.jsonl"
+    tools = True
+
+    def configs(self, info: ExportInfo) -> dict[str, str]:
+        return {}
+
+    def writer(self, path: Path, layout: Layout) -> Writer:
+        return JsonLinesWriter(path, layout)
+
+
 FORMATS = {
     "trl": "factory.export.formats:Trl",
     "verl": "factory.export.formats:Verl",
     "llama-factory": "factory.export.formats:LlamaFactory",
     "axolotl": "factory.export.formats:Axolotl",
     "openai": "factory.export.formats:OpenAI",
+    "nemo-gym": "factory.export.formats:NemoGym",
 }
 """Name of a format → its class."""
 

@@ -106,7 +106,8 @@ def read_tools(value: Any) -> tuple[dict[str, Any], ...]:
         parameters = function.get("parameters")
         if not isinstance(parameters, Mapping | None):
             raise ValueError(f"the parameters of {function['name']!r} are no JSON schema")
-        kept = {key: value for key, value in function.items() if value is not None}
+        given = function.items()
+        kept = {key: value for key, value in given if value is not None and key != "type"}
         tools.append({"type": "function", "function": kept})
         names.append(function["name"])
     repeated = sorted({name for name in names if names.count(name) > 1})

@@ -52,6 +52,7 @@ FILES: list[tuple[str, set[str]]] = [
         },
     ),
     ("openai", {"train.jsonl", "validation.jsonl", "job.json", "submit.py"}),
+    ("nemo-gym", {"train.jsonl", "validation.jsonl"}),
 ]
 
 

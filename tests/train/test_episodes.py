@@ -14,14 +14,16 @@ from rich.console import Console
 
 from factory.build.build import build
 from factory.core.errors import ModelError
-from factory.core.nouns import Message
+from factory.core.nouns import Message, Prompt
 from factory.core.trust import trusting
 from factory.export.dialogue import Dialogue, read_dialogue
 from factory.export.export import export_run
 from factory.export.gate import Gate, alternates
 from factory.export.layouts import Conversation
+from factory.export.responses import write_items
 from factory.export.sharegpt import require_hermes_calls, write_turns
 from factory.export.target import Target, load_target
+from factory.prompts.files import Files
 from factory.recipe.build import load_recipe
 from factory.train.data import read_rows
 from factory.train.tokens import IGNORED, TURNS, tokenize
@@ -190,6 +192,65 @@ def test_llama_factory_gets_function_calls_and_observations(run: Path, tmp_path:
         assert json.loads(row["tools"])[0]["function"]["name"] == "calculate"
     config = yaml.safe_load((out / "sft.yaml").read_text())
     assert (config["template"], config["default_system"]) == ("qwen", "")
+
+
+def test_nemo_gym_gets_rollouts(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export_run(run, "nemo-gym", "demo", out, template="chatml_tools")
+    for line in (out / "train.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        assert set(row) == {"responses_create_params", "response", "reward"}
+        (asked,) = row["responses_create_params"]["input"]
+        assert asked["role"] == "user"
+        (tool,) = row["responses_create_params"]["tools"]
+        assert (tool["type"], tool["name"]) == ("function", "calculate")
+        called, answered, said = row["response"]["output"]
+        assert (called["type"], answered["type"], said["type"]) == (
+            "function_call", "function_call_output", "message",
+        )  # fmt: skip
+        assert called["call_id"] == answered["call_id"]
+        assert "expression" in json.loads(called["arguments"])
+        assert "boxed" in said["content"][0]["text"]
+
+
+def test_items_of_parallel_calls_without_ids() -> None:
+    one, two = ({"function": {"name": name, "arguments": {}}} for name in "ab")
+    thought = "<think>\nBoth.\n</think>\n\nI ask."
+    items = list(
+        write_items(
+            [
+                Message(role="assistant", content=thought, tool_calls=[one, two]),
+                Message(role="tool", content="1"),
+                Message(role="tool", content="2"),
+                Message(role="user", content="Go on."),
+                Message(role="assistant", content=""),
+            ],
+            1,
+        )
+    )
+    assert [item["type"] for item in items] == [
+        "reasoning", "message", "function_call", "function_call",
+        "function_call_output", "function_call_output", "message",
+    ]  # fmt: skip
+    assert [item["call_id"] for item in items if "call_id" in item] == [
+        "call_1_0", "call_1_1", "call_1_0", "call_1_1",
+    ]  # fmt: skip
+
+
+def test_rows_of_nemo_gym_are_read(tmp_path: Path) -> None:
+    tool = {"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": True}
+    asked = {"input": [{"role": "user", "content": "2 + 2?"}], "tools": [tool]}
+    file = tmp_path / "example.jsonl"
+    file.write_text(json.dumps({"responses_create_params": asked, "expected_answer": "4"}) + "\n")
+    columns = {
+        "messages": "responses_create_params.input",
+        "tools": "responses_create_params.tools",
+        "answer": "expected_answer",
+    }
+    (prompt,) = Files(path=str(file), columns=columns, verifier={"kind": "math"}).rows()
+    assert isinstance(prompt, Prompt)
+    assert prompt.question == "2 + 2?"
+    assert prompt.tools[0]["function"]["name"] == "f"
 
 
 def test_turns_that_llama_factory_has_no_role_for() -> None:
