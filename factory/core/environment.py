@@ -62,6 +62,7 @@ ENVIRONMENTS: dict[str, str] = {
     "functions": "factory.environments.functions:Functions",
     "bfcl": "factory.environments.bfcl:Bfcl",
     "textarena": "factory.environments.textarena:TextArena",
+    "openenv": "factory.environments.openenv:OpenEnv",
 }
 """Name → "package.module:Class" of the environments that ship."""
 

@@ -46,6 +46,7 @@ LOADERS = {
     "hermes_calls": "factory.prompts.sets.tool_sets:HermesCalls",
     "bfcl": "factory.prompts.sets.bfcl:Bfcl",
     "textarena": "factory.prompts.sets.games:TextArena",
+    "openenv": "factory.prompts.sets.openenv:OpenEnv",
 }
 
 

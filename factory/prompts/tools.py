@@ -29,8 +29,8 @@ class EnvironmentOptions(BaseModel):
 
     kind: str | None = Field(
         None,
-        description="calculator, python, sqlite, search, mcp, functions, bfcl or textarena; or the "
-        "name of an entry point of the group factory.environments.",
+        description="calculator, python, sqlite, search, mcp, functions, bfcl, textarena or "
+        "openenv; or the name of an entry point of the group factory.environments.",
     )
     class_: str | None = Field(
         None, alias="class", description="path/to/file.py:Class, relative to the recipe."
@@ -79,7 +79,7 @@ def read_environment(value: Any) -> dict[str, Any]:
     found = json.loads(value) if isinstance(value, str) else value
     if not isinstance(found, Mapping) or not isinstance(found.get("kind", ""), str):
         raise ValueError(f"{str(value)[:80]!r} is no mapping with a `kind`")
-    for key in ("class", "path", "command"):
+    for key in ("class", "path", "command", "python", "url"):
         if key in found:
             raise ValueError(
                 f"a row of data cannot name a {key}; name it in the source's `environment`"

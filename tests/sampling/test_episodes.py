@@ -26,9 +26,12 @@ from factory.environments.host import EnvironmentHost, StepLimits
 from factory.recipe.build import load_recipe
 from factory.recipe.sampling import Sampling
 from factory.sampling.engine import Request, Worker
+from factory.sampling.engines.replica_pool import ReplicaPool
 from factory.sampling.episodes import EpisodeEngine
 from factory.sampling.turn_log import FILE, TurnLog
 from tests.episodes import read_samples, roles, write_recipe
+from tests.sampling import test_replicas
+from tests.sampling.conftest import make_spec
 
 HOSTILE = Path(__file__).parents[1] / "environments" / "hostile.py"
 PROMPT = Prompt(
@@ -85,6 +88,26 @@ class Script:
         self._waiting.clear()
 
 
+@pytest.mark.parametrize("lifetimes", [(), (1, 2)], ids=["all live", "some die"])
+def test_episodes_are_played_on_replicas(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lifetimes: tuple[int, ...]
+) -> None:
+    """Turns of one episode go to any replica; those of one that died go to another."""
+
+    def answer(request: Request, reason: Any = "stop") -> Sample:
+        spoken = any(turn.role == "assistant" for turn in request.turns or ())
+        text = "It is \\boxed{5}." if spoken else calls()
+        return Sample(request.prompt.id, request.index, text, "", reason, 1, 1, "m", "fp", 0)
+
+    monkeypatch.setattr(test_replicas, "sample", answer)
+    pool = ReplicaPool(test_replicas.Room(lifetimes=lifetimes), make_spec(), tmp_path, 1)
+    played = play(tmp_path, pool, requests=[Request(PROMPT, index) for index in range(12)])
+    assert sorted(one.index for one in played) == list(range(12))
+    for one in played:
+        assert isinstance(one, Sample)
+        assert roles(one) == ["tools", "assistant", "tool", "assistant", "end"]
+
+
 def calls(expression: str = "2 + 3") -> str:
     call = {"name": "calculate", "arguments": {"expression": expression}}
     return f"<tool_call>{json.dumps(call)}</tool_call>"
@@ -92,7 +115,7 @@ def calls(expression: str = "2 + 3") -> str:
 
 def play(
     folder: Path,
-    script: Script,
+    script: Any,
     sampling: Sampling | None = None,
     requests: Iterable[Request] = (Request(PROMPT, 0),),
     then: Any = None,
