@@ -17,6 +17,7 @@ from factory.judging.verdicts import load_verdicts, verdict_column
 from factory.report.browse import broken_rules, format_question, format_value, rule_frame
 from factory.report.conversation import format_turns, is_episode, list_flagged_words
 from factory.report.highlight import find_flagged, list_flagged, mark_text, show_controls
+from factory.sampling.search.node_log import read_tree
 from filters.base import Filter
 
 
@@ -64,6 +65,7 @@ def explain(filters: Mapping[str, Filter], run: Path, sample_id: str) -> list[st
         *format_question({**asked, **row}),
         f"prompt    {row['n_correct']} of {row['n_judged']} judged samples are correct",
     ]
+    lines += _format_search(run, sample)
     for name, filter_ in filters.items():
         lines += _format_filter(name, filter_, measured, verdict)
     if flagged:
@@ -72,6 +74,22 @@ def explain(filters: Mapping[str, Filter], run: Path, sample_id: str) -> list[st
     if is_episode(turns):
         return [*lines, "--- episode", *format_turns(turns)]
     return [*lines, "--- sample", mark_text(sample["text"], found)]
+
+
+def _format_search(run: Path, sample: Mapping[str, Any]) -> list[str]:
+    """Format how a search found a sample: what it drew, and the steps of the answer by value."""
+    tree = read_tree(run / "samples", sample["prompt_id"], sample["index"])
+    if tree is None:
+        return []
+    ends = (node.number for node in tree.nodes if tree.text(node.number) == sample["text"])
+    path = tree.path(next(ends, 0))[1:]
+    whole = sum(node.end == "stop" for node in tree.nodes)
+    head = f"search    {len(tree.nodes) - 1} continuations, {whole} complete turns"
+    steps = (
+        f"{'–' if node.value is None else f'{node.value:.3f}':>9}  {show_controls(node.text)!r:.90}"
+        for node in path
+    )
+    return [f"{head}; the answer's steps by value:", *steps]
 
 
 def describe_sample(filters: Mapping[str, Filter], run: Path, sample_id: str) -> dict[str, Any]:

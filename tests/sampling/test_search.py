@@ -29,6 +29,7 @@ from factory.recipe.build import load_recipe
 from factory.recipe.engine import Engine, EngineSpec, Model
 from factory.recipe.sampling import Sampling
 from factory.recipe.search import Search
+from factory.report.explain import explain
 from factory.sampling.engine import Request, Worker, open_engine
 from factory.sampling.search.beam import search_beam
 from factory.sampling.search.engine import SearchEngine
@@ -452,6 +453,11 @@ def test_a_run_of_searches_is_an_ordinary_run(tmp_path: Path) -> None:
         assert n_tokens == sum(len(node["text"]) for node in nodes)
         assert text.startswith("<think>")
         assert text.endswith("}")
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    row = samples.row(0, named=True)
+    lines = explain(recipe.filters, tmp_path / "run", f"{row['prompt_id']}-{row['index']}")
+    place = next(number for number, line in enumerate(lines) if line.startswith("search "))
+    assert lines[place + 1].split()[1].startswith("'<think>")
     # The verifier values rollouts: more answers are right than by chance.
     verdicts = pl.concat(
         pl.read_parquet(part) for part in (tmp_path / "run" / "verdicts").glob("*.parquet")

@@ -20,7 +20,7 @@ from factory.core.journal import read_records
 from factory.core.nouns import sample_id
 from factory.sampling.append_log import AppendLog, open_append
 from factory.sampling.engine import Request
-from factory.sampling.search.tree import Draw, Node
+from factory.sampling.search.tree import Draw, Node, Tree
 
 FILE = "search.jsonl"
 
@@ -57,6 +57,15 @@ class Recorded:
             return None
         node = Node(**{**record["node"], "value": None})
         return node if (node.parent, node.whole) == draw else None
+
+    def grow(self) -> Tree | None:
+        """Return the tree as far as it is recorded; None without a node."""
+        tree = Tree()
+        while (record := self._nodes.get(len(tree.nodes))) is not None:
+            tree.add([Node(**{**record["node"], "value": None})])
+        for node in tree.nodes:
+            _, node.value = self.find_value(node, tree.text(node.number))
+        return tree if len(tree.nodes) > 1 else None
 
     def find_value(self, node: Node, text: str) -> tuple[bool, float | None]:
         """Return whether a node with this very text was valued, and its value."""
@@ -128,6 +137,15 @@ def read_search_log(folder: Path) -> Iterator[dict[str, Any] | None]:
     path = folder / FILE
     if path.exists():
         yield from read_records(path)
+
+
+def read_tree(folder: Path, prompt_id: str, index: int) -> Tree | None:
+    """Return the tree of one sample with its values; None if it was found by no search."""
+    recorded = Recorded()
+    for record in read_search_log(folder):
+        if record is not None and (record["prompt_id"], record["index"]) == (prompt_id, index):
+            recorded.add(record)
+    return recorded.grow()
 
 
 def _drop_torn_line(path: Path) -> None:
