@@ -42,7 +42,8 @@ def plan(recipe: Recipe | Assembly, run: Path) -> Iterator[str]:
     sampling = recipe.sampling
     yield (
         f"  samples: {sampling.policy} policy, {sampling.n} per prompt, at most "
-        f"{sampling.max_tokens:,} tokens each, model {recipe.model.id}, engine {recipe.engine.kind}"
+        f"{sampling.most_tokens:,} tokens each, model {recipe.model.id}, "
+        f"engine {recipe.engine.kind}"
     )
     if drawn:
         yield f"  samples: {drawn} sealed part(s) are kept and never drawn again"

@@ -166,14 +166,15 @@ def _estimate(recipe: Recipe) -> Iterator[str]:
         prompts = sum(limit for limit in limits if limit is not None)
         samples = prompts * sampling.n
         episodes = any(source.environment is not None for source in recipe.sources)
-        tokens = samples * (sampling.episode.max_tokens if episodes else sampling.max_tokens)
+        tokens = samples * (sampling.episode.max_tokens if episodes else sampling.most_tokens)
         yield (
             f"at most {prompts:,} prompts, {samples:,} samples, {tokens:,} generated tokens "
             f"({sampling.policy} policy, n {sampling.n}, max_tokens {sampling.max_tokens:,})"
         )
     else:
+        tokens = sampling.n * sampling.most_tokens
         yield (
-            f"at most {sampling.n} samples per prompt, {sampling.n * sampling.max_tokens:,} tokens "
+            f"at most {sampling.n} samples per prompt, {tokens:,} tokens "
             "per prompt; the number of prompts is known once the sources are read"
         )
 

@@ -129,7 +129,8 @@ def _plan_engine(
     notes: list[str] = []
     if problem is None:
         work += _engine_work(layout, machine, mean)
-        amount, notes = _amount(recipe, inner, given, mean)
+        each = given.completion_tokens(inner.sampling.most_tokens)  # of a search: all its draws
+        amount, notes = _amount(recipe, inner, given, each)
         work += amount
         tokens = next((one.value for one in amount if one.name == "generated tokens"), None)
         speed = layout.tokens_per_second(machine, mean)
@@ -221,8 +222,8 @@ def _plan_elsewhere(
     recipe: Recipe | Eval, inner: Recipe, kind: str, machine: Machine, given: Assumptions
 ) -> StepPlan:
     """Return the plan of an engine on other machines: the amount, without memory or time."""
-    mean = given.completion_tokens(inner.sampling.max_tokens)
-    amount, notes = _amount(recipe, inner, given, mean)
+    each = given.completion_tokens(inner.sampling.most_tokens)
+    amount, notes = _amount(recipe, inner, given, each)
     notes.append(f"engine.kind: {inner.engine.kind} runs elsewhere; nothing is planned here")
     return StepPlan(
         name=inner.name,

@@ -280,6 +280,13 @@ class Sampling(_Options):
         """Whether the next sample of a prompt depends on verdicts."""
         return self.policy in ("until", "budget", "difficulty")
 
+    @property
+    def most_tokens(self) -> int:
+        """The most tokens of one sample that is no episode."""
+        if self.search is None:
+            return self.max_tokens
+        return self.search.most_tokens(self.policy, self.max_tokens)
+
     def at(self, level: int) -> Sampling:
         """Return the settings of an escalation level; level 0 is the recipe as written."""
         return self.model_copy(update=self.escalate[level - 1].overrides()) if level else self

@@ -150,6 +150,16 @@ class Search(_Options):
     def token_limit(self) -> float:
         return float("inf") if self.tokens is None else self.tokens
 
+    def most_tokens(self, policy: str, max_tokens: int) -> int:
+        """Return the most tokens that one search may generate, by a policy, with paths of at most
+        `max_tokens`."""
+        rounds = self.max_steps if policy == "beam" else self.expansions
+        draws = self.width * (self.beams if policy == "beam" else 1)
+        one_round = draws * (self.step_tokens + self.value.rollouts * max_tokens)
+        ends = (draws + 1) * max_tokens  # those of the last step, and the rest of the best prefix
+        grown = rounds * one_round
+        return ends + (grown if self.tokens is None else min(grown, self.tokens + one_round))
+
     def identity(self) -> dict[str, Any]:
         """Return the settings that change a sample."""
         return self.model_dump(mode="json", exclude={"value"}) | {"value": self.value.identity()}

@@ -223,6 +223,8 @@ def test_whatever_is_drawn(
     if complete:
         assert answer in complete
         assert worth(answer) == max(map(worth, complete))
+    most = wanted.most_tokens("beam" if plan is search_beam else "tree", 1)
+    assert tree.spent <= most
     if plan is search_tree:
         assert sum(map(len, rounds)) <= 4 * width * (1 + rollouts) + 1
 
