@@ -6,8 +6,8 @@
 Reads a run of recipes/search/mini.yaml: chained sums, small models trained from nothing, one policy
 and one model of each kind per seed. First the AUC of the process reward models on held-out steps,
 then every choice among the same 16 samples of 200 sums, then those within 64 generated tokens, then
-how often a vote is wrong by its margin, then the curves of RL on the process reward model. What
-comes out negative is printed as it is.
+searches over steps, then how often a vote is wrong by its margin, then the curves of RL on the
+process reward model. What comes out negative is printed as it is.
 
 With two seeds or more, intervals are Student's over seeds. With one seed they are the
 evaluation's own: paired, over prompts.
@@ -45,6 +45,9 @@ TITLES = {
 """Metric without its K → its name in the tables."""
 
 OPTIMIZED = ("best@4:steps_min", "best@8:steps_min", "best@16:steps_min")
+SEARCHES = {"beam": "step-level beam by PRM", "tree": "PUCT by PRM"}
+"""Steps of the run whose samples are the answers of searches."""
+
 AUCS = ("auc", "auc_within", "auc_position", "first_error", "all_good")
 WINDOW = 10
 """Steps of RL whose mean is its end."""
@@ -91,6 +94,7 @@ class Facts(NamedTuple):
     seeds: list[int]
     aucs: dict[str, list[dict[str, float]]]  # step → metrics
     evaluations: list[dict[str, Any]]  # eval.json
+    searches: dict[str, list[dict[str, Any]]]  # step → eval.json
     curves: dict[str, list[list[dict[str, Any]]]]  # step of RL → lines of its log
 
 
@@ -111,7 +115,12 @@ def read_run(run: Path) -> Facts:
         if any(rows):
             curves[name] = [own for own in rows if own]
     evaluations = [read_json(steps / f"choices-{seed}" / "eval.json") for seed in seeds]
-    return Facts(seeds, aucs, evaluations, curves)
+    searches = {
+        name: [read_json(steps / f"{name}-{seed}" / "eval.json") for seed in seeds]
+        for name in SEARCHES
+        if all((steps / f"{name}-{seed}" / "eval.json").is_file() for seed in seeds)
+    }
+    return Facts(seeds, aucs, evaluations, searches, curves)
 
 
 def read_metrics(step: Path) -> dict[str, float]:
@@ -182,6 +191,27 @@ def tabulate_choices(facts: Facts, at: str) -> Table:
     return ["choice", "metric", "right, %", "minus the vote"], rows
 
 
+def compare_search(facts: Facts, name: str) -> tuple[Spread, Spread, Spread]:
+    """Return a search's accuracy, tokens per answer, and accuracy minus the vote of 16 samples.
+
+    A search draws samples of its own, so the last is paired by seed and has no interval for one.
+    """
+    groups = [one["groups"]["sums"]["metrics"] for one in facts.searches[name]]
+    right = [float(group["pass@1"]["value"]) for group in groups]
+    tokens = [float(group["tokens"]["value"]) for group in groups]
+    less = [own - vote for own, vote in zip(right, collect(facts, VOTE), strict=True)]
+    return summarize(right), summarize(tokens), summarize(less)
+
+
+def tabulate_searches(facts: Facts) -> Table:
+    rows = []
+    for name in facts.searches:
+        right, tokens, less = compare_search(facts, name)
+        spent = format_spread(tokens, scale=1)
+        rows.append([SEARCHES[name], format_spread(right), spent, format_spread(less, "+")])
+    return ["search", "right, %", "tokens per answer", f"minus {VOTE}"], rows
+
+
 def tabulate_margins(facts: Facts) -> Table:
     rows = []
     margins = [one["margins"]["sums"] for one in facts.evaluations]
@@ -245,6 +275,9 @@ def list_claims(facts: Facts) -> list[dict[str, Any]]:
         claim("best by ORM, minus the vote", differs("best@16:quality_score"), 0.0),
         claim("best by PRM min: 16 samples, minus the best of 4, 8, 16", fall, 0.0),
     ]
+    for name in facts.searches:
+        _, _, less = compare_search(facts, name)
+        found.append(claim(f"{SEARCHES[name]}, minus the vote", round(less.value, 4), 0.0))
     for name, logs in facts.curves.items():
         curves = [smooth([row["rewards/accuracy/mean"] for row in log]) for log in logs]
         gain = round(mean(curve[-1] - curve[0] for curve in curves), 4)
@@ -263,6 +296,7 @@ def main() -> None:
         "Process reward models on held-out steps": tabulate_aucs(facts),
         f"Among 16 samples ({16 * tokens:.0f} tokens per prompt)": tabulate_choices(facts, "16"),
         "Within 64 generated tokens per prompt": tabulate_choices(facts, "64t"),
+        "Searches over steps": tabulate_searches(facts),
         "How often the vote is wrong": tabulate_margins(facts),
         "RL on the process reward model": tabulate_curves(facts),
     }

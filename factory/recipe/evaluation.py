@@ -46,7 +46,7 @@ from factory.recipe.document import Document, load_document
 from factory.recipe.engine import Engine, Model
 from factory.recipe.exclusion import AtPath, Exclude
 from factory.recipe.parsing import NAME_PATTERN, Strict, explain_validation
-from factory.recipe.sampling import Sampling
+from factory.recipe.sampling import SEARCHES, Sampling
 from factory.recipe.watching import WATCHING, MetricsPort, NotifyEnv, NotifyUrl, Trackers
 from filters.base import Filter
 from filters.correctness import Correctness
@@ -324,6 +324,8 @@ def _with_k(document: Document) -> Any:
     if not isinstance(sampling, dict):
         return sampling
     unwanted = [key for key in SCHEDULING if key in sampling]
+    if sampling.get("policy") in SEARCHES:  # each of k samples is the answer of a search
+        unwanted.remove("policy")
     if unwanted:
         what = "is not allowed in an evaluation, which draws k complete samples per prompt"
         places = {key: document.place(("sampling", key)) for key in unwanted}

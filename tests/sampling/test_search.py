@@ -24,9 +24,11 @@ from rich.console import Console
 from factory.build.build import build
 from factory.core.errors import EngineError, RecipeError
 from factory.core.nouns import Failure, Message, Prompt, Sample
+from factory.evaluation.evaluate import evaluate
 from factory.prompts.templates import Prompting
 from factory.recipe.build import load_recipe
 from factory.recipe.engine import Engine, EngineSpec, Model
+from factory.recipe.evaluation import load_eval
 from factory.recipe.sampling import Sampling
 from factory.recipe.search import Search
 from factory.report.explain import explain
@@ -583,3 +585,36 @@ def test_a_real_model_is_searched(policy: str, tmp_path: Path) -> None:
             texts[node["number"]] = texts[node["parent"]] + node["text"]
             assert node["n_tokens"] <= (40 if node["whole"] else 7)
         assert sample.text in texts.values()
+
+
+EVAL = """
+kind: eval
+name: searched
+model: demo
+sources: [{{kind: files, path: {rows}, language: en, verifier: {{kind: math}}}}]
+k: 2
+prompting: {{template: few_shot}}
+engine: {{class: "{stepper}:Stepper"}}
+sampling: {{policy: beam, temperature: 1.0, search: {search}}}
+filters: {{correctness: {{}}}}
+metrics: [pass@1, tokens]
+"""
+
+
+def test_an_evaluation_searches_but_never_by_the_answers(tmp_path: Path) -> None:
+    write_recipe(tmp_path, "beam", ROLLED)
+    file = tmp_path / "eval.yaml"
+    settings = {"rows": tmp_path / "rows.jsonl", "stepper": STEPPER}
+    file.write_text(EVAL.format(search=ROLLED, **settings))
+    with pytest.raises(RecipeError, match="knows the answers"):
+        load_eval(file)
+    own = f"{{rule: equations, width: 2, beams: 2, value: {{class: '{SCORER}'}}}}"
+    file.write_text(EVAL.format(search=own, **settings))
+    evaluate(load_eval(file), tmp_path / "run", Console(file=StringIO()))
+    trees = read_trees(tmp_path / "run")
+    assert len(trees) == 8
+    table = (tmp_path / "run" / "eval.md").read_text()
+    spent = sum(
+        node["n_tokens"] for tree in trees.values() for key, node in tree.items() if key > 0
+    )
+    assert f"{spent / 8:.1f}" in table or f"{spent / 8:,.0f}" in table
