@@ -13,7 +13,10 @@ from typing import ClassVar
 import polars as pl
 from pydantic import Field
 
+from factory.core.content_hash import content_hash
+from factory.core.nouns import fingerprint
 from filters.base import Filter, Rule
+from filters.judges.classifier import find_folder
 from filters.judges.process_model import AGGREGATES, Aggregate, ProcessModel, aggregate
 
 
@@ -34,6 +37,12 @@ class Steps(Filter):
     PARALLEL = False  # it holds a model
 
     MEASURED: ClassVar[frozenset[str]] = frozenset(("process_model",))
+
+    def cache_key(self) -> str:
+        """Depends on the weights, not on their path alone: a model trained again measures again."""
+        folder = find_folder(self.process_model.model)
+        weights = content_hash(folder) if folder is not None and folder.is_dir() else None
+        return fingerprint([super().cache_key(), weights], 12)
 
     def without_local_judge(self) -> None:
         """It can't score during sampling: the model needs memory."""

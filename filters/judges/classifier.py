@@ -78,15 +78,13 @@ def load_classifier(name: str, head: Head) -> tuple[Any, Any]:
             f"a reward model needs {error.name}; install the extra `cpu` or `gpu`, or score by "
             "quality.reward_server or quality.judge"
         ) from error
-    if name.startswith((".", "/", "~")):
-        folder = Path(name).expanduser()
-        folder = folder if (folder / "config.json").is_file() else folder / "model"
-        if not (folder / "config.json").is_file():
-            raise ModelError(
-                f"reward model {name}: there is no config.json in it; name the folder of a trained "
-                "reward model, or a Hub id"
-            )
-        name = str(folder)
+    folder = find_folder(name)
+    if folder is not None and not (folder / "config.json").is_file():
+        raise ModelError(
+            f"reward model {name}: there is no config.json in it; name the folder of a trained "
+            "reward model, or a Hub id"
+        )
+    name = name if folder is None else str(folder)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     classes = {"sequence": AutoModelForSequenceClassification}
@@ -108,6 +106,14 @@ def load_classifier(name: str, head: Head) -> tuple[Any, Any]:
         tokenizer.pad_token = tokenizer.eos_token
     model.config.pad_token_id = tokenizer.pad_token_id  # to find the last token of a padded row
     return tokenizer, model.eval()
+
+
+def find_folder(name: str) -> Path | None:
+    """Return the folder of a model: of a training's directory its `model`. None for a Hub id."""
+    if not name.startswith((".", "/", "~")):
+        return None
+    folder = Path(name).expanduser()
+    return folder if (folder / "config.json").is_file() else folder / "model"
 
 
 def _refuse_other_head(name: str, config: Any, head: Head) -> None:

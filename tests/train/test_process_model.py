@@ -284,7 +284,7 @@ def test_it_learns_and_scores_the_steps_of_an_answer(trained: Path) -> None:
 
 
 @pytest.mark.real(group="torch")
-def test_the_filter_measures_and_drops_by_one_score(trained: Path) -> None:
+def test_the_filter_measures_and_drops_by_one_score(trained: Path, tmp_path: Path) -> None:
     texts = ["3 yes;4 yes;", "3 yes;4 no;5 yes;", "", "1 yes;" * 99]
     samples = pl.DataFrame(
         {"sample_id": [f"s{n}" for n in range(4)], "question": ["q 7"] * 4, "text": texts}
@@ -302,6 +302,11 @@ def test_the_filter_measures_and_drops_by_one_score(trained: Path) -> None:
     assert last.decide(measured)["decision"].to_list()[:2] == ["keep", "keep"]
     assert last.cache_key() == filter_.cache_key(), "another rule measures nothing again"
     assert filter_.measure(samples.head(0)).columns == measured.columns
+    copy = shutil.copytree(trained / "model", tmp_path / "copy")
+    key = Steps(process_model=ProcessModel(model=str(copy))).cache_key()
+    (copy / "model.safetensors").write_bytes(b"trained again")
+    again = Steps(process_model=ProcessModel(model=str(copy))).cache_key()
+    assert again != key, "other weights in the same folder measure again"
 
 
 @pytest.mark.real(group="torch")
