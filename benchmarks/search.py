@@ -44,7 +44,12 @@ TITLES = {
 }
 """Metric without its K → its name in the tables."""
 
-OPTIMIZED = ("best@4:steps_min", "best@8:steps_min", "best@16:steps_min")
+CLAIMED = {
+    "vote weighted by PRM, min": "vote@16:steps_min",
+    "vote weighted by ORM": "vote@16:quality_score",
+    "best by PRM, min": "best@16:steps_min",
+    "best by ORM": "best@16:quality_score",
+}
 SEARCHES = {"beam": "step-level beam by PRM", "tree": "PUCT by PRM"}
 """Steps of the run whose samples are the answers of searches."""
 
@@ -254,34 +259,41 @@ def render(table: Table) -> str:
 
 
 def list_claims(facts: Facts) -> list[dict[str, Any]]:
-    """Return the claims that the issue of process rewards makes, true or not."""
+    """Return what a user would like to be true of each choice, true or not."""
 
-    def differs(metric: str) -> float | None:
-        spread = collect_differences(facts, metric)
-        return None if spread is None else round(spread.value, 4)
-
-    def claim(name: str, value: float | None, target: float) -> dict[str, Any]:
-        holds = None if value is None else value >= target
-        return {"name": name, "value": value, "target": target, "holds": holds}
+    def claim(name: str, spread: Spread | None, target: float = 0.0) -> dict[str, Any]:
+        """It holds, or fails, if the whole interval says so; null: it is not told apart."""
+        if spread is None:
+            return {"name": name, "value": None, "target": target, "holds": None}
+        value, low, high = (None if part is None else round(part, 4) for part in spread)
+        holds = True if low is not None and low > target else None
+        holds = False if high is not None and high < target else holds
+        interval = {"low": low, "high": high}
+        return {"name": name, "value": value, "target": target, "holds": holds, **interval}
 
     within = [one["auc_within"] for one in facts.aucs["prm"] if "auc_within" in one]
-    curve = [mean(collect(facts, metric)) for metric in OPTIMIZED]
-    fall = round(curve[-1] - max(curve), 4)
+    few, many = (collect(facts, f"best@{k}:steps_min") for k in (4, 16))
+    fall = summarize([high - low for low, high in zip(few, many, strict=True)])
     found = [
-        claim("PRM: least AUC within questions, of all seeds", min(within, default=None), 0.6),
-        claim("vote weighted by PRM min, minus the vote", differs("vote@16:steps_min"), 0.0),
-        claim("vote weighted by ORM, minus the vote", differs("vote@16:quality_score"), 0.0),
-        claim("best by PRM min, minus the vote", differs("best@16:steps_min"), 0.0),
-        claim("best by ORM, minus the vote", differs("best@16:quality_score"), 0.0),
-        claim("best by PRM min: 16 samples, minus the best of 4, 8, 16", fall, 0.0),
+        {
+            "name": "PRM: least AUC within questions, of all seeds",
+            "value": round(min(within), 4),
+            "target": 0.6,
+            "holds": min(within) >= 0.6,
+        },
+        *(
+            claim(f"{label}, minus the vote", collect_differences(facts, metric))
+            for label, metric in CLAIMED.items()
+        ),
+        claim("best by PRM, min: of 16 samples minus of 4", fall),
     ]
     for name in facts.searches:
         _, _, less = compare_search(facts, name)
-        found.append(claim(f"{SEARCHES[name]}, minus the vote", round(less.value, 4), 0.0))
+        found.append(claim(f"{SEARCHES[name]}, minus the vote", less))
     for name, logs in facts.curves.items():
         curves = [smooth([row["rewards/accuracy/mean"] for row in log]) for log in logs]
-        gain = round(mean(curve[-1] - curve[0] for curve in curves), 4)
-        found.append(claim(f"{name}: true accuracy, last steps minus first", gain, 0.0))
+        gain = summarize([curve[-1] - curve[0] for curve in curves])
+        found.append(claim(f"{name}: true accuracy, last steps minus first", gain))
     return found
 
 

@@ -76,11 +76,13 @@ def test_several_seeds_have_intervals_over_seeds(tmp_path: Path) -> None:
 def test_what_comes_out_negative_is_printed_as_it_is(tmp_path: Path) -> None:
     write_seed(tmp_path, 0, -0.2)
     claims = {one["name"]: one for one in search.list_claims(search.read_run(tmp_path))}
-    assert claims["vote weighted by PRM min, minus the vote"]["holds"] is False
-    assert claims["best by ORM, minus the vote"]["value"] == pytest.approx(-0.1)
-    assert claims["best by PRM min: 16 samples, minus the best of 4, 8, 16"]["holds"] is False
+    weighted = claims["vote weighted by PRM, min, minus the vote"]
+    assert (weighted["value"], weighted["high"], weighted["holds"]) == (-0.2, -0.1, False)
+    best = claims["best by ORM, minus the vote"]
+    assert (best["low"], best["high"], best["holds"]) == (-0.2, 0.0, None)
+    assert claims["best by PRM, min: of 16 samples minus of 4"]["value"] == 0.05
     hacked = claims["rl-free: true accuracy, last steps minus first"]
-    assert (hacked["value"], hacked["holds"]) == (-0.2, False)
+    assert (hacked["value"], hacked["holds"]) == (-0.2, None), "one seed decides nothing"
     assert claims["PRM: least AUC within questions, of all seeds"]["holds"] is True
 
 
