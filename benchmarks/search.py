@@ -24,10 +24,14 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
+import numpy as np
+import polars as pl
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.claims import student_quantile
 from factory.core.files import read_lines
+from factory.evaluation.estimators import Resampling
 
 VOTE, BUDGET_VOTE = "cons@16", "cons@64t"
 TITLES = {
@@ -49,6 +53,13 @@ CLAIMED = {
     "vote weighted by ORM": "vote@16:quality_score",
     "best by PRM, min": "best@16:steps_min",
     "best by ORM": "best@16:quality_score",
+}
+PAIRS = {
+    "vote weighted by PRM, min, minus weighted by ORM": (
+        "vote@16:steps_min",
+        "vote@16:quality_score",
+    ),
+    "best by PRM, min: of 16 samples minus of 4": ("best@16:steps_min", "best@4:steps_min"),
 }
 SEARCHES = {"beam": "step-level beam by PRM", "tree": "PUCT by PRM"}
 """Steps of the run whose samples are the answers of searches."""
@@ -99,6 +110,7 @@ class Facts(NamedTuple):
     seeds: list[int]
     aucs: dict[str, list[dict[str, float]]]  # step → metrics
     evaluations: list[dict[str, Any]]  # eval.json
+    scores: list[pl.DataFrame]  # scores.parquet: a row per prompt
     searches: dict[str, list[dict[str, Any]]]  # step → eval.json
     curves: dict[str, list[list[dict[str, Any]]]]  # step of RL → lines of its log
 
@@ -125,7 +137,8 @@ def read_run(run: Path) -> Facts:
         for name in SEARCHES
         if all((steps / f"{name}-{seed}" / "eval.json").is_file() for seed in seeds)
     }
-    return Facts(seeds, aucs, evaluations, searches, curves)
+    scores = [pl.read_parquet(steps / f"choices-{seed}" / "scores.parquet") for seed in seeds]
+    return Facts(seeds, aucs, evaluations, scores, searches, curves)
 
 
 def read_metrics(step: Path) -> dict[str, float]:
@@ -154,6 +167,15 @@ def collect_differences(facts: Facts, metric: str) -> Spread | None:
     if len(choices) == 1:
         return Spread(*(choices[0][key] for key in ("value", "low", "high")))
     return summarize([one["value"] for one in choices])
+
+
+def compare_metrics(facts: Facts, one: str, other: str) -> Spread:
+    """Return a metric minus another, paired by prompt for one seed, by seed for several."""
+    differences = [(own[one] - own[other]).drop_nulls() for own in facts.scores]
+    if len(differences) > 1:
+        return summarize([float(np.mean(own.to_numpy())) for own in differences])
+    (found,) = Resampling().estimate(differences[0].to_numpy()[:, None], [(-1.0, 1.0)])
+    return Spread(found.value or 0.0, found.low, found.high)
 
 
 def format_spread(spread: Spread | None, sign: str = "", scale: float = 100) -> str:
@@ -272,8 +294,6 @@ def list_claims(facts: Facts) -> list[dict[str, Any]]:
         return {"name": name, "value": value, "target": target, "holds": holds, **interval}
 
     within = [one["auc_within"] for one in facts.aucs["prm"] if "auc_within" in one]
-    few, many = (collect(facts, f"best@{k}:steps_min") for k in (4, 16))
-    fall = summarize([high - low for low, high in zip(few, many, strict=True)])
     found = [
         {
             "name": "PRM: least AUC within questions, of all seeds",
@@ -285,7 +305,7 @@ def list_claims(facts: Facts) -> list[dict[str, Any]]:
             claim(f"{label}, minus the vote", collect_differences(facts, metric))
             for label, metric in CLAIMED.items()
         ),
-        claim("best by PRM, min: of 16 samples minus of 4", fall),
+        *(claim(name, compare_metrics(facts, *pair)) for name, pair in PAIRS.items()),
     ]
     for name in facts.searches:
         _, _, less = compare_search(facts, name)

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from benchmarks import search
@@ -44,6 +45,8 @@ def write_seed(run: Path, seed: int, gain: float) -> None:
     ):
         (steps / name).parent.mkdir(parents=True)
         (steps / name).write_text(json.dumps(content))
+    by_prompt = {name: [one["value"]] * 9 for name, one in metrics.items()}
+    pl.DataFrame(by_prompt).write_parquet(steps / f"choices-{seed}" / "scores.parquet")
     (steps / f"rl-free-{seed}").mkdir()
     lines = [
         {"step": n, "rewards/steps/mean": 0.5 + n / 100, "rewards/accuracy/mean": 0.5 - n / 100}
@@ -81,6 +84,8 @@ def test_what_comes_out_negative_is_printed_as_it_is(tmp_path: Path) -> None:
     best = claims["best by ORM, minus the vote"]
     assert (best["low"], best["high"], best["holds"]) == (-0.2, 0.0, None)
     assert claims["best by PRM, min: of 16 samples minus of 4"]["value"] == 0.05
+    weights = claims["vote weighted by PRM, min, minus weighted by ORM"]
+    assert (weights["value"], weights["holds"]) == (-0.2, None), "nine prompts decide nothing"
     hacked = claims["rl-free: true accuracy, last steps minus first"]
     assert (hacked["value"], hacked["holds"]) == (-0.2, None), "one seed decides nothing"
     assert claims["PRM: least AUC within questions, of all seeds"]["holds"] is True
