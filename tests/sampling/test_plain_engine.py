@@ -18,6 +18,8 @@ from factory.recipe.sampling import Sampling
 from factory.sampling.engine import Request, open_engine
 from tests.train.tiny import write_model
 
+ROOT = Path(__file__).resolve().parents[2]
+
 pytestmark = pytest.mark.real(group="torch")
 
 
@@ -101,6 +103,21 @@ def test_a_stop_string_ends_a_text_and_is_cut_off(model: Path, tmp_path: Path) -
     assert isinstance(one, Sample)
     assert (one.text, one.finish_reason) == (whole[: whole.index(stop)], "stop")
     assert one.n_tokens < 40  # padding is no token of its own
+
+
+def test_stop_strings_work_with_a_vocabulary_of_words(tmp_path: Path) -> None:
+    """A vocabulary without letters, in which transformers' own `stop_strings` fails."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    folder = shutil.copytree(ROOT / "recipes" / "r1" / "claims" / "model", tmp_path / "model")
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)).save_pretrained(folder)
+    found = draw(spec(folder, stop=["7", ";"], max_tokens=40), ["1 +2 ="], tmp_path, n=8)
+    for one in found.values():
+        assert isinstance(one, Sample)
+        assert not {"7", ";"} & set(one.text)
+        assert one.n_tokens < 40
 
 
 def test_settings_that_a_model_brings_along_have_no_effect(model: Path, tmp_path: Path) -> None:

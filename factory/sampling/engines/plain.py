@@ -8,7 +8,7 @@ for anything that takes longer than its start.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,6 +26,10 @@ BATCH = 256
 
 KEPT_STOPS = frozenset({"</answer>"})
 """Stop strings that stay part of the text, as in the engine `vllm`."""
+
+
+BYTES = 4
+"""Tokens that a character has at most: its bytes."""
 
 
 class _Pending(NamedTuple):
@@ -128,6 +132,7 @@ class BatchEngine:
         All have the settings of the first one.
         """
         import torch
+        from transformers import StoppingCriteriaList
 
         sampling = self.spec.sampling.at(first.level)
         most = min(sampling.max_tokens, first.max_tokens or sampling.max_tokens)
@@ -157,8 +162,9 @@ class BatchEngine:
                     max_new_tokens=min(most, self._context - width),
                     eos_token_id=self._stop_ids,
                     pad_token_id=self._tokenizer.pad_token_id,
-                    stop_strings=list(stop) or None,
-                    tokenizer=self._tokenizer if stop else None,
+                    stopping_criteria=StoppingCriteriaList(
+                        [self._stop_at(stop, width)] if stop else []
+                    ),
                 )
         except (RuntimeError, ValueError) as error:  # out of memory, and settings it refuses
             raise EngineError(
@@ -167,6 +173,23 @@ class BatchEngine:
             ) from error
         padding = self._tokenizer.pad_token_id
         return [_cut(row, self._stop_ids, padding) for row in output[:, width:].tolist()]
+
+    def _stop_at(self, stops: Sequence[str], width: int) -> Callable[..., Any]:
+        """Return what ends each row of a batch once its generated text has one of the strings.
+
+        transformers' own `stop_strings` can't read a vocabulary without the letters a to f.
+        """
+        import torch
+
+        most = BYTES * max(map(len, stops))  # tokens that the longest string may have
+
+        def has_stopped(ids: Any, scores: Any, **_: Any) -> Any:
+            ends = ids[:, max(width, ids.shape[1] - most) :]
+            texts = self._tokenizer.batch_decode(ends, skip_special_tokens=False)
+            found = [any(stop in text for stop in stops) for text in texts]
+            return torch.tensor(found, device=ids.device)
+
+        return has_stopped
 
     def _stops(self, request: Request) -> tuple[str, ...]:
         own = self.spec.sampling.at(request.level).stop
