@@ -15,6 +15,7 @@ import yaml
 
 from factory.core.errors import CapacityError, RecipeError, RunError, SourceError
 from factory.prompts.templates import R1_ZERO
+from factory.prompts.tools import EnvironmentOptions
 from factory.recipe.engine import Model
 from factory.recipe.grpo import Grpo
 from factory.train.train import load_training
@@ -148,6 +149,16 @@ def test_adapters_are_exported_and_what_verl_lacks_is_refused(tmp_path: Path) ->
     assert model["target_modules"] == ["q_proj"]
     with pytest.raises(RecipeError, match="scale_rewards is batch"):
         export_grpo(recipe(tmp_path, scale_rewards="batch"), tmp_path / "other")
+
+
+def test_episodes_are_played_only_here(tmp_path: Path) -> None:
+    made = recipe(tmp_path)
+    first = made.sources[0].model_copy(
+        update={"environment": EnvironmentOptions(kind="calculator")}
+    )
+    with pytest.raises(RecipeError, match="whose episodes only this trainer plays"):
+        export_grpo(made.model_copy(update={"sources": (first,)}), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_nothing_is_overwritten_and_no_partial_output_is_left(tmp_path: Path) -> None:
