@@ -79,7 +79,7 @@ def read_environment(value: Any) -> dict[str, Any]:
     found = json.loads(value) if isinstance(value, str) else value
     if not isinstance(found, Mapping) or not isinstance(found.get("kind", ""), str):
         raise ValueError(f"{str(value)[:80]!r} is no mapping with a `kind`")
-    for key in ("class", "path", "command", "python", "url"):
+    for key in ("class", "path", "command", "url"):
         if key in found:
             raise ValueError(
                 f"a row of data cannot name a {key}; name it in the source's `environment`"

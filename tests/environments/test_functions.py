@@ -241,6 +241,8 @@ def test_a_row_adds_to_the_environment_of_its_source(tmp_path: Path) -> None:
         {"kind": "functions", "replayable": False},
         {"kind": "calculator"},
         {"path": "/etc/passwd"},
+        {"kind": "openenv", "url": "http://localhost"},
+        {"kind": "mcp", "command": ["true"]},
         {"kind": 7},
     ]
     file.write_text("".join(json.dumps({"question": str(n), "environment": row}) + "\n"
@@ -254,7 +256,7 @@ def test_a_row_adds_to_the_environment_of_its_source(tmp_path: Path) -> None:
         {**given, "replayable": False},
         {"kind": "calculator"},
     ]
-    assert [row.reason for row in found if isinstance(row, Reject)] == ["bad_environment"] * 2
+    assert [row.reason for row in found if isinstance(row, Reject)] == ["bad_environment"] * 4
     alone = next(iter(Files(path=str(file), columns=columns).rows()))
     assert isinstance(alone, Reject)
     assert alone.reason == "no_environment"
