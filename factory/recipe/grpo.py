@@ -281,9 +281,10 @@ class Grpo(Training):
             for key, value in super().identity().items()
             if not key.startswith(unseen) and key not in GRPO_CARRYING
         }
-        if not self.rollouts.asynchronous:  # as in trainings from before there was such a key
-            del flat["rollouts.asynchronous"]
-        if self.episode.identity():  # as in trainings from before there was such a key
+        # Trainings from before there were these keys go on: a default of theirs is left out.
+        newer = ("rollouts.asynchronous", *(f"rewards.{name}.consensus" for name in self.rewards))
+        flat = {key: value for key, value in flat.items() if value or key not in newer}
+        if self.episode.identity():
             flat["episode"] = self.episode.identity()
         flat["prompting"] = self.prompting.identity()
         flat["sources"] = [source.identity() for source in self.sources]

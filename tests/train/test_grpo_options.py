@@ -222,3 +222,13 @@ def test_toy_recipes_fit_a_small_machine(name: str) -> None:
     assert recipe.steps is not None
     assert recipe.batch * recipe.rollouts.max_tokens * recipe.steps < 50_000, "generated tokens"
     assert Path(recipe.model.id).name.startswith(("demo", "r1-mini"))
+
+
+def test_newer_keys_are_not_part_of_the_identity_until_they_are_used() -> None:
+    """So that trainings from before there were these keys go on."""
+    keys = parsed().identity().keys()
+    assert not [key for key in keys if "consensus" in key or "episode" in key or "async" in key]
+    assert parsed(episode={"step_s": 9, "concurrency": 8}).identity() == parsed().identity()
+    assert parsed(episode={"max_turns": 3}).identity()["episode"] == {"max_turns": 3}
+    voted = parsed(rewards={"accuracy": {"consensus": True}}).identity()
+    assert voted["rewards.accuracy.consensus"] is True
