@@ -21,6 +21,7 @@ from factory.core.run_dir import lock_directory
 from factory.stores.layout import (
     CORPUS_DIGESTS,
     DIGEST,
+    MANIFEST,
     Known,
     State,
     is_derived,
@@ -68,7 +69,7 @@ def fetch(run: Path, objects: Objects, state: State, *, newer: bool) -> Fetched:
         ]
         _refuse_other_samples(run, objects, filter(is_part, changed))
         wanted += [name for name in changed if not _is_sample(name)]
-        if "run.json" in listed:
+        if MANIFEST in listed:
             _remove_stale(run, [name for name in local if is_derived(name) and name not in listed])
     scratch = run / SCRATCH
     try:
@@ -113,8 +114,8 @@ def fetch_copy(url: str) -> Path:
     Raises RunError if there is no run, StoreError for a failure.
     """
     objects = Objects(url)
-    if objects.read("run.json") is None:
-        raise RunError(f"{url} has no run: there is no run.json. Check the address.")
+    if objects.read(MANIFEST) is None:
+        raise RunError(f"{url} has no run: there is no {MANIFEST}. Check the address.")
     digest = hashlib.sha256(objects.url.encode()).hexdigest()[:16]
     run = _copies_folder() / digest / objects.url.rpartition("/")[2]
     with _lock_copy(run.parent):

@@ -15,6 +15,7 @@ from factory.core.files import read_json, write_atomic
 STATE_FILE = "stored.json"
 DIGEST = ".xxh3"
 CORPUS_DIGESTS = "corpus.digests.json"
+MANIFEST = "run.json"
 
 _LEFT_OUT = (
     # Of this machine and this process:
@@ -25,8 +26,8 @@ _LEFT_OUT = (
     # The store's own:
     *("lock/*", "check/*"),
 )
-_ORDER = ("samples/", "", "metrics/", "verdicts/", "corpus/", CORPUS_DIGESTS)
-"""What is written first: samples, which nothing can make again."""
+_ORDER = ("samples/", "", "metrics/", "verdicts/", "corpus/", CORPUS_DIGESTS, MANIFEST)
+"""What is copied first: samples, which nothing can make again. The manifest is last: it says `done`."""
 
 _DERIVED = ("metrics/", "verdicts/", "corpus/", "report/")
 """Folders whose files are deleted from the store when they are gone here. Samples never are."""
@@ -47,7 +48,7 @@ def is_derived(name: str) -> bool:
 
 
 def rank(name: str) -> tuple[int, bool]:
-    """Return a file's place in the order of writing. A digest comes after what it is of."""
+    """Return a file's place in the order of copying. A digest comes after what it is of."""
     if name in _ORDER:
         place = _ORDER.index(name)
     else:

@@ -21,6 +21,7 @@ from factory.core.run_dir import sample_parts
 from factory.stores.layout import (
     CORPUS_DIGESTS,
     DIGEST,
+    MANIFEST,
     Known,
     Signature,
     State,
@@ -128,10 +129,10 @@ class Mirror:
             local = scan(self.run)
             changed = self._changed(local)
             first, last = list[str](), list[str]()
-            if "run.json" in changed:
-                changed.remove("run.json")
-                is_done = (read_json(self.run / "run.json") or {}).get("state") == "done"
-                first, last = ([], ["run.json"]) if is_done else (["run.json"], [])
+            if MANIFEST in changed:
+                is_done = (read_json(self.run / MANIFEST) or {}).get("state") == "done"
+                (last if is_done else first).append(MANIFEST)
+                changed.remove(MANIFEST)
             # Before any sample that was drawn with its settings, but `done` after all else.
             self._put_all(first)
             gone = [name for name in self._remote if is_derived(name) and name not in local]

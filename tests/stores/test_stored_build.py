@@ -18,9 +18,9 @@ from factory.build.build import build
 from factory.core.checksums import digest
 from factory.core.errors import RunError, RunLocked, StoreError
 from factory.core.files import read_lines
-from factory.core.run_dir import RunDir, sample_parts
+from factory.core.run_dir import RunDir, read_manifest, sample_parts
 from factory.recipe.build import load_recipe
-from factory.stores.fetch import fetch_copy
+from factory.stores.fetch import fetch_copy, follow_copy
 from factory.stores.layout import scan
 from factory.stores.lock import StoreLock
 from factory.stores.objects import Objects
@@ -192,6 +192,22 @@ def test_a_machine_that_is_gone_loses_only_what_was_not_sealed(
         assert not any(secret in text for text in (*texts, said))
 
 
+def test_a_machine_that_is_told_to_stop_loses_nothing(
+    recipe: Path, built: Path, tmp_path: Path
+) -> None:
+    """SIGTERM, as spot machines get before they go: all finished samples are sealed and written."""
+    url, run = f"file://{tmp_path}/store", tmp_path / "run"
+    machine = start(tmp_path / "child.py", recipe, run, url, 0.05)
+    while not Objects(url).list("samples"):
+        assert machine.poll() is None, machine.communicate()
+        time.sleep(0.2)
+    machine.terminate()
+    machine.communicate()
+    assert drawn(run) != everything()
+    assert not list((run / "samples").glob("journal-*"))
+    assert contents(Objects(url)) == files(run)
+
+
 def test_a_store_that_fails_for_good_costs_nothing(
     s3: Proxy, bucket: str, recipe: Path, built: Path, tmp_path: Path
 ) -> None:
@@ -354,10 +370,14 @@ def test_a_copy_to_look_at_follows_the_store(
 
     # A corpus of fewer shards leaves none of the old ones, neither in the store nor in the copy.
     shards = len(Objects(halfway).list("corpus"))
-    build_stored(recipe, tmp_path / "one", halfway, "sampling.n=2", "corpus.shard_rows=100000")
+    monkeypatch.setattr("factory.stores.fetch.FOLLOW_SECONDS", 0.05)
+    with follow_copy(halfway, pytest.fail):
+        build_stored(recipe, tmp_path / "one", halfway, "sampling.n=2", "corpus.shard_rows=100000")
+        while read_manifest(copy) != read_manifest(tmp_path / "one"):  # it is fetched last
+            time.sleep(0.05)
+    assert files(copy) == files(tmp_path / "one")
     assert len(Objects(halfway).list("corpus")) < shards
     assert contents(Objects(halfway)) == files(tmp_path / "one")
-    assert files(fetch_copy(halfway)) == files(tmp_path / "one")
 
 
 def test_samples_are_sealed_after_a_while(tmp_path: Path) -> None:
