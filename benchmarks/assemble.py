@@ -37,6 +37,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from factory.core.checksums import digest_folder, folder_digests_path
 from factory.corpus.assembly.statistics import PAPER_TABLE_5
 from factory.corpus.rows import DICTIONARY, corpus_schema
 
@@ -81,6 +82,8 @@ def generate(folder: Path, fraction: float, lengths: float = 1.0) -> None:
             name = f"train-{number:05d}-of-{len(shards):05d}.parquet"
             table = frame.to_arrow().cast(corpus_schema())
             pq.write_table(table, run / "corpus" / name, row_group_size=2000, **options)
+        digests = digest_folder(run / "corpus")  # as a finished run has them
+        folder_digests_path(run / "corpus").write_text(digests)
 
 
 def _rows(
@@ -292,7 +295,7 @@ def report(folder: Path, fraction: float, smaller: float, peer: bool) -> None:
     claim("twice the same bytes", float(same), 1.0, same)
     if peers:
         faster = peers.seconds / ours_bare.seconds
-        claim("times faster than datasets", faster, 1.0, faster > 1)
+        claim("times faster than datasets", faster, 5.0, faster > 5)
 
 
 def claim(name: str, value: float, target: float, holds: bool) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -124,19 +124,28 @@ def _shard_bounds(
 
 
 def _distribute(rows: Iterable[pa.Table], folder: Path, sizes: NDArray[np.int64]) -> None:
-    """Append every row to its bucket. Fills `sizes` with row sizes in bytes unless it is empty."""
+    """Append every row to its bucket. Fills `sizes` with row sizes in bytes unless it is empty.
+
+    One thread appends rows while the next ones are read.
+    """
     pending: list[pa.Table] = []
     held = 0
-    for table in rows:
-        if sizes.size:
-            sizes[_places(table)] = row_bytes(table)
-        pending.append(table)
-        held += table.nbytes
-        if held >= SPREAD_BYTES:
+    with ThreadPoolExecutor(1) as appender:
+        appending: Future[None] | None = None
+        for table in rows:
+            if sizes.size:
+                sizes[_places(table)] = row_bytes(table)
+            pending.append(table)
+            held += table.nbytes
+            if held >= SPREAD_BYTES:
+                if appending is not None:
+                    appending.result()
+                appending = appender.submit(_append, pending, folder)
+                pending, held = [], 0
+        if appending is not None:
+            appending.result()
+        if pending:
             _append(pending, folder)
-            pending, held = [], 0
-    if pending:
-        _append(pending, folder)
 
 
 def _append(tables: list[pa.Table], folder: Path) -> None:

@@ -27,7 +27,7 @@ _LEFT_OUT = (
     *("lock/*", "check/*"),
 )
 _ORDER = ("samples/", "", "metrics/", "verdicts/", "corpus/", CORPUS_DIGESTS, MANIFEST)
-"""What is copied first: samples, which nothing can make again. The manifest is last: it says `done`."""
+"""The order of copying: first samples, which nothing can make again; last what says `done`."""
 
 _DERIVED = ("metrics/", "verdicts/", "corpus/", "report/")
 """Folders whose files are deleted from the store when they are gone here. Samples never are."""
