@@ -20,6 +20,8 @@ from factory.core.resources import cache_dir
 from factory.core.run_dir import lock_directory
 from factory.stores.layout import (
     CORPUS_DIGESTS,
+    DATABASE,
+    DATABASE_LOGS,
     DIGEST,
     MANIFEST,
     Known,
@@ -189,6 +191,9 @@ def _fetch_file(run: Path, objects: Objects, name: str, one: Listed, state: Stat
     objects.download(name, scratch)
     target = run / name
     target.parent.mkdir(parents=True, exist_ok=True)
+    if target.suffix == DATABASE:
+        for ending in DATABASE_LOGS:  # of the one that is replaced
+            target.with_name(target.name + ending).unlink(missing_ok=True)
     os.replace(scratch, target)
     state.files[name] = Known(sign(target), one.token)
 

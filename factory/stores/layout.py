@@ -16,11 +16,15 @@ STATE_FILE = "stored.json"
 DIGEST = ".xxh3"
 CORPUS_DIGESTS = "corpus.digests.json"
 MANIFEST = "run.json"
+DATABASE = ".sqlite"
+DATABASE_LOGS = ("-wal", "-shm", "-journal")
+"""Endings of the files that SQLite keeps next to an open database; a copy of it needs none."""
 
 _LEFT_OUT = (
     # Of this machine and this process:
     *("run.lock", STATE_FILE, "*.log", "*.tmp", "later/leases/*", "pilot/*"),
     *("samples/journal-*.jsonl", "samples/turns.jsonl"),
+    *(f"*{DATABASE}{ending}" for ending in DATABASE_LOGS),
     # Half-written folders:
     *(".*", "*/.*", "*.partial/*", "*.old/*"),
     # The store's own:

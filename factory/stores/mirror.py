@@ -20,6 +20,7 @@ from factory.core.files import read_json, storage_error
 from factory.core.run_dir import sample_parts
 from factory.stores.layout import (
     CORPUS_DIGESTS,
+    DATABASE,
     DIGEST,
     MANIFEST,
     Known,
@@ -178,7 +179,8 @@ class Mirror:
         path = self.run / name
         try:
             signature = sign(path)
-            data = _read(path) if signature.size <= WHOLE_BYTES else None
+            is_small = signature.size <= WHOLE_BYTES or path.suffix == DATABASE
+            data = _read(path) if is_small else None
             wanted = digest(path) if data is None else digest_bytes(data)
         except FileNotFoundError:
             return False
@@ -217,7 +219,7 @@ class Mirror:
 
 def _read(path: Path) -> bytes:
     """Return a file's bytes; of a database, a consistent copy."""
-    if path.suffix != ".sqlite":
+    if path.suffix != DATABASE:
         return path.read_bytes()
     import sqlite3
 

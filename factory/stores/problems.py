@@ -58,7 +58,10 @@ _NO_NETWORK = (
     *("ClientConnectorError", "ServerDisconnectedError", "gaierror", "TimeoutError"),
     *("ConnectionError", "ConnectError", "ConnectionRefusedError", "ConnectionResetError"),
 )
-_PASSING = ("InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "OperationAborted")
+_PASSING = (
+    *("InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "OperationAborted"),
+    "ConditionalRequestConflict",  # two writes of one name at the same moment
+)
 
 
 UNSUPPORTED = ("NotImplemented", "501")

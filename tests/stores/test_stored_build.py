@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from factory.core.checksums import digest
 from factory.core.errors import RunError, RunLocked, StoreError
 from factory.core.files import read_lines
 from factory.core.run_dir import RunDir, read_manifest, sample_parts
+from factory.judging.reviews import Reviews
 from factory.recipe.build import load_recipe
 from factory.stores.fetch import fetch_copy, follow_copy
 from factory.stores.layout import scan
@@ -378,6 +380,32 @@ def test_a_copy_to_look_at_follows_the_store(
     assert files(copy) == files(tmp_path / "one")
     assert len(Objects(halfway).list("corpus")) < shards
     assert contents(Objects(halfway)) == files(tmp_path / "one")
+
+
+def test_reviews_travel_while_they_are_given(recipe: Path, halfway: str, tmp_path: Path) -> None:
+    """A copy of the database is consistent although it is open, and its logs stay here."""
+    name = drawn_ids(tmp_path / "one")[0]
+    Reviews(tmp_path / "one").decide(name, "ann", "reject", 0, "unreadable")
+    connection = sqlite3.connect(tmp_path / "one" / "reviews.sqlite")
+    connection.execute("BEGIN")
+    connection.execute("SELECT count(*) FROM actions").fetchall()
+    Reviews(tmp_path / "one").decide(name, "bob", "reject", 0)  # in the log as long as it is open
+    assert (tmp_path / "one" / "reviews.sqlite-wal").stat().st_size
+    build_stored(recipe, tmp_path / "one", halfway, "sampling.n=2")
+    connection.close()
+    stored = [file for file in Objects(halfway).list() if file.startswith("reviews")]
+    assert stored == ["reviews.sqlite"]
+    build_stored(recipe, tmp_path / "two", halfway, "sampling.n=2")
+    standing = Reviews(tmp_path / "two").standing(name)
+    assert {who: act.kind for who, act in standing.decisions.items()} == {
+        "ann": "reject",
+        "bob": "reject",
+    }
+    assert corpus_hash(tmp_path / "two") == corpus_hash(tmp_path / "one")
+
+
+def drawn_ids(run: Path) -> list[str]:
+    return sorted(f"{prompt}-{index}" for prompt, index in drawn(run))
 
 
 def test_samples_are_sealed_after_a_while(tmp_path: Path) -> None:
