@@ -618,3 +618,27 @@ def test_an_evaluation_searches_but_never_by_the_answers(tmp_path: Path) -> None
         node["n_tokens"] for tree in trees.values() for key, node in tree.items() if key > 0
     )
     assert f"{spent / 8:.1f}" in table or f"{spent / 8:,.0f}" in table
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return []", r"returns \[\] for 2 texts"),
+        ("return [2.0 for _ in texts]", "from 0 to 1"),
+        ("return ['good' for _ in texts]", "from 0 to 1"),
+        ("return [float('nan') for _ in texts]", "from 0 to 1"),
+        ("raise ValueError('no model')", "raises ValueError: no model"),
+    ],
+)
+def test_a_scorer_that_fails_is_named(tmp_path: Path, body: str, message: str) -> None:
+    file = tmp_path / "scorers.py"
+    file.write_text(f"class Bad:\n    def score(self, question, texts):\n        {body}\n")
+    with pytest.raises(EngineError, match=message):
+        play(tmp_path, Script(numbered), spec({}, value={"class": f"{file}:Bad"}))
+
+
+def test_a_class_that_scores_nothing_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "scorers.py"
+    file.write_text("class Other:\n    pass\n")
+    with pytest.raises(ValueError, match="it has no score"):
+        options(value={"class": f"{file}:Other"})

@@ -58,9 +58,8 @@ def _repeat(prefixes: list[Node], slots: int) -> list[Node]:
 
 def _keep_best(group: _Group, candidates: list[Node]) -> None:
     """Keep the best distinct candidates. Those cut off are lost, complete ones end their beam."""
-    alive = [node for node in candidates if node.end != "length"]
-    ranked = sorted(alive, key=lambda node: (-worth(node), node.number))
-    distinct = list({(node.parent, node.text): node for node in reversed(ranked)}.values())[::-1]
-    kept = sorted(distinct, key=lambda node: (-worth(node), node.number))[: group.slots]
+    alive = [node for node in reversed(candidates) if node.end != "length"]
+    distinct = {(node.parent, node.text): node for node in alive}  # the first of equal ones
+    kept = sorted(distinct.values(), key=lambda node: (-worth(node), node.number))[: group.slots]
     group.prefixes = [node for node in kept if node.end == "step"]
     group.slots -= len(kept) - len(group.prefixes)
