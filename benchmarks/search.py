@@ -5,7 +5,7 @@
 
 Reads a run of recipes/search/mini.yaml: chained sums, small models trained from nothing, one policy
 and one model of each kind per seed. First the AUC of the process reward models on held-out steps,
-then every choice among the same 16 samples of 200 sums, then those within 64 generated tokens, then
+then every choice among the same 16 samples of 200 sums, then those within 80 generated tokens, then
 searches over steps, then how often a vote is wrong by its margin, then the curves of RL on the
 process reward model. What comes out negative is printed as it is.
 
@@ -33,7 +33,6 @@ from benchmarks.claims import student_quantile
 from factory.core.files import read_lines
 from factory.evaluation.estimators import Resampling
 
-VOTE, BUDGET_VOTE = "cons@16", "cons@64t"
 TITLES = {
     "pass@1": "one sample",
     "cons@": "vote",
@@ -61,8 +60,12 @@ PAIRS = {
     ),
     "best by PRM, min: of 16 samples minus of 4": ("best@16:steps_min", "best@4:steps_min"),
 }
-SEARCHES = {"beam": "step-level beam by PRM", "tree": "PUCT by PRM"}
-"""Steps of the run whose samples are the answers of searches."""
+SEARCHES = {
+    "beam": ("step-level beam by PRM", "cons@16", "vote@16:steps_min"),
+    "tree": ("PUCT by PRM", "cons@80t", "vote@80t:steps_min"),
+}
+"""Steps of the run whose samples are answers of searches: their names, and the votes of about as many
+tokens, plain and weighted."""
 
 AUCS = ("auc", "auc_within", "auc_position", "first_error", "all_good")
 WINDOW = 10
@@ -218,25 +221,35 @@ def tabulate_choices(facts: Facts, at: str) -> Table:
     return ["choice", "metric", "right, %", "minus the vote"], rows
 
 
-def compare_search(facts: Facts, name: str) -> tuple[Spread, Spread, Spread]:
-    """Return a search's accuracy, tokens per answer, and accuracy minus the vote of 16 samples.
+def compare_search(facts: Facts, name: str, other: str) -> Spread:
+    """Return a search's accuracy minus that of a choice among samples.
 
-    A search draws samples of its own, so the last is paired by seed and has no interval for one.
+    A search draws samples of its own, so it is paired by seed, and has no interval for one.
     """
-    groups = [one["groups"]["sums"]["metrics"] for one in facts.searches[name]]
-    right = [float(group["pass@1"]["value"]) for group in groups]
-    tokens = [float(group["tokens"]["value"]) for group in groups]
-    less = [own - vote for own, vote in zip(right, collect(facts, VOTE), strict=True)]
-    return summarize(right), summarize(tokens), summarize(less)
+    right = collect_search(facts, name, "pass@1")
+    return summarize([own - vote for own, vote in zip(right, collect(facts, other), strict=True)])
+
+
+def collect_search(facts: Facts, name: str, metric: str) -> list[float]:
+    groups = (one["groups"]["sums"]["metrics"] for one in facts.searches[name])
+    return [float(group[metric]["value"]) for group in groups]
 
 
 def tabulate_searches(facts: Facts) -> Table:
     rows = []
     for name in facts.searches:
-        right, tokens, less = compare_search(facts, name)
-        spent = format_spread(tokens, scale=1)
-        rows.append([SEARCHES[name], format_spread(right), spent, format_spread(less, "+")])
-    return ["search", "right, %", "tokens per answer", f"minus {VOTE}"], rows
+        label, *others = SEARCHES[name]
+        right = format_spread(summarize(collect_search(facts, name, "pass@1")))
+        spent = format_spread(summarize(collect_search(facts, name, "tokens")), scale=1)
+        less = (f"{format_spread(compare_search(facts, name, one), '+')} ({one})" for one in others)
+        rows.append([label, right, spent, *less])
+    return [
+        "search",
+        "right, %",
+        "tokens per answer",
+        "minus the vote",
+        "minus the weighted vote",
+    ], rows
 
 
 def tabulate_margins(facts: Facts) -> Table:
@@ -308,8 +321,10 @@ def list_claims(facts: Facts) -> list[dict[str, Any]]:
         *(claim(name, compare_metrics(facts, *pair)) for name, pair in PAIRS.items()),
     ]
     for name in facts.searches:
-        _, _, less = compare_search(facts, name)
-        found.append(claim(f"{SEARCHES[name]}, minus the vote", less))
+        label, *others = SEARCHES[name]
+        found += [
+            claim(f"{label}, minus {one}", compare_search(facts, name, one)) for one in others
+        ]
     for name, logs in facts.curves.items():
         curves = [smooth([row["rewards/accuracy/mean"] for row in log]) for log in logs]
         gain = summarize([curve[-1] - curve[0] for curve in curves])
@@ -327,7 +342,7 @@ def main() -> None:
     sections = {
         "Process reward models on held-out steps": tabulate_aucs(facts),
         f"Among 16 samples ({16 * tokens:.0f} tokens per prompt)": tabulate_choices(facts, "16"),
-        "Within 64 generated tokens per prompt": tabulate_choices(facts, "64t"),
+        "Within 80 generated tokens per prompt": tabulate_choices(facts, "80t"),
         "Searches over steps": tabulate_searches(facts),
         "How often the vote is wrong": tabulate_margins(facts),
         "RL on the process reward model": tabulate_curves(facts),
