@@ -64,8 +64,8 @@ SEARCHES = {
     "beam": ("step-level beam by PRM", "cons@16", "vote@16:steps_min"),
     "tree": ("PUCT by PRM", "cons@80t", "vote@80t:steps_min"),
 }
-"""Steps of the run whose samples are answers of searches: their names, and the votes of about as many
-tokens, plain and weighted."""
+"""Steps of the run whose samples are answers of searches: their names, and the votes of about the
+same tokens, plain and weighted."""
 
 AUCS = ("auc", "auc_within", "auc_position", "first_error", "all_good")
 WINDOW = 10
