@@ -297,7 +297,7 @@ def list_claims(facts: Facts) -> list[dict[str, Any]]:
     """Return what a user would like to be true of each choice, true or not."""
 
     def claim(name: str, spread: Spread | None, target: float = 0.0) -> dict[str, Any]:
-        """It holds, or fails, if the whole interval says so; null: it is not told apart."""
+        """It holds, or fails, if the whole interval says so; null: it is inconclusive."""
         if spread is None:
             return {"name": name, "value": None, "target": target, "holds": None}
         value, low, high = (None if part is None else round(part, 4) for part in spread)

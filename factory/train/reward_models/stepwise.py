@@ -109,7 +109,7 @@ def _refuse_one_sided(recipe: RewardModel, rows: LabelledAnswers) -> None:
             said = "there is none" if not good else f"all are {'good' if True in good else 'bad'}"
             raise SourceError(
                 f"{recipe.data}: of the steps {what} {said} (good_above: {recipe.good_above:g}), "
-                "so nothing can be told apart; label more questions, or hold out a larger share "
+                "so nothing can be learnt; label more questions, or hold out a larger share "
                 f"(validation: {recipe.validation:g})"
             )
 
