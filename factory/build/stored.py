@@ -47,7 +47,7 @@ def keep_in_store(
         mirror = _catch_up(run, objects, lock, say)
         mirror.start()
         try:
-            yield lock.refuse_lost
+            yield mirror.check
         except BaseException:
             _close_quietly(mirror, say)
             raise

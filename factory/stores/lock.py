@@ -91,7 +91,7 @@ class StoreLock:
     def _wait_for_free(self, say: Say) -> tuple[int, dict[str, Any]]:
         """Return the highest number there is and its driver, once that is gone."""
         first: bytes | None = None
-        since, told = time.monotonic(), False
+        since, is_reported = time.monotonic(), False
         while True:
             number = max(self._numbers(), default=0)
             text = self.objects.read(_name(number)) if number else None
@@ -104,8 +104,8 @@ class StoreLock:
                 raise _locked(self.objects.url, holder)
             if time.monotonic() - since >= LEASE_SECONDS:
                 return number, holder
-            if not told:
-                told = True
+            if not is_reported:
+                is_reported = True
                 say(
                     f"store {self.objects.url} was taken by {_name_holder(holder)}, which did not "
                     f"give it back; looking for {LEASE_SECONDS:.0f} s whether it is still there"

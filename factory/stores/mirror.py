@@ -64,11 +64,18 @@ class Mirror:
             for name, known in state.files.items()
             if name in listed and listed[name].size == known.signature.size
         }
+        self._ended_by: Exception | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="store", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
+
+    def check(self) -> None:
+        """Raise what keeps this run from the store for good. Asks nobody."""
+        self.lock.refuse_lost()
+        if self._ended_by is not None:
+            raise self._ended_by
 
     def close(self) -> None:
         """Write what is not yet in the store. Raises StoreError or RunLocked if that fails.
@@ -108,7 +115,7 @@ class Mirror:
             try:
                 self.sync()
             except RunLocked:
-                return  # the run is told by the lock
+                return  # `check` raises it in the run
             except FactoryError as error:
                 wait = RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)]
                 failures += 1
@@ -116,6 +123,9 @@ class Mirror:
                 if failures == 3:
                     self.say(f"{error} Sampling goes on; the store gets everything later.")
                 continue
+            except Exception as error:  # a bug must not end the uploads in silence
+                self._ended_by = error
+                return
             if failures >= 3:
                 self.say(f"store {self.objects.url} works again")
             parts, failures, due = now, 0, time.monotonic() + PASS_SECONDS

@@ -23,8 +23,9 @@ from factory.core.run_dir import RunDir, read_manifest, sample_parts
 from factory.judging.reviews import Reviews
 from factory.recipe.build import load_recipe
 from factory.stores.fetch import fetch_copy, follow_copy
-from factory.stores.layout import scan
+from factory.stores.layout import State, scan
 from factory.stores.lock import StoreLock
+from factory.stores.mirror import Mirror
 from factory.stores.objects import Objects
 from factory.view.session import RunSession
 from tests.recorded import prompts, recipe_file, record, sample
@@ -285,6 +286,21 @@ def test_a_build_that_loses_its_store_stops(
         build_stored(recipe, tmp_path / "run", url)
     assert not Objects(url).list("samples")
     assert sample_parts(tmp_path / "run")  # what was sampled is kept here
+
+
+def test_a_bug_in_the_upload_is_no_silence(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Objects(f"file://{tmp_path}/store")
+    lock = StoreLock(store, exclusive=True)
+    lock.acquire(print)
+    mirror = Mirror(finished, store, lock, State(finished, store.url), print)
+    monkeypatch.setattr("factory.stores.mirror.scan", lambda run: 1 / 0)
+    mirror.start()
+    mirror._thread.join()
+    with pytest.raises(ZeroDivisionError):
+        mirror.check()
+    lock.release()
 
 
 def test_a_store_without_conditional_writes_is_refused_unless_told(
