@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from factory.cli.common import run_argument
-from factory.recipe.watching import TRACKERS, TrackerName
+
+if TYPE_CHECKING:
+    from factory.recipe.watching import TrackerName
 
 
 @click.command()
@@ -15,7 +18,7 @@ from factory.recipe.watching import TRACKERS, TrackerName
 @click.option(
     "--track",
     multiple=True,
-    type=click.Choice(TRACKERS),
+    type=click.Choice(("trackio", "wandb", "mlflow", "tensorboard")),
     help="Tracker that gets the run's numbers; may be repeated.",
 )
 @click.option(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Annotated, Literal, Protocol, get_args
+from typing import Annotated, Literal, Protocol
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
@@ -17,7 +17,6 @@ from factory.core.errors import Problem, RecipeError
 from factory.recipe.parsing import UNSAFE
 
 TrackerName = Literal["trackio", "wandb", "mlflow", "tensorboard"]
-TRACKERS: tuple[TrackerName, ...] = get_args(TrackerName)
 
 WATCHING = frozenset({"track", "metrics_port", "notify", "notify_env"})
 """The keys that say who watches."""

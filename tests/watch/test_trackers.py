@@ -11,9 +11,13 @@ import struct
 import subprocess
 import time
 from pathlib import Path
+from typing import get_args
 
+import click
 import pytest
 
+from factory.cli.watch import watch as command
+from factory.recipe.watching import TrackerName
 from factory.watch import trackers
 from factory.watch.readings import Reading
 from factory.watch.trackers import Tracker
@@ -194,3 +198,9 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     track("tensorboard", tmp_path, range(1), said)
     assert len(said) == 1
     assert "can't be started" in said[0]
+
+
+def test_the_command_offers_every_tracker() -> None:
+    (track,) = (parameter for parameter in command.params if parameter.name == "track")
+    assert isinstance(track.type, click.Choice)
+    assert tuple(track.type.choices) == get_args(TrackerName)
