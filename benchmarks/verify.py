@@ -41,6 +41,7 @@ OTHER_HAND = ROOT / "tests" / "data" / "cases" / "by_another_hand.jsonl"
 BLIND = {
     ROOT / "benchmarks" / "answers" / "blind" / "first.txt": BLIND_FIRST,
     ROOT / "benchmarks" / "answers" / "blind" / "second.txt": BLIND_FIRST,
+    ROOT / "benchmarks" / "answers" / "blind" / "third.txt": BLIND_FIRST,
 }
 WORST_S = 2.5
 ORDINARY = 4_000

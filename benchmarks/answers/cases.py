@@ -51,7 +51,8 @@ def read_groups(path: Path) -> list[Case]:
     """A file of groups: `## kind`, `= reference`, `? A) text | B) text`, `+ right`, `- wrong`.
 
     An answer stands for a response with it in a box; one that starts with `>` is the response,
-    with ⏎ for a line break.
+    with ⏎ for a line break and ▢ for the reference in a box. A kind that starts with "choice",
+    "text" or "json" is judged by that verifier, any other as mathematics.
     Raises ValueError naming the file and the line that is none of these.
     """
     cases: list[Case] = []
@@ -63,7 +64,8 @@ def read_groups(path: Path) -> list[Case]:
         if sign == "##":
             label = rest
         elif sign == "= ":
-            record = {"kind": "choice" if "choice" in label else "math", "reference": rest}
+            kind = next((kind for kind in ("choice", "text", "json") if kind in label), "math")
+            record = {"kind": kind, "reference": json.loads(rest) if kind == "json" else rest}
         elif sign == "? ":
             options = (option.split(")", 1) for option in rest.split("|"))
             record["choices"] = {letter.strip(): text.strip() for letter, text in options}
@@ -71,6 +73,7 @@ def read_groups(path: Path) -> list[Case]:
             text = f"So the answer is $\\boxed{{{rest}}}$."
             if rest.startswith(">"):
                 text = rest[1:].strip().replace("⏎", "\n")
+                text = text.replace("▢", f"\\boxed{{{record['reference']}}}")
             right = "correct" if sign == "+ " else "wrong"
             cases.append(Case(label, {**record, "text": text}, right))
         else:
