@@ -19,6 +19,7 @@ from filters.verify.latex import normalise
 from filters.verify.maths.forms import Choice
 from filters.verify.maths.parse import parse
 from filters.verify.prose.claim_words import is_plain
+from filters.verify.prose.claims import is_supposition
 from filters.verify.prose.marks import Mark, find_marks, is_withdrawn, whole_answer
 from filters.verify.prose.phrases import CHOOSE, CONFIRM, DENY, drop_closing
 from filters.verify.verification import Verification
@@ -110,7 +111,7 @@ class Claim(NamedTuple):
 class ChoiceVerifier(Immediate):
     """Verifier of `{"kind": "choice", "answer": "B" or ["A", "C"], "choices": {"A": …, …}}`."""
 
-    VERSION = 5
+    VERSION = 6
     METHOD = "choice"
 
     def problem(self, spec: Mapping[str, Any]) -> str | None:
@@ -147,11 +148,13 @@ class ChoiceVerifier(Immediate):
     ) -> Verification:
         several = _is_several(spec)
         whole = whole_answer(response)
+        if whole is not None and whole.text and is_supposition(whole.text):
+            return self.say("no_answer", None)
         if whole is not None and whole.text:
             claim = read_claim(whole.text, choices, several=several)
             return self._verdict(spec, whole.text, [claim])
         for line in reversed(response.strip().splitlines()[-LAST_LINES:]):
-            if len(line) <= MAX_ANSWER and _chooses(line, choices):
+            if len(line) <= MAX_ANSWER and not is_supposition(line) and _chooses(line, choices):
                 claim = read_claim(line, choices, several=several)
                 return self._verdict(spec, line.strip(), [claim])
         return self.say("no_answer", None)

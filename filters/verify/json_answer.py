@@ -14,6 +14,8 @@ from decimal import Decimal
 from typing import Any
 
 from filters.verify.base import Immediate
+from filters.verify.prose.afterthoughts import is_kept
+from filters.verify.prose.claims import is_claimed
 from filters.verify.prose.fences import blocks
 from filters.verify.prose.marks import find_answer, find_marks
 from filters.verify.prose.phrases import drop_closing, last_announcement
@@ -44,7 +46,7 @@ class Ambiguous(Exception):
 class JsonVerifier(Immediate):
     """Verifier of `{"kind": "json", "answer": <any JSON value>}`."""
 
-    VERSION = 3
+    VERSION = 4
     METHOD = "json"
 
     def problem(self, spec: Mapping[str, Any]) -> str | None:
@@ -125,6 +127,9 @@ def find_value(response: str) -> tuple[str, Any] | None:
         text = chosen[-1].text.strip()
         if not text:
             return None
+        before, after = inside[: chosen[-1].start], inside[chosen[-1].end :]
+        if not is_claimed(before, "", "") or not is_kept(after, "", explained=True):
+            raise Ambiguous("taken back by what stands around it")
         value = read(text)
         if any(
             not same(value, other)

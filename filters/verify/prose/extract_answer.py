@@ -12,12 +12,8 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
-from filters.verify.prose.surroundings import (
-    differ,
-    has_second_thought,
-    is_supposed,
-    is_taken_back,
-)
+from filters.verify.prose.stated_values import differ
+from filters.verify.prose.surroundings import has_second_thought, is_supposed, is_taken_back
 
 How = Literal["box", "tag", "hash", "phrase", "whole"]
 
@@ -286,9 +282,8 @@ def _boxed(response: str) -> str | None:
         texts.append(text.strip())
         start = previous
     texts.reverse()
-    if is_taken_back(response, start, last, text):
-        return ""
-    return texts[0] if len(set(texts)) == 1 else ", ".join(texts)
+    answer = texts[0] if len(set(texts)) == 1 else ", ".join(texts)
+    return "" if is_taken_back(response, start, last, answer) else answer
 
 
 def _one_answer(between: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from filters.verify.prose.surroundings import is_misnamed, is_supposed
+from filters.verify.prose.surroundings import is_supposed
 
 MAX_TAIL = 20_000
 """Characters at the end of a response where an announcement is looked for."""
@@ -178,13 +178,6 @@ _BY_INITIAL: dict[str, list[re.Pattern[str]]] = {}
 for _language, _said in LANGUAGES.items():
     for _initial in {noun[0] for noun in _said.nouns}:
         _BY_INITIAL.setdefault(_initial, []).append(_announcement(_language, _said))
-_SUPPOSED = re.compile(
-    r"(?:(?<!\w)(?:if|whether|suppose|supposing|assume|assuming|unless|wenn|falls|ob|si|se|если)\b|"
-    r"如果|假设|假設|もし|만약)[^.!?。！？\n]*$",
-    re.IGNORECASE,
-)
-"""What before an announcement makes it a supposition."""
-
 _FINAL_ANSWER = re.compile(r"(?<![^\W\d_])final\s+answer\b" + _AFTER_LINK, re.IGNORECASE)
 _LINE_START = re.compile(r"[ \t#*_>]*(?:\w+[ \t]+)?")
 _CLOSING = re.compile(
@@ -218,8 +211,7 @@ def last_announcement(text: str) -> Announcement | None:
         if end < 0:
             return None
         found = announcement_at(text, end)
-        before = text[max(0, end - MAX_OPENING) : end]
-        if found is not None and not _SUPPOSED.search(before) and not is_misnamed(before):
+        if found is not None and not is_supposed(text, end):
             return found
     return None
 

@@ -203,7 +203,7 @@ def test_a_letter_that_contradicts_its_text(text: str, state: str) -> None:
             "The answer is $\\begin{matrix}1\\\\\n2\\end{matrix}$.\nDone.",
             "\\begin{matrix}1\\\\ 2\\end{matrix}",
         ),
-        ("The answer is $5$\n\nIt costs $3$", "5"),
+        ("The answer is $5$\n\nIt costs $5$", "5"),
         ("The answer is \\begin{x\n7", "\\begin{x"),
     ],
 )

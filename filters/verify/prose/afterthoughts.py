@@ -1,0 +1,105 @@
+"""Whether the sentences after an answer stand by it.
+
+A later sentence restates the value, explains it or closes. One that denies, doubts or turns back,
+or gives another value, takes the answer back. In an explanation, which may deny other things, only
+what turns back, or is about the answer, does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from filters.verify.prose.claims import CROSS, MAX_AFTER, denies_plainly, has
+from filters.verify.prose.sentences import plain, split_sentences
+from filters.verify.prose.stated_values import gives_another
+from filters.verify.prose.word_classes import (
+    ANSWER,
+    BECAUSE,
+    BUT,
+    DOUBT,
+    IT,
+    NOT,
+    TURN,
+    WRONG,
+    Word,
+    find_words,
+)
+
+MAX_SHORT = 6
+"""Words of a sentence that says little but a value."""
+
+_FIGURE = re.compile(r"\[asy\].*?(?:\[/asy\]|\Z)", re.DOTALL)
+_EXPLAINS = re.compile(
+    r"\W*(?:note|notice|alternatively|another|similarly|to\s+(?:see|check|verify|show)|remark|explanation|explained|check|verif|proof|why|reason|justif|steps?\b|details?\b|solution\b|"
+    r"here|this\s+is\s+because|because|recall|summary|method|derivation|in\s+words|erklär|begründ|probe|hinweis|"
+    r"vérif|expli|remarque|justific|comprob|nota\b|observ|verific|spieg|провер|объяс|поясн|решени|заметим|"
+    r"解析|理由|验证|检验|验算|注|说明|分析|説明|検算|確認|補足|확인|풀이|설명|검산|참고)|"
+    r".{0,60}?(?:注意|なお|ちなみに)",
+    re.IGNORECASE,
+)
+_OFFERS = re.compile(
+    r"hesitat|zögern|hésite|dude\s+en|duda\s+en|hesite|esitare|стесняй", re.IGNORECASE
+)
+_OF_OTHERS = re.compile(
+    r"\W{0,4}(?:\w{1,20}\W{1,3}){0,2}?(?:others?|andere\w*|autres?|otr[ao]s?|outr[ao]s?|altr[aei]|другие|другой)(?!\w)|"
+    r"\W*(?:其他|其余|他の|다른)|\W*(?:options?\s+|choices?\s+)?(?:\(?(?-i:[B-HJ])\)?(?!\w)|"
+    r"\(?(?-i:A)(?:[).:,/]|\s+(?:and|or|is|was|has|lies|does|cannot|ist|est|es)\b))",
+    re.IGNORECASE,
+)
+_FIRST_PERSON = re.compile(
+    r"\W*(?:I|Ich|Je|J['’]ai|Io|Eu|Yo|我|Я)(?![^\W\d_])"
+    r"(?!\s*(?:hope|checked|verified|double|used|can|could|would|will|trust|also|am\s+(?:happy|glad|confident)|"
+    r"['’](?:m\s+(?:happy|glad|confident)|ll|d)|hoffe|espère|spero|espero|надеюсь)(?!\w))"
+)
+
+
+def is_kept(after: str, text: str, *, explained: bool = False) -> bool:
+    """Whether the sentences after an answer's own stand by it. `explained`: all of them explain it.
+
+    >>> is_kept("I hope this helps!", "12"), is_kept("Hmm, let me recheck.", "12")
+    (True, False)
+    """
+    if len(after) > 2 * MAX_AFTER:
+        after = after[:MAX_AFTER] + "\n" + after[-MAX_AFTER:]
+    denies = any({NOT, WRONG} & word.classes for word in find_words(plain(text)))
+    against = {DOUBT, BUT, TURN} if denies else {NOT, DOUBT, BUT, WRONG, TURN}
+    for sentence in split_sentences(_FIGURE.sub("", after)):
+        said = plain(sentence)
+        words = find_words(said)
+        explained = explained or _EXPLAINS.match(said) is not None
+        if CROSS.search(sentence) is not None:
+            return False
+        if _OFFERS.search(said) is not None:
+            continue
+        if _OF_OTHERS.match(said) is not None:
+            if has(words[:2], TURN):
+                return False
+        elif explained or said.lstrip()[:1] in ("(", "（") or has(words[:1], BECAUSE):
+            if _turns_back(words, denies) or (has(words, ANSWER) and gives_another(said, text)):
+                return False
+        elif (
+            any(against & word.classes for word in words)
+            or _FIRST_PERSON.match(said) is not None
+            or (_is_short(said, words) and gives_another(said, text))
+        ):
+            return False
+    return True
+
+
+def _is_short(said: str, words: Sequence[Word]) -> bool:
+    """Whether a sentence may give a value: short, about the answer, or with a number at its end."""
+    ends = said.rstrip(" .!。\n")[-1:].isdigit()
+    return ends or len(words) <= MAX_SHORT or any({ANSWER, IT} & word.classes for word in words)
+
+
+def _turns_back(words: Sequence[Word], denies: bool) -> bool:
+    """Whether an explanation starts by turning back, or says that the answer is wrong."""
+    if any(TURN in word.classes for word in words[:2]):
+        return True
+    for at, word in enumerate(words[:4]):
+        if {ANSWER, IT} & word.classes or (
+            at == 0 and word.text.lower() in ("that", "das", "dies", "это")
+        ):
+            return not denies and denies_plainly(words[at + 1 : at + 9], "")
+    return False
