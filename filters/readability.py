@@ -252,7 +252,7 @@ def states_answer(thinking: str | None, response: str | None) -> bool | None:
         return None
     if BOX in response:
         return True
-    answer = final_answer(thinking[thinking.rfind(BOX) :], prefer=("box",))
+    answer = final_answer(thinking[thinking.rfind(BOX) :], prefer=("box",), trusted=True)
     if answer is None:
         return None
     stated = re.escape(_strip_typesetting(answer.text))

@@ -26,6 +26,7 @@ MEMORY = 200_000
 _TEXT = re.compile(r"\\(?:text|mathrm) ?\{([^{}]*)\}")
 _AROUND = re.compile(r"\s*([(),;]|[\s~])\s*")
 _COMMA = re.compile(r"-?(?:\d+,\d{1,2}|0,\d{3,12}|\d+,\d{4,12}|\d{4,},\d+)")
+_LEADING_ZERO = re.compile(r"-?0,\d{3,12}")
 _POINT = re.compile(r"-?\d+\.\d+")
 _HASHES = "####"
 
@@ -159,7 +160,7 @@ def reference_text(spec: Mapping[str, Any]) -> str | None:
         return None
     text = str(answer).strip() if not isinstance(answer, float) else repr(answer)
     if isinstance(answer, str) and ("\\boxed" in text or "\\fbox" in text or _HASHES in text):
-        found = final_answer(text)
+        found = final_answer(text, trusted=True)
         text = found.text if found is not None else text
     return None if text.casefold().strip(" .") in _PLACEHOLDERS else text
 
@@ -182,6 +183,9 @@ def _without_numbers(reference: str, answer: str) -> Verification | None:
     decimals = _COMMA.fullmatch(answer) is not None and _POINT.fullmatch(reference) is not None
     if decimals and answer.replace(",", ".") == reference:
         return _say("correct", "fast")  # the same digits, with a decimal comma
+    decimals = _LEADING_ZERO.fullmatch(reference) and _POINT.fullmatch(answer)
+    if decimals and reference.replace(",", ".") == answer:
+        return _say("correct", "fast")  # 0,111 is no thousand and hardly a list
     wanted = read(reference)
     if isinstance(wanted, str):
         return _say("bad_reference", "form", detail=wanted)

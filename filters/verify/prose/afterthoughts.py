@@ -12,14 +12,17 @@ from collections.abc import Sequence
 
 from filters.verify.prose.claims import CROSS, MAX_AFTER, denies_plainly, has
 from filters.verify.prose.sentences import plain, split_sentences
-from filters.verify.prose.stated_values import gives_another
+from filters.verify.prose.stated_values import gives_another, number_of, values_in
 from filters.verify.prose.word_classes import (
     ANSWER,
     BECAUSE,
     BUT,
     DOUBT,
+    INSIDE,
     IT,
     NOT,
+    ONLY,
+    TASK,
     TURN,
     WRONG,
     Word,
@@ -31,7 +34,7 @@ MAX_SHORT = 6
 
 _FIGURE = re.compile(r"\[asy\].*?(?:\[/asy\]|\Z)", re.DOTALL)
 _EXPLAINS = re.compile(
-    r"\W*(?:note|notice|alternatively|another|similarly|to\s+(?:see|check|verify|show)|remark|explanation|explained|check|verif|proof|why|reason|justif|steps?\b|details?\b|solution\b|"
+    r"\W*(?:note|notice|common|pitfall|caution|warning|tip|key|idea|insight|alternatively|another|similarly|to\s+(?:see|check|verify|show)|remark|explanation|explained|check|verif|proof|why|reason|justif|steps?\b|details?\b|solution\b|"
     r"here|this\s+is\s+because|because|recall|summary|method|derivation|in\s+words|erklär|begründ|probe|hinweis|"
     r"vérif|expli|remarque|justific|comprob|nota\b|observ|verific|spieg|провер|объяс|поясн|решени|заметим|"
     r"解析|理由|验证|检验|验算|注|说明|分析|説明|検算|確認|補足|확인|풀이|설명|검산|참고)|"
@@ -39,7 +42,8 @@ _EXPLAINS = re.compile(
     re.IGNORECASE,
 )
 _OFFERS = re.compile(
-    r"hesitat|zögern|hésite|dude\s+en|duda\s+en|hesite|esitare|стесняй", re.IGNORECASE
+    r"let\s+me\s+know|hesitat|zögern|hésite|dude\s+en|duda\s+en|hesite|esitare|стесняй",
+    re.IGNORECASE,
 )
 _OF_OTHERS = re.compile(
     r"\W{0,4}(?:\w{1,20}\W{1,3}){0,2}?(?:others?|andere\w*|autres?|otr[ao]s?|outr[ao]s?|altr[aei]|другие|другой)(?!\w)|"
@@ -52,6 +56,16 @@ _FIRST_PERSON = re.compile(
     r"(?!\s*(?:hope|checked|verified|double|used|can|could|would|will|trust|also|am\s+(?:happy|glad|confident)|"
     r"['’](?:m\s+(?:happy|glad|confident)|ll|d)|hoffe|espère|spero|espero|надеюсь)(?!\w))"
 )
+
+
+_WORKS_ON = frozenset(
+    """
+    let lets now next then oh ah add adding subtract subtracting multiply multiplying divide
+    dividing doubling
+    nun jetzt dann maintenant ensuite puis ahora luego agora depois ora adesso poi теперь затем
+    """.split()  # noqa: SIM905 -- a table of words is read as prose
+)
+"""What a sentence starts with that is one more step."""
 
 
 def is_kept(after: str, text: str, *, explained: bool = False) -> bool:
@@ -81,25 +95,40 @@ def is_kept(after: str, text: str, *, explained: bool = False) -> bool:
         elif (
             any(against & word.classes for word in words)
             or _FIRST_PERSON.match(said) is not None
-            or (_is_short(said, words) and gives_another(said, text))
+            or (_may_give_value(said, words) and gives_another(said, text))
+            or _goes_on(said, words, text)
         ):
             return False
     return True
 
 
-def _is_short(said: str, words: Sequence[Word]) -> bool:
+def _goes_on(said: str, words: Sequence[Word], text: str) -> bool:
+    """Whether a sentence works on, or returns to what was asked, without the answer in it."""
+    value = number_of(text)
+    if value is not None and any(number_of(each) == value for each in values_in(said)):
+        return False
+    return (bool(words) and words[0].text.lower() in _WORKS_ON) or has(words, TASK)
+
+
+def _may_give_value(said: str, words: Sequence[Word]) -> bool:
     """Whether a sentence may give a value: short, about the answer, or with a number at its end."""
-    ends = said.rstrip(" .!。\n")[-1:].isdigit()
+    plain_end = said.strip(" .!。\n")
+    ends = plain_end[-1:].isdigit() or plain_end[:1].isdigit()
     return ends or len(words) <= MAX_SHORT or any({ANSWER, IT} & word.classes for word in words)
 
 
 def _turns_back(words: Sequence[Word], denies: bool) -> bool:
     """Whether an explanation starts by turning back, or says that the answer is wrong."""
-    if any(TURN in word.classes for word in words[:2]):
+    if any(TURN in word.classes for word in words[:2]) or has(words[1:4], BUT):
         return True
+    for at, word in enumerate(words):
+        near = words[at + 1 : at + 4]
+        if ANSWER in word.classes and not denies and has(near, WRONG) and not has(near, INSIDE):
+            return True
     for at, word in enumerate(words[:4]):
         if {ANSWER, IT} & word.classes or (
             at == 0 and word.text.lower() in ("that", "das", "dies", "это")
         ):
-            return not denies and denies_plainly(words[at + 1 : at + 9], "")
+            following = words[at + 1 : at + 9]
+            return not denies and (denies_plainly(following, "") or has(following, ONLY))
     return False

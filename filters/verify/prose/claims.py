@@ -31,6 +31,7 @@ from filters.verify.prose.word_classes import (
     INSIDE,
     IS,
     IT,
+    LEADS,
     MAY,
     NOT,
     OR,
@@ -38,6 +39,7 @@ from filters.verify.prose.word_classes import (
     SAYS,
     SO,
     THAT,
+    TRY,
     TURN,
     WOULD,
     WRONG,
@@ -60,7 +62,8 @@ CROSS = re.compile(r"[✗✘❌👎]")
 _ASKED = re.compile(r"[?？]|吗[。]?\s*$|でしょうか|ですか")
 _AFTER_COMPARED = re.compile(
     r"\s*(?:以上|以下|以外|以内|未満|之间|之間|より|보다|이상|이하|미만|초과|이내|까지|"
-    r"(?:与|和|と|과|와)\s*-?\d|的\s*[两二三四五六七八九十\d]+\s*倍|の\s*\S{1,3}倍|의\s*\S{1,2}\s*배)"
+    r"(?:与|和|と|과|와)\s*-?\d|[的の의]\s*(?:一半|半分|절반)|的\s*[两二三四五六七八九十\d]+\s*倍|の\s*\S{1,3}倍|의\s*\S{1,2}\s*배|"
+    r"除以|乘以|加上|减去|再[加减乘除]|を\S{0,3}(?:割|引|足|掛|倍)|[를을]\s*\S{0,3}(?:나누|빼|더하|곱하))"
 )
 _OTHER = re.compile(
     r"\W{0,8}(?P<word>as\s+well\s+as|[^\W\d_]+|[和与及或]|か)\s*(?:(?:also|even|maybe|perhaps|possibly|equivalently|about|"
@@ -70,11 +73,14 @@ _OTHER = re.compile(
 _IS_THE_ANSWER = re.compile(
     r"\W*(?:is|are|must\s+be|ist|sind|est|es|é|è|[—–-])\s*"
     r"(?:(?:indeed|therefore|thus|hence|then|also|in\s+fact|daher|also|donc|entonces|portanto|quindi)\s+)?"
-    r"(?:the|our|my|die|das|der|unsere|la|le|notre|el|nuestra|il|lo|a|o|l['’])\s*(?!\w+\s+(?:that|which)\s)\w|"
+    r"(?:the|our|my|die|das|der|unsere|la|le|notre|el|nuestra|il|lo|a|o|l['’])\s*"
+    r"(?:final|correct|right|only|unique|desired|required|smallest|largest|least|greatest|minimum|maximum|"
+    r"answer|solution|result|value|number\s+we|antwort|lösung|richtige|einzige|gesuchte|kleinste|größte|"
+    r"réponse|bonne|seule|valeur|plus|respuesta|solución|única|resposta|solução|risposta|soluzione|unica)|"
     r"\W*(?:is|are|ist|est|es|é|è)\s+(?:indeed\s+|therefore\s+|also\s+|donc\s+)?(?:right|correct|true|richtig|"
     r"korrekt|correcte?|juste|exacte?|correct[oa]|corret[oa]|corrett[oa])(?!\w)|"
     r"\W*(?:является\s+)?(?:ответ|решени)|\W*(?:it\s+is|works|suffices|convient|passt|funktioniert|funciona|"
-    r"funziona|подходит)\W*$",
+    r"funziona|подходит|remains?|are\s+left|bleiben|restent|quedan|restano)\W*$",
     re.IGNORECASE,
 )
 _VERB = frozenset(
@@ -93,10 +99,36 @@ _MAYBE = frozenset(["look", "also", "well", "equal", "ser", "être", "sein", "es
 _EXCLAIMED = re.compile(r"\s*(?:no|nope|wait|nein|non|não|нет|不|不对|いや|아니)\s*", re.IGNORECASE)
 _ERRORS = frozenset(["error", "errors", "fehler", "erreur", "errore", "erro", "ошибка"])
 """A relative error is a value like any other."""
-_COUNTED = re.compile(r"[$\s)}\]\\]*(?!(?:here|there)\b)[^\W\d_]{2}")
+_COUNTED = re.compile(r"[$\s)}\]\\]*(?!(?:here|there)\b)(?:[^\W\d_]{2}|[\u3040-\uffff])")
 _LEAST = frozenset(
-    ["least", "most", "mindestens", "höchstens", "moins", "menos", "almeno", "menor", "менее"]
+    [
+        "least",
+        "most",
+        "mindestens",
+        "höchstens",
+        "moins",
+        "menos",
+        "almeno",
+        "menor",
+        "至少",
+        "至多",
+        "少なくとも",
+        "적어도",
+    ]
 )
+_SELF = frozenset("i we ich wir je nous j yo я мы io eu".split())  # noqa: SIM905
+_EXACTLY = frozenset(
+    ["exactly", "just", "namely", "attained", "when", "where", "at", "with", "genau"]
+)
+_DENIED_NUMBER = re.compile(r"\W*\w+(?:\s+[a-z]+)?\s+[$\\(]*-?\d")
+_OF = frozenset(["of", "von", "de", "di", "от"])
+_INDEFINITE = re.compile(
+    r"\s*(?:a(?=\s[^é]*\bis\b)|an|one|another|some|ein|eine|un|une|una|uno|um|uma)\s(?!answer)[^\W\d_]{3}",
+    re.IGNORECASE,
+)
+_COPULAS = ("is", "are", "ist", "sind", "est", "es ", "é ", "è ", "son ", "sono")
+_NEXT_PART = re.compile(r"[(（]\s*(?:b|B|2|ii)\s*[)）]|(?<![\w(])b\)")
+_SEE = re.compile(r"\s*(?:(?:see|siehe|voir|ver|véase|vedi|см)\b|即)", re.IGNORECASE)
 _OVER = frozenset(["times", "mal", "fois", "veces", "vezes", "volte"])
 _NOT_INSTEAD = re.compile(r"\s+(?:of|than|de|di)\b|\s*['’]", re.IGNORECASE)
 
@@ -119,17 +151,15 @@ def is_claimed(before: str, after: str, text: str) -> bool:
         return False
     words = find_words(_ASIDE.sub(lambda aside: " " * len(aside[0]), head))
     clause = _last_clause(head, words)
-    follows = find_words(rest)[:1]
-    counted = (
-        bool(follows) and _COUNTED.match(rest) is not None and INSIDE not in follows[0].classes
-    )
+    counted = _COUNTED.match(rest) is not None and not has(find_words(rest)[:1], INSIDE)
     if _is_doubtful_head(head, words, clause, counted=counted):
         return False
     said = [word for word in words if word.start >= clause]
-    bare = not head[clause:].strip(" .") or (
-        "=" not in head[clause:]
-        and ":" not in head[clause:]
-        and all({SO, AND} & word.classes for word in said)
+    piece = max(head.rfind(mark, 0, len(head.rstrip(" ,，"))) for mark in ",，;；—") + 1
+    lead = [word for word in words if word.start >= min(clause, piece)]
+    bare = (
+        all({SO, AND} & word.classes for word in lead)
+        and not set("=:：") & set(head[clause:])
         and (bool(said) or not any(map(str.isalnum, head[clause:])))
     )
     concluded = any(SO in word.classes for word in words)
@@ -150,7 +180,10 @@ def _last_clause(head: str, words: Sequence[Word]) -> int:
         if not cut["contrast"] and not exclaimed and not head[cut.end() :].strip():
             continue
         following = [word for word in words if word.start >= cut.end()][:1]
-        reported = has(following, THAT) and not head[cut.end() : following[0].start].strip()
+        before = [word for word in words if word.end <= cut.start()][-1:]
+        reported = (has(following, THAT) or has(before, SAYS)) and not head[
+            cut.end() : following[0].start
+        ].strip()
         start = start if reported else cut.end()
     for colon in re.finditer("[:：]", head):
         if re.search(r"[^\W\d_]{2}", head[colon.end() :]) is not None:
@@ -184,6 +217,10 @@ def _is_doubtful_head(head: str, words: Sequence[Word], clause: int, *, counted:
     supposed = next((at for at, word in enumerate(words) if IF in word.classes), None)
     if supposed is not None and not concluded and has(words[supposed:], NOT):
         return True
+    saying = next((at for at, word in enumerate(said) if SAYS in word.classes), None)
+    own = saying is None or any(word.text.lower() in _SELF for word in said[:saying])
+    if not own and any({IS, THAT} & word.classes for word in said[saying or 0 :]):
+        return True
     if has(said, IF) or (not counted and any(SAYS in word.classes for word in said[-2:])):
         return True
     link = max(
@@ -202,12 +239,25 @@ def _is_doubtful_head(head: str, words: Sequence[Word], clause: int, *, counted:
     near = after if link >= 0 else after[-2:]
     unit = counted and not any({ANSWER, IT} & word.classes for word in words)
     if any(
-        PART in word.classes or (COMPARE in word.classes and not (unit and word.text in _LEAST))
+        PART in word.classes
+        or (
+            COMPARE in word.classes
+            and not (unit and (word.text in _LEAST or word.text.startswith("не ")))
+        )
         for word in near
     ):
         return True
     if link < 0:
-        return has(said, DRAFT)
+        tried = has(said[:1], TRY) and not has(said[-2:], LEADS)
+        return tried or has(said, DRAFT) or (has(said, WOULD) and not counted)
+    if (
+        after
+        and after[-1].text.lower() in _OF
+        and any({ANSWER, IT} & word.classes for word in said)
+    ):
+        return True
+    if _INDEFINITE.match(head, clause) is not None and head.startswith(_COPULAS, link):
+        return True  # "A lower bound is …"
     return _denies_noun(head, [word for word in said if word.start <= link], link)
 
 
@@ -216,7 +266,7 @@ def _denies_noun(head: str, subject: Sequence[Word], link: int) -> bool:
     inside = False
     label = head[link : link + 1] in (":", "：") or has(subject, ANSWER)
     for at, word in enumerate(subject):
-        if DRAFT in word.classes and label and not inside:
+        if DRAFT in word.classes and label:
             return True
         if COMPARE in word.classes and word.text[0] >= "\u3000" and has(subject, ANSWER):
             return True
@@ -229,7 +279,9 @@ def _denies_noun(head: str, subject: Sequence[Word], link: int) -> bool:
             )
             if about_answer or not in_noun:
                 return True
-        inside = inside or INSIDE in word.classes
+        inside = (
+            inside or (INSIDE in word.classes and at > 0) or (at == 0 and word.text[-3:] == "ing")
+        )
     return False
 
 
@@ -243,6 +295,8 @@ def _is_doubtful_rest(rest: str, text: str, *, bare: bool, concluded: bool) -> b
         return False
     if _AFTER_COMPARED.match(rest.lstrip(" )]")) is not None:
         return True
+    if _NEXT_PART.search(rest) is not None:
+        return True
     other = _offers_another(rest, text)
     if other is not None:
         return other
@@ -252,13 +306,27 @@ def _is_doubtful_rest(rest: str, text: str, *, bare: bool, concluded: bool) -> b
         words = find_words(segments[0])
         if bare and _is_doubtful_subject(segments[0], words, rest, concluded):
             return True
+        if any({IF, SAYS} & word.classes and word.text[0] >= "\u3000" for word in words):
+            return True
         than = _THAN_NUMBER.search(segments[0])
         before = [word for word in words if than is not None and word.start < than.start()]
-        if (than is not None and not has(before, INSIDE)) or _takes_part(segments[0], words):
+        if (
+            (than is not None and not has(before, INSIDE))
+            or (bare and has(words[:3], COMPARE))
+            or _takes_part(segments[0], words)
+        ):
             return True
-        if denies_plainly(words, segments[0]):
+        claims = _IS_THE_ANSWER.match(segments[0]) is not None
+        against = bare and not claims and any({NOT, WRONG} & word.classes for word in words)
+        if against or denies_plainly(words, segments[0]):
             return True
-    return any(_is_doubtful_aside(part, text) for part in segments[attached:])
+    for part in segments[attached:]:
+        if _is_doubtful_aside(part, text):
+            return True
+        first = find_words(part)[:1]
+        if first and (BECAUSE in first[0].classes or first[0].text.lower() in _EXACTLY):
+            return False  # the rest of the sentence belongs to it
+    return False
 
 
 def _is_doubtful_subject(verb: str, words: Sequence[Word], rest: str, concluded: bool) -> bool:
@@ -309,8 +377,8 @@ def _is_doubtful_aside(part: str, text: str) -> bool:
     gives a reason."""
     words = find_words(part)
     numbers = values_in(part)
-    if words and {NOT, COMPARE, BUT} & words[0].classes and numbers:
-        return not all(differ(text, number) for number in numbers[:1])
+    if words and {NOT, COMPARE, BUT} & words[0].classes and _DENIED_NUMBER.match(part):
+        return not differ(text, numbers[0])
     if words and BECAUSE in words[0].classes:
         return any(word.text == "I" for word in words) and denies_plainly(words, part)
     if has(words, WRONG) or (
@@ -326,12 +394,11 @@ def _is_doubtful_aside(part: str, text: str) -> bool:
         and differ(text, other["value"])
     ):
         return True
-    if not words and numbers:
-        return gives_another(part, text)
-    if has(words, COMPARE):
-        return False
-    says = has(words, IS) or has(words[:1], SO) or part.lstrip()[:3] in ("i.e", "i. ")
-    return says and gives_another(part, text)
+    if any(word.text in ("I", "please") for word in words):
+        return not has(words, SAYS)
+    if not words or has(words, COMPARE) or _SEE.match(part) is not None:
+        return not words and gives_another(part, text)
+    return words[0].text.lower() not in _EXACTLY and gives_another(part, text)
 
 
 def _offers_another(rest: str, text: str) -> bool | None:

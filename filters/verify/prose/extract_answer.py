@@ -12,6 +12,15 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
+from filters.verify.prose.answer_line import (
+    DOUBT,
+    STATEMENT,
+    drop_proof_mark,
+    drop_reason,
+    line_end,
+    plain_value,
+    stated_value,
+)
 from filters.verify.prose.stated_values import differ
 from filters.verify.prose.surroundings import has_second_thought, is_supposed, is_taken_back
 
@@ -91,24 +100,6 @@ _ANOTHER = re.compile(r"[ \t]*(?:and|or|,|;)?[ \t]*(?:\\\[|\$)")
 _TEMPLATE_TOKEN = re.compile(
     r"(?:<\|im_start\|>(?:user|assistant)?|<[|｜][^<>|｜\s]{1,40}[|｜]>|</s>|<eos>|<end_of_turn>|<end_of_text>|\[EOS\]|<pad>)\s*$"
 )
-_DOUBT = re.compile(
-    r"(?<![^\W\d_])(?:no|not|or|wait|maybe|actually|but|however|wrong|instead|rather|except|never|"
-    r"neither|nor|unless|perhaps|possibly|either|otherwise|less|more|than|most|least|false|incorrect|mistaken|"
-    r"kidding|nope|impossible|nobody|doubt|deny|claims|thinks|believes|refuse|[a-z]+n['’]t)"
-    r"(?![^\W\d_])|不|或|[?？]",
-    re.IGNORECASE,
-)
-"""Words that may turn what stands next to them into something else."""
-
-_REASON = re.compile(
-    r"[,.;，。；]?\s+(?:because|since|as|which|where|i hope|hope|so that|porque|weil|denn|da|car|"
-    r"parce|perché|pois|поскольку|потому|так как)(?![^\W\d_])|[,，。]?\s*(?:因为|なぜなら)",
-    re.IGNORECASE,
-)
-_CLOSER = re.compile(
-    r"(?:is|are)\s+(?:the|our|my)\s+(?:final\s+|correct\s+)?(?:solution|answer|result|value)s?",
-    re.IGNORECASE,
-)
 _EXPLICIT = ("\\boxed", "\\fbox", "<answer>", "</answer>")
 _FINAL = re.compile(r"final\s+answer\s*\*{0,2}\s*[:：]|最终答案", re.IGNORECASE)
 _CLOSING = "I hope it is correct"
@@ -118,10 +109,6 @@ _RETRACTED = re.compile(
     re.IGNORECASE,
 )
 _COPULA = re.compile(r"\s*(?:です|でした|である|だ|입니다|이다|이에요|예요)[.。！!]?\s*$")
-_PROOF_MARKS = ("\\square", "\\blacksquare", "\\qed", "□", "■", "▪")
-_STATEMENT = re.compile(
-    r"(?P<subject>[A-Z][a-z]*,?\s[^\d\n]{2,160}?)\s(?:is|are|equals)\s+(?P<value>[^\n]+?)"
-)
 _VERDICT = re.compile(r"\*{0,2}(?P<word>Yes|No|True|False)\*{0,2}\s*[.,;:—–]\*{0,2}\s+\w")
 _GUESS = re.compile(
     r"\b(?:guess|estimate|bound|candidate|attempt|try|example|case|option|step|first|next)s?\b",
@@ -133,7 +120,6 @@ _VERDICTS = re.compile(r"\b(?:yes|no|true|false)\b", re.IGNORECASE)
 """Yes, such a number exists: the word says it all."""
 
 _CONCLUSION = re.compile(r"(?:^|[.!?]\s+|\s)(?P<word>(?:Therefore|Thus|Hence|So),?\s)")
-_SENTENCE = re.compile(r"[.。]\s+(?=[^\W\d_])")
 
 
 class Answer(NamedTuple):
@@ -143,23 +129,27 @@ class Answer(NamedTuple):
     how: How
 
 
-def final_answer(response: str, *, prefer: tuple[How, ...] = ("box", "tag")) -> Answer | None:
+def final_answer(
+    response: str, *, prefer: tuple[How, ...] = ("box", "tag"), trusted: bool = False
+) -> Answer | None:
     """The answer of a response, or None where it gives none.
 
     `prefer` orders the two explicit marks; if the first is there but cut off, there is no answer.
+    A `trusted` text is a source's own solution: what is marked in it is its answer unless it says
+    that it was wrong.
     """
-    answer = _marked(_without_closing(_without_template_tokens(response)), prefer)
+    answer = _marked(_without_closing(_without_template_tokens(response)), prefer, trusted)
     return None if answer is not None and _STRUCK.search(answer.text) is not None else answer
 
 
-def _marked(response: str, prefer: tuple[How, ...]) -> Answer | None:
+def _marked(response: str, prefer: tuple[How, ...], trusted: bool) -> Answer | None:
     if "<think>" in response or "</think>" in response:
         return None
     finders = {"box": _boxed, "tag": _tagged}
     for how in prefer:
-        text = finders[how](response)
+        text = finders[how](response, trusted)
         if text is not None:
-            return _unopposed(response, _restated(response) or Answer(text, how), text)
+            return _unopposed(response, _restated(response) or Answer(text, how))
     at = response.rfind(_HASHES)
     phrase = _last_phrase(response)
     if at >= 0 or phrase is not None:
@@ -184,10 +174,10 @@ def _said_in_a_line(whole: str) -> Answer | None:
     """A response of one line: what it states, or the whole of it."""
     verdict = _VERDICT.match(whole)
     rest = whole[verdict.end() - 1 :] if verdict is not None else ""
-    if verdict is not None and not _DOUBT.search(rest) and not _VERDICTS.search(rest):
+    if verdict is not None and not DOUBT.search(rest) and not _VERDICTS.search(rest):
         return Answer(verdict["word"], "whole")
     guessed = _GUESS.search(whole) is not None
-    text = _unmark(whole if guessed else _stated(_unmark(whole)))
+    text = plain_value(whole if guessed else stated_value(plain_value(whole)))
     return Answer(text, "whole") if text else None
 
 
@@ -202,13 +192,13 @@ def _end_of_line(response: str, start: int) -> int:
     return len(response) if end < 0 else end
 
 
-def _unopposed(response: str, answer: Answer, text: str) -> Answer | None:
+def _unopposed(response: str, answer: Answer) -> Answer | None:
     """The answer of a box or section; None where it is empty, or another number is given as well:
     in a section, or by a phrase or a line of hashes behind them all."""
-    if not text.strip():
+    if not answer.text.strip():
         return None
     last = max(map(response.rfind, _EXPLICIT))
-    others = [_tagged(response) or ""]
+    others = [_tagged(response, trusted=False) or ""]
     at = response.rfind(_HASHES)
     if at > last:
         others.append(response[at + len(_HASHES) :].strip().split("\n", 1)[0])
@@ -225,7 +215,10 @@ def _restated(response: str) -> Answer | None:
     if phrase is None or phrase.start() < max(map(response.rfind, _EXPLICIT)):
         return None
     before = response[max(0, phrase.start() - 24) : phrase.end()]
-    return _line(response[phrase.end() :], "phrase") if _FINAL.search(before) else None
+    answer = _line(response[phrase.end() :], "phrase") if _FINAL.search(before) else None
+    if answer and has_second_thought(response, _end_of_line(response, phrase.end()), answer.text):
+        return Answer("", "phrase")
+    return answer
 
 
 def last_mark(response: str) -> Answer | None:
@@ -262,7 +255,7 @@ def _last_phrase(response: str) -> re.Match[str] | None:
     return None
 
 
-def _boxed(response: str) -> str | None:
+def _boxed(response: str, trusted: bool) -> str | None:
     """What the last boxes hold; "" if the last one is cut off or empty, None if there is none."""
     first = min((at for at in map(response.find, ("\\boxed", "\\fbox")) if at >= 0), default=-1)
     if first < 0:
@@ -283,7 +276,7 @@ def _boxed(response: str) -> str | None:
         start = previous
     texts.reverse()
     answer = texts[0] if len(set(texts)) == 1 else ", ".join(texts)
-    return "" if is_taken_back(response, start, last, answer) else answer
+    return "" if is_taken_back(response, start, last, answer, trusted) else answer
 
 
 def _one_answer(between: str) -> bool:
@@ -325,7 +318,7 @@ def _boxes(response: str, first: int) -> tuple[list[tuple[int, int, str]], bool]
     return boxes, unclosed >= 0 and (not boxes or unclosed > boxes[-1][0])
 
 
-def _tagged(response: str) -> str | None:
+def _tagged(response: str, trusted: bool) -> str | None:
     """The last `<answer>` section; "" if it is cut off, None if there is none."""
     start = response.rfind("<answer>")
     if start < 0:
@@ -333,8 +326,9 @@ def _tagged(response: str) -> str | None:
     end = response.find("</answer>", start)
     if end < 0:
         return ""
-    text = _unmark(response[start + len("<answer>") : end])
-    return "" if is_taken_back(response, start, end + len("</answer>"), text) else text
+    text = plain_value(response[start + len("<answer>") : end])
+    end += len("</answer>")
+    return "" if is_taken_back(response, start, end, text, trusted) else text
 
 
 def _line(rest: str, how: How) -> Answer | None:
@@ -347,36 +341,9 @@ def _line(rest: str, how: How) -> Answer | None:
             if end >= 0 and _ANOTHER.match(rest, end + len(closing)) is not None:
                 return None
             return Answer(text.strip(), how) if text.strip() else None
-    line = _COPULA.sub("", _without_proof_mark(rest[: _line_end(rest)].replace("\n", " ")))
-    text = _unmark(_stated(_without_reason(line)))
+    line = _COPULA.sub("", drop_proof_mark(rest[: line_end(rest)].replace("\n", " ")))
+    text = plain_value(stated_value(drop_reason(line)))
     return Answer(text, how) if text else None
-
-
-def _line_end(rest: str) -> int:
-    """Where the first line ends; one that breaks off in an environment goes on to its end."""
-    end = rest.find("\n")
-    if end >= 0 and rest.count("\\begin{", 0, end) > rest.count("\\end{", 0, end):
-        end = rest.find("\n", max(end, rest.find("\\end{", end)))
-    return len(rest) if end < 0 else end
-
-
-def _without_proof_mark(text: str) -> str:
-    """Without the ∎ or \\square that ends a proof, if something stands before it."""
-    text = text.rstrip()
-    if text.endswith("∎"):
-        return text[:-1].rstrip()
-    for mark in _PROOF_MARKS:
-        rest = text.removesuffix("$").removesuffix(mark)
-        if rest != text.removesuffix("$") and text.endswith("$") == rest.endswith("$"):
-            before = rest.removesuffix("$") if text.endswith("$") else rest
-            return before.rstrip() if before[-1:].isspace() else text
-    return text
-
-
-def _stated(line: str) -> str:
-    """What a sentence says its subject is: "The largest $n$ is 34" gives 34."""
-    found = _STATEMENT.fullmatch(line.strip().strip("*"))
-    return line if found is None or _DOUBT.search(found["subject"]) else found["value"]
 
 
 def _concluded(response: str) -> str | None:
@@ -387,10 +354,10 @@ def _concluded(response: str) -> str | None:
     starts = [found.start("word") for found in _CONCLUSION.finditer(line)]
     if not starts:
         return None
-    found = _STATEMENT.fullmatch(line[starts[-1] :].removesuffix(".").strip("*"))
-    if found is None or _DOUBT.search(found["subject"]) or len(found["value"]) > MAX_WHOLE:
+    found = STATEMENT.fullmatch(line[starts[-1] :].removesuffix(".").strip("*"))
+    if found is None or DOUBT.search(found["subject"]) or len(found["value"]) > MAX_WHOLE:
         return None
-    return _unmark(found["value"])
+    return plain_value(found["value"])
 
 
 def _without_template_tokens(response: str) -> str:
@@ -409,36 +376,3 @@ def _without_closing(response: str) -> str:
     if at < 0 or _RETRACTED.search(response, at + len(_CLOSING)) is not None:
         return response
     return response[:at]
-
-
-def _without_reason(line: str) -> str:
-    """Without the closing sentence or the reason after an answer, if it takes nothing back."""
-    reason = _REASON.search(line)
-    if reason is not None and reason.start() and _DOUBT.search(line, reason.start()) is None:
-        line = line[: reason.start()]
-    sentence = _SENTENCE.search(line)
-    if sentence is not None and sentence.start():
-        rest = line[sentence.start() :]
-        if _DOUBT.search(rest) is None and not any(map(str.isdigit, rest)):
-            line = line[: sentence.start()]
-    return line
-
-
-def _unmark(text: str) -> str:
-    """Without the Markdown, dollar signs and full stop around it, and the words that lead up to the
-    one formula in it.
-
-    >>> _unmark("**the value is $x^2$.**")
-    'x^2'
-    """
-    text = _without_proof_mark(text.strip()).strip("*` \t")
-    pieces = text.split("$")
-    if len(pieces) == 3 and "\\" not in pieces[0][-1:]:
-        before, formula, after = pieces
-        harmless = len(before) < 80 and not any(map(str.isdigit, before))
-        if harmless and _DOUBT.search(before) is None:
-            after = after.strip("*` \t.。")
-            if _CLOSER.fullmatch(after) or after == "!":
-                after = ""
-            return formula.strip() if not after else f"${formula}$ {after}"
-    return text.removesuffix(".").strip("*` \t")

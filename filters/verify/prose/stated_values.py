@@ -42,7 +42,7 @@ def number_of(text: str) -> Fraction | None:
 def gives_another(sentence: str, text: str) -> bool:
     """Whether a sentence without an equation gives numbers, and the answer is none of them."""
     wanted = number_of(text)
-    if wanted is None or "=" in sentence:
+    if wanted is None or any(sign in sentence for sign in "=^×·+*≈"):
         return False
     numbers = [number_of(value) for value in values_in(sentence)]
     return bool(numbers) and wanted not in numbers

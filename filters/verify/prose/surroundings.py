@@ -25,7 +25,7 @@ _JOINED_BEFORE = re.compile(
 )
 _JOINED_AFTER = re.compile(
     r"(?:[ \t]{0,8}\}?[ \t]{0,8}(?:\^(?!\s*\{?\s*\\(?:circ|degree))|_\s*[{\d]"
-    r"|[+−-]\s*[\d\\]|\*\s*\d|/\s*[\d\\{]|\\(?:cdot|times|div|pm|mp|neq?|lt|gt)(?![A-Za-z])|!\s*\$)|\d|\.\d"
+    r"|[+−-]\s*[\d\\]|\*\s*\d|/\s*[\d\\{]|\\(?:cdot|times|div|pm|mp|neq?|lt|gt)(?![A-Za-z])|!\s*\$)|\d|\.\d|[\s$]{0,4}[×÷]\s*[$\d]"
     r"|[xyzn](?![A-Za-z])"
     r"|[\s$*]{0,8}(?:(?:million|billion|trillion|thousand|hundred|dozen)s?(?![A-Za-z])|[万亿千]))"
 )
@@ -37,10 +37,13 @@ _NOT_THE = re.compile(
 )
 
 
-def is_taken_back(response: str, start: int, end: int, text: str = "") -> bool:
+def is_taken_back(
+    response: str, start: int, end: int, text: str = "", trusted: bool = False
+) -> bool:
     """Whether the mark at `start` to `end`, the last of a response, is none of its answers.
 
-    `text` is what the mark holds: "or 13" after it takes 12 back, and not 13.0.
+    `text` is what the mark holds: "or 13" after it takes 12 back, and not 13.0. In a `trusted`
+    response only what turns back does.
 
     >>> is_taken_back("It is not [12].", 10, 14), is_taken_back("It is [12].", 6, 10)
     (True, False)
@@ -51,6 +54,8 @@ def is_taken_back(response: str, start: int, end: int, text: str = "") -> bool:
     if _JOINED_AFTER.match(response, end) is not None:
         return True
     after = response[end:]
+    if trusted:
+        return not is_kept(after_sentence(after), text, explained=True)
     return not is_claimed(before, after, text) or not is_kept(after_sentence(after), text)
 
 

@@ -14,6 +14,7 @@ NOT, DOUBT, BUT, WRONG, TURN = "not", "doubt", "but", "wrong", "turn"
 COMPARE, PART, IF, CONTRARY, WOULD = "compare", "part", "if", "contrary", "would"
 INSIDE, IS, SO, BECAUSE, ANSWER, IT = "inside", "is", "so", "because", "answer", "it"
 OR, AND, SAYS, THAT, MAY, DRAFT = "or", "and", "says", "that", "may", "draft"
+LEADS, TRY, ONLY, TASK = "leads", "try", "only", "task"
 
 _WORDS: dict[str, str] = {
     NOT: """
@@ -26,6 +27,7 @@ _WORDS: dict[str, str] = {
     DOUBT: """
     maybe perhaps possibly guess* unsure suspect wonder uncertain undecided tentative*
     conceivably guesswork
+    seem seems todo unverified
     vielleicht womöglich vermutlich möglicherweise unsicher
     peut-être peutêtre probablement
     quizá quizás talvez acaso supongo adivino forse magari immagino chissà
@@ -48,7 +50,9 @@ _WORDS: dict[str, str] = {
     mislead* miscalculat* miscount* overcount* undercount* overlook* forgot* forget* misses
     refuse* deny denied denies exclude* eliminate* discard* violat* absurd nonsense unsolved
     distractor
-    confus* suspicious dubious attempt* unjustified unproven
+    confus* suspicious dubious attempt* unjustified unproven flawed incomplete unfinished
+    superse* skipped
+    vergess* fehlt oubli* olvid* esquec* dimentic* забыл*
     falsch* fehler* irrtum* irrtüm* irre geirrt verrechnet widersp* verworfen
     faux fausse* erreur* tromp* contredi* erron*
     equivoc* contradi* falso falsa errad* errei erro erros engan*
@@ -60,7 +64,8 @@ _WORDS: dict[str, str] = {
     correcting revis*
     updat* rectif* edit redo recheck* recomput* recalculat* apolog* disregard* ignore* retract*
     withdraw*
-    unfortunately regret*
+    unfortunately regret* reconsider* rethink* reexamin* erratum ugh
+    verzeih* zut ops ой
     korrektur* korrigier* halt warte leider entschuldig* stimmt
     rectifi* désolé* pardon attends attendez hélas malheureusement
     correcci* perdón espera lamento correç* desculp* espere infelizmente correzion* scus*
@@ -77,6 +82,7 @@ _WORDS: dict[str, str] = {
     больше меньше более менее между кроме превыша* почти
     """,
     PART: """
+    divided multiplied modulo increased decreased doubled halved squared cubed
     twice half third quarter double triple thrice square times reciprocal inverse opposite
     complement negative minus plus multiple
     hälfte doppelte dreifache viertel drittel quadrat kehrwert zweimal
@@ -92,7 +98,7 @@ _WORDS: dict[str, str] = {
     CONTRARY: """
     had were without ignoring neglecting wäre si se sans sin sem senza ohne без fuera fosse
     """,
-    WOULD: "would wäre würde würden serait serais sería seria sarebbe бы",
+    WOULD: "would wäre wären würde würden serait serais sería seria sarebbe бы",
     INSIDE: """
     of that who whom whose which where when in with for such having from by on at among to
     der des die das den dem von mit für bei im qui que dont où du de aux
@@ -118,7 +124,7 @@ _WORDS: dict[str, str] = {
     denn weil da car parce puisque porque pues pois perché poiché потому поскольку так
     """,
     ANSWER: """
-    answer answers result results antwort ergebnis réponse résultat respuesta resultado resposta
+    answer result antwort ergebnis réponse résultat respuesta resultado resposta
     risposta
     risultato ответ результат
     """,
@@ -127,12 +133,33 @@ _WORDS: dict[str, str] = {
     """,
     OR: "or oder ou o u или либо",
     AND: "and und et y e и",
-    SAYS: "say says said claim* insist* wrote write writes guess* think* believ* suggest*",
+    SAYS: """
+    say says said claim* insist* wrote write writes guess* think thinks thought believ* suggest*
+    state states
+    told tells behaupt* sagen sagt meinen meint glauben affirm* dit disent pensent afirm* dice
+    dicen dicono
+    dizem diz acham afferma* pensano утвержда* говор* думают считают
+    """,
     THAT: "that dass que che что whether ob",
     MAY: "could might may könnte pourrait podría poderia potrebbe мог могло",
     DRAFT: """
+    similar textbook exercise given
     bound claim intermediate preliminary provisional old former previous draft example format*
     template placeholder please zwischenergebnis intermédiaire intermedio intermediário промежуточн*
+    """,
+    LEADS: """
+    get gets got obtain* find finds found give gives gave giving yield* leave leaves leaving
+    make makes making
+    become* produce* reach* reduce* simplifies total totals arrive* have has
+    """,
+    TRY: """
+    try test take divide multiply subtract add start plug* consider check verify confirm
+    substitute write use
+    let lets put enter how why what who stop teste nimm prenons essayons probemos provo попробуем
+    """,
+    ONLY: "only merely nur seulement solo sólo solamente só apenas soltanto только лишь",
+    TASK: """
+    question problem task asks asked aufgabe frage énoncé pregunta pergunta domanda вопрос задач*
     """,
 }  # fmt: skip
 """Per class its words; `*` ends a stem. What each class does, in the order above: denies its
@@ -140,26 +167,27 @@ clause; leaves it open; turns against what was said; calls it mistaken; takes up
 compares with a value; makes another value of it; supposes; supposes against the facts; says what
 would be; opens a part of a noun phrase; equates; concludes; gives a reason; names the answer;
 stands for it; offers another; adds another; reports what somebody says; opens a reported clause;
-says what is possible; names what is no answer yet."""
+says what is possible; names what is no answer yet; leads to a value; tries one; restricts; is about
+what was asked."""
 
 _SCRIPTS: dict[str, str] = {
     NOT: r"不(?!等|同|仅|只|但|断|妨|难|管|论|变|定|超|少|动|重|大于|小于|多于)|没|無(?!理|限)|"
-    r"无(?!论|穷|理|限|关|需|数)|非(?!负|零|常|空|負)|未(?!知|満|满)|难道|怎么|絕非|"
+    r"无(?!论|穷|理|限|关|需|数)|非(?!负|零|常|空|負)|未(?!知|満|满)|难道|怎么|是否|恐怕|絕非|"
     r"ない|なかった|なけれ|ません|ぬ(?=[。、])|않|아니|아닙|아닌|없|못",
     DOUBT: r"可能(?:是|为|為)|也许|或许|大概|猜|恐らく|おそらく|たぶん|多分|かもしれ|"
     r"でしょうか|だろうか|"
     r"아마|수도\s*있|것\s*같|추측|글쎄",
     BUT: r"但|然而|不过|可是|却|しかし|だが|ただし|けれど|ところが|하지만|그러나|그런데|다만|제외",
-    WRONG: r"错|錯|误(?!差)|誤|矛盾|舍去|舍弃|排除|間違|違う|違い|違って|"
+    WRONG: r"错|錯|误(?!差)|誤|矛盾|偏大|偏小|太大|太小|舍去|舍弃|排除|間違|違う|違い|違っ|"
     r"모순|오류|오답|틀리|틀린|틀렸|헷갈",
-    TURN: r"更正|订正|訂正|纠正|修正|抱歉|对不起|對不起|等一下|等等|且慢|"
+    TURN: r"不好意思|更正|订正|訂正|纠正|修正|抱歉|对不起|對不起|等一下|等等|且慢|"
     r"重新|其实|应该是|应为|(?<![^\s。、])いや|"
     r"待って|すみません|ごめん|取り消|実は|정정|수정|잠깐|죄송|사실은|취소",
     COMPARE: r"大于|小于|至少|至多|最多|超过|超過|不到|不足|多于|少于|介于|除了|"
     r"少なくとも|高々|最大でも|"
     r"적어도|많아야",
     PART: r"一半|两倍|半分|절반|두\s*배",
-    IF: r"如果|假设|假設|假如|若|要是|もし|仮に|만약|만일|가정",
+    IF: r"如果|假设|假設|假如|若|要是|もし|仮に|仮定|만약|만일|가정",
     WOULD: r"会(?:是|为)|就会|将会",
     IS: r"是|为|為|有|は|が|은|는|이(?=\s)|가(?=\s)",
     SO: r"所以|因此|故|综上|综上所述|于是|从而|总之|"
@@ -169,7 +197,7 @@ _SCRIPTS: dict[str, str] = {
     IT: r"它|这|這",
     OR: r"或|または|もしくは|か(?=\s*\d)|또는|혹은",
     AND: r"和|与|及|と|및|그리고",
-    DRAFT: r"中间|请|形式|例如|途中|중간",
+    DRAFT: r"中间|请|形式|题目|题设|例如|途中|중간",
     SAYS: r"以为|认为|觉得|声称|と答え|と思|라고",
 }
 
@@ -180,7 +208,10 @@ _JOINED = re.compile(
     r"(?P<not>n['’]t(?![^\W\d_]))|(?P<doubt>peut-être|tal vez|может быть)|"
     r"(?P<draft>(?:in|of) the form)|"
     r"(?P<compare>(?<!add )(?<!adds )up to|bis zu|jusqu['’]à|hasta|até|fino a|вплоть до)|"
-    r"(?P<wrong>rul(?:e|es|ed|ing) out)|(?P<turn>moment(?=\s*[,.!…]))|"
+    r"(?P<so>no total|no final|no fim)|(?P<compare_>не (?:менее|более|меньше|больше))|"
+    r"(?P<wrong>rul(?:e|es|ed|ing) out|would have been|give up|gave up|"
+    r"to be (?:verified|checked|confirmed))|"
+    r"(?P<turn>moment(?=\s*[,.!…]))|"
     r"(?P<because>no doubt|without (?:a )?doubt|beyond doubt|without loss|ohne zweifel|sans doute)",
     re.IGNORECASE,
 )
@@ -203,7 +234,7 @@ def find_words(text: str) -> list[Word]:
     ["n't"]
     """
     joined = [
-        Word(each.start(), each.end(), each[0], frozenset((str(each.lastgroup),)))
+        Word(each.start(), each.end(), each[0], frozenset((str(each.lastgroup).rstrip("_"),)))
         for each in _JOINED.finditer(text)
     ]
     inside = {place for word in joined for place in range(word.start, word.end)}
