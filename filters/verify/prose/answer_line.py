@@ -1,4 +1,4 @@
-"""The answer in the line that follows a mark, without the words that lead up to it or explain it."""
+"""The answer in the line after a mark, without the words that lead up to it or explain it."""
 
 from __future__ import annotations
 
