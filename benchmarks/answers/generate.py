@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import NamedTuple
 
-from . import algebra_forms, group_forms, number_forms, quantity_forms, symbol_forms
+from . import algebra_forms, group_forms, number_forms, quantity_forms, school_forms, symbol_forms
 from .drafts import Maker
 from .wrap import wrap
 
@@ -15,6 +15,7 @@ MAKERS: dict[str, Maker] = {
     **group_forms.MAKERS,
     **quantity_forms.MAKERS,
     **symbol_forms.MAKERS,
+    **school_forms.MAKERS,
 }
 RARE = tuple(symbol_forms.MAKERS)
 """Forms in notation that a verifier may refuse as references, but must not confuse."""

@@ -10,6 +10,9 @@ import re
 
 from filters.verify.prose.folding import fold
 
+_DOTTED = re.compile(r"(?<=\d)(\.\d*)\\dot\s*\{?+(\d)\}?+(?:(\d*)\\dot\s*\{?+(\d)\}?+)?+(?![\d\\])")
+"""0.1\\dot{6} and 0.\\dot{1}4\\dot{2}: dots over the first and the last digit that recur."""
+
 _COMMANDS = {
     "dfrac": "\\frac",
     "tfrac": "\\frac",
@@ -165,6 +168,8 @@ def normalise(answer: str) -> str:
     text = _DECIMAL_COMMA.sub(".", text).replace("{,}", ",").replace("{:}", ":").replace("{.}", ".")
     text = text.replace('\\"', '"').replace("**", "^").replace("!=", "\\ne ")
     text = text.replace("=<", "<=").replace("=>", ">=") if "\\" not in text else text
+    if "\\dot" in text:
+        text = _DOTTED.sub(r"\1\\overline{\2\3\4}", text)
     if "\\" in text or "~" in text:
         text = _respell(text)
     text = _without_full_stop(text)

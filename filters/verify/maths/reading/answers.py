@@ -12,7 +12,7 @@ from filters.verify.maths.reading.brackets import read_brackets, read_environmen
 from filters.verify.maths.reading.combinations import read_combination
 from filters.verify.maths.reading.conditions import read_family
 from filters.verify.maths.reading.congruences import read_congruence
-from filters.verify.maths.reading.labels import read_parts
+from filters.verify.maths.reading.labels import read_parts, read_point
 from filters.verify.maths.reading.names import read_name
 from filters.verify.maths.reading.pieces import MAX_ITEMS, flatten, is_pair, split, trim
 from filters.verify.maths.reading.regions import solve
@@ -182,6 +182,8 @@ def _read_term(tokens: Tokens, depth: int) -> Form:
     group = read_brackets(tokens, read_answer, depth)
     if group is None:
         group = read_combination(tokens, lambda part: read_brackets(part, read_answer, depth + 1))
+    if group is None:
+        group = read_point(tokens, read_answer, depth)
     return group if group is not None else _both_signs(read_value(tokens))
 
 

@@ -148,10 +148,8 @@ class Reader:
                 ):
                     raise Unreadable("a quotient and a factor: which is divided?")
                 divided = ""
-                if token.kind == "number" and (factors[-1].head, self.peek(1).text) != (
-                    "factorial",
-                    "!",
-                ):
+                marked = factors[-1].head == "factorial" and self.peek(1).text == "!"
+                if token.kind == "number" and not marked and factors[-1] != nodes.IMAGINARY:
                     factors = [self.mixed(factors)]
                     continue
                 if token.text == "\\frac" and factors[-1].head == "number":

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from filters.verify.maths.forms import Form, Group, Named
 from filters.verify.maths.nodes import Unreadable
-from filters.verify.maths.reading.pieces import flatten, trim
+from filters.verify.maths.reading.pieces import flatten, is_pair, trim
 from filters.verify.maths.reading.tokens import Token
 from filters.verify.maths.vocabulary import word_set
 
@@ -53,6 +53,20 @@ def read_parts(tokens: Tokens, read: Reading, depth: int) -> Form | None:
         except Unreadable:
             return None
     return Group("", tuple(named))
+
+
+def read_point(tokens: Tokens, read: Reading, depth: int) -> Form | None:
+    """A(1, 2), a point with its letter; C(5, 2) may be a binomial and is read elsewhere."""
+    letter = tokens[0].text
+    called = len(tokens) > 4 and tokens[0].kind == "letter" and letter.isupper()
+    if not called or tokens[1].text != "(" or not is_pair(tokens[1:]):
+        return None
+    inside = flatten(tokens[2:-1])
+    if letter == "C" and all(token.text != "-" for token in tokens):
+        return None
+    if not any(token is not None and token.text == "," for token in inside):
+        return None
+    return Named(letter, read(tokens[1:], depth + 1))
 
 
 def _extreme(tokens: Tokens, label: str, read: Reading, depth: int) -> Form | None:

@@ -98,6 +98,8 @@ def _chosen(tokens: Tokens) -> Value | None:
         return None
     if texts[1:2] == ["("] and texts[-1] == ")" and texts.count(",") == 1 and is_pair(tokens[1:]):
         at = texts.index(",")
+        if "-" in (texts[2], texts[at + 1]):
+            return None
         parts = parse_expression(tokens[2:at]), parse_expression(tokens[at + 1 : -1])
         point = Group("()", tuple(map(Value, parts)))
         return Value(nodes.call("binomial", *parts), others=(point,))
