@@ -183,7 +183,7 @@ def _without_numbers(reference: str, answer: str) -> Verification | None:
     decimals = _COMMA.fullmatch(answer) is not None and _POINT.fullmatch(reference) is not None
     if decimals and answer.replace(",", ".") == reference:
         return _say("correct", "fast")  # the same digits, with a decimal comma
-    decimals = _LEADING_ZERO.fullmatch(reference) and _POINT.fullmatch(answer)
+    decimals = _LEADING_ZERO.fullmatch(reference) is not None and "," not in answer
     if decimals and reference.replace(",", ".") == answer:
         return _say("correct", "fast")  # 0,111 is no thousand and hardly a list
     wanted = read(reference)

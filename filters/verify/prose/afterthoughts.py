@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from filters.verify.prose.claims import CROSS, MAX_AFTER, denies_plainly, has
+from filters.verify.prose.claims import CROSS, MAX_AFTER
+from filters.verify.prose.clause_after import denies_plainly
 from filters.verify.prose.sentences import plain, split_sentences
 from filters.verify.prose.stated_values import gives_another, number_of, values_in
 from filters.verify.prose.word_classes import (
@@ -22,11 +23,13 @@ from filters.verify.prose.word_classes import (
     IT,
     NOT,
     ONLY,
+    SO,
     TASK,
     TURN,
     WRONG,
     Word,
     find_words,
+    has,
 )
 
 MAX_SHORT = 6
@@ -34,9 +37,14 @@ MAX_SHORT = 6
 
 _FIGURE = re.compile(r"\[asy\].*?(?:\[/asy\]|\Z)", re.DOTALL)
 _EXPLAINS = re.compile(
-    r"\W*(?:note|notice|common|pitfall|caution|warning|tip|key|idea|insight|alternatively|another|similarly|to\s+(?:see|check|verify|show)|remark|explanation|explained|check|verif|proof|why|reason|justif|steps?\b|details?\b|solution\b|"
-    r"here|this\s+is\s+because|because|recall|summary|method|derivation|in\s+words|erklär|begründ|probe|hinweis|"
-    r"vérif|expli|remarque|justific|comprob|nota\b|observ|verific|spieg|провер|объяс|поясн|решени|заметим|"
+    r"\W*(?:note|notice|common|pitfall|caution|warning|tip|key|idea|insight|alternatively|"
+    r"another|we\s+can\s+(?:also\s+)?(?:check|verify|confirm|see)|in\s+other\s+words|"
+    r"similarly|to\s+(?:see|check|verify|show)|remark|explanation|explained|check|verif|proof|"
+    r"why|reason|justif|steps?\b|details?\b|solution\b|"
+    r"here|this\s+is\s+because|because|recall|summary|method|derivation|in\s+words|erklär|"
+    r"begründ|probe|hinweis|"
+    r"vérif|expli|remarque|justific|comprob|nota\b|observ|verific|spieg|провер|объяс|поясн|"
+    r"решени|заметим|"
     r"解析|理由|验证|检验|验算|注|说明|分析|説明|検算|確認|補足|확인|풀이|설명|검산|참고)|"
     r".{0,60}?(?:注意|なお|ちなみに)",
     re.IGNORECASE,
@@ -46,14 +54,29 @@ _OFFERS = re.compile(
     re.IGNORECASE,
 )
 _OF_OTHERS = re.compile(
-    r"\W{0,4}(?:\w{1,20}\W{1,3}){0,2}?(?:others?|andere\w*|autres?|otr[ao]s?|outr[ao]s?|altr[aei]|другие|другой)(?!\w)|"
+    r"\W{0,4}(?:\w{1,20}\W{1,3}){0,2}?(?:others?|andere\w*|autres?|otr[ao]s?|outr[ao]s?|"
+    r"altr[aei]|другие|другой)(?!\w)|"
     r"\W*(?:其他|其余|他の|다른)|\W*(?:options?\s+|choices?\s+)?(?:\(?(?-i:[B-HJ])\)?(?!\w)|"
     r"\(?(?-i:A)(?:[).:,/]|\s+(?:and|or|is|was|has|lies|does|cannot|ist|est|es)\b))",
     re.IGNORECASE,
 )
+_CLOSES = re.compile(
+    r"\W*(?:i\s+(?:hope|checked|verified|double)|hope|i['’]m\s+happy|feel\s+free|would\s+you|"
+    r"if\s+you|please|"
+    r"thank|great|good\s+luck|happy|do\s+you|does\s+(?:that|this)|have\s+a|well\s+done|qed|"
+    r"both|as\s+(?:desired|"
+    r"required|expected)|(?:ich\s+)?hoffe|j['’]espère|n['’]h|espero|spero|надеюсь|希望|如果你|如有|有问题|"
+    r"お役|ご|도움|행운|ask\b|done)|\W*$",
+    re.IGNORECASE,
+)
+_IT_IS = re.compile(
+    r"\W*(?:it|this|that|es|das|ce|c['’]est|è|é)(?:['’]s|\s+(?:is|ist|est|equals))?\s+[$\\(]*-?\d",
+    re.I,
+)
 _FIRST_PERSON = re.compile(
     r"\W*(?:I|Ich|Je|J['’]ai|Io|Eu|Yo|我|Я)(?![^\W\d_])"
-    r"(?!\s*(?:hope|checked|verified|double|used|can|could|would|will|trust|also|am\s+(?:happy|glad|confident)|"
+    r"(?!\s*(?:hope|checked|verified|double|used|can|could|would|will|trust|also|"
+    r"am\s+(?:happy|glad|confident)|"
     r"['’](?:m\s+(?:happy|glad|confident)|ll|d)|hoffe|espère|spero|espero|надеюсь)(?!\w))"
 )
 
@@ -77,6 +100,7 @@ def is_kept(after: str, text: str, *, explained: bool = False) -> bool:
     if len(after) > 2 * MAX_AFTER:
         after = after[:MAX_AFTER] + "\n" + after[-MAX_AFTER:]
     denies = any({NOT, WRONG} & word.classes for word in find_words(plain(text)))
+    formula = any(map(str.isdigit, text)) or "\\" in text
     against = {DOUBT, BUT, TURN} if denies else {NOT, DOUBT, BUT, WRONG, TURN}
     for sentence in split_sentences(_FIGURE.sub("", after)):
         said = plain(sentence)
@@ -97,6 +121,7 @@ def is_kept(after: str, text: str, *, explained: bool = False) -> bool:
             or _FIRST_PERSON.match(said) is not None
             or (_may_give_value(said, words) and gives_another(said, text))
             or _goes_on(said, words, text)
+            or (formula and not _stands_by(sentence, said, words, text))
         ):
             return False
     return True
@@ -110,11 +135,21 @@ def _goes_on(said: str, words: Sequence[Word], text: str) -> bool:
     return (bool(words) and words[0].text.lower() in _WORKS_ON) or has(words, TASK)
 
 
+def _stands_by(sentence: str, said: str, words: Sequence[Word], text: str) -> bool:
+    """Whether a sentence restates the answer, is about it, has an equation, or closes."""
+    about = bool(words) and bool({IT, ANSWER, SO} & words[0].classes)
+    value = number_of(text)
+    restates = text in sentence or (
+        value is not None and any(number_of(each) == value for each in values_in(said))
+    )
+    return about or restates or "=" in sentence or _CLOSES.match(said) is not None
+
+
 def _may_give_value(said: str, words: Sequence[Word]) -> bool:
     """Whether a sentence may give a value: short, about the answer, or with a number at its end."""
     plain_end = said.strip(" .!。\n")
     ends = plain_end[-1:].isdigit() or plain_end[:1].isdigit()
-    return ends or len(words) <= MAX_SHORT or any({ANSWER, IT} & word.classes for word in words)
+    return ends or len(words) <= MAX_SHORT or has(words, ANSWER) or bool(_IT_IS.match(said))
 
 
 def _turns_back(words: Sequence[Word], denies: bool) -> bool:

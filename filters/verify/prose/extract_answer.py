@@ -188,8 +188,7 @@ def _end_of_line(response: str, start: int) -> int:
         + len(response[start : start + MAX_LINE])
         - len(response[start : start + MAX_LINE].lstrip(" \t\r\n*:："))
     )
-    end = response.find("\n", begins)
-    return len(response) if end < 0 else end
+    return begins + line_end(response[begins : begins + MAX_LINE])
 
 
 def _unopposed(response: str, answer: Answer) -> Answer | None:

@@ -25,9 +25,9 @@ _JOINED_BEFORE = re.compile(
 )
 _JOINED_AFTER = re.compile(
     r"(?:[ \t]{0,8}\}?[ \t]{0,8}(?:\^(?!\s*\{?\s*\\(?:circ|degree))|_\s*[{\d]"
-    r"|[+−-]\s*[\d\\]|\*\s*\d|/\s*[\d\\{]|\\(?:cdot|times|div|pm|mp|neq?|lt|gt)(?![A-Za-z])|!\s*\$)|\d|\.\d|[\s$]{0,4}[×÷]\s*[$\d]"
+    r"|[+−-]\s*[\d\\]|\*\s*\d|/\s*[\d\\{]|\\(?:cdot|times|div|pm|mp|neq?|lt|gt)(?![A-Za-z])|!\s*\$)|\d|\.\d|[\s$]{0,4}(?:[×÷]\s*[$\d]|→|->|≠|<\s)"
     r"|[xyzn](?![A-Za-z])"
-    r"|[\s$*]{0,8}(?:(?:million|billion|trillion|thousand|hundred|dozen)s?(?![A-Za-z])|[万亿千]))"
+    r"|[\s$*]{0,8}(?:(?:million|billion|trillion|thousand|hundred|dozen)s?(?![A-Za-z])|[万亿千](?![米克])))"
 )
 _NOT_THE = re.compile(
     r"(?:(?<![^\W\d_])(?:wrong|incorrect|false|bad|worst|second|falsche|mauvaise|fausse"

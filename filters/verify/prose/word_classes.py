@@ -7,6 +7,7 @@ that call something wrong. No phrase is: how such words act together is decided 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -50,7 +51,8 @@ _WORDS: dict[str, str] = {
     mislead* miscalculat* miscount* overcount* undercount* overlook* forgot* forget* misses
     refuse* deny denied denies exclude* eliminate* discard* violat* absurd nonsense unsolved
     distractor
-    confus* suspicious dubious attempt* unjustified unproven flawed incomplete unfinished
+    confus* suspicious dubious attempt* unjustified unproven flawed incomplete unfinished slip
+    versucht tenté tentado tentato unmöglich imposib* impossib* невозможн*
     superse* skipped
     vergess* fehlt oubli* olvid* esquec* dimentic* забыл*
     falsch* fehler* irrtum* irrtüm* irre geirrt verrechnet widersp* verworfen
@@ -93,7 +95,7 @@ _WORDS: dict[str, str] = {
     IF: """
     if whether suppos* assum* imagin* pretend* unless wenn ob angenommen supponiamo suposons
     supposons
-    supongamos suponha если пусть предположим допустим
+    supongamos suponha если ли пусть предположим допустим
     """,
     CONTRARY: """
     had were without ignoring neglecting wäre si se sans sin sem senza ohne без fuera fosse
@@ -143,7 +145,7 @@ _WORDS: dict[str, str] = {
     THAT: "that dass que che что whether ob",
     MAY: "could might may könnte pourrait podría poderia potrebbe мог могло",
     DRAFT: """
-    similar textbook exercise given
+    similar textbook exercise given sample dummy fake before like mention mentions
     bound claim intermediate preliminary provisional old former previous draft example format*
     template placeholder please zwischenergebnis intermédiaire intermedio intermediário промежуточн*
     """,
@@ -155,7 +157,8 @@ _WORDS: dict[str, str] = {
     TRY: """
     try test take divide multiply subtract add start plug* consider check verify confirm
     substitute write use
-    let lets put enter how why what who stop teste nimm prenons essayons probemos provo попробуем
+    let lets put enter avoid beware replace fill don how why what who stop teste nimm prenons
+    essayons probemos provo попробуем
     """,
     ONLY: "only merely nur seulement solo sólo solamente só apenas soltanto только лишь",
     TASK: """
@@ -178,7 +181,8 @@ _SCRIPTS: dict[str, str] = {
     r"でしょうか|だろうか|"
     r"아마|수도\s*있|것\s*같|추측|글쎄",
     BUT: r"但|然而|不过|可是|却|しかし|だが|ただし|けれど|ところが|하지만|그러나|그런데|다만|제외",
-    WRONG: r"错|錯|误(?!差)|誤|矛盾|偏大|偏小|太大|太小|舍去|舍弃|排除|間違|違う|違い|違っ|"
+    WRONG: r"错|錯|误(?!差)|誤|矛盾|偏大|偏小|太大|太小|舍去|舍弃|排除|"
+    r"反する|反し|満たさ|間違|違う|違い|違っ|"
     r"모순|오류|오답|틀리|틀린|틀렸|헷갈",
     TURN: r"不好意思|更正|订正|訂正|纠正|修正|抱歉|对不起|對不起|等一下|等等|且慢|"
     r"重新|其实|应该是|应为|(?<![^\s。、])いや|"
@@ -207,7 +211,8 @@ _IN_SCRIPTS = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in 
 _JOINED = re.compile(
     r"(?P<not>n['’]t(?![^\W\d_]))|(?P<doubt>peut-être|tal vez|может быть)|"
     r"(?P<draft>(?:in|of) the form)|"
-    r"(?P<compare>(?<!add )(?<!adds )up to|bis zu|jusqu['’]à|hasta|até|fino a|вплоть до)|"
+    r"(?P<compare>(?<!add )(?<!adds )(?<!round )(?<!rounds )up to|bis zu|jusqu['’]à|hasta|até|"
+    r"fino a|вплоть до)|"
     r"(?P<so>no total|no final|no fim)|(?P<compare_>не (?:менее|более|меньше|больше))|"
     r"(?P<wrong>rul(?:e|es|ed|ing) out|would have been|give up|gave up|"
     r"to be (?:verified|checked|confirmed))|"
@@ -251,6 +256,11 @@ def find_words(text: str) -> list[Word]:
             for each in _IN_SCRIPTS.finditer(text)
         ]
     return sorted(found, key=lambda word: word.start)
+
+
+def has(words: Sequence[Word], name: str) -> bool:
+    """Whether one of the words is of a class."""
+    return any(name in word.classes for word in words)
 
 
 @lru_cache(maxsize=4096)

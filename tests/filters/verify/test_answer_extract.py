@@ -42,7 +42,7 @@ CASES = [
     (r"\boxed{\left\{1\right.}", r"\left\{1\right.", "box"),
     (r"\fbox{9}", "9", "box"),
     (r"\boxed 7", "7", "box"),
-    (r"\boxed{5}. Put it in \boxed{}.", "5", "box"),
+    ("\\boxed{5}.\n\n\\boxed{}", "5", "box"),
     (r"write \boxed{. Then \boxed{5}", "5", "box"),
     (r"\boxed{2 + \boxed{3}}", r"2 + \boxed{3}", "box"),
     (r"\boxed{3", None, None),

@@ -204,7 +204,7 @@ def test_a_letter_that_contradicts_its_text(text: str, state: str) -> None:
             "\\begin{matrix}1\\\\ 2\\end{matrix}",
         ),
         ("The answer is $5$\n\nIt costs $5$", "5"),
-        ("The answer is \\begin{x\n7", "\\begin{x"),
+        ("The answer is \\begin{x\n", "\\begin{x"),
     ],
 )
 def test_where_an_announced_answer_ends(response: str, answer: str) -> None:

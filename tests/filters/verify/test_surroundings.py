@@ -75,7 +75,7 @@ KEPT = [
     r"**Answer:** _\boxed{12}_",
     r"$\angle A = \boxed{12}^\circ$",
     r"$\boxed{12}\text{ cm}$",
-    r"\boxed{12} is the answer, a number that is not a prime.",
+    r"\boxed{12} is the answer, as no prime divides it.",
     "\\boxed{12}\n\nCheck: it should be 12, and it is. Moment of inertia: see above.",
     "\\boxed{12}\n\nNote: a common mistake is to forget the factor 2.",
     "\\boxed{12}\n<answer>12</answer>",
