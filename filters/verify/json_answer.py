@@ -114,7 +114,12 @@ def find_value(response: str) -> tuple[str, Any] | None:
     """The text and the value of a response's JSON. None where it gives none; ValueError where what
     it gives cannot be read or is more than one value."""
     inside = response
-    sections = [mark for mark in find_marks(response) if mark.how == "tag"]
+    within = [(block.start, block.end) for block in blocks(response)]
+    sections = [
+        mark
+        for mark in find_marks(response)
+        if mark.how == "tag" and not any(start <= mark.start < end for start, end in within)
+    ]
     if sections:
         if sections[-1].text is None:
             return None

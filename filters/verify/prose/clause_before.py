@@ -96,7 +96,9 @@ def last_clause(head: str, words: Sequence[Word]) -> int:
         ].strip()
         start = start if reported else cut.end()
     for colon in re.finditer("[:：]", head):
-        if re.search(r"[^\W\d_]{2}", head[colon.end() :]) is not None:
+        piece = re.split("[,;，；]", head[: colon.start()])[-1]
+        leads = re.search(r"[^\W\d_]{2}", head[colon.end() :]) is not None
+        if leads or _EXCLAIMED.fullmatch(piece) is not None:
             start = max(start, colon.end())
     for word in words:
         before = [each for each in words if each.end <= word.start][-1:]
