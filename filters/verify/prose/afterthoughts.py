@@ -97,6 +97,8 @@ def is_kept(after: str, text: str, *, explained: bool = False) -> bool:
     >>> is_kept("I hope this helps!", "12"), is_kept("Hmm, let me recheck.", "12")
     (True, False)
     """
+    if not after.strip(" \n$.\\)]"):
+        return True
     if len(after) > 2 * MAX_AFTER:
         after = after[:MAX_AFTER] + "\n" + after[-MAX_AFTER:]
     denies = any({NOT, WRONG} & word.classes for word in find_words(plain(text)))

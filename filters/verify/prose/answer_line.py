@@ -7,6 +7,9 @@ import re
 from filters.verify.prose.afterthoughts import is_kept
 from filters.verify.prose.stated_values import number_of
 
+BLANKS = re.compile(r"[^\S\n]{3,}")
+"""Blanks that patterns with `\\s+` would read again and again."""
+
 DOUBT = re.compile(
     r"(?<![^\W\d_])(?:no|not|or|wait|maybe|actually|but|however|wrong|instead|rather|except|never|"
     r"neither|nor|unless|perhaps|possibly|either|otherwise|less|more|than|most|least|false|incorrect|mistaken|"

@@ -57,7 +57,10 @@ def is_claimed(before: str, after: str, text: str) -> bool:
         after[len(rest) + len(mark) :].lstrip()
     ):
         return False
-    words = find_words(_ASIDE.sub(lambda aside: " " * len(aside[0]), head))
+    spoken = (
+        _ASIDE.sub(lambda aside: " " * len(aside[0]), head) if "(" in head or "（" in head else head
+    )
+    words = find_words(spoken)
     clause = last_clause(head, words)
     counted = _COUNTED.match(rest) is not None and not has(find_words(rest)[:1], INSIDE)
     if is_doubtful_before(head, words, clause, counted=counted):

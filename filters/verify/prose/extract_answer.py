@@ -13,6 +13,7 @@ import re
 from typing import Literal, NamedTuple
 
 from filters.verify.prose.answer_line import (
+    BLANKS,
     DOUBT,
     STATEMENT,
     drop_proof_mark,
@@ -201,8 +202,8 @@ def _unopposed(response: str, answer: Answer) -> Answer | None:
     at = response.rfind(_HASHES)
     if at > last:
         others.append(response[at + len(_HASHES) :].strip().split("\n", 1)[0])
-    phrase = _last_phrase(response)
-    if phrase is not None and phrase.start() > last:
+    phrase = _last_phrase(response, max(last, 0))
+    if phrase is not None:
         said = _line(response[phrase.end() :], "phrase")
         others.append(said.text if said else "")
     return None if any(differ(answer.text, other) for other in others) else answer
@@ -210,8 +211,8 @@ def _unopposed(response: str, answer: Answer) -> Answer | None:
 
 def _restated(response: str) -> Answer | None:
     """What a line "Final Answer: …" gives after the last box, where no box is in it."""
-    phrase = _last_phrase(response)
-    if phrase is None or phrase.start() < max(map(response.rfind, _EXPLICIT)):
+    phrase = _last_phrase(response, max(0, *map(response.rfind, _EXPLICIT)))
+    if phrase is None:
         return None
     before = response[max(0, phrase.start() - 24) : phrase.end()]
     answer = _line(response[phrase.end() :], "phrase") if _FINAL.search(before) else None
@@ -240,16 +241,17 @@ def last_mark(response: str) -> Answer | None:
     return _line(response[phrase.end() :], how)
 
 
-def _last_phrase(response: str) -> re.Match[str] | None:
-    """The last phrase that announces an answer. Looks only near its rarest letters: a regular
-    expression over the whole of a long response would take most of the time there is."""
+def _last_phrase(response: str, least: int = 0) -> re.Match[str] | None:
+    """The last phrase from `least` on that announces an answer. Looks only near its rarest letters:
+    a regular expression over the whole of a long response would take most of the time there is."""
     end = len(response)
     for _ in range(MAX_PHRASES):
-        end = max(response.rfind(letters, 0, end) for letters in _PHRASE_LETTERS)
+        end = max(response.rfind(letters, least, end) for letters in _PHRASE_LETTERS)
         if end < 0:
             return None
         for found in _PHRASE.finditer(response, max(0, end - 24), end + MAX_LINE):
-            if found.start() <= end < found.end() and not is_supposed(response, found.start()):
+            here = least <= found.start() <= end < found.end()
+            if here and not is_supposed(response, found.start()):
                 return found
     return None
 
@@ -340,7 +342,9 @@ def _line(rest: str, how: How) -> Answer | None:
             if end >= 0 and _ANOTHER.match(rest, end + len(closing)) is not None:
                 return None
             return Answer(text.strip(), how) if text.strip() else None
-    line = _COPULA.sub("", drop_proof_mark(rest[: line_end(rest)].replace("\n", " ")))
+    line = _COPULA.sub(
+        "", drop_proof_mark(BLANKS.sub("  ", rest[: line_end(rest)].replace("\n", " ")))
+    )
     text = plain_value(stated_value(drop_reason(line)))
     return Answer(text, how) if text else None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
+from filters.verify.prose.answer_line import BLANKS
 from filters.verify.prose.phrases import last_announcement
 from filters.verify.prose.surroundings import has_second_thought, is_taken_back
 
@@ -142,7 +143,7 @@ def _said(response: str, start: int, at: int, how: How) -> Mark:
 
 def _line(line: str) -> str:
     """A line without what may close it."""
-    line = _HOPE.sub("", line).strip()
+    line = _HOPE.sub("", BLANKS.sub("  ", line)).strip()
     if unclosed := _UNCLOSED.fullmatch(line):  # "**Answer: B**": it opened before the noun
         line = unclosed["inside"].strip()
     return unmark(line)

@@ -44,7 +44,7 @@ LANGUAGES: dict[str, Phrases] = {
         link=(
             r"(?:\s+here)?\s+(?:is|was|(?:must|should|would|will|has\s+to|can\s+only)"
             r"(?:\s+(?:therefore|thus|then|hence|clearly|surely|indeed))?\s+be)\b"
-            r"(?:\s*,?\s*(?:therefore|thus|then|hence|simply|clearly|indeed|actually|for\s+sure|"
+            r"(?:\s*+,?\s*+(?:therefore|thus|then|hence|simply|clearly|indeed|actually|for\s+sure|"
             r"definitely|of\s+course)\b,?)*"
         ),
         choose=(
@@ -181,7 +181,8 @@ for _language, _said in LANGUAGES.items():
 _FINAL_ANSWER = re.compile(r"(?<![^\W\d_])final\s+answer\b" + _AFTER_LINK, re.IGNORECASE)
 _LINE_START = re.compile(r"[ \t#*_>]*(?:\w+[ \t]+)?")
 _CLOSING = re.compile(
-    rf"\s*(?:{'|'.join(said.closing for said in LANGUAGES.values())})?[\s.。．!！]*$"
+    rf"(?<![\s.。．!！])\s*+(?:{'|'.join(said.closing for said in LANGUAGES.values())})?"
+    r"[\s.。．!！]*+$"
 )
 
 CHOOSE = re.compile("|".join(said.choose for said in LANGUAGES.values()), re.IGNORECASE)

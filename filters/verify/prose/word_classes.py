@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import NamedTuple
 
 NOT, DOUBT, BUT, WRONG, TURN = "not", "doubt", "but", "wrong", "turn"
@@ -232,30 +233,35 @@ class Word(NamedTuple):
     classes: frozenset[str]
 
 
+_start = attrgetter("start")
+
+
 def find_words(text: str) -> list[Word]:
     """The words of a text, in order; of Chinese, Japanese and Korean only those of a class.
 
     >>> [word.text for word in find_words("It isn't 12") if NOT in word.classes]
     ["n't"]
     """
+    found = [
+        Word(each.start(), each.end(), each[0], classes_of(each[0].lower()))
+        for each in _TOKEN.finditer(text)
+        if text[each.end() : each.end() + 1] != "-"
+    ]
+    if not text.isascii() and _UNSPACED.search(text) is not None:
+        found = [word for word in found if _UNSPACED.match(word.text) is None] + [
+            Word(each.start(), each.end(), each[0], frozenset((str(each.lastgroup),)))
+            for each in _IN_SCRIPTS.finditer(text)
+        ]
+        found.sort(key=_start)
     joined = [
         Word(each.start(), each.end(), each[0], frozenset((str(each.lastgroup).rstrip("_"),)))
         for each in _JOINED.finditer(text)
     ]
-    inside = {place for word in joined for place in range(word.start, word.end)}
-    found = joined + [
-        Word(each.start(), each.end(), each[0], classes_of(each[0].lower()))
-        for each in _TOKEN.finditer(text)
-        if each.start() not in inside
-        and _UNSPACED.match(each[0]) is None
-        and text[each.end() : each.end() + 1] != "-"
-    ]
-    if _UNSPACED.search(text) is not None:
-        found += [
-            Word(each.start(), each.end(), each[0], frozenset((str(each.lastgroup),)))
-            for each in _IN_SCRIPTS.finditer(text)
-        ]
-    return sorted(found, key=lambda word: word.start)
+    if joined:
+        inside = {place for word in joined for place in range(word.start, word.end)}
+        found = joined + [word for word in found if word.start not in inside]
+        found.sort(key=_start)
+    return found
 
 
 def has(words: Sequence[Word], name: str) -> bool:

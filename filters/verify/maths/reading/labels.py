@@ -62,7 +62,8 @@ def read_point(tokens: Tokens, read: Reading, depth: int) -> Form | None:
     if not called or tokens[1].text != "(" or not is_pair(tokens[1:]):
         return None
     inside = flatten(tokens[2:-1])
-    if letter == "C" and all(token.text != "-" for token in tokens):
+    chosen = letter == "C" and all(token.text != "-" for token in tokens)
+    if chosen or letter in ("N", "U"):  # a binomial, a normal or uniform distribution
         return None
     if not any(token is not None and token.text == "," for token in inside):
         return None
