@@ -116,7 +116,9 @@ def is_kept(after: str, text: str, *, explained: bool = False) -> bool:
             if has(words[:2], TURN):
                 return False
         elif explained or said.lstrip()[:1] in ("(", "（") or has(words[:1], BECAUSE):
-            if _turns_back(words, denies) or (has(words, ANSWER) and gives_another(said, text)):
+            if _turns_back(words, denies) or (
+                (has(words, ANSWER) or len(said.split()) == 2) and gives_another(said, text)
+            ):
                 return False
         elif (
             any(against & word.classes for word in words)

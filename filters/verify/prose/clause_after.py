@@ -129,6 +129,8 @@ def is_doubtful_after(rest: str, text: str, *, bare: bool, concluded: bool) -> b
             or _takes_part(segments[0], words)
         ):
             return True
+        if (has(words, ONLY) and not claims) or _gives_other_number(segments[0], text):
+            return True
         against = bare and not claims and any({NOT, WRONG} & word.classes for word in words)
         if against or denies_plainly(words, segments[0]):
             return True
@@ -151,6 +153,15 @@ def _is_doubtful_subject(verb: str, words: Sequence[Word], rest: str, concluded:
         return True
     everything = find_words(rest)
     return not concluded and len(everything) > 6
+
+
+def _gives_other_number(segment: str, text: str) -> bool:
+    """Whether the answer's place is taken by another number: "… to 40", "… sind es 40"."""
+    said = segment.split()
+    if not (2 <= len(said) <= 3 and said[0].isalpha() and said[-1].isdigit()):
+        return False
+    tied = said[-2] != "to" and has(find_words(said[-2]), INSIDE)
+    return not tied and gives_another(segment, text)
 
 
 def _takes_part(segment: str, words: Sequence[Word]) -> bool:

@@ -54,6 +54,7 @@ _MATRIX = frozenset(
     """.split()  # noqa: SIM905 -- a table of words is read as prose
 )
 """What may stand before "that the answer is …"."""
+_CONTRASTS = frozenset("but sondern mais sino mas ma а aber pero но".split())  # noqa: SIM905
 _ERRORS = frozenset(["error", "errors", "fehler", "erreur", "errore", "erro", "ошибка"])
 """A relative error is a value like any other."""
 _LEAST = frozenset(
@@ -105,7 +106,7 @@ def last_clause(head: str, words: Sequence[Word]) -> int:
         concludes = SO in word.classes and AND not in word.classes and not has(before, NOT)
         if concludes and word.text.lower() != "in":
             start = max(start, word.start)
-        but = BUT in word.classes and COMPARE not in word.classes
+        but = word.text.lower() in _CONTRASTS
         if (
             but
             and _DENIED_BUT.search(head, 0, word.start) is None
@@ -151,6 +152,10 @@ def is_doubtful_before(head: str, words: Sequence[Word], clause: int, *, counted
         return True
     after = [word for word in said if word.start > link] if link >= 0 else said
     if any({NOT, DOUBT, WRONG} & word.classes for word in after):
+        return True
+    if has(said[-2:], BUT) or re.search("[把将]\\s*$", head) is not None:
+        return True
+    if link < 0 and has(said, COMPARE) and any(w.text == "between" for w in said):
         return True
     near = after if link >= 0 else after[-2:]
     unit = counted and not any({ANSWER, IT} & word.classes for word in words)

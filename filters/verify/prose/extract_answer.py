@@ -198,7 +198,9 @@ def _unopposed(response: str, answer: Answer) -> Answer | None:
     if not answer.text.strip():
         return None
     last = max(map(response.rfind, _EXPLICIT))
-    others = [_tagged(response, trusted=False) or ""]
+    tag = response.rfind("<answer>")
+    end = response.find("</answer>", tag)
+    others = [plain_value(response[tag + len("<answer>") : end])] if 0 <= tag < end else []
     at = response.rfind(_HASHES)
     if at > last:
         others.append(response[at + len(_HASHES) :].strip().split("\n", 1)[0])

@@ -39,11 +39,11 @@ _WORDS: dict[str, str] = {
     but however although though yet whereas otherwise alternatively instead rather unless except
     nevertheless
     nonetheless
-    aber jedoch allerdings doch hingegen obwohl sondern stattdessen außer
+    aber jedoch allerdings doch hingegen obwohl sondern statt anstatt stattdessen außer
     mais cependant pourtant toutefois néanmoins sauf plutôt hormis
     pero sino embargo aunque excepto salvo porém contudo entretanto todavia exceto mas
     però tuttavia invece eppure tranne ma
-    но однако зато кроме
+    но однако зато кроме вместо
     """,
     WRONG: """
     wrong* incorrect* false* mistak* erroneous* error* fail* reject* extraneous contradict* invalid*
@@ -87,7 +87,7 @@ _WORDS: dict[str, str] = {
     PART: """
     divided multiplied modulo increased decreased doubled halved squared cubed
     twice half third quarter double triple thrice square times reciprocal inverse opposite
-    complement negative minus plus multiple
+    complement negative minus plus multiple multiples
     hälfte doppelte dreifache viertel drittel quadrat kehrwert zweimal
     moitié carré fois tiers
     doble mitad cuadrado inverso dobro metade triplo quadrado doppio metà volte vezes veces
