@@ -37,6 +37,9 @@ from filters.verify.prose.word_classes import (
     has,
 )
 
+MAX_NOUN = 6
+"""Words of the noun that an answer counts, where the sentence draws no conclusion."""
+
 _SEGMENT = re.compile(r"[,;:—(（，；：、]|\s[–-]\s")
 _AFTER_COMPARED = re.compile(
     r"\s*(?:以上|以下|以外|以内|未満|之间|之間|より|보다|이상|이하|미만|초과|이내|까지|"
@@ -151,8 +154,7 @@ def _is_doubtful_subject(verb: str, words: Sequence[Word], rest: str, concluded:
         return False
     if words[0].text.lower() in _VERB or words[0].classes & {IS, NOT, WOULD, MAY}:
         return True
-    everything = find_words(rest)
-    return not concluded and len(everything) > 6
+    return not concluded and (has(words, IS) or len(find_words(rest)) > MAX_NOUN)
 
 
 def _gives_other_number(segment: str, text: str) -> bool:
@@ -200,7 +202,7 @@ def _is_doubtful_aside(part: str, text: str) -> bool:
     gives a reason."""
     words = find_words(part)
     numbers = values_in(part)
-    if words and {NOT, COMPARE, BUT} & words[0].classes and _DENIED_NUMBER.match(part):
+    if words and {NOT, COMPARE} & words[0].classes and _DENIED_NUMBER.match(part):
         return not differ(text, numbers[0])
     if words and BECAUSE in words[0].classes:
         return any(word.text == "I" for word in words) and denies_plainly(words, part)
