@@ -40,7 +40,6 @@ from factory.judging.verdicts import (
 from factory.prompts.load import describe
 from factory.prompts.references import BAD, sound_prompts
 from factory.prompts.steps.labels import write_step_labels
-from factory.recipe.engine import EMBEDDED
 from factory.sampling.progress import Progress
 from factory.watch.attach import Watching, watch
 from filters.judges.asked import asks_server, loads_model
@@ -84,7 +83,7 @@ def _build(
     guard: Callable[[], None] | None,
 ) -> Funnel:
     # Report a missing model before anything is loaded.
-    if recipe.engine.kind in EMBEDDED:
+    if recipe.engine.is_embedded:
         refuse_beyond_context(recipe.engine_spec)
     for judge in list_started_judges(recipe):
         model_path(judge.start)

@@ -68,7 +68,7 @@ class LocalModel:
 def _engine_options(judge: LocalJudge, sampler: EngineOptions) -> EngineOptions:
     """Return a judge's engine options. It runs on the sampler's Ray cluster if there is one."""
     if sampler.ray is not None:
-        return sampler.model_copy(update={"args": judge.args})
+        return sampler.model_copy(update={"args": judge.args, "reference": None})
     return EngineOptions(args=judge.args, replicas=judge.replicas)
 
 

@@ -16,7 +16,6 @@ from factory.core.trial import TrialError
 from factory.judging.no_rows import shorten
 from factory.prompts.conversation import Tools
 from factory.prompts.load import preview
-from factory.recipe.engine import EMBEDDED, ENGINES
 
 if TYPE_CHECKING:
     from factory.prompts.source import Source
@@ -103,7 +102,7 @@ def _own_classes(recipe: Recipe, prompt: Prompt) -> Iterator[str]:
     for name, judge in recipe.filters.items():
         if judge.REFERENCE:
             yield f"filter {name}: {try_filter(judge, judge.REFERENCE)}"
-    if recipe.engine.kind not in ENGINES:
+    if recipe.engine.is_own:
         yield try_engine(recipe.engine_spec, prompt)
 
 
@@ -192,7 +191,7 @@ def _engine(recipe: Recipe) -> Iterator[str]:
         urls = recipe.engine.server.urls if recipe.engine.server else ()
         yield f"engine batch, model {served.own}, {urls[0] if urls else 'files only'}"
         return
-    if kind not in EMBEDDED:
+    if not recipe.engine.is_embedded:
         yield f"engine {kind}"
         return
     from factory.core.machine import has_gpu

@@ -36,7 +36,6 @@ from factory.evaluation.variants import measure_spread
 from factory.judging.background import LiveJudge
 from factory.judging.funnel import measure_funnel
 from factory.judging.verdicts import ENGINE_STAGE, all_filters, judge_run
-from factory.recipe.engine import EMBEDDED
 from factory.recipe.evaluation import KIND
 from factory.sampling.loop import drive
 from factory.sampling.progress import Progress
@@ -150,7 +149,7 @@ def _weights(recipe: Eval) -> Mapping[str, str] | None:
     A model that was trained again in the same folder has the same name, but its samples must not be
     mixed with those of the old weights.
     """
-    if recipe.engine.kind not in EMBEDDED:
+    if not recipe.engine.is_embedded:
         return None
     folder = Path(model_path(recipe.model.id))  # raises for a missing model before any loading
     if not folder.is_dir():

@@ -44,7 +44,7 @@ def plan_sampling(
     kind = "eval" if isinstance(recipe, Eval) else "build"
     engine = inner.engine
     steps = []
-    if engine.kind in ("vllm", "ray"):
+    if engine.kind in ("vllm", "ray") and not engine.is_own:
         layout = make_layout(lineage.find(inner.model.id), engine.args, engine.replicas)
         if engine.kind == "ray":  # as many as fit, unless the recipe says how many
             fitting = machine.gpus // layout.gpus_per_engine

@@ -28,7 +28,7 @@ from factory.prompts.source import Source
 from factory.prompts.templates import Prompting
 from factory.recipe.corpus import Corpus, ReviewOptions, Select
 from factory.recipe.document import Document, Loc, load_document
-from factory.recipe.engine import EMBEDDED, ENGINES, Engine, EngineSpec, Model
+from factory.recipe.engine import Engine, EngineSpec, Model
 from factory.recipe.kinds import ASSEMBLY, KINDS, PIPELINE, SAMPLES, command
 from factory.recipe.parsing import (
     NAME_PATTERN,
@@ -190,7 +190,7 @@ def _find_conflicts(recipe: Recipe, document: Document) -> Iterator[Problem]:
     if recipe.select.pick == "best" and recipe.select.score is None:
         what = "is 'best'; name the metric to sort by, such as `score: quality_score`"
         yield problem_at(document, ("select", "pick"), what)
-    if recipe.engine.kind in EMBEDDED:
+    if recipe.engine.is_embedded:
         for level, step in enumerate(recipe.sampling.escalate):
             if step.model is not None:
                 what = (
@@ -219,7 +219,7 @@ def _find_conflicts(recipe: Recipe, document: Document) -> Iterator[Problem]:
                 "which a model could act"
             )
             yield problem_at(document, place, what)
-    if recipe.prompting.variants and recipe.engine.kind not in ENGINES:
+    if recipe.prompting.variants and recipe.engine.is_own:
         what = "needs an engine that is shipped: one of your own words its prompts itself"
         yield problem_at(document, ("prompting", "variants"), what)
     yield from find_metric_clashes(recipe.filters, document)

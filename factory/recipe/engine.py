@@ -216,10 +216,10 @@ class RayOptions(BaseModel):
         1, ge=1, description="CPUs per replica; without a GPU also its OpenMP threads."
     )
     patience_s: float = Field(
-        45.0,
+        600.0,
         gt=0,
-        description="Retry timeout: seconds without a live replica until the run stops; exit code "
-        "3.",
+        description="Retry timeout: seconds without a loaded replica, after one died, until the "
+        "run stops; exit code 3. A large model loads for minutes. A lost head is noticed in 30 s.",
     )
 
 
@@ -279,7 +279,10 @@ class Engine(Strict):
         "recorded samples. Or the name of an engine that an installed package adds.",
     )
     reference: str | None = Field(
-        None, alias="class", description="One of your own: `path/to/file.py:Class`, run as code."
+        None,
+        alias="class",
+        description="One of your own: `path/to/file.py:Class`, run as code. With `kind: ray` each "
+        "replica is one, and every node needs the file at the same path.",
     )
     args: dict[str, Any] = Field(
         default_factory=dict,
@@ -319,9 +322,9 @@ class Engine(Strict):
     @classmethod
     def _own(cls, data: Any) -> Any:
         if isinstance(data, dict) and data.get("class") is not None:
-            if data.get("kind", "own") != "own":
+            if data.get("kind", "own") not in ("own", "ray"):
                 raise ValueError("kind and class both name the engine; keep one")
-            return {**data, "kind": "own"}
+            return {"kind": "own", **data}
         return data
 
     @field_validator("kind")
@@ -342,7 +345,7 @@ class Engine(Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if (self.kind == "own") != (self.reference is not None):
+        if self.kind == "own" and self.reference is None:
             raise ValueError("kind: own needs a class: path/to/file.py:Class")
         if (self.kind == "replay") != (self.replay is not None):
             raise ValueError("kind: replay and the key replay: RUN go together")
@@ -362,6 +365,16 @@ class Engine(Strict):
         if self.replicas > 1 and self.kind != "vllm":
             raise ValueError("replicas needs kind: vllm; for a Ray cluster set engine.ray.replicas")
         return self
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the engine that generates is not a shipped one."""
+        return self.reference is not None or self.kind not in ENGINES
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether it loads the recipe's model itself."""
+        return self.kind in EMBEDDED and not self.is_own
 
     def own_identity(self) -> dict[str, Any]:
         """What changes a sample of an engine that is not shipped: its class, version and `args`.
@@ -402,7 +415,7 @@ class EngineSpec:
         }
         if self.engine.server is not None:
             parts["engine.server"] = self.engine.server.identity()
-        if self.engine.kind not in ENGINES:
+        if self.engine.is_own:
             parts["engine.own"] = self.engine.own_identity()
         if level and self.sampling.escalate[level - 1].model is not None:
             parts["escalation"] = {"model": self.sampling.escalate[level - 1].model}

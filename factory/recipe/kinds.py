@@ -13,7 +13,6 @@ from typing import Literal, Protocol
 from factory.core.errors import ModelError
 from factory.core.models import DEMO, model_path
 from factory.core.plugins import look_up
-from factory.recipe.engine import EMBEDDED
 
 SAMPLES = "build"
 """The kind of a recipe without `kind`."""
@@ -79,7 +78,7 @@ def explain_missing_model(recipe: AnyRecipe, planned: Path | None = None) -> str
     steps of a pipeline will write theirs.
     """
     model, engine = getattr(recipe, "model", None), getattr(recipe, "engine", None)
-    if model is None or model.id == DEMO or (engine is not None and engine.kind not in EMBEDDED):
+    if model is None or model.id == DEMO or (engine is not None and not engine.is_embedded):
         return None
     if planned is not None and Path(model.id).is_relative_to(planned):
         return None

@@ -54,6 +54,12 @@ class Worker:
     tokens: int
     seconds: float  # from its first request to its last answer
     faults: Mapping[str, int] = field(default_factory=dict)
+    host: str = ""  # where it runs, or last ran, if that is another machine
+
+    @property
+    def place(self) -> str:
+        """Its name, with its host."""
+        return f"{self.name} on {self.host}" if self.host else self.name
 
     @property
     def tokens_per_s(self) -> float:
@@ -100,14 +106,19 @@ def engine_class(name: str) -> type[Engine]:
 def open_engine(spec: EngineSpec, run: Path, start: int) -> Engine:
     """The engine that `spec` names. `start` counts this run's engine starts: the seed has it.
 
-    Raises EngineError for one of the user's own that cannot be loaded or opened.
+    Raises what the engine raises: EngineError if it cannot be opened.
     """
     options = spec.engine
-    if options.kind in ENGINES:
-        function = REPLICAS if options.replicas > 1 else ENGINES[options.kind]
-        engine: Engine = look_up(function)(spec, run, start)
-        return engine
-    name = options.reference or options.kind
+    if options.kind not in ENGINES:
+        return open_own(spec, run, start)
+    function = REPLICAS if options.replicas > 1 else ENGINES[options.kind]
+    engine: Engine = look_up(function)(spec, run, start)
+    return engine
+
+
+def open_own(spec: EngineSpec, run: Path, start: int) -> Engine:
+    """Open the engine that is not shipped. Raises EngineError if it cannot be loaded or opened."""
+    name = spec.engine.reference or spec.engine.kind
     try:
         made: Any = engine_class(name)
         opened: Engine = made(spec, run, start)

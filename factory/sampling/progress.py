@@ -25,6 +25,9 @@ LOG_SECONDS = 2.0
 MOST_SOURCES = MOST_WORKERS = 12
 """Rows per table in the live view: the sources with the most tokens, the slowest workers."""
 
+MOST_NAMED = 4
+"""Workers that are down, by name in a plain line."""
+
 
 class Progress:
     """Counts samples and verdicts of a build and shows them on stderr."""
@@ -154,17 +157,21 @@ def workers_table(workers: Sequence[Worker]) -> Iterator[Table]:
         speed = f"{worker.tokens_per_s:,.0f}" if worker.up else "down"
         faults = ", ".join(f"{count} {kind}" for kind, count in worker.faults.items())
         counts = (str(worker.in_flight), str(worker.limit), f"{worker.samples:,}")
-        table.add_row(worker.name, speed, *counts, faults)
+        table.add_row(worker.place, speed, *counts, faults)
     if len(workers) > MOST_WORKERS:
         table.add_row(f"and {len(workers) - MOST_WORKERS} more", style="dim")
     yield table
 
 
 def workers_line(workers: Sequence[Worker]) -> Iterator[str]:
-    """Yield one line about the workers: the range of speeds, and how many are up."""
+    """Yield what a line says of the workers: how many are up, how fast, and which were lost."""
     speeds = sorted(worker.tokens_per_s for worker in workers if worker.up)
     if len(workers) > 1 and speeds:
         yield f"{len(speeds)} of {len(workers)} up at {speeds[0]:,.0f}-{speeds[-1]:,.0f} tokens/s"
+    down = [worker.place for worker in workers if not worker.up and (worker.host or worker.samples)]
+    if down:
+        more = f" and {len(down) - MOST_NAMED} more" if len(down) > MOST_NAMED else ""
+        yield f"down: {', '.join(down[:MOST_NAMED])}{more}"
 
 
 def _row(samples: Counter[str], tokens: Counter[str]) -> Iterator[str]:

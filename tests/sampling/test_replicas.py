@@ -47,7 +47,7 @@ class Mortal:
     def receive(self) -> Answer:
         if not self.loaded:
             self.loaded = True
-            return Ready(CAPACITY, "here")
+            return Ready(CAPACITY, "here", "")
         dropped = [self.held.pop(name) for name in self.aborts if name in self.held]
         batch = list(self.held.values())[:3]
         if self.lifetime is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.core.nouns import Failure, Sample
-from factory.sampling.engine import Request
+from factory.sampling.engine import Engine, Request, open_own
 
 if TYPE_CHECKING:
     from factory.recipe.engine import EngineSpec
@@ -26,6 +26,7 @@ class Ready:
 
     capacity: int
     where: str  # its process and machine
+    host: str  # its machine
 
 
 Answer = Ready | list[Sample | Failure]
@@ -36,15 +37,12 @@ class Replica:
     """The other process's side: one engine and its turns."""
 
     def __init__(self, spec: EngineSpec, folder: Path, seed: int) -> None:
-        from factory.sampling.engines.vllm import VllmEngine, prepare_environment
-
-        prepare_environment()
-        self._engine = VllmEngine(spec, folder, seed)
+        self._engine = _open_alone(spec, folder, seed)
         self._held = 0
 
     def ready(self) -> Ready:
-        where = f"process {os.getpid()} on {socket.gethostname()}"
-        return Ready(self._engine.capacity, where)
+        host = socket.gethostname()
+        return Ready(self._engine.capacity, f"process {os.getpid()} on {host}", host)
 
     def turn(self, requests: list[Request], aborts: list[str]) -> list[Sample | Failure]:
         """Submit requests, abort samples, and run until the turn is over or nothing is left."""
@@ -58,6 +56,16 @@ class Replica:
             done.extend(self._engine.completed())
         self._held -= len(done)
         return done
+
+
+def _open_alone(spec: EngineSpec, folder: Path, seed: int) -> Engine:
+    """Open vLLM, or an engine of the user's own, for this replica alone."""
+    if spec.engine.is_own:
+        return open_own(spec, folder, seed)
+    from factory.sampling.engines.vllm import VllmEngine, prepare_environment
+
+    prepare_environment()
+    return VllmEngine(spec, folder, seed)
 
 
 class ReplicaDied(Exception):

@@ -9,6 +9,7 @@ from then on. If its replica dies once more, the request becomes a Failure, and 
 
 from __future__ import annotations
 
+import socket
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -75,6 +76,7 @@ class _Tally:
     samples: int = 0
     tokens: int = 0
     deaths: int = 0
+    host: str = ""  # of its last replica, if that is another machine
     began: float | None = None
     ended: float = 0.0
 
@@ -164,9 +166,11 @@ class ReplicaPool:
         return [_worker(number, slot) for number, slot in enumerate(self._slots)]
 
     def close(self) -> None:
-        for slot in self._slots:
-            slot.remote.end()
-        self._host.close()
+        try:
+            for slot in self._slots:
+                slot.remote.end()
+        finally:
+            self._host.close()
 
     def _receive(self, slot: _Slot) -> Iterator[Sample | Failure]:
         """Process the answer of a replica."""
@@ -178,6 +182,7 @@ class ReplicaPool:
         slot.busy = False
         if isinstance(answer, Ready):
             slot.ready = answer
+            slot.tally.host = answer.host if answer.host != socket.gethostname() else ""
             log_event(self._run, "replica_ready", **self._facts(slot), capacity=answer.capacity)
             return
         for outcome in answer:
@@ -265,4 +270,5 @@ def _worker(number: int, slot: _Slot) -> Worker:
     tally, limit = slot.tally, slot.ready.capacity if slot.ready else 0
     done = tally.samples, tally.tokens, tally.seconds
     died = {"died": tally.deaths} if tally.deaths else {}
-    return Worker(f"replica {number}", limit > 0, limit, len(slot.held), *done, died)
+    name = f"replica {number}"
+    return Worker(name, limit > 0, limit, len(slot.held), *done, died, tally.host)

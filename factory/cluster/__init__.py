@@ -1,0 +1,1 @@
+"""Ray clusters: joining one, noticing that it is lost, spreading work over it."""
