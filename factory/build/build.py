@@ -246,7 +246,7 @@ def choose_rows(
 ) -> Chosen:
     """Samples → verdicts → funnel → the rows to write. Measures what is not measured yet."""
     filters = all_filters(recipe)
-    judge_run(run, filters, recipe.references)
+    judge_run(run, filters, recipe.references, recipe.judging)
     overlay = Overlay(run, recipe.reviews, filters)
     for line in overlay.apply_to_verdicts():
         if console is not None:
@@ -285,7 +285,8 @@ def _restore_scheduler(recipe: Recipe, run: RunDir, prompts: pa.Table) -> Schedu
     scheduler = Scheduler(recipe.sampling, len(numbers), sources)
     accepted: set[str] = set()
     if not _is_fixed(recipe) and run.parts():
-        judge_run(run.path, early_filters(all_filters(recipe)), recipe.references)
+        filters = early_filters(all_filters(recipe))
+        judge_run(run.path, filters, recipe.references, recipe.judging)
         counts = pl.col("decision") == "keep"
         if recipe.sampling.policy == "until":  # as the loop counts them
             counts |= pl.col("reason") == PENDING

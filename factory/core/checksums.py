@@ -37,6 +37,13 @@ def digest(file: Path) -> str:
     return f"{size} {hasher.hexdigest()}\n"
 
 
+def known_digest(file: Path) -> str:
+    """Return the digest stored next to a file, or compute it for a file that has none."""
+    with suppress(FileNotFoundError):
+        return digest_path(file).read_text(encoding="ascii")
+    return digest(file)
+
+
 def folder_digests_path(folder: Path) -> Path:
     """Where the digests of a whole folder are kept: outside it, where no trainer reads data."""
     return folder.with_name(f"{folder.name}.digests.json")

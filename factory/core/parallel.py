@@ -27,9 +27,19 @@ AHEAD = 2
 """Items queued per core, so that no core waits and few items are in memory."""
 
 
+_share: int | None = None
+
+
 def cores() -> int:
     """Return the number of cores this process may use."""
-    return len(os.sched_getaffinity(0))
+    allowed = len(os.sched_getaffinity(0))
+    return min(allowed, _share) if _share is not None else allowed
+
+
+def share_cores(count: int) -> None:
+    """Let this process use `count` cores: others on this machine have the rest."""
+    global _share
+    _share = count
 
 
 def spread(

@@ -6,6 +6,7 @@ name of a filter has a hash of the options that `measure` reads.
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -224,22 +225,32 @@ def measure_part(
         for name, filter_ in filters.items()
         if not _is_measured(metrics_file(run, name, filter_, part.stem), inputs)
     }
-    found: dict[str, list[pl.DataFrame]] = {name: [] for name in missing}
-    samples = _read_sampled(part) if missing else pl.DataFrame()
-    for some in samples.iter_slices(SLICE_ROWS):
-        rows = input_frame(some, prompts)
-        for name, filter_ in missing.items():
-            found[name].append(measure_rows(filter_, rows, ask))
-    for name, metrics in found.items():
-        whole = pl.concat(metrics, how="vertical_relaxed")
-        save_metrics(run, name, missing[name], part.stem, whole, inputs)
+    if missing:
+        for name, metrics in measure_samples(read_sampled(part), prompts, missing, ask).items():
+            save_metrics(run, name, missing[name], part.stem, metrics, inputs)
     return list(missing)
 
 
-def _read_sampled(part: Path) -> pl.DataFrame:
-    """Read what `input_frame` needs of a part."""
-    has_turns = _TURNS in pq.read_schema(part).names
-    return pl.read_parquet(part, columns=[*_SAMPLED, *[_TURNS] * has_turns])
+def measure_samples(
+    samples: pl.DataFrame,
+    prompts: pl.DataFrame,
+    filters: Mapping[str, Filter],
+    ask: Ask | None = None,
+) -> dict[str, pl.DataFrame]:
+    """Return the metrics of each filter on samples of a part, as `read_sampled` gives them."""
+    found: dict[str, list[pl.DataFrame]] = {name: [] for name in filters}
+    for some in samples.iter_slices(SLICE_ROWS):
+        rows = input_frame(some, prompts)
+        for name, filter_ in filters.items():
+            found[name].append(measure_rows(filter_, rows, ask))
+    return {name: pl.concat(frames, how="vertical_relaxed") for name, frames in found.items()}
+
+
+def read_sampled(part: Path | bytes) -> pl.DataFrame:
+    """Read what `input_frame` needs of a part: a file, or the content of one."""
+    source = io.BytesIO(part) if isinstance(part, bytes) else part
+    has_turns = _TURNS in pl.read_parquet_schema(source)
+    return pl.read_parquet(source, columns=[*_SAMPLED, *[_TURNS] * has_turns])
 
 
 _measuring: tuple[Path, pl.DataFrame, dict[str, Filter]]

@@ -14,7 +14,8 @@ from functools import cache
 from itertools import islice
 from typing import Any
 
-from filters.verify.pool import Pool, available_cores
+from factory.core.parallel import cores
+from filters.verify.pool import Pool
 from filters.verify.verifiers import Item, Verifiers
 
 TASK = "factory.judging.standalone:judge_chunk"
@@ -41,7 +42,7 @@ def verify_lines(lines: Iterable[str], workers: int | None = None) -> Iterator[d
     more workers, `CHUNK` lines are read at once.
     """
     numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
-    workers = workers or available_cores()
+    workers = workers or cores()
     if workers == 1:
         with Verifiers(workers=1) as verifiers:
             for numbered_line in numbered:

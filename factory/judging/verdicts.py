@@ -7,6 +7,7 @@ and are computed each time: after a change of a threshold only a few narrow colu
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ from polars import selectors
 from factory.core.errors import RunError
 from factory.core.files import write_atomic, write_parquet
 from factory.core.run_dir import sample_parts
+from factory.judging.elsewhere import measure_elsewhere
 from factory.judging.late import settle
 from factory.judging.metrics import (
     batches,
@@ -37,6 +39,7 @@ from filters.base import BASE_COLUMNS, Filter, Rule, decision_exprs
 
 if TYPE_CHECKING:
     from factory.recipe.build import Recipe
+    from factory.recipe.judging import Judging
 
 ENGINE_STAGE = "engine"
 """The stage before the filters. It drops samples whose generation was aborted or stopped early."""
@@ -184,14 +187,22 @@ def _apply_changes(frame: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def judge_run(run: Path, filters: Mapping[str, Filter], references: References) -> dict[str, int]:
-    """Measure what is missing, decide all samples and write verdicts/.
+def judge_run(
+    run: Path,
+    filters: Mapping[str, Filter],
+    references: References,
+    judging: Judging | None = None,
+) -> dict[str, int]:
+    """Measure what is missing, where `judging` says, decide all samples and write verdicts/.
 
     Returns the number of parts that each filter measured.
     """
     prompts = prompt_frame(run)
     parts = sample_parts(run)
-    measured = measure_parts(run, parts, prompts, filters)
+    measured = Counter[str]()
+    if judging is not None and judging.on == "ray":
+        measured += measure_elsewhere(run, parts, prompts, filters, judging)
+    measured += measure_parts(run, parts, prompts, filters)
     settle(run, filters)
     rates = pass_rates(run, prompts, filters)
     changes = NO_CHANGES

@@ -29,6 +29,7 @@ from factory.prompts.templates import Prompting
 from factory.recipe.corpus import Corpus, ReviewOptions, Select
 from factory.recipe.document import Document, Loc, load_document
 from factory.recipe.engine import Engine, EngineSpec, Model
+from factory.recipe.judging import Judging
 from factory.recipe.kinds import ASSEMBLY, KINDS, PIPELINE, SAMPLES, command
 from factory.recipe.parsing import (
     NAME_PATTERN,
@@ -65,6 +66,7 @@ class Recipe(Strict):
     filters: dict[str, SerializeAsAny[Filter]] = Field(
         description="The filters in order. The first filter that drops a sample gives its reason."
     )
+    judging: Judging = Field(default_factory=lambda: Judging())
     references: References = Field(default_factory=lambda: References())
     reviews: ReviewOptions = Field(default_factory=lambda: ReviewOptions())
     select: Select = Field(default_factory=lambda: Select())
@@ -116,7 +118,8 @@ class Recipe(Strict):
 
     def fingerprint(self) -> str:
         """Return a hash of all settings that may change the corpus."""
-        dump = self.model_dump(mode="json", exclude={"engine", "sources", "store", *WATCHING})
+        left_out = {"engine", "sources", "store", "judging", *WATCHING}
+        dump = self.model_dump(mode="json", exclude=left_out)
         del dump["sampling"]["prices"], dump["corpus"]["min_rows"]
         for name in ("episode", "keep", "search"):  # params_fp has what matters
             del dump["sampling"][name]

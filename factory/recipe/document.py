@@ -314,13 +314,13 @@ class _Builder:
                 what = "is a merge key; recipes have none: write its keys out, or use extends"
                 self._problem((*loc, "<<"), key_node, what)
                 continue
-            key = str(self._read(key_node, loc))
+            is_word = key_node.tag.endswith(":bool")  # YAML 1.1 reads the key `on` as true
+            key = key_node.value if is_word else str(self._read(key_node, loc))
             here = (*loc, key)
             if key in found:
                 self._problem(here, key_node, "is given twice; keep one")
             found[key] = self._value(value_node, here)
-            # Use the line of the key: a block's value starts one line below.
-            self.places[here] = self._place(key_node)
+            self.places[here] = self._place(key_node)  # a block's value starts one line below
         return found
 
     def _value(self, node: yaml.Node, loc: Loc) -> Any:

@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from factory.core.parallel import cores
 from filters.verify import worker
 
 START_S = 120.0
@@ -71,11 +72,6 @@ class _Worker:
     buffer: bytearray = field(default_factory=bytearray)
 
 
-def available_cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class Pool:
     """Runs `task` ("module:function", JSON in, JSON out) on payloads in killable processes.
 
@@ -96,7 +92,7 @@ class Pool:
     ) -> None:
         self.task = task
         self.backstop_s = backstop_s
-        self.size = workers or available_cores()
+        self.size = workers or cores()
         self.attempts = tuple(attempts)
         self.memory_mb = memory_mb
         self.recycle = recycle

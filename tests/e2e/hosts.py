@@ -84,6 +84,10 @@ class Machine:
         self.processes.append(started)
         return started
 
+    def hide(self, folder: Path) -> None:
+        """Cover a folder of the shared disk: this machine sees an empty one there."""
+        subprocess.run([*self._enter, "mount", "-t", "tmpfs", "tmpfs", folder], check=True)
+
     def cut(self) -> None:
         """Take its link down, as if somebody pulled the cable."""
         _ip("-n", self.network.switch, "link", "set", self._port, "down")

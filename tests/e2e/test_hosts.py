@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -17,11 +18,17 @@ from typing import Any
 
 import polars as pl
 import pytest
+from rich.console import Console
 
+from factory.build.build import build
+from factory.core import journal
 from factory.core.files import read_lines
+from factory.core.nouns import Prompt
 from factory.core.resources import recipe_path
 from factory.core.run_dir import sample_parts
+from factory.recipe.build import load_recipe
 from tests.e2e.hosts import Machine, Network, wait_for, why_not
+from tests.replayed import write_recipe as write_replay
 
 pytest.importorskip("ray")
 pytestmark = [
@@ -81,14 +88,18 @@ def health() -> dict[str, str]:
 class RayMachines:
     """A Ray cluster: a head without replicas, machines with room for one each."""
 
+    first: Machine
+    second: Machine
+    driver: Machine
+
     def __init__(self, network: Network, logs: Path) -> None:
         self.network, self.logs = network, logs
         self.head = self._start("--head", "--ray-client-server-port", 10001, "--num-cpus", 0,
-                                "--port", 6379, "--include-dashboard", "false",
+                                "--port", 6379, "--no-monitor", "--include-dashboard", "false",
                                 "--temp-dir", network.scratch)  # fmt: skip
 
-    def add(self) -> Machine:
-        return self._start("--address", f"{self.head.address}:6379", "--num-cpus", 1)
+    def add(self, cpus: int = 1) -> Machine:
+        return self._start("--address", self.inside, "--num-cpus", cpus)
 
     def _start(self, *options: object) -> Machine:
         machine = self.network.add()
@@ -98,6 +109,16 @@ class RayMachines:
         machine.start(command, self.logs / machine.name, variables())
         return machine
 
+    def wait_until_up(self, *machines: Machine) -> None:
+        for machine in machines:
+            log = self.logs / machine.name
+            wait_for(lambda file=log: "Ray runtime started" in read(file), f"Ray on {machine.name}")
+
+    @property
+    def inside(self) -> str:
+        """The cluster's address for a driver on one of its nodes."""
+        return f"{self.head.address}:6379"
+
     @property
     def outside(self) -> str:
         """The cluster's address for a driver that is on none of its nodes."""
@@ -105,7 +126,7 @@ class RayMachines:
 
 
 def variables() -> dict[str, str]:
-    return {**health(), "RAY_AUTH_MODE": "disabled", "FACTORY_TRUST_CODE": "1"}
+    return {**health(), "RAY_AUTH_MODE": "disabled"}
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +137,15 @@ def network() -> Iterator[Network]:
 
 @pytest.fixture(scope="module")
 def cluster(network: Network, tmp_path_factory: pytest.TempPathFactory) -> RayMachines:
-    return RayMachines(network, tmp_path_factory.mktemp("ray"))
+    """A cluster with two machines besides its head, and a driver outside of it."""
+    made = RayMachines(network, tmp_path_factory.mktemp("ray"))
+    made.first, made.second, made.driver = made.add(), made.add(), network.add()
+    made.wait_until_up(made.first, made.second)
+    return made
+
+
+def read(file: Path) -> str:
+    return file.read_text() if file.exists() else ""
 
 
 def write_recipe(folder: Path, engine: dict[str, Any]) -> Path:
@@ -140,14 +169,22 @@ def write_recipe(folder: Path, engine: dict[str, Any]) -> Path:
     return path
 
 
-def over_ray(folder: Path, address: str) -> Path:
-    engine = {"kind": "ray", "class": str(folder / "slow.py:Slow"), "ray": {"address": address}}
-    return write_recipe(folder, {**engine, "args": {"release": str(folder / "release")}})
+def over_ray(folder: Path, **options: object) -> None:
+    engine = {"kind": "ray", "class": str(folder / "slow.py:Slow"), "ray": options}
+    write_recipe(folder, {**engine, "args": {"release": str(folder / "release")}})
 
 
-def start_build(machine: Machine, folder: Path, *options: object) -> subprocess.Popen[str]:
-    command = [BIN / "factory", "build", folder / "recipe.yaml", "--run", folder / "run", *options]
-    return machine.start(command, folder / "build.log", variables())
+def start_build(machine: Machine, folder: Path, address: str) -> subprocess.Popen[str]:
+    arguments = [folder / "recipe.yaml", "--run", folder / "run"]
+    return start_factory(machine, folder / "build.log", address, "build", *arguments)
+
+
+def start_factory(
+    machine: Machine, log: Path, address: str, *arguments: object
+) -> subprocess.Popen[str]:
+    """Start a command that may run code of one's own, as only a driver's environment says."""
+    environment = {**variables(), "RAY_ADDRESS": address, "FACTORY_TRUST_CODE": "1"}
+    return machine.start([BIN / "factory", *arguments], log, environment)
 
 
 def events(folder: Path, kind: str) -> list[dict[str, Any]]:
@@ -166,62 +203,140 @@ def drawn_on(folder: Path) -> set[str]:
     return {name for text in journals for name in re.findall(r"On (machine\d+)", text)}
 
 
-def finish(build: subprocess.Popen[str], folder: Path) -> Counter[str]:
-    """Wait for a build. Every sample must be there once. Returns the samples of each machine."""
-    (folder / "release").touch()
-    assert build.wait(timeout=300) == 0, (folder / "build.log").read_text()
+def samples_by_machine(folder: Path) -> Counter[str]:
+    """Count the samples that each machine drew. Every sample must be there once."""
     frame = pl.concat([pl.read_parquet(part) for part in sample_parts(folder / "run")])
     assert frame.select("prompt_id", "index").n_unique() == frame.height == PROMPTS * N
     return Counter(frame["text"].str.extract(r"On (\w+)\.").to_list())
 
 
-def test_hosts_that_are_cut_off_added_and_killed_lose_nothing(
+MORTAL = """
+import os, signal
+import polars as pl
+from pathlib import Path
+from filters.base import Filter
+
+class Mortal(Filter):
+    '''Measures lengths. Ends its process once, when the file `die` is there.'''
+
+    VERSION = 1
+    die: Path
+
+    def measure(self, samples):
+        if self.die.exists():
+            self.die.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return samples.select("sample_id", mortal_chars=pl.col("text").str.len_chars())
+
+    def rules(self):
+        return []
+"""
+FILTERS = """{{
+  format: {{}}, length: {{}}, readability: {{}}, correctness: {{}},
+  mortal: {{class: "{folder}/mortal.py:Mortal", die: {folder}/die}}
+}}"""
+
+
+def answer(prompt: Prompt, index: int) -> str:
+    """Right and wrong programs for the prompts with tests, numbers for the others."""
+    assert prompt.verifier is not None
+    said = f"It is \\boxed{{{prompt.verifier.get('answer', 0)}{'1' * (index % 3)}}}."
+    if prompt.verifier["kind"] == "code":
+        said = f"```python\nprint(int(input()) + {index % 2})\n```"
+    return f"<think>\nLet me think about case {index}.\n</think>\n\n{said}"
+
+
+@pytest.mark.usefixtures("trusted_code")
+def test_judging_on_other_machines_gives_the_same_bytes(
+    cluster: RayMachines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One machine sees the run directory and the other does not; one worker is killed."""
+    monkeypatch.setattr(journal, "SEAL_ROWS", 24)
+    (tmp_path / "mortal.py").write_text(MORTAL)
+    rows: list[dict[str, Any]] = [
+        {"question": f"What is {k} + {k}?", "verifier": {"kind": "math", "answer": str(2 * k)}}
+        for k in range(30)
+    ]
+    tests = {"stdin": [{"input": f"{k}\n", "output": f"{k}\n"} for k in range(3)]}
+    verifier = {"kind": "code", "language": "python", "tests": tests}
+    rows += [{"question": f"Echo a number, way {k}.", "verifier": verifier} for k in range(2)]
+    source = "{kind: files, path: rows.jsonl, language: en}"
+    filters = FILTERS.format(folder=tmp_path)
+    recipe = write_replay(tmp_path, rows, answer, source=source, filters=filters, n=6)
+    here, there = tmp_path / "here", tmp_path / "there"
+    build(load_recipe(recipe), here, Console(quiet=True))
+    shutil.copytree(here, there, ignore=shutil.ignore_patterns("metrics", "verdicts", "corpus*"))
+    (tmp_path / "die").touch()
+    cluster.second.hide(there)
+    log = tmp_path / "judging.log"
+    options = [recipe, "--run", there, "--set", "judging.on=ray"]
+    judged = start_factory(cluster.driver, log, cluster.outside, "build", *options)
+    assert judged.wait(timeout=300) == 0, read(log)
+    found = read_lines(there / "events.jsonl")
+    (last,) = (event for event in found if event["event"] == "judged_on_ray")
+    assert last["hosts"].keys() == {cluster.first.name, cluster.second.name}
+    (again,) = (event for event in found if event["event"] == "judged_again")
+    assert "died" in again["why"]
+    for kind in ("corpus", "verdicts", "metrics"):
+        assert contents(here / kind) == contents(there / kind)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The files of a folder. Of verifiers all but the milliseconds that they took."""
+    found = {}
+    for file in sorted(folder.rglob("*.parquet")):
+        frame = pl.read_parquet(file)
+        timed = "correctness_ms" in frame.columns
+        name = str(file.relative_to(folder))
+        found[name] = (
+            str(frame.drop("correctness_ms").rows()).encode() if timed else file.read_bytes()
+        )
+    assert found
+    return found
+
+
+def test_hosts_cut_off_added_and_killed_then_a_lost_head_lose_nothing(
     network: Network, cluster: RayMachines, tmp_path: Path
 ) -> None:
-    first, second = cluster.add(), cluster.add()
-    driver = network.add()
-    over_ray(tmp_path, cluster.outside)
-    wait_for(lambda: "Ray runtime started" in (cluster.logs / second.name).read_text(), "Ray")
-    build = start_build(driver, tmp_path)
-    wait_for(lambda: places(tmp_path, "replica_ready") == {first.name, second.name}, "replicas")
-    wait_for(lambda: drawn_on(tmp_path) >= {first.name, second.name}, "samples of both")
+    """One build over a cluster's whole life, and over the next cluster's start.
+
+    A second build runs on a node, where Ray itself would end it once the head is lost.
+    """
+    outside, inside = tmp_path / "outside", tmp_path / "inside"
+    first, second, driver = cluster.first, cluster.second, cluster.driver
+    over_ray(outside, replicas=2)
+    build = start_build(driver, outside, cluster.outside)
+    wait_for(lambda: places(outside, "replica_ready") == {first.name, second.name}, "replicas")
+    wait_for(lambda: drawn_on(outside) >= {first.name, second.name}, "samples of both")
+
     first.cut()
-    wait_for(lambda: first.name in places(tmp_path, "replica_died"), "the cut to be noticed")
+    wait_for(lambda: first.name in places(outside, "replica_died"), "the cut to be noticed")
     lost = re.compile(rf"down: replica \d on {first.name}")
-    wait_for(lambda: lost.search(read(tmp_path / "build.log")), "a message")
-    third = cluster.add()
-    wait_for(lambda: third.name in places(tmp_path, "replica_ready"), "the new host")
+    wait_for(lambda: lost.search(read(outside / "build.log")), "a message")
+    third = cluster.add(cpus=3)
+    wait_for(lambda: third.name in places(outside, "replica_ready"), "the new host")
     first.connect()  # what a host declared dead still sends counts no more
     second.kill()
-    wait_for(lambda: second.name in places(tmp_path, "replica_died"), "the death of a host")
-    wait_for(lambda: third.name in drawn_on(tmp_path), "samples of the new host")
-    drawn = finish(build, tmp_path)
-    assert set(drawn) == {first.name, second.name, third.name}
+    wait_for(lambda: second.name in places(outside, "replica_died"), "the death of a host")
+    wait_for(lambda: third.name in drawn_on(outside), "samples of the new host")
 
-
-def read(file: Path) -> str:
-    return file.read_text() if file.exists() else ""
-
-
-def test_a_lost_head_is_an_engine_lost_and_the_same_command_goes_on(
-    network: Network, cluster: RayMachines, tmp_path: Path
-) -> None:
-    """Of a driver outside of the cluster, and of one on a node, which Ray itself would end."""
-    node, outside = cluster.add(), network.add()
-    addresses = {outside: cluster.outside, node: f"{cluster.head.address}:6379"}
-    builds = {}
-    for machine, address in addresses.items():
-        over_ray(tmp_path / machine.name, address)
-        started = tmp_path / machine.name / "run"
-        wait_for(lambda: "Ray runtime started" in read(cluster.logs / node.name), "Ray")
-        builds[machine] = start_build(machine, tmp_path / machine.name)
-        wait_for(lambda run=started: (run / "run.json").exists(), "a build")
-    for machine in builds:
-        wait_for(lambda where=machine: drawn_on(tmp_path / where.name), "samples")
+    over_ray(inside, replicas=1)
+    builds = {outside: build, inside: start_build(third, inside, cluster.inside)}
+    wait_for(lambda: drawn_on(inside), "samples of a build on a node")
     cluster.head.kill()
-    for machine, build in builds.items():
-        said = tmp_path / machine.name / "build.log"
-        assert build.wait(timeout=200) == 3, read(said)
+    for folder, ended in builds.items():
+        said = folder / "build.log"
+        assert ended.wait(timeout=200) == 3, read(said)
         assert "run the same command to go on" in read(said)
         assert f"the head of the Ray cluster, {cluster.head.address}" in read(said)
         assert "Traceback" not in read(said)
+
+    following = RayMachines(network, cluster.logs)
+    fourth = following.add()
+    following.wait_until_up(fourth)
+    (outside / "release").touch()
+    again = start_build(driver, outside, following.outside)
+    assert again.wait(timeout=300) == 0, read(outside / "build.log")
+    assert samples_by_machine(outside).keys() == {
+        one.name for one in (first, second, third, fourth)
+    }

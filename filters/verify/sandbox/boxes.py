@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from factory.core.parallel import cores
 from filters.verify.sandbox.box import Box, SandboxFailure, available
 from filters.verify.sandbox.library import PROGRAMS, Library
 from filters.verify.sandbox.task import Outcome, Task
@@ -32,7 +33,7 @@ class Boxes:
     def __init__(
         self, count: int | None = None, *, isolate: bool = True, library: Library = PROGRAMS
     ) -> None:
-        self.count = count or len(os.sched_getaffinity(0))
+        self.count = count or cores()
         self._isolate = isolate
         self._library = library
         self._looked = False

@@ -1,0 +1,27 @@
+"""The recipe's `judging` section: where samples are measured after sampling."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from factory.recipe.parsing import Strict
+
+
+class Judging(Strict):
+    """Where the filters measure the samples. It never changes a verdict or a row."""
+
+    on: Literal["here", "ray"] = Field(
+        "here",
+        description="`here`: on the cores of this machine. `ray`: as tasks of a Ray cluster, one "
+        "sealed part of the samples each. Filters that ask a model still run here.",
+    )
+    address: str | None = Field(
+        None,
+        description="`ray` only: `auto`, HOST:PORT or ray://HOST:PORT. Default: RAY_ADDRESS, or "
+        "else a new cluster on this machine.",
+    )
+    cpus: int = Field(
+        1, ge=1, description="`ray` only: CPUs per task. Programs run on as many at once."
+    )
