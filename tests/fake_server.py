@@ -96,6 +96,7 @@ class FakeServer:
     most_in_flight: int = 0
     hung_up: int = 0  # requests whose client went away before their answer
     held: bool = False  # while it is, a request waits for its answer
+    host: str = "127.0.0.1"  # or an address of another machine's network
     port: int = 0
 
     def __enter__(self) -> Self:
@@ -105,7 +106,7 @@ class FakeServer:
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._free = asyncio.Semaphore(self.slots)
-        self._socket = _bind(0)
+        self._socket = _bind(self.host, 0)
         self.port = self._socket.getsockname()[1]
         self.start()
         return self
@@ -119,7 +120,7 @@ class FakeServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}{self.base}"
+        return f"http://{self.host}:{self.port}{self.base}"
 
     def start(self) -> None:
         """Listen, on the old port if it was killed."""
@@ -137,7 +138,7 @@ class FakeServer:
 
     async def _kill(self) -> None:
         self._server.close()
-        self._socket = _bind(self.port)
+        self._socket = _bind(self.host, self.port)
         for writer in list(self._writers):
             writer.transport.abort()
         for task in list(self._tasks):
@@ -346,10 +347,10 @@ class FakeServer:
         return True
 
 
-def _bind(port: int) -> socket.socket:
+def _bind(host: str, port: int) -> socket.socket:
     bound = socket.socket()
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    bound.bind(("127.0.0.1", port))
+    bound.bind((host, port))
     return bound
 
 

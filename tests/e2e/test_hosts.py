@@ -7,6 +7,7 @@ real ones. The engine is a class of its own, which says on which machine it drew
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -82,6 +83,8 @@ def health() -> dict[str, str]:
     script = (recipe_path("cluster") / "ray.slurm").read_text()
     found = dict(re.findall(r"\b(RAY_health_check_\w+)=(\d+)", script))
     assert len(found) == 4
+    cluster = (recipe_path("cluster") / "ray-cluster.yaml").read_text()
+    assert all(cluster.count(f"{name}={value}") == 2 for name, value in found.items())
     return found
 
 
@@ -208,6 +211,56 @@ def samples_by_machine(folder: Path) -> Counter[str]:
     frame = pl.concat([pl.read_parquet(part) for part in sample_parts(folder / "run")])
     assert frame.select("prompt_id", "index").n_unique() == frame.height == PROMPTS * N
     return Counter(frame["text"].str.extract(r"On (\w+)\.").to_list())
+
+
+SERVER = """
+import socket, sys, time
+from pathlib import Path
+from tests.fake_server import FakeServer
+
+where, release = socket.gethostname(), Path(sys.argv[2])
+text = f"<think>\\nOn {where}.\\n</think>\\n\\nIt is 4."
+with FakeServer(host=sys.argv[1], delay_s=1.0, answer=lambda body: text) as server:
+    print(server.url, flush=True)
+    while True:
+        if release.exists():
+            server.delay_s = 0.0
+        time.sleep(0.2)
+"""
+
+
+def test_servers_on_hosts_that_are_cut_off_and_killed_lose_nothing(
+    network: Network, tmp_path: Path
+) -> None:
+    (tmp_path / "serve.py").write_text(SERVER)
+    machines, urls = [network.add() for _ in range(3)], []
+    for machine in machines:
+        log = tmp_path / machine.name
+        command = [sys.executable, tmp_path / "serve.py", machine.address, tmp_path / "release"]
+        machine.start(command, log, {"PYTHONPATH": os.getcwd()})
+        wait_for(lambda file=log: read(file).endswith("\n"), "a server")
+        urls.append(read(log).strip())
+    options = {"urls": urls, "max_concurrency": 2, "health_s": 2}
+    write_recipe(tmp_path, {"kind": "server", "server": options})
+    build = start_build(network.add(), tmp_path, "")
+    cut, killed, _ = machines
+    wait_for(lambda: len(drawn_on(tmp_path)) == 3, "samples of all")
+    cut.cut()
+    wait_for(lambda: urls[0] in endpoints(tmp_path, "endpoint_down"), "the cut to be noticed")
+    wait_for(lambda: f"down: {urls[0]}" in read(tmp_path / "build.log"), "a message")
+    killed.kill()
+    wait_for(lambda: urls[1] in endpoints(tmp_path, "endpoint_down"), "the death of a host")
+    cut.connect()
+    wait_for(lambda: endpoints(tmp_path, "endpoint_up").count(urls[0]) == 2, "the host's return")
+    (tmp_path / "release").touch()
+    assert build.wait(timeout=300) == 0, read(tmp_path / "build.log")
+    assert samples_by_machine(tmp_path).keys() == {machine.name for machine in machines}
+
+
+def endpoints(folder: Path, kind: str) -> list[str]:
+    """The addresses that the events of a kind name."""
+    found = read_lines(folder / "run" / "engine.log")
+    return [event["url"] for event in found if event["event"] == kind]
 
 
 MORTAL = """
