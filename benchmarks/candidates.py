@@ -104,7 +104,7 @@ class _Rows:
             "params_fp": [self.params_fp] * count,
             "created_at": [1_700_000_000_000 + number] * count,
         }
-        schema = sample_schema()
+        schema = pa.schema([field for field in sample_schema() if field.name in columns])
         arrays = [pa.array(columns[field.name], field.type) for field in schema]
         write_parquet(run / "samples" / f"part-{number:05d}.parquet", pa.table(arrays, schema))
         return self.size

@@ -1,14 +1,17 @@
 """Judging on a Ray cluster: two workers against one, and what 100 million samples need, on paper.
 
-    python benchmarks/scale_judging.py [--megabytes 48] [--cores 1000] [--samples 100000000]
+    python benchmarks/scale_judging.py [--megabytes 16] [--cores 1000] [--samples 100000000]
 
-Measured: a generated run of long chains of thought (benchmarks/candidates.py) is judged by tasks
-of a Ray cluster on this machine, with one worker, then with two, then in this process alone. The
-verdicts must be the same bytes. On paper: CPU seconds of this process and of the workers per
-sample, multiplied. CPU seconds depend less on what else the machine does than seconds do. Programs
-are measured apart: three tests each, in the sandbox.
+Generated runs of long chains of thought (benchmarks/candidates.py), of one size and of four times
+that size, are judged by tasks of a Ray cluster on this machine, and in this process. The verdicts
+must be the same bytes.
 
-The paper knows nothing of slow disks, networks, stragglers or failing nodes.
+Two workers against one: one cluster, in turns, with one of its CPUs taken by somebody else or not.
+The fastest of three rounds counts. It needs two idle cores.
+
+On paper: CPU seconds per sample, from the difference of both sizes, so that what a run costs once
+does not count; multiplied. Programs are measured apart: three tests each, in the sandbox. The paper
+knows nothing of slow disks, networks, stragglers or failing nodes.
 """
 
 from __future__ import annotations
@@ -17,13 +20,14 @@ import argparse
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 os.environ["RAY_AUTH_MODE"] = "disabled"
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -31,6 +35,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import candidates
 from rich.console import Console
 from scale_filters import tree
+
+if TYPE_CHECKING:
+    from factory.recipe.build import Recipe
 
 PER_PROMPT = 8
 PARTS = 8
@@ -53,63 +60,54 @@ filters:
 
 
 class Cost(NamedTuple):
-    """What judging a run took."""
+    """What some work took."""
 
     seconds: float
     driver_s: float  # CPU of this process alone
-    cpu_s: float  # CPU of this process and all that it started, Ray's own processes among them
+    cpu_s: float  # CPU of this process and all that it started
+
+
+class Judged(NamedTuple):
+    """A generated run, and what it took to judge it in this process and on a cluster."""
+
+    samples: int
+    kilobytes: float  # of text per sample
+    here: Cost
+    afterwards: Cost  # verdicts, selection, rows and report
+    rounds: dict[int, list[Cost]]  # on the cluster, by workers
+    same: bool  # whether all ways gave the same verdicts
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--megabytes", type=float, default=48, help="of text that is judged")
+    parser.add_argument("--megabytes", type=float, default=16, help="of text in the smaller run")
     parser.add_argument("--cores", type=int, default=1000)
     parser.add_argument("--samples", type=int, default=100_000_000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        compare(Path(folder), options.megabytes, options.cores, options.samples)
-
-
-def compare(folder: Path, megabytes: float, cores: int, samples: int) -> None:
-    from factory.recipe.build import load_recipe
-
-    (folder / "recipe.yaml").write_text(RECIPE)
-    (folder / "prompts.jsonl").write_text('{"question": "?"}\n')
-    recipe = load_recipe(folder / "recipe.yaml")
-    run = folder / "run"
-    candidates.PART_BYTES = int(megabytes * 1e6 / PARTS)
-    prompts = round(megabytes * 1e6 / 17_400 / PER_PROMPT)
-    fp = recipe.params_fp()
-    size = candidates.make_run(run, prompts, PER_PROMPT, candidates.long_chains(), fp)
-    count = prompts * PER_PROMPT
-    print(f"{count:,} samples, {size / 1e6:.0f} MB of text in {PARTS} parts")
-    found, verdicts = {}, {}
-    for workers in (1, 2):
-        found[workers] = on_ray(recipe, run, workers)
-        verdicts[workers] = contents(run)
-        print(f"{workers} worker(s): {found[workers]}", flush=True)
-    forget(run)
-    here, rest = assemble_here(recipe, run)
-    print(f"this process alone: {here}; verdicts, selection and rows: {rest}")
-    same = verdicts[1] == verdicts[2] == contents(run)
+        small = judge(Path(folder) / "small", options.megabytes, rounds=3)
+        large = judge(Path(folder) / "large", 4 * options.megabytes, rounds=1)
     program_ms = 1000 * time_programs(40)
     print(f"a program with three tests: {program_ms:.1f} ms of CPU")
 
-    kilobytes = size / count / 1e3
-    text_ms = 1000 * here.cpu_s / count * SAMPLE_KB / kilobytes  # without Ray's own processes
+    more = large.samples - small.samples
+    kilobytes = large.kilobytes
+    text_ms = 1000 * (large.here.cpu_s - small.here.cpu_s) / more * SAMPLE_KB / kilobytes
     cpu_ms = text_ms + CODE_SHARE * program_ms
-    driver_ms = 1000 * found[2].driver_s / count
-    rows_ms = 1000 * rest.cpu_s / count
-    spread_h = samples * cpu_ms / 1000 / cores / 3600
-    driver_h, rows_h = samples * driver_ms / 3.6e6, samples * rows_ms / 3.6e6
+    driver_ms = 1000 * (large.rounds[2][-1].driver_s - small.rounds[2][-1].driver_s) / more
+    rows_ms = 1000 * (large.afterwards.cpu_s - small.afterwards.cpu_s) / more
+    hours = options.samples / 3.6e6
+    spread_h, driver_h, rows_h = hours * cpu_ms / options.cores, hours * driver_ms, hours * rows_ms
+    what = f"{options.samples:,} samples of {SAMPLE_KB:.0f} kB, {CODE_SHARE:.0%} programs"
     print(
-        f"\non paper, {samples:,} samples of {SAMPLE_KB:.0f} kB, {CODE_SHARE:.0%} programs:\n"
+        f"\non paper, {what}:\n"
         f"  a sample       {cpu_ms:.2f} ms of CPU on a worker ({text_ms:.2f} text and answers)\n"
-        f"  {cores:,} cores   {spread_h:.2f} h\n"
+        f"  {options.cores:,} cores   {spread_h:.2f} h\n"
         f"  the driver     {driver_ms:.3f} ms a sample to hand out and store: {driver_h:.2f} h\n"
         f"  afterwards     {rows_ms:.3f} ms a sample for verdicts, rows and report: {rows_h:.1f} h"
     )
-    speedup = found[1].seconds / found[2].seconds
+    fastest = {n: min(cost.seconds for cost in found) for n, found in small.rounds.items()}
+    speedup, same = fastest[1] / fastest[2], small.same and large.same
     report("scale_judging_same_verdicts", float(same), 1.0, same)
     report("scale_judging_two_workers_against_one", speedup, 1.6, speedup >= 1.6)
     report("scale_judging_paper_hours_on_workers", spread_h, 24.0, spread_h <= 24)
@@ -117,8 +115,34 @@ def compare(folder: Path, megabytes: float, cores: int, samples: int) -> None:
     report("scale_judging_paper_hours_afterwards", rows_h, 24.0, rows_h <= 24)
 
 
-def on_ray(recipe: object, run: Path, workers: int) -> Cost:
-    """Judge on a new cluster whose workers have judged before, so that kernels are loaded."""
+def judge(run: Path, megabytes: float, rounds: int) -> Judged:
+    from factory.recipe.build import load_recipe
+
+    run.mkdir()
+    file = run.with_suffix(".yaml")
+    file.write_text(RECIPE)
+    run.with_name("prompts.jsonl").write_text('{"question": "?"}\n')
+    recipe = load_recipe(file)
+    candidates.PART_BYTES = int(megabytes * 1e6 / PARTS)
+    prompts = round(megabytes * 1e6 / 17_400 / PER_PROMPT)
+    params = recipe.params_fp()
+    size = candidates.make_run(run, prompts, PER_PROMPT, candidates.long_chains(), params)
+    count = prompts * PER_PROMPT
+    print(f"{count:,} samples, {size / 1e6:.0f} MB of text in {PARTS} parts")
+    found, there = on_ray(recipe, run, rounds)
+    forget(run)
+    here, afterwards = assemble_here(recipe, run)
+    same = all(verdicts == contents(run) for verdicts in there)
+    judged = Judged(count, size / count / 1e3, here, afterwards, found, same)
+    print(f"  one worker {found[1]}\n  two workers {found[2]}")
+    print(f"  here {here}\n  afterwards {afterwards}", flush=True)
+    return judged
+
+
+def on_ray(
+    recipe: Recipe, run: Path, rounds: int
+) -> tuple[dict[int, list[Cost]], list[list[bytes]]]:
+    """Judge with one and with two workers, in turns. Returns the costs, and the verdicts."""
     import ray
     from ray.cluster_utils import Cluster
 
@@ -126,21 +150,43 @@ def on_ray(recipe: object, run: Path, workers: int) -> Cost:
     from factory.prompts.references import References
     from factory.recipe.judging import Judging
 
-    head = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": 200_000_000}
+    head = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 200_000_000}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     judging = Judging(on="ray", address=cluster.address)
-    filters = all_filters(recipe)
+    filters, costs = all_filters(recipe), dict[int, list[Cost]]({1: [], 2: []})
+    verdicts = []
     try:
-        for _ in range(2):  # the first round starts the workers
+        # The first round of each loads the kernels.
+        for workers in (1, 2) * (rounds + 1):
             forget(run)
-            found = timed(lambda: judge_run(run, filters, References(), judging))
-        return found
+            taken = take_a_cpu(cluster.address) if workers == 1 else None
+            costs[workers].append(timed(lambda: judge_run(run, filters, References(), judging)))
+            verdicts.append(contents(run))
+            if taken is not None:
+                taken.kill()
+                taken.wait()
+        return {workers: found[1:] for workers, found in costs.items()}, verdicts
     finally:
         ray.shutdown()
         cluster.shutdown()
 
 
-def assemble_here(recipe: object, run: Path) -> tuple[Cost, Cost]:
+def take_a_cpu(address: str) -> subprocess.Popen[str]:
+    """Start a process that holds one CPU of the cluster, and does nothing with it."""
+    code = (
+        "import ray, time\n"
+        f"ray.init('{address}', log_to_driver=False, logging_level='ERROR')\n"
+        "class Idle:\n    def here(self): return True\n"
+        "idle = ray.remote(Idle).options(num_cpus=1).remote()\n"
+        "print(ray.get(idle.here.remote()), flush=True)\ntime.sleep(3600)\n"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline().strip() == "True"
+    return holder
+
+
+def assemble_here(recipe: Recipe, run: Path) -> tuple[Cost, Cost]:
     """Judge and assemble in this process, on one core: measuring, and all that comes after."""
     from factory.build.build import assemble, record_start
     from factory.core.parallel import share_cores

@@ -66,6 +66,14 @@ REFUSED = [
     ("model: demo", "model: demo\nengine: {kind: replay}", "go together"),
     (
         "model: demo",
+        "model: demo\nengine: {kind: server, class: recipes/plugin_example/x.py:Y}",
+        "kind and class both name the engine; keep one",
+    ),
+    ("model: demo", "model: demo\njudging: {cpus: 4}", "cpus: these keys need on: ray"),
+    ("model: demo", "model: demo\njudging: {on: slurm}", "r.yaml:3: judging.on is 'slurm'"),
+    ("model: demo", "model: demo\noff: {}", "r.yaml:3: off is not a key here"),
+    (
+        "model: demo",
         "model: demo\nsampling: {policy: until, n: 8, accept: 1, give_up_after: 4, escalate: "
         "[{temperature: 1}, {model: larger}]}",
         "r.yaml:3: sampling.escalate.1.model is 'larger', but an embedded engine has one model",
@@ -176,6 +184,7 @@ CHANGES = [  # assignment, changes a sample, changes the corpus
     ("corpus.seed=3", False, True),
     ("engine.args.max_num_seqs=8", False, False),
     ("engine.max_in_flight=8", False, False),
+    ("judging.on=ray", False, False),
     ("sampling.prices.per_gpu_hour=2.5", False, False),
 ]
 
@@ -198,6 +207,13 @@ def test_a_resolved_recipe_reads_back_the_same(tmp_path: Path) -> None:
     recipe = load_recipe(write(tmp_path, GOOD))
     again = load_recipe(write(tmp_path, recipe.to_yaml(), "elsewhere/again.yaml"))
     assert again.fingerprint() == recipe.fingerprint()
+
+
+def test_the_key_on_is_a_word(tmp_path: Path) -> None:
+    """YAML 1.1 reads it as true."""
+    recipe = load_recipe(write(tmp_path, GOOD + "judging: {on: ray}\n"))
+    again = load_recipe(write(tmp_path, recipe.to_yaml(), "again.yaml"))
+    assert recipe.judging.on == again.judging.on == "ray"
 
 
 @pytest.mark.parametrize(

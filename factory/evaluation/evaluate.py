@@ -139,7 +139,7 @@ def _judge(recipe: Eval, run: RunDir) -> None:
         raise RunError(f"{run.path}: no sample was drawn {dict(failures)}.{first}")
     filters = all_filters(recipe.recipe)
     run_local_judges(recipe.recipe, run.path)
-    judge_run(run.path, filters, recipe.recipe.references, recipe.recipe.judging)
+    judge_run(run.path, filters, recipe.recipe.references)
     measure_funnel(run.path, [ENGINE_STAGE, *filters], dict(failures)).save(run.path)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from factory.recipe.parsing import Strict
 
@@ -25,3 +25,10 @@ class Judging(Strict):
     cpus: int = Field(
         1, ge=1, description="`ray` only: CPUs per task. Programs run on as many at once."
     )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        unread = self.model_fields_set & {"address", "cpus"}
+        if self.on == "here" and unread:
+            raise ValueError(f"{', '.join(sorted(unread))}: these keys need on: ray")
+        return self
