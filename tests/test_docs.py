@@ -167,10 +167,10 @@ def test_shipped_recipes_fit_schema_and_code(path: Path) -> None:
 @pytest.mark.parametrize("snippet", snippets("yaml"), ids=by_place)
 def test_every_recipe_snippet_is_valid(snippet: Snippet, tmp_path: Path) -> None:
     """Whole recipes as they are; fragments of a sampling recipe over the quickstart."""
-    keys = yaml.safe_load(snippet.text)
-    schema().validate(keys)
     file = tmp_path / "recipe.yaml"
     file.write_text(snippet.text, encoding="utf-8")
+    keys = load_document(file).data
+    schema().validate(keys)
     own = re.findall(r"(?:class: \"?|\bpath: )([\w/]+\.py)\b", snippet.text)
     for name in own:
         (tmp_path / name).write_text(OWN_CODE[name], encoding="utf-8")

@@ -75,7 +75,7 @@ class Machine:
         """Start a command on the machine. Its output goes to a file."""
         with open(log, "w") as stream:
             started = subprocess.Popen(
-                [*self._enter, *map(str, command)],
+                self.inside(*command),
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -84,9 +84,19 @@ class Machine:
         self.processes.append(started)
         return started
 
+    def inside(self, *command: object) -> list[str]:
+        """Return the command line that runs a command on the machine."""
+        return [*self._enter, *map(str, command)]
+
+    def lay_over(self, folder: Path, target: Path) -> None:
+        """Show the files of `folder` in `target` too, on this machine alone."""
+        layers = f"lowerdir={folder}:{target}"
+        mount = self.inside("mount", "-t", "overlay", "overlay", "-o", layers, target)
+        subprocess.run(mount, check=True)
+
     def hide(self, folder: Path) -> None:
         """Cover a folder of the shared disk: this machine sees an empty one there."""
-        subprocess.run([*self._enter, "mount", "-t", "tmpfs", "tmpfs", folder], check=True)
+        subprocess.run(self.inside("mount", "-t", "tmpfs", "tmpfs", folder), check=True)
 
     def cut(self) -> None:
         """Take its link down, as if somebody pulled the cable."""
