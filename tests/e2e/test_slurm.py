@@ -82,6 +82,7 @@ class Slurm:
                 nodes="\n".join(nodes),
             )
         )
+        (folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")  # none is used
         self.variables = {"SLURM_CONF": str(conf)}
         for machine in machines:
             if ROOT is not None:
@@ -135,6 +136,7 @@ def test_a_job_over_two_nodes_that_is_queued_again_goes_on(slurm: Slurm, tmp_pat
     slurm.run("scontrol", "requeue", job)
     wait_for(lambda: "Restarts=1" in slurm.run("scontrol", "show", "job", job), "a restart")
     (tmp_path / "release").touch()
+    slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")  # else two minutes later
     state = "JobState=COMPLETED"
     wait_for(lambda: state in slurm.run("scontrol", "show", "job", job), read(tmp_path / "job.log"))
     assert samples_by_machine(tmp_path).keys() == names
