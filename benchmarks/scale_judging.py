@@ -148,7 +148,7 @@ def on_ray(
 
     from factory.judging.verdicts import all_filters, judge_run
     from factory.prompts.references import References
-    from factory.recipe.judging import Judging
+    from factory.recipe.corpus import Judging
 
     head = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 200_000_000}
     cluster = Cluster(initialize_head=True, head_node_args=head)

@@ -32,7 +32,7 @@ from factory.judging.metrics import (
     read_sampled,
     save_metrics,
 )
-from factory.recipe.judging import Judging
+from factory.recipe.corpus import Judging
 from filters.base import Filter
 from filters.correctness import Correctness
 from filters.judges.asked import asks_server, loads_model

@@ -39,7 +39,7 @@ from filters.base import BASE_COLUMNS, Filter, Rule, decision_exprs
 
 if TYPE_CHECKING:
     from factory.recipe.build import Recipe
-    from factory.recipe.judging import Judging
+    from factory.recipe.corpus import Judging
 
 ENGINE_STAGE = "engine"
 """The stage before the filters. It drops samples whose generation was aborted or stopped early."""

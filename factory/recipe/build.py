@@ -26,10 +26,9 @@ from factory.core.run_dir import read_manifest
 from factory.prompts.references import References
 from factory.prompts.source import Source
 from factory.prompts.templates import Prompting
-from factory.recipe.corpus import Corpus, ReviewOptions, Select
+from factory.recipe.corpus import Corpus, Judging, ReviewOptions, Select
 from factory.recipe.document import Document, Loc, load_document
 from factory.recipe.engine import Engine, EngineSpec, Model
-from factory.recipe.judging import Judging
 from factory.recipe.kinds import ASSEMBLY, KINDS, PIPELINE, SAMPLES, command
 from factory.recipe.parsing import (
     NAME_PATTERN,

@@ -56,6 +56,7 @@ TaskPlugin=task/none
 MpiDefault=none
 SelectType=select/linear
 ReturnToService=2
+KillWait=5
 {nodes}
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
@@ -134,9 +135,10 @@ def test_a_job_over_two_nodes_that_is_queued_again_goes_on(slurm: Slurm, tmp_pat
     wait_for(lambda: drawn_on(tmp_path) == names, "samples of both nodes")
     assert places(tmp_path, "replica_ready") == names
     slurm.run("scontrol", "requeue", job)
-    wait_for(lambda: "Restarts=1" in slurm.run("scontrol", "show", "job", job), "a restart")
+    wait_for(lambda: "JobState=PENDING" in slurm.run("scontrol", "show", "job", job), "the queue")
     (tmp_path / "release").touch()
     slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")  # else two minutes later
     state = "JobState=COMPLETED"
     wait_for(lambda: state in slurm.run("scontrol", "show", "job", job), read(tmp_path / "job.log"))
+    assert "Restarts=1" in slurm.run("scontrol", "show", "job", job)
     assert samples_by_machine(tmp_path).keys() == names
