@@ -1,13 +1,13 @@
 """Judging on a Ray cluster: two workers against one, and what 100 million samples need, on paper.
 
-    python benchmarks/scale_judging.py [--megabytes 16] [--cores 1000] [--samples 100000000]
+    python benchmarks/scale_judging.py [--megabytes 4] [--cores 1000] [--rounds 0]
 
 Generated runs of long chains of thought (benchmarks/candidates.py), of one size and of four times
 that size, are judged by tasks of a Ray cluster on this machine, and in this process. The verdicts
 must be the same bytes.
 
-Two workers against one: one cluster, in turns, with one of its CPUs taken by somebody else or not.
-The fastest of three rounds counts. It needs two idle cores.
+Two workers against one, with `--rounds 3`: one cluster, in turns, with one of its CPUs taken by
+somebody else or not. The fastest round counts. It needs two idle cores.
 
 On paper: CPU seconds per sample, from the difference of both sizes, so that what a run costs once
 does not count; multiplied. Programs are measured apart: three tests each, in the sandbox. The paper
@@ -33,8 +33,9 @@ os.environ["RAY_AUTH_MODE"] = "disabled"
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import candidates
-from rich.console import Console
 from scale_filters import tree
+
+from factory.core.journal import SEAL_BYTES, SEAL_ROWS
 
 if TYPE_CHECKING:
     from factory.recipe.build import Recipe
@@ -73,20 +74,20 @@ class Judged(NamedTuple):
     samples: int
     kilobytes: float  # of text per sample
     here: Cost
-    afterwards: Cost  # verdicts, selection, rows and report
     rounds: dict[int, list[Cost]]  # on the cluster, by workers
     same: bool  # whether all ways gave the same verdicts
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--megabytes", type=float, default=16, help="of text in the smaller run")
+    parser.add_argument("--megabytes", type=float, default=4, help="of text in the smaller run")
     parser.add_argument("--cores", type=int, default=1000)
     parser.add_argument("--samples", type=int, default=100_000_000)
+    parser.add_argument("--rounds", type=int, default=0, help="of two workers against one")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        small = judge(Path(folder) / "small", options.megabytes, rounds=3)
-        large = judge(Path(folder) / "large", 4 * options.megabytes, rounds=1)
+        small = judge(Path(folder) / "small", options.megabytes, options.rounds)
+        large = judge(Path(folder) / "large", 4 * options.megabytes, 0)
     program_ms = 1000 * time_programs(40)
     print(f"a program with three tests: {program_ms:.1f} ms of CPU")
 
@@ -94,25 +95,27 @@ def main() -> None:
     kilobytes = large.kilobytes
     text_ms = 1000 * (large.here.cpu_s - small.here.cpu_s) / more * SAMPLE_KB / kilobytes
     cpu_ms = text_ms + CODE_SHARE * program_ms
-    driver_ms = 1000 * (large.rounds[2][-1].driver_s - small.rounds[2][-1].driver_s) / more
-    rows_ms = 1000 * (large.afterwards.cpu_s - small.afterwards.cpu_s) / more
+    first, last = small.rounds[2][-1].driver_s, large.rounds[2][-1].driver_s
+    per_part = min(SEAL_ROWS, SEAL_BYTES / SAMPLE_KB / 1000)
+    part_ms = 1000 * first / PARTS  # at most: joining the cluster is in it
+    driver_ms = part_ms / per_part + 1000 * max(0.0, last - first) / more
     hours = options.samples / 3.6e6
-    spread_h, driver_h, rows_h = hours * cpu_ms / options.cores, hours * driver_ms, hours * rows_ms
+    spread_h, driver_h = hours * cpu_ms / options.cores, hours * driver_ms
     what = f"{options.samples:,} samples of {SAMPLE_KB:.0f} kB, {CODE_SHARE:.0%} programs"
     print(
         f"\non paper, {what}:\n"
         f"  a sample       {cpu_ms:.2f} ms of CPU on a worker ({text_ms:.2f} text and answers)\n"
         f"  {options.cores:,} cores   {spread_h:.2f} h\n"
-        f"  the driver     {driver_ms:.3f} ms a sample to hand out and store: {driver_h:.2f} h\n"
-        f"  afterwards     {rows_ms:.3f} ms a sample for verdicts, rows and report: {rows_h:.1f} h"
+        f"  the driver     {driver_ms:.3f} ms a sample to hand out and store: {driver_h:.2f} h"
     )
-    fastest = {n: min(cost.seconds for cost in found) for n, found in small.rounds.items()}
-    speedup, same = fastest[1] / fastest[2], small.same and large.same
+    same = small.same and large.same
     report("scale_judging_same_verdicts", float(same), 1.0, same)
-    report("scale_judging_two_workers_against_one", speedup, 1.6, speedup >= 1.6)
+    if options.rounds:
+        fastest = {n: min(cost.seconds for cost in found) for n, found in small.rounds.items()}
+        speedup = fastest[1] / fastest[2]
+        report("scale_judging_two_workers_against_one", speedup, 1.6, speedup >= 1.6)
     report("scale_judging_paper_hours_on_workers", spread_h, 24.0, spread_h <= 24)
     report("scale_judging_paper_hours_of_the_driver", driver_h, 24.0, driver_h <= 24)
-    report("scale_judging_paper_hours_afterwards", rows_h, 24.0, rows_h <= 24)
 
 
 def judge(run: Path, megabytes: float, rounds: int) -> Judged:
@@ -131,18 +134,19 @@ def judge(run: Path, megabytes: float, rounds: int) -> Judged:
     print(f"{count:,} samples, {size / 1e6:.0f} MB of text in {PARTS} parts")
     found, there = on_ray(recipe, run, rounds)
     forget(run)
-    here, afterwards = assemble_here(recipe, run)
+    here = judge_here(recipe, run)
     same = all(verdicts == contents(run) for verdicts in there)
-    judged = Judged(count, size / count / 1e3, here, afterwards, found, same)
+    judged = Judged(count, size / count / 1e3, here, found, same)
     print(f"  one worker {found[1]}\n  two workers {found[2]}")
-    print(f"  here {here}\n  afterwards {afterwards}", flush=True)
+    print(f"  here {here}", flush=True)
     return judged
 
 
 def on_ray(
     recipe: Recipe, run: Path, rounds: int
 ) -> tuple[dict[int, list[Cost]], list[list[bytes]]]:
-    """Judge with one and with two workers, in turns. Returns the costs, and the verdicts."""
+    """Judge with two workers, then `rounds` times with one and with two. Returns the costs, by
+    workers, and all verdicts."""
     import ray
     from ray.cluster_utils import Cluster
 
@@ -156,8 +160,8 @@ def on_ray(
     filters, costs = all_filters(recipe), dict[int, list[Cost]]({1: [], 2: []})
     verdicts = []
     try:
-        # The first round of each loads the kernels.
-        for workers in (1, 2) * (rounds + 1):
+        # The first round loads the kernels.
+        for workers in (2, 2, *(1, 2) * rounds):
             forget(run)
             taken = take_a_cpu(cluster.address) if workers == 1 else None
             costs[workers].append(timed(lambda: judge_run(run, filters, References(), judging)))
@@ -165,7 +169,7 @@ def on_ray(
             if taken is not None:
                 taken.kill()
                 taken.wait()
-        return {workers: found[1:] for workers, found in costs.items()}, verdicts
+        return {1: costs[1], 2: costs[2][1:]}, verdicts
     finally:
         ray.shutdown()
         cluster.shutdown()
@@ -186,24 +190,14 @@ def take_a_cpu(address: str) -> subprocess.Popen[str]:
     return holder
 
 
-def assemble_here(recipe: Recipe, run: Path) -> tuple[Cost, Cost]:
-    """Judge and assemble in this process, on one core: measuring, and all that comes after."""
-    from factory.build.build import assemble, record_start
+def judge_here(recipe: Recipe, run: Path) -> Cost:
+    """Judge in this process, on one core."""
     from factory.core.parallel import share_cores
-    from factory.core.run_dir import RunDir, sample_parts
-    from factory.judging.metrics import measure_parts, prompt_frame
-    from factory.judging.verdicts import all_filters
+    from factory.judging.verdicts import all_filters, judge_run
+    from factory.prompts.references import References
 
     share_cores(1)
-    prompts, parts, filters = prompt_frame(run), sample_parts(run), all_filters(recipe)
-    measured = timed(lambda: measure_parts(run, parts, prompts, filters))
-
-    def finish() -> None:
-        with RunDir(run) as directory:
-            record_start(recipe, directory)
-            assemble(recipe, directory, Console(quiet=True))
-
-    return measured, timed(finish)
+    return timed(lambda: judge_run(run, all_filters(recipe), References()))
 
 
 def timed(work: Callable[[], object]) -> Cost:

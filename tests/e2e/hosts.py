@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Self
 
 SUBNET = "10.77.0"
-PATIENCE_S = 100.0
+PATIENCE_S = 400.0  # a loaded machine takes minutes to start Ray
 
 
 def why_not() -> str | None:
