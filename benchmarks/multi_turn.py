@@ -19,12 +19,12 @@ import copy
 import json
 import os
 import random
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
+
+from tool_calls import ask_checker
 
 from factory.core.environment import Action, Observation
 from factory.core.nouns import Prompt
@@ -176,7 +176,7 @@ def source(call: dict[str, Any]) -> str:
     return f"{call['name']}({', '.join(f'{k}={v!r}' for k, v in call['arguments'].items())})"
 
 
-def ask_checker(made: list[Case], rows: dict[str, Any]) -> list[tuple[bool | None, str, float]]:
+def judge_as_bfcl(made: list[Case], rows: dict[str, Any]) -> list[tuple[bool | None, str, float]]:
     lines = []
     for case in made:
         row = rows[case.prompt.meta["id"]]
@@ -184,13 +184,7 @@ def ask_checker(made: list[Case], rows: dict[str, Any]) -> list[tuple[bool | Non
         entry = {key: row[key] for key in ("initial_config", "involved_classes", "id")}
         lines.append(json.dumps({"calls": calls, "answer": row["answer"], "entry": entry,
                                  "category": case.prompt.meta["category"]}))  # fmt: skip
-    command = [sys.executable, "-c", CHECKER]
-    done = subprocess.run(
-        command, input="\n".join(lines) + "\n", capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"BFCL's checker failed: {done.stderr.strip().splitlines()[-1]}")
-    return [tuple(json.loads(line)) for line in done.stdout.splitlines() if line[:1] == "["]
+    return ask_checker(lines, CHECKER)
 
 
 def main() -> None:
@@ -211,7 +205,7 @@ def main() -> None:
     made = [case for prompt in prompts[::step] for case in cases(prompt, rng)]
     ours = judge_all(made)
     seconds = sum(took for *_, took in ours)
-    theirs = ask_checker(made, rows)
+    theirs = judge_as_bfcl(made, rows)
     agreed, total, raised = Counter[str](), Counter[str](), Counter[str]()
     rights = Counter[str]()
     shown = 0

@@ -251,10 +251,10 @@ def for_checker(case: Case, row: dict[str, Any]) -> str:
     )
 
 
-def ask_checker(lines: list[str]) -> list[tuple[bool | None, str, float]]:
-    """What BFCL's checker says; None where it raises."""
+def ask_checker(lines: list[str], program: str = CHECKER) -> list[tuple[bool | None, str, float]]:
+    """What BFCL's checker says in a process of its own; None where it raises."""
     done = subprocess.run(
-        [sys.executable, "-c", CHECKER],
+        [sys.executable, "-c", program],
         input="\n".join(lines) + "\n",
         capture_output=True,
         text=True,
