@@ -11,6 +11,7 @@ from factory.cli.check import audit, doctor, repair, verify
 from factory.cli.common import ask_on_terminal, output_options
 from factory.cli.export import export, push
 from factory.cli.judge import judge
+from factory.cli.launch import launch
 from factory.cli.look import (
     compare,
     explain,
@@ -33,6 +34,7 @@ SECTIONS = {
     "Inspect a run": (show, report, view, watch, compare, samples, explain),
     "Review by hand": (review, export_tasks, import_annotations),
     "Check": (plan, audit, verify, repair, doctor),
+    "Run on a cluster": (launch,),
     "Export and publish": (export, push),
     "Train and evaluate": (train, pairs, eval_command, curves, run),
 }

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from factory.cli import reference_pages, reference_plans, reference_recipes
+from factory.cli import reference_cluster, reference_pages, reference_plans, reference_recipes
 from factory.cli.reference_recipes import REFERENCE, ROOT, kinds
 from factory.prompts import LOADERS, loader_class
 from factory.recipe.build import Recipe
@@ -128,6 +128,8 @@ def generated() -> dict[Path, Callable[[], str]]:
         REFERENCE / "metrics-and-reasons.md": reference_pages.metric_page,
         REFERENCE / "r1-recipes.md": reference_plans.plans_page,
     }
+    for name in reference_cluster.EXAMPLES:
+        files[reference_cluster.CLUSTER / name] = partial(reference_cluster.write_example, name)
     for page in reference_recipes.pages():
         make = partial(reference_recipes.recipe_page, page)
         files[REFERENCE / "recipes" / page.file] = make
