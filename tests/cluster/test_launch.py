@@ -320,6 +320,7 @@ def slurm(*words: str) -> str:
 def wait_for(job: str, state: str, deadline: float) -> str:
     """Wait until a job is in a state; returns all that Slurm says about it."""
     while state not in (found := slurm("scontrol", "show", "job", job)):
+        assert "JobState=FAILED" not in found, found
         assert time.monotonic() < deadline, found
         time.sleep(0.3)
     return found
@@ -368,7 +369,8 @@ def test_a_real_job_is_stopped_by_its_warning_and_continues_when_it_is_queued_ag
         wait_for(name, "JobState=PENDING", deadline)
         first = sum(pq.read_metadata(part).num_rows for part in sample_parts(run))
         assert 0 < first < 184
-        slurm("scontrol", "update", f"jobid={name}", "StartTime=now")  # instead of two minutes
+        time.sleep(3)  # in the second of its end, a node takes the job for one that is revoked
+        slurm("scontrol", "update", f"jobid={name}", "StartTime=now")  # Slurm waits two minutes
         assert "Restarts=1" in wait_for(name, "JobState=COMPLETED", deadline)
     finally:
         subprocess.run(["scancel", name], check=False)
