@@ -42,7 +42,16 @@ def contents(run: Path) -> dict[str, str]:
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-SILENT = {"init", "serve", "view", "review", "verify", "export-tasks", "import-annotations"}
+SILENT = {
+    "init",
+    "serve",
+    "view",
+    "watch",
+    "review",
+    "verify",
+    "export-tasks",
+    "import-annotations",
+}
 """Commands that print no result, or always print JSON lines."""
 
 

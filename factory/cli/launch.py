@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from factory.cli.common import RUNS, set_option, trust_option
+from factory.cli.common import RUNS, json_option, print_json, set_option, trust_option
 
 
 @click.command()
@@ -41,6 +41,7 @@ from factory.cli.common import RUNS, set_option, trust_option
     type=click.Path(dir_okay=False, path_type=Path),
     help="File to write. Default: the recipe's name with .slurm, .k8s.yaml or .sky.yaml.",
 )
+@json_option
 def launch(
     system: str,
     recipes: tuple[Path, ...],
@@ -50,6 +51,7 @@ def launch(
     image: str | None,
     storage: str | None,
     out: Path | None,
+    as_json: bool,
 ) -> None:
     """Write the file that runs a recipe on a cluster: slurm, kubernetes or skypilot.
 
@@ -74,6 +76,10 @@ def launch(
     )
     target = out or Path(found.name)
     write_atomic(target, found.text)
+    start = f"{SYSTEMS[system].start} {target}"
+    if as_json:
+        print_json({"file": target, "start": start, "notes": found.notes})
+        return
     for line in found.notes:
         click.echo(line, err=True)
-    click.echo(f"wrote {target}; next: {SYSTEMS[system].start} {target}")
+    click.echo(f"wrote {target}; next: {start}")

@@ -239,6 +239,13 @@ def test_a_pipeline_of_ones_own_cannot_be_carried(tmp_path: Path) -> None:
         launch("skypilot", *arguments)
 
 
+def test_the_result_as_json() -> None:
+    done = CliRunner().invoke(cli, ["launch", "slurm", "quickstart", "--json"])
+    found = json.loads(done.stdout)
+    assert found["start"] == f"sbatch {found['file']}" == "sbatch quickstart.slurm"
+    assert found["notes"] == ["quickstart: 0 GPUs"]
+
+
 FLAGS = [
     (["kubernetes", "quickstart", "--storage", "runs"], "needs --image"),
     (["kubernetes", "quickstart", "--image", "i"], "needs --storage"),
