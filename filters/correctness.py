@@ -173,9 +173,8 @@ class Correctness(Filter):
             deadline_s=self.deadline_s,
             unsafe_without_sandbox=self.unsafe_without_sandbox,
         )
-        specs = [read_verifier(text) for text in samples["verifier"]]
-        parts = samples.select("response", "shape", "turns").iter_rows()
-        items = [_item(spec, *part) for spec, part in zip(specs, parts, strict=True)]
+        items = read_items(samples)
+        specs = [item.verifier for item in items]
         verdicts = verifiers.verify(items, later=self.later)
         if self.judge is None:
             verdicts = [_without_judge(verdict) for verdict in verdicts]
@@ -272,6 +271,13 @@ class Correctness(Filter):
             )
             for sample_id, opinion in opinions.items()
         }
+
+
+def read_items(samples: pl.DataFrame) -> list[Item]:
+    """Return what is verified of each sample (a frame as filters get it)."""
+    specs = (read_verifier(text) for text in samples["verifier"])
+    parts = samples.select("response", "shape", "turns").iter_rows()
+    return [_item(spec, *part) for spec, part in zip(specs, parts, strict=True)]
 
 
 def _item(

@@ -47,6 +47,7 @@ SLOW = (
     "test_evaluate.py",
     "test_json_recipes.py",
     "test_judges_in_turn.py",
+    "test_late_builds.py",
     "test_late_verdicts.py",
     "test_live_judging.py",
     "test_losses.py",

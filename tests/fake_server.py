@@ -96,7 +96,11 @@ class FakeServer:
     most_in_flight: int = 0
     hung_up: int = 0  # requests whose client went away before their answer
     held: bool = False  # while it is, a request waits for its answer
+<<<<<<< HEAD
     host: str = "127.0.0.1"  # or an address of another machine's network
+=======
+    waits: Callable[[Body], bool] = lambda body: False  # while it says so, this request does
+>>>>>>> c47efe7 (A running build is steered by late verdicts as they come, and never waits for one; sampling.pending)
     port: int = 0
 
     def __enter__(self) -> Self:
@@ -235,7 +239,7 @@ class FakeServer:
             await asyncio.Event().wait()
         async with self._free:
             await asyncio.sleep(self.delay_s if not is_canary(body) else 0)
-            while self.held and not is_canary(body):
+            while (self.held or self.waits(body)) and not is_canary(body):
                 await asyncio.sleep(0.01)
             payloads = self._payloads(body, path)
             if body.get("stream"):

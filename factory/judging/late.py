@@ -1,13 +1,14 @@
 """Judging what a build left pending: during it, after it, by several processes.
 
-Only the ledger is written here. The next build puts the verdicts into its metrics (`settle`), so
-that one process alone writes those.
+Only the ledger is written by those that judge. A running build takes what comes into account when
+it draws more. At its end it puts the verdicts into its metrics (`settle`), so that one process
+alone writes those.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,16 +17,29 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from factory.core.errors import RunError
-from factory.core.files import write_parquet
+from factory.core.files import append_line, write_parquet
+from factory.core.nouns import Judged
 from factory.core.parallel import spread
 from factory.core.run_dir import read_manifest, sample_parts
-from factory.judging.ledger import LateVerdict, Leases, read_verdicts, record_verdicts
+from factory.judging.ledger import (
+    QUEUE,
+    LateVerdict,
+    Leases,
+    LedgerReader,
+    LineReader,
+    own_file,
+    read_verdicts,
+    record_verdicts,
+)
 from factory.judging.metrics import input_frame, metrics_folder, prompt_frame
 from factory.recipe.build import load_run_recipe
 from filters.base import Filter
-from filters.correctness import Correctness
+from filters.correctness import METRICS, Correctness, read_items
 from filters.verify.verification import LATER
 from filters.verify.verifiers import Item, Verifiers, read_verifier
+
+Key = tuple[str, str, str]
+"""A sample, and the hash of the input and the version of the verifier that its verdict is of."""
 
 MOST_AT_ONCE = 64
 QUICK_S = 1.0
@@ -38,12 +52,15 @@ _REPLACED = ("state", "extracted", "method", "detail", "ms")
 
 
 class Waiting(NamedTuple):
-    """A sample without a verdict, and the part of the samples that holds its text."""
+    """A sample without a verdict. What is to be verified is in `part` of the samples or, during the
+    build that drew it, here."""
 
     sample_id: str
     input: str
     version: str
-    part: str
+    part: str | None
+    prompt_id: str = ""
+    response: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,19 +73,103 @@ class Drained:
 
 def find_pending(run: Path, filters: Mapping[str, Filter]) -> list[Waiting]:
     """The samples that are pending in the metrics, in the order of the parts."""
-    found = []
-    for file in _metric_files(run, filters):
-        pending = pl.scan_parquet(file).filter(_IS_LATE).select(_KNOWN).collect()
-        found += [
-            Waiting(name, read, version, file.name) for name, read, version in pending.iter_rows()
-        ]
-    return found
+    return [one for file in _metric_files(run, filters) for one in _read_pending(file)]
 
 
 def find_waiting(run: Path, filters: Mapping[str, Filter]) -> list[Waiting]:
     """The pending samples whose verdicts are not in the ledger yet, in the order of the parts."""
-    decided = read_verdicts(run)
-    return [one for one in find_pending(run, filters) if one[:3] not in decided]
+    return list(Backlog(run, filters).look().values())
+
+
+class Backlog:
+    """The samples of a run that wait for a verdict. Each look reads only what is new."""
+
+    def __init__(self, run: Path, filters: Mapping[str, Filter]) -> None:
+        self._run, self._filters = run, filters
+        self._ledger = LedgerReader(run)
+        self._queue = LineReader(run / QUEUE)
+        self._parts: dict[Path, int] = {}
+        self._waiting: dict[str, Waiting] = {}
+
+    def look(self) -> dict[str, Waiting]:
+        """Return them by sample id."""
+        for row in self._queue.read():
+            if row.keys() == _QUEUED:
+                self._waiting[row["sample_id"]] = Waiting(part=None, **row)
+        for file in _metric_files(self._run, self._filters):
+            written = file.stat().st_mtime_ns
+            if self._parts.get(file) != written:
+                self._parts[file] = written
+                self._waiting |= {one.sample_id: one for one in _read_pending(file)}
+        self._ledger.refresh()
+        decided = self._ledger.verdicts
+        self._waiting = {k: one for k, one in self._waiting.items() if one[:3] not in decided}
+        return dict(self._waiting)
+
+
+_QUEUED = set(Waiting._fields) - {"part"}
+
+
+def leave_to_judges(run: Path, rows: pl.DataFrame, metrics: pl.DataFrame) -> dict[str, Key]:
+    """Let processes that judge know of pending samples that no sealed part has yet.
+
+    `rows` are samples as filters get them, `metrics` what `correctness` measured on them. Returns
+    the keys of the verdicts that are to come, by sample id.
+    """
+    keys = {row[0]: row for row in metrics.filter(_IS_LATE).select(_KNOWN).iter_rows()}
+    if keys:
+        pending = rows.filter(pl.col("sample_id").is_in(list(keys)))
+        file = own_file(run / QUEUE)
+        for prompt_id, name, item in zip(
+            pending["prompt_id"], pending["sample_id"], read_items(pending), strict=True
+        ):
+            _, read, version = keys[name]
+            waiting = Waiting(name, read, version, None, prompt_id, item.response)._asdict()
+            append_line(file, {key: waiting[key] for key in _QUEUED})
+    return keys
+
+
+def clear_queue(run: Path) -> None:
+    """Forget what a build has left to be judged: all of it is in the metrics of sealed parts."""
+    for file in (run / QUEUE).glob("*.jsonl"):
+        file.unlink(missing_ok=True)
+
+
+class LateArrivals:
+    """The verdicts that come to a running build, as decisions of its filter `correctness`."""
+
+    def __init__(self, run: Path, filters: Mapping[str, Filter]) -> None:
+        self._ledger = LedgerReader(run)
+        self._filter = filters.get("correctness")
+        self._looked = 0.0
+        self._keys: dict[str, Key] = {}
+
+    def expect(self, keys: Mapping[str, Key]) -> None:
+        """Wait for the verdicts of these samples; some may be there already."""
+        self._keys |= keys
+        self._looked = 0.0
+
+    def collect(self) -> list[Judged]:
+        """Return what has come of the samples that are waited for."""
+        now = time.monotonic()
+        if not self._keys or now - self._looked < _LOOK_S / 4:
+            return []
+        self._looked = now
+        self._ledger.refresh()
+        known = self._ledger.verdicts
+        come = [known[key] for key in self._keys.values() if key in known]
+        for verdict in come:
+            del self._keys[verdict.sample_id]
+        return [self._decide(verdict) for verdict in come]
+
+    def _decide(self, verdict: LateVerdict) -> Judged:
+        """The decision on a sample that no other filter drops: it was pending."""
+        assert self._filter is not None
+        row = {f"correctness_{name}": getattr(verdict, name) for name in _REPLACED}
+        schema = METRICS | {"sample_id": pl.String}
+        frame = pl.DataFrame([row | {"sample_id": verdict.sample_id}], schema=schema)
+        decided = self._filter.decide(frame).row(0, named=True)
+        return Judged(verdict.sample_id, decided["decision"], decided["reason"])
 
 
 def count_news(run: Path, filters: Mapping[str, Filter]) -> int:
@@ -99,14 +200,14 @@ def drain(run: Path, workers: int, *, watch: bool, say: Callable[[str], None]) -
             f"{run}: no verdict comes later: its recipe does not set `correctness.later`, such as "
             "`later: [repository]`"
         )
-    judged = 0
+    judged, backlog = 0, Backlog(run, filters)
     while True:
-        done = _drain_once(run, workers)
+        ended = read_manifest(run).get("state") == "done"  # before the look: nothing comes after it
+        done = _drain_once(run, workers) if backlog.look() else 0
         judged += done
-        waiting = len(find_waiting(run, filters))
+        waiting = len(backlog.look())
         if done:
             say(f"judged {judged:,}, {waiting:,} waiting")
-        ended = read_manifest(run).get("state") == "done"
         if not watch or (ended and not waiting):
             return Drained(judged, waiting)
         if not done:
@@ -149,36 +250,45 @@ def judge_waiting(run: Path) -> int:
             unsafe_without_sandbox=chosen.unsafe_without_sandbox,
         ) as verifiers,
     ):
-        waiting, at_once = find_waiting(run, filters), 1
-        while waiting:
+        backlog, at_once = Backlog(run, filters), 1
+        while waiting := backlog.look():
             started = time.monotonic()
-            parts = {one.sample_id: one.part for one in waiting}
-            claimed = leases.claim(list(parts), at_once)
+            claimed = leases.claim(list(waiting), at_once)
             if not claimed:
                 return judged  # others are at work on all that is left
             # What another process has decided since then has no lease any more.
-            fresh = {one.sample_id for one in find_waiting(run, filters)}
-            mine = [sample_id for sample_id in claimed if sample_id in fresh]
-            for part in sorted({parts[sample_id] for sample_id in mine}):
-                texts = _read_texts(run, part, prompts, mine)
-                verdicts = verifiers.verify(list(texts.values()))
-                record_verdicts(run, zip(texts, verdicts, strict=True))
-                judged += len(texts)
+            fresh = backlog.look()
+            mine = [fresh[name] for name in claimed if name in fresh]
+            texts = _read_texts(run, mine, prompts)
+            verdicts = verifiers.verify(list(texts.values()))
+            record_verdicts(run, zip(texts, verdicts, strict=True))
+            judged += len(texts)
             leases.release(claimed)
             quick = time.monotonic() - started < QUICK_S
             at_once = min(2 * at_once, MOST_AT_ONCE) if quick else max(1, at_once // 2)
-            waiting = [one for one in waiting if one.sample_id not in set(claimed)]
+            if mine and not texts:  # their parts or prompts are gone
+                return judged
     return judged
 
 
-def _read_texts(
-    run: Path, part: str, prompts: pl.DataFrame, sample_ids: list[str]
-) -> dict[str, Item]:
-    """What is to be verified of samples of one part, by sample id."""
-    rows = input_frame(pl.read_parquet(run / "samples" / part), prompts)
-    rows = rows.filter(pl.col("sample_id").is_in(sample_ids))
-    columns = rows.select("sample_id", "verifier", "response", "shape").iter_rows()
-    return {name: Item(read_verifier(spec), *parts) for name, spec, *parts in columns}
+def _read_texts(run: Path, mine: Sequence[Waiting], prompts: pl.DataFrame) -> dict[str, Item]:
+    """What is to be verified of samples, by sample id."""
+    texts: dict[str, Item] = {}
+    names = {one.sample_id for one in mine if one.part is not None}
+    for part in sorted({one.part for one in mine if one.part is not None}):
+        rows = input_frame(pl.read_parquet(run / "samples" / part), prompts)
+        rows = rows.filter(pl.col("sample_id").is_in(list(names)))
+        texts |= dict(zip(rows["sample_id"], read_items(rows), strict=True))
+    specs = dict(prompts.select("prompt_id", "verifier").iter_rows())
+    for one in mine:
+        if one.part is None and one.prompt_id in specs:
+            texts[one.sample_id] = Item(read_verifier(specs[one.prompt_id]), one.response)
+    return texts
+
+
+def _read_pending(file: Path) -> list[Waiting]:
+    pending = pl.scan_parquet(file).filter(_IS_LATE).select(_KNOWN).collect()
+    return [Waiting(name, read, version, file.name) for name, read, version in pending.iter_rows()]
 
 
 def _metric_files(run: Path, filters: Mapping[str, Filter]) -> list[Path]:

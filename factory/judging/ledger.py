@@ -1,7 +1,8 @@
 """Verdicts that come later: what was decided, by whom, and who is at work on what.
 
-    RUN/later/HOST-PID.jsonl    verdicts of one process, appended and never changed
-    RUN/later/leases/SAMPLE     a process is at work on a sample; its time says that it lives
+    RUN/later/HOST-PID.jsonl          verdicts of one process, appended and never changed
+    RUN/later/queue/HOST-PID.jsonl    what a running build leaves to be judged, before it is sealed
+    RUN/later/leases/SAMPLE           a process is at work on a sample; its time says that it lives
 
 A verdict counts for exactly one sample, input and version of the verifier; of several the first
 one counts. So any number of processes may judge a run, and a killed one costs only its last work.
@@ -10,18 +11,21 @@ one counts. So any number of processes may judge a run, and a killed one costs o
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from factory.core.files import append_line, read_lines
-from filters.verify.verification import Verification
+from factory.core.files import append_line
+from filters.verify.verification import State, Verification
 
 FOLDER = "later"
+QUEUE = "later/queue"
 BEAT_S = 5.0
 STALE_S = 60.0
 """A lease whose process, on another machine, has not been heard of for so long is taken over."""
@@ -34,7 +38,7 @@ class LateVerdict:
     sample_id: str
     input: str
     version: str
-    state: str
+    state: State
     extracted: str | None
     method: str
     detail: str | None
@@ -47,11 +51,27 @@ class LateVerdict:
     def key(self) -> tuple[str, str, str]:
         return self.sample_id, self.input, self.version
 
+    def as_verification(self) -> Verification:
+        return Verification(
+            self.state,
+            self.extracted,
+            self.method,
+            self.ms,
+            self.detail,
+            self.version,
+            self.input,
+        )
+
+
+def own_file(folder: Path) -> Path:
+    """The file of this process in a folder, which is made where it is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{socket.gethostname()}-{os.getpid()}.jsonl"
+
 
 def record_verdicts(run: Path, verdicts: Iterable[tuple[str, Verification]]) -> None:
     """Append this process's verdicts, by sample id."""
-    file = run / FOLDER / f"{socket.gethostname()}-{os.getpid()}.jsonl"
-    file.parent.mkdir(exist_ok=True)
+    file = own_file(run / FOLDER)
     for sample_id, found in verdicts:
         verdict = LateVerdict(
             sample_id=sample_id,
@@ -71,13 +91,53 @@ def record_verdicts(run: Path, verdicts: Iterable[tuple[str, Verification]]) -> 
 
 def read_verdicts(run: Path) -> dict[tuple[str, str, str], LateVerdict]:
     """All verdicts by sample, input and version. Lines that are no verdict are left out."""
-    found: dict[tuple[str, str, str], LateVerdict] = {}
-    fields = LateVerdict.__dataclass_fields__.keys()
-    rows = [row for file in sorted((run / FOLDER).glob("*.jsonl")) for row in read_lines(file)]
-    whole = [LateVerdict(**row) for row in rows if row.keys() == fields]
-    for verdict in sorted(whole, key=lambda verdict: (verdict.at, verdict.host, verdict.pid)):
-        found.setdefault(verdict.key, verdict)
-    return found
+    reader = LedgerReader(run)
+    reader.refresh()
+    return reader.verdicts
+
+
+class LedgerReader:
+    """Reads a ledger as it grows: each call costs only what has come since the last one."""
+
+    def __init__(self, run: Path) -> None:
+        self._lines = LineReader(run / FOLDER)
+        self.verdicts: dict[tuple[str, str, str], LateVerdict] = {}
+
+    def refresh(self) -> list[LateVerdict]:
+        """Read what has come. Returns the verdicts that are new, the first of each key."""
+        fields = LateVerdict.__dataclass_fields__.keys()
+        read = [LateVerdict(**row) for row in self._lines.read() if row.keys() == fields]
+        read.sort(key=lambda verdict: (verdict.at, verdict.host, verdict.pid))
+        return [one for one in read if self.verdicts.setdefault(one.key, one) is one]
+
+
+class LineReader:
+    """Reads the JSON lines that processes append to the files of a folder, each line once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._ends: dict[Path, int] = {}
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """Yield the objects of lines that were not there at the last call. A line that is not
+        ended yet is left for a later call; one that is no object is left out."""
+        for file in sorted(self._folder.glob("*.jsonl")):
+            end = self._ends.get(file, 0)
+            try:
+                with open(file, "rb") as stream:
+                    if stream.seek(0, os.SEEK_END) < end:
+                        end = 0  # another file under this name
+                    stream.seek(end)
+                    text = stream.read()
+            except FileNotFoundError:
+                continue
+            whole = text[: text.rfind(b"\n") + 1]
+            self._ends[file] = end + len(whole)
+            for line in whole.splitlines():
+                with contextlib.suppress(ValueError):
+                    row = json.loads(line)
+                    if isinstance(row, dict):
+                        yield row
 
 
 class Leases:

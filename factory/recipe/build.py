@@ -122,6 +122,8 @@ class Recipe(Strict):
         del dump["sampling"]["prices"], dump["corpus"]["min_rows"]
         for name in ("episode", "keep", "search"):  # params_fp has what matters
             del dump["sampling"][name]
+        if self.sampling.pending is None:  # as before there was such a key
+            del dump["sampling"]["pending"]
         dump["prompting"] = self.prompting.identity()
         dump["filters"] = [[name, value] for name, value in dump["filters"].items()]
         return fingerprint([dump, self.sources_fp(), self.params_fp()])

@@ -17,7 +17,8 @@ SEARCHES = frozenset({"beam", "tree"})
 _ONLY = {"beam": {"beams", "diverse"}, "tree": {"expansions", "exploration"}}
 
 _SCHEDULING = {
-    "policy", "n", "accept", "wave", "seed", "give_up_after", "escalate", "budget", "prices"
+    "policy", "n", "accept", "wave", "pending", "seed", "give_up_after", "escalate", "budget",
+    "prices",
 }  # fmt: skip
 """Keys that decide the number or the cost of samples, but don't change a sample."""
 
@@ -187,6 +188,13 @@ class Sampling(_Options):
         "hardest prompts. `budget`: optional.",
     )
     wave: int = Field(4, ge=1, description="Maximum number of a prompt's samples in flight.")
+    pending: int | None = Field(
+        None,
+        ge=1,
+        description="`until` only: maximum number of a prompt's samples that are pending. Up to "
+        "there, more than may be enough are drawn while nothing else is due. Default: no more than "
+        "may be enough.",
+    )
     give_up_after: int | None = Field(
         None, ge=1, description="Samples without a success after which a prompt is given up."
     )
@@ -248,6 +256,8 @@ class Sampling(_Options):
         priced = self.prices.per_gpu_hour or self.prices.per_million_tokens
         if self.budget and self.budget.money and not priced:
             raise ValueError("budget.money needs prices.per_gpu_hour or prices.per_million_tokens")
+        if self.pending is not None and self.policy != "until":
+            raise ValueError("pending needs `policy: until`")
         if self.give_up_after is not None and not self.by_verdict:
             raise ValueError("give_up_after needs `policy: until`, `budget` or `difficulty`")
         if self.escalate and (self.policy != "until" or self.give_up_after is None):

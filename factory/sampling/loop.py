@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -41,6 +42,9 @@ WORKERS_SECONDS = 30.0
 """Seconds between two log entries about the endpoints or replicas."""
 
 
+_NONE: Mapping[str, Ticket] = {}
+
+
 class Judge(Protocol):
     """Judges samples while the engine generates more. All the loop knows about judging."""
 
@@ -56,7 +60,10 @@ class Judge(Protocol):
         """Note a finished sample that is judged after sampling."""
 
     def collect(self, wait: float = 0.0) -> list[Judged]:
-        """Return the verdicts that are ready. Waits up to `wait` seconds for the first one."""
+        """Return the verdicts that are ready. Waits up to `wait` seconds for the first one.
+
+        A pending sample gets another verdict if that comes while samples are drawn.
+        """
 
     def notify_sealed(self, part: str) -> None:
         """Note that a part of the journal became durable. Called from the journal's thread."""
@@ -73,8 +80,11 @@ def drive(
     first: Ticket,
     progress: Progress,
     judge: Judge,
+    pending: Mapping[str, Ticket] = _NONE,
 ) -> None:
     """Generate `first`, then every sample that `scheduler` asks for. Closes `judge` at the end.
+
+    `pending` are samples of earlier processes, by id, whose verdicts may come.
 
     Raises EngineError, StorageError or Stopped. Samples that had finished are sealed in all cases.
     """
@@ -97,6 +107,7 @@ def drive(
         clock = _Clock(scheduler, spent, count_gpus(spec))
         with collect_signals(first_only=True) as interrupted:
             loop = _Loop(engine, run, prompts, scheduler, first, judge, progress, clock, spec)
+            loop.pending |= pending
             loop.run_until(interrupted)
         if interrupted:
             raise Stopped(run.path)
@@ -205,6 +216,7 @@ class _Loop:
         self.first: Ticket | None = first
         self.in_flight: dict[str, Ticket] = {}
         self.unjudged: dict[str, _Drawn] = {}
+        self.pending: dict[str, Ticket] = {}  # `until` goes on when their verdicts come
         self.reported_error = False
         self.server, self.policy = spec.engine.server, spec.sampling.policy
         self.by_verdict = spec.sampling.by_verdict
@@ -329,10 +341,15 @@ class _Loop:
     def learn(self) -> None:
         """Pass verdicts to the scheduler and abort samples that are no longer needed."""
         for verdict in self.judge.collect(0.0 if self.in_flight else 0.2):
+            if verdict.sample_id not in self.unjudged:
+                self.settle(verdict)
+                continue
             ticket, tokens, finish_reason = self.unjudged.pop(verdict.sample_id)
             # What is pending may be enough: `until` draws no more of a prompt before it is known.
             hoped = self.policy == "until" and verdict.reason == PENDING
-            self.scheduler.learn(ticket, verdict.decision == "keep" or hoped, tokens)
+            if hoped:
+                self.pending[verdict.sample_id] = ticket
+            self.scheduler.learn(ticket, verdict.decision == "keep", tokens, pending=hoped)
             source = str(self.sources[ticket.prompt])
             self.progress.count_verdict(
                 source, verdict.decision, verdict.reason, finish_reason, tokens
@@ -359,6 +376,13 @@ class _Loop:
             for ticket in [ticket for ticket in self.again if ticket in surplus]:
                 self.again.remove(ticket)
                 self.scheduler.fail(ticket)
+
+    def settle(self, verdict: Judged) -> None:
+        """Pass on the verdict of a sample that was pending."""
+        ticket = self.pending.pop(verdict.sample_id, None)
+        if ticket is not None:
+            self.scheduler.settle(ticket, verdict.decision == "keep")
+        self.progress.count_late_verdict(verdict.decision, verdict.reason)
 
     def count_reasoning(self, verdict: Judged) -> None:
         """Warn once if the first samples all lack the think section that the recipe requires."""

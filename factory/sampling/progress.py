@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
+from factory.core.nouns import PENDING
 from factory.sampling.accounting import OUTCOMES, Ledger, classify_outcome
 from factory.sampling.engine import Worker
 from factory.sampling.notebook import NotebookDisplay
@@ -70,6 +71,14 @@ class Progress:
         self.judged += 1
         self.accepted += decision == "keep"
         self.ledger.add(source, classify_outcome(decision, finish_reason), tokens)
+        if reason is not None:
+            self.reasons[reason] += 1
+
+    def count_late_verdict(self, decision: str, reason: str | None) -> None:
+        """Count the verdict of a sample that was pending. Its tokens stay those of an undecided
+        one."""
+        self.accepted += decision == "keep"
+        self.reasons[PENDING] -= self.reasons[PENDING] > 0
         if reason is not None:
             self.reasons[reason] += 1
 

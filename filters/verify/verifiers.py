@@ -89,7 +89,7 @@ class Verifiers:
                     (items[at].verifier or {}, (items[at].response or "")[-MAX_RESPONSE:])
                     for at in positions
                 ]
-                version = _version(kind)
+                version = verifier_version(kind)
                 hashes = _hashes(work)
                 found = (
                     [Verification("pending", None, LATER)] * len(work)
@@ -196,10 +196,10 @@ def read_verifier(text: str | None) -> Mapping[str, Any] | None:
 
 def versions() -> dict[str, str]:
     """The version of every verifier: part of what names cached verdicts."""
-    return {kind: _version(kind) for kind in VERIFIERS} | own_versions()
+    return {kind: verifier_version(kind) for kind in VERIFIERS} | own_versions()
 
 
-def _version(kind: str) -> str:
+def verifier_version(kind: str) -> str:
     return f"{kind}-{verifier_class(kind).VERSION}"
 
 

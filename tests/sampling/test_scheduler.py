@@ -244,6 +244,47 @@ def test_a_restored_prompt_is_at_its_level() -> None:
     assert (ticket.index, ticket.level) == (8, 2)
 
 
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_verdicts_that_come_later_end_as_those_that_come_at_once(data: st.DataObject) -> None:
+    """Whenever verdicts come, a prompt gets enough accepted samples or all there are, and no more
+    than the limit are pending beyond those that may be enough. A killed process changes nothing."""
+    most, accept = data.draw(st.integers(1, 8)), data.draw(st.integers(1, 4))
+    fields = {"policy": "until", "n": 9, "accept": accept, "wave": data.draw(st.integers(1, 4))}
+    sampling = Sampling.model_validate({**fields, "pending": most})
+    right = data.draw(st.sets(st.tuples(st.integers(0, 2), st.integers(0, 8))))
+    scheduler, known = Scheduler(sampling, 3), dict[Ticket, bool]()
+    flying, pending = list[Ticket](), list[Ticket]()
+    while True:
+        while len(flying) < 4 and (ticket := scheduler.next()) is not None:
+            flying.append(ticket)
+        unknown = Counter(ticket.prompt for ticket in [*flying, *pending])
+        hits = Counter(ticket.prompt for ticket, accepted in known.items() if accepted)
+        wave = fields["wave"]
+        assert all(n <= max(most, accept + wave) for prompt, n in unknown.items()), (unknown, hits)
+        if not flying and not pending:
+            break
+        some = flying if flying and (not pending or data.draw(st.booleans())) else pending
+        ticket = some.pop(data.draw(st.integers(0, len(some) - 1)))
+        if some is flying:
+            scheduler.learn(ticket, False, pending=True)
+            pending.append(ticket)
+        else:
+            known[ticket] = (ticket.prompt, ticket.index) in right
+            scheduler.settle(ticket, known[ticket])
+        for extra in scheduler.surplus():
+            flying.remove(extra)
+            known[extra] = False
+            scheduler.fail(extra)
+        if data.draw(st.integers(0, 9)) == 0:  # killed; what was in flight is drawn again
+            scheduler, flying = Scheduler(sampling, 3), []
+            drawn = [*known.items(), *((ticket, True) for ticket in pending)]
+            scheduler.restore(drawn, pending)
+    for prompt in range(3):
+        own = [accepted for ticket, accepted in known.items() if ticket.prompt == prompt]
+        assert sum(own) >= accept or len(own) == 9
+
+
 def test_a_larger_n_goes_on_from_what_is_there() -> None:
     scheduler = Scheduler(Sampling(n=6), 2)
     scheduler.restore((Ticket(0, index), None) for index in (0, 1, 3))

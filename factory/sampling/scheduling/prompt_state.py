@@ -22,6 +22,8 @@ class Ticket:
 class PromptState:
     """Per prompt: indices drawn and restored, and counts of ended and accepted samples.
 
+    A pending sample, whose verdict comes later, is counted as accepted until it is known.
+
     Arrays hold what every prompt has. Bit masks, kept only while needed, hold what few prompts
     have. 800,000 prompts take about 5 MB; one set per prompt would take 170 MB.
     """
@@ -31,6 +33,7 @@ class PromptState:
         self.ended = array("H", bytes(2 * prompts))
         self.accepted = array("H", bytes(2 * prompts))
         self.open: dict[int, int] = {}  # prompt → mask of the indices in flight
+        self.pending: dict[int, int] = {}  # prompt → samples counted as accepted and not known
         self._next = array("H", bytes(2 * prompts))
         self._held: dict[int, int] = {}  # prompt → mask of restored indices, until all are passed
 
@@ -66,6 +69,21 @@ class PromptState:
             del self.open[prompt]
         self.ended[prompt] += 1
         self.accepted[prompt] += accepted
+
+    def add_pending(self, prompt: int) -> None:
+        """Note that an accepted sample is only taken for one until its verdict comes."""
+        self.pending[prompt] = self.pending.get(prompt, 0) + 1
+
+    def settle(self, prompt: int, accepted: bool) -> None:
+        """Note the verdict of a pending sample."""
+        self.pending[prompt] -= 1
+        if not self.pending[prompt]:
+            del self.pending[prompt]
+        self.accepted[prompt] -= not accepted
+
+    def known(self, prompt: int) -> int:
+        """Return the number of accepted samples, without those that are pending."""
+        return self.accepted[prompt] - self.pending.get(prompt, 0)
 
     def in_flight(self, prompt: int) -> Iterator[int]:
         """Yield the indices in flight, lowest first."""

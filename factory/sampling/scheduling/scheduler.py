@@ -37,7 +37,8 @@ class Scheduler:
         if sampling.policy == "budget":
             self._order = Bandit(self._state, sampling, sources)
         else:
-            self._order = Waves(self._state, WAVE_POLICIES[sampling.policy](sampling))
+            policy = WAVE_POLICIES[sampling.policy](sampling)
+            self._order = Waves(self._state, policy, sampling.pending or 0)
         self._surplus: list[Ticket] = []
         self.ended = 0
         """Tickets that ended, including those of earlier processes."""
@@ -46,11 +47,18 @@ class Scheduler:
         self.tokens = 0
         """Tokens generated for them, as far as reported."""
 
-    def restore(self, drawn: Iterable[tuple[Ticket, bool | None, *tuple[int, ...]]]) -> None:
+    def restore(
+        self,
+        drawn: Iterable[tuple[Ticket, bool | None, *tuple[int, ...]]],
+        pending: Iterable[Ticket] = (),
+    ) -> None:
         """Restore an earlier process's samples: (ticket, accepted) or (ticket, accepted, tokens).
 
-        `accepted` is None if unknown, which counts as not accepted.
+        `accepted` is None if unknown, which counts as not accepted. `pending` are those of the
+        accepted ones whose verdicts are to come.
         """
+        for ticket in pending:
+            self._state.add_pending(ticket.prompt)
         held: dict[int, int] = {}
         hits: dict[int, int] = {}
         with_tokens = 0
@@ -73,10 +81,24 @@ class Scheduler:
         """Return the next sample to draw, or None if none is due until more samples are judged."""
         return self._order.next()
 
-    def learn(self, ticket: Ticket, accepted: bool, tokens: int | None = None) -> None:
-        """Record a verdict. If `tokens` is None, a budget counts `max_tokens` for the sample."""
+    def learn(
+        self, ticket: Ticket, accepted: bool, tokens: int | None = None, *, pending: bool = False
+    ) -> None:
+        """Record a verdict. If `tokens` is None, a budget counts `max_tokens` for the sample.
+
+        `pending`: the verdict is to come by `settle`, and the sample counts as accepted until then.
+        """
         self.tokens += tokens or 0
-        self._end(ticket, accepted, tokens)
+        if pending:
+            self._state.add_pending(ticket.prompt)
+        self._end(ticket, accepted or pending, tokens)
+
+    def settle(self, ticket: Ticket, accepted: bool) -> None:
+        """Record the verdict of a pending sample."""
+        self.accepted -= not accepted
+        self._state.settle(ticket.prompt, accepted)
+        if isinstance(self._order, Waves) and self._order.settle(ticket.prompt):
+            self._abort_surplus(ticket.prompt)
 
     def fail(self, ticket: Ticket) -> None:
         """Record a request that gives no sample."""
@@ -98,4 +120,7 @@ class Scheduler:
         self.accepted += accepted
         self._state.end(prompt, ticket.index, accepted)
         if self._order.learn(ticket, accepted, tokens):
-            self._surplus += [Ticket(prompt, index) for index in self._state.in_flight(prompt)]
+            self._abort_surplus(prompt)
+
+    def _abort_surplus(self, prompt: int) -> None:
+        self._surplus += [Ticket(prompt, index) for index in self._state.in_flight(prompt)]

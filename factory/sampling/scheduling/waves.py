@@ -15,14 +15,19 @@ class Waves:
     The samples of a wave are handed out in a row, so that they share the prompt's prefill. A
     prompt that needs another wave goes to the end of the queue. Other prompts keep the engine busy
     while its wave ends, and the last waves of all hard prompts run concurrently.
+
+    A prompt whose pending samples may be enough gets no wave until they are known. Where nothing
+    else is due, it gets single samples as if they were not accepted, while fewer than
+    `most_pending` are pending or in flight.
     """
 
-    def __init__(self, state: PromptState, policy: WavePolicy) -> None:
-        self._state, self._policy = state, policy
+    def __init__(self, state: PromptState, policy: WavePolicy, most_pending: int = 0) -> None:
+        self._state, self._policy, self._most_pending = state, policy, most_pending
         self._limit = array("H", bytes(2 * state.prompts))  # where each prompt's last wave ends
         self._level = bytearray(state.prompts)
         self._fresh = 0  # the first prompt that was not drawn yet
         self._again: deque[int] = deque()
+        self._unsure: deque[int] = deque()  # prompts that may have enough; some may be done by now
         self._current = -1
 
     def restore(self, prompt: int, held: int, accepted: int) -> None:
@@ -36,8 +41,10 @@ class Waves:
                 break
             before = (accepted & whole).bit_count()
         self._limit[prompt], self._level[prompt] = limit, level
-        if self._policy.enough(accepted.bit_count()):
+        if self._policy.enough(self._state.known(prompt)):
             self._limit[prompt] = 0
+        elif prompt in self._state.pending:
+            self._unsure.append(prompt)
 
     def next(self) -> Ticket | None:
         """Return the next sample to draw, or None if none is due."""
@@ -55,6 +62,12 @@ class Waves:
                     self._begin_wave(self._current)
             elif self._again:
                 self._current = self._again.popleft()
+            elif self._unsure:
+                prompt = self._unsure.popleft()
+                if self._may_draw(prompt):
+                    self._limit[prompt] += 1
+                    self._current = prompt
+                    self._unsure.append(prompt)
             else:
                 self._current = -1
                 return None
@@ -62,17 +75,42 @@ class Waves:
     def learn(self, ticket: Ticket, accepted: bool, tokens: int | None) -> bool:
         """Record a verdict. Returns True if the prompt's samples in flight are no longer needed."""
         prompt = ticket.prompt
-        if accepted and self._policy.enough(self._state.accepted[prompt]):
-            first = self._limit[prompt] != 0
-            self._limit[prompt] = 0
-            return first
-        if (
-            prompt not in self._state.open
-            and self._state.next_index(prompt, self._limit[prompt]) < 0
-            and self._begin_wave(prompt)
-        ):
-            self._again.append(prompt)
+        if accepted and self._policy.enough(self._state.known(prompt)):
+            return self._stop(prompt)
+        self._go_on(prompt)
         return False
+
+    def settle(self, prompt: int) -> bool:
+        """Note that a pending sample of a prompt is known. Returns what `learn` returns."""
+        if self._policy.enough(self._state.known(prompt)):
+            return self._stop(prompt)
+        self._go_on(prompt)
+        return False
+
+    def _stop(self, prompt: int) -> bool:
+        first = self._limit[prompt] != 0
+        self._limit[prompt] = 0
+        return first
+
+    def _go_on(self, prompt: int) -> None:
+        """Begin the next wave if the last one has ended."""
+        if prompt in self._state.open or self._state.next_index(prompt, self._limit[prompt]) >= 0:
+            return
+        if self._begin_wave(prompt):
+            self._again.append(prompt)
+        elif prompt in self._state.pending and self._most_pending:
+            self._unsure.append(prompt)
+
+    def _may_draw(self, prompt: int) -> bool:
+        """Whether a prompt without a wave may get a sample while some are pending."""
+        drawn, known = self._limit[prompt], self._state.known(prompt)
+        waiting = self._state.pending.get(prompt, 0) + self._state.open.get(prompt, 0).bit_count()
+        return (
+            waiting < self._most_pending
+            and not self._policy.enough(known)
+            and self._state.next_index(prompt, drawn) < 0
+            and self._policy.more(drawn, known) > 0
+        )
 
     def _begin_wave(self, prompt: int) -> bool:
         limit, accepted = self._limit[prompt], self._state.accepted[prompt]
