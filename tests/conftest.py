@@ -55,6 +55,7 @@ SLOW = (
     "test_overlay.py",
     "test_pipeline.py",
     "test_refusals.py",
+    "test_rejudge.py",
     "test_strangers.py",
     "test_tutorials.py",
     "train/test_episodes.py",

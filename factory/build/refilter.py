@@ -81,10 +81,15 @@ def preview_run(recipe: Recipe, run: Path, console: Console) -> Change:
     """Return what `filter_run` would change. Works on a scratch copy and writes nothing into the
     run."""
     with TemporaryDirectory(prefix="factory-preview-") as scratch:
-        copy = Path(scratch) / run.name
-        skipped = shutil.ignore_patterns("report*", "corpus", "run.lock")
-        shutil.copytree(run, copy, ignore=skipped, copy_function=link_or_copy)
-        return filter_run(recipe, copy, console)
+        return filter_run(recipe, copy_run(run, Path(scratch)), console)
+
+
+def copy_run(run: Path, folder: Path) -> Path:
+    """Copy a run into a folder, to try something out. Its Parquet files are linked."""
+    copy = folder / run.name
+    skipped = shutil.ignore_patterns("report*", "corpus", "run.lock")
+    shutil.copytree(run, copy, ignore=skipped, copy_function=link_or_copy)
+    return copy
 
 
 def link_or_copy(source: str, target: str) -> str:

@@ -10,7 +10,7 @@ from factory.cli.build import build, filter_command, init, serve, validate
 from factory.cli.check import audit, doctor, repair, verify
 from factory.cli.common import ask_on_terminal, output_options
 from factory.cli.export import export, push
-from factory.cli.judge import judge
+from factory.cli.judge import judge, rejudge
 from factory.cli.launch import launch
 from factory.cli.look import (
     compare,
@@ -30,7 +30,7 @@ from factory.cli.watch import watch
 from factory.core.errors import FactoryError, RunError, Stopped, StorageError
 
 SECTIONS = {
-    "Make a corpus": (init, validate, build, judge, filter_command, serve),
+    "Make a corpus": (init, validate, build, judge, rejudge, filter_command, serve),
     "Inspect a run": (show, report, view, watch, compare, samples, explain),
     "Review by hand": (review, export_tasks, import_annotations),
     "Check": (plan, audit, verify, repair, doctor),

@@ -1,4 +1,4 @@
-"""The command that judges what a build left pending."""
+"""Commands that judge what a build left pending, and judge again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from factory.cli.common import json_option, print_json, run_argument
+from factory.cli.common import (
+    echo,
+    json_option,
+    print_json,
+    read_recipe,
+    run_argument,
+    stderr,
+    trust_option,
+)
 
 
 @click.command()
@@ -40,3 +48,62 @@ def judge(run: Path, workers: int, watch: bool, as_json: bool) -> None:
         click.echo(
             f"run `factory build` of its recipe again to use the verdicts of {run}", err=True
         )
+
+
+@click.command()
+@click.argument("log", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--with-version",
+    "version",
+    default="installed",
+    show_default=True,
+    metavar="NEW",
+    help="The verifiers as installed here, those of one kind (math-4), path/to/file.py:Class, or a "
+    "recipe (.yaml) with other filters.",
+)
+@click.option("--diff", is_flag=True, help="Show what would change; write nothing.")
+@click.option("--estimate", is_flag=True, help="Show how many verdicts, and their cost; give none.")
+@click.option(
+    "--references",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="JSON lines that say how answers are verified, by id or custom_id; for logs that do not.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1), help="Number of processes; one per core unless given."
+)
+@trust_option
+@json_option
+def rejudge(
+    log: Path,
+    version: str,
+    diff: bool,
+    estimate: bool,
+    references: Path | None,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Judge a run again with another verifier or recipe, or rollouts, traces and batches of others.
+
+    LOG is a run directory, or a JSONL file: NeMo Gym's rollouts, traces or results of `verifiers`,
+    results of an OpenAI batch, or what `factory verify` reads. Without --diff the new verdicts go
+    into the ledger (RUN/later, or LOG.verdicts), and a run's corpus is written again.
+    """
+    from factory.build.rejudge import INSTALLED, NewVersion, rejudge_log, rejudge_run
+
+    is_recipe = version.endswith((".yaml", ".yml"))
+    if log.is_dir():
+        if references is not None:
+            raise click.UsageError("--references is for logs; a run's prompts have their own")
+        recipe = read_recipe(Path(version) if is_recipe else log / "recipe.yaml", ())
+        new = NewVersion.read(INSTALLED if is_recipe else version)
+        found = rejudge_run(
+            recipe, log, new, stderr(), diff=diff, estimate=estimate, workers=workers
+        )
+    else:
+        if is_recipe:
+            raise click.UsageError(f"--with-version {version}: a recipe is for runs only")
+        new = NewVersion.read(version)
+        found = rejudge_log(
+            log, new, references=references, diff=diff, estimate=estimate, workers=workers
+        )
+    print_json(found) if as_json else echo(found.lines())

@@ -47,7 +47,7 @@ QUICK_S = 1.0
 and claims twice as many after a quick batch, half as many after another one."""
 _LOOK_S = 2.0
 _KNOWN = ["sample_id", "correctness_input", "correctness_version"]
-_IS_LATE = (pl.col("correctness_state") == "pending") & (pl.col("correctness_method") == LATER)
+IS_LATE = (pl.col("correctness_state") == "pending") & (pl.col("correctness_method") == LATER)
 _REPLACED = ("state", "extracted", "method", "detail", "ms")
 
 
@@ -116,7 +116,7 @@ def leave_to_judges(run: Path, rows: pl.DataFrame, metrics: pl.DataFrame) -> dic
     `rows` are samples as filters get them, `metrics` what `correctness` measured on them. Returns
     the keys of the verdicts that are to come, by sample id.
     """
-    keys = {row[0]: row for row in metrics.filter(_IS_LATE).select(_KNOWN).iter_rows()}
+    keys = {row[0]: row for row in metrics.filter(IS_LATE).select(_KNOWN).iter_rows()}
     if keys:
         pending = rows.filter(pl.col("sample_id").is_in(list(keys)))
         file = own_file(run / QUEUE)
@@ -186,7 +186,7 @@ def settle(run: Path, filters: Mapping[str, Filter]) -> None:
     if not decided:
         return
     for file in _metric_files(run, filters):
-        if pl.scan_parquet(file).select(_IS_LATE.any()).collect().item():
+        if pl.scan_parquet(file).select(IS_LATE.any()).collect().item():
             _settle_part(file, decided)
 
 
@@ -287,7 +287,7 @@ def _read_texts(run: Path, mine: Sequence[Waiting], prompts: pl.DataFrame) -> di
 
 
 def _read_pending(file: Path) -> list[Waiting]:
-    pending = pl.scan_parquet(file).filter(_IS_LATE).select(_KNOWN).collect()
+    pending = pl.scan_parquet(file).filter(IS_LATE).select(_KNOWN).collect()
     return [Waiting(name, read, version, file.name) for name, read, version in pending.iter_rows()]
 
 

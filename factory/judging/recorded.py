@@ -104,7 +104,12 @@ def stored_folder(run: Path, name: str, filter_: Filter) -> Path:
     has another key while a verifier of the user's own is not loaded.
     """
     folder = metrics_folder(run, name, filter_)
-    return folder if folder.is_dir() else run / "metrics" / f"{name}-{_recorded_key(run, name)}"
+    return folder if folder.is_dir() else recorded_folder(run, name)
+
+
+def recorded_folder(run: Path, name: str) -> Path:
+    """Return the folder of the metrics that a run's verdicts were made with."""
+    return run / "metrics" / f"{name}-{_recorded_key(run, name)}"
 
 
 def describe_damage(error: Exception) -> str:

@@ -169,6 +169,12 @@ _AGREEMENT: Mapping[str, float | None] = {"consensus": 1.0, "dissent": 0.0}
 """Rewards by a vote, if the recipe takes them."""
 
 
+def accuracy(state: str) -> float | None:
+    """Return what a verdict earns: 1 or 0, or None where it says nothing of the answer."""
+    earned = _ACCURACY.get(state)
+    return None if earned is None or math.isnan(earned) else earned
+
+
 class FormatReward(Reward):
     """1 for exactly one closed think section with an answer after it, otherwise 0."""
 

@@ -89,14 +89,14 @@ class Verifiers:
                     (items[at].verifier or {}, (items[at].response or "")[-MAX_RESPONSE:])
                     for at in positions
                 ]
-                version = verifier_version(kind)
+                named = _name_versions(kind, work)
                 hashes = _hashes(work)
                 found = (
                     [Verification("pending", None, LATER)] * len(work)
                     if kind in later
                     else self._verifier(kind).verify(work)
                 )
-                for at, verdict, read in zip(positions, found, hashes, strict=True):
+                for at, verdict, version, read in zip(positions, found, named, hashes, strict=True):
                     own = _storable(replace(verdict, version=version, input=read))
                     verdicts[at] = _by_vote(own, items[at].verifier or {})
         return [verdict for verdict in verdicts if verdict is not None]
@@ -201,6 +201,15 @@ def versions() -> dict[str, str]:
 
 def verifier_version(kind: str) -> str:
     return f"{kind}-{verifier_class(kind).VERSION}"
+
+
+def _name_versions(kind: str, work: Sequence[tuple[Mapping[str, Any], str]]) -> list[str]:
+    """The version behind each verdict; of a class of the user's own, also what is in its file."""
+    version = verifier_version(kind)
+    if kind != "own":
+        return [version] * len(work)
+    classes = own_versions()
+    return [f"{version}-{classes.get(str(spec.get('class')), 'unknown')}" for spec, _ in work]
 
 
 def _hashes(work: Sequence[tuple[Mapping[str, Any], str]]) -> list[str]:
