@@ -286,7 +286,15 @@ def _item(
     shape: Shape,
     turns: Sequence[Mapping[str, Any]] | None,
 ) -> Item:
-    """Return what the verifier gets: the response, or the final state of an environment."""
+    """Return what the verifier gets: the response, or the final state of an environment.
+
+    Of a repository that was changed by tools it is the changes, as a patch.
+    """
+    if spec is not None and spec.get("kind") == "repository":
+        states = (turn.get("state") for turn in reversed(turns or ()))
+        last = next((json.loads(state) for state in states if state), None) or {}
+        patch = last.get("patch")
+        return Item(spec, patch) if isinstance(patch, str) else Item(spec, response, shape)
     if spec is None or spec.get("kind") != "state":
         return Item(spec, response, shape)
     last = turns[-1] if turns else {}

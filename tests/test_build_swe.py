@@ -14,8 +14,10 @@ import pytest
 from rich.console import Console
 
 from factory.build.build import build
+from factory.core.models import model_path
 from factory.core.nouns import Prompt
 from factory.core.resources import recipe_path
+from factory.export.export import export_run
 from factory.judging.late import drain
 from factory.prompts.load import load_prompts
 from factory.recipe.build import load_recipe
@@ -103,6 +105,49 @@ def test_every_attempt_is_judged_rightly(tmp_path: Path, monkeypatch: pytest.Mon
     metrics = pl.read_parquet(run / "metrics" / "correctness-*" / "*.parquet")
     (diffs,) = metrics.filter(correctness_state="correct").select("correctness_extracted")
     assert all(diff.startswith("--- a/") for diff in diffs)
+
+
+@pytest.mark.real(group=None)
+def test_repairs_by_tools_become_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trusted_code: None
+) -> None:
+    """Episodes: a corpus with trajectories, exported whole and turn by turn."""
+    assert available() is None, available()
+    demo = model_path("demo")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    source = f"{{kind: repository_bugs, path: {PROJECTS / 'textkit'}, bugs: 1, "
+    changes = [
+        f"sources=[{source} environment: {{kind: repository}}}}]",
+        "model=fake",
+        f"engine={{class: '{REPAIRER}:Repairer'}}",
+        "sampling={n: 2, max_tokens: 512, temperature: 0.7}",
+        "filters={format: {}, episode: {}, correctness: {}}",
+    ]
+    run = tmp_path / "run"
+    recipe = load_recipe(recipe_path("swe/mutations.yaml"), changes)
+    funnel = build(recipe, run, Console(quiet=True))
+    assert {item.reason: item.count.samples for item in funnel.taken} == {"f2p_failed": 1}
+    (question,) = pl.read_parquet(run / "prompts.parquet")["messages"].to_list()
+    assert "Use the tools" in question[-1]["content"]
+    assert "```" not in question[-1]["content"]  # the code is not shown
+    (row,) = pl.read_parquet(run / "corpus" / "*.parquet").to_dicts()
+    roles = [message["role"] for message in row["messages"]]
+    assert roles == ["user", *["assistant", "tool"] * 3, "assistant"]
+    assert row["messages"][6]["content"].startswith("all ")
+    assert row["extracted_answer"].startswith("--- a/textkit/")
+    for turns, count in (("trajectory", 1), ("single", 4)):
+        out = tmp_path / turns
+        options = {"template": "chatml_tools", "max_length": 8192, "overlong": "fail"}
+        report = export_run(run, "trl", demo, out, turns=turns, **options)
+        assert report.rows == {"train": count}
+        rows = pl.read_parquet(out / "data" / "*.parquet").to_dicts()
+        assert len({row["id"] for row in rows}) == count
+        last = [row["messages"][-1] for row in rows]
+        calls = ["tool_calls" in one and bool(one["tool_calls"]) for one in last]
+        assert calls == [True] * (count - 1) + [False]
+
+
+REPAIRER = Path(__file__).parent / "repairer.py"
 
 
 class Script:

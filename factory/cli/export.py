@@ -88,6 +88,13 @@ allow_key_option = click.option(
 @click.option(
     "--template", help="Chat template to use instead: chatml, chatml_tools, plain or a Jinja file."
 )
+@click.option(
+    "--turns",
+    type=click.Choice(["trajectory", "single"]),
+    default="trajectory",
+    show_default=True,
+    help="How an episode is written: one row, or a row for each turn of the model's own.",
+)
 @click.option("--eos", help="Token that ends a turn, if not the tokenizer's EOS.")
 @click.option(
     "--overlong",

@@ -63,6 +63,7 @@ ENVIRONMENTS: dict[str, str] = {
     "bfcl": "factory.environments.bfcl:Bfcl",
     "textarena": "factory.environments.textarena:TextArena",
     "openenv": "factory.environments.openenv:OpenEnv",
+    "repository": "factory.environments.repository:Repository",
 }
 """Name → "package.module:Class" of the environments that ship."""
 

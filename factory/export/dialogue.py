@@ -61,6 +61,16 @@ def _read_call(call: Mapping[str, Any]) -> dict[str, Any]:
     return {**call, "function": {"name": function["name"], "arguments": arguments}}
 
 
+def split_turns(messages: Sequence[Message]) -> list[Sequence[Message]]:
+    """Return an episode as one conversation per turn of the sample's own: all before it is given,
+    and it alone is learnt. Any other row stays as it is."""
+    if not isinstance(messages, Dialogue):
+        return [messages]
+    return [
+        Dialogue(messages[: place + 1], messages.tools, place) for place in own_places(messages)
+    ]
+
+
 def tools_of(messages: Sequence[Message]) -> tuple[Mapping[str, Any], ...]:
     """Return the tools that a row's model was offered."""
     return messages.tools if isinstance(messages, Dialogue) else ()

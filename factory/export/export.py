@@ -22,7 +22,7 @@ from factory.core.errors import ModelError, RunError
 from factory.core.files import atomic_folder
 from factory.core.nouns import Message
 from factory.core.run_dir import read_manifest
-from factory.export.dialogue import COLUMNS, read_dialogue
+from factory.export.dialogue import COLUMNS, read_dialogue, split_turns
 from factory.export.formats import ExportFormat, find_format
 from factory.export.gate import Gate, GateError
 from factory.export.key_scan import describe_findings, scan_rows
@@ -34,6 +34,8 @@ BATCH_ROWS = 256
 MANIFEST = "export.json"
 
 Overlong = Literal["drop", "fail"]
+Turns = Literal["trajectory", "single"]
+"""How an episode is written: as one row, or as a row for each turn of the model's own."""
 Row = tuple[str, Sequence[Message]]
 
 
@@ -87,12 +89,14 @@ def export_run(
     sample_rows: int = 1000,
     settings: Settings | None = None,
     allow_keys: Collection[str] = (),
+    turns: Turns = "trajectory",
 ) -> ExportReport:
     """Export a run's corpus for a trainer to the folder `out`.
 
     `tokenizer` is that of the model to train: a folder, a Hub id or `demo`. `model` is the model
     that the config names, if not that of the tokenizer. `settings` go into the config; the default
-    is R1's. `allow_keys` are rules of `key_scan` that do not matter here. `format` is a name of
+    is R1's. `allow_keys` are rules of `key_scan` that do not matter here. `turns: single` writes a
+    row for each turn of an episode. `format` is a name of
     `factory.export.formats.FORMATS`, an installed exporter's, or `path/to/file.py:Class`.
 
     Raises GateError where the model would not learn what the rows contain, ModelError for an unfit
@@ -106,11 +110,11 @@ def export_run(
     target = load_target(tokenizer, model=model, template=template, eos=eos, max_length=max_length)
     gate = Gate(target, _choose_layout(chosen, layout, format, shards), chosen.alternating)
     _refuse_keys(shards, allow_keys)
-    checked = _check_sample(shards, gate, sample_rows, settings.seed)
+    checked = _check_sample(shards, gate, sample_rows, settings.seed, turns)
     with atomic_folder(out) as scratch:
         tally = _ExportTally()
         for shard in shards:
-            _write_shard(shard, gate, chosen, scratch, tally)
+            _write_shard(shard, gate, chosen, scratch, tally, turns)
         _refuse_overlong(tally, target, overlong)
         name = re.sub(r"\W+", "_", str(read_manifest(run).get("name", run.name)))
         has_tools = getattr(gate.layout, "tools", False)
@@ -183,13 +187,27 @@ def _refuse_to_overwrite(out: Path) -> None:
         raise RunError(f"{out} is not empty and is no export; choose another folder")
 
 
-def _read_batches(shard: Path) -> Iterator[list[Row]]:
+def _split(row_id: str, messages: Sequence[Message], turns: Turns) -> list[Row]:
+    """Return what is written of a row."""
+    if turns == "trajectory":
+        return [(row_id, messages)]
+    parts = split_turns(messages)
+    if len(parts) == 1:
+        return [(row_id, parts[0])]
+    return [(f"{row_id}.{number}", part) for number, part in enumerate(parts)]
+
+
+def _read_batches(shard: Path, turns: Turns) -> Iterator[list[Row]]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(shard) as file:
         columns = [name for name in COLUMNS if name in file.schema_arrow.names]
         for batch in file.iter_batches(BATCH_ROWS, columns=columns):
-            yield [(row["id"], read_dialogue(row)) for row in batch.to_pylist()]
+            yield [
+                part
+                for row in batch.to_pylist()
+                for part in _split(row["id"], read_dialogue(row), turns)
+            ]
 
 
 def _sample(shards: Sequence[Path], size: int, seed: int) -> Iterator[Row]:
@@ -219,21 +237,25 @@ def _sample(shards: Sequence[Path], size: int, seed: int) -> Iterator[Row]:
                 yield row["id"], read_dialogue(row)
 
 
-def _check_sample(shards: Sequence[Path], gate: Gate, size: int, seed: int) -> int:
+def _check_sample(shards: Sequence[Path], gate: Gate, size: int, seed: int, turns: Turns) -> int:
     """Check a sample of rows; returns their number. Raises GateError if any row fails."""
     faults, checked = [], 0
     for row_id, messages in _sample(shards, size, seed):
         checked += 1
-        fault = gate.check(row_id, messages)
-        if fault is not None:
-            faults.append(fault)
+        found = (gate.check(*part) for part in _split(row_id, messages, turns))
+        faults += [fault for fault in found if fault is not None][:1]
     if faults:
         raise GateError(faults, checked)
     return checked
 
 
 def _write_shard(
-    shard: Path, gate: Gate, chosen: ExportFormat, folder: Path, tally: _ExportTally
+    shard: Path,
+    gate: Gate,
+    chosen: ExportFormat,
+    folder: Path,
+    tally: _ExportTally,
+    turns: Turns,
 ) -> None:
     split, layout, target = split_of(shard), gate.layout, gate.target
     file = chosen.path.format(split=split, shard=shard.stem)
@@ -242,7 +264,7 @@ def _write_shard(
         files.append(file)
     writer = chosen.writer(folder / file, layout)
     try:
-        for rows in _read_batches(shard):
+        for rows in _read_batches(shard, turns):
             texts = [_render(gate, row_id, messages) for row_id, messages in rows]
             lengths = target.lengths(texts, special_tokens=layout.adds_special_tokens)
             kept: list[dict[str, Any]] = []

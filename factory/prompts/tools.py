@@ -29,8 +29,8 @@ class EnvironmentOptions(BaseModel):
 
     kind: str | None = Field(
         None,
-        description="calculator, python, sqlite, search, mcp, functions, bfcl, textarena or "
-        "openenv; or the name of an entry point of the group factory.environments.",
+        description="calculator, python, sqlite, search, mcp, functions, bfcl, textarena, "
+        "openenv or repository; or the name of an entry point of the group factory.environments.",
     )
     class_: str | None = Field(
         None, alias="class", description="path/to/file.py:Class, relative to the recipe."

@@ -136,6 +136,7 @@ class RepositoryBugs(Source):
             random.Random(f"{self.seed} {project.snapshot} {bug.path} {bug.lines} {bug.kinds}"),
             notation=self.notation,
             code_chars=self.code_chars,
+            tools=self.environment is not None and self.environment.kind == "repository",
         )
         verifier = write_verifier(project, found.baseline, bug, self.requires)
         meta = {

@@ -40,6 +40,10 @@ lines as they should be
 Give your repair as one unified diff (`--- a/path`, `+++ b/path`, `@@` hunks) in a code block. The
 context lines must be copied exactly.""",
 }
+_BY_TOOLS = (
+    "Use the tools to look at the project, to change its files and to run its tests. When the "
+    "repair is done, say in a sentence what was wrong, without a call."
+)
 _SHOWN_TESTS = 5
 
 
@@ -51,13 +55,19 @@ def write_task(
     *,
     notation: Notation,
     code_chars: int,
+    tools: bool = False,
 ) -> str:
-    """The question of a prompt. `files`: the package with the bug in it."""
-    shown, left_out = _choose(files, bug.path, code_chars)
+    """The question of a prompt. `files`: the package with the bug in it. With `tools` the model
+    looks at the code by itself."""
     parts = [
         draw.choice(_OPENINGS).format(project=project),
         f"{draw.choice(_TESTS)}\n\n{_list_tests(bug)}",
         _TASK,
+    ]
+    if tools:
+        return "\n\n".join([*parts, _BY_TOOLS])
+    shown, left_out = _choose(files, bug.path, code_chars)
+    parts += [
         "The code of the package:",
         *(f"{path}\n{_fence(text)}" for path, text in shown.items()),
     ]

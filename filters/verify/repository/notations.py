@@ -10,11 +10,13 @@ return a - b                      +    return a - b
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import pairwise
 
-from filters.verify.repository.patch import Change, PatchError, split_lines
+from filters.verify.repository.patch import Change, PatchError, apply_changes, split_lines
 
 _SEARCH = re.compile(r"<{5,9} ?SEARCH\s*$")
 _DIVIDER = re.compile(r"={5,9}\s*$")
@@ -59,6 +61,40 @@ def read_patch(response: str) -> list[Change]:
     if any(_REPLACE.match(line) for line in lines):
         raise PatchError("malformed", "a block has no line <<<<<<< SEARCH")
     raise PatchError("no_patch", "there is neither a search/replace block nor a diff")
+
+
+def write_patch(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    """A patch from `before` to the changed files `after` that `read_patch` reads back exactly.
+
+    Raises PatchError for files that no notation can hold.
+    """
+    for write in (_write_diff, _write_whole_diff, _write_blocks):
+        text = "\n".join(line for path in sorted(after) for line in write(path, before, after))
+        with suppress(PatchError):
+            if apply_changes(read_patch(text), before) == dict(after):
+                return text
+    raise PatchError("malformed", f"the changes of {', '.join(sorted(after))} cannot be written")
+
+
+def _write_diff(
+    path: str, before: Mapping[str, str], after: Mapping[str, str], context: int = 3
+) -> list[str]:
+    old = before.get(path)
+    lines = difflib.unified_diff(
+        split_lines(old or ""), split_lines(after[path]),
+        _NOTHING if old is None else f"a/{path}", f"b/{path}", lineterm="", n=context,
+    )  # fmt: skip
+    return list(lines)
+
+
+def _write_whole_diff(path: str, before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """With the whole file as context, so that it fits in one place alone."""
+    return _write_diff(path, before, after, len(split_lines(before.get(path) or "")))
+
+
+def _write_blocks(path: str, before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    old, new = split_lines(before.get(path) or ""), split_lines(after[path])
+    return [path, "<<<<<<< SEARCH", *old, "=======", *new, ">>>>>>> REPLACE"]
 
 
 def _read_blocks(lines: list[str]) -> Iterator[Change]:
