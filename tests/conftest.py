@@ -24,6 +24,7 @@ SLOW = (
     "filters/verify_code/",
     "filters/verify_repository/test_cheats.py",
     "filters/verify_repository/test_repairs.py",
+    "filters/verify_repository/test_repository_tools.py",
     "loaders/test_bombs.py",
     "loaders/test_drafts.py",
     "loaders/test_gym_loader.py",
