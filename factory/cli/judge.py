@@ -31,7 +31,8 @@ from factory.cli.common import (
 )
 @json_option
 def judge(run: Path, workers: int, watch: bool, as_json: bool) -> None:
-    """Judge the samples whose verdicts come later (`correctness.later`).
+    """Judge the samples whose verdicts come later (`correctness.later`; in trainings
+    `rewards.accuracy.later`).
 
     May run during a build and after it, several times at once, also from other machines that see
     the run directory. A killed one costs only what it was at work on. A running build draws more

@@ -8,7 +8,7 @@ alone writes those.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,8 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from factory.core.errors import RunError
-from factory.core.files import append_line, write_parquet
+from factory.core.files import append_line, read_json, write_parquet
+from factory.core.models import TRAINING
 from factory.core.nouns import Judged
 from factory.core.parallel import spread
 from factory.core.run_dir import read_manifest, sample_parts
@@ -33,6 +34,9 @@ from factory.judging.ledger import (
 )
 from factory.judging.metrics import input_frame, metrics_folder, prompt_frame
 from factory.recipe.build import load_run_recipe
+from factory.recipe.document import load_document
+from factory.recipe.grpo import Grpo
+from factory.recipe.rewards import AccuracyReward
 from filters.base import Filter
 from filters.correctness import METRICS, Correctness, read_items
 from filters.verify.verification import LATER
@@ -116,17 +120,29 @@ def leave_to_judges(run: Path, rows: pl.DataFrame, metrics: pl.DataFrame) -> dic
     `rows` are samples as filters get them, `metrics` what `correctness` measured on them. Returns
     the keys of the verdicts that are to come, by sample id.
     """
+    found = list_pending(rows, metrics)
+    append_to_queue(run, found.values())
+    return {name: one[:3] for name, one in found.items()}
+
+
+def list_pending(rows: pl.DataFrame, metrics: pl.DataFrame) -> dict[str, Waiting]:
+    """Return the rows that are pending, by sample id, with what is to be verified."""
     keys = {row[0]: row for row in metrics.filter(IS_LATE).select(_KNOWN).iter_rows()}
-    if keys:
-        pending = rows.filter(pl.col("sample_id").is_in(list(keys)))
-        file = own_file(run / QUEUE)
-        for prompt_id, name, item in zip(
-            pending["prompt_id"], pending["sample_id"], read_items(pending), strict=True
-        ):
-            _, read, version = keys[name]
-            waiting = Waiting(name, read, version, None, prompt_id, item.response)._asdict()
-            append_line(file, {key: waiting[key] for key in _QUEUED})
-    return keys
+    pending = rows.filter(pl.col("sample_id").is_in(list(keys)))
+    found = {}
+    for name, prompt_id, item in zip(
+        pending["sample_id"], pending["prompt_id"], read_items(pending), strict=True
+    ):
+        _, read, version = keys[name]
+        found[name] = Waiting(name, read, version, None, prompt_id, item.response)
+    return found
+
+
+def append_to_queue(run: Path, some: Iterable[Waiting]) -> None:
+    """Let processes that judge know of samples that wait for a verdict."""
+    for one in some:
+        waiting = one._asdict()
+        append_line(own_file(run / QUEUE), {key: waiting[key] for key in _QUEUED})
 
 
 def clear_queue(run: Path) -> None:
@@ -193,16 +209,10 @@ def settle(run: Path, filters: Mapping[str, Filter]) -> None:
 def drain(run: Path, workers: int, *, watch: bool, say: Callable[[str], None]) -> Drained:
     """Judge what is pending, with `workers` processes; with `watch` until the build has ended and
     nothing is left. Raises RunError where the run has no verdicts that come later."""
-    filters = load_run_recipe(run).filters
-    chosen = filters.get("correctness")
-    if not isinstance(chosen, Correctness) or not chosen.later:
-        raise RunError(
-            f"{run}: no verdict comes later: its recipe does not set `correctness.later`, such as "
-            "`later: [repository]`"
-        )
+    filters, _ = find_settings(run)
     judged, backlog = 0, Backlog(run, filters)
     while True:
-        ended = read_manifest(run).get("state") == "done"  # before the look: nothing comes after it
+        ended = _has_ended(run)  # before the look: nothing comes after it
         done = _drain_once(run, workers) if backlog.look() else 0
         judged += done
         waiting = len(backlog.look())
@@ -212,6 +222,38 @@ def drain(run: Path, workers: int, *, watch: bool, say: Callable[[str], None]) -
             return Drained(judged, waiting)
         if not done:
             time.sleep(_LOOK_S)
+
+
+def find_settings(run: Path) -> tuple[Mapping[str, Filter], Correctness]:
+    """Return the filters whose metrics hold what is pending, and how verdicts are given.
+
+    A training has no metrics: what it waits for is in the queue alone. Raises RunError where no
+    verdict comes later.
+    """
+    filters: Mapping[str, Filter] = {}
+    if (run / TRAINING).exists():
+        document = load_document(run / "recipe.yaml")
+        rewards = Grpo.parse(document).rewards if document.data.get("kind") == "grpo" else {}
+        parts = [part for part in rewards.values() if isinstance(part, AccuracyReward)]
+        chosen = next((part.filter for part in parts if part.later), None)
+        key = "rewards.accuracy.later"
+    else:
+        filters = load_run_recipe(run).filters
+        found = filters.get("correctness")
+        chosen = found if isinstance(found, Correctness) and found.later else None
+        key = "correctness.later"
+    if chosen is None:
+        raise RunError(
+            f"{run}: no verdict comes later: its recipe does not set `{key}`, such as "
+            "`later: [repository]`"
+        )
+    return filters, chosen
+
+
+def _has_ended(run: Path) -> bool:
+    training = read_json(run / TRAINING)
+    manifest = read_manifest(run) if training is None else training
+    return manifest.get("state") == "done"
 
 
 def _drain_once(run: Path, workers: int) -> int:
@@ -236,9 +278,7 @@ def _judge_in_worker(number: int) -> int:
 
 def judge_waiting(run: Path) -> int:
     """Judge pending samples that no other process is at work on. Returns how many."""
-    filters = load_run_recipe(run).filters
-    chosen = filters["correctness"]
-    assert isinstance(chosen, Correctness)
+    filters, chosen = find_settings(run)
     judged = 0
     prompts = prompt_frame(run)
     with (

@@ -11,10 +11,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import polars as pl
-from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from factory.core.errors import Problem, RecipeError
 from factory.core.nouns import Prompt
@@ -29,11 +37,22 @@ from filters.language import Language as LanguageFilter
 Values = list[float | None]
 
 
+class AwaitVerdicts(Protocol):
+    """Waits for verdicts that other processes give."""
+
+    def __call__(
+        self, rows: pl.DataFrame, metrics: pl.DataFrame, wait_s: float
+    ) -> Mapping[str, str]:
+        """Return the states by sample id of those rows that are pending in `metrics` of
+        `correctness` and whose verdicts come within `wait_s` seconds."""
+
+
 class Batch(NamedTuple):
     """Completions to reward: the input frame of filters (`INPUT_COLUMNS`), and the prompts."""
 
     frame: pl.DataFrame
     prompts: Sequence[Prompt]  # one per row
+    await_verdicts: AwaitVerdicts | None = None  # in a training
 
     def measure(self, filter_: Filter) -> pl.DataFrame:
         """Return the base columns and a filter's metrics, in the order of the completions."""
@@ -114,7 +133,8 @@ class Reward(Strict):
         if not any(applies):
             return [None] * len(applies)
         chosen = [prompt for prompt, wanted in zip(batch.prompts, applies, strict=True) if wanted]
-        found = iter(self.score(Batch(batch.frame.filter(pl.Series(applies)), chosen)))
+        rows = batch.frame.filter(pl.Series(applies))
+        found = iter(self.score(Batch(rows, chosen, batch.await_verdicts)))
         return [next(found) if wanted else None for wanted in applies]
 
 
@@ -140,15 +160,50 @@ class AccuracyReward(Reward):
         description="Reward agreement with a vote, where a source has votes instead of references "
         "(`vote` of kind `run`). A policy can then learn to agree on a wrong answer.",
     )
+    later: tuple[str, ...] = Field(
+        (),
+        description="Kinds of verifiers whose verdicts other processes give, such as "
+        "`[repository]`: `factory judge DIR --watch`, also on other machines that see the "
+        "training's directory. With `rollouts.asynchronous` the policy is updated meanwhile.",
+    )
+    wait_s: float = Field(
+        900.0,
+        gt=0,
+        description="Seconds to wait for such verdicts. A completion whose verdict has not come by "
+        "then gets no reward.",
+    )
 
-    def score(self, batch: Batch) -> Values:
-        filter_ = Correctness(
+    @model_serializer(mode="wrap")
+    def _leave_out_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `later` the same as before there was one: a training goes on."""
+        dumped: dict[str, Any] = dump(self)
+        if not self.later:
+            dumped.pop("later", None)
+        dumped.pop("wait_s", None)  # it changes no verdict
+        return dumped
+
+    @property
+    def filter(self) -> Correctness:
+        """The filter whose verdicts are the rewards."""
+        return Correctness(
             think=self.think,
             deadline_s=self.deadline_s,
             unsafe_without_sandbox=self.unsafe_without_sandbox,
+            later=self.later,
         )
+
+    @field_validator("later")
+    @classmethod
+    def _are_kinds(cls, later: tuple[str, ...]) -> tuple[str, ...]:
+        return Correctness(later=later).later
+
+    def score(self, batch: Batch) -> Values:
+        metrics = batch.measure(self.filter)
+        states = dict(metrics.select("sample_id", "correctness_state").iter_rows())
+        if self.later and batch.await_verdicts is not None:
+            states |= batch.await_verdicts(batch.frame, metrics, self.wait_s)
         rewards = {**_ACCURACY, **(_AGREEMENT if self.consensus else {})}
-        return [rewards[state] for state in batch.measure(filter_)["correctness_state"]]
+        return [rewards[states[name]] for name in batch.frame["sample_id"]]
 
 
 _ACCURACY: Mapping[str, float | None] = {
@@ -162,6 +217,7 @@ _ACCURACY: Mapping[str, float | None] = {
     "bad_reference": math.nan,
     "timeout": math.nan,
     "error": math.nan,
+    "pending": math.nan,
 }
 
 

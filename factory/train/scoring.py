@@ -14,7 +14,7 @@ from factory.core.nouns import FinishReason, Prompt, Turn
 from factory.core.think import join_think
 from factory.judging.metrics import input_frame
 from factory.prompts.templates import Prompting
-from factory.recipe.rewards import Batch, Reward, Values
+from factory.recipe.rewards import AwaitVerdicts, Batch, Reward, Values
 from factory.sampling.engines.vllm import KEPT_STOPS
 from factory.train.self_evolution import accuracy_by_difficulty, reflection_shares
 from filters.base import turns_type
@@ -72,7 +72,8 @@ class Scoring:
     """The parts of a recipe's reward for a fixed set of prompts.
 
     `prefills` maps prompt ids to text that the completion starts with. `stop` are strings that end
-    a completion and don't belong to it, such as the opening of the next turn.
+    a completion and don't belong to it, such as the opening of the next turn. `await_verdicts`
+    waits for verdicts that other processes give.
     """
 
     def __init__(
@@ -82,8 +83,10 @@ class Scoring:
         *,
         prefills: Mapping[str, str] | None = None,
         stop: Sequence[str] = (),
+        await_verdicts: AwaitVerdicts | None = None,
     ) -> None:
         self.rewards = rewards
+        self._await_verdicts = await_verdicts
         self._prompts = {prompt.id: prompt for prompt in prompts}
         columns = ("domain", "source", "language", "verifier")
         rows = [
@@ -141,7 +144,8 @@ class Scoring:
 
     def _score_frame(self, prompt_ids: Sequence[str], samples: pl.DataFrame) -> Scores:
         frame = input_frame(samples, self._table)
-        batch = Batch(frame, [self._prompts[name] for name in prompt_ids])
+        prompts = [self._prompts[name] for name in prompt_ids]
+        batch = Batch(frame, prompts, self._await_verdicts)
         parts = {name: reward.score_applicable(batch) for name, reward in self.rewards.items()}
         undecided = {
             row for values in parts.values() for row, value in enumerate(values) if _is_nan(value)
@@ -315,4 +319,4 @@ def _is_silent(reward: Reward, prompts: Sequence[Prompt]) -> bool:
     text = join_think("Let me see.", "\\boxed{1}")
     ids = [prompt.id for prompt in tried]
     scores = Scoring({"part": reward}, tried).score(ids, [text] * n, [9] * n, [False] * n)
-    return all(value is None for value in scores.parts["part"])
+    return not scores.undecided and all(value is None for value in scores.parts["part"])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from factory.core.errors import Problem, RecipeError, SourceError
 from factory.core.nouns import Prompt, fingerprint
 from factory.core.run_dir import save_prompts
+from factory.judging.late_rewards import LateRewards
 from factory.prompts.chain_of_thought import remove_mark
 from factory.prompts.load import load_prompts
 from factory.prompts.references import sound_prompts
@@ -55,9 +56,11 @@ def train_grpo(recipe: Grpo, run: TrainDir, console: Console) -> dict[str, Any]:
     tokenizer.padding_side = "left"
     questions = load_questions(recipe, run, tokenizer, console)
     prompts = [question.prompt for question in questions]
+    late = LateRewards(run.path)
     scoring = Scoring(
         recipe.rewards,
         prompts,
+        await_verdicts=late,
         prefills={question.prompt.id: question.rendered.prefill for question in questions},
         stop=excluded_stops(recipe.prompting),
     )
@@ -71,6 +74,7 @@ def train_grpo(recipe: Grpo, run: TrainDir, console: Console) -> dict[str, Any]:
     try:
         metrics = fit(trainer, run, console)
     finally:
+        late.close()
         trainer.close_engine()
     from factory.train.weights import save_causal_lm
 
