@@ -187,7 +187,9 @@ def test_a_killed_workers_samples_are_taken_over(recipe: Path, tmp_path: Path) -
         assert holder.stdout.readline() == "7\n"
         assert judge_waiting(run) == PROMPTS * N - 7  # it lives, and what it has is left to it
         holder.send_signal(signal.SIGKILL)
-    assert judge_waiting(run) == 7
+        while Path(f"/proc/{holder.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.01)
+        assert judge_waiting(run) == 7  # it is dead, although nobody has waited for it yet
     assert find_waiting(run, loaded.filters) == []
 
 

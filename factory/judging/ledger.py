@@ -28,7 +28,7 @@ FOLDER = "later"
 QUEUE = "later/queue"
 BEAT_S = 5.0
 STALE_S = 60.0
-"""A lease whose process, on another machine, has not been heard of for so long is taken over."""
+"""A lease whose process has not been heard of for so long is taken over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,18 +209,24 @@ class Leases:
 
 
 def _is_abandoned(path: Path) -> bool:
-    """Whether the process that holds a lease is dead, or has not been heard of for long."""
+    """Whether the process that holds a lease is dead, or has not been heard of for long.
+
+    A number that another process has by now says nothing for long: its lease is not kept fresh.
+    """
     try:
         host, _, pid = path.read_text(encoding="utf-8").partition(" ")
         age_s = time.time() - path.stat().st_mtime
     except OSError:
         return False  # it has just been released
-    if host != socket.gethostname() or not pid.isdigit():
-        return age_s > STALE_S
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
+    if age_s > STALE_S:
         return True
-    except PermissionError:
+    return host == socket.gethostname() and pid.isdigit() and not _is_running(int(pid))
+
+
+def _is_running(pid: int) -> bool:
+    """Whether a process of this machine runs. One that is dead and was not waited for does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
         return False
-    return False
+    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
