@@ -96,11 +96,8 @@ class FakeServer:
     most_in_flight: int = 0
     hung_up: int = 0  # requests whose client went away before their answer
     held: bool = False  # while it is, a request waits for its answer
-<<<<<<< HEAD
     host: str = "127.0.0.1"  # or an address of another machine's network
-=======
     waits: Callable[[Body], bool] = lambda body: False  # while it says so, this request does
->>>>>>> c47efe7 (A running build is steered by late verdicts as they come, and never waits for one; sampling.pending)
     port: int = 0
 
     def __enter__(self) -> Self:
