@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from factory.cli import cli
 from factory.cli.refusals import explain_refusal
+from factory.core import errors
+from factory.core.errors import FactoryError
 from factory.core.files import REMEDIES, storage_error
 from tests.recorded import recipe_file, record
 
@@ -77,3 +81,12 @@ def test_a_limit_of_the_shell_is_named(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
     again = subprocess.run([*build, str(tmp_path / "run")], capture_output=True, cwd=ROOT)
     assert again.returncode == 0
+
+
+def test_help_lists_every_exit_code() -> None:
+    codes = {
+        str(kind.exit_code)
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, FactoryError) and kind is not FactoryError
+    }
+    assert codes <= set(re.findall(r"(\d+) [a-z]", cli.help or ""))

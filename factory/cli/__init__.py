@@ -60,7 +60,7 @@ def cli() -> None:
 
     Exit codes: 0 done, 2 recipe or flag, 3 engine lost (run again to resume), 4 run directory,
     5 disk, 6 prompt source, 7 model or tokenizer, 8 missing package, 9 quota, 10 push,
-    11 training, 12 plan does not fit, 130 interrupted.
+    11 training, 12 plan does not fit, 13 model below its gate, 130 interrupted.
     """
 
 
