@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from factory.core.errors import FactoryError, StoreError
 from factory.core.run_dir import RunDir, sample_parts
 from factory.stores.fetch import fetch
-from factory.stores.layout import State
-from factory.stores.lock import StoreLock
+from factory.stores.layout import MANIFEST, State, is_kept
+from factory.stores.lock import FOLDER, StoreLock
 from factory.stores.mirror import Mirror
 from factory.stores.objects import Objects
 
@@ -40,6 +40,7 @@ def keep_in_store(
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
+    _refuse_nested(store, run)
     objects = open_store(store)
     lock = StoreLock(objects, exclusive=store.lock)
     try:
@@ -62,9 +63,13 @@ def keep_in_store(
 
 
 def open_store(store: Store) -> Objects:
-    """Try a store: write, read and delete an object. Raises StoreError if it can't be used."""
+    """Try a store: write, read and delete an object.
+
+    Raises StoreError if it can't be used, or if what it has is no run.
+    """
     objects = Objects(store.url)
     objects.refuse_unusable()
+    _refuse_foreign(objects)
     if store.lock and not objects.has_conditional_writes():
         raise StoreError(
             f"store {store.url} ignores conditional writes (If-None-Match), so it cannot be "
@@ -72,6 +77,36 @@ def open_store(store: Store) -> Objects:
             "or set store.lock: false and see to it that only one build uses it."
         )
     return objects
+
+
+def _refuse_nested(store: Store, run: Path) -> None:
+    """Raise StoreError for a folder that holds `run` or lies in it: it would copy itself."""
+    protocol, _, folder = store.url.partition("://")
+    if protocol not in ("file", "local"):
+        return
+    kept, own = Path(folder).resolve(), run.resolve()
+    if kept.is_relative_to(own) or own.is_relative_to(kept):
+        raise StoreError(
+            f"store {store.url} and the run directory {own} are in one another. A store is a copy: "
+            "name a folder elsewhere, on another disk or machine."
+        )
+
+
+def _refuse_foreign(objects: Objects) -> None:
+    """Raise StoreError if there are files, but none that a build with a store begins with.
+
+    A build replaces and deletes files of its names.
+    """
+    names = objects.list()
+    if MANIFEST in names or any(name.startswith(f"{FOLDER}/") for name in names):
+        return
+    others = sorted(name for name in names if is_kept(name))
+    if others:
+        listing = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+        raise StoreError(
+            f"store {objects.url} is not empty and has no run; it has {listing}. A build would "
+            "replace and delete files there: name a prefix of its own for this run."
+        )
 
 
 def _catch_up(run: Path, objects: Objects, lock: StoreLock, say: Callable[[str], None]) -> Mirror:

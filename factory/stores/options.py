@@ -61,7 +61,7 @@ def parse_url(url: str) -> str:
     is_plain = parts.scheme in ("file", "local", "memory")
     if parts.scheme in ("file", "local") and (parts.netloc or not parts.path.strip("/")):
         raise ValueError(f"{url!r} is no absolute path; write file:///folder/of/the/run")
-    if not is_plain and not parts.netloc:
+    if not url.partition("://")[2].strip("/") or (not is_plain and not parts.netloc):
         raise ValueError(f"{url!r} names no bucket")
     if not is_plain and not parts.path.strip("/"):
         raise ValueError(f"{url!r} is a whole bucket; add a prefix, such as /runs/mine")

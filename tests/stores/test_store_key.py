@@ -31,6 +31,7 @@ BAD = [
     ("s3://bucket", "is a whole bucket; add a prefix"),
     ("s3://bucket/", "is a whole bucket"),
     ("s3:///one", "names no bucket"),
+    ("memory://", "names no bucket"),
     ("s3:bucket/one", "is no address of a store; begin with one of s3://"),
     ("/mnt/runs", "is no address of a store"),
     ("file://mnt/runs", "is no absolute path; write file:///folder/of/the/run"),

@@ -346,6 +346,26 @@ def test_another_run_in_the_store_is_refused(
         build_stored(recipe, tmp_path / "three", halfway, "sampling.temperature=0.9")
 
 
+def test_files_of_others_are_left_alone(recipe: Path, tmp_path: Path) -> None:
+    """A prefix without a run, and one that holds other runs: nothing is replaced or deleted."""
+    theirs = tmp_path / "theirs"
+    for name in ("corpus/mine.parquet", "report.html", "one/run.json"):
+        (theirs / name).parent.mkdir(parents=True, exist_ok=True)
+        (theirs / name).write_text("precious")
+    before = files(theirs)
+    with pytest.raises(StoreError, match=r"has no run; it has corpus/mine\.parquet, one/run\.json"):
+        build_stored(recipe, tmp_path / "run", theirs.as_uri())
+    assert files(theirs) == before
+
+
+@pytest.mark.parametrize("store", ["run", "run/store", "."])
+def test_a_store_is_no_part_of_its_run(recipe: Path, tmp_path: Path, store: str) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(StoreError, match="are in one another"):
+        build_stored(recipe, run, (tmp_path / store).as_uri())
+    assert not run.exists() or not list(run.iterdir())
+
+
 def flip(file: Path) -> None:
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
