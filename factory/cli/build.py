@@ -11,6 +11,7 @@ import click
 
 from factory.cli.common import (
     RUNS,
+    RunFolder,
     echo,
     json_option,
     print_json,
@@ -229,9 +230,7 @@ def init(path: Path, extension: str | None) -> None:
 
 
 @click.command(name="filter")
-@click.argument(
-    "run", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path)
-)
+@click.argument("run", required=False, type=RunFolder())
 @click.option(
     "--recipe",
     type=click.Path(dir_okay=False, path_type=Path),

@@ -24,7 +24,28 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 
 recipe_argument = click.argument("recipe", type=click.Path(dir_okay=False, path_type=Path))
-run_argument = click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+
+
+class RunFolder(click.Path):
+    """A run directory on this machine."""
+
+    name = "directory"
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if "://" in str(value):
+            self.fail(
+                "this command needs a run directory, not an address of a store; name the one where "
+                "the run is built, or make one with `factory build RECIPE --run DIR`",
+                param,
+                ctx,
+            )
+        return super().convert(value, param, ctx)
+
+
+run_argument = click.argument("run", type=RunFolder())
 
 
 class StoredRun(click.Path):

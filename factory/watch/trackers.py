@@ -93,6 +93,7 @@ class Tracker:
             return
         while not self._ended and self._process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
+            self.check()
         if not self._ended:
             self.check()
             self._report("did not take up the end of the run in time; it is cut off")

@@ -96,7 +96,10 @@ def test_commands_read_a_store(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     refused = run("show", "s3://bucket")
     assert refused.exit_code == 2
     assert "is a whole bucket" in refused.output
-    assert run("report", stored).exit_code == 2  # it would write into the copy
+    for command in ("report", "filter", "watch", "push"):  # they would write into the copy
+        refused = run(command, stored)
+        assert refused.exit_code == 2
+        assert "needs a run directory, not an address of a store" in refused.output, command
 
 
 def test_validate_tries_the_store(folder: Path) -> None:

@@ -166,6 +166,26 @@ def test_a_tracker_that_hangs_is_said_once_and_cut_off_in_time(
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
+def test_a_tracker_that_hangs_is_said_while_the_end_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of a `watch` waits for ten minutes: nobody should wonder why."""
+    monkeypatch.setattr(trackers, "SLOW_S", 0.2)
+    interpreter(tmp_path, "wandb", "exec sleep 1000", monkeypatch)
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        raise KeyboardInterrupt  # as a person may do then
+
+    tracker = Tracker("wandb", tmp_path, BEGIN, say)
+    tracker.finish({}, "done")
+    with pytest.raises(KeyboardInterrupt):
+        tracker.close(time.monotonic() + 600)
+    assert "the tracker wandb has not answered" in said[0]
+    tracker.close(time.monotonic())
+
+
 def test_a_tracker_that_dies_is_said_once_without_its_secrets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
