@@ -183,6 +183,11 @@ def test_versions_that_are_not_here_are_named(recipe: Path, tmp_path: Path) -> N
         NewVersion.read("math-9999")
     with pytest.raises(RunError, match="names no version"):
         NewVersion.read("maths-1")
+    with pytest.raises(RunError, match="cannot be read"):
+        NewVersion.read(f"{tmp_path}/nowhere.py:Mine")
+    (tmp_path / "mine.py").write_text("class Mine: pass\n")
+    with pytest.raises(RunError, match="derive it from that class"):
+        NewVersion.read(f"{tmp_path}/mine.py:Mine")
     assert NewVersion.read(verifier_version("math")).kind == "math"
     run = tmp_path / "run"
     build(load_recipe(recipe), run, QUIET)

@@ -20,6 +20,7 @@ import polars as pl
 from factory.build.difference import Difference, Flip
 from factory.build.refilter import copy_run, filter_run
 from factory.core.errors import RunError
+from factory.core.plugins import PluginError
 from factory.core.run_dir import sample_parts
 from factory.judging.again import KINDS, Due, find_due, give_verdicts
 from factory.judging.late import IS_LATE
@@ -68,11 +69,14 @@ class NewVersion:
     @classmethod
     def read(cls, name: str) -> NewVersion:
         """From `installed`, `math-4`, or `file.py:Class`. Raises RunError for another version of a
-        kind than the installed one, PluginError for a class that cannot be loaded."""
+        kind than the installed one, and for a class that cannot be loaded."""
         if name == INSTALLED:
             return cls()
         if ".py:" in name:
-            return cls(own=name_verifier(name, None, {}))
+            try:
+                return cls(own=name_verifier(name, None, {}))
+            except PluginError as error:
+                raise RunError(str(error)) from error
         kind = name.rpartition("-")[0] or name
         if kind not in VERIFIERS:
             raise RunError(

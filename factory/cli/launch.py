@@ -68,6 +68,8 @@ def launch(
         raise click.UsageError("kubernetes needs --image")
     if system != "slurm" and not storage:
         raise click.UsageError(f"{system} needs --storage, where the run outlives its job")
+    if out is not None and any(out.resolve() == recipe.resolve() for recipe in recipes):
+        raise click.UsageError(f"--out {out} is the recipe itself; name another file")
     if system == "slurm":
         storage = str(Path(storage or RUNS).absolute())
     programs = Path(sys.executable).parent

@@ -250,6 +250,7 @@ FLAGS = [
     (["kubernetes", "quickstart", "--storage", "runs"], "needs --image"),
     (["kubernetes", "quickstart", "--image", "i"], "needs --storage"),
     (["skypilot", "quickstart"], "needs --storage"),
+    (["slurm", "mine.yaml", "--out", "./mine.yaml"], "is the recipe itself"),
     (["skypilot", "quickstart", "r1/sft", "--storage", "s3://b"], "several recipes need slurm"),
 ]
 
