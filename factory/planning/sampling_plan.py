@@ -196,7 +196,8 @@ def _amount(
         kept = recipe.select.per_prompt
         each = accepted if kept is None else min(accepted, kept)
         rows = round(prompts * each)
-        how = f"{prompts:,} prompts x {each:.2f}: {accepted:.2f} accepted, at most {kept} kept"
+        limit = "all" if kept is None else f"at most {kept}"
+        how = f"{prompts:,} prompts x {each:.2f}: {accepted:.2f} accepted, {limit} kept"
         found.append(Quantity("accepted rows", rows, "samples", how))
     return found, notes
 

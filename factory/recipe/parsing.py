@@ -275,7 +275,7 @@ def _keys_at(root: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
 def problem_at(document: Document, loc: Loc, what: str) -> Problem:
     """What is wrong at one place of a document, with the file and line it was written at."""
     place = document.place(loc)
-    return Problem(f"{place}: {dotted(loc)}" if place else dotted(loc), what)
+    return Problem(": ".join(part for part in (place, dotted(loc)) if part), what)
 
 
 def sort_problems(problems: Iterable[Problem]) -> list[Problem]:

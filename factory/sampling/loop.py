@@ -21,6 +21,7 @@ from factory.sampling.progress import Progress
 from factory.sampling.scheduling.scheduler import Scheduler, Ticket
 from factory.sampling.search.engine import SearchEngine
 from factory.sampling.search.node_log import NodeLog
+from factory.sampling.search.values import check_value
 from factory.sampling.turn_log import TurnLog
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def drive(
 
     `pending` are samples of earlier processes, by id, whose verdicts may come.
 
-    Raises EngineError, StorageError or Stopped. Samples that had finished are sealed in all cases.
+    Raises EngineError, StorageError, Stopped, or ModelError for the model that values a search.
+    Samples that had finished are sealed in all cases.
     """
     start = run.manifest.get("engine_starts", 0)
     run.save_manifest(engine_starts=start + 1)  # before the start: seeds must never repeat
@@ -94,6 +96,8 @@ def drive(
     engine: Engine | None = None
     clock = turn_log = None
     try:
+        if spec.sampling.search is not None:
+            check_value(spec.sampling.search)
         engine = open_engine(spec, run.path, start)
         if has_any(prompts, "environment"):
             turn_log = open_turn_log(run)

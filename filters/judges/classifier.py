@@ -78,13 +78,7 @@ def load_classifier(name: str, head: Head) -> tuple[Any, Any]:
             f"a reward model needs {error.name}; install the extra `cpu` or `gpu`, or score by "
             "quality.reward_server or quality.judge"
         ) from error
-    folder = find_folder(name)
-    if folder is not None and not (folder / "config.json").is_file():
-        raise ModelError(
-            f"reward model {name}: there is no config.json in it; name the folder of a trained "
-            "reward model, or a Hub id"
-        )
-    name = name if folder is None else str(folder)
+    name = _find_model(name)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     classes = {"sequence": AutoModelForSequenceClassification}
@@ -106,6 +100,39 @@ def load_classifier(name: str, head: Head) -> tuple[Any, Any]:
         tokenizer.pad_token = tokenizer.eos_token
     model.config.pad_token_id = tokenizer.pad_token_id  # to find the last token of a padded row
     return tokenizer, model.eval()
+
+
+def load_config(name: str, head: Head) -> Any:
+    """Return the config of a model without its weights.
+
+    Raises ModelError if there is none or the model has another head, and MissingDependency
+    without transformers.
+    """
+    try:
+        from transformers import AutoConfig
+    except ImportError as error:
+        raise MissingDependency(
+            f"a reward model needs {error.name}; install the extra `cpu` or `gpu`"
+        ) from error
+    name = _find_model(name)
+    try:
+        config = AutoConfig.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"reward model {name} cannot be loaded: {reason}") from error
+    _refuse_other_head(name, config, head)
+    return config
+
+
+def _find_model(name: str) -> str:
+    """Return the folder of a local model, or the Hub id. Raises ModelError for an empty folder."""
+    folder = find_folder(name)
+    if folder is not None and not (folder / "config.json").is_file():
+        raise ModelError(
+            f"reward model {name}: there is no config.json in it; name the folder of a trained "
+            "reward model, or a Hub id"
+        )
+    return name if folder is None else str(folder)
 
 
 def find_folder(name: str) -> Path | None:

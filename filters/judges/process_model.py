@@ -20,6 +20,7 @@ from filters.judges.classifier import (
     Pair,
     Window,
     load_classifier,
+    load_config,
     make_batches,
     pad_batch,
     render,
@@ -130,6 +131,13 @@ class ProcessModel(BaseModel):
             for (number, _), row in zip(batch, rows, strict=True):
                 found[number] = [row[place] for place in places[number]]
         return found
+
+    def read_rule(self) -> StepRule:
+        """Return the rule that cuts answers into steps, without the model's weights.
+
+        Raises ModelError if the model is no process reward model, or nobody says how it cuts.
+        """
+        return self._find_rule(load_config(self.model, "token"))
 
     def _find_rule(self, config: Any) -> StepRule:
         trained: StepRule | None = getattr(config, RULE_KEY, None)

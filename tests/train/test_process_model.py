@@ -22,6 +22,8 @@ from factory.core.errors import GateError, ModelError, RecipeError, SourceError
 from factory.core.nouns import Message, Prompt
 from factory.recipe.model_rewards import StepScores
 from factory.recipe.reward_model import RewardModel
+from factory.recipe.search import Search
+from factory.sampling.search.values import check_value
 from factory.train.reward_models.step_metrics import ScoredAnswer, auc, measure_steps
 from factory.train.reward_models.step_rows import tokenize_steps
 from factory.train.reward_models.stepwise import NO_LABEL, make_features, pad_features
@@ -382,6 +384,34 @@ def test_models_of_the_other_kind_are_refused(trained: Path, folder: Path, tmp_p
     (copy / "config.json").write_text(json.dumps({**config, "step_rule": None}))
     with pytest.raises(ModelError, match=r"set process_model.rule"):
         ProcessModel(model=str(copy)).scores([("q", "a")])
+
+
+@pytest.mark.real(group="torch")
+def test_a_search_by_another_rule_than_the_models_is_refused(trained: Path, folder: Path) -> None:
+    """The model of this file was trained by `equations`; no weights are loaded to say so."""
+
+    def check(ends: str, model: Path, **keys: Any) -> None:
+        value = {"process_model": {"model": str(model), **keys}}
+        check_value(Search.model_validate({"rule": ends, "value": value}))
+
+    check("equations", trained)
+    with pytest.raises(ModelError, match=r"equations, .* by lines; set search.rule"):
+        check("lines", trained)
+    check("lines", trained, rule="equations")
+    check("lines", trained, rule="lines")
+    with pytest.raises(ModelError, match=r"no classifier of tokens.*stepwise"):
+        check("equations", folder / "base")
+    for kind in ("process_model", "reward_model"):
+        value = {kind: {"model": str(folder / "nowhere")}}
+        with pytest.raises(ModelError, match=r"nowhere: there is no config.json"):
+            check_value(Search.model_validate({"value": value}))
+    copy = shutil.copytree(trained / "model", folder / "numbered")
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "step_rule": "numbered"}))
+    with pytest.raises(ModelError, match=r"by lines; set process_model.rule"):
+        check("lines", copy)
+    (copy / "config.json").write_text(json.dumps({**config, "step_rule": "auto"}))
+    check("lines", copy)
 
 
 @pytest.mark.real(group="torch")

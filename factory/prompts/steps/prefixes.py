@@ -128,8 +128,8 @@ class Prefixes(Source):
         refuse_damaged(parts)
         if not parts or not verdicts:
             raise SourceError(
-                f"{self.path}: has no judged samples; finish the run with `factory build` (paths "
-                "are relative to the recipe)"
+                f"{self.path}: has no judged samples; it must be a finished run of `factory build` "
+                "with the filter `correctness` (paths are relative to the recipe)"
             )
         judged = pl.scan_parquet(verdicts)
         if VERDICT not in judged.collect_schema():

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
-from factory.core.errors import EngineError
+from factory.core.errors import EngineError, ModelError
 from factory.core.nouns import Prompt
 from factory.core.plugins import find_class
-from factory.recipe.search import GROUP, Scorer, Value
+from factory.recipe.search import GROUP, Scorer, Search, SearchRule, Value
 from factory.sampling.search.tree import Draw, Growth, Node, Tree
+from filters.judges.classifier import load_config
 from filters.judges.process_model import aggregate
 from filters.verify.verifiers import Item, shared
 
@@ -68,6 +69,27 @@ class Valuer:
         for node, score in zip(unknown, scores, strict=True):
             node.value = score
             self._record(node)
+
+
+def check_value(search: Search) -> None:
+    """Raise ModelError, before the engine starts, for a value model that does not fit the search.
+
+    Steps that end elsewhere than in the model's training are texts that it never saw. A rule that
+    the recipe names for the model is its user's decision.
+    """
+    value = search.value
+    if value.reward_model is not None:
+        load_config(value.reward_model.model, "sequence")
+    if value.process_model is None:
+        return
+    rule = value.process_model.read_rule()
+    if value.process_model.rule is None and rule not in (search.rule, "auto"):
+        remedy = f"search.rule: {rule}, or " if rule in get_args(SearchRule) else ""
+        raise ModelError(
+            f"process reward model {value.process_model.model} was trained on steps by the rule "
+            f"{rule}, and the search ends them by {search.rule}; set {remedy}process_model.rule "
+            "if it is to score such steps all the same"
+        )
 
 
 def make_judge(value: Value) -> Judge:
