@@ -19,6 +19,7 @@ from factory.prompts.source import Reject, Skip
 from factory.recipe.build import load_recipe
 from factory.recipe.evaluation import load_eval
 from factory.recipe.rewards import AccuracyReward
+from factory.report.browse import find_samples, format_question
 from factory.train.scoring import Scoring
 from filters.verify.verification import CONSENSUS, VOTED_AS
 from filters.verify.verifiers import Item, Verifiers
@@ -144,6 +145,10 @@ def test_agreement_is_undecided_unless_the_recipe_takes_it(first: Path, tmp_path
 def test_a_recipe_may_take_it_and_no_row_claims_a_reference(first: Path, tmp_path: Path) -> None:
     verdicts = build_again(first, tmp_path, "consensus: keep")
     assert count(verdicts, "decision") == {"keep": 6, "drop": 10}
+    shown = list(find_samples(tmp_path / "again", limit=16))
+    references = {line for row in shown for line in format_question(row.row(0, named=True))}
+    assert "reference  7 (no reference: the vote of 6 of 8)" in references
+    assert "reference  4" in references, "that of the source"
     rows = pl.read_parquet(tmp_path / "again" / "corpus" / "*.parquet")
     assert rows.height == 6
     assert rows["answer"].to_list() == [None] * 6

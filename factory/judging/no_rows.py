@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from factory.judging.funnel import Funnel
 from factory.judging.metrics import metrics_folder, prompt_frame, scan_samples
 from factory.judging.verdicts import load_verdicts
 from filters.base import Filter
+from filters.verify.verification import CONSENSUS
 
 MIN_SAMPLES = 8
 """Samples of a source below which its loss is not worth a line."""
@@ -139,7 +141,10 @@ def _read_example(run: Path, filters: Mapping[str, Filter], chosen: pl.Series) -
 
 
 def read_reference(verifier: str | None) -> str | None:
-    """Return the reference answer of a verifier mapping in JSON; None where it has none."""
+    """Return the reference answer of a verifier mapping in JSON; None where it has none.
+
+    An answer by vote is no reference, and says so: "19 (no reference: the vote of 6 of 8)".
+    """
     texts = (
         pl.Series([verifier], dtype=pl.String)
         .to_frame("v")
@@ -150,7 +155,15 @@ def read_reference(verifier: str | None) -> str | None:
         )
     )
     found: str | None = texts.item()
-    return found
+    return found if found is None else f"{found}{describe_vote(verifier)}"
+
+
+def describe_vote(verifier: str | None) -> str:
+    """Return a remark on the answer of a verifier mapping in JSON, empty unless it is by vote."""
+    vote = json.loads(verifier).get(CONSENSUS) if verifier else None
+    if not isinstance(vote, Mapping):
+        return ""
+    return f" (no reference: the vote of {vote.get('votes')} of {vote.get('of')})"
 
 
 def shorten(text: str | None, width: int = 160, *, tail: bool = False) -> str:

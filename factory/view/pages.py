@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
 from factory.core.errors import Problem, RecipeError
+from factory.judging.no_rows import describe_vote
 from factory.judging.recorded import Recorded
 from factory.report.browse import format_value
 from factory.report.chart import Figure
@@ -238,10 +239,11 @@ def examine(snapshot: Snapshot, sample: pl.DataFrame, prompt: pl.DataFrame) -> d
         pl.col("domain", "source", "language", "finish_reason").cast(pl.String)
     )
     verifier = prompt["verifier"][0] if prompt.height else None
+    reference = format_reference(json.loads(verifier) if verifier else None)
     extracted = "correctness_extracted"
     return {
         "metrics": _list_metrics(snapshot, measured),
-        "reference": format_reference(json.loads(verifier) if verifier else None),
+        "reference": reference and f"{reference}{describe_vote(verifier)}",
         "extracted": measured[extracted][0] if extracted in measured.columns else None,
     }
 
