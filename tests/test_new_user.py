@@ -43,7 +43,7 @@ def wrong_form() -> tuple[str, ...]:
     """GSM8K in JSONL; the model's answers are all wrong."""
 
     def text(_: Prompt, index: int) -> str:
-        return join_think("Tom has some apples.", f"He has \\boxed{{7}} apples, case {index}.")
+        return join_think(f"Tom has some apples. Case {index}.", "He has \\boxed{7} apples.")
 
     write_recipe(Path(), GSM8K, text)
     return ("build", "recipe.yaml")

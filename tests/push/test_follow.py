@@ -29,21 +29,27 @@ REPO = "someone/sums"
 
 SLOW = """
 import sys, time
+from itertools import islice
 from pathlib import Path
 from rich.console import Console
 from factory.build.build import build
 from factory.core import journal
-from factory.core.run_dir import RunDir
 from factory.recipe.build import load_recipe
+from factory.sampling.engines.replay import Replay
 
-append = RunDir.append
-journal.SEAL_ROWS = 40
+journal.SEAL_ROWS = 20
+answers, drawn = Replay.completed, [0]
+pushed = Path(sys.argv[2]).with_name("pushed")
 
-def slowly(run, sample):
-    time.sleep(0.04)
-    append(run, sample)
+def completed(engine):
+    time.sleep(0.05)
+    pushes = len(pushed.read_text()) if pushed.exists() else 0
+    if drawn[0] < (60, 140, 999)[min(pushes, 2)]:  # it waits for the first and the second push
+        for answer in islice(answers(engine), 4):
+            drawn[0] += 1
+            yield answer
 
-RunDir.append = slowly
+Replay.completed = completed
 if __name__ == "__main__":
     build(load_recipe(Path(sys.argv[1])), Path(sys.argv[2]), Console(quiet=True))
 """
@@ -86,16 +92,14 @@ def test_a_growing_corpus_is_pushed_and_then_replaced_by_the_finished_one(
 ) -> None:
     build, run = start(tmp_path)
     states: list[dict[str, bytes]] = []
+
+    def note(line: str) -> None:
+        states.append(dict(hub.files))
+        (tmp_path / "pushed").write_text("." * len(states))
+
     growing = GrowingCorpus(run, growing_folder(run, REPO))
     assert list(growing.find_obstacles()) == []
-    follow_run(
-        run,
-        REPO,
-        growing,
-        every=5,
-        accept_licenses=True,
-        note=lambda _: states.append(dict(hub.files)),
-    )
+    follow_run(run, REPO, growing, every=5, accept_licenses=True, note=note)
     assert build.wait() == 0
     assert len(states) >= 2
     assert len(hub.commits) == len(states) + 1
