@@ -24,6 +24,7 @@ from factory.core.think import split_think_exprs
 from factory.judging.funnel import Funnel, load_funnel
 from factory.judging.metrics import SPREAD_BYTES, join_metrics
 from factory.judging.verdicts import decide, load_verdicts
+from factory.prompts.readers import parse_object
 from factory.recipe.build import Recipe
 from filters.base import INPUT_COLUMNS, Filter, measure_rows, null_turns
 from filters.language_id.scripts import normalized_language
@@ -247,7 +248,7 @@ def _json_lines(file: Path, named: Mapping[str, str]) -> Iterator[pl.DataFrame]:
         with file.open("rb") as stream:
             lines = ((n, line) for n, line in enumerate(stream, 1) if line.strip())
             for number, batch in enumerate(iter(lambda: [*islice(lines, BATCH_ROWS)], [])):
-                rows = [_parse_object(line, f"{file}:{n}") for n, line in batch]
+                rows = [parse_object(line, f"{file}:{n}") for n, line in batch]
                 if number == 0:
                     _check(file, named, sorted({key for row in rows for key in row}))
                 values = [
@@ -272,18 +273,6 @@ def _check(file: Path, named: Mapping[str, str], known: Sequence[str]) -> None:
         if name not in known:
             listing = ", ".join(known)
             raise SourceError(f"{file} has no column {name!r} (--{option}); it has {listing}")
-
-
-def _parse_object(line: bytes, place: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise SourceError(
-            f"{place} is not JSON ({error}); each line must be an object: fix or remove the line"
-        ) from error
-    if not isinstance(row, dict):
-        raise SourceError(f"{place} is {type(row).__name__}, not an object with one key per column")
-    return row
 
 
 def _as_text(value: Any, place: str) -> str | None:

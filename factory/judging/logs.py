@@ -23,6 +23,7 @@ from typing import Any
 from factory.core.errors import SourceError
 from factory.core.think import join_think
 from factory.prompts import verifier_spec
+from factory.prompts.readers import parse_object
 from factory.prompts.source import BadRow
 from factory.prompts.verifier_spec import Spec
 from factory.recipe.rewards import accuracy
@@ -101,14 +102,7 @@ def _objects(file: Path) -> Iterator[tuple[str, int, Row]]:
             for number, line in enumerate(stream, 1):
                 if not line.strip():
                     continue
-                try:
-                    row = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise SourceError(
-                        f"{file}:{number} is not JSON ({error}); each line must be an object"
-                    ) from error
-                if not isinstance(row, dict):
-                    raise SourceError(f"{file}:{number} is {type(row).__name__}, not an object")
+                row = parse_object(line, f"{file}:{number}")
                 yield f"{file.name}:{number}", number, row
     except OSError as error:
         raise SourceError(f"{file} cannot be read: {error}") from error

@@ -268,3 +268,16 @@ FORMATS = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
+
+
+def parse_object(line: bytes, place: str) -> dict[str, Any]:
+    """Return the object of a line of JSON Lines. Raises SourceError, which names the place."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise SourceError(
+            f"{place} is not JSON ({error}); each line must be an object: fix or remove the line"
+        ) from error
+    if not isinstance(row, dict):
+        raise SourceError(f"{place} is {type(row).__name__}, not an object with one key per column")
+    return row

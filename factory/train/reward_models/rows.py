@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from factory.core.errors import SourceError
 from factory.core.nouns import Message
 from factory.core.think import split_think
+from factory.prompts.readers import parse_object
 from factory.recipe.model_rewards import Reads
 from factory.recipe.reward_model import RewardModel
 from factory.train.reward_models.judged import read_run_rows
@@ -52,15 +53,11 @@ def _read_parquet(file: Path) -> Iterator[tuple[str, Row]]:
 
 
 def _read_json_lines(file: Path) -> Iterator[tuple[str, Row]]:
-    with open(file, encoding="utf-8") as stream:
+    with open(file, "rb") as stream:
         for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise SourceError(f"{file}:{number}: is not JSON: {error}") from error
-            yield f"{file}:{number}", row
+            if line.strip():
+                place = f"{file}:{number}"
+                yield place, parse_object(line, place)
 
 
 def tokenize(recipe: RewardModel, tokenizer: Any) -> Tokenized:
