@@ -8,13 +8,14 @@ model may give a second opinion; `combine` defines how both are combined.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import polars as pl
 from pydantic import (
     Field,
+    PrivateAttr,
     SerializerFunctionWrapHandler,
     field_validator,
     model_serializer,
@@ -122,6 +123,8 @@ class Correctness(Filter):
         "samples are pending until `factory judge RUN` has judged them and `factory build` is run "
         "again.",
     )
+
+    _own: tuple[str, ...] = PrivateAttr(())
 
     @model_serializer(mode="wrap")
     def _leave_out_unset(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -235,8 +238,12 @@ class Correctness(Filter):
             )
         return found
 
+    def note_verifiers(self, own: Iterable[str]) -> None:
+        """Note the user's own verifiers of the recipe's prompts: their files are in the key."""
+        self._own = tuple(own)
+
     def cache_key(self) -> str:
-        return fingerprint([super().cache_key(), versions()], 12)
+        return fingerprint([super().cache_key(), versions(self._own)], 12)
 
     def _opinions(
         self, asked: Mapping[str, JudgeQuestion], rubrics: Mapping[str, Rubric], ask: Ask | None

@@ -63,7 +63,6 @@ ANSWERS = (
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A recipe of recorded answers, verified by a class in a file, which is trusted."""
     monkeypatch.setenv("FACTORY_TRUST_CODE", "1")
-    monkeypatch.setattr("filters.verify.own._NAMED", {})  # named for this process alone
     rows = [{"question": f"What is {k} + {k}?", "answer": str(2 * k)} for k in range(PROMPTS)]
     (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "checks.py").write_text(OLD)

@@ -193,6 +193,11 @@ class Mapped(Source):
             environment=self._read(row, "environment", read_environment),
         )
 
+    def own_verifiers(self) -> tuple[str, ...]:
+        if not isinstance(self.verifier, OwnTemplate):
+            return ()
+        return (str(self.verifier.mapping()["class"]),)
+
     def unread_fields(self, row: Row) -> Iterator[str]:
         roles = type(self.columns).model_fields
         used = {str(getattr(self.columns, role)).partition(".")[0] for role in roles}

@@ -131,6 +131,10 @@ class Source(BaseModel):
         _drop_defaults(dump.get("columns"), ("tools", "environment"))
         return dump
 
+    def own_verifiers(self) -> tuple[str, ...]:
+        """Return the names, in prompts, of the user's own verifiers that the source names."""
+        return ()
+
     def read(self) -> Iterator[tuple[str, Row | BadRow]]:
         """Yield every row with its place. An unreadable row is yielded as a BadRow."""
         raise NotImplementedError

@@ -44,6 +44,7 @@ from factory.recipe.sampling import Sampling
 from factory.recipe.watching import WATCHING, MetricsPort, NotifyEnv, NotifyUrl, Trackers
 from factory.stores.options import Store
 from filters.base import Filter
+from filters.correctness import Correctness
 
 MISSING = object()
 
@@ -174,6 +175,11 @@ def parse_recipe(document: Document) -> Recipe:
         problems.extend(explain_validation(error, (), Recipe, document))
     else:
         problems.extend(_find_conflicts(recipe, document))
+        for filter_ in recipe.filters.values():
+            if isinstance(filter_, Correctness):
+                filter_.note_verifiers(
+                    name for source in recipe.sources for name in source.own_verifiers()
+                )
     if problems or recipe is None:
         raise RecipeError(sort_problems(problems))
     recipe._written = document.data

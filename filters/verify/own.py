@@ -97,9 +97,11 @@ def name_verifier(
     return {"kind": "own", "class": name, "options": dict(options)}
 
 
-def own_versions() -> dict[str, str]:
-    """The version of every verifier that a recipe has named, with the hash of its file."""
-    classes = {name: find_class({}, place, OwnVerifier, GROUP) for name, place in _NAMED.items()}
+def own_versions(names: Iterable[str]) -> dict[str, str]:
+    """The version of verifiers of these names, with the hash of their files. Names that no recipe
+    of this process has named are left out."""
+    known = {name: _NAMED[name] for name in names if name in _NAMED}
+    classes = {name: find_class({}, place, OwnVerifier, GROUP) for name, place in known.items()}
     return {name: f"{found.VERSION}-{found.SOURCE}" for name, found in classes.items()}
 
 

@@ -194,9 +194,10 @@ def read_verifier(text: str | None) -> Mapping[str, Any] | None:
     return read if isinstance(read, dict) else {"kind": None}
 
 
-def versions() -> dict[str, str]:
-    """The version of every verifier: part of what names cached verdicts."""
-    return {kind: verifier_version(kind) for kind in VERIFIERS} | own_versions()
+def versions(own: Iterable[str] = ()) -> dict[str, str]:
+    """The version of every verifier, with the user's `own` ones: part of what names cached
+    verdicts."""
+    return {kind: verifier_version(kind) for kind in VERIFIERS} | own_versions(own)
 
 
 def verifier_version(kind: str) -> str:
@@ -208,8 +209,9 @@ def _name_versions(kind: str, work: Sequence[tuple[Mapping[str, Any], str]]) -> 
     version = verifier_version(kind)
     if kind != "own":
         return [version] * len(work)
-    classes = own_versions()
-    return [f"{version}-{classes.get(str(spec.get('class')), 'unknown')}" for spec, _ in work]
+    names = [str(spec.get("class")) for spec, _ in work]
+    classes = own_versions(set(names))
+    return [f"{version}-{classes.get(name, 'unknown')}" for name in names]
 
 
 def _hashes(work: Sequence[tuple[Mapping[str, Any], str]]) -> list[str]:

@@ -194,7 +194,6 @@ def test_an_installed_package_can_bring_one(
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: brought\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[factory.verifiers]\nodd = brought:Odd\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr("filters.verify.own._NAMED", {})
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"question": "Odd?", "answer": "1"}) + "\n")
     (prompt,) = Files(path=str(path), verifier={"kind": "odd", "limit": 2}).rows()
@@ -208,9 +207,29 @@ def test_a_changed_file_is_another_version(tmp_path: Path) -> None:
     file = tmp_path / "checks.py"
     file.write_text(CLASS.format(body="return self.verdict('wrong')"))
     name = name_verifier(f"{file}:Odd", None, {})["class"]
-    before = versions()[name]
+    before = versions([name])[name]
     file.write_text(CLASS.format(body="return self.verdict('correct')"))
-    assert versions()[name] != before
+    assert versions([name])[name] != before
+
+
+def test_what_other_recipes_name_is_not_in_the_key_of_metrics(tmp_path: Path) -> None:
+    """A process that has loaded another recipe finds the metrics of this one."""
+    document = "name: mine\nmodel: demo\nfilters: {correctness: {}}\nsources:\n"
+    document += "  - {kind: files, path: rows.jsonl, verifier: %s}\n"
+    for name, verifier in (("plain", "{kind: math}"), ("own", "{class: checks.py:Odd}")):
+        (tmp_path / f"{name}.yaml").write_text(document % verifier)
+    (tmp_path / "rows.jsonl").write_text('{"question": "1?", "answer": "1"}\n')
+    (tmp_path / "checks.py").write_text(CLASS.format(body="return self.verdict('wrong')"))
+
+    def key(name: str) -> str:
+        return load_recipe(tmp_path / f"{name}.yaml").filters["correctness"].cache_key()
+
+    plain = key("plain")
+    own = key("own")
+    assert key("plain") == plain != own
+    (tmp_path / "checks.py").write_text(CLASS.format(body="return self.verdict('correct')"))
+    assert key("own") != own
+    assert key("plain") == plain
 
 
 def test_a_corpus_is_built_with_it(tmp_path: Path) -> None:
