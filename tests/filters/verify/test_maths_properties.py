@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from filters.verify.latex import normalise
@@ -207,3 +207,33 @@ def test_rounding_hides_no_difference(
     maths: MathVerifier, reference: str, answer: str, same: bool
 ) -> None:
     assert (verdict(maths, reference, answer) == "correct") is same
+
+
+PIECES = (
+    *("5", "x", "3.5", "error:", "delimiter", "' '", '"', ",", ";", ":", ".", "(", ")", "[", "]"),
+    *(
+        "{",
+        "}",
+        "$",
+        "\\",
+        "\\forall",
+        "\\text{",
+        "for all",
+        "where",
+        "and",
+        "or",
+        "=",
+        "<",
+        "\\in",
+    ),
+    *("-", "+", "^", "_", "|", "\\left(", "\\right)", "\\frac", "\\boxed{", "%", "min", "all"),
+)
+
+
+@slow
+@example(["error:", "' '", ",", "delimiter"])
+@example(["error: ',' delimiter"])
+@given(st.lists(st.sampled_from(PIECES), max_size=9))
+def test_every_text_has_a_verdict(maths: MathVerifier, pieces: list[str]) -> None:
+    (verdict,) = maths.verify([({"answer": "5"}, " ".join(pieces))])
+    assert verdict.state in ("correct", "wrong", "no_answer", "unparseable"), verdict

@@ -209,14 +209,12 @@ def _take(tokens: Tokens, read: Reading, depth: int) -> tuple[Tokens, list[Condi
     """The tokens without the conditions at their end, and those."""
     found: list[Condition] = []
     tokens = trim(tokens)
-    while len(found) < MAX_CONDITIONS:
+    while tokens and len(found) < MAX_CONDITIONS:
         start, taken = _last(tokens, read, depth, found)
         if not taken:
             break
         found = [*taken, *found]
         tokens = trim(tokens[:start])
-        if not tokens:
-            break
     return tokens, found
 
 
