@@ -27,8 +27,8 @@ from starlette.testclient import TestClient
 from factory.core.files import write_parquet
 from factory.core.nouns import Message, Prompt
 from factory.core.run_dir import save_prompts
-from factory.judging.metrics import join_metrics, metrics_file, prompt_frame, sample_key
-from factory.judging.verdicts import TextHash, decide
+from factory.judging.metrics import TextHash, join_metrics, metrics_file, prompt_frame, sample_key
+from factory.judging.verdicts import decide
 from factory.view.app import create_app
 from factory.view.search import PAGE
 from filters.base import BASE_COLUMNS, Filter

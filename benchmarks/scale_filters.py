@@ -50,7 +50,8 @@ class Measured(NamedTuple):
 
 def judge(run: Path, evaluation_set: Path) -> None:
     """Judge the samples as `factory build` does after sampling."""
-    from factory.judging.verdicts import TextHash, judge_run
+    from factory.judging.metrics import TextHash
+    from factory.judging.verdicts import judge_run
     from factory.prompts.references import References
     from filters import filter_class
     from filters.base import Filter

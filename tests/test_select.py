@@ -16,7 +16,8 @@ from factory.core.run_dir import RunDir, save_prompts
 from factory.core.think import join_think
 from factory.corpus.diversity import Sketches, compute_sketches, farthest_first
 from factory.corpus.selection import rank_by_preference, select_rows, split_and_shuffle
-from factory.judging.verdicts import TextHash, judge_run, text_hashes
+from factory.judging.metrics import TextHash
+from factory.judging.verdicts import judge_run, text_hashes
 from factory.prompts.references import References
 from factory.recipe.corpus import Corpus, Pick, Select
 from filters.base import Filter

@@ -16,7 +16,8 @@ from factory.core import journal, run_dir
 from factory.core.errors import RunError, SourceError
 from factory.core.parallel import spread
 from factory.judging import metrics
-from factory.judging.verdicts import TextHash, judge_run
+from factory.judging.metrics import TextHash
+from factory.judging.verdicts import judge_run
 from factory.prompts.references import References
 from filters.base import Filter, Rule
 from filters.correctness import Correctness

@@ -7,24 +7,27 @@ to any other they are sent.
 
 from __future__ import annotations
 
-import pickle
+import json
 import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
+from pydantic import ValidationError
 
 from factory.cluster.connection import Cluster
 from factory.cluster.tasks import Done, Lost, TaskPool
 from factory.core import trust
 from factory.core.checksums import digest, known_digest
-from factory.core.errors import MissingDependency
+from factory.core.errors import MissingDependency, RunError
 from factory.core.parallel import share_cores
+from factory.core.plugins import PluginError
 from factory.core.run_dir import log_event
 from factory.judging.metrics import (
+    TextHash,
     base_frame,
     find_unmeasured,
     inputs_key,
@@ -33,9 +36,11 @@ from factory.judging.metrics import (
     save_metrics,
 )
 from factory.recipe.corpus import Judging
+from filters import filter_class
 from filters.base import Filter
 from filters.correctness import Correctness
 from filters.judges.asked import asks_server, loads_model
+from filters.verify.own import list_named, name_again
 from filters.verify.verifiers import read_verifier
 
 SENT_BYTES = 2 << 30
@@ -129,14 +134,15 @@ class _Round:
         return sum(self._sent.values()) >= SENT_BYTES
 
     def _start(self, part: Path) -> Any:
-        own = {name: self._filters[name] for name in self._filters if name in self._missing[part]}
+        missing = self._missing[part]
+        chosen = {name: own for name, own in self._filters.items() if name in missing}
         keys = pl.read_parquet(part, columns=["prompt_id"]).unique()
         prompts = self._prompts.join(keys, on="prompt_id", how="semi")
         content = part.read_bytes() if self._sends else None
         if content is not None:
             self._sent[part] = len(content)
         return self._task.remote(
-            str(part), known_digest(part), content, prompts, _pack(own), self._cpus
+            str(part), known_digest(part), content, prompts, describe_filters(chosen), self._cpus
         )
 
     def _save(self, part: Path, metrics: Mapping[str, pl.DataFrame]) -> None:
@@ -150,11 +156,11 @@ def _measure(
     checksum: str,
     content: bytes | None,
     prompts: pl.DataFrame,
-    packed: Packed,
+    described: str,
     cpus: int,
 ) -> Measured:
     """Measure one part. Runs on a node of the cluster."""
-    filters = _unpack(packed)
+    filters = rebuild_filters(described)
     share_cores(cpus)
     host = socket.gethostname()
     if content is None and not _is_same(Path(part), checksum):
@@ -187,22 +193,57 @@ def _find_trouble() -> str | None:
     return available()
 
 
-class Packed(NamedTuple):
-    """Filters that only the task itself loads, where the code of a user's own is trusted."""
+def describe_filters(filters: Mapping[str, Filter]) -> str:
+    """Return filters as JSON, for `rebuild_filters` in another process.
 
-    pickled: bytes
-    trusted: str
+    It has their keys as in a recipe, the verifiers that recipes have named, and which code of the
+    user's own is trusted here. It has no code.
+    """
+    return json.dumps(
+        {
+            "filters": {
+                name: [filter_.REFERENCE or name, filter_.model_dump(mode="json")]
+                for name, filter_ in filters.items()
+            },
+            "keys": {name: filter_.cache_key() for name, filter_ in filters.items()},
+            "verifiers": list_named(),
+            "trusted": trust.granted(),
+        }
+    )
 
 
-def _pack(filters: Mapping[str, Filter]) -> Packed:
-    return Packed(pickle.dumps(filters), trust.granted())
+@lru_cache(maxsize=1)
+def rebuild_filters(described: str) -> dict[str, Filter]:
+    """Build the filters that another process described.
 
-
-def _unpack(packed: Packed) -> dict[str, Filter]:
-    """Load what the driver has packed, and nobody else."""
-    trust.accept(packed.trusted)
-    filters: dict[str, Filter] = pickle.loads(packed.pickled)  # noqa: S301 (the driver made it)
+    Raises RunError if one cannot be built, or would measure otherwise than it does there.
+    """
+    host, given = socket.gethostname(), json.loads(described)
+    trust.accept(given["trusted"])
+    try:
+        name_again(given["verifiers"])
+        filters = {
+            name: _find_class(reference).model_validate(fields)
+            for name, (reference, fields) in given["filters"].items()
+        }
+    except (PluginError, ValidationError) as error:
+        raise RunError(
+            f"{host}, a node of the Ray cluster, cannot build the filters: {error}. Install the "
+            "same version of the factory on every node, and put the files that the recipe names "
+            "at the same paths."
+        ) from error
+    for name, filter_ in filters.items():
+        if filter_.cache_key() != given["keys"][name]:
+            raise RunError(
+                f"{host}, a node of the Ray cluster, would measure {name} otherwise than this "
+                "machine: its version of the factory, or a file that the filter reads, is another. "
+                "Make both the same on every node."
+            )
     return filters
+
+
+def _find_class(reference: str) -> type[Filter]:
+    return TextHash if reference == "text" else filter_class(reference)
 
 
 def _is_same(file: Path, checksum: str) -> bool:

@@ -23,7 +23,15 @@ from factory.core.files import write_parquet
 from factory.core.parallel import cores, spread
 from factory.core.think import split_think_exprs
 from factory.judging.own_words import use_own_words
-from filters.base import BASE_COLUMNS, INPUT_COLUMNS, Ask, Filter, measure_rows, turns_type
+from filters.base import (
+    BASE_COLUMNS,
+    INPUT_COLUMNS,
+    Ask,
+    Filter,
+    Rule,
+    measure_rows,
+    turns_type,
+)
 
 _INPUTS = b"factory.inputs"
 _SAMPLED = ("prompt_id", "index", "text", "finish_reason", "n_tokens")
@@ -37,6 +45,17 @@ SLICE_ROWS = 1024
 
 BATCH_PARTS = 32
 """Parts decided at once: a call costs about the same for 100,000 rows as for four."""
+
+
+class TextHash(Filter):
+    """Hash of the text, to find exact duplicates. It drops nothing itself."""
+
+    def measure(self, samples: pl.DataFrame) -> pl.DataFrame:
+        digests = [xxhash.xxh3_64_intdigest(text.encode()) for text in samples["text"]]
+        return samples.select("sample_id", text_hash=pl.Series(digests, dtype=pl.UInt64))
+
+    def rules(self) -> list[Rule]:
+        return []
 
 
 def prompt_frame(run: Path, *, verifiers: bool = True) -> pl.DataFrame:

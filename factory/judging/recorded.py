@@ -18,8 +18,8 @@ from factory.core import trust
 from factory.core.errors import RunError
 from factory.core.plugins import PluginError, is_known
 from factory.core.yaml_files import read_yaml
-from factory.judging.metrics import metrics_folder
-from factory.judging.verdicts import METRICS_KEYS, TextHash
+from factory.judging.metrics import TextHash, metrics_folder
+from factory.judging.verdicts import METRICS_KEYS
 from factory.recipe.build import refuse_assembly
 from filters import FILTERS, GROUP, filter_class
 from filters.base import Filter, Rule

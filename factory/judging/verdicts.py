@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
-import xxhash
 from polars import selectors
 
 from factory.core.errors import RunError
@@ -23,6 +22,7 @@ from factory.core.run_dir import sample_parts
 from factory.judging.elsewhere import measure_elsewhere
 from factory.judging.late import settle
 from factory.judging.metrics import (
+    TextHash,
     batches,
     join_metrics,
     measure_parts,
@@ -35,7 +35,7 @@ from factory.judging.metrics import (
 from factory.judging.suspects import NO_CHANGES, resolve_suspects
 from factory.prompts.references import References
 from factory.recipe.build import refuse_assembly
-from filters.base import BASE_COLUMNS, Filter, Rule, decision_exprs
+from filters.base import BASE_COLUMNS, Filter, decision_exprs
 
 if TYPE_CHECKING:
     from factory.recipe.build import Recipe
@@ -56,17 +56,6 @@ _CUT_SHORT = {
     "environment": "environment_failed",
 }
 """Finish reason → reason. A failed environment is no fault of the sample: it is undecided."""
-
-
-class TextHash(Filter):
-    """Hash of the text, to find exact duplicates. It drops nothing itself."""
-
-    def measure(self, samples: pl.DataFrame) -> pl.DataFrame:
-        digests = [xxhash.xxh3_64_intdigest(text.encode()) for text in samples["text"]]
-        return samples.select("sample_id", text_hash=pl.Series(digests, dtype=pl.UInt64))
-
-    def rules(self) -> list[Rule]:
-        return []
 
 
 def all_filters(recipe: Recipe) -> dict[str, Filter]:

@@ -105,6 +105,21 @@ def own_versions(names: Iterable[str]) -> dict[str, str]:
     return {name: f"{found.VERSION}-{found.SOURCE}" for name, found in classes.items()}
 
 
+def list_named() -> dict[str, str]:
+    """Return the verifiers that recipes of this process have named: name → where each is."""
+    return dict(_NAMED)
+
+
+def name_again(named: Mapping[str, str]) -> None:
+    """Name in this process what another one's recipes have named: its `list_named`.
+
+    Loads the classes. Raises PluginError.
+    """
+    for name, place in named.items():
+        find_class({}, place, OwnVerifier, GROUP)
+        _NAMED[name] = place
+
+
 def entry_point_names() -> list[str]:
     """The verifiers that installed packages bring."""
     return known_names({}, GROUP)
