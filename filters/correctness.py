@@ -242,6 +242,11 @@ class Correctness(Filter):
         """Note the user's own verifiers of the recipe's prompts: their files are in the key."""
         self._own = tuple(own)
 
+    @property
+    def own_verifiers(self) -> tuple[str, ...]:
+        """The user's own verifiers of the recipe's prompts, by name."""
+        return self._own
+
     def cache_key(self) -> str:
         return fingerprint([super().cache_key(), versions(self._own)], 12)
 

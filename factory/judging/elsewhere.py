@@ -40,7 +40,7 @@ from filters import filter_class
 from filters.base import Filter
 from filters.correctness import Correctness
 from filters.judges.asked import asks_server, loads_model
-from filters.verify.own import list_named, name_again
+from filters.verify.own import find_places, name_again
 from filters.verify.verifiers import read_verifier
 
 SENT_BYTES = 2 << 30
@@ -196,9 +196,15 @@ def _find_trouble() -> str | None:
 def describe_filters(filters: Mapping[str, Filter]) -> str:
     """Return filters as JSON, for `rebuild_filters` in another process.
 
-    It has their keys as in a recipe, the verifiers that recipes have named, and which code of the
-    user's own is trusted here. It has no code.
+    It has their keys as in a recipe, the verifiers of the user's own, and which code of the user's
+    own is trusted here. It has no code.
     """
+    verifiers = {
+        name
+        for filter_ in filters.values()
+        if isinstance(filter_, Correctness)
+        for name in filter_.own_verifiers
+    }
     return json.dumps(
         {
             "filters": {
@@ -206,7 +212,7 @@ def describe_filters(filters: Mapping[str, Filter]) -> str:
                 for name, filter_ in filters.items()
             },
             "keys": {name: filter_.cache_key() for name, filter_ in filters.items()},
-            "verifiers": list_named(),
+            "verifiers": find_places(sorted(verifiers)),
             "trusted": trust.granted(),
         }
     )
@@ -233,6 +239,8 @@ def rebuild_filters(described: str) -> dict[str, Filter]:
             "at the same paths."
         ) from error
     for name, filter_ in filters.items():
+        if isinstance(filter_, Correctness):
+            filter_.note_verifiers(given["verifiers"])
         if filter_.cache_key() != given["keys"][name]:
             raise RunError(
                 f"{host}, a node of the Ray cluster, would measure {name} otherwise than this "

@@ -105,13 +105,13 @@ def own_versions(names: Iterable[str]) -> dict[str, str]:
     return {name: f"{found.VERSION}-{found.SOURCE}" for name, found in classes.items()}
 
 
-def list_named() -> dict[str, str]:
-    """Return the verifiers that recipes of this process have named: name → where each is."""
-    return dict(_NAMED)
+def find_places(names: Iterable[str]) -> dict[str, str]:
+    """Return where the verifiers of these names are, which recipes of this process have named."""
+    return {name: _NAMED[name] for name in names}
 
 
 def name_again(named: Mapping[str, str]) -> None:
-    """Name in this process what another one's recipes have named: its `list_named`.
+    """Name in this process what another one's recipes have named: its `find_places`.
 
     Loads the classes. Raises PluginError.
     """

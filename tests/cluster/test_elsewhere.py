@@ -29,7 +29,6 @@ from factory.recipe.document import Document
 from factory.recipe.parsing import parse_filters
 from filters import FILTERS
 from filters.base import Filter
-from filters.verify.own import list_named
 from tests.replayed import write_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -123,7 +122,7 @@ def test_a_process_that_knows_only_the_description_measures_the_same(tmp_path: P
     (part,) = sample_parts(run)
     chosen = all_filters(recipe)
     described = describe_filters(chosen)
-    assert list_named(), "the recipe names a verifier"
+    assert list(json.loads(described)["verifiers"]) == ["own_verifier/checks.py:ValidSql"]
     prompts = tmp_path / "prompts.parquet"
     prompt_frame(run).write_parquet(prompts)
     done = run_node(described, part, prompts, tmp_path)
