@@ -214,6 +214,8 @@ def test_a_model_without_a_template(template: Any) -> None:
     bare.chat_template = None
     with pytest.raises(ModelError, match="no chat template"):
         Prompting(template=template).render(prompt("x", draft="y"), bare)
+    with pytest.raises(ModelError, match="the engine renders prompts without a tokenizer"):
+        Prompting(template=template).render(prompt("x", draft="y"))
 
 
 MISFITS: list[dict[str, Any]] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -9,9 +10,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbclient
+import nbformat
 import pytest
 
+from tests.fake_server import FakeServer
+
 ROOT = Path(__file__).parents[1]
+TUTORIALS = ROOT / "docs" / "tutorials"
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
 
@@ -21,9 +27,7 @@ def carry_out(page: Path, folder: Path, only: str = "") -> None:
     `only` is a pattern of the commands that are run. Raises AssertionError where a command fails,
     or a line that the page shows is not printed. "…" on the page stands for anything.
     """
-    bin_folder = Path(sys.executable).parent
-    own = {"FACTORY_CACHE": str(folder / "cache"), "PATH": f"{bin_folder}:{os.environ['PATH']}"}
-    environment = {**os.environ, **own, "PYTEST_ADDOPTS": "-p no:cacheprovider"}
+    environment = {**os.environ, **surroundings(folder)}
     printed = ""
     for language, title, text in BLOCK.findall(page.read_text(encoding="utf-8")):
         if title:
@@ -41,9 +45,21 @@ def carry_out(page: Path, folder: Path, only: str = "") -> None:
             assert done.returncode == 0, f"{text}{done.stdout}{done.stderr}"
             printed = done.stdout
         elif language == "text":
-            for line in filter(str.strip, text.splitlines()):
-                pattern = ".*".join(re.escape(part) for part in line.strip().split("…"))
-                assert re.search(pattern, printed), f"{line!r} is not in:\n{printed}"
+            assert_shown(text, printed)
+
+
+def surroundings(folder: Path) -> dict[str, str]:
+    """Variables of a reader's shell: the environment's commands, and a cache of their own."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    cache = str(folder / "cache")
+    return {"FACTORY_CACHE": cache, "PATH": path, "PYTEST_ADDOPTS": "-p no:cacheprovider"}
+
+
+def assert_shown(text: str, printed: str) -> None:
+    """Every line of a page's block was printed; "…" stands for anything."""
+    for line in filter(str.strip, text.splitlines()):
+        pattern = ".*".join(re.escape(part) for part in line.strip().split("…"))
+        assert re.search(pattern, printed), f"{line!r} is not in:\n{printed}"
 
 
 @pytest.mark.parametrize(
@@ -55,11 +71,60 @@ def test_the_tutorial_does_what_it_shows(name: str, tmp_path: Path) -> None:
     carry_out(ROOT / "docs" / "tutorials" / name, tmp_path)
 
 
-def test_own_data_is_shown_as_the_page_says(tmp_path: Path) -> None:
-    """Without a network: with the demo model. The second block of text shows a mistake."""
-    page = (ROOT / "docs" / "tutorials" / "your-own-data.md").read_text(encoding="utf-8")
-    (tmp_path / "page.md").write_text(page.partition("Mistakes are listed")[0], encoding="utf-8")
-    carry_out(tmp_path / "page.md", tmp_path, only="factory validate own.yaml --set model=demo")
+spec = importlib.util.spec_from_file_location("notebooks", ROOT / "docs" / "notebooks.py")
+assert spec is not None and spec.loader is not None
+notebooks = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(notebooks)
+
+
+@pytest.mark.parametrize("name", notebooks.PAGES)
+def test_a_notebook_equals_its_page(name: str) -> None:
+    written = (TUTORIALS / f"{name}.ipynb").read_text(encoding="utf-8")
+    assert written == notebooks.write_notebook(TUTORIALS / f"{name}.md"), "run `make docs`"
+
+
+def run_notebook(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, at_end: tuple[str, str] = ("", "")
+) -> None:
+    """Every cell of a notebook, in a kernel whose folder is `folder`.
+
+    `at_end` is a pattern of whole lines and what is added to them. Raises AssertionError if a line
+    that the page shows is not printed, and CellExecutionError if a cell fails.
+    """
+    monkeypatch.setenv("PATH", surroundings(folder)["PATH"])
+    notebook = nbformat.read(TUTORIALS / f"{name}.ipynb", as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and at_end[0]:
+            lines = re.compile(f"^({at_end[0]})$", re.MULTILINE)
+            cell.source = lines.sub(lambda line: line[0] + at_end[1], cell.source)
+    resources = {"metadata": {"path": str(folder)}}
+    nbclient.NotebookClient(notebook, timeout=600, resources=resources).execute()
+    printed = ""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            printed = "".join(out.text for out in cell.outputs if out.get("name") == "stdout")
+        for language, _, text in BLOCK.findall(cell.source + "\n"):
+            if language == "text" and not text.startswith("error:"):  # a mistake nobody makes here
+                assert_shown(text, printed)
+
+
+def test_the_first_corpus_as_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Next to a finished quickstart: what `make quickstart` leaves."""
+    shutil.copytree(ROOT / "tests" / "data" / "run_0.1.0", tmp_path / "runs" / "quickstart")
+    run_notebook("first-corpus", tmp_path, monkeypatch)
+    reasons = (tmp_path / "runs" / "quickstart" / "funnel.json").read_text(encoding="utf-8")
+    assert "too_long" in reasons
+
+
+def test_own_data_as_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the file to the corpus. A server stands in for the model and answers one question."""
+    model = "Qwen/Qwen2.5-7B-Instruct"
+    text = "<think>\nHalf of 48 is left.\n</think>\n\n\\boxed{24}"
+    with FakeServer(model=model, context=None, answer=lambda body: text) as server:
+        engine = f"engine={{kind: server, server: {{urls: ['{server.url}'], api: chat}}}}"
+        asks = r"factory (validate|build) own\.yaml( --pilot 64)?"
+        run_notebook("your-own-data", tmp_path, monkeypatch, (asks, f' --set "{engine}"'))
+    assert list((tmp_path / "runs" / "own" / "corpus").glob("*.parquet"))
 
 
 def test_the_page_on_dropped_rows_shows_what_is_printed(tmp_path: Path) -> None:

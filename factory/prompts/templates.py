@@ -300,7 +300,13 @@ class Prompting(BaseModel):
 
         A ChatML model whose template knows no tools gets the shipped one that does.
         """
-        if tokenizer is None or not tokenizer.chat_template:
+        if tokenizer is None:
+            raise ModelError(
+                "the engine renders prompts without a tokenizer, which `prompting.template` chat "
+                "and rewrite need. Use `template: few_shot` or `r1_zero`, or let the engine load "
+                "one and give it to `render`."
+            )
+        if not tokenizer.chat_template:
             raise ModelError(
                 "the model has no chat template, which `prompting.template` chat and rewrite need. "
                 "Use a chat model, or `template: r1_zero` or `few_shot` for a base model."
