@@ -48,9 +48,10 @@ test: $(VENV)/installed
 	$(SITE)
 	$(PYTEST) --durations=25
 
-# Writes what is generated from the code (the recipe schema, pages of docs/reference/), then the site.
+# Writes what is generated: the recipe schema, pages of docs/reference/, notebooks. Then the site.
 docs: $(VENV)/installed
 	$(BIN)/python -m factory.cli.reference
+	$(BIN)/python docs/notebooks.py
 	$(SITE)
 
 # On a machine with a GPU: five minutes, and one file to attach to an issue.

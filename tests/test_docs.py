@@ -154,6 +154,20 @@ def test_every_page_is_in_the_navigation() -> None:
     assert named == {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
 
 
+def test_every_page_is_in_llms_txt() -> None:
+    listed = set(re.findall(r"\((docs/[^)]+)\)", (ROOT / "llms.txt").read_text(encoding="utf-8")))
+    assert listed == {str(page.relative_to(ROOT)) for page in PAGES if page.suffix == ".md"} - {
+        str(page.relative_to(ROOT)) for page in [*ROOT.glob("*.md"), ROOT / "docs" / "index.md"]
+    }
+
+
+def test_no_page_has_a_heading_twice() -> None:
+    for page in PAGES:
+        text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+        headings = re.findall(r"^## .+$", text, re.MULTILINE)
+        assert len(headings) == len(set(headings)), page
+
+
 # Recipes
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -39,7 +40,7 @@ def carry_out(page: Path, folder: Path, only: str = "") -> None:
                 env=environment,
                 capture_output=True,
                 text=True,
-                timeout=300,
+                timeout=900,
                 check=False,
             )
             assert done.returncode == 0, f"{text}{done.stdout}{done.stderr}"
@@ -72,7 +73,8 @@ def test_the_tutorial_does_what_it_shows(name: str, tmp_path: Path) -> None:
 
 
 spec = importlib.util.spec_from_file_location("notebooks", ROOT / "docs" / "notebooks.py")
-assert spec is not None and spec.loader is not None
+assert spec is not None
+assert spec.loader is not None
 notebooks = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(notebooks)
 
@@ -125,6 +127,50 @@ def test_own_data_as_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         asks = r"factory (validate|build) own\.yaml( --pilot 64)?"
         run_notebook("your-own-data", tmp_path, monkeypatch, (asks, f' --set "{engine}"'))
     assert list((tmp_path / "runs" / "own" / "corpus").glob("*.parquet"))
+
+
+SMALL = {
+    "factory eval eval/small_sums --run runs/after-sft": (
+        "engine={kind: transformers}",
+        "k=1",
+        "sampling.max_tokens=4",
+        "sources=[{kind: gym, task: chain_sum, size: 3, seed: 100000, verifier: math}]",
+    ),
+    "factory train sft_quickstart": (
+        "from_config={num_hidden_layers: 1, hidden_size: 64, intermediate_size: 64, "
+        "num_attention_heads: 2, num_key_value_heads: 1}",
+        "steps=2",
+    ),
+    "factory train grpo_quickstart": (
+        "rollouts={kind: none, max_tokens: 4}",
+        "optimizer.warmup=0",
+        "samples=2",
+        "batch=2",
+        "micro_batch=2",
+        "steps=1",
+    ),
+}
+"""Settings that make the commands of the first training short; nothing else is changed."""
+
+
+@pytest.mark.real(group="torch")
+@pytest.mark.timeout(1800)
+def test_the_first_training_in_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both trainings and an evaluation: a model of one layer, two steps of SFT, one of GRPO.
+
+    The other evaluations of the page differ only in the model and the directory.
+    """
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    shutil.copytree(ROOT / "tests" / "data" / "run_0.1.0", tmp_path / "runs" / "quickstart")
+    page = (TUTORIALS / "first-training.md").read_text(encoding="utf-8")
+    for command, settings in SMALL.items():
+        assert command in page
+        options = "".join(f" --set {shlex.quote(setting)}" for setting in settings)
+        page = page.replace(command, command + options)
+    (tmp_path / "page.md").write_text(page, encoding="utf-8")
+    carry_out(tmp_path / "page.md", tmp_path, only="|".join(SMALL))
+    assert (tmp_path / "runs" / "grpo-quickstart" / "model" / "model.safetensors").is_file()
+    assert (tmp_path / "runs" / "after-sft" / "eval.md").is_file()
 
 
 def test_the_page_on_dropped_rows_shows_what_is_printed(tmp_path: Path) -> None:

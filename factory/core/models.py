@@ -49,7 +49,8 @@ def model_path(model: str) -> str:
         if not (folder / "config.json").is_file():
             raise ModelError(
                 f"model {model!r}: there is no config.json in {folder}. Name a folder with a "
-                "Hugging Face model, a Hub id such as Qwen/Qwen2.5-0.5B-Instruct, or `demo`."
+                "Hugging Face model, the directory of a finished training, a Hub id such as "
+                "Qwen/Qwen2.5-0.5B-Instruct, or `demo`."
             )
         return str(folder)
     return model

@@ -24,6 +24,21 @@ def recipe_path(name: str) -> Path:
     return _find_shipped("recipes") / name
 
 
+def named_path(folder: Path, value: str) -> Path:
+    """Return the path that a recipe in `folder` names by `value`.
+
+    `runs` next to the shipped recipes is the user's own: that of the working directory, where
+    every command writes its runs. Raises RuntimeError for the home of an unknown user.
+    """
+    named = folder / Path(value).expanduser()
+    recipes = _find_shipped("recipes")
+    runs, own = recipes.parent / "runs", Path("runs").absolute()
+    place = Path(os.path.normpath(named))
+    if runs != own and folder.is_relative_to(recipes) and place.is_relative_to(runs):
+        return own / place.relative_to(runs)
+    return named
+
+
 def cache_dir() -> Path:
     """Return the folder for converted models and compiled helpers. FACTORY_CACHE overrides it."""
     override = os.environ.get("FACTORY_CACHE")

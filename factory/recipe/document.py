@@ -13,7 +13,7 @@ import yaml
 
 from factory.core.errors import Problem, RecipeError
 from factory.core.plugins import suggest
-from factory.core.resources import data_path, recipe_path
+from factory.core.resources import data_path, named_path, recipe_path
 
 Loc = tuple[str | int, ...]
 
@@ -358,7 +358,7 @@ class _Builder:
         if loc[-1:] == ("path",) and value.startswith(SHIPPED):
             return self._resolve_shipped(value, loc, node)
         try:
-            return str(self.path.parent / Path(value).expanduser())
+            return str(named_path(self.path.parent, value))
         except RuntimeError as error:
             self._problem(loc, node, f"is {value!r}: {error}")
             return value

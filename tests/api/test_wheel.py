@@ -75,6 +75,8 @@ def test_shipped_recipes_by_name(python: Path, tmp_path: Path) -> None:
     done = run(python, "-m", "factory.cli", "build", "quickstrat", "--dry-run", cwd=tmp_path)
     assert done.returncode == 2
     assert "did you mean quickstart?" in done.stderr
+    done = run(python, "-m", "factory.cli", "validate", "sft_quickstart", cwd=tmp_path)
+    assert f"data: {tmp_path}/runs/quickstart\n" in done.stdout  # where the build above goes
     done = run(python, "-m", "factory.cli", "init", "--filter", "mine.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "test_mine.py").is_file()
