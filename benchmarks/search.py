@@ -1,12 +1,14 @@
 """Ways to choose among samples, by votes, outcome and process rewards, at equal tokens.
 
     OMP_NUM_THREADS=1 factory run search/mini --run runs/search --trust-code
-    python benchmarks/search.py runs/search
+    python benchmarks/search.py runs/search             tables, and a JSON line per claim
+    python benchmarks/search.py runs/search --publish   also the tables in the page of results
 
 Reads a run of recipes/search/mini.yaml: chained sums, small models trained from nothing, one policy
 and one model of each kind per seed. First the AUC of the process reward models on held-out steps,
 then every choice among the same 16 samples of 200 sums, then those within 80 generated tokens, then
-searches over steps, then how often a vote is wrong by its margin, then the curves of RL on the
+searches over steps, then searches by a policy and a value model that were trained on the answers of
+the searches before, then how often a vote is wrong by its margin, then the curves of RL on the
 process reward model. What comes out negative is printed as it is.
 
 With two seeds or more, intervals are Student's over seeds. With one seed they are the
@@ -17,20 +19,28 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Sequence
+from itertools import pairwise, takewhile
 from pathlib import Path
-from statistics import mean, stdev
-from typing import Any, NamedTuple
+from statistics import mean
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.claims import student_quantile
-from factory.core.files import read_lines
+from benchmarks.search_facts import (
+    ROUNDS,
+    SEARCHES,
+    UNSEARCHED,
+    Facts,
+    Round,
+    Spread,
+    read_run,
+    summarize,
+)
 from factory.evaluation.estimators import Resampling
 
 TITLES = {
@@ -60,96 +70,16 @@ PAIRS = {
     ),
     "best by PRM, min: of 16 samples minus of 4": ("best@16:steps_min", "best@4:steps_min"),
 }
-SEARCHES = {
-    "beam": ("step-level beam by PRM", "cons@16", "vote@16:steps_min"),
-    "tree": ("PUCT by PRM", "cons@80t", "vote@80t:steps_min"),
-}
-"""Steps of the run whose samples are answers of searches: their names, and the votes of about the
-same tokens, plain and weighted."""
 
 AUCS = ("auc", "auc_within", "auc_position", "first_error", "all_good")
 WINDOW = 10
 """Steps of RL whose mean is its end."""
 
+STALL = 0.02
+"""A round that surely gains less than this is a stall. Written before any second round was run."""
 
-class Spread(NamedTuple):
-    """A mean with its interval; None where there is none."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-
-def summarize(values: Sequence[float]) -> Spread:
-    """Return the mean over seeds, with Student's 95% interval where there are two or more.
-
-    >>> summarize([0.5])
-    Spread(value=0.5, low=None, high=None)
-    >>> spread = summarize([0.4, 0.5, 0.6])
-    >>> round(spread.low, 3), round(spread.high, 3)
-    (0.252, 0.748)
-    """
-    center = mean(values)
-    if len(values) < 2:
-        return Spread(center, None, None)
-    half = student_quantile(len(values) - 1) * stdev(values) / math.sqrt(len(values))
-    return Spread(center, center - half, center + half)
-
-
-def read_seeds(run: Path) -> list[int]:
-    """Return the seeds whose evaluation is done."""
-    found = (run / "steps").glob("choices-*/eval.json")
-    return sorted(int(path.parent.name.rpartition("-")[2]) for path in found)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
-
-
-class Facts(NamedTuple):
-    """What a run says, by seed."""
-
-    seeds: list[int]
-    aucs: dict[str, list[dict[str, float]]]  # step → metrics
-    evaluations: list[dict[str, Any]]  # eval.json
-    scores: list[pl.DataFrame]  # scores.parquet: a row per prompt
-    searches: dict[str, list[dict[str, Any]]]  # step → eval.json
-    curves: dict[str, list[list[dict[str, Any]]]]  # step of RL → lines of its log
-
-
-def read_run(run: Path) -> Facts:
-    """Return the facts of a run. Exits where no seed is done."""
-    seeds = read_seeds(run)
-    if not seeds:
-        sys.exit(f"{run}: no evaluation is done; run `factory run search/mini --run {run}` first")
-    steps = run / "steps"
-    aucs = {
-        name: [read_metrics(steps / f"{name}-{seed}") for seed in seeds]
-        for name in ("prm", "prm-soft")
-    }
-    curves: dict[str, list[list[dict[str, Any]]]] = {}
-    for name in ("rl-free", "rl-clipped"):
-        logs = [read_lines(steps / f"{name}-{seed}" / "log.jsonl") for seed in seeds]
-        rows = [[row for row in log if "rewards/steps/mean" in row] for log in logs]
-        if any(rows):
-            curves[name] = [own for own in rows if own]
-    evaluations = [read_json(steps / f"choices-{seed}" / "eval.json") for seed in seeds]
-    searches = {
-        name: [read_json(steps / f"{name}-{seed}" / "eval.json") for seed in seeds]
-        for name in SEARCHES
-        if all((steps / f"{name}-{seed}" / "eval.json").is_file() for seed in seeds)
-    }
-    scores = [pl.read_parquet(steps / f"choices-{seed}" / "scores.parquet") for seed in seeds]
-    return Facts(seeds, aucs, evaluations, scores, searches, curves)
-
-
-def read_metrics(step: Path) -> dict[str, float]:
-    """Return the metrics of held-out steps, without their prefix; empty for a step not done."""
-    if not (step / "train.json").is_file():
-        return {}
-    metrics = read_json(step / "train.json").get("metrics", {})
-    return {name.removeprefix("eval_"): value for name, value in metrics.items()}
+PAGE = Path(__file__).resolve().parents[1] / "docs/results/process-rewards.md"
+MARKS = ("<!-- search: written by benchmarks/search.py -->", "<!-- end of search -->")
 
 
 def collect(facts: Facts, metric: str) -> list[float]:
@@ -252,6 +182,91 @@ def tabulate_searches(facts: Facts) -> Table:
     ], rows
 
 
+def list_rounds(facts: Facts) -> list[Round]:
+    """Return the rounds that every seed has done, up to the first that one has not."""
+    return list(takewhile(lambda one: {one.alone, one.tree} <= facts.rounds.keys(), ROUNDS))
+
+
+def compare_rounds(facts: Facts, one: str, other: str, metric: str = "pass@1") -> Spread:
+    """Return a metric of one step minus that of another; both asked the same prompts.
+
+    Paired by seed for several seeds; of one seed, by prompt.
+    """
+    pairs = zip(facts.rounds[one], facts.rounds[other], strict=True)
+    differences = [
+        own.join(before, on="prompt_id", suffix=" before", validate="1:1")
+        .select(pl.col(metric) - pl.col(f"{metric} before"))
+        .to_series()
+        .drop_nulls()
+        .to_numpy()
+        for own, before in pairs
+    ]
+    if len(differences) > 1:
+        return summarize([float(np.mean(own)) for own in differences])
+    (found,) = Resampling().estimate(differences[0][:, None], [(-1.0, 1.0)])
+    return Spread(found.value or 0.0, found.low, found.high)
+
+
+def say_progress(gain: Spread) -> str:
+    """Return whether self-improvement goes on, stalls, or goes back.
+
+    >>> say_progress(Spread(0.1, 0.05, 0.15)), say_progress(Spread(-0.1, -0.15, -0.05))
+    ('goes on', 'goes back')
+    >>> say_progress(Spread(0.0, -0.01, 0.01)), say_progress(Spread(0.02, -0.01, 0.05))
+    ('stalls', 'undecided')
+    """
+    if gain.low is None or gain.high is None:
+        return "undecided"
+    if gain.low > 0:
+        return "goes on"
+    if gain.high < 0:
+        return "goes back"
+    return "stalls" if gain.high < STALL else "undecided"
+
+
+def tabulate_rounds(facts: Facts) -> Table:
+    """Return a row per round of search and training that every seed has done."""
+    rows: list[list[str]] = []
+    before = ""
+    for label, prm, alone, tree in list_rounds(facts):
+        aucs = [one["auc_within"] for one in facts.aucs[prm] if "auc_within" in one]
+        gain = compare_rounds(facts, tree, before) if before else None
+        rows.append(
+            [
+                label,
+                average(facts, alone, "pass@1"),
+                average(facts, alone, "cons@80t"),
+                format_spread(summarize(aucs)) if aucs else "–",
+                average(facts, tree, "pass@1"),
+                average(facts, tree, "tokens", scale=1),
+                format_spread(gain, "+"),
+                "–" if gain is None else say_progress(gain),
+            ]
+        )
+        before = tree
+    if len(rows) < 2:
+        return [], []  # no second round
+    if UNSEARCHED in facts.rounds:
+        own = (average(facts, UNSEARCHED, metric) for metric in ("pass@1", "cons@80t"))
+        rows.append(["plain samples", *own, *["–"] * 5])
+    return [
+        "round",
+        "policy alone",
+        "vote, 80 tokens",
+        "value's AUC within",
+        "search",
+        "tokens",
+        "search minus the round before",
+        "self-improvement",
+    ], rows
+
+
+def average(facts: Facts, step: str, metric: str, scale: float = 100) -> str:
+    """Return the mean of a step's metric, with its interval over seeds where there are several."""
+    means = [float(np.mean(own[metric].drop_nulls().to_numpy())) for own in facts.rounds[step]]
+    return format_spread(summarize(means), scale=scale)
+
+
 def tabulate_margins(facts: Facts) -> Table:
     rows = []
     margins = [one["margins"]["sums"] for one in facts.evaluations]
@@ -325,6 +340,13 @@ def list_claims(facts: Facts) -> list[dict[str, Any]]:
         found += [
             claim(f"{label}, minus {one}", compare_search(facts, name, one)) for one in others
         ]
+    for (_, _, *before), (label, _, *after) in pairwise(list_rounds(facts)):
+        for what, old, new in zip(("policy alone", "search"), before, after, strict=True):
+            spread = compare_rounds(facts, new, old)
+            found.append(claim(f"{label} round: {what}, minus the round before", spread))
+    if {"second-alone", UNSEARCHED} <= facts.rounds.keys():
+        spread = compare_rounds(facts, "second-alone", UNSEARCHED)
+        found.append(claim("a policy of searches, minus one of plain samples", spread))
     for name, logs in facts.curves.items():
         curves = [smooth([row["rewards/accuracy/mean"] for row in log]) for log in logs]
         gain = summarize([curve[-1] - curve[0] for curve in curves])
@@ -332,24 +354,42 @@ def list_claims(facts: Facts) -> list[dict[str, Any]]:
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path, help="a run of recipes/search/mini.yaml")
-    given = parser.parse_args()
-    facts = read_run(given.run)
+def render_report(facts: Facts) -> str:
+    """Return every table that the run has something for, in Markdown, the AUCs first."""
     tokens = mean(collect(facts, "tokens"))
-    print(f"Seeds {facts.seeds}. {tokens:.1f} generated tokens per sample.\n")
     sections = {
         "Process reward models on held-out steps": tabulate_aucs(facts),
         f"Among 16 samples ({16 * tokens:.0f} tokens per prompt)": tabulate_choices(facts, "16"),
         "Within 80 generated tokens per prompt": tabulate_choices(facts, "80t"),
         "Searches over steps": tabulate_searches(facts),
+        "Search, train on the answers, search again": tabulate_rounds(facts),
         "How often the vote is wrong": tabulate_margins(facts),
         "RL on the process reward model": tabulate_curves(facts),
     }
-    for title, table in sections.items():
-        if table[1]:
-            print(f"{title}\n\n{render(table)}\n")
+    seeds = ", ".join(map(str, facts.seeds))
+    parts = [f"Seeds: {seeds}. {tokens:.1f} generated tokens per sample."]
+    parts += [f"### {title}\n\n{render(table)}" for title, table in sections.items() if table[1]]
+    return "\n\n".join(parts)
+
+
+def place_report(page: str, report: str) -> str:
+    """Return the page with the report between its marks."""
+    before, start, rest = page.partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    return f"{before}{start}\n\n{report}\n\n{end}{after}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, help="a run of recipes/search/mini.yaml")
+    parser.add_argument("--publish", action="store_true", help=f"write the tables into {PAGE.name}")
+    given = parser.parse_args()
+    facts = read_run(given.run)
+    report = render_report(facts)
+    print(f"{report}\n")
+    if given.publish:
+        page = PAGE.read_text(encoding="utf-8")
+        PAGE.write_text(place_report(page, report), encoding="utf-8")
     for one in list_claims(facts):
         print(json.dumps(one))
 

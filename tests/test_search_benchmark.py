@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from benchmarks import search
+from benchmarks import search, search_facts
 from factory.recipe.pipeline import load_pipeline
 from tests.test_claims import ROOT
 
@@ -46,7 +46,9 @@ def write_seed(run: Path, seed: int, gain: float) -> None:
         (steps / name).parent.mkdir(parents=True)
         (steps / name).write_text(json.dumps(content))
     by_prompt = {name: [one["value"]] * 9 for name, one in metrics.items()}
-    pl.DataFrame(by_prompt).write_parquet(steps / f"choices-{seed}" / "scores.parquet")
+    ids = {"prompt_id": [str(n) for n in range(9)], "cons@80t": [0.4] * 9}
+    pl.DataFrame(ids | by_prompt).write_parquet(steps / f"choices-{seed}" / "scores.parquet")
+    write_rounds(steps, seed, gain)
     (steps / f"rl-free-{seed}").mkdir()
     lines = [
         {"step": n, "rewards/steps/mean": 0.5 + n / 100, "rewards/accuracy/mean": 0.5 - n / 100}
@@ -56,9 +58,28 @@ def write_seed(run: Path, seed: int, gain: float) -> None:
     (steps / f"rl-free-{seed}" / "log.jsonl").write_text(log)
 
 
+def write_rounds(steps: Path, seed: int, gain: float) -> None:
+    """Write rounds of search and training: the second gains `gain`, the third a hundredth."""
+    names = (f"{word}-{what}" for word in ("second", "third") for what in ("alone", "tree"))
+    means = dict(
+        zip(("tree", *names), (0.5, 0.3 + gain, 0.5 + gain, 0.32, 0.51 + gain), strict=True)
+    )
+    for name, right in (means | {search_facts.UNSEARCHED: 0.25}).items():
+        (steps / f"{name}-{seed}").mkdir()
+        scores = {"prompt_id": [str(n) for n in range(9)], "pass@1": [right] * 9}
+        scores |= {"cons@80t": [0.4] * 9, "tokens": [70.0] * 9}
+        if seed % 2:  # the order of prompts is nobody's promise
+            scores["prompt_id"].reverse()
+        pl.DataFrame(scores).write_parquet(steps / f"{name}-{seed}" / "scores.parquet")
+    for word in ("second", "third"):
+        (steps / f"{word}-prm-{seed}").mkdir()
+        metrics = {"metrics": {"eval_auc_within": 0.6}}
+        (steps / f"{word}-prm-{seed}" / "train.json").write_text(json.dumps(metrics))
+
+
 def test_one_seed_has_the_evaluations_own_intervals(tmp_path: Path) -> None:
     write_seed(tmp_path, 0, 0.2)
-    facts = search.read_run(tmp_path)
+    facts = search_facts.read_run(tmp_path)
     text = search.render(search.tabulate_choices(facts, "16"))
     assert "| vote weighted by PRM, min | vote@16:steps_min | 60.0 | +20.0 [+10.0, +30.0] |" in text
     assert "| vote | cons@16 | 40.0 | – |" in text
@@ -67,7 +88,7 @@ def test_one_seed_has_the_evaluations_own_intervals(tmp_path: Path) -> None:
 def test_several_seeds_have_intervals_over_seeds(tmp_path: Path) -> None:
     for seed, gain in enumerate((0.1, 0.2, 0.3)):
         write_seed(tmp_path, seed, gain)
-    facts = search.read_run(tmp_path)
+    facts = search_facts.read_run(tmp_path)
     spread = search.collect_differences(facts, "vote@16:steps_min")
     assert spread is not None
     assert (spread.value, spread.low) == pytest.approx((0.2, 0.2 - 0.2484), abs=1e-3)
@@ -78,7 +99,7 @@ def test_several_seeds_have_intervals_over_seeds(tmp_path: Path) -> None:
 
 def test_what_comes_out_negative_is_printed_as_it_is(tmp_path: Path) -> None:
     write_seed(tmp_path, 0, -0.2)
-    claims = {one["name"]: one for one in search.list_claims(search.read_run(tmp_path))}
+    claims = {one["name"]: one for one in search.list_claims(search_facts.read_run(tmp_path))}
     weighted = claims["vote weighted by PRM, min, minus the vote"]
     assert (weighted["value"], weighted["high"], weighted["holds"]) == (-0.2, -0.1, False)
     best = claims["best by ORM, minus the vote"]
@@ -91,18 +112,57 @@ def test_what_comes_out_negative_is_printed_as_it_is(tmp_path: Path) -> None:
     assert claims["PRM: least AUC within questions, of all seeds"]["holds"] is True
 
 
+def test_rounds_of_search_and_training(tmp_path: Path) -> None:
+    for seed, gain in enumerate((0.1, 0.2, 0.3)):
+        write_seed(tmp_path, seed, gain)
+    facts = search_facts.read_run(tmp_path)
+    first, second, third, plain = search.tabulate_rounds(facts)[1]
+    assert first[-2:] == ["–", "–"]
+    assert second[-2:] == ["+20.0 [-4.8, +44.8]", "undecided"]
+    assert third[-2:] == ["+1.0 [+1.0, +1.0]", "goes on"]
+    assert plain[:2] == ["plain samples", "25.0 [25.0, 25.0]"]
+    claims = {one["name"]: one for one in search.list_claims(facts)}
+    assert claims["3rd round: search, minus the round before"]["value"] == 0.01
+    assert claims["2nd round: policy alone, minus the round before"]["value"] == 0.2
+    assert claims["a policy of searches, minus one of plain samples"]["value"] == 0.25
+
+
+def test_a_round_that_one_seed_lacks_is_not_shown(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_seed(tmp_path, seed, 0.1)
+    (tmp_path / "steps" / "third-tree-1" / "scores.parquet").unlink()
+    table = search.tabulate_rounds(search_facts.read_run(tmp_path))[1]
+    assert [row[0] for row in table] == ["1st", "2nd", "plain samples"]
+    (tmp_path / "steps" / "second-tree-0" / "scores.parquet").unlink()
+    facts = search_facts.read_run(tmp_path)
+    assert search.tabulate_rounds(facts) == ([], [])
+    assert "search again" not in search.render_report(facts)
+
+
+def test_the_report_stands_between_the_marks_of_the_page() -> None:
+    page = search.PAGE.read_text(encoding="utf-8")
+    assert search.place_report(page, "what was measured").count("what was measured") == 1
+    for mark in search.MARKS:
+        assert page.count(mark) == 1
+    again = search.place_report(search.place_report(page, "one"), "two")
+    assert again == search.place_report(page, "two")
+
+
 def test_no_finished_seed_is_no_result(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="no evaluation is done"):
-        search.read_run(tmp_path)
+        search_facts.read_run(tmp_path)
 
 
 @pytest.mark.usefixtures("trusted_code")
 def test_the_recipe_has_what_the_benchmark_reads() -> None:
     pipeline = load_pipeline(ROOT / "recipes" / "search" / "mini.yaml")
-    names = ("prm", "prm-soft", "choices", "rl-free", "rl-clipped")
+    rounds = [name for one in search_facts.ROUNDS for name in (one.prm, one.alone, one.tree)]
+    names = ("prm-soft", "rl-free", "rl-clipped", search_facts.UNSEARCHED, *rounds)
     assert {f"{name}-4" for name in names} <= pipeline.steps.keys()
     assert len(pipeline.seeds) == 5
 
 
 def test_examples_in_docstrings() -> None:
-    assert doctest.testmod(search).failed == 0
+    for module in (search, search_facts):
+        found = doctest.testmod(module)
+        assert (found.failed, found.attempted > 0) == (0, True)
