@@ -138,10 +138,11 @@ def facts(differences: dict[str, list[float]], rules: dict[str, Any]) -> dict[st
             arms.setdefault(arm, {"title": arm, "by_seed": {}})
         for seed, value in enumerate(differences[name]):
             for arm, figure in ((one, 0.5 + value), (other, 0.5)):
-                blank = {"sums": {"pass@1": 0.5, "language": 0.5}}
+                blank = {"sums": {"pass@1": 0.5, "pass@4": 0.5, "format": 1.0, "language": 0.5}}
                 sums = arms[arm]["by_seed"].setdefault(str(seed), blank)["sums"]
                 sums[rule["metric"]] = figure
-    mixing = {str(seed): {"sums": {"language": 0.5}} for seed in range(3)}
+    sums = {"language": 0.5, "pass@1": 0.5, "pass@4": 0.5, "format": 1.0}
+    mixing = {str(seed): {"sums": dict(sums)} for seed in range(3)}
     arms["mixing-eval"] = {"title": "", "by_seed": mixing}
     return {"arms": arms, "foreign": [0.0] * 20}
 
@@ -200,15 +201,41 @@ def test_a_closed_gate_makes_claim_3_untestable(
     assert outcomes[1] == "inconclusive"
 
 
+def test_claim_3_again_is_decided_by_itself(rules: dict[str, Any]) -> None:
+    first = facts({}, rules)
+    assert len(claims.decide_all(first, rules)) == len(rules["comparisons"])
+    again = facts({"language_reward_buys_consistency": CLEAR}, rules)
+    found = claims.decide_all(first | {"again": again}, rules)
+    assert [one.claim for one in found[len(rules["comparisons"]) :]] == [3, 3]
+    assert found[-2].says.endswith("consistent (again)")
+    assert found[-2].outcome == "holds"
+    alone, among_ten = found[-2].p, claims.decide(again, rules)[5].p
+    assert alone is not None
+    assert among_ten is not None
+    assert alone < among_ten, "corrected for two comparisons"
+
+
+def test_claim_3_again_needs_models_that_add(rules: dict[str, Any]) -> None:
+    again = facts({"language_reward_buys_consistency": CLEAR}, rules)
+    for one in again["arms"]["mixing-eval"]["by_seed"].values():
+        one["sums"]["pass@1"] = 0.24
+    found = claims.decide_all(facts({}, rules) | {"again": again}, rules)
+    assert {one.outcome for one in found[-2:]} == {"not testable"}
+    page = render_page(facts({}, rules) | PLAN | {"again": again | PLAN}, rules, found)
+    assert "is right on 24% of the sums" in page
+
+
+PLAN = {"seeds": [], "planned": [0], "partial": [], "seconds": 0, "settings": {}}
+
+
 # The page
 
 
 def test_page_table_and_figure_agree_with_the_facts(rules: dict[str, Any]) -> None:
     published = json.loads(claims.FACTS.read_text(encoding="utf-8"))
-    compared = claims.decide(published, rules)
-    closed = claims.find_closed_gates(published, rules["gates"])
+    compared = claims.decide_all(published, rules)
     page = claims.PAGE.read_text(encoding="utf-8")
-    assert page == render_page(published, rules, compared, closed)
+    assert page == render_page(published, rules, compared)
     assert claims.FIGURE.read_text(encoding="utf-8") == render_figure(compared)
     index = claims.INDEX.read_text(encoding="utf-8")
     assert index == claims.place_table(index, compared)

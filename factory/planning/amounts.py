@@ -19,6 +19,7 @@ SET_ROWS = {
     "openr1_math": 225_000,
     "open_math_reasoning": 3_200_000,
     "deep_math": 103_000,
+    "prm800k": 12_000,
     "taco": 26_000,
     "apps": 10_000,
     "gpqa": 198,

@@ -29,6 +29,8 @@ LOADERS = {
     "openr1_math": "factory.prompts.sets.math_sets:OpenR1Math",
     "open_math_reasoning": "factory.prompts.sets.math_sets:OpenMathReasoning",
     "deep_math": "factory.prompts.sets.math_sets:DeepMath",
+    "prm800k": "factory.prompts.sets.step_sets:Prm800k",
+    "math_shepherd": "factory.prompts.sets.step_sets:MathShepherd",
     "taco": "factory.prompts.sets.code_sets:Taco",
     "apps": "factory.prompts.sets.code_sets:Apps",
     "code_contests": "factory.prompts.sets.code_sets:CodeContests",

@@ -73,6 +73,11 @@ REASONING = {
     "problem_type": "has_answer_extracted",
     "pass_rate_72b_tir": "0.96875",
 }
+PRM = {
+    "question": {"problem": "Halve one.", "ground_truth_answer": r"\frac{1}{2}"},
+    "label": {"steps": [], "finish_reason": "solution"},
+}
+UNANSWERED = {"problem": "Prove it.", "ground_truth_answer": ""}
 DEEP = {"question": "Evaluate $1+1$.", "final_answer": "2", "difficulty": 4.5, "topic": "Algebra"}
 
 
@@ -109,6 +114,14 @@ DEEP = {"question": "Evaluate $1+1$.", "final_answer": "2", "difficulty": 4.5, "
         ("open_math_reasoning", REASONING, {}, "42"),
         ("open_math_reasoning", REASONING, {"problem_type": "converted_proof"}, "skip proof"),
         ("deep_math", DEEP, {}, "2"),
+        ("prm800k", PRM, {}, r"\frac{1}{2}"),
+        (
+            "prm800k",
+            PRM,
+            {"question": {"problem": "?", "ground_truth_answer": ""}},
+            "skip no_answer",
+        ),
+        ("prm800k", PRM, {"question": "?"}, "reject bad_shape"),
     ],
 )
 def test_math(kind: str, row: dict[str, Any], change: dict[str, Any], expected: str) -> None:
@@ -119,6 +132,30 @@ def test_math(kind: str, row: dict[str, Any], change: dict[str, Any], expected: 
         assert found.verifier == {"kind": "math", "answer": expected}
     else:
         assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("last", "mark", "expected"),
+    [
+        ("It is 6. The answer is: 6", "+", "6"),
+        ("It is 5. The answer is: 5", "-", "skip wrong_solution"),
+        (r"So. The answer is: \frac{1}{2}", "+", r"\frac{1}{2}"),
+        ("So he has 1,200 left. #### 1,200", "+", "1,200"),
+        ("So it is 6.", "+", "reject no_answer"),
+        ("The answer is:", "+", "reject no_answer"),
+        ("The answer is: 6", "?", "reject bad_shape"),
+    ],
+)
+def test_math_shepherd_refers_to_its_right_solutions(last: str, mark: str, expected: str) -> None:
+    start = "How many legs have 3 hens? Step 1: A hen has 2."
+    row = {"input": f"{start} ки\nStep 2: {last} ки", "label": f"{start} -\nStep 2: {last} {mark}"}
+    found = outcome("math_shepherd", row | {"task": "GSM8K"})
+    if isinstance(found, str):
+        assert found == expected
+    else:
+        assert found.question == "How many legs have 3 hens?"
+        assert found.verifier == {"kind": "math", "answer": expected}
+        assert found.meta["origin"] == "GSM8K"
 
 
 def test_dapo_problems_lose_their_wrapper() -> None:

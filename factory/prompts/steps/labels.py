@@ -103,7 +103,7 @@ def read_labelled_rows(row: Mapping[str, Any]) -> list[dict[str, Any]]:
         steps = [f"{step}\n" for step in row["completions"]]
         return [_labelled(row["prompt"], steps, [float(label) for label in row["labels"]])]
     if "input" in row and "label" in row:
-        return [_read_math_shepherd(row["input"], row["label"])]
+        return [read_math_shepherd(row["input"], row["label"])]
     if "question" in row and "label" in row:
         return list(_read_prm800k(row["question"]["problem"], row["label"]["steps"]))
     raise ValueError(
@@ -116,7 +116,7 @@ def _labelled(question: str, steps: list[str], labels: list[float | None]) -> di
     return {"question": question, "steps": steps, "labels": labels, "kind": "hard"}
 
 
-def _read_math_shepherd(text: str, labelled: str) -> dict[str, Any]:
+def read_math_shepherd(text: str, labelled: str) -> dict[str, Any]:
     """Read the question and steps, each with the tag at its end, and the same text with `+` or `-`
     in place of the tag."""
     *pieces, _ = text.split(MATH_SHEPHERD_TAG)
