@@ -71,7 +71,23 @@ PAIRS = {
     "best by PRM, min: of 16 samples minus of 4": ("best@16:steps_min", "best@4:steps_min"),
 }
 
-AUCS = ("auc", "auc_within", "auc_position", "first_error", "all_good")
+MODELS = {
+    "prm": "PRM, hard labels",
+    "prm-soft": "PRM, soft labels",
+    "second-prm": "2nd round's",
+    "third-prm": "3rd round's",
+}
+"""Step that trains a process reward model → its name in the tables."""
+
+AUCS = {
+    "auc": "AUC, pooled",
+    "auc_within": "AUC within questions",
+    "auc_position": "by position alone",
+    "first_error": "first error found",
+    "all_good": "no error where none is",
+}
+"""Metric on held-out steps → its name in the tables."""
+
 WINDOW = 10
 """Steps of RL whose mean is its end."""
 
@@ -112,12 +128,22 @@ def compare_metrics(facts: Facts, one: str, other: str) -> Spread:
 
 
 def format_spread(spread: Spread | None, sign: str = "", scale: float = 100) -> str:
+    """Write a mean and its interval, as shares or, with a sign, as differences of shares.
+
+    The interval of a share ends at 0 and 100.
+
+    >>> format_spread(Spread(0.9, 0.75, 1.05)), format_spread(Spread(0.9, 0.75, 1.05), "+")
+    ('90.0 [75.0, 100.0]', '+90.0 [+75.0, +105.0]')
+    """
     if spread is None:
         return "–"
-    shown = f"{scale * spread.value:{sign}.1f}"
-    if spread.low is None or spread.high is None:
+    value, low, high = spread
+    shown = f"{scale * value:{sign}.1f}"
+    if low is None or high is None:
         return shown
-    return f"{shown} [{scale * spread.low:{sign}.1f}, {scale * spread.high:{sign}.1f}]"
+    if not sign and scale == 100:
+        low, high = max(low, 0.0), min(high, 1.0)
+    return f"{shown} [{scale * low:{sign}.1f}, {scale * high:{sign}.1f}]"
 
 
 Table = tuple[list[str], list[list[str]]]
@@ -134,8 +160,8 @@ def tabulate_aucs(facts: Facts) -> Table:
                 else "–"
                 for key in AUCS
             ]
-            rows.append([name, *cells])
-    return ["model", *AUCS], rows
+            rows.append([MODELS[name], *cells])
+    return ["model", *AUCS.values()], rows
 
 
 def tabulate_choices(facts: Facts, at: str) -> Table:

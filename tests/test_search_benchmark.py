@@ -94,7 +94,9 @@ def test_several_seeds_have_intervals_over_seeds(tmp_path: Path) -> None:
     assert (spread.value, spread.low) == pytest.approx((0.2, 0.2 - 0.2484), abs=1e-3)
     assert "4 of 9" not in search.render(search.tabulate_margins(facts))
     assert "| 50% | 12 of 27 | 25.0" in search.render(search.tabulate_margins(facts))
-    assert "| prm | 80.0 [80.0, 80.0] | 70.0" in search.render(search.tabulate_aucs(facts))
+    assert "| PRM, hard labels | 80.0 [80.0, 80.0] | 70.0" in search.render(
+        search.tabulate_aucs(facts)
+    )
 
 
 def test_what_comes_out_negative_is_printed_as_it_is(tmp_path: Path) -> None:
