@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +12,7 @@ from typing import Any, Protocol
 
 from factory.core.nouns import Message, Prompt
 from factory.core.plugins import PluginError, find_class
+from factory.core.trust import require_program
 
 
 class Action(Message, total=False):
@@ -64,6 +68,7 @@ ENVIRONMENTS: dict[str, str] = {
     "textarena": "factory.environments.textarena:TextArena",
     "openenv": "factory.environments.openenv:OpenEnv",
     "repository": "factory.environments.repository:Repository",
+    "verifiers": "factory.environments.verifiers:Verifiers",
 }
 """Name → "package.module:Class" of the environments that ship."""
 
@@ -107,11 +112,52 @@ def find_environment(spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the reference of a prompt's environment, for `environment_class`, and its options.
 
     Raises PluginError for a class that no recipe of this process has named: data cannot name one.
+    Nor can it name a Python that is not trusted.
     """
     options = {key: value for key, value in spec.items() if key not in ("kind", "class")}
+    if spec["kind"] == "verifiers" and (refusal := refuse_taskset(options)):
+        raise PluginError(refusal)
     if spec["kind"] != OWN:
         return str(spec["kind"]), options
     name = spec.get("class")
     if name not in _NAMED:
         raise PluginError(f"no recipe here names the environment {name!r:.100}, and data cannot")
     return _NAMED[name], options
+
+
+_VERIFIERS = Path(__file__).parents[1] / "environments" / "verifiers_server.py"
+
+
+def refuse_taskset(options: Mapping[str, Any]) -> str | None:
+    """Return None if a taskset of `verifiers` may run in its Python, else why not."""
+    given = [options.get(key) for key in ("taskset", "path")]
+    return require_program(str(options.get("python")), json.dumps(given, sort_keys=True))
+
+
+def start_verifiers(
+    what: str, options: Mapping[str, Any], number: int, **popen: Any
+) -> subprocess.Popen[bytes]:
+    """Start `verifiers_server.py` in a Python of its own; `what` is `list` or `serve`.
+
+    `options` has `python`, `taskset` and maybe `path`, a folder whose modules can be imported
+    there. Raises RuntimeError if that Python cannot be started.
+    """
+    python, taskset, path = options["python"], options["taskset"], options.get("path")
+    named = {"id": taskset} if isinstance(taskset, str) else taskset
+    given = json.dumps({"taskset": named})
+    here = {**os.environ, "NO_PROXY": "127.0.0.1,localhost", "PYTHONPATH": path or ""}
+    for name in ("PYTHONHOME", "VIRTUAL_ENV"):
+        here.pop(name, None)
+    command = [python, "-P", str(_VERIFIERS), what, given, str(number)]
+    quiet = {
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.DEVNULL,
+        "stderr": subprocess.DEVNULL,
+    }
+    try:
+        return subprocess.Popen(command, env=here, **{**quiet, **popen})
+    except OSError as error:
+        raise RuntimeError(
+            f"{python} cannot be started ({error.strerror}); `python` is the interpreter of the "
+            "environment in which `verifiers` is installed, such as envs/verifiers/bin/python"
+        ) from None

@@ -49,6 +49,7 @@ LOADERS = {
     "bfcl": "factory.prompts.sets.bfcl:Bfcl",
     "textarena": "factory.prompts.sets.games:TextArena",
     "openenv": "factory.prompts.sets.openenv:OpenEnv",
+    "verifiers": "factory.prompts.sets.verifiers:Verifiers",
 }
 
 

@@ -79,13 +79,13 @@ def read_environment(value: Any) -> dict[str, Any]:
     found = json.loads(value) if isinstance(value, str) else value
     if not isinstance(found, Mapping) or not isinstance(found.get("kind", ""), str):
         raise ValueError(f"{str(value)[:80]!r} is no mapping with a `kind`")
+    if "kind" in found:
+        _require_known(found["kind"])
     for key in ("class", "path", "command", "url"):
         if key in found:
             raise ValueError(
                 f"a row of data cannot name a {key}; name it in the source's `environment`"
             )
-    if "kind" in found:
-        _require_known(found["kind"])
     return _json({key: value for key, value in found.items() if value is not None})
 
 
@@ -117,6 +117,10 @@ def read_tools(value: Any) -> tuple[dict[str, Any], ...]:
 
 
 def _require_known(kind: str) -> None:
+    if kind == "verifiers":  # its prompts are the taskset's, and its Python is to be trusted
+        raise PluginError(
+            "tasks of `verifiers` come with their prompts: name a source of that kind"
+        )
     if not is_known(ENVIRONMENTS, kind, GROUP):
         known = known_names(ENVIRONMENTS, GROUP)
         raise PluginError(

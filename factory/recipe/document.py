@@ -20,7 +20,7 @@ Loc = tuple[str | int, ...]
 SHIPPED = "factory:"
 """Begins the name of a recipe or a data file that comes with the factory."""
 
-PATH_KEYS = frozenset({"path", "exemplars", "replay", "recipe", "class", "data", "request"})
+PATH_KEYS = {"path", "exemplars", "replay", "recipe", "class", "data", "request", "python"}
 """Keys whose values are paths. Relative paths are resolved against the file with the key."""
 
 EVALUATION_FILES = (".txt", ".jsonl", ".parquet", ".npz")
