@@ -262,6 +262,7 @@ SIZES = [({"shard_rows": 25}, [25, 25, 10]), ({"shard_rows": 60}, [60])]
 
 
 @pytest.mark.parametrize(("keys", "rows"), SIZES)
+@pytest.mark.parametrize("memory", [0, 10_000])
 @pytest.mark.parametrize("bucket", [4, 7, 2048])
 def test_shards_of_a_set_size(
     tmp_path: Path,
@@ -269,9 +270,11 @@ def test_shards_of_a_set_size(
     keys: dict[str, int],
     rows: list[int],
     bucket: int,
+    memory: int,
 ) -> None:
     monkeypatch.setattr(shards, "BUCKET_ROWS", bucket)
-    monkeypatch.setattr(shards, "SPREAD_BYTES", 4000)
+    monkeypatch.setattr(shards, "SPILL_BYTES", 4000)
+    monkeypatch.setattr(shards, "MEMORY_BYTES", memory)
     _, chosen = assemble(tmp_path, {"a": MATHS}, corpus=keys)
     files = sorted((tmp_path / "out" / "corpus").iterdir())
     assert [pq.read_metadata(file).num_rows for file in files] == rows

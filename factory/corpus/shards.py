@@ -1,16 +1,17 @@
 """Writes rows in any order as sharded Parquet, sorted by place, in bounded memory.
 
-A shuffle on disk in two passes. First each row is appended, compressed, to the bucket of its range
-of places. Then each shard sorts its buckets one by one. Memory holds a few buckets, whatever the
-size of the corpus. The bytes written depend on the rows and their places only.
+A shuffle in two passes. First each row goes to the bucket of its range of places: in memory up to
+`MEMORY_BYTES`, and compressed on disk beyond that. Then each shard sorts its buckets one by one.
+The bytes written depend on the rows and their places only.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,8 +29,11 @@ from factory.core.files import storage_error, sync_dir, write_atomic
 BUCKET_ROWS = 2048
 """Rows per bucket, which are sorted, compressed and written at once as a row group."""
 
-SPREAD_BYTES = 64 << 20
-"""Bytes of rows buffered before they are appended to the buckets."""
+MEMORY_BYTES = 1 << 30
+"""Bytes of rows in memory. Older ones go to disk: a small corpus never does."""
+
+SPILL_BYTES = 64 << 20
+"""Bytes of rows that go to disk at once."""
 
 WRITERS = 2
 """Shards written at once. Each has one bucket in memory."""
@@ -58,7 +62,13 @@ def write_shards(
         shutil.rmtree(scratch, ignore_errors=True)
         (scratch / "buckets").mkdir(parents=True)
         sizes = np.zeros(sum(splits.values()) if shard_bytes else 0, np.int64)
-        _distribute(rows, scratch / "buckets", sizes)
+        with ThreadPoolExecutor(1) as spiller:
+            buckets = _Buckets(scratch / "buckets", spiller)
+            for table in rows:
+                if shard_bytes:
+                    sizes[_places(table)] = row_bytes(table)
+                buckets.append(table)
+            buckets.close()
         cuts = {
             split: _shard_bounds(start, stop, shard_rows, shard_bytes, sizes)
             for split, (start, stop) in _ranges(splits)
@@ -70,7 +80,7 @@ def write_shards(
         ]
         options = {"compression": "zstd", "use_dictionary": list(dictionary)}
         with ThreadPoolExecutor(WRITERS) as pool:
-            list(pool.map(lambda shard: _write_shard(shard, schema, options), shards))
+            list(pool.map(lambda shard: _write_shard(shard, buckets, schema, options), shards))
         shutil.rmtree(scratch / "buckets")
         digests = digest_folder(scratch)
         folder_digests_path(target).unlink(missing_ok=True)
@@ -123,43 +133,79 @@ def _shard_bounds(
     return bounds
 
 
-def _distribute(rows: Iterable[pa.Table], folder: Path, sizes: NDArray[np.int64]) -> None:
-    """Append every row to its bucket. Fills `sizes` with row sizes in bytes unless it is empty.
+class _Buckets:
+    """Rows by bucket. The latest rows are in memory, those before them in files."""
 
-    One thread appends rows while the next ones are read.
-    """
-    pending: list[pa.Table] = []
-    held = 0
-    with ThreadPoolExecutor(1) as appender:
-        appending: Future[None] | None = None
-        for table in rows:
-            if sizes.size:
-                sizes[_places(table)] = row_bytes(table)
-            pending.append(table)
-            held += table.nbytes
-            if held >= SPREAD_BYTES:
-                if appending is not None:
-                    appending.result()
-                appending = appender.submit(_append, pending, folder)
-                pending, held = [], 0
-        if appending is not None:
-            appending.result()
-        if pending:
-            _append(pending, folder)
+    def __init__(self, folder: Path, spiller: Executor) -> None:
+        self._folder = folder
+        self._spiller = spiller
+        self._spilling: Future[None] | None = None
+        self._tables: deque[pa.Table] = deque()
+        self._held = 0
+        self._sorted: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+
+    def append(self, table: pa.Table) -> None:
+        """Add rows. If memory is full, `spiller` appends the oldest ones to files meanwhile."""
+        self._tables.append(table)
+        self._held += table.nbytes
+        if self._held > MEMORY_BYTES:
+            oldest = []
+            size = 0
+            while self._tables and size < SPILL_BYTES:
+                oldest.append(self._tables.popleft())
+                size += oldest[-1].nbytes
+            self._held -= size
+            self._wait()
+            self._spilling = self._spiller.submit(self._spill, oldest)
+
+    def close(self) -> None:
+        """End the first pass: no more rows come."""
+        self._wait()
+        orders = (np.argsort(_places(table)) for table in self._tables)
+        self._sorted = [
+            (_places(table)[order], order)
+            for table, order in zip(self._tables, orders, strict=True)
+        ]
+
+    def _wait(self) -> None:
+        if self._spilling is not None:
+            self._spilling.result()
+            self._spilling = None
+
+    def _spill(self, tables: list[pa.Table]) -> None:
+        rows = _sort_rows(tables)
+        buckets = _places(rows) // BUCKET_ROWS
+        starts = np.flatnonzero(np.diff(buckets, prepend=-1))
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        for start, stop in zip(starts, [*starts[1:], len(buckets)], strict=True):
+            with (
+                open(self._file(int(buckets[start])), "ab") as stream,
+                pa.ipc.new_stream(stream, rows.schema, options=options) as writer,
+            ):
+                writer.write_table(rows.slice(start, stop - start))
+
+    def _file(self, number: int) -> Path:
+        return self._folder / f"{number:06d}.arrows"
+
+    def read(self, number: int) -> pa.Table:
+        """Return a bucket's rows, sorted. Its file is a sequence of Arrow streams."""
+        tables = []
+        file = self._file(number)
+        if file.exists():
+            with pa.OSFile(str(file), "rb") as stream:
+                while stream.tell() < stream.size():
+                    with pa.ipc.open_stream(stream) as reader:
+                        tables.append(reader.read_all())
+        bounds = [number * BUCKET_ROWS, (number + 1) * BUCKET_ROWS]
+        for table, (places, order) in zip(self._tables, self._sorted, strict=True):
+            start, stop = np.searchsorted(places, bounds)
+            tables.append(table.take(order[start:stop]))
+        return _sort_rows(tables)
 
 
-def _append(tables: list[pa.Table], folder: Path) -> None:
+def _sort_rows(tables: Sequence[pa.Table]) -> pa.Table:
     table = pa.concat_tables(tables).combine_chunks()
-    table = table.take(pc.sort_indices(table[PLACE]))
-    buckets = _places(table) // BUCKET_ROWS
-    starts = np.flatnonzero(np.diff(buckets, prepend=-1))
-    options = pa.ipc.IpcWriteOptions(compression="lz4")
-    for start, stop in zip(starts, [*starts[1:], len(buckets)], strict=True):
-        with (
-            open(_bucket_file(folder, int(buckets[start])), "ab") as stream,
-            pa.ipc.new_stream(stream, table.schema, options=options) as writer,
-        ):
-            writer.write_table(table.slice(start, stop - start))
+    return table.take(pc.sort_indices(table[PLACE]))
 
 
 def _places(table: pa.Table) -> NDArray[np.int64]:
@@ -168,26 +214,13 @@ def _places(table: pa.Table) -> NDArray[np.int64]:
     return places
 
 
-def _bucket_file(folder: Path, number: int) -> Path:
-    return folder / f"{number:06d}.arrows"
-
-
-def _read_bucket(folder: Path, number: int) -> pa.Table:
-    """Read a bucket and sort its rows. The file is a sequence of Arrow streams."""
-    tables = []
-    with pa.OSFile(str(_bucket_file(folder, number)), "rb") as file:
-        while file.tell() < file.size():
-            with pa.ipc.open_stream(file) as stream:
-                tables.append(stream.read_all())
-    table = pa.concat_tables(tables).combine_chunks()
-    return table.take(pc.sort_indices(table[PLACE]))
-
-
-def _write_shard(shard: _Shard, schema: pa.Schema, options: Mapping[str, Any]) -> None:
+def _write_shard(
+    shard: _Shard, buckets: _Buckets, schema: pa.Schema, options: Mapping[str, Any]
+) -> None:
     with open(shard.file, "wb") as stream:
         with pq.ParquetWriter(stream, schema, **options) as writer:
             for number in range(shard.start // BUCKET_ROWS, (shard.stop - 1) // BUCKET_ROWS + 1):
-                rows = _read_bucket(shard.file.parent / "buckets", number)
+                rows = buckets.read(number)
                 first = max(shard.start - number * BUCKET_ROWS, 0)  # the bucket is complete by now
                 last = min(shard.stop - number * BUCKET_ROWS, BUCKET_ROWS)
                 writer.write_table(rows.drop_columns([PLACE]).slice(first, last - first))
