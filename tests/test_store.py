@@ -8,6 +8,8 @@ import os
 import resource
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -16,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factory.core import journal, run_dir
-from factory.core.errors import RunError, RunLocked, StorageError
+from factory.core.errors import FactoryError, RunError, RunLocked, StorageError
 from factory.core.files import append_line, encode_line, read_lines, storage_error
 from factory.core.nouns import Failure, sample_schema
 from factory.core.run_dir import RunDir, lock_directory, read_manifest
@@ -247,3 +249,46 @@ def test_a_flipped_bit_in_a_log_never_ends_a_run(tmp_path: Path, bit: int) -> No
 def _rest() -> dict[str, object]:
     fields = {f: getattr(sample(ONE, 0), f) for f in sample_schema().names}
     return {name: value for name, value in fields.items() if name not in ("prompt_id", "index")}
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_disk_that_is_too_slow_makes_the_loop_wait_and_fills_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    go, seal = threading.Event(), journal.seal_journal
+
+    def seal_later(file: Path) -> journal.Sealed:
+        go.wait()
+        if broken:
+            raise OSError(errno.EIO, "Input/output error")
+        return seal(file)
+
+    monkeypatch.setattr(journal, "SEAL_ROWS", 1)
+    monkeypatch.setattr(journal, "seal_journal", seal_later)
+    monkeypatch.setattr(journal, "QUEUE_BYTES", 1000)
+    lines = [journal.encode_record(sample(ONE, index)) for index in range(40)]
+    writer = journal.JournalWriter(tmp_path, 0, None)
+    errors: list[FactoryError] = []
+
+    def put_all() -> None:
+        try:
+            for line in lines:
+                writer.put(line)
+        except FactoryError as error:
+            errors.append(error)
+
+    putting = threading.Thread(target=put_all)
+    putting.start()
+    while writer.queued_bytes < 1000:
+        time.sleep(0.01)
+    assert putting.is_alive()
+    assert writer.queued_bytes < 1000 + max(map(len, lines))
+    go.set()
+    putting.join()
+    if broken:
+        assert [type(error) for error in errors] == [StorageError]
+        return
+    writer.close()
+    assert writer.queued_bytes == 0
+    parts = sorted(tmp_path.glob("part-*.parquet"))
+    assert [pq.read_table(part)["index"].to_pylist() for part in parts] == [[i] for i in range(40)]

@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,6 +43,9 @@ the writer's `seal_seconds`."""
 ROW_GROUP_ROWS = 256
 """Samples per row group of a part: what a damaged byte can cost."""
 
+QUEUE_BYTES = 64 << 20
+"""Bytes of records that may wait for the disk. Beyond it, `put` waits: memory stays bounded."""
+
 _CHECKSUM = re.compile(rb"\t([0-9a-f]{8})")
 
 
@@ -58,7 +62,8 @@ class Sealed(NamedTuple):
 class JournalWriter(threading.Thread):
     """Appends lines to a journal, syncs them in groups, and seals the journal when it is full.
 
-    The sampling loop only puts bytes on a queue, so a slow disk or sealing does not delay it.
+    The sampling loop only puts bytes on a queue, so sealing does not delay it. A disk that stays
+    too slow does: then the loop waits, and no memory fills with what is not durable.
     """
 
     def __init__(
@@ -72,14 +77,19 @@ class JournalWriter(threading.Thread):
         self.folder, self.number, self.on_seal = folder, number, on_seal
         self.seal_seconds = math.inf if seal_seconds is None else seal_seconds
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._room = threading.Condition()
+        self.queued_bytes = 0
+        """Bytes of the records that are not written yet."""
         self._error: BaseException | None = None
         self.start()
 
     def put(self, line: bytes) -> None:
-        """Queue a record. Raises the FactoryError of whatever ended the writer."""
-        self._raise_error()
-        self._queue.put(line)
-        self._raise_error()  # it may have ended since, and then nobody reads the queue
+        """Queue a record, once there is room. Raises the FactoryError of what ended the writer."""
+        with self._room:
+            self._room.wait_for(lambda: self._error or self.queued_bytes < QUEUE_BYTES)
+            self._raise_error()
+            self.queued_bytes += len(line)
+            self._queue.put(line)
 
     def close(self) -> None:
         """Write, sync and seal what is queued. Raises a FactoryError if any of it failed."""
@@ -105,10 +115,17 @@ class JournalWriter(threading.Thread):
             while self._write_journal():
                 pass
         except BaseException as error:  # whatever it is, the run must hear of it
-            self._error = error
+            with self._room:
+                self._error = error
+                self._room.notify_all()
             if not isinstance(error, OSError):  # the disk still takes what is queued
                 with suppress(OSError):
                     self._rescue()
+
+    def _make_room(self, size: int) -> None:
+        with self._room:
+            self.queued_bytes -= size
+            self._room.notify_all()
 
     def _rescue(self) -> None:
         """Write what is still queued to a journal; the next process seals it."""
@@ -134,6 +151,7 @@ class JournalWriter(threading.Thread):
                     more = False
                     break
                 if line:
+                    self._make_room(len(line))
                     seal_at = seal_at if rows else time.monotonic() + self.seal_seconds
                     stream.write(line)
                     rows, size, dirty = rows + 1, size + len(line), True
@@ -209,15 +227,8 @@ def seal_journal(journal: Path) -> Sealed:
     part = journal.with_name(journal.name.replace("journal", "part")).with_suffix(".parquet")
     damaged, kept_as = 0, None
     if not part.exists() or check(part) == "damaged":
-        records = list(read_records(journal))
-        rows = [row for row in records if row is not None]
-        try:
-            table = _sample_table(rows)
-        except (KeyError, TypeError, ValueError, OverflowError):  # Arrow's errors among them
-            rows = [row for row in rows if _fits(row)]
-            table = _sample_table(rows)
-        damaged = len(records) - len(rows)
-        if rows:
+        table, damaged = _read_table(journal)
+        if table.num_rows:
             write_parquet(part, table, row_group_rows=ROW_GROUP_ROWS)
     if damaged:
         kept_as = journal.with_name(f"{journal.name}.damaged")
@@ -226,6 +237,31 @@ def seal_journal(journal: Path) -> Sealed:
         journal.unlink()
     sync_dir(journal.parent)
     return Sealed(part if part.exists() else None, damaged, kept_as)
+
+
+def _read_table(journal: Path) -> tuple[pa.Table, int]:
+    """Return the samples of a journal, each once, and the number of damaged records.
+
+    A row group at a time: Python's objects need several times the memory of Arrow's.
+    """
+    import pyarrow as pa
+
+    damaged = 0
+    tables, used = [sample_schema().empty_table()], set[str]()
+    seen = set[tuple[str | None, int | None]]()
+    records = read_records(journal)
+    while batch := list(islice(records, ROW_GROUP_ROWS)):
+        rows = [row for row in batch if row is not None]
+        try:
+            table = _sample_table(rows)
+        except (KeyError, TypeError, ValueError, OverflowError):  # Arrow's errors among them
+            rows = [row for row in rows if _fits(row)]
+            table = _sample_table(rows)
+        damaged += len(batch) - len(rows)
+        tables.append(_drop_repeats(table, seen))
+        used.update(name for name in OPTIONAL if any(row.get(name) for row in rows))
+    names = [name for name in sample_schema().names if name not in OPTIONAL or name in used]
+    return pa.concat_tables(tables).select(names), damaged
 
 
 def _fits(row: dict[str, Any]) -> bool:
@@ -237,21 +273,24 @@ def _fits(row: dict[str, Any]) -> bool:
     return True
 
 
-def _drop_repeats(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return list({(row["prompt_id"], row["index"]): row for row in reversed(rows)}.values())[::-1]
+def _drop_repeats(table: pa.Table, seen: set[tuple[str | None, int | None]]) -> pa.Table:
+    """Drop the samples in `seen`, and add the others to it."""
+    keys = zip(table["prompt_id"].to_pylist(), table["index"].to_pylist(), strict=True)
+    fresh = []
+    for key in keys:
+        fresh.append(key not in seen)
+        seen.add(key)
+    return table if all(fresh) else table.filter(fresh)
 
 
 def _sample_table(rows: list[dict[str, Any]]) -> pa.Table:
     import pyarrow as pa
 
     schema = sample_schema()
-    rows = _drop_repeats(rows)
-    optional = {name: [row.get(name) for row in rows] for name in OPTIONAL}
-    for name, values in optional.items():
-        if not any(values):
-            schema = schema.remove(schema.get_field_index(name))
     columns = {
-        f.name: pa.array(optional.get(f.name) or [row[f.name] for row in rows], f.type)
+        f.name: pa.array(
+            [row.get(f.name) if f.name in OPTIONAL else row[f.name] for row in rows], f.type
+        )
         for f in schema
     }
     return pa.table(columns, schema=schema)
