@@ -26,9 +26,8 @@ from typing import Any, NamedTuple
 
 from tool_calls import ask_checker
 
-from factory.core.environment import Action, Observation
+from factory.core.environment import BFCL_SERVICES, Action, Observation
 from factory.core.nouns import Prompt
-from factory.environments.bfcl import MODULES
 from factory.environments.bfcl import Bfcl as Services
 from factory.prompts.sets.bfcl import Bfcl, find_data, read_rows
 from factory.prompts.sets.bfcl_turns import MULTI_TURN
@@ -135,7 +134,7 @@ def change(arguments: dict[str, Any], mutation: str, rng: random.Random) -> bool
 def judge_all(made: list[Case]) -> list[tuple[bool, str, float]]:
     """Judge each case in a process of its own, as episodes are played."""
     found: list[tuple[bool, str, float]] = []
-    Services.prepare(list(MODULES))
+    Services.prepare(list(BFCL_SERVICES))
     for case in made:
         reading, writing = os.pipe()
         if child := os.fork():

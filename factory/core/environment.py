@@ -72,6 +72,19 @@ ENVIRONMENTS: dict[str, str] = {
 }
 """Name → "package.module:Class" of the environments that ship."""
 
+BFCL_SERVICES: dict[str, str] = {
+    "GorillaFileSystem": "gorilla_file_system",
+    "MathAPI": "math_api",
+    "MessageAPI": "message_api",
+    "TwitterAPI": "posting_api",
+    "TicketAPI": "ticket_api",
+    "TradingBot": "trading_bot",
+    "TravelAPI": "travel_booking",
+    "VehicleControlAPI": "vehicle_control",
+}
+"""A class of `bfcl-eval`'s services → its module, and the file with the schemas of its functions.
+Its prompts read the files, its environment the modules."""
+
 GROUP = "factory.environments"
 """Installed packages add environments as entry points of this group."""
 

@@ -11,19 +11,8 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
+from factory.core.environment import BFCL_SERVICES
 from factory.environments.functions import Functions
-
-MODULES = {
-    "GorillaFileSystem": "gorilla_file_system",
-    "MathAPI": "math_api",
-    "MessageAPI": "message_api",
-    "TwitterAPI": "posting_api",
-    "TicketAPI": "ticket_api",
-    "TradingBot": "trading_bot",
-    "TravelAPI": "travel_booking",
-    "VehicleControlAPI": "vehicle_control",
-}
-"""The package's class → its module."""
 
 _FOLDER = "bfcl_eval.eval_checker.multi_turn_eval.func_source_code"
 
@@ -43,10 +32,10 @@ class Bfcl(Functions):
         self._long_context = long_context
 
     def load_service(self, name: str) -> type:
-        if name not in MODULES:
-            raise ValueError(f"{name!r} is no service of BFCL; they are {', '.join(MODULES)}")
+        if name not in BFCL_SERVICES:
+            raise ValueError(f"{name!r} is no service of BFCL; they are {', '.join(BFCL_SERVICES)}")
         try:
-            module = import_module(f"{_FOLDER}.{MODULES[name]}")
+            module = import_module(f"{_FOLDER}.{BFCL_SERVICES[name]}")
         except ImportError as error:
             raise RuntimeError(
                 f"the services of bfcl-eval cannot be imported ({error}); install them with "
@@ -66,4 +55,4 @@ class Bfcl(Functions):
     def prepare(cls, services: Sequence[str], path: str | None = None, **_: Any) -> None:
         """Import the services once for all episodes."""
         for name in services:
-            import_module(f"{_FOLDER}.{MODULES[name]}")
+            import_module(f"{_FOLDER}.{BFCL_SERVICES[name]}")

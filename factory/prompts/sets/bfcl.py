@@ -16,12 +16,12 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field
 
+from factory.core.environment import BFCL_SERVICES
 from factory.core.errors import SourceError
 from factory.core.machine import find_version
 from factory.core.nouns import Prompt
 from factory.prompts.mapping import as_turns
 from factory.prompts.sets.bfcl_turns import (
-    DOCUMENTS,
     MULTI_TURN,
     VERIFIER,
     MultiTurn,
@@ -220,7 +220,7 @@ def read_schemas(folder: Path) -> dict[str, list[Row]]:
     documents = folder / "multi_turn_func_doc"
     return {
         service: [row for _, row in read_rows(documents / f"{file}.json") if isinstance(row, dict)]
-        for service, file in DOCUMENTS.items()
+        for service, file in BFCL_SERVICES.items()
     }
 
 

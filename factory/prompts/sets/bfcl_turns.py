@@ -21,18 +21,6 @@ MultiTurn = Literal[
 ]
 MULTI_TURN: tuple[MultiTurn, ...] = get_args(MultiTurn)
 
-DOCUMENTS = {
-    "GorillaFileSystem": "gorilla_file_system",
-    "MathAPI": "math_api",
-    "MessageAPI": "message_api",
-    "TwitterAPI": "posting_api",
-    "TicketAPI": "ticket_api",
-    "TradingBot": "trading_bot",
-    "TravelAPI": "travel_booking",
-    "VehicleControlAPI": "vehicle_control",
-}
-"""A service's class → the file with the schemas of its functions."""
-
 VERIFIER = {"kind": "state", "reward": 1}
 """The environment compares the state after each turn, and its reward is 1 where all are right."""
 
