@@ -48,7 +48,7 @@ def python() -> str:
         return str(found)
     uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
     links = ["--find-links", folder] if (folder := os.environ.get("PIP_FIND_LINKS")) else []
-    install = [uv, "pip", "install", "--compile-bytecode", "--python", str(found), *links, TESTED]
+    install = [uv, "pip", "install", "--python", str(found), *links, TESTED]
     shutil.rmtree(place, ignore_errors=True)  # what an interrupted installation left
     try:
         for command in ([uv, "venv", "--python", sys.executable, str(place)], install):
