@@ -117,7 +117,7 @@ def _serve_page(run: Path) -> Iterator[None]:
     "--stress",
     type=click.IntRange(1),
     metavar="REFERENCES",
-    help="Also respell and nearly miss this many references per source, and report fragile ones.",
+    help="Also try this many references per source in other spellings and as near misses.",
 )
 @click.option(
     "--all-rows",

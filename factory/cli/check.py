@@ -19,8 +19,9 @@ from factory.cli.common import echo, json_option, print_json, run_argument, stor
 def verify(file: Iterable[str], workers: int | None) -> None:
     """Verify responses from any model: JSON lines in (- for standard input), JSON lines out.
 
-    Input line: {"id", "kind": math|choice|text|json|code|gym, "reference" | "tests" | "choices",
-    "text"}. Output line, in the same order: {"id", "state", "extracted", "method", "ms"}.
+    Input line: {"id", "kind", what that kind is verified by ("reference", "choices", "tests", …),
+    "text"}. Kinds: math, choice, text, json, code, gym, tool_call, json_schema, instructions,
+    rubric. Output line, in the same order: {"id", "state", "extracted", "method", "ms"}.
     """
     from factory.judging.standalone import verify_lines
 

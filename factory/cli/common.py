@@ -152,7 +152,7 @@ output_options = (
         type=click.Choice(LEVELS),
         expose_value=False,
         callback=_set_level,
-        help="What libraries log to standard error. Default: warnings, of some only errors.",
+        help="Level of libraries' messages on standard error. Default: warning; some: error.",
     ),
 )
 """Options of every command."""

@@ -27,16 +27,16 @@ from factory.cli.common import (
     help="Processes that judge; at most one per core works at a time.",
 )
 @click.option(
-    "--watch", is_flag=True, help="Go on until the build has ended and nothing is pending."
+    "--watch", is_flag=True, help="Continue until the build has ended and nothing is pending."
 )
 @json_option
 def judge(run: Path, workers: int, watch: bool, as_json: bool) -> None:
-    """Judge the samples whose verdicts come later (`correctness.later`; in trainings
+    """Give the verdicts that a recipe leaves for later (`correctness.later`; in trainings
     `rewards.accuracy.later`).
 
-    May run during a build and after it, several times at once, also from other machines that see
-    the run directory. A killed one costs only what it was at work on. A running build draws more
-    by the verdicts as they come; the next `factory build` takes up those that come after it.
+    May run during a build or after it, several times at once, and on other machines that see the
+    run directory. If one is killed, only its verdicts in progress are lost. A running build uses
+    verdicts as they come; the next `factory build` uses those that come after it.
     """
     from factory.judging.late import drain
 
@@ -83,7 +83,7 @@ def rejudge(
     workers: int | None,
     as_json: bool,
 ) -> None:
-    """Judge a run again with another verifier or recipe, or rollouts, traces and batches of others.
+    """Judge a run, or a log made by another tool, again with another verifier or recipe.
 
     LOG is a run directory, or a JSONL file: NeMo Gym's rollouts, traces or results of `verifiers`,
     results of an OpenAI batch, or what `factory verify` reads. Without --diff the new verdicts go

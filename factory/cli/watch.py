@@ -35,10 +35,10 @@ def watch(
     notify: str | None,
     notify_env: str | None,
 ) -> None:
-    """Pass on the numbers of a run that is going on, or of one that is done, until it ends.
+    """Send a run's numbers to trackers, Prometheus or a webhook, while it runs or afterwards.
 
-    It reads the logs in RUN and disturbs nobody. A recipe does the same with its keys track,
-    metrics_port, notify and notify_env.
+    It reads the logs in RUN and changes nothing in the run. A recipe does the same with its keys
+    track, metrics_port, notify and notify_env.
     """
     from factory.core.errors import RunError
     from factory.core.files import read_json
