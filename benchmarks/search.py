@@ -393,7 +393,10 @@ def render_report(facts: Facts) -> str:
         "RL on the process reward model": tabulate_curves(facts),
     }
     seeds = ", ".join(map(str, facts.seeds))
-    parts = [f"Seeds: {seeds}. {tokens:.1f} generated tokens per sample."]
+    parts = [
+        f"Seeds: {seeds}. {tokens:.1f} generated tokens per sample. All steps took "
+        f"{facts.minutes:.0f} minutes of wall-clock time, on a machine shared with other work."
+    ]
     parts += [f"### {title}\n\n{render(table)}" for title, table in sections.items() if table[1]]
     return "\n\n".join(parts)
 

@@ -87,6 +87,7 @@ class Facts(NamedTuple):
     searches: dict[str, list[dict[str, Any]]]  # step → eval.json
     curves: dict[str, list[list[dict[str, Any]]]]  # step of RL → lines of its log
     rounds: dict[str, list[pl.DataFrame]]  # step of a round → its scores, a row per prompt
+    minutes: float  # of wall-clock time, of all steps that are done
 
 
 def read_run(run: Path) -> Facts:
@@ -112,7 +113,10 @@ def read_run(run: Path) -> Facts:
         if all((steps / f"{name}-{seed}" / "eval.json").is_file() for seed in seeds)
     }
     scores = [pl.read_parquet(steps / f"choices-{seed}" / "scores.parquet") for seed in seeds]
-    return Facts(seeds, aucs, evaluations, scores, searches, curves, read_rounds(steps, seeds))
+    known = read_json(run / "pipeline.json")["steps"]
+    minutes = sum(step.get("seconds", 0.0) for step in known.values()) / 60
+    rounds = read_rounds(steps, seeds)
+    return Facts(seeds, aucs, evaluations, scores, searches, curves, rounds, minutes)
 
 
 def read_rounds(steps: Path, seeds: Sequence[int]) -> dict[str, list[pl.DataFrame]]:

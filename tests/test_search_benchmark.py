@@ -49,6 +49,7 @@ def write_seed(run: Path, seed: int, gain: float) -> None:
     ids = {"prompt_id": [str(n) for n in range(9)], "cons@80t": [0.4] * 9}
     pl.DataFrame(ids | by_prompt).write_parquet(steps / f"choices-{seed}" / "scores.parquet")
     write_rounds(steps, seed, gain)
+    (run / "pipeline.json").write_text(json.dumps({"steps": {"texts": {"seconds": 90.0}}}))
     (steps / f"rl-free-{seed}").mkdir()
     lines = [
         {"step": n, "rewards/steps/mean": 0.5 + n / 100, "rewards/accuracy/mean": 0.5 - n / 100}
@@ -138,7 +139,9 @@ def test_a_round_that_one_seed_lacks_is_not_shown(tmp_path: Path) -> None:
     (tmp_path / "steps" / "second-tree-0" / "scores.parquet").unlink()
     facts = search_facts.read_run(tmp_path)
     assert search.tabulate_rounds(facts) == ([], [])
-    assert "search again" not in search.render_report(facts)
+    report = search.render_report(facts)
+    assert "took 2 minutes" in report
+    assert "search again" not in report
 
 
 def test_the_report_stands_between_the_marks_of_the_page() -> None:
