@@ -82,8 +82,9 @@ def _build(
     guard: Callable[[], None] | None,
 ) -> Funnel:
     # Report a missing model before anything is loaded.
-    if recipe.engine.is_embedded:
-        refuse_beyond_context(recipe.engine_spec)
+    for spec in recipe.engine_spec.list_teachers():
+        if spec.engine.is_embedded:
+            refuse_beyond_context(spec)
     for judge in list_started_judges(recipe):
         model_path(judge.start)
     with RunDir(path) as run:
@@ -283,6 +284,7 @@ def _restore_scheduler(
     """Return a scheduler that knows the samples and the failures of earlier processes, and of
     those that are pending the ticket and the key of the verdict."""
     from factory.sampling.scheduling.scheduler import Scheduler, Ticket
+    from factory.sampling.scheduling.teachers import UNKNOWN
 
     numbers = {str(name): number for number, name in enumerate(prompts["id"].to_pylist())}
     known: dict[str, int] = {}
@@ -299,19 +301,32 @@ def _restore_scheduler(
         if recipe.sampling.policy == "until":  # as the loop counts them
             late = verdicts.filter(reason=PENDING).select("sample_id").collect()
             waiting = set(late["sample_id"])
-    failed = ((failure.prompt_id, failure.index, 0) for failure in run.failures())
+    levels = _levels_of_teachers(recipe)
+    more = ("n_prompt_tokens", "params_fp") if levels else ()
+    failed = ((one.prompt_id, one.index, 0, 0, "")[: 3 + len(more)] for one in run.failures())
     drawn = [
-        (Ticket(numbers[name], index), sample_id(name, index), tokens)
-        for name, index, tokens in chain(run.read_drawn(), failed)
+        (
+            Ticket(numbers[name], index, levels.get(rest[1], UNKNOWN) if levels else 0),
+            sample_id(name, index),
+            (tokens, *rest[:1]),
+        )
+        for name, index, tokens, *rest in chain(run.read_drawn(*more), failed)
         if name in numbers
     ]
     pending = {name: ticket for ticket, name, _ in drawn if name in waiting}
     scheduler.restore(
-        ((ticket, name in accepted or name in waiting, tokens) for ticket, name, tokens in drawn),
+        ((ticket, name in accepted or name in waiting, *spent) for ticket, name, spent in drawn),
         pending.values(),
     )
     keys = {one.sample_id: one[:3] for one in find_pending(run.path, recipe.filters)}
     return scheduler, {name: (pending[name], keys[name]) for name in pending.keys() & keys.keys()}
+
+
+def _levels_of_teachers(recipe: Recipe) -> dict[str, int]:
+    """Return the teacher's number of each fingerprint of settings; nothing without teachers."""
+    names = [teacher.name for teacher in recipe.sampling.teachers]
+    params = recipe.params().items() if names else ()
+    return {found: names.index(settings["teacher"]) for found, settings in params}
 
 
 def record_start(recipe: Recipe, run: RunDir) -> None:
@@ -323,6 +338,7 @@ def record_start(recipe: Recipe, run: RunDir) -> None:
         state="running",
         name=recipe.name,
         params=recipe.params(),
+        teachers={one.name: one.prices.model_dump() for one in recipe.sampling.teachers},
         versions=list_versions(*_RECORDED),
         started_at=run.manifest.get("started_at", int(time.time())),
     )
@@ -338,7 +354,7 @@ def refuse_mixing(recipe: Recipe, run: RunDir) -> None:
         f"  {key}: {was.get(key)!r} in the run, {wanted.get(key)!r} in the recipe"
         for key in sorted(was.keys() | wanted.keys())
         if was.get(key) != wanted.get(key)
-    ] or ["  sampling.escalate"]
+    ] or ["  sampling.escalate or sampling.teachers"]
     listing = "\n".join(differing)
     raise RunError(
         f"{run.path} has samples drawn with other settings:\n{listing}\n"

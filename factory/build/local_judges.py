@@ -17,8 +17,8 @@ from factory.prompts.chain_of_thought import remove_mark
 from factory.prompts.templates import Prompting
 from factory.recipe.build import Recipe
 from factory.recipe.engine import Engine as EngineOptions
-from factory.recipe.engine import EngineSpec, Model
-from factory.recipe.sampling import Sampling
+from factory.recipe.engine import Model
+from factory.recipe.sampling import EngineSpec, Sampling
 from factory.sampling.engine import Engine, Request, open_engine
 from filters.base import LocalJudge
 from filters.judges.client import Endpoint, JudgeClient

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from factory.build.build import record_start, sample
 from factory.build.local_judges import run_local_judges
-from factory.core.errors import SourceError
+from factory.core.errors import Problem, RecipeError, SourceError
 from factory.core.files import write_atomic
 from factory.core.run_dir import RunDir, engine_seconds, save_prompts
 from factory.judging.verdicts import all_filters, judge_run, load_verdicts
@@ -48,6 +48,9 @@ def run_pilot(recipe: Recipe, run: Path, size: int, console: Console) -> Iterato
     """
     import pyarrow.parquet as pq
 
+    if recipe.sampling.teachers:
+        what = "a pilot draws from one model, and cannot forecast a choice; leave out --pilot"
+        raise RecipeError([Problem("sampling.teachers", what)])
     prompts = sound_prompts(load_prompts(recipe.sources).prompts, run)
     table = pl.DataFrame({"id": [p.id for p in prompts], "source": [p.source for p in prompts]})
     chosen = set(choose_pilot(table, size, recipe.sampling.seed))

@@ -30,8 +30,7 @@ from factory.sampling.episodes import step_limits
 from filters.base import BASE_COLUMNS, INPUT_COLUMNS, Filter, Rule, null_turns
 
 if TYPE_CHECKING:
-    from factory.recipe.engine import EngineSpec
-    from factory.recipe.sampling import Sampling
+    from factory.recipe.sampling import EngineSpec, Sampling
 
 Result = TypeVar("Result")
 

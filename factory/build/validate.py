@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from factory.prompts.source import Source
     from factory.prompts.templates import Prompting
     from factory.recipe.build import Recipe
+    from factory.recipe.sampling import EngineSpec
 
 PROMPTS_SHOWN = 3
 TRIAL = "I tried.\n\n```\n1\n```\n\nThe answer is \\boxed{1}."
@@ -55,7 +56,7 @@ def validate(recipe: Recipe) -> Iterator[str]:
     yield from _own_classes(recipe, first)
     yield from _render_first(recipe, first, offered or first.tools)
     yield from _estimate(recipe)
-    yield from _engine(recipe)
+    yield from _engines(recipe)
     yield from _judges(recipe)
     yield from _figures(recipe)
     if recipe.store is not None:
@@ -178,33 +179,43 @@ def _estimate(recipe: Recipe) -> Iterator[str]:
         )
 
 
-def _engine(recipe: Recipe) -> Iterator[str]:
-    kind = recipe.engine.kind
-    if recipe.engine.server is not None:
+def _engines(recipe: Recipe) -> Iterator[str]:
+    teachers = recipe.sampling.teachers
+    if not teachers:
+        yield from _engine(recipe.engine_spec)
+        return
+    for teacher, spec in zip(teachers, recipe.engine_spec.list_teachers(), strict=True):
+        for line in _engine(spec):
+            yield f"teacher {teacher.name}: {line}"
+
+
+def _engine(spec: EngineSpec) -> Iterator[str]:
+    kind, server = spec.engine.kind, spec.engine.server
+    if server is not None:
         from factory.sampling.engines.openai_api import check_api_options
 
-        check_api_options(recipe.prompting, recipe.sampling, recipe.engine.server)
+        check_api_options(spec.prompting, spec.sampling, server)
     if kind == "batch":
         from factory.sampling.engines.batches.engine import check_settings
 
-        _, served = check_settings(recipe.engine_spec)
-        urls = recipe.engine.server.urls if recipe.engine.server else ()
+        _, served = check_settings(spec)
+        urls = server.urls if server else ()
         yield f"engine batch, model {served.own}, {urls[0] if urls else 'files only'}"
         return
-    if not recipe.engine.is_embedded:
+    if not spec.engine.is_embedded:
         yield f"engine {kind}"
         return
     from factory.core.machine import has_gpu
 
-    refuse_beyond_context(recipe.engine_spec)
+    refuse_beyond_context(spec)
     if kind == "transformers":
         from factory.sampling.engines.plain import check_args
 
-        check_args(recipe.engine_spec)
+        check_args(spec)
         yield f"engine {kind}, batch after batch"
         return
-    _check_engine_args(recipe.engine.args)
-    if not has_gpu() and recipe.sampling.top_p < 1:
+    _check_engine_args(spec.engine.args)
+    if not has_gpu() and spec.sampling.top_p < 1:
         yield (
             "warning: sampling.top_p halves vLLM's speed on a CPU (measured: 1,260 to 530 tokens/s "
             "with SmolLM2-135M on two cores); top_k has no cost"

@@ -119,12 +119,15 @@ class RunDir:
         """Append an event to the run's log."""
         log_event(self.path, kind, **fields)
 
-    def read_drawn(self) -> Iterator[tuple[str, int, int]]:
-        """Yield (prompt_id, index, n_tokens) of every sealed sample, without reading any text."""
+    def read_drawn(self, *more: str) -> Iterator[tuple[Any, ...]]:
+        """Yield (prompt_id, index, n_tokens) of every sealed sample, without reading any text.
+
+        `more` are further columns to yield.
+        """
         import pyarrow.parquet as pq
 
         for part in self.parts():
-            table = pq.read_table(part, columns=["prompt_id", "index", "n_tokens"])
+            table = pq.read_table(part, columns=["prompt_id", "index", "n_tokens", *more])
             yield from zip(*(column.to_pylist() for column in table.columns), strict=True)
 
     def failures(self) -> list[Failure]:

@@ -11,7 +11,10 @@ import polars as pl
 
 from factory.core.errors import RunError
 from factory.core.files import write_atomic
+from factory.core.run_dir import read_manifest, sample_parts
+from factory.judging.metrics import sample_key, scan_samples
 from factory.judging.verdicts import load_verdicts
+from factory.recipe.engine import TokenPrices
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,9 @@ class SampleCount:
 
     samples: int = 0
     tokens: int = 0
+
+    def add(self, other: SampleCount) -> SampleCount:
+        return SampleCount(self.samples + other.samples, self.tokens + other.tokens)
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,44 @@ class Group:
 
 
 @dataclass(frozen=True)
+class TeacherCount:
+    """What one teacher has drawn, and what it cost by the recipe's prices."""
+
+    name: str
+    drawn: SampleCount
+    kept: SampleCount
+    prompt_tokens: int
+    price: float
+
+    @property
+    def price_per_accepted(self) -> float | None:
+        return self.price / self.kept.samples if self.kept.samples else None
+
+    def add(self, other: TeacherCount) -> TeacherCount:
+        """Return the counts of both, which are of one teacher in two runs."""
+        return TeacherCount(
+            self.name,
+            self.drawn.add(other.drawn),
+            self.kept.add(other.kept),
+            self.prompt_tokens + other.prompt_tokens,
+            self.price + other.price,
+        )
+
+    def to_row(self) -> dict[str, Any]:
+        """Return the counts as a row of a table."""
+        return {
+            "teacher": self.name,
+            "samples": self.drawn.samples,
+            "accepted": self.kept.samples,
+            "share": self.kept.samples / max(1, self.drawn.samples),
+            "tokens": self.drawn.tokens,
+            "prompt_tokens": self.prompt_tokens,
+            "price": self.price,
+            "price_per_accepted": self.price_per_accepted,
+        }
+
+
+@dataclass(frozen=True)
 class Funnel:
     """From generated samples to corpus rows. `rows` is None until a corpus was selected."""
 
@@ -54,6 +98,7 @@ class Funnel:
     by_domain: dict[str, Group]
     failures: dict[str, int] = field(default_factory=dict)
     rows: SampleCount | None = None
+    by_teacher: list[TeacherCount] = field(default_factory=list)
 
     @property
     def undecided(self) -> SampleCount:
@@ -104,7 +149,52 @@ def measure_funnel(run: Path, stages: list[str], failures: dict[str, int]) -> Fu
         by_source=_group(run, verdicts, "source"),
         by_domain=_group(run, verdicts, "domain"),
         failures=failures,
+        by_teacher=count_teachers(run, verdicts),
     )
+
+
+def count_teachers(run: Path, verdicts: pl.LazyFrame) -> list[TeacherCount]:
+    """Count the judged samples of each teacher; none where the recipe has no teachers.
+
+    `verdicts` has sample_id and decision. The manifest has the teachers' prices and says whose
+    settings a sample was drawn with.
+    """
+    manifest = read_manifest(run)
+    prices, parts = manifest.get("teachers"), sample_parts(run)
+    if not prices or not parts:
+        return []
+    names = {found: settings.get("teacher") for found, settings in manifest["params"].items()}
+    keep, tokens = pl.col("decision") == "keep", pl.col("n_tokens").cast(pl.Int64)
+    counted = (
+        scan_samples(parts)
+        .select(
+            "n_tokens",
+            sample_key(),
+            prompt_tokens=pl.col("n_prompt_tokens").cast(pl.Int64),
+            teacher=pl.col("params_fp").replace_strict(names, default=None),
+        )
+        .join(verdicts.select("sample_id", "decision"), on="sample_id")
+        .group_by("teacher")
+        .agg(
+            drawn=pl.struct(samples=pl.len(), tokens=tokens.sum()),
+            kept=pl.struct(samples=keep.sum(), tokens=tokens.filter(keep).sum()),
+            prompt_tokens=pl.col("prompt_tokens").sum(),
+        )
+        .collect()
+    )
+    found = {row["teacher"]: row for row in counted.rows(named=True)}
+    nothing = {"drawn": {}, "kept": {}, "prompt_tokens": 0}
+    return [
+        TeacherCount(
+            name,
+            SampleCount(**row["drawn"]),
+            SampleCount(**row["kept"]),
+            row["prompt_tokens"],
+            TokenPrices(**own).cost(row["drawn"].get("tokens", 0), row["prompt_tokens"]) / 1e6,
+        )
+        for name, own in prices.items()
+        for row in [found.get(name, nothing)]
+    ]
 
 
 def _count_kept(verdicts: pl.LazyFrame) -> SampleCount:
@@ -162,6 +252,16 @@ def _load(data: dict[str, Any]) -> Funnel:
         by_domain=_load_groups(data["by_domain"]),
         failures=data["failures"],
         rows=SampleCount(**data["rows"]) if data["rows"] else None,
+        by_teacher=[  # absent in an older run
+            TeacherCount(
+                **{
+                    **item,
+                    "drawn": SampleCount(**item["drawn"]),
+                    "kept": SampleCount(**item["kept"]),
+                }
+            )
+            for item in data.get("by_teacher", [])
+        ],
     )
 
 

@@ -28,7 +28,7 @@ from factory.prompts.source import Source
 from factory.prompts.templates import Prompting
 from factory.recipe.corpus import Corpus, Judging, ReviewOptions, Select
 from factory.recipe.document import Document, Loc, load_document
-from factory.recipe.engine import Engine, EngineSpec, Model
+from factory.recipe.engine import Engine, Model
 from factory.recipe.kinds import ASSEMBLY, KINDS, PIPELINE, SAMPLES, command
 from factory.recipe.parsing import (
     NAME_PATTERN,
@@ -40,7 +40,7 @@ from factory.recipe.parsing import (
     problem_at,
     sort_problems,
 )
-from factory.recipe.sampling import Sampling
+from factory.recipe.sampling import EngineSpec, Sampling
 from factory.recipe.watching import WATCHING, MetricsPort, NotifyEnv, NotifyUrl, Trackers
 from factory.stores.options import Store
 from filters.base import Filter
@@ -125,6 +125,10 @@ class Recipe(Strict):
             del dump["sampling"][name]
         if self.sampling.pending is None:  # as before there was such a key
             del dump["sampling"]["pending"]
+        levels = self.engine_spec.levels()
+        dump["sampling"]["teachers"] = [self.params_fp(level) for level in levels]
+        if not self.sampling.teachers:  # as before there was such a key
+            del dump["sampling"]["teachers"]
         dump["prompting"] = self.prompting.identity()
         dump["filters"] = [[name, value] for name, value in dump["filters"].items()]
         return fingerprint([dump, self.sources_fp(), self.params_fp()])
@@ -207,19 +211,10 @@ def _find_conflicts(recipe: Recipe, document: Document) -> Iterator[Problem]:
                     f"is {step.model!r}, but an embedded engine has one model; use engine `server`"
                 )
                 yield problem_at(document, ("sampling", "escalate", level, "model"), what)
-    if recipe.engine.kind == "batch" and recipe.sampling.early_stop is not None:
-        what = "needs a stream, which a batch (engine.kind) does not have; remove one of the two"
-        yield problem_at(document, ("sampling", "early_stop"), what)
-    context = recipe.engine.args.get("max_model_len")
-    if isinstance(context, int) and recipe.sampling.max_tokens >= context:
-        what = (
-            f"is {recipe.sampling.max_tokens:,}, but engine.args.max_model_len is {context:,}, "
-            "which prompt and answer share; lower max_tokens or raise max_model_len"
-        )
-        yield problem_at(document, ("sampling", "max_tokens"), what)
-    if recipe.sampling.keep and recipe.engine.kind == "server":
-        what = "needs an embedded engine: servers' token ids are not read; leave it out"
-        yield problem_at(document, ("sampling", "keep"), what)
+    for spec in recipe.engine_spec.list_teachers():
+        yield from _find_engine_conflicts(spec, document)
+    if recipe.sampling.teachers:
+        yield from _find_teacher_conflicts(recipe, document)
     place: Loc
     for number, source in enumerate(recipe.sources):
         if source.environment is not None and not recipe.prompting.is_chat:
@@ -229,9 +224,6 @@ def _find_conflicts(recipe: Recipe, document: Document) -> Iterator[Problem]:
                 "which a model could act"
             )
             yield problem_at(document, place, what)
-    if recipe.prompting.variants and recipe.engine.is_own:
-        what = "needs an engine that is shipped: one of your own words its prompts itself"
-        yield problem_at(document, ("prompting", "variants"), what)
     yield from find_metric_clashes(recipe.filters, document)
     if any(source.kind == "prefixes" for source in recipe.sources):
         yield from _find_continuation_conflicts(recipe, document, "sources of `kind: prefixes`")
@@ -250,6 +242,59 @@ def _find_conflicts(recipe: Recipe, document: Document) -> Iterator[Problem]:
         place = ("sources", drafts.index(False), "kind")
         what = f"is {recipe.sources[drafts.index(False)].kind!r}; `template: rewrite` needs drafts"
         yield problem_at(document, place, what)
+
+
+def _find_engine_conflicts(spec: EngineSpec, document: Document) -> Iterator[Problem]:
+    """Yield what an engine cannot do, of what the other sections ask for."""
+    engine, sampling = spec.engine, spec.sampling
+    if engine.kind == "batch" and sampling.early_stop is not None:
+        what = "needs a stream, which a batch (engine.kind) does not have; remove one of the two"
+        yield problem_at(document, ("sampling", "early_stop"), what)
+    context = engine.args.get("max_model_len")
+    if isinstance(context, int) and sampling.max_tokens >= context:
+        what = (
+            f"is {sampling.max_tokens:,}, but engine.args.max_model_len is {context:,}, "
+            "which prompt and answer share; lower max_tokens or raise max_model_len"
+        )
+        yield problem_at(document, ("sampling", "max_tokens"), what)
+    if sampling.keep and engine.kind == "server":
+        what = "needs an embedded engine: servers' token ids are not read; leave it out"
+        yield problem_at(document, ("sampling", "keep"), what)
+    if spec.prompting.variants and engine.is_own:
+        what = "needs an engine that is shipped: one of your own words its prompts itself"
+        yield problem_at(document, ("prompting", "variants"), what)
+
+
+def _find_teacher_conflicts(recipe: Recipe, document: Document) -> Iterator[Problem]:
+    """Yield teachers that cannot be told apart or cannot work next to each other."""
+    spec, teachers = recipe.engine_spec, recipe.sampling.teachers
+    same: dict[str, str] = {}
+    batches: list[str] = []
+    for number, teacher in enumerate(teachers):
+        place: Loc = ("sampling", "teachers", number)
+        own = spec.for_teacher(number)
+        first = same.setdefault(own.params_fp(), teacher.name)
+        if first != teacher.name:
+            what = (
+                f"draws the same samples as {first}: model and settings are the same. The cheaper "
+                "one is always the better; keep that"
+            )
+            yield problem_at(document, place, what)
+        if teacher.model is not None and own.engine.is_embedded:
+            what = (
+                f"is {teacher.model.id!r}, but the recipe's engine loads the recipe's model only; "
+                "give the teacher an engine of its own"
+            )
+            yield problem_at(document, (*place, "model"), what)
+        if own.engine.kind == "batch":
+            batches.append(teacher.name)
+            if len(batches) > 1:
+                what = f"is batch, as is that of {batches[0]}; a run has one engine of batches"
+                yield problem_at(document, (*place, "engine", "kind"), what)
+    for number, source in enumerate(recipe.sources):
+        if source.kind == "prefixes":
+            what = "goes on from one model's text, and does not go with sampling.teachers"
+            yield problem_at(document, ("sources", number, "kind"), what)
 
 
 def _find_continuation_conflicts(

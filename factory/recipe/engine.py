@@ -1,10 +1,8 @@
-"""The recipe's `model` and `engine` sections, and `EngineSpec`, all that an engine needs."""
+"""The recipe's `model` and `engine` sections, and teachers: models and engines to choose among."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
@@ -18,12 +16,9 @@ from pydantic import (
     model_validator,
 )
 
-from factory.core.nouns import fingerprint
 from factory.core.plugins import find_class, is_known, known_names, suggest
 from factory.core.trust import require_model
-from factory.prompts.templates import Prompting
-from factory.recipe.parsing import Strict
-from factory.recipe.sampling import Sampling
+from factory.recipe.parsing import NAME_PATTERN, Strict
 
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,80}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -259,6 +254,9 @@ ENGINES = {
 EMBEDDED = frozenset({"vllm", "ray", "transformers"})
 """Kinds that load the recipe's model themselves."""
 
+REMOTE = frozenset({"server", "batch", "replay"})
+"""Kinds that load no model here, so that several of them may be open at once."""
+
 REPLICAS = "factory.sampling.engines.process_host:open_engine"
 """Opens several `vllm` engines on this machine."""
 
@@ -386,56 +384,65 @@ class Engine(Strict):
         return {"name": found.__name__, "version": version, "args": self.args}
 
 
-@dataclass(frozen=True)
-class EngineSpec:
-    """The parts of a recipe that an engine needs: model, engine, prompting and sampling."""
+class Overrides(BaseModel):
+    """Sampling settings in place of the recipe's. Keys that are left out stay the same."""
 
-    model: Model
-    engine: Engine
-    prompting: Prompting
-    sampling: Sampling
-    _fingerprints: dict[tuple[int, str | None], str] = field(
-        default_factory=dict, init=False, repr=False, compare=False
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    temperature: float | None = Field(None, gt=0, le=2, description="As `sampling.temperature`.")
+    top_p: float | None = Field(None, gt=0, le=1, description="As `sampling.top_p`.")
+    top_k: int | None = Field(None, ge=0, description="As `sampling.top_k`.")
+    min_p: float | None = Field(None, ge=0, le=1, description="As `sampling.min_p`.")
+    max_tokens: int | None = Field(
+        None, ge=1, description="As `sampling.max_tokens`; higher for answers that were cut off."
     )
 
-    def identity(self, level: int = 0, variant: str | None = None) -> dict[str, Any]:
-        """Return all settings that change a sample, as flat readable keys.
+    def overrides(self) -> dict[str, Any]:
+        """Return the sampling keys that it sets."""
+        return self.model_dump(exclude_none=True, include=set(Overrides.model_fields))
 
-        `level` is the number of escalations that apply; 0 is the recipe as written. `variant` is
-        the wording that a sample got, of those in `prompting.variants`.
-        """
-        named = {} if variant is None else {"variant": variant}
-        parts: dict[str, Mapping[str, Any]] = {
-            "model": self.model.model_dump(mode="json"),
-            "prompting": self.prompting.with_variant(variant).identity() | named,
-            "sampling": self.sampling.at(level).identity(),
-            "engine.args": {
-                key: value for key, value in self.engine.args.items() if key in SAMPLE_ENGINE_ARGS
-            },
-        }
-        if self.engine.server is not None:
-            parts["engine.server"] = self.engine.server.identity()
-        if self.engine.is_own:
-            parts["engine.own"] = self.engine.own_identity()
-        if level and self.sampling.escalate[level - 1].model is not None:
-            parts["escalation"] = {"model": self.sampling.escalate[level - 1].model}
-        return {
-            f"{part}.{key}": value for part, keys in parts.items() for key, value in keys.items()
-        }
 
-    def params_fp(self, level: int = 0, variant: str | None = None) -> str:
-        """Return the fingerprint of the settings that a sample is drawn with."""
-        key = (level, variant)
-        if key not in self._fingerprints:
-            self._fingerprints[key] = fingerprint(self.identity(level, variant), 12)
-        return self._fingerprints[key]
+class TokenPrices(BaseModel):
+    """What the tokens of one teacher cost. It changes no sample."""
 
-    def params(self) -> dict[str, dict[str, Any]]:
-        """Return fingerprint → settings for every escalation level and variant, level 0 first."""
-        levels = range(1 + len(self.sampling.escalate))
-        variants: list[str | None] = [*self.prompting.variants] or [None]
-        return {
-            self.params_fp(level, variant): self.identity(level, variant)
-            for level in levels
-            for variant in variants
-        }
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    per_million_tokens: float = Field(
+        gt=0,
+        description="Price of one million generated tokens. For GPUs of your own: the price of an "
+        "hour, divided by the millions of tokens they generate in it.",
+    )
+    per_million_prompt_tokens: float = Field(
+        0.0, ge=0, description="Price of one million tokens of prompts."
+    )
+
+    def cost(self, tokens: float, prompt_tokens: float) -> float:
+        """Return the price of a sample, in millionths of the currency."""
+        return tokens * self.per_million_tokens + prompt_tokens * self.per_million_prompt_tokens
+
+
+class Teacher(Overrides):
+    """One of several models, or engines, that a run samples from."""
+
+    name: str = Field(pattern=NAME_PATTERN, description="Its name in reports and in the corpus.")
+    model: Model | None = Field(None, description="Default: the recipe's `model`.")
+    engine: Engine | None = Field(
+        None,
+        description="`kind: server`, `batch` or `replay`. Default: the recipe's `engine`.",
+    )
+    prices: TokenPrices = Field(description="What its tokens cost.")
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _model_by_id(cls, value: Any) -> Any:
+        return {"id": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _runs_elsewhere(self) -> Self:
+        if self.engine is not None and self.engine.kind not in REMOTE:
+            raise ValueError(
+                f"engine.kind {self.engine.kind}: a teacher's own engine must be one of "
+                f"{', '.join(sorted(REMOTE))}; the one that loads a model here is the recipe's "
+                "`engine`"
+            )
+        return self

@@ -1,11 +1,18 @@
-"""The recipe's `sampling` section: how many samples a prompt gets, and their settings."""
+"""The recipe's `sampling` section: how many samples a prompt gets, and their settings; and
+`EngineSpec`, all that an engine needs."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from factory.core.nouns import fingerprint
+from factory.prompts.templates import Prompting
+from factory.recipe.engine import SAMPLE_ENGINE_ARGS, Engine, Model, Overrides, Teacher
 from factory.recipe.search import Search
 from filters.tool_calls.parsing import parse_turn
 
@@ -18,7 +25,7 @@ _ONLY = {"beam": {"beams", "diverse"}, "tree": {"expansions", "exploration"}}
 
 _SCHEDULING = {
     "policy", "n", "accept", "wave", "pending", "seed", "give_up_after", "escalate", "budget",
-    "prices",
+    "prices", "teachers",
 }  # fmt: skip
 """Keys that decide the number or the cost of samples, but don't change a sample."""
 
@@ -27,16 +34,9 @@ class _Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Escalation(_Options):
+class Escalation(Overrides):
     """Settings for prompts without an accepted sample so far. Other keys stay the same."""
 
-    temperature: float | None = Field(None, gt=0, le=2, description="Usually higher.")
-    top_p: float | None = Field(None, gt=0, le=1, description="As `sampling.top_p`.")
-    top_k: int | None = Field(None, ge=0, description="As `sampling.top_k`.")
-    min_p: float | None = Field(None, ge=0, le=1, description="As `sampling.min_p`.")
-    max_tokens: int | None = Field(
-        None, ge=1, description="Usually higher, for answers that were cut off."
-    )
     model: str | None = Field(
         None, description="Another model, by its name on the server; `server` engines only."
     )
@@ -46,10 +46,6 @@ class Escalation(_Options):
         if not self.model_dump(exclude_none=True):
             raise ValueError("an escalation must change something, such as temperature")
         return self
-
-    def overrides(self) -> dict[str, Any]:
-        """Return the sampling keys that it sets."""
-        return self.model_dump(exclude_none=True, exclude={"model"})
 
 
 class Prices(_Options):
@@ -203,6 +199,12 @@ class Sampling(_Options):
         description="`until` only: settings to try one after another before a prompt is given up. "
         "Each gets `give_up_after` samples. `n` is the limit over all settings.",
     )
+    teachers: tuple[Teacher, ...] = Field(
+        (),
+        description="`until` and `budget` only: several models or engines. Each next sample comes "
+        "from the one with the lowest price per expected accepted row. Each gets `give_up_after` "
+        "samples of a prompt without a success.",
+    )
     budget: Budget | None = Field(None, description="`budget` only: the limits and the goal.")
     search: Search | None = Field(
         None, description="`beam` and `tree` only: how a search grows and what values a prefix."
@@ -254,7 +256,7 @@ class Sampling(_Options):
         if (self.policy == "budget") != (self.budget is not None):
             raise ValueError("policy: budget and the key budget: {...} go together")
         priced = self.prices.per_gpu_hour or self.prices.per_million_tokens
-        if self.budget and self.budget.money and not priced:
+        if self.budget and self.budget.money and not (priced or self.teachers):
             raise ValueError("budget.money needs prices.per_gpu_hour or prices.per_million_tokens")
         if self.pending is not None and self.policy != "until":
             raise ValueError("pending needs `policy: until`")
@@ -266,6 +268,26 @@ class Sampling(_Options):
             raise ValueError(
                 "temperature 0 gives the same sample every time; set n: 1 or a higher temperature"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_teachers(self) -> Self:
+        if not self.teachers:
+            return self
+        if self.policy not in ("until", "budget"):
+            raise ValueError("teachers need `policy: until` or `budget`, which choose by verdicts")
+        if len(self.teachers) == 1:
+            raise ValueError("teachers: name at least two, the recipe's own model among them")
+        if self.escalate:
+            raise ValueError(
+                "escalate and teachers both set what comes next; give a teacher the "
+                "settings of an escalation"
+            )
+        if self.prices.per_gpu_hour or self.prices.per_million_tokens:
+            raise ValueError("prices stand with the teachers: sampling.teachers[].prices")
+        twice = [name for name, n in Counter(own.name for own in self.teachers).items() if n > 1]
+        if twice:
+            raise ValueError(f"teachers: the name {twice[0]} is there twice; rename one")
         return self
 
     @model_validator(mode="after")
@@ -312,3 +334,83 @@ class Sampling(_Options):
         if self.early_stop is not None and self.early_stop.closed_answer:
             settings["closed_answer"] = True
         return settings
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """The parts of a recipe that an engine needs: model, engine, prompting and sampling."""
+
+    model: Model
+    engine: Engine
+    prompting: Prompting
+    sampling: Sampling
+    _fingerprints: dict[tuple[int, str | None], str] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def identity(self, level: int = 0, variant: str | None = None) -> dict[str, Any]:
+        """Return all settings that change a sample, as flat readable keys.
+
+        `level` is the number of escalations that apply; 0 is the recipe as written. With teachers
+        it is a teacher's number. `variant` is the wording that a sample got, of those in
+        `prompting.variants`.
+        """
+        if self.sampling.teachers:
+            return self.for_teacher(level).identity(0, variant)
+        named = {} if variant is None else {"variant": variant}
+        parts: dict[str, Mapping[str, Any]] = {
+            "model": self.model.model_dump(mode="json"),
+            "prompting": self.prompting.with_variant(variant).identity() | named,
+            "sampling": self.sampling.at(level).identity(),
+            "engine.args": {
+                key: value for key, value in self.engine.args.items() if key in SAMPLE_ENGINE_ARGS
+            },
+        }
+        if self.engine.server is not None:
+            parts["engine.server"] = self.engine.server.identity()
+        if self.engine.is_own:
+            parts["engine.own"] = self.engine.own_identity()
+        if level and self.sampling.escalate[level - 1].model is not None:
+            parts["escalation"] = {"model": self.sampling.escalate[level - 1].model}
+        return {
+            f"{part}.{key}": value for part, keys in parts.items() for key, value in keys.items()
+        }
+
+    def params_fp(self, level: int = 0, variant: str | None = None) -> str:
+        """Return the fingerprint of the settings that a sample is drawn with."""
+        key = (level, variant)
+        if key not in self._fingerprints:
+            self._fingerprints[key] = fingerprint(self.identity(level, variant), 12)
+        return self._fingerprints[key]
+
+    def for_teacher(self, number: int) -> EngineSpec:
+        """Return what one teacher's own engine needs."""
+        teacher = self.sampling.teachers[number]
+        sampling = self.sampling.model_copy(update={**teacher.overrides(), "teachers": ()})
+        return EngineSpec(
+            teacher.model or self.model, teacher.engine or self.engine, self.prompting, sampling
+        )
+
+    def list_teachers(self) -> list[EngineSpec]:
+        """Return what the engine of each teacher needs; this spec alone where there are none."""
+        return [self.for_teacher(n) for n in range(len(self.sampling.teachers))] or [self]
+
+    def levels(self) -> range:
+        """Return the levels of the settings: escalations, or teachers."""
+        return range(len(self.sampling.teachers) or 1 + len(self.sampling.escalate))
+
+    def params(self) -> dict[str, dict[str, Any]]:
+        """Return fingerprint → settings for every level and variant, level 0 first.
+
+        The settings name the teacher. The name is no part of the fingerprint.
+        """
+        variants: list[str | None] = [*self.prompting.variants] or [None]
+        return {
+            self.params_fp(level, variant): self.identity(level, variant) | self._name(level)
+            for level in self.levels()
+            for variant in variants
+        }
+
+    def _name(self, level: int) -> dict[str, str]:
+        teachers = self.sampling.teachers
+        return {"teacher": teachers[level].name} if teachers else {}

@@ -46,6 +46,7 @@ def all_figures(facts: Mapping[str, Any]) -> list[Figure]:
         ("reasons_over_time", reasons_over_time),
         ("throughput", throughput),
         ("workers", workers),
+        ("teachers", teachers),
         ("account", account),
         ("cost", cost),
         ("languages", languages),
@@ -235,6 +236,33 @@ def workers(rows: Rows) -> Figure:
     faults = sum(row["faults"] for row in rows)
     note += f"; {faults:,} failed requests or replicas were retried." if faults else "."
     return Figure("workers", "Endpoints and replicas", note, [spec], rows)
+
+
+def teachers(rows: Rows) -> Figure:
+    """The samples of each teacher, accepted or not, and what an accepted one cost."""
+    shown = [
+        {"teacher": row["teacher"], "outcome": outcome, "samples": count}
+        for row in rows
+        for outcome, count in (
+            ("accepted", row["accepted"]),
+            ("rejected", row["samples"] - row["accepted"]),
+        )
+    ]
+    spec = chart(
+        shown,
+        "bar",
+        y=axis("teacher", "nominal", None),
+        x=axis("samples", "quantitative", "samples"),
+        color=color("outcome", _ACCEPTANCE_SCALE),
+        height=bar_chart_height(row["teacher"] for row in rows),
+    )
+    prices = [
+        f"{row['teacher']} {row['price_per_accepted']:.3g}"
+        for row in rows
+        if row["price_per_accepted"] is not None
+    ]
+    note = f"Price per accepted sample, by the recipe's prices: {', '.join(prices) or 'none yet'}."
+    return Figure("teachers", "Teachers", note, [spec], rows)
 
 
 def account(rows: Rows) -> Figure:

@@ -15,7 +15,14 @@ import polars as pl
 from factory.core.files import read_json, read_lines
 from factory.core.intervals import Estimate, wilson
 from factory.core.run_dir import engine_seconds, read_manifest
-from factory.judging.funnel import Funnel, Group, Removal, SampleCount, load_funnel
+from factory.judging.funnel import (
+    Funnel,
+    Group,
+    Removal,
+    SampleCount,
+    count_teachers,
+    load_funnel,
+)
 from factory.report.cost import cost_of
 from factory.report.snapshot import UNJUDGED, Snapshot, take_snapshot
 from factory.sampling.accounting import token_account, worker_account
@@ -37,10 +44,12 @@ def gather(snapshot: Snapshot) -> dict[str, Any]:
     """
     samples = snapshot.samples
     judged = samples.filter(pl.col("decision") != UNJUDGED)
+    funnel = count_funnel(snapshot)
     facts: dict[str, Any] = {
         "run": _run_facts(snapshot),
         "missing": snapshot.missing,
-        "funnel": funnel_rows(count_funnel(snapshot)),
+        "funnel": funnel_rows(funnel),
+        "teachers": [one.to_row() for one in funnel.by_teacher],
         "groups": [*_groups(judged, "source"), *_groups(judged, "domain")],
         "taken_by_source": _outcomes_by(judged, "source"),
         "taken_by_domain": _outcomes_by(judged, "domain"),
@@ -103,6 +112,9 @@ def count_funnel(snapshot: Snapshot) -> Funnel:
         by_domain=_grouped(snapshot, judged, "domain"),
         failures=_failures(snapshot),
         rows=SampleCount(**rows) if isinstance(rows, dict) else None,
+        by_teacher=count_teachers(
+            snapshot.run, judged.lazy().select("sample_id", pl.col("decision").cast(pl.String))
+        ),
     )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from factory.judging.funnel import Funnel, Group, SampleCount
+from factory.judging.funnel import Funnel, Group, SampleCount, TeacherCount
 
 
 def print_funnel(name: str, funnel: Funnel, console: Console) -> None:
@@ -28,6 +28,7 @@ def print_funnel(name: str, funnel: Funnel, console: Console) -> None:
     _print_groups("source", funnel.by_source, console)
     if len(funnel.by_domain) > 1:
         _print_groups("domain", funnel.by_domain, console)
+    _print_teachers(funnel.by_teacher, console)
     cost = funnel.tokens_per_accepted
     if cost is not None:
         console.print(f"generated tokens per accepted sample: {cost:,.1f}", highlight=False)
@@ -53,10 +54,33 @@ def _print_groups(key: str, groups: Mapping[str, Group], console: Console) -> No
     console.print(table)
 
 
+def _print_teachers(teachers: Sequence[TeacherCount], console: Console) -> None:
+    if not teachers:
+        return
+    table = _table(None, "teacher", "samples", "kept", "share", "tokens", "price", "price/accepted")
+    for one in teachers:
+        each = one.price_per_accepted
+        table.add_row(
+            one.name,
+            f"{one.drawn.samples:,}",
+            f"{one.kept.samples:,}",
+            _format_share(one.kept.samples, one.drawn.samples),
+            f"{one.drawn.tokens:,}",
+            format_price(one.price),
+            "-" if each is None else format_price(each),
+        )
+    console.print(table)
+
+
+def format_price(price: float) -> str:
+    """Format an amount of money, which may be a small part of a cent."""
+    return f"{price:,.2f}" if price >= 1 else f"{price:.3g}"
+
+
 def _table(title: str | None, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for column in columns:
-        text = column in ("filter", "reason", "source", "domain")
+        text = column in ("filter", "reason", "source", "domain", "teacher")
         table.add_column(column, justify="left" if text else "right", no_wrap=True)
     return table
 

@@ -13,7 +13,7 @@ from factory.core.plugins import find_class, look_up
 from factory.recipe.engine import ENGINES, GROUP, REPLICAS
 
 if TYPE_CHECKING:
-    from factory.recipe.engine import EngineSpec
+    from factory.recipe.sampling import EngineSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,13 @@ from factory.sampling.scheduling.scheduler import Scheduler, Ticket
 from factory.sampling.search.engine import SearchEngine
 from factory.sampling.search.node_log import NodeLog
 from factory.sampling.search.values import check_value
+from factory.sampling.teachers import TeacherEngine
 from factory.sampling.turn_log import TurnLog
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from factory.recipe.engine import EngineSpec
+    from factory.recipe.sampling import EngineSpec
 
 MAX_UNJUDGED = 4096
 """Samples that may wait for a verdict. Bounds memory.
@@ -98,7 +99,7 @@ def drive(
     try:
         if spec.sampling.search is not None:
             check_value(spec.sampling.search)
-        engine = open_engine(spec, run.path, start)
+        engine = _open_engines(spec, run, start)
         if has_any(prompts, "environment"):
             turn_log = open_turn_log(run)
             host = EnvironmentHost(step_limits(spec.sampling))
@@ -126,6 +127,11 @@ def drive(
             ending.callback(run.seal)
             if engine is not None:
                 ending.callback(_close_engine, engine, run, progress)
+
+
+def _open_engines(spec: EngineSpec, run: RunDir, start: int) -> Engine:
+    several = bool(spec.sampling.teachers)
+    return (TeacherEngine if several else open_engine)(spec, run.path, start)
 
 
 def has_any(prompts: pa.Table, name: str) -> bool:
@@ -193,6 +199,7 @@ class _Drawn(NamedTuple):
 
     ticket: Ticket
     tokens: int
+    prompt_tokens: int
     finish_reason: str
 
 
@@ -301,8 +308,9 @@ class _Loop:
                     self.scheduler.learn(ticket, False, outcome.n_tokens)
                     continue
                 self.judge.put(outcome)
-                drawn = _Drawn(ticket, outcome.n_tokens, outcome.finish_reason)
-                self.unjudged[outcome.sample_id] = drawn
+                self.unjudged[outcome.sample_id] = _Drawn(
+                    ticket, outcome.n_tokens, outcome.n_prompt_tokens, outcome.finish_reason
+                )
             else:
                 self.record_failure(outcome, ticket)
 
@@ -348,12 +356,14 @@ class _Loop:
             if verdict.sample_id not in self.unjudged:
                 self.settle(verdict)
                 continue
-            ticket, tokens, finish_reason = self.unjudged.pop(verdict.sample_id)
+            drawn = self.unjudged.pop(verdict.sample_id)
+            ticket, tokens, finish_reason = drawn.ticket, drawn.tokens, drawn.finish_reason
             # What is pending may be enough: `until` draws no more of a prompt before it is known.
             hoped = self.policy == "until" and verdict.reason == PENDING
             if hoped:
                 self.pending[verdict.sample_id] = ticket
-            self.scheduler.learn(ticket, verdict.decision == "keep", tokens, pending=hoped)
+            accepted = verdict.decision == "keep"
+            self.scheduler.learn(ticket, accepted, tokens, drawn.prompt_tokens, pending=hoped)
             source = str(self.sources[ticket.prompt])
             self.progress.count_verdict(
                 source, verdict.decision, verdict.reason, finish_reason, tokens

@@ -17,7 +17,7 @@ from factory.core.errors import RunError
 from factory.core.files import write_atomic
 from factory.core.nouns import R1_DOMAINS
 from factory.corpus.assembly.quotas import Shortfall
-from factory.judging.funnel import Funnel, Group, Removal, SampleCount
+from factory.judging.funnel import Funnel, Group, Removal, SampleCount, TeacherCount
 
 FILE = "statistics.json"
 
@@ -118,29 +118,39 @@ def merge_funnels(funnels: Iterable[Funnel], rows: SampleCount) -> Funnel:
     taken: dict[tuple[str, str, str], SampleCount] = defaultdict(SampleCount)
     groups: dict[str, dict[str, Group]] = {"by_source": {}, "by_domain": {}}
     failures: dict[str, int] = defaultdict(int)
+    teachers: dict[str, TeacherCount] = {}
     for funnel in funnels:
         prompts += funnel.prompts
-        drawn, kept = _add(drawn, funnel.drawn), _add(kept, funnel.kept)
+        drawn, kept = drawn.add(funnel.drawn), kept.add(funnel.kept)
         for item in funnel.taken:
             key = (item.filter, item.reason, item.decision)
-            taken[key] = _add(taken[key], item.count)
+            taken[key] = taken[key].add(item.count)
         for kind, known in groups.items():
             for name, group in getattr(funnel, kind).items():
                 was = known.get(name, Group(0, 0, SampleCount(), SampleCount()))
                 known[name] = Group(
                     was.prompts + group.prompts,
                     was.covered + group.covered,
-                    _add(was.drawn, group.drawn),
-                    _add(was.kept, group.kept),
+                    was.drawn.add(group.drawn),
+                    was.kept.add(group.kept),
                 )
         for reason, number in funnel.failures.items():
             failures[reason] += number
+        for one in funnel.by_teacher:
+            before = teachers.get(one.name)
+            teachers[one.name] = one if before is None else before.add(one)
     lines = [Removal(*key, number) for key, number in taken.items()]
-    return Funnel(prompts, drawn, lines, kept, **groups, failures=dict(failures), rows=rows)
-
-
-def _add(one: SampleCount, other: SampleCount) -> SampleCount:
-    return SampleCount(one.samples + other.samples, one.tokens + other.tokens)
+    return Funnel(
+        prompts,
+        drawn,
+        lines,
+        kept,
+        by_source=groups["by_source"],
+        by_domain=groups["by_domain"],
+        failures=dict(failures),
+        rows=rows,
+        by_teacher=list(teachers.values()),
+    )
 
 
 def print_assembly(report: AssemblyReport, console: Console) -> None:

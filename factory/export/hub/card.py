@@ -18,6 +18,7 @@ import yaml
 
 from factory.corpus.assembly.statistics import CONTAMINATED, PAPER_TABLE_5
 from factory.export.hub.corpus_summary import CorpusFacts
+from factory.report.tables import format_price
 
 _SIZES = (
     (1_000, "n<1K"),
@@ -52,6 +53,7 @@ def write_card(
         _statistics(facts),
         _licences(facts),
         _funnel(facts),
+        _teachers(facts),
         _decontamination(facts),
         _figures(figures),
         _limits(facts),
@@ -217,6 +219,25 @@ def _funnel(facts: CorpusFacts) -> str:
         )
     table = _table(("filter", "reason", "samples", "tokens"), rows, text_columns=2)
     return f"## Funnel\n\n{funnel.prompts:,} prompts.\n\n{table}"
+
+
+def _teachers(facts: CorpusFacts) -> str:
+    rows = [
+        (
+            escape(one.name),
+            f"{one.drawn.samples:,}",
+            f"{one.kept.samples:,}",
+            f"{one.kept.samples / max(1, one.drawn.samples):.1%}",
+            f"{one.drawn.tokens:,}",
+            "-" if one.price_per_accepted is None else format_price(one.price_per_accepted),
+        )
+        for one in facts.funnel.by_teacher
+    ]
+    if not rows:
+        return ""
+    header = ("teacher", "samples", "kept", "share", "tokens", "price per kept sample")
+    table = _table(header, rows, text_columns=1)
+    return f"## Teachers\n\nThe column `sampling` names the teacher of each row.\n\n{table}"
 
 
 def _decontamination(facts: CorpusFacts) -> str:

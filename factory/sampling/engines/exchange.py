@@ -25,7 +25,7 @@ from factory.sampling.engines.replies import Reply
 
 if TYPE_CHECKING:
     from factory.prompts.templates import Prompting
-    from factory.recipe.engine import EngineSpec
+    from factory.recipe.sampling import EngineSpec
 
 _BYTES_PER_TOKEN = 4
 

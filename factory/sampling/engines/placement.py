@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from factory.core.errors import Problem, RecipeError
 
 if TYPE_CHECKING:
-    from factory.recipe.engine import EngineSpec
+    from factory.recipe.sampling import EngineSpec
 
 
 def visible_gpus() -> list[str]:
@@ -30,7 +30,10 @@ def count_accelerators(args: Mapping[str, Any]) -> int:
 
 
 def count_gpus(spec: EngineSpec) -> int:
-    """Return the GPUs to count GPU-hours for: set in the recipe, or all that its engines use."""
+    """Return the GPUs to count GPU-hours for: set in the recipe, or all that its engines use.
+
+    Of several teachers only the recipe's own engine counts.
+    """
     engine = spec.engine
     replicas = (engine.ray and engine.ray.replicas) or engine.replicas
     return spec.sampling.prices.gpus or replicas * count_accelerators(engine.args)

@@ -23,7 +23,7 @@ from factory.sampling.engines.replica import Answer, Ready, Replica, ReplicaDied
 from factory.sampling.engines.replica_pool import Remote, ReplicaPool
 
 if TYPE_CHECKING:
-    from factory.recipe.engine import EngineSpec
+    from factory.recipe.sampling import EngineSpec
 
 WAIT_SECONDS = 0.05
 

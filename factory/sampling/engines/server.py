@@ -32,7 +32,7 @@ from factory.sampling.engines.jobs import Job, Refusal
 from factory.sampling.engines.replies import Reply
 
 if TYPE_CHECKING:
-    from factory.recipe.engine import EngineSpec
+    from factory.recipe.sampling import EngineSpec
 
 _WAIT_S = 0.05
 _AT_ONCE = 1024

@@ -27,6 +27,7 @@ from factory.sampling.scheduling.prompt_state import PromptState, Ticket, set_bi
 
 if TYPE_CHECKING:
     from factory.recipe.sampling import Sampling
+    from factory.sampling.scheduling.teachers import Teachers
 
 PRIOR_WEIGHT = 1.0
 """Weight of the source's mean, in samples of the prompt: Beta(m, 1 - m) is U-shaped."""
@@ -47,12 +48,12 @@ more, so that ranking stays cheap. Early rankings are more frequent, as each ver
 
 @dataclass(slots=True)
 class _Source:
-    """Totals of one source: first samples (for the prior), and tokens of all samples."""
+    """Totals of one source: first samples (for the prior), and the cost of all samples."""
 
     firsts: int = 0
     first_hits: int = 0
     timed: int = 0
-    tokens: int = 0
+    cost: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -68,18 +69,23 @@ class _Record:
     draws: int = 0
     hits: int = 0
     timed: int = 0
-    tokens: int = 0
+    cost: float = 0.0
 
 
 class Bandit:
     """The `budget` policy.
 
     A sample in flight counts as failed until it is judged. This keeps many engines from trying
-    the same prompt at once.
+    the same prompt at once. The cost of a sample is its tokens, or with several teachers its price
+    in millionths.
     """
 
     def __init__(
-        self, state: PromptState, options: Sampling, sources: Sequence[int] | None
+        self,
+        state: PromptState,
+        options: Sampling,
+        sources: Sequence[int] | None,
+        teachers: Teachers | None = None,
     ) -> None:
         assert options.budget is not None  # the schema requires it
         self._state, self._options, self._budget = state, options, options.budget
@@ -91,6 +97,11 @@ class Bandit:
             self._enough = 1
         self._by_tokens = bool(self._budget.tokens or self._budget.gpu_hours or self._budget.money)
         self._token_limit = self._budget.token_limit(options.prices)
+        self._teachers = teachers
+        self._attempts = options.give_up_after and options.give_up_after * max(
+            1, len(options.teachers)
+        )
+        self._price_limit = 1e6 * (self._budget.money or float("inf"))
         self._hour_limit = self._budget.gpu_hour_limit(options.prices)
         covering = self._budget.objective == "covered"
         self._first_row = FAR_MORE if covering else self._budget.first_row
@@ -103,6 +114,7 @@ class Bandit:
         self._started = False
         self.samples = self.tokens = 0  # of tickets that ended
         self._timed = 0
+        self._cost = 0.0
         self.gpu_hours = 0.0
 
     def restore(self, prompt: int, held: int, accepted: int) -> None:
@@ -114,10 +126,11 @@ class Bandit:
             hits, failures = hits + hit, failures + (not hit)
         self.samples += hits + failures
 
-    def spend(self, samples: int, tokens: int) -> None:
-        """Add the samples and tokens of an earlier process."""
+    def spend(self, samples: int, tokens: int, price: float) -> None:
+        """Add the samples and tokens of an earlier process, and what they cost with teachers."""
         self.tokens += tokens
         self._timed += samples
+        self._cost += tokens if self._teachers is None else price
 
     def next(self) -> Ticket | None:
         """Return the next sample to draw, or None if samples in flight may use up the budget."""
@@ -147,15 +160,19 @@ class Bandit:
             return Ticket(prompt, index)
         return None
 
-    def learn(self, ticket: Ticket, accepted: bool, tokens: int | None) -> bool:
+    def learn(
+        self, ticket: Ticket, accepted: bool, tokens: int | None, price: float | None
+    ) -> bool:
         """Record a verdict. Returns True if the prompt's samples in flight are no longer needed."""
         record = self._drawn_at.pop((ticket.prompt, ticket.index))
         spent = self._options.max_tokens if tokens is None else tokens
         self._note(record, accepted)
+        cost = spent if price is None else price
         for account in (record, record.source):
             account.timed += 1
-            account.tokens += spent
+            account.cost += cost
         self.samples, self.tokens = self.samples + 1, self.tokens + spent
+        self._cost += cost
         self._timed += 1
         self._verdicts += 1
         self._enqueue(ticket.prompt)
@@ -175,6 +192,10 @@ class Bandit:
             return True
         if self.gpu_hours >= self._hour_limit:
             return True
+        if self._teachers is not None:
+            expected = self._cost + self._teachers.expected_spending()
+            if expected >= self._price_limit:
+                return True
         # Expected cost of a sample in flight: the mean, or the maximum as long as there is none.
         mean = self.tokens / self._timed if self._timed else self._options.max_tokens
         return self.tokens + in_flight * mean >= self._token_limit
@@ -185,9 +206,7 @@ class Bandit:
         accepted = state.accepted[prompt]
         in_flight = state.open.get(prompt, 0).bit_count()
         failed = state.ended[prompt] - accepted + in_flight
-        hopeless = (
-            options.give_up_after is not None and not accepted and failed >= options.give_up_after
-        )
+        hopeless = self._attempts is not None and not accepted and failed >= self._attempts
         if (
             hopeless
             or accepted >= self._enough
@@ -236,7 +255,7 @@ class Bandit:
         value = 1.0 if record.accepted else self._first_row
         if not self._by_tokens:
             return value * rate
-        overall = self.tokens / self._timed if self._timed else 1.0
-        mean = (source.tokens + overall) / (source.timed + 1)
-        cost = (RECORD_WEIGHT * mean + record.tokens) / (RECORD_WEIGHT + record.timed)
+        overall = self._cost / self._timed if self._timed else 1.0
+        mean = (source.cost + overall) / (source.timed + 1)
+        cost = (RECORD_WEIGHT * mean + record.cost) / (RECORD_WEIGHT + record.timed)
         return value * rate / max(cost, 1.0)

@@ -51,7 +51,8 @@ class Until:
     The first wave has as many samples as are needed, so that easy prompts waste none. If too few
     are accepted, the next wave is larger, up to `wave`, so that hard prompts need few rounds. The
     waves of a prompt without a success end at multiples of `give_up_after`. There it moves up one
-    escalation level, or is given up after the last level.
+    escalation level, or is given up after the last level. Teachers count as levels: each gets as
+    many samples. Their waves do not grow (`grows`): another teacher's rate is another one.
     """
 
     n: int
@@ -59,13 +60,15 @@ class Until:
     wave: int
     give_up_after: int | None
     levels: int
+    grows: bool
 
     def more(self, drawn: int, accepted: int) -> int:
         missing = self.accept - accepted
         if missing <= 0:
             return 0
         # At most what the rate so far predicts, drawn * missing / accepted, as accepted < accept.
-        size = min(max(missing, drawn * missing // self.accept), self.wave, self.n - drawn)
+        size = max(missing, drawn * missing // self.accept) if self.grows else missing
+        size = min(size, self.wave, self.n - drawn)
         if self.give_up_after is not None and accepted == 0:
             if drawn >= self.give_up_after * (self.levels + 1):
                 return 0
@@ -113,8 +116,15 @@ class Difficulty:
 
 def _until(options: Sampling) -> Until:
     assert options.accept is not None  # the schema requires it
-    levels = len(options.escalate)
-    return Until(options.n, options.accept, options.wave, options.give_up_after, levels)
+    levels = len(options.escalate) or max(0, len(options.teachers) - 1)
+    return Until(
+        options.n,
+        options.accept,
+        options.wave,
+        options.give_up_after,
+        levels,
+        grows=not options.teachers,
+    )
 
 
 def _difficulty(options: Sampling) -> Difficulty:

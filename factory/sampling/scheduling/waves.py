@@ -72,7 +72,9 @@ class Waves:
                 self._current = -1
                 return None
 
-    def learn(self, ticket: Ticket, accepted: bool, tokens: int | None) -> bool:
+    def learn(
+        self, ticket: Ticket, accepted: bool, tokens: int | None, price: float | None
+    ) -> bool:
         """Record a verdict. Returns True if the prompt's samples in flight are no longer needed."""
         prompt = ticket.prompt
         if accepted and self._policy.enough(self._state.known(prompt)):
