@@ -34,9 +34,10 @@ from factory.core.nouns import Failure, Message, Prompt, Sample
 from factory.core.run_dir import sample_parts
 from factory.core.trust import trust_file
 from factory.environments.host import EnvironmentHost
-from factory.recipe.engine import Engine as EngineOptions
-from factory.recipe.engine import Model
-from factory.recipe.sampling import EngineSpec, Sampling
+from factory.recipe.engine import EngineSpec
+from factory.recipe.engines.options import Engine as EngineOptions
+from factory.recipe.engines.options import Model
+from factory.recipe.sampling import Sampling
 from factory.sampling.engine import Engine, Request, Worker, open_engine
 from factory.sampling.episodes import EpisodeEngine, step_limits
 from factory.sampling.turn_log import FILE, TurnLog

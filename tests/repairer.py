@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.core.nouns import Failure, Sample
-from factory.recipe.sampling import EngineSpec
+from factory.recipe.engine import EngineSpec
 from factory.sampling.engine import Request, Worker
 from filters.verify.repository.environments import read_texts
 from filters.verify.repository.patch import split_lines

@@ -15,7 +15,7 @@ from factory.build.build import build
 from factory.core.errors import ModelError, RecipeError
 from factory.core.nouns import Failure, Sample
 from factory.recipe.build import Recipe, load_recipe
-from factory.recipe.engine import ENGINES
+from factory.recipe.engines.options import ENGINES
 from factory.sampling.engine import Request
 from tests.recorded import prompts, recipe_file, record
 

@@ -27,9 +27,10 @@ from factory.evaluation.variants import describe_spread, summarize_variants
 from factory.prompts.templates import Prompting
 from factory.prompts.variants import pick_variant
 from factory.recipe.build import load_recipe
-from factory.recipe.engine import Engine, Model, ServerOptions
+from factory.recipe.engine import EngineSpec
+from factory.recipe.engines.options import Engine, Model, ServerOptions
 from factory.recipe.evaluation import load_eval
-from factory.recipe.sampling import EngineSpec, Sampling
+from factory.recipe.sampling import Sampling
 from factory.sampling.engine import Request
 from factory.sampling.engines.exchange import Exchange
 from factory.train.train import load_training

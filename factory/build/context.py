@@ -7,7 +7,7 @@ from pathlib import Path
 
 from factory.core.errors import Problem, RecipeError
 from factory.core.models import model_path
-from factory.recipe.sampling import EngineSpec
+from factory.recipe.engine import EngineSpec
 
 
 def refuse_beyond_context(spec: EngineSpec) -> None:

@@ -16,9 +16,10 @@ from factory.judging.metrics import measure_parts, prompt_frame
 from factory.prompts.chain_of_thought import remove_mark
 from factory.prompts.templates import Prompting
 from factory.recipe.build import Recipe
-from factory.recipe.engine import Engine as EngineOptions
-from factory.recipe.engine import Model
-from factory.recipe.sampling import EngineSpec, Sampling
+from factory.recipe.engine import EngineSpec
+from factory.recipe.engines.options import Engine as EngineOptions
+from factory.recipe.engines.options import Model
+from factory.recipe.sampling import Sampling
 from factory.sampling.engine import Engine, Request, open_engine
 from filters.base import LocalJudge
 from filters.judges.client import Endpoint, JudgeClient

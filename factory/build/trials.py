@@ -30,7 +30,8 @@ from factory.sampling.episodes import step_limits
 from filters.base import BASE_COLUMNS, INPUT_COLUMNS, Filter, Rule, null_turns
 
 if TYPE_CHECKING:
-    from factory.recipe.sampling import EngineSpec, Sampling
+    from factory.recipe.engine import EngineSpec
+    from factory.recipe.sampling import Sampling
 
 Result = TypeVar("Result")
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from factory.prompts.source import Source
     from factory.prompts.templates import Prompting
     from factory.recipe.build import Recipe
-    from factory.recipe.sampling import EngineSpec
+    from factory.recipe.engine import EngineSpec
 
 PROMPTS_SHOWN = 3
 TRIAL = "I tried.\n\n```\n1\n```\n\nThe answer is \\boxed{1}."

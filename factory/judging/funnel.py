@@ -14,7 +14,7 @@ from factory.core.files import write_atomic
 from factory.core.run_dir import read_manifest, sample_parts
 from factory.judging.metrics import sample_key, scan_samples
 from factory.judging.verdicts import load_verdicts
-from factory.recipe.engine import TokenPrices
+from factory.recipe.engines.options import TokenPrices
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ from factory.prompts.source import Source
 from factory.prompts.templates import Prompting
 from factory.recipe.corpus import Corpus, Judging, ReviewOptions, Select
 from factory.recipe.document import Document, Loc, load_document
-from factory.recipe.engine import Engine, Model
+from factory.recipe.engine import EngineSpec
+from factory.recipe.engines.options import Engine, Model
 from factory.recipe.kinds import ASSEMBLY, KINDS, PIPELINE, SAMPLES, command
 from factory.recipe.parsing import (
     NAME_PATTERN,
@@ -40,7 +41,7 @@ from factory.recipe.parsing import (
     problem_at,
     sort_problems,
 )
-from factory.recipe.sampling import EngineSpec, Sampling
+from factory.recipe.sampling import Sampling
 from factory.recipe.watching import WATCHING, MetricsPort, NotifyEnv, NotifyUrl, Trackers
 from factory.stores.options import Store
 from filters.base import Filter

@@ -43,7 +43,7 @@ from factory.prompts.source import Source
 from factory.prompts.templates import Prompting
 from factory.recipe.build import Recipe, parse_recipe
 from factory.recipe.document import Document, load_document
-from factory.recipe.engine import Engine, Model
+from factory.recipe.engines.options import Engine, Model
 from factory.recipe.exclusion import AtPath, Exclude
 from factory.recipe.parsing import NAME_PATTERN, Strict, explain_validation
 from factory.recipe.sampling import SEARCHES, Sampling

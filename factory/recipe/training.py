@@ -18,7 +18,7 @@ from factory.core.errors import RecipeError
 from factory.core.models import model_path
 from factory.core.nouns import fingerprint
 from factory.recipe.document import Document
-from factory.recipe.engine import Model
+from factory.recipe.engines.options import Model
 from factory.recipe.parsing import NAME_PATTERN, Strict, explain_validation
 from factory.recipe.watching import WATCHING, MetricsPort, NotifyEnv, NotifyUrl, Trackers
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from factory.core.errors import EngineError, FactoryError
 from factory.core.nouns import Failure, Prompt, Sample, Turn, sample_id
 from factory.core.plugins import find_class, look_up
-from factory.recipe.engine import ENGINES, GROUP, REPLICAS
+from factory.recipe.engines.options import ENGINES, GROUP, REPLICAS
 
 if TYPE_CHECKING:
-    from factory.recipe.sampling import EngineSpec
+    from factory.recipe.engine import EngineSpec
 
 
 @dataclass(frozen=True, slots=True)

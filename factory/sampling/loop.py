@@ -28,7 +28,7 @@ from factory.sampling.turn_log import TurnLog
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from factory.recipe.sampling import EngineSpec
+    from factory.recipe.engine import EngineSpec
 
 MAX_UNJUDGED = 4096
 """Samples that may wait for a verdict. Bounds memory.

@@ -14,7 +14,7 @@ from factory.core.nouns import Failure, Sample
 from factory.sampling.engine import Engine, Request, Worker, open_engine
 
 if TYPE_CHECKING:
-    from factory.recipe.sampling import EngineSpec
+    from factory.recipe.engine import EngineSpec
 
 BATCH_EVERY_S = 5.0
 """Seconds between two looks at an engine of batches while another engine has work: a look may wait,

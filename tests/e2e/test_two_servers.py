@@ -13,7 +13,7 @@ import pytest
 from factory.core.nouns import Failure, Message, Prompt, Sample
 from factory.prompts.source import Source
 from factory.recipe.build import Recipe
-from factory.recipe.engine import ServerOptions
+from factory.recipe.engines.options import ServerOptions
 from factory.sampling.engine import Request
 from factory.sampling.engines.local_servers import ServerGroup, open_group
 from factory.sampling.engines.server import connect

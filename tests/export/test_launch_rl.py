@@ -16,7 +16,7 @@ import yaml
 from factory.core.errors import CapacityError, RecipeError, RunError, SourceError
 from factory.prompts.templates import R1_ZERO
 from factory.prompts.tools import EnvironmentOptions
-from factory.recipe.engine import Model
+from factory.recipe.engines.options import Model
 from factory.recipe.grpo import Grpo
 from factory.train.train import load_training
 from factory.train.verl import IDENTITY_TEMPLATE, build_config, export_grpo

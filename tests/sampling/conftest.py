@@ -12,8 +12,8 @@ import pytest
 from factory.core.nouns import Failure, Message, Prompt, Sample
 from factory.prompts.source import Source
 from factory.recipe.build import Recipe
-from factory.recipe.engine import ServerOptions
-from factory.recipe.sampling import EngineSpec
+from factory.recipe.engine import EngineSpec
+from factory.recipe.engines.options import ServerOptions
 from factory.sampling.engine import Request
 from factory.sampling.engines import endpoint
 from factory.sampling.engines.server import ServerEngine, connect

@@ -13,8 +13,9 @@ import pytest
 from factory.core.errors import ModelError, RecipeError
 from factory.core.nouns import Failure, Message, Prompt, Sample
 from factory.prompts.templates import Prompting
-from factory.recipe.engine import Engine, Model
-from factory.recipe.sampling import EngineSpec, Sampling
+from factory.recipe.engine import EngineSpec
+from factory.recipe.engines.options import Engine, Model
+from factory.recipe.sampling import Sampling
 from factory.sampling.engine import Request, open_engine
 from tests.train.tiny import write_model
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from factory.core.errors import EngineError, Problem, RecipeError
 from factory.core.files import read_lines
 from factory.core.nouns import Failure, FinishReason, Sample
-from factory.recipe.engine import Engine
+from factory.recipe.engines.options import Engine
 from factory.sampling.engine import Request
 from factory.sampling.engines import replica_pool
 from factory.sampling.engines.replica import Answer, Ready, ReplicaDied

@@ -27,9 +27,10 @@ from factory.core.nouns import Failure, Message, Prompt, Sample
 from factory.evaluation.evaluate import evaluate
 from factory.prompts.templates import Prompting
 from factory.recipe.build import load_recipe
-from factory.recipe.engine import Engine, Model
+from factory.recipe.engine import EngineSpec
+from factory.recipe.engines.options import Engine, Model
 from factory.recipe.evaluation import load_eval
-from factory.recipe.sampling import EngineSpec, Sampling
+from factory.recipe.sampling import Sampling
 from factory.recipe.search import Search
 from factory.report.explain import explain
 from factory.sampling.engine import Request, Worker, open_engine

@@ -13,7 +13,7 @@ import pytest
 
 from factory.core.errors import EngineError, RecipeError
 from factory.core.nouns import Sample, sample_id
-from factory.recipe.engine import ServerOptions
+from factory.recipe.engines.options import ServerOptions
 from factory.sampling.engines.server import connect
 from tests.fake_server import FakeServer, is_canary
 from tests.sampling.conftest import (

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from factory.core.errors import EngineError, RecipeError
 from factory.core.resources import recipe_path
 from factory.recipe.build import load_recipe
-from factory.recipe.engine import ServerOptions
+from factory.recipe.engines.options import ServerOptions
 from factory.sampling.engines.server import connect
 from tests.fake_server import FakeServer
 from tests.sampling.conftest import Connect, drive, make_requests, samples_of

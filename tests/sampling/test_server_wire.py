@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from factory.core.errors import RecipeError
 from factory.core.nouns import Message
 from factory.prompts.templates import Prompting
-from factory.recipe.engine import ServerOptions
+from factory.recipe.engines.options import ServerOptions
 from factory.recipe.sampling import Sampling
 from factory.sampling.engines.openai_api import (
     STREAM_INTERVAL,

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from factory.recipe.engine import ServerOptions
+from factory.recipe.engines.options import ServerOptions
 from factory.sampling.engine import Worker
 from factory.sampling.engines.concurrency import Concurrency
 from factory.sampling.engines.connections import ConnectionPool, route

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from factory.core.errors import EngineError, Problem, RecipeError
-from factory.recipe.engine import ServerOptions
+from factory.recipe.engines.options import ServerOptions
 from factory.sampling.engines.endpoint import Endpoint, backoff
 from factory.sampling.engines.faults import Fault
 from factory.sampling.engines.jobs import Job, Refusal

@@ -17,7 +17,7 @@ from factory.prompts.conversation import (
     list_messages,
     split_opening,
 )
-from factory.recipe.engine import ServerOptions
+from factory.recipe.engines.options import ServerOptions
 from factory.sampling.engine import Request
 from factory.sampling.engines.jobs import Refusal
 from factory.sampling.engines.openai_api import RenderedRequest, Wire, check_api_options
@@ -25,7 +25,7 @@ from factory.sampling.engines.replies import Reply
 
 if TYPE_CHECKING:
     from factory.prompts.templates import Prompting
-    from factory.recipe.sampling import EngineSpec
+    from factory.recipe.engine import EngineSpec
 
 _BYTES_PER_TOKEN = 4
 

@@ -26,7 +26,7 @@ from factory.sampling.engines.placement import assign_devices, visible_gpus
 from factory.sampling.engines.vllm import check_engine_args, cpu_args, prepare_environment
 
 if TYPE_CHECKING:
-    from factory.recipe.sampling import EngineSpec
+    from factory.recipe.engine import EngineSpec
 
 Command = Callable[[int, int], Sequence[str]]
 """(port, seed) → the command line of a server."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from factory.core.errors import Problem, RecipeError
 from factory.core.nouns import Message, fingerprint
 from factory.core.think import THINK_OPEN, join_think
-from factory.recipe.engine import ServerOptions
+from factory.recipe.engines.options import ServerOptions
 from factory.sampling.engines.replies import Reply, join_pieces, write_calls
 from factory.sampling.engines.vllm import KEPT_STOPS
 

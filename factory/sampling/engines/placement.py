@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from factory.core.errors import Problem, RecipeError
 
 if TYPE_CHECKING:
-    from factory.recipe.sampling import EngineSpec
+    from factory.recipe.engine import EngineSpec
 
 
 def visible_gpus() -> list[str]:

@@ -18,7 +18,7 @@ from factory.core.nouns import Failure, FinishReason, Sample, fingerprint
 from factory.sampling.engine import Engine, Request, Worker
 
 if TYPE_CHECKING:
-    from factory.recipe.sampling import EngineSpec
+    from factory.recipe.engine import EngineSpec
 
 ARGS = ("dtype", "batch")
 BATCH = 256

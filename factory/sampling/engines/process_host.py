@@ -19,7 +19,7 @@ from factory.sampling.engines.replica import Answer, Replica, ReplicaDied
 from factory.sampling.engines.replica_pool import Remote, ReplicaPool
 
 if TYPE_CHECKING:
-    from factory.recipe.sampling import EngineSpec
+    from factory.recipe.engine import EngineSpec
 
 WAIT_SECONDS = 0.05
 GRACE_SECONDS = 10.0

@@ -16,14 +16,14 @@ from factory.cluster.connection import Cluster
 from factory.core import trust
 from factory.core.errors import EngineError, FactoryError
 from factory.core.nouns import Failure, Sample
-from factory.recipe.engine import RayOptions
+from factory.recipe.engines.options import RayOptions
 from factory.sampling.engine import Engine, Request
 from factory.sampling.engines.placement import count_accelerators
 from factory.sampling.engines.replica import Answer, Ready, Replica, ReplicaDied
 from factory.sampling.engines.replica_pool import Remote, ReplicaPool
 
 if TYPE_CHECKING:
-    from factory.recipe.sampling import EngineSpec
+    from factory.recipe.engine import EngineSpec
 
 WAIT_SECONDS = 0.05
 

@@ -15,7 +15,7 @@ from factory.sampling.engine import Engine, Request, Worker
 from filters.verify.verification import VOTED_AS
 
 if TYPE_CHECKING:
-    from factory.recipe.sampling import EngineSpec
+    from factory.recipe.engine import EngineSpec
 
 
 class Replay:

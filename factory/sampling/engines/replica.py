@@ -13,7 +13,7 @@ from factory.core.nouns import Failure, Sample
 from factory.sampling.engine import Engine, Request, open_own
 
 if TYPE_CHECKING:
-    from factory.recipe.sampling import EngineSpec
+    from factory.recipe.engine import EngineSpec
 
 
 TURN_SECONDS = 0.25

@@ -24,7 +24,7 @@ from factory.sampling.engine import Request, Worker
 from factory.sampling.engines.replica import Answer, Ready, ReplicaDied
 
 if TYPE_CHECKING:
-    from factory.recipe.sampling import EngineSpec
+    from factory.recipe.engine import EngineSpec
 
 
 RESIZE_SECONDS = 10.0

@@ -21,7 +21,7 @@ from factory.core.errors import EngineError
 from factory.core.models import DEMO, DEMO_NAME
 from factory.core.nouns import Failure, Sample
 from factory.core.resources import cache_dir
-from factory.recipe.engine import ServerOptions
+from factory.recipe.engines.options import ServerOptions
 from factory.sampling.early_stop import make_watch
 from factory.sampling.engine import Engine, Request, Worker
 from factory.sampling.engines.connections import ConnectionPool
@@ -32,7 +32,7 @@ from factory.sampling.engines.jobs import Job, Refusal
 from factory.sampling.engines.replies import Reply
 
 if TYPE_CHECKING:
-    from factory.recipe.sampling import EngineSpec
+    from factory.recipe.engine import EngineSpec
 
 _WAIT_S = 0.05
 _AT_ONCE = 1024

@@ -29,7 +29,7 @@ from factory.sampling.engine import Engine, Request, Worker
 from factory.sampling.engines.supervisor import EngineDied, Supervisor
 
 if TYPE_CHECKING:
-    from factory.recipe.sampling import EngineSpec
+    from factory.recipe.engine import EngineSpec
 
 KEPT_STOPS = frozenset({"</answer>"})
 """Stop strings that stay part of the text. vLLM removes stop strings."""

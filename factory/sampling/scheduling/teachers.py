@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from factory.sampling.scheduling.prompt_state import Ticket
 
 if TYPE_CHECKING:
-    from factory.recipe.engine import Teacher
+    from factory.recipe.engines.options import Teacher
     from factory.recipe.sampling import Sampling
 
 PRIOR_WEIGHT = 1.0

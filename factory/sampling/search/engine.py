@@ -26,7 +26,7 @@ from factory.sampling.search.values import Judge, Valuer, make_judge
 from filters.reasoning_steps import ends_step
 
 if TYPE_CHECKING:
-    from factory.recipe.sampling import EngineSpec
+    from factory.recipe.engine import EngineSpec
 
 PLANS = {"beam": search_beam, "tree": search_tree}
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from factory.recipe.engine import ServerOptions
+from factory.recipe.engines.options import ServerOptions
 from factory.sampling.engines.connections import Redactor, route, tls
 from factory.sampling.engines.exchange import read_headers
 from factory.sampling.engines.faults import Fault, read_fault

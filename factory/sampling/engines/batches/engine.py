@@ -32,7 +32,7 @@ from factory.sampling.engines.openai_api import RenderedRequest, Served
 from factory.sampling.engines.replies import ErrorReply, Malformed, Reply
 
 if TYPE_CHECKING:
-    from factory.recipe.sampling import EngineSpec
+    from factory.recipe.engine import EngineSpec
 
 _WAIT_S = 0.2
 _AT_ONCE = 1024

@@ -1,0 +1,1 @@
+"""What a recipe says of its engine and its teachers."""
