@@ -51,7 +51,8 @@ def tokenize_steps(recipe: RewardModel, tokenizer: Any) -> LabelledAnswers:
     """Render the rows of a recipe's data with the tokenizer's chat template and tokenize them.
 
     Questions are held out with all their answers. Raises SourceError for a row that is no answer
-    with labelled steps, and where no row is left to train on.
+    with labelled steps, where no row is left to train on, and where the recipe's rule cuts every
+    answer otherwise.
     """
     limit = recipe.max_length or tokenizer.model_max_length
     train: list[LabelledAnswer] = []
@@ -82,6 +83,13 @@ def tokenize_steps(recipe: RewardModel, tokenizer: Any) -> LabelledAnswers:
         raise SourceError(
             f"{recipe.data}: no row to train on: {overlong} rows are longer than max_length "
             f"({limit}), {len(validation)} are held out"
+        )
+    if cut_otherwise == len(train) + len(validation):
+        raise SourceError(
+            f"{recipe.data}: not one answer has the number of steps that step_rule: "
+            f"{recipe.step_rule} cuts, so the model would learn of other steps than those it "
+            "scores later; set `step_rule` to the rule by which the rows were made, or make them "
+            "again by this one"
         )
     return LabelledAnswers(train, validation, overlong, cut_otherwise)
 

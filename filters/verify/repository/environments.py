@@ -12,7 +12,7 @@ from pathlib import Path
 from factory.core.machine import list_versions
 from filters.verify.repository.problem import limits
 from filters.verify.repository.snapshots import read_snapshot, unpack_snapshot
-from filters.verify.repository.trial import compile_tests, library
+from filters.verify.repository.trial import compile_tests, library, list_unneeded
 from filters.verify.sandbox import Boxes, available
 from filters.verify.sandbox.box import Box
 
@@ -81,7 +81,8 @@ class Environments:
         tree = unpack_snapshot(snapshot, tools, compile_tree)
         while len(self._open) >= _OPEN:
             self._open.popitem(last=False)[1].close()
-        self._open[key] = Boxes(self._workers, library=replace(needed, tree=tree))
+        without = list_unneeded(read_snapshot(snapshot))
+        self._open[key] = Boxes(self._workers, library=replace(needed, tree=tree, without=without))
         return self._open[key]
 
     def close(self) -> None:

@@ -10,14 +10,17 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 
 from filters.verify.repository.patch import parse_python
+from filters.verify.repository.paths import is_test
 
 _MODULES_TEXT = """
-_pytest atexit builtins code codecs codeop concurrent ctypes dis doctest faulthandler gc
-imp importlib inspect linecache marshal mmap multiprocessing nose os pdb pickle pkgutil
-pluggy posix pytest resource runpy selectors shutil signal site socket subprocess sys
-tempfile threading _thread trace traceback types unittest warnings weakref
+__main__ _pytest atexit bdb builtins code codecs codeop concurrent cProfile ctypes dis doctest
+faulthandler fileinput gc imp importlib inside inspect linecache marshal mmap multiprocessing
+nose os pdb pickle pkgutil pluggy posix profile pydoc pytest resource runpy selectors shutil
+signal site socket subprocess sys tempfile test threading _thread timeit trace traceback types
+unittest warnings weakref
 """
 _NAMES_TEXT = """
 __build_class__ __builtins__ __import__ __loader__ __spec__ breakpoint compile eval exec exit
@@ -25,22 +28,28 @@ globals locals open quit setattr delattr vars SystemExit KeyboardInterrupt BaseE
 AssertionError
 """
 _ATTRIBUTES_TEXT = """
-__bases__ __class__ __closure__ __code__ __defaults__ __dict__ __func__ __globals__
-__kwdefaults__ __mro__ __subclasses__ __traceback__ __wrapped__ _getframe cr_frame f_back
-f_builtins f_code f_globals f_locals gi_frame modules settrace setprofile tb_frame
+_getframe ABCMeta EnumMeta EnumType ag_code ag_frame attrgetter cr_code cr_frame f_back f_builtins
+f_code f_globals f_locals get_type_hints gi_code gi_frame make_dataclass methodcaller modules
+new_class run_in_executor setprofile settrace tb_frame to_thread walk_stack walk_tb
+"""
+_PLAIN_TEXT = """
+__add__ __doc__ __enter__ __file__ __init__ __iter__ __module__ __name__ __new__ __next__
+__package__ __post_init__ __qualname__ __repr__ __str__ __version__
 """
 _METHODS_TEXT = """
 __bool__ __class__ __contains__ __del__ __eq__ __getattribute__ __ge__ __gt__ __hash__
 __init_subclass__ __instancecheck__ __le__ __len__ __lt__ __ne__ __set_name__
 __subclasscheck__
 """
-_MODULES, _NAMES, _ATTRIBUTES, _METHODS = (
+_MODULES, _NAMES, _ATTRIBUTES, _PLAIN, _METHODS = (
     frozenset(text.split())
-    for text in (_MODULES_TEXT, _NAMES_TEXT, _ATTRIBUTES_TEXT, _METHODS_TEXT)
+    for text in (_MODULES_TEXT, _NAMES_TEXT, _ATTRIBUTES_TEXT, _PLAIN_TEXT, _METHODS_TEXT)
 )
-_WORDS = ("pytest", "unittest", "conftest", "test_", "assert", "__", "sys.modules")
-"""In a text: names under which the tests and their runner can be found."""
-
+_WORDS = (
+    *("pytest", "unittest", "conftest", "test_", "assert", "__", "sys.modules", "_getframe"),
+    *("f_back", "f_code", "f_globals", "f_locals", "_frame"),
+)
+"""In a text: names under which the tests, their runner or its frames can be found."""
 
 _HARMLESS = frozenset({"os.path", "os.sep", "sys.maxsize", "sys.version_info", "warnings.warn"})
 
@@ -58,39 +67,52 @@ def find_suspicions(after: str, *known: str | None) -> list[str]:
     fine: Counter[str] = Counter()
     for text in known:
         if text is not None:
-            fine |= Counter(_list_reaches(text))
-    return list(Counter(_list_reaches(after)) - fine)
+            fine |= _count_reaches(text)
+    return list(_count_reaches(after) - fine)
+
+
+@lru_cache(maxsize=256)
+def _count_reaches(text: str) -> Counter[str]:
+    """Of what kind a text holds how much. The text before a patch is that of many attempts."""
+    return Counter(_list_reaches(text))
 
 
 def _list_reaches(text: str) -> Iterator[str]:
     tree = parse_python(text)
     documentation = set(_documentation(tree))
-    reached = dict(_reached_modules(tree))
+    imported = dict(_imported_modules(tree))
+    reached = {name: root for name, root in imported.items() if root in _MODULES}
+    yield from _type_as_value(tree)
     for node in ast.walk(tree):
         match node:
             case ast.Import():
                 for alias in node.names:
                     yield from _import(alias.name)
             case ast.ImportFrom():
-                if node.level == 0:
-                    yield from _import(node.module or "")
+                yield from _import(node.module or "", relative=node.level > 0)
                 for alias in node.names:
+                    if is_test(f"{alias.name}.py"):
+                        yield f"imports the test {alias.name}"
                     if alias.name in _MODULES | _NAMES | _ATTRIBUTES:
                         yield f"imports {alias.name}"
             case ast.Name() if node.id in _NAMES:
                 yield f"uses {node.id}"
             case ast.Name() if node.id in _METHODS:  # __eq__ = lambda …
                 yield f"sets {node.id}"
-            case ast.Attribute() if node.attr in _ATTRIBUTES or node.attr in _METHODS:
+            case ast.Attribute() if node.attr in _ATTRIBUTES or _is_special(node.attr):
                 yield f"uses .{node.attr}"
+            case ast.Attribute(value=ast.Name(id=name), ctx=ast.Store()) if name in imported:
+                yield f"changes {imported[name]}.{node.attr}"
+            case ast.Attribute(value=ast.Name(id=name)) if name in imported and (
+                node.attr in _MODULES or (node.attr.startswith("_") and node.attr not in _PLAIN)
+            ):
+                yield f"uses {imported[name]}.{node.attr}"
             case ast.Attribute(value=ast.Name(id=name)) if name in reached:
                 used = f"{reached[name]}.{node.attr}"
                 if used not in _HARMLESS:
                     yield f"uses {used}"
             case ast.FunctionDef() | ast.AsyncFunctionDef() if node.name in _METHODS:
                 yield f"defines {node.name}"
-            case ast.Call(func=ast.Name(id="type"), args=[_, _, *_]):
-                yield "makes a class by type()"
             case ast.Call(func=ast.Name(id="getattr"), args=[_, name, *_]) if not isinstance(
                 name, ast.Constant
             ):
@@ -105,20 +127,48 @@ def _list_reaches(text: str) -> Iterator[str]:
                         yield "catches everything"
 
 
-def _import(name: str) -> Iterator[str]:
-    root = name.partition(".")[0]
-    if root in _MODULES:
-        yield f"imports {root}"
+def _is_special(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__") and name not in _PLAIN
 
 
-def _reached_modules(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """The names under which a file has those modules."""
+def _import(name: str, *, relative: bool = False) -> Iterator[str]:
+    parts = name.split(".")
+    if parts[0] in _MODULES and not relative:
+        yield f"imports {parts[0]}"
+    elif is_test(f"{'/'.join(parts)}.py"):
+        yield f"imports the test {name}"
+
+
+def _imported_modules(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """The names that a file imports, each with the first part of the module's name."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                root = alias.name.partition(".")[0]
-                if root in _MODULES:
+        match node:
+            case ast.Import():
+                for alias in node.names:
+                    root = alias.name.partition(".")[0]
                     yield alias.asname or root, root
+            case ast.ImportFrom(level=0, module=str(module)):
+                for alias in node.names:
+                    yield alias.asname or alias.name, module.partition(".")[0]
+
+
+def _type_as_value(tree: ast.Module) -> Iterator[str]:
+    """Uses of `type` by which a class can be made: other than `type(x)` and `isinstance(x, type)`.
+    Annotations are not looked at."""
+    fine: set[int] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id="type") as name, args=[_], keywords=[]):
+                fine.add(id(name))
+            case ast.Call(func=ast.Name(id="isinstance" | "issubclass"), args=[_, kinds]):
+                fine |= {id(inner) for inner in ast.walk(kinds)}
+            case ast.arg(annotation=ast.expr() as kind) | ast.AnnAssign(annotation=kind):
+                fine |= {id(inner) for inner in ast.walk(kind)}
+            case ast.FunctionDef(returns=ast.expr() as kind):
+                fine |= {id(inner) for inner in ast.walk(kind)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id == "type" and id(node) not in fine:
+            yield "uses type as a value"
 
 
 def _documentation(tree: ast.Module) -> Iterator[int]:

@@ -67,6 +67,20 @@ def library(requires: Sequence[str] = ()) -> Library:
     return Library(required=("pytest", *requires), preload=_PRELOADED)
 
 
+_OPTIONAL = {"logging": "log", "warnings": "warn", "capture": "cap"}
+"""Plugins that cost much at every test, and what a text holds that has to do with them."""
+
+
+def list_unneeded(files: Mapping[str, bytes]) -> tuple[str, ...]:
+    """The plugins that no file of a repository has to do with. Files of an attempt do not count:
+    nothing it can do needs a plugin, since tests and their settings stay as they are."""
+    return tuple(
+        plugin
+        for plugin, word in _OPTIONAL.items()
+        if not any(word.encode() in content for content in files.values())
+    )
+
+
 _PLUGINS = """
 assertion.util capture debugging fixtures helpconfig legacypath logging monkeypatch python
 recwarn reports runner setuponly setupplan skipping tmpdir unittest warnings
@@ -140,25 +154,29 @@ def compile_tests(box: Box, paths: Sequence[str], limits: Limits) -> Records:
 
 
 def _make_canaries(ids: Sequence[str]) -> dict[str, str]:
-    """Test id → source of its module: tests that must fail, under names like those of others."""
+    """Tests that must fail, under names like those of others: test id → source of its module.
+
+    They share a module, and are put in different places among the tests.
+    """
     words = sorted({word for name in ids for word in _WORD.findall(name)} | set(_PLAIN_WORDS))
     taken = {name.partition("::")[0] for name in ids}
-    folders = sorted({str(PurePosixPath(file).parent) for file in taken})
     draw = random.SystemRandom()
-    canaries: dict[str, str] = {}
-    while len(canaries) < _CANARIES:
-        module, test = ("_".join(draw.sample(words, 2)) for _ in range(2))
-        folder = draw.choice(folders)
-        file = f"test_{module}.py" if folder == "." else f"{folder}/test_{module}.py"
-        if file in taken:
-            continue
-        taken.add(file)
+    folder = draw.choice(sorted({str(PurePosixPath(file).parent) for file in taken}))
+    file = next(iter(taken))
+    while file in taken:
+        name = f"test_{'_'.join(draw.sample(words, 2))}.py"
+        file = name if folder == "." else f"{folder}/{name}"
+    names: set[str] = set()
+    while len(names) < _CANARIES:
+        names.add("_".join(draw.sample(words, 2)))
+    source = ""
+    for name in names:
         one, other = draw.randrange(2, 99), draw.randrange(2, 99)
-        canaries[f"{file}::test_{test}"] = (
-            f"def test_{test}():\n    expected = {one * other + draw.randrange(1, 9)}\n"
+        source += (
+            f"def test_{name}():\n    expected = {one * other + draw.randrange(1, 9)}\n"
             f"    assert {one} * {other} == expected\n"
         )
-    return canaries
+    return {f"{file}::test_{name}": source for name in names}
 
 
 def _read(trial: Trial, outcome: Outcome) -> Records:

@@ -83,6 +83,7 @@ class Box:
         self, control: socket.socket, talk: int, info: int, library: Library
     ) -> subprocess.Popen[bytes]:
         settings = {"control": control.fileno(), "preload": library.preload, "packages": PACKAGES}
+        settings |= {"without": library.without}
         if self._workspace is not None:
             settings |= {"workspace": self._workspace.name}
             settings |= {"packages": _link(library, self._workspace.name)}

@@ -27,7 +27,8 @@ class Library:
     """Distributions to bind, with what they require, and modules to import before any program.
 
     An `optional` distribution is left out where it is not installed; any other must be there.
-    `tree` is a folder to bind at TREE, for tasks of mode `tests`; `compiling` makes it writable.
+    `tree` is a folder to bind at TREE, for tasks of mode `tests`; `compiling` makes it writable;
+    `without` names plugins of pytest that its tests do not need.
     """
 
     required: tuple[str, ...] = ()
@@ -35,6 +36,7 @@ class Library:
     preload: tuple[str, ...] = ()
     tree: Path | None = None
     compiling: bool = False
+    without: tuple[str, ...] = ()
 
     def missing(self) -> str | None:
         """The first required distribution that is not installed, or None."""

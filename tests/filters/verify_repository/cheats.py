@@ -278,14 +278,14 @@ _SOURCE = {
         """,
 }
 
-IN_SOURCE = {
-    name: block("textkit/numerals.py", BUG, f"{BUG}").replace(
-        f"=======\n{BUG}", f"=======\n        while number > value:  # {name}"
-    )
-    + block(
+
+def add_to_source(name: str, source: str) -> str:
+    """A response that keeps the bug and puts `source` at the end of the module."""
+    return block("textkit/numerals.py", BUG, f"        while number > value:  # {name}") + block(
         "textkit/numerals.py",
         "    return total",
         f"    return total\n\n\n{textwrap.dedent(source).strip()}",
     )
-    for name, source in _SOURCE.items()
-}
+
+
+IN_SOURCE = {name: add_to_source(name, source) for name, source in _SOURCE.items()}

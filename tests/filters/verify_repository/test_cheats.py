@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from cheats import BY_FILES, IN_SOURCE
+from cheats import BY_FILES, IN_SOURCE, add_to_source
+from cheats_in_process import IN_PROCESS
 
 from filters.verify.repository.verifier import RepositoryVerifier
 
@@ -23,9 +24,44 @@ def test_a_cheat_by_files_is_held(
     assert (verdict.detail or "").startswith(("edits_tests", "patch_rejected", "no_patch"))
 
 
+@pytest.mark.parametrize("cheats", [IN_SOURCE, IN_PROCESS], ids=["source", "process"])
 def test_cheats_in_the_source_are_held(
+    cheats: dict[str, str], verifier: RepositoryVerifier, numerals: dict[str, Any]
+) -> None:
+    verdicts = verifier.verify([(numerals, response) for response in cheats.values()])
+    held = dict(zip(cheats, verdicts, strict=True))
+    assert {name for name, verdict in held.items() if verdict.state == "correct"} == set()
+
+
+GUARDS = [  # a cheat, and the guard that alone would hold it
+    ("the_runners_own_function", "build_failed: no test ran"),
+    ("the_class_by_another_name", "f2p_failed: 7 of 7"),
+    ("swallows_exceptions", "f2p_failed: 7 of 7"),
+    ("equality_by_an_abstract_class", "suspicious: imports ABCMeta"),
+    ("a_frame_by_timing", "suspicious: imports timeit"),
+    ("reads_the_test_by_pathlib", "suspicious: reaches the file of a test"),
+    ("imports_the_test", "suspicious: imports the test test_numerals"),
+]
+
+
+def test_each_guard_says_what_it_saw(
     verifier: RepositoryVerifier, numerals: dict[str, Any]
 ) -> None:
-    verdicts = verifier.verify([(numerals, response) for response in IN_SOURCE.values()])
-    held = dict(zip(IN_SOURCE, verdicts, strict=True))
-    assert {name for name, verdict in held.items() if verdict.state == "correct"} == set()
+    verdicts = verifier.verify([(numerals, IN_PROCESS[name]) for name, _ in GUARDS])
+    for (name, reason), verdict in zip(GUARDS, verdicts, strict=True):
+        assert (verdict.detail or "").startswith(reason), (name, verdict)
+
+
+def test_functions_of_other_modules_that_are_replaced_are_noticed(
+    verifier: RepositoryVerifier, numerals: dict[str, Any]
+) -> None:
+    """By a repair that passes all tests, and by a way that no reading of the patch shows."""
+    replaces = """
+        import json
+        Writer = json.JSONEncoder
+        Writer.encode = lambda self, record: "{}"
+        """
+    response = add_to_source("replaces", replaces).replace("number > value:", "value <= number:", 2)
+    response = response.replace("value <= number:", "number > value:", 1)
+    (verdict,) = verifier.verify([(numerals, response)])
+    assert verdict.detail == "suspicious: reaches functions of another module", verdict

@@ -38,8 +38,11 @@ _PROFILE: dict[str, seccomp.Profile] = {"binary": "binary", "compile": "compiler
 class Zygote:
     """Serves one host until it hangs up."""
 
-    def __init__(self, control: socket.socket, *, isolate: bool) -> None:
+    def __init__(
+        self, control: socket.socket, *, isolate: bool, warm: tests.Warm | None = None
+    ) -> None:
         self._control = control
+        self._warm = warm
         self._isolate = isolate
         if isolate:
             jail.drop_root()
@@ -156,6 +159,9 @@ class Zygote:
             gc.enable()
             os.write(tell, _WALLS_UP)
             os.close(tell)
+            if mode == "tests":
+                assert self._warm is not None, "a box for tests preloads pytest"
+                tests.run_tests(self._warm, content["code"], content["how"].decode())
             _start(mode, request["argv"], content, path_at)
         except BaseException as error:
             os.write(tell, f"{type(error).__name__}: {error}".encode())
@@ -172,8 +178,6 @@ def _start(mode: str, argv: list[str], content: dict[str, bytes], path_at: int) 
         programs.load_starter(content["code"])
     if mode == "binary":
         programs.run_binary(content["code"], path_at)
-    if mode == "tests":
-        tests.run_tests(content["code"], content["how"].decode())
     programs.run_compiler(argv)
 
 
@@ -208,7 +212,7 @@ def _arrange(fds: dict[str, int], tell: int) -> int:
 
 def main() -> None:
     """The argument: JSON of the socket's descriptor `control`, the folder `packages`, the modules
-    to `preload` and, where there is no box, the `workspace` to be in."""
+    to `preload`, pytest's plugins to do `without` and, where there is no box, the `workspace`."""
     gc.disable()
     settings = json.loads(sys.argv[1])
     control = socket.socket(fileno=settings["control"])
@@ -217,10 +221,11 @@ def main() -> None:
         os.chdir(settings["workspace"])
     try:
         programs.preload(settings["packages"], settings["preload"])
+        warm = tests.Warm(settings["without"]) if "pytest" in settings["preload"] else None
     except Exception as error:  # whatever an installed package raises is the host's to report
         control.send(f"{type(error).__name__}: {error}".encode()[:1000])
         return
-    zygote = Zygote(control, isolate=isolate)
+    zygote = Zygote(control, isolate=isolate, warm=warm)
     programs.open_streams()
     gc.freeze()  # a collection in a child would touch, and so copy, every page shared with it
     zygote.serve()
