@@ -20,6 +20,7 @@ from factory.recipe.build import load_recipe
 from factory.recipe.evaluation import load_eval
 from factory.recipe.rewards import AccuracyReward
 from factory.report.browse import find_samples, format_question
+from factory.report.explain import explain
 from factory.train.scoring import Scoring
 from filters.verify.verification import CONSENSUS, VOTED_AS
 from filters.verify.verifiers import Item, Verifiers
@@ -149,6 +150,10 @@ def test_a_recipe_may_take_it_and_no_row_claims_a_reference(first: Path, tmp_pat
     references = {line for row in shown for line in format_question(row.row(0, named=True))}
     assert "reference  7 (no reference: the vote of 6 of 8)" in references
     assert "reference  4" in references, "that of the source"
+    agreed = verdicts.filter(decision="keep")["sample_id"][0]
+    filters = load_recipe(tmp_path / "again.yaml").filters
+    line = "its samples are compared with a vote, so none counts as correct (no reference: the "
+    assert f"prompt    {line}vote of 6 of 8)" in explain(filters, tmp_path / "again", agreed)
     rows = pl.read_parquet(tmp_path / "again" / "corpus" / "*.parquet")
     assert rows.height == 6
     assert rows["answer"].to_list() == [None] * 6

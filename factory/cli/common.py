@@ -27,18 +27,24 @@ recipe_argument = click.argument("recipe", type=click.Path(dir_okay=False, path_
 
 
 class RunFolder(click.Path):
-    """A run directory on this machine."""
+    """A run directory on this machine; `new`: one that may be made."""
 
     name = "directory"
 
-    def __init__(self) -> None:
-        super().__init__(exists=True, file_okay=False, path_type=Path)
+    def __init__(self, *, new: bool = False) -> None:
+        super().__init__(exists=not new, file_okay=False, path_type=Path)
+        self._remedy = (
+            "name a directory here; to keep its run at an address, set `store: {url: …}` in the "
+            "recipe"
+            if new
+            else "name the one where the run is built, or make one with `factory build RECIPE "
+            "--run DIR`"
+        )
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if "://" in str(value):
             self.fail(
-                "this command needs a run directory, not an address of a store; name the one where "
-                "the run is built, or make one with `factory build RECIPE --run DIR`",
+                "this command needs a run directory, not an address of a store; " + self._remedy,
                 param,
                 ctx,
             )
@@ -51,13 +57,15 @@ run_argument = click.argument("run", type=RunFolder())
 class StoredRun(click.Path):
     """A run directory, or the address of a store that has the run: then a copy of it.
 
-    `STORE` of the context's `meta` is the address.
+    `STORE` of the context's `meta` is the address. `or_file`: a file of another kind will do too.
     """
 
     name = "directory"
 
-    def __init__(self) -> None:
-        super().__init__(exists=True, file_okay=False, path_type=Path)
+    def __init__(self, *, exists: bool = True, or_file: bool = False) -> None:
+        super().__init__(exists=exists, file_okay=or_file, path_type=Path)
+        if or_file:
+            self.name = "path"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if "://" not in str(value):
@@ -89,7 +97,7 @@ set_option = click.option(
 run_option = click.option(
     "--run",
     "run",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=RunFolder(new=True),
     help="Run directory; runs/NAME unless given.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from factory.cli.common import json_option, print_json, run_argument, trust_option
+from factory.cli.common import StoredRun, json_option, print_json, run_argument, trust_option
 
 LAUNCHED = ("trl", "verl", "llama-factory", "axolotl")
 """Trainers that a training recipe's settings can be written for."""
@@ -54,7 +54,7 @@ allow_key_option = click.option(
 
 
 @click.command()
-@click.argument("source", metavar="RUN|RECIPE", type=click.Path(path_type=Path))
+@click.argument("source", metavar="RUN|RECIPE", type=StoredRun(exists=False, or_file=True))
 @click.option(
     "--format",
     "format",

@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from factory.cli.common import (
+    STORE,
+    StoredRun,
     echo,
     json_option,
     print_json,
@@ -52,7 +54,7 @@ def judge(run: Path, workers: int, watch: bool, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("log", type=click.Path(exists=True, path_type=Path))
+@click.argument("log", type=StoredRun(or_file=True))
 @click.option(
     "--with-version",
     "version",
@@ -74,7 +76,9 @@ def judge(run: Path, workers: int, watch: bool, as_json: bool) -> None:
 )
 @trust_option
 @json_option
+@click.pass_context
 def rejudge(
+    context: click.Context,
     log: Path,
     version: str,
     diff: bool,
@@ -86,11 +90,18 @@ def rejudge(
     """Judge a run, or a log made by another tool, again with another verifier or recipe.
 
     LOG is a run directory, or a JSONL file: NeMo Gym's rollouts, traces or results of `verifiers`,
-    results of an OpenAI batch, or what `factory verify` reads. Without --diff the new verdicts go
+    results of an OpenAI batch, or what `factory verify` reads. With --diff or --estimate it may be
+    the address of a store, s3://bucket/prefix. Without --diff the new verdicts go
     into the ledger (RUN/later, or LOG.verdicts), and a run's corpus is written again.
     """
     from factory.build.rejudge import INSTALLED, NewVersion, rejudge_log, rejudge_run
 
+    if (store := context.meta.get(STORE)) and not (diff or estimate):
+        raise click.UsageError(
+            f"{store} is a store, and the new verdicts are written into the run: name the "
+            "directory where the run is built (its next `factory build` brings them to the "
+            "store), or see what would change with --diff or --estimate"
+        )
     is_recipe = version.endswith((".yaml", ".yml"))
     if log.is_dir():
         if references is not None:

@@ -9,6 +9,7 @@ import click
 
 from factory.cli.common import (
     RUNS,
+    RunFolder,
     json_option,
     print_json,
     recipe_argument,
@@ -117,7 +118,7 @@ def pairs(
     "evaluations",
     nargs=-1,
     required=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=RunFolder(),
 )
 @click.option(
     "--out",

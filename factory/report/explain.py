@@ -12,6 +12,7 @@ import polars as pl
 from factory.core.errors import RunError
 from factory.core.run_dir import sample_parts
 from factory.judging.metrics import base_frame, prompt_frame
+from factory.judging.no_rows import describe_vote
 from factory.judging.recorded import Recorded
 from factory.judging.verdicts import load_verdicts, verdict_column
 from factory.report.browse import broken_rules, format_question, format_value, rule_frame
@@ -63,7 +64,7 @@ def explain(filters: Mapping[str, Filter], run: Path, sample_id: str) -> list[st
             else []
         ),
         *format_question({**asked, **row}),
-        f"prompt    {row['n_correct']} of {row['n_judged']} judged samples are correct",
+        _describe_prompt(row, asked["verifier"]),
     ]
     lines += _format_search(run, sample)
     for name, filter_ in filters.items():
@@ -74,6 +75,13 @@ def explain(filters: Mapping[str, Filter], run: Path, sample_id: str) -> list[st
     if is_episode(turns):
         return [*lines, "--- episode", *format_turns(turns)]
     return [*lines, "--- sample", mark_text(sample["text"], found)]
+
+
+def _describe_prompt(row: Mapping[str, Any], verifier: str | None) -> str:
+    """Describe how often the samples of a prompt are right, or why nobody can say."""
+    if vote := describe_vote(verifier):
+        return f"prompt    its samples are compared with a vote, so none counts as correct{vote}"
+    return f"prompt    {row['n_correct']} of {row['n_judged']} judged samples are correct"
 
 
 def _format_search(run: Path, sample: Mapping[str, Any]) -> list[str]:

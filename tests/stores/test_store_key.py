@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,14 @@ def test_commands_read_a_store(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert run("show", stored, "--json").output == run("show", local, "--json").output
     assert run("samples", stored, "--json").output == run("samples", local, "--json").output
     assert run("compare", local, stored, "--json").exit_code == 0
+    estimate = [run("rejudge", one, "--estimate", "--json").output for one in (local, stored)]
+    assert json.loads(estimate[0])["verdicts"] == json.loads(estimate[1])["verdicts"]
+    refused = run("rejudge", stored)
+    assert refused.exit_code == 2
+    assert "with --diff or --estimate" in " ".join(refused.output.split())
+    refused = run("build", "recipe.yaml", "--run", stored)
+    assert refused.exit_code == 2
+    assert "set `store: {url: …}` in the recipe" in " ".join(refused.output.split())
     frame = Run(stored).corpus()
     assert frame.equals(Run(local).corpus())
     refused = run("show", "s3://bucket")

@@ -162,6 +162,17 @@ def test_unfit_rows_are_named(
         tokenize_steps(write_recipe(tmp_path, rows), tokenizer)
 
 
+def test_steps_that_the_rule_never_cuts_are_refused(tokenizer: Any, tmp_path: Path) -> None:
+    """A model would learn of other steps than those it scores. One row that fits is a warning."""
+    halves = [row(f"q {n}", ["1 yes; 2", " yes;"], [1.0, 0.0]) for n in range(9)]
+    refused = write_recipe(tmp_path, halves, step_rule="lines")
+    with pytest.raises(SourceError, match=r"not one answer has the number of steps.*`step_rule`"):
+        tokenize_steps(refused, tokenizer)
+    lines = row("q 10", ["1 yes;\n", "2 yes;\n"], [1.0, 0.0])
+    found = tokenize_steps(write_recipe(tmp_path, [*halves, lines], step_rule="lines"), tokenizer)
+    assert found.cut_otherwise == len(halves)
+
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"shape": "pointwise"}, "only for shape: stepwise"),
     ({"shape": "pairwise", "step_rule": "auto"}, "step_rule"),
