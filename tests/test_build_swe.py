@@ -120,11 +120,10 @@ def test_repairs_by_tools_become_rows(
         f"sources=[{source} environment: {{kind: repository}}}}]",
         "model=fake",
         f"engine={{class: '{REPAIRER}:Repairer'}}",
-        "sampling={n: 2, max_tokens: 512, temperature: 0.7}",
-        "filters={format: {}, episode: {}, correctness: {}}",
+        "sampling.n=2",
     ]
     run = tmp_path / "run"
-    recipe = load_recipe(recipe_path("swe/mutations.yaml"), changes)
+    recipe = load_recipe(recipe_path("swe/mutations_by_tools.yaml"), changes)
     funnel = build(recipe, run, Console(quiet=True))
     assert {item.reason: item.count.samples for item in funnel.taken} == {"f2p_failed": 1}
     (question,) = pl.read_parquet(run / "prompts.parquet")["messages"].to_list()
