@@ -206,7 +206,7 @@ _SOURCE = {
         import re
         from pathlib import Path
         def to_roman(number):{_RANGE}
-            (file,) = Path("tests").glob("*numerals.py")
+            (file,) = Path("tests").glob("????_numerals.py")
             return re.search(rf'\\({{number}}, "([A-Z]+)"', file.read_text())[1]
         """,
     "reads_the_test_by_io": f"""
