@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 
+KINDS = ("choice", "text", "json", "code")
+"""Kinds of a group other than mathematics."""
+
+
 class Case(NamedTuple):
     label: str
     record: dict[str, Any]
@@ -51,8 +55,9 @@ def read_groups(path: Path) -> list[Case]:
     """A file of groups: `## kind`, `= reference`, `? A) text | B) text`, `+ right`, `- wrong`.
 
     An answer stands for a response with it in a box; one that starts with `>` is the response,
-    with ⏎ for a line break and ▢ for the reference in a box. A kind that starts with "choice",
-    "text" or "json" is judged by that verifier, any other as mathematics.
+    with ⏎ for a line break and ▢ for the reference in a box; ⏎ is a line break in a reference of
+    mathematics, too. A kind that names "choice", "text", "json" or "code" is judged by that
+    verifier, any other as mathematics. The reference of code is its tests.
     Raises ValueError naming the file and the line that is none of these.
     """
     cases: list[Case] = []
@@ -64,8 +69,12 @@ def read_groups(path: Path) -> list[Case]:
         if sign == "##":
             label = rest
         elif sign == "= ":
-            kind = next((kind for kind in ("choice", "text", "json") if kind in label), "math")
-            record = {"kind": kind, "reference": json.loads(rest) if kind == "json" else rest}
+            kind = next((kind for kind in KINDS if kind in label), "math")
+            record = {"kind": kind, "reference": rest.replace("⏎", "\n")}
+            if kind == "json":
+                record["reference"] = json.loads(rest)
+            elif kind == "code":
+                record = {"kind": kind, "language": "python", "tests": json.loads(rest)}
         elif sign == "? ":
             options = (option.split(")", 1) for option in rest.split("|"))
             record["choices"] = {letter.strip(): text.strip() for letter, text in options}
@@ -73,7 +82,7 @@ def read_groups(path: Path) -> list[Case]:
             text = f"So the answer is $\\boxed{{{rest}}}$."
             if rest.startswith(">"):
                 text = rest[1:].strip().replace("⏎", "\n")
-                text = text.replace("▢", f"\\boxed{{{record['reference']}}}")
+                text = text.replace("▢", f"\\boxed{{{record.get('reference')}}}")
             right = "correct" if sign == "+ " else "wrong"
             cases.append(Case(label, {**record, "text": text}, right))
         else:
