@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-
 KINDS = ("choice", "text", "json", "code")
 """Kinds of a group other than mathematics."""
 

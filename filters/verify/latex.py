@@ -101,8 +101,11 @@ _ROW_SPACE = re.compile(r"(\\\\)\s*\[\s*-?\d*\.?\d+\s*(?:pt|ex|em|mm|cm)\s*\]")
 _GROUPED_BAR = re.compile(r"(?<=\.)(\d*)\{\s*(\\(?:overline|bar)\s*\{\d+\})\s*\}")
 _FRENCH = re.compile(r"([\[\]])([^\[\],;()]+[,;][^\[\],;()]+)([\[\]])")
 _TURNED = re.compile(r"^\s*\]|\[\s*$|\[\s*\\cup|\\cup\s*\]")
+_VECTOR = r"\\(?:(?:vec|overrightarrow)(?![A-Za-z])|(?:mathbf|boldsymbol|bm|hat)(?![A-Za-z]))"
 _CROSS = re.compile(
-    r"\\times(?=\s*\\(?:(?:vec|overrightarrow)(?![A-Za-z])"
+    r"(?P<del>\\nabla\s*)\\times(?![A-Za-z])"
+    rf"|(?P<left>{_VECTOR}\s*(?:\{{\s*[A-Za-z]+\s*\}}|[A-Za-z])\s*)\\times(?![A-Za-z])"
+    r"|\\times(?=\s*\\(?:(?:vec|overrightarrow)(?![A-Za-z])"
     r"|(?:mathbf|boldsymbol|bm|hat)\s*\{?\s*[A-Za-z]\s*(?![A-Za-z])))"
 )
 _TRAILING = frozenset(",;:，；、~ \t\r\n")
@@ -206,7 +209,8 @@ def _respell(text: str) -> str:
     text = _TYPESET_COMMA.sub(",", text)
     text = text.replace("\\!", "").replace("\\%", "%").replace("\\#", "#").replace("\\_", "_")
     text = text.replace("\\&", "&")
-    text = _CROSS.sub(r"\\cross ", text)  # of two vectors: it does not commute
+    if "\\times" in text:  # of two vectors: it does not commute
+        text = _CROSS.sub(lambda cross: f"{cross['del'] or cross['left'] or ''}\\cross ", text)
     text = _GROUPED_BAR.sub(r"\1\2", text)
     text = _PRIMES.sub(lambda found: "'" * found[0].count("prime"), text)
     text = _NULL_DELIMITER.sub("", text)

@@ -210,9 +210,10 @@ class Comparison:
         assert isinstance(answer, Named)
         if isinstance(reference, Relation):
             chained = chain_values(reference, self.values)
-            if chained is not None:
+            if chained:
                 return self.forms(reference, answer.form)
-            return self.relations(reference, answer)
+            undecided = chained is None and not self.values.hard
+            return None if undecided else self.relations(reference, answer)
         if isinstance(reference, Value) and not isinstance(answer.form, Value | Group):
             return self.same(reference, answer.form)
         if isinstance(reference, Group) and not reference.ends:
@@ -240,14 +241,10 @@ class Comparison:
             return same_relations(reference, answer, self.values)
         if isinstance(reference, Relation) and not isinstance(answer, Named):
             chained = chain_values(reference, self.values)
-            if chained is None:
-                return False
-            return some([self.same(value, answer) for value in chained])
+            return None if chained is None else some([self.same(one, answer) for one in chained])
         if isinstance(answer, Relation) and not isinstance(reference, Named):
             chained = chain_values(answer, self.values, quantities=self.whole)
-            if chained is None:
-                return False
-            return some([self.same(reference, value) for value in chained])
+            return None if chained is None else some([self.same(reference, one) for one in chained])
         if wanted is not None and given is not None:
             return same_relations(wanted, given, self.values)
         return False

@@ -2,12 +2,13 @@
 
 The rule. Two expressions of the elementary class read here are equal if they agree at every point
 tried where both are real or neither is, and at no fewer than `POINTS` of them: positive and
-negative numbers for the unknowns, to 45 digits after the point. Two numbers are equal if they agree
-to 105. Both are computed with as many digits more as the largest and the smallest number on the way
-has, so that neither 200! + 1 nor a difference of large powers hides behind rounding. An equality
-that holds so far by accident is not known for expressions of this size; a difference at one point
-is proof. What has no value, and what is too large to evaluate, is undecided. Runs in killable
-workers.
+negative numbers for the unknowns, to 45 digits after the point. Where neither is real a difference
+is no proof, unless i or an unknown z or w is there: x^(3/2) and the root of x^3 have other branches
+below 0, where school gives them no value. Two numbers are equal if they agree to 105. Both are
+computed with as many digits more as the largest and the smallest number on the way has, so that
+neither 200! + 1 nor a difference of large powers hides behind rounding. An equality that holds so
+far by accident is not known for expressions of this size; a difference at one point is proof. What
+has no value, and what is too large to evaluate, is undecided. Runs in killable workers.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ MAX_EXPONENT = 10**6
 MAX_FACTORIAL = 3_000
 MAX_RANGE = 20_000
 MAX_NODES = 600
+
+
+_COMPLEX = frozenset(("i", "cis", "arg", "Re", "Im"))
+"""Names in a formula that is meant for complex numbers."""
 
 
 class NoValue(Exception):
@@ -133,11 +138,12 @@ def _compare(a: Node, b: Node, agree: Callable[[Any, Any, Any], bool]) -> Truth:
             return None
         with mp.workdps(MAX_DIGITS):
             return agree(*found)
-    agreed = 0
+    agreed = agreed_real = 0
     unlike = _opaque(a) != _opaque(b)
-    unreal = any(
-        found.name in ("ln", "log") for side in (a, b) for found in walk(side)
-    ) and not any(found.name == "i" for side in (a, b) for found in walk(side))
+    parted = False
+    school = not {"z", "w"} & set(names) and not any(
+        _is_complex(found) for side in (a, b) for found in walk(side)
+    )
     barred = any(found.name == "abs" for side in (a, b) for found in walk(side))
     if barred and _differ_off_the_line(a, b, names):
         return None  # |z|^2 is z^2 for real z alone
@@ -156,13 +162,22 @@ def _compare(a: Node, b: Node, agree: Callable[[Any, Any, Any], bool]) -> Truth:
             if not agree(x, y, noise):
                 if unlike:
                     return None  # of an infinite sum, a product or a limit nothing is known
-                if unreal and not _is_real(x) and agree(mp.re(x), mp.re(y), noise):
-                    continue  # another branch of a logarithm
+                if school and not _is_real(x):
+                    parted = True  # another branch of a root, where school has no value
+                    continue
                 return False
         agreed += 1
-        if agreed >= POINTS and attempt >= POINTS + 2:
+        agreed_real += _is_real(x)
+        enough = agreed_real if parted else agreed
+        if enough >= POINTS and attempt >= POINTS + 2:
             return True
-    return True if agreed >= POINTS else None
+    return True if (agreed_real if parted else agreed) >= POINTS else None
+
+
+def _is_complex(node: Node) -> bool:
+    """Whether a part is meant for complex numbers, or has no real value between integers."""
+    alternating = node.head == "power" and node.args[0].head == "negate" and symbols(node.args[1])
+    return node.name in _COMPLEX or bool(alternating)
 
 
 def _differ_off_the_line(a: Node, b: Node, names: list[str]) -> bool:

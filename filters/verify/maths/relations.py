@@ -46,13 +46,13 @@ def _ray(name: str, interval: Group) -> Relation | None:
 def chain_values(
     relation: Relation, values: Values, *, quantities: bool = False
 ) -> list[Value] | None:
-    """What a chain of equal numbers gives: its last side and its first. None where it is false, or
-    undecided, or an equation between unknowns.
+    """What a chain of equal numbers gives: its last side and its first. Nothing where it is false,
+    or an equation between unknowns; None where a link is undecided.
 
     With `quantities` also a + b = 7, which gives the value of what was asked for.
     """
     if not set(relation.signs) <= {"=", "~"}:
-        return None
+        return []
     sides = list(relation.sides)
     asked: list[Value] = []
     segments = len(sides) > 1 and all(map(_is_segment, nodes.symbols(sides[0].node)))
@@ -61,10 +61,16 @@ def chain_values(
         asked, sides = sides[:1], sides[1:]
     signs = relation.signs[len(asked) :]
     if not all(nodes.is_numeric(side.node) for side in sides):
-        return None
-    for left, sign, right in zip(sides, signs, sides[1:], strict=False):
-        if _links(left, sign, right, values) is not True:
-            return None
+        return []
+    links = [
+        _links(left, sign, right, values)
+        for left, sign, right in zip(sides, signs, sides[1:], strict=False)
+    ]
+    if len(sides) > 2 and "~" not in signs and literal_of(sides[-1].node) is None:
+        links.append(_links(sides[0], "=", sides[-1], values))  # 3/8 = 0.38 = 19/50 is false
+    holds = every(links)
+    if holds is not True:
+        return None if holds is None else []
     if "~" in signs:
         return sides[:1]
     return sides[-1:] if asked or len(sides) == 1 else [sides[-1], sides[0]]

@@ -22,6 +22,7 @@ from filters.verify.prose.answer_line import (
     plain_value,
     stated_value,
 )
+from filters.verify.prose.phrases import announcement_end
 from filters.verify.prose.stated_values import differ
 from filters.verify.prose.surroundings import has_second_thought, is_supposed, is_taken_back
 
@@ -87,6 +88,7 @@ _PHRASE_LETTERS = (
     "la solution",
 )
 _HASHES = "####"
+_OPENING_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _DISPLAY = (("$$", "$$"), ("\\[", "\\]"), ("```", "```"))
 _STRUCK = re.compile(r"~~[^~\s](?:[^~\n]*[^~\s])?~~|<(?:s|del|strike)>", re.IGNORECASE)
 _EUROPEAN = re.compile(
@@ -150,7 +152,7 @@ def _marked(response: str, prefer: tuple[How, ...], trusted: bool) -> Answer | N
     for how in prefer:
         text = finders[how](response, trusted)
         if text is not None:
-            return _unopposed(response, _restated(response) or Answer(text, how))
+            return _unopposed(response, _restated(response) or Answer(_unannounced(text), how))
     at = response.rfind(_HASHES)
     phrase = _last_phrase(response)
     if at >= 0 or phrase is not None:
@@ -169,6 +171,18 @@ def _marked(response: str, prefer: tuple[How, ...], trusted: bool) -> Answer | N
     if 0 < len(whole) <= MAX_WHOLE and "\n" not in whole:
         return _said_in_a_line(whole)
     return None
+
+
+def _unannounced(text: str) -> str:
+    """What a box or section holds, without "The answer is" before it."""
+    said = _OPENING_TEXT.match(text)
+    start = announcement_end(said[1]) if said is not None else announcement_end(text)
+    if not start or (said is not None and said[1][start:].strip()):
+        return text
+    if said is not None:
+        return text[said.end() :].strip() or text
+    line = _line(text[start:], "tag")
+    return text if line is None or DOUBT.search(text) is not None else line.text
 
 
 def _said_in_a_line(whole: str) -> Answer | None:

@@ -35,7 +35,7 @@ def test_what_the_fast_path_leaves_open(reference: str, answer: str) -> None:
     [
         *("1 2", "x2", "5...", r"5\oplus", r"\phantom{5}", "1/2x", r"\sin(x)^2", "2^3^4"),
         *("(1,", "(1,,2)", "[1,2", "5^{+}", r"5 \cup 6", "5@6", "5`6", r"5 \mod 7", "x+", "*"),
-        *(r"\frac{1}{2", r"\nabla f", "1+2\\cdots", "5$6", "()", r"\unknown{5}", "9" * 401),
+        *(r"\frac{1}{2", r"\wp f", "1+2\\cdots", "5$6", "()", r"\unknown{5}", "9" * 401),
     ],
 )
 def test_what_cannot_be_read_whole_is_not_read(text: str) -> None:

@@ -329,9 +329,13 @@ def _duration(items: list[Tokens], joined: str) -> Value | None:
 
 
 def _is_region(form: Form) -> bool:
-    return isinstance(form, Named) and (
-        isinstance(form.form, Region)
-        or (isinstance(form.form, Group) and form.form.ends in ("[)", "(]", "()", "[]"))
+    return (
+        isinstance(form, Named)
+        and form.name[0] != "("
+        and (
+            isinstance(form.form, Region)
+            or (isinstance(form.form, Group) and form.form.ends in ("[)", "(]", "()", "[]"))
+        )
     )
 
 

@@ -27,6 +27,13 @@ def read_ordinal(tokens: Sequence[Token]) -> Words | None:
     return Words(f"ordinal {found[1]} {found[2]}") if found is not None else None
 
 
+def ordinal(place: int) -> Words:
+    """The form of a place: 21 as 21st."""
+    teens = place % 100 in (11, 12, 13)
+    ending = "th" if teens else {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th")
+    return Words(f"ordinal {place} {ending}")
+
+
 def read_date(tokens: Sequence[Token]) -> Words | None:
     """A month with a day, and a year or none, in one spelling; None for anything else.
 

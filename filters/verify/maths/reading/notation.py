@@ -36,7 +36,9 @@ _SPELLINGS = {
     "\\measuredangle": "\\angle",
     "\\bot": "\\perp",
 }
-_PREFIX = word_set(r"\triangle \angle \odot \forall \exists \neg \square \complement \nexists")
+_PREFIX = word_set(
+    r"\triangle \angle \odot \forall \exists \neg \square \complement \nexists \nabla"
+)
 _INFIX = word_set(
     r"\oplus \otimes \ominus \circ \star \bullet \land \lor \cup \cap \setminus \subset \supset "
     r"\subseteq \supseteq \subsetneq \supsetneq \in \notin \ni \to \Rightarrow \Leftrightarrow "

@@ -82,6 +82,7 @@ def _one(form: Form) -> Named | None:
     if isinstance(form, Named):
         inner = form.form
         interval = isinstance(inner, Group) and inner.ends in ("()", "[]", "[)", "(]")
+        interval = interval and form.name[0] != "("  # (x, y) = (1, 2) is a point
         return form if interval or isinstance(inner, Region) else None
     if not isinstance(form, Relation) or form.signs[0] not in ("<", "<=", "ne"):
         return None

@@ -36,7 +36,7 @@ _ASCII_JOINS = frozenset(("and", "or"))
 _CJK_JOINS = r"或者|或|以及|和|与|及|または|又は|もしくは|と|또는|혹은|그리고|및"
 _SHORT_WORDS = word_set(
     "yes no odd max min sum mon tue wed thu fri sat sun if for per in to of at on by is not dne "
-    "red the am pm all any"
+    "red the am pm all any one two six ten"
 )
 _BASIS = frozenset("ijk")
 _DECORATIONS = {
@@ -95,6 +95,8 @@ _HYPHENATED = re.compile(
 )
 _MORE_WORDS = re.compile(r" [a-z-]{4,}(?![a-z^_])| [A-Z][a-z]{3,}")
 _APART = re.compile(r"(?<=[A-Z])[ ~]+(?=[A-Z])")
+_SIGNED = re.compile(r"\d+e[-+]\d+")
+_LONE_E = re.compile(r"(?<![A-Za-z\\])e(?![A-Za-z]|[-+]?\d)|\\mathrm\s*\{?\s*e")
 _REPEATS = re.compile(r"\d*\.\d*")
 
 
@@ -129,11 +131,23 @@ class _Lexer:
                 self.add("word", piece)
             elif kind == "based":
                 self.add("sign", "_")
+            elif kind == "number" and self._is_product(found):
+                digits = piece.partition("e")[0]
+                self.at = found.start() + len(digits)
+                self.add("number", digits)
             else:
                 self.add(kind or "sign", piece)
             if len(self.tokens) > MAX_TOKENS:
                 raise Unreadable("too long")
         return self.tokens
+
+    def _is_product(self, number: re.Match[str]) -> bool:
+        """Whether 2e-3 is 2·e - 3: in the braces of a command, or where e stands elsewhere too."""
+        if _SIGNED.fullmatch(number[0]) is None:
+            return False
+        inside = self.text.count("{", 0, number.start()) > self.text.count("}", 0, number.start())
+        rest = self.text[: number.start()] + " " + self.text[number.end() :]
+        return inside or _LONE_E.search(rest) is not None
 
     def add(self, kind: str, text: str, *, upright: bool = False) -> None:
         self.tokens.append(Token(kind, text, self.space, upright))

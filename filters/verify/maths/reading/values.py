@@ -10,9 +10,9 @@ from filters.verify.maths import nodes, units
 from filters.verify.maths.forms import Based, Form, Group, Ratio, Value
 from filters.verify.maths.nodes import Node, Unreadable
 from filters.verify.maths.reading.expressions import DEGREE, parse_expression, parse_prefix
+from filters.verify.maths.reading.numerals import read_number_words
 from filters.verify.maths.reading.pieces import is_pair
 from filters.verify.maths.reading.tokens import Token
-from filters.verify.maths.reading.wording import number_word
 from filters.verify.maths.units import Unit
 from filters.verify.maths.vocabulary import word_set
 
@@ -45,7 +45,18 @@ def read_value(tokens: Tokens) -> Form:
     money = _money(tokens)
     if money is not None:
         return money
-    return _measured(tokens)
+    return _power_of_ten(tokens) or _measured(tokens)
+
+
+def _power_of_ten(tokens: Tokens) -> Value | None:
+    """2e-3 alone: 0.002, and also 2e - 3."""
+    at = int(tokens[0].text == "-" and len(tokens) > 1)
+    digits, mark, exponent = tokens[at].text.partition("e")
+    if len(tokens) != at + 1 or not digits.isdigit() or not mark or exponent[0] not in "+-":
+        return None
+    product = [Token("number", digits), Token("letter", "e"), Token("sign", exponent[0])]
+    read = parse_expression([*tokens[:at], *product, Token("number", exponent[1:])])
+    return replace(_measured(tokens), others=(Value(read),))
 
 
 def _based(tokens: Tokens) -> Based | None:
@@ -165,7 +176,8 @@ def _measured(tokens: Tokens) -> Value:
             raise Unreadable("something before a temperature's unit")
         return Value(node, heat)
     if not rest:
-        if note is not None and len(note) == 1 and number_word(note[0][0]) == node.value:
+        spelled = read_number_words([name for name, _, _ in note]) if note else None
+        if note and spelled == (node.value, len(note)):
             return Value(node)
         if note is not None:
             return _noted(_with_unit(node, note))

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 from filters.verify.maths import nodes
 from filters.verify.maths.forms import Choice, Form, Value, Words
-from filters.verify.maths.reading.dates import read_date, read_ordinal
+from filters.verify.maths.reading.dates import ordinal, read_date, read_ordinal
+from filters.verify.maths.reading.numerals import read_number_words, read_ordinal_word
 from filters.verify.maths.reading.tokens import AND, OR, Token
+from filters.verify.maths.units import read_unit
 
 MAX_WORDS = 12
 
@@ -36,13 +38,6 @@ _SYNONYMS = {
     "all real number": "all real numbers",
     "both": "both",
 }
-_COUNTING = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-    "fifteen sixteen seventeen eighteen nineteen twenty"
-)
-_NUMBERS = {word: value for value, word in enumerate(_COUNTING.split())}
-_TENS = "thirty forty fifty sixty seventy eighty ninety"
-_NUMBERS |= {word: 10 * (place + 3) for place, word in enumerate(_TENS.split())}
 _CLOCK = re.compile(r"(1[0-2]|0?[1-9]):([0-5]\d)([ap])\.?m\.?", re.IGNORECASE)
 _LETTERS = frozenset("ABCDEFGHIJ")
 _OPENING = re.compile(
@@ -57,11 +52,6 @@ _ALL = re.compile(
     rf"(?:all )(?P<adjectives>(?:(?:{_KIND}) )*)(?P<noun>integer|number|prime)s(?: [a-z])?"
 )
 _JOINTS = frozenset((",", "-", "'", "’", "."))
-
-
-def number_word(text: str) -> int | None:
-    """The whole number up to ninety that a word names."""
-    return _NUMBERS.get(text.lower())
 
 
 REALS = frozenset(("all real numbers", "all reals", "real numbers", "the real numbers"))
@@ -96,14 +86,29 @@ def read_words(tokens: Sequence[Token]) -> Form | None:
     if any(text.lower() in OR for text in texts):
         return None
     text = " ".join(texts).casefold().replace(" - ", "-").replace(" ' ", "'").replace(" ,", ",")
-    if text in _NUMBERS:
-        return Value(nodes.number(_NUMBERS[text]))
-    tens, _, unit = text.partition("-")
-    if unit in _NUMBERS and _NUMBERS.get(tens, 0) >= 20 and 0 < _NUMBERS[unit] < 10:
-        return Value(nodes.number(_NUMBERS[tens] + _NUMBERS[unit]))
+    counted = _counted(texts)
+    if counted is not None:
+        return counted
     if text in REALS:
         text = "all real numbers"
     return _words(text) if len(texts) <= MAX_WORDS else None
+
+
+def _counted(texts: Sequence[str]) -> Form | None:
+    """A number in words, alone or with what it counts; a place in words. None for other words."""
+    words = [text for text in texts if text != "-"]
+    found = read_number_words(words)
+    if found is None:
+        place = read_ordinal_word("-".join(words)) if len(words) < 3 else None
+        return None if place is None else ordinal(place)
+    value, used = found
+    if used == len(words):
+        return Value(nodes.number(value))
+    unit = read_unit([(word, 1, 1) for word in words[used:]])
+    scale, percent, measured = unit if unit is not None else (0, False, None)
+    if scale != 1 or measured is None or not measured.known:
+        return None
+    return Value(nodes.number(value), measured, percent)
 
 
 def _words(text: str) -> Words:
