@@ -39,13 +39,8 @@ ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "tests" / "filters" / "verify" / "math_cases.tsv"
 OTHER_HAND = ROOT / "tests" / "data" / "cases" / "by_another_hand.jsonl"
 BLIND = {
-    ROOT / "benchmarks" / "answers" / "blind" / "first.txt": BLIND_FIRST,
-    ROOT / "benchmarks" / "answers" / "blind" / "second.txt": BLIND_FIRST,
-    ROOT / "benchmarks" / "answers" / "blind" / "third.txt": BLIND_FIRST,
-    ROOT / "benchmarks" / "answers" / "blind" / "fourth.txt": BLIND_FIRST,
-    ROOT / "benchmarks" / "answers" / "blind" / "fifth.txt": BLIND_FIRST,
-    ROOT / "benchmarks" / "answers" / "blind" / "sixth.txt": BLIND_FIRST,
-    ROOT / "benchmarks" / "answers" / "blind" / "seventh.txt": BLIND_FIRST,
+    ROOT / "benchmarks" / "answers" / "blind" / f"{name}.txt": BLIND_FIRST
+    for name in ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 }
 WORST_S = 2.5
 ORDINARY = 4_000

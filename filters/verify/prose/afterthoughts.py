@@ -41,6 +41,11 @@ _EXPLAINS = re.compile(
     r"another|we\s+can\s+(?:also\s+)?(?:check|verify|confirm|see)|in\s+other\s+words|"
     r"similarly|to\s+(?:see|check|verify|show)|remark|explanation|explained|check|verif|proof|"
     r"why|reason|justif|steps?\b|details?\b|solution\b|"
+    r"we\s+(?:also\s+)?(?:check|verify|confirm)|we\s+could\s+(?:also|have)|you\s+can\s+(?:also\s+)?"
+    r"check|testing|more\s+generally|in\s+general|alternative|or\s*$|by\s+the\s+way|graphically|"
+    r"geometrically|to\s+(?:be|say)\s|with\s+(?:some|a\s+little)\s+more\s+work|for\s+these\s+values|"
+    r"they\s+(?:are|would\s+be)\s|an?\s+(?:example|picture|graph|diagram|figure|sketch)\s|"
+    r"the\s+(?:\w+\s+)?(?:graph|picture|diagram|figure|sketch|parabola)\b|"
     r"here|this\s+is\s+because|because|recall|summary|method|derivation|in\s+words|erklär|"
     r"begründ|probe|hinweis|"
     r"vérif|expli|remarque|justific|comprob|nota\b|observ|verific|spieg|провер|объяс|поясн|"
@@ -81,6 +86,15 @@ _FIRST_PERSON = re.compile(
 )
 
 
+_FITS = frozenset(
+    """
+    consistent match matches satisfy satisfies satisfied agree agrees hold holds work works fit fits
+    equal right correct possible true add
+    """.split()  # noqa: SIM905 -- a table of words is read as prose
+)
+"""What a check finds of an answer that stands it."""
+
+_POINTS = frozenset(["it", "this", "that", "they", "these", "which", "value", "answer", "check"])
 _WORKS_ON = frozenset(
     """
     let lets now next then oh ah add adding subtract subtracting multiply multiplying divide
@@ -104,7 +118,7 @@ def is_kept(after: str, text: str, *, explained: bool = False) -> bool:
     denies = any({NOT, WRONG} & word.classes for word in find_words(plain(text)))
     formula = any(map(str.isdigit, text)) or "\\" in text
     against = {DOUBT, BUT, TURN} if denies else {NOT, DOUBT, BUT, WRONG, TURN}
-    for sentence in split_sentences(_FIGURE.sub("", after)):
+    for sentence in split_sentences(after):
         said = plain(sentence)
         words = find_words(said)
         explained = explained or _EXPLAINS.match(said) is not None
@@ -146,7 +160,8 @@ def _stands_by(sentence: str, said: str, words: Sequence[Word], text: str) -> bo
     restates = text in sentence or (
         value is not None and any(number_of(each) == value for each in values_in(said))
     )
-    return about or restates or "=" in sentence or _CLOSES.match(said) is not None
+    unit = len(words) < 3 and said.strip()[:1].islower() and not any(w.classes for w in words)
+    return about or restates or unit or "=" in sentence or _CLOSES.match(said) is not None
 
 
 def _may_give_value(said: str, words: Sequence[Word]) -> bool:
@@ -154,6 +169,19 @@ def _may_give_value(said: str, words: Sequence[Word]) -> bool:
     plain_end = said.strip(" .!。\n")
     ends = plain_end[-1:].isdigit() or plain_end[:1].isdigit()
     return ends or len(words) <= MAX_SHORT or has(words, ANSWER) or bool(_IT_IS.match(said))
+
+
+def _fails(words: Sequence[Word]) -> bool:
+    """Whether a check fails: "so that's not consistent", "it does not match"."""
+    for at, word in enumerate(words):
+        if NOT in word.classes and any(w.text.lower() in _FITS for w in words[at + 1 : at + 3]):
+            return any(w.text.lower() in _POINTS for w in words[max(0, at - 3) : at])
+    return False
+
+
+def without_figures(text: str) -> str:
+    """A text without the drawings in it."""
+    return _FIGURE.sub("", text) if "[asy]" in text else text
 
 
 def _turns_back(words: Sequence[Word], denies: bool) -> bool:
@@ -164,6 +192,8 @@ def _turns_back(words: Sequence[Word], denies: bool) -> bool:
         near = words[at + 1 : at + 4]
         if ANSWER in word.classes and not denies and has(near, WRONG) and not has(near, INSIDE):
             return True
+    if not denies and _fails(words):
+        return True
     for at, word in enumerate(words[:4]):
         if {ANSWER, IT} & word.classes or (
             at == 0 and word.text.lower() in ("that", "das", "dies", "это")

@@ -15,13 +15,16 @@ from __future__ import annotations
 import re
 
 from filters.verify.prose.clause_after import is_doubtful_after
-from filters.verify.prose.clause_before import is_doubtful_before, last_clause
+from filters.verify.prose.clause_before import SELF, is_doubtful_before, last_clause
 from filters.verify.prose.sentences import first_sentence, last_sentence, plain
 from filters.verify.prose.word_classes import (
     AND,
     CONTRARY,
+    DOUBT,
     IF,
     INSIDE,
+    KNOW,
+    NOT,
     SO,
     WOULD,
     find_words,
@@ -33,6 +36,15 @@ MAX_AFTER = 4_000
 """Characters read before and after a mark; of a longer text also as many at its end."""
 
 
+MAX_UNSURE = 60
+MAX_UNSURE_WORDS = 8
+"""Size of a sentence that says no more than that one does not know."""
+
+_GIVES_UP = re.compile(
+    r"(?:^|\W)(?:(?:i|we)(?:['’]ll)? give up|no (?:idea|clue)|keine ahnung|aucune idée|"
+    r"ni idea|nessuna idea|понятия не имею)\W*$|不知道$|不清楚$|わからない$|分かりません$|모르겠",
+    re.IGNORECASE,
+)
 _ASIDE = re.compile(r"\([^()]*\)|（[^（）]*）")
 CROSS = re.compile(r"[✗✘❌👎]")
 _ASKED = re.compile(r"[?？]|吗[。]?\s*$|でしょうか|ですか")
@@ -65,6 +77,10 @@ def is_claimed(before: str, after: str, text: str) -> bool:
     counted = _COUNTED.match(rest) is not None and not has(find_words(rest)[:1], INSIDE)
     if is_doubtful_before(head, words, clause, counted=counted):
         return False
+    if has(words, WOULD) and any({IF, CONTRARY} & word.classes for word in find_words(rest)):
+        return False  # "It would be 12 had we kept the ties"
+    if _is_unsure(before[-MAX_BEFORE:].rstrip()[: len(before[-MAX_BEFORE:].rstrip()) - len(head)]):
+        return False
     said = [word for word in words if word.start >= clause]
     piece = max(head.rfind(mark, 0, len(head.rstrip(" ,，"))) for mark in ",，;；—") + 1
     lead = [word for word in words if word.start >= min(clause, piece)]
@@ -75,6 +91,22 @@ def is_claimed(before: str, after: str, text: str) -> bool:
     )
     concluded = any(SO in word.classes for word in words)
     return not is_doubtful_after(plain(rest), text, bare=bare, concluded=concluded)
+
+
+def _is_unsure(earlier: str) -> bool:
+    """Whether what comes before a sentence ends in one that gives up: "I don't know." """
+    said = plain(last_sentence(earlier.rstrip().rstrip(".!…。 ")))
+    if len(said) > MAX_UNSURE:
+        return False
+    if _GIVES_UP.search(said) is not None:
+        return True
+    words = find_words(said)
+    return (
+        bool(words)
+        and len(words) <= MAX_UNSURE_WORDS
+        and words[0].text.lower() in SELF
+        and (has(words, DOUBT) or (has(words, NOT) and has(words, KNOW)))
+    )
 
 
 def is_supposition(sentence: str) -> bool:

@@ -62,7 +62,7 @@ _IS_THE_ANSWER = re.compile(
     r"(?:final|correct|right|only|unique|desired|required|smallest|largest|least|greatest|"
     r"minimum|maximum|"
     r"answer|solution|result|value|number\s+we|antwort|lösung|richtige|einzige|gesuchte|"
-    r"kleinste|größte|"
+    r"kleinste|größte|first|last|closest|nearest|winner|[a-z]{3,}est\b|"
     r"réponse|bonne|seule|valeur|plus|respuesta|solución|única|resposta|solução|risposta|"
     r"soluzione|unica)|"
     r"\W*(?:is|are|ist|est|es|é|è)\s+(?:indeed\s+|therefore\s+|also\s+|donc\s+)?(?:right|"
@@ -98,6 +98,26 @@ _USUAL = frozenset(
 )
 _DENIED_NUMBER = re.compile(r"\W*\w+(?:\s+[a-z]+)?\s+[$\\(]*-?\d")
 _NEXT_PART = re.compile(r"[(（]\s*(?:b|B|2|ii)\s*[)）]|(?<![\w(])b\)")
+_TUPLE = re.compile(
+    r"(?<=[A-Za-z])\((?:[^()]|\([^()]*\)){1,30}\)"
+    r"|\(\s*(?:[A-Za-z]|-?\d[\d.]*)(?:\s*,\s*(?:[A-Za-z]|-?\d[\d.]*))+\s*\)"
+)
+"""(a, c), f(x) and P(G(a)): their brackets and commas divide no sentence."""
+
+_LISTED = re.compile(r":((?:\s*-?\d[\d^]*\s*(?:,\s*and\b|,|and\b|\.?\s*$))+)\s*\.?\s*$")
+_DENIED_AFTER = re.compile(r",?\s*but\s+-?\d[\d.,/]*\s+(?:is|does|are|do)(?:\s+not|n['’]t)\b.{0,20}$")
+_APPOSED = re.compile(
+    r"\s*(?:(?:the|our)\s+(?:only|first|last|unique|final|desired|required|[a-z]+est|answer)\b"
+    r"|(?:which\s+(?:is\s+)?)?(?:achieved|attained|occurs|happens|independent|regardless|satisfying)\b"
+    r"|one\s+(?:for|per)\b)",
+    re.IGNORECASE,
+)
+_NOUNS = frozenset(
+    """
+    integer integers number numbers prime primes multiple multiples value values divisor divisors
+    factor factors solution solutions square squares cube cubes term terms
+    """.split()  # noqa: SIM905 -- a table of words is read as prose
+)
 _SEE = re.compile(r"\s*(?:(?:see|siehe|voir|ver|véase|vedi|см)\b|即)", re.IGNORECASE)
 _OVER = frozenset(["times", "mal", "fois", "veces", "vezes", "volte"])
 _NOT_INSTEAD = re.compile(r"\s+(?:of|than|de|di)\b|\s*['’]", re.IGNORECASE)
@@ -113,6 +133,9 @@ def is_doubtful_after(rest: str, text: str, *, bare: bool, concluded: bool) -> b
     other = _offers_another(rest, text)
     if other is not None:
         return other
+    rest = _without_list(_TUPLE.sub(" x ", rest), text)
+    if _DENIED_AFTER.search(rest) is not None:
+        rest = _DENIED_AFTER.sub("", rest)
     segments = [part for part in _SEGMENT.split(rest) if any(map(str.isalnum, part))]
     attached = bool(segments) and rest.lstrip(" )]").startswith(segments[0].lstrip(" )]")[:1])
     if attached:
@@ -127,12 +150,12 @@ def is_doubtful_after(rest: str, text: str, *, bare: bool, concluded: bool) -> b
         than = _THAN_NUMBER.search(segments[0])
         before = [word for word in words if than is not None and word.start < than.start()]
         if (
-            (than is not None and not has(before, INSIDE))
+            (than is not None and not (has(before, INSIDE) or claims or _compares_noun(before)))
             or (bare and has(words[:3], COMPARE))
             or _takes_part(segments[0], words)
         ):
             return True
-        if (has(words, ONLY) and not claims) or _gives_other_number(segments[0], text):
+        if (_restricts(words) and not claims) or _gives_other_number(segments[0], text):
             return True
         against = bare and not claims and any({NOT, WRONG} & word.classes for word in words)
         if against or denies_plainly(words, segments[0]):
@@ -166,11 +189,36 @@ def _gives_other_number(segment: str, text: str) -> bool:
     return not tied and gives_another(segment, text)
 
 
+def _without_list(rest: str, text: str) -> str:
+    """Without the list of the things that an answer counts: 4 primes: 2, 3, 5 and 7."""
+    listed = _LISTED.search(rest)
+    if listed is None:
+        return rest
+    count = len(re.findall(r"-?\d[\d^]*", listed[1]))
+    return rest[: listed.start()] if number_of(text) == count else rest
+
+
+def _compares_noun(before: Sequence[Word]) -> bool:
+    """Whether "less than 50" says which of the things that a number counts: integers less than."""
+    return len(before) > 1 and before[-2].text.lower() in _NOUNS and COMPARE in before[-1].classes
+
+
+def _restricts(words: Sequence[Word]) -> bool:
+    """Whether a word restricts the claim: not "with only odd digits", "as the only root"."""
+    for at, word in enumerate(words):
+        if ONLY in word.classes:
+            before = words[at - 1] if at else None
+            return not (before and (INSIDE in before.classes or before.text.lower() == "the"))
+    return False
+
+
 def _takes_part(segment: str, words: Sequence[Word]) -> bool:
     """Whether what follows the answer makes another value of it: "minus two", "times 3"."""
     first = words[0] if words else None
     if first is None or PART not in first.classes or segment[: first.start].strip(" )"):
         return False
+    if first.text.lower() in ("multiples", "quarters", "squares", "thirds"):
+        return False  # 8 multiples of 20
     times = first.text.lower() in _OVER
     return first.text.lower() != "square" and (not times or bool(_TIMES_NUMBER.match(segment)))
 
@@ -221,7 +269,7 @@ def _is_doubtful_aside(part: str, text: str) -> bool:
         return True
     if any(word.text in ("I", "please") for word in words):
         return not has(words, SAYS)
-    if _SEE.match(part) is not None:
+    if _SEE.match(part) is not None or _APPOSED.match(part) is not None:
         return False
     if _leaves_open(part, words, text):
         return True
@@ -233,7 +281,7 @@ def _is_doubtful_aside(part: str, text: str) -> bool:
 def _leaves_open(part: str, words: Sequence[Word], text: str) -> bool:
     """Whether a later part of a sentence is none of what usually follows an answer: where it is
     attained, what it means, that it is done, the same value again."""
-    unit = len(words) <= 2 and not any(map(str.isdigit, part)) and not any(w.classes for w in words)
+    unit = len(words) <= 2 and not any(map(str.isdecimal, part)) and not any(w.classes for w in words)
     if not words or words[0].text[0] >= "\u3000" or unit:
         return False
     first = words[0]

@@ -73,7 +73,10 @@ _LEAST = frozenset(
         "적어도",
     ]
 )
-_SELF = frozenset("i we ich wir je nous j yo я мы io eu".split())  # noqa: SIM905
+_BETWEEN = frozenset("between zwischen entre tra fra между 介于".split())  # noqa: SIM905
+_FORM = frozenset(["fill", "enter", "insert", "type", "put"])
+SELF = frozenset("i we ich wir je nous j yo я мы io eu".split())  # noqa: SIM905
+_AUXILIARY = frozenset(["must", "should", "will", "can", "has", "s"])
 _OF = frozenset(["of", "von", "de", "di", "от"])
 _INDEFINITE = re.compile(
     r"\s*(?:a(?=\s[^é]*\bis\b)|an|one|another|some|ein|eine|un|une|una|uno|um|"
@@ -106,6 +109,9 @@ def last_clause(head: str, words: Sequence[Word]) -> int:
         concludes = SO in word.classes and AND not in word.classes and not has(before, NOT)
         if concludes and word.text.lower() != "in":
             start = max(start, word.start)
+        follows = [each for each in words if each.start >= word.end][:3]
+        if AND in word.classes and has(follows[1:], ANSWER) and not has(words, IF):
+            start = max(start, word.start)  # "no page is such, and the answer is"
         but = word.text.lower() in _CONTRASTS
         if (
             but
@@ -133,13 +139,15 @@ def is_doubtful_before(head: str, words: Sequence[Word], clause: int, *, counted
     if supposed is not None and not concluded and has(words[supposed:], NOT):
         return True
     saying = next((at for at, word in enumerate(said) if SAYS in word.classes), None)
-    own = saying is None or any(word.text.lower() in _SELF for word in said[:saying])
+    own = saying is None or any(word.text.lower() in SELF for word in said[:saying])
     if not own and any({IS, THAT} & word.classes for word in said[saying or 0 :]):
         return True
     if _reports(said):
         return True
     if has(said, IF) or (not counted and any(SAYS in word.classes for word in said[-2:])):
         return True
+    if said and said[0].text.lower() in _FORM and "=" not in head:
+        return True  # "Fill in the box:"
     link = max(
         [head.rfind("=", clause), head.rfind(":", clause), head.rfind("：", clause)]
         + [word.start for word in said if IS in word.classes]
@@ -155,7 +163,7 @@ def is_doubtful_before(head: str, words: Sequence[Word], clause: int, *, counted
         return True
     if has(said[-2:], BUT) or re.search("[把将]\\s*$", head) is not None:
         return True
-    if link < 0 and has(said, COMPARE) and any(w.text == "between" for w in said):
+    if link < 0 and any(w.text.lower() in _BETWEEN for w in said):
         return True
     near = after if link >= 0 else after[-2:]
     unit = counted and not any({ANSWER, IT} & word.classes for word in words)
@@ -188,9 +196,21 @@ def _reports(said: Sequence[Word]) -> bool:
         reported = said[at + 1 :][:3]
         if THAT in word.classes and has(said[:at], BECAUSE):
             return False
-        if THAT in word.classes and any({ANSWER, IT} & each.classes for each in reported):
+        if THAT in word.classes and _is_reported(reported, said[at + 1 :]):
             return any(w.text.lower() not in _MATRIX and SO not in w.classes for w in said[:at])
     return False
+
+
+def _is_reported(first: Sequence[Word], clause: Sequence[Word]) -> bool:
+    """Whether a clause after "that" gives the answer, and is not a noun's: "the chance that it is
+    green is". """
+    if any(ANSWER in word.classes for word in first):
+        return True
+    verb = first[1:2]
+    says = bool(verb) and (
+        bool({IS, WOULD, MAY} & verb[0].classes) or verb[0].text.lower() in _AUXILIARY
+    )
+    return has(first[:1], IT) and says and sum(IS in word.classes for word in clause) < 2
 
 
 def _denies_noun(head: str, subject: Sequence[Word], link: int) -> bool:
@@ -206,8 +226,13 @@ def _denies_noun(head: str, subject: Sequence[Word], link: int) -> bool:
         if {NOT, DOUBT, WRONG} & word.classes and not named:
             spaced = word.text.isascii() or (word.text[0].isalpha() and word.text[0] < "\u3000")
             about_answer = any({ANSWER, IT} & w.classes for w in subject[at if spaced else 0 :])
+            following = subject[at + 1 : at + 2]
+            verb = [w for w in subject[at + 1 :] if w.text[-2:] != "ly" and w.text != "ever"][:1]
+            if NOT in word.classes and verb and IS in verb[0].classes and spaced:
+                return True  # "that the result can't be"
+            placed = at > 0 and NOT in word.classes and has(following, INSIDE)  # x not in the domain
             in_noun = (
-                inside if spaced else "的" in head[word.end : link] or _is_syllable(word.text[0])
+                inside or (placed and not has(following, THAT)) if spaced else "的" in head[word.end : link] or _is_syllable(word.text[0])
             )
             if about_answer or not in_noun:
                 return True

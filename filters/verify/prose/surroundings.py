@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from filters.verify.prose.afterthoughts import is_kept
+from filters.verify.prose.afterthoughts import is_kept, without_figures
 from filters.verify.prose.claims import MAX_BEFORE, is_claimed
 from filters.verify.prose.sentences import after_sentence
 
@@ -53,7 +53,7 @@ def is_taken_back(
         return True
     if _JOINED_AFTER.match(response, end) is not None:
         return True
-    after = response[end:]
+    after = without_figures(response[end:])
     if trusted:
         return not is_kept(after_sentence(after), text, explained=True)
     return not is_claimed(before, after, text) or not is_kept(after_sentence(after), text)

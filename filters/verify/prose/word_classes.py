@@ -17,6 +17,7 @@ COMPARE, PART, IF, CONTRARY, WOULD = "compare", "part", "if", "contrary", "would
 INSIDE, IS, SO, BECAUSE, ANSWER, IT = "inside", "is", "so", "because", "answer", "it"
 OR, AND, SAYS, THAT, MAY, DRAFT = "or", "and", "says", "that", "may", "draft"
 LEADS, TRY, ONLY, TASK = "leads", "try", "only", "task"
+KNOW, NAME = "know", "name"
 
 _WORDS: dict[str, str] = {
     NOT: """
@@ -54,7 +55,7 @@ _WORDS: dict[str, str] = {
     distractor
     confus* suspicious dubious attempt* unjustified unproven flawed incomplete unfinished slip
     versucht tenté tentado tentato unmöglich imposib* impossib* невозможн*
-    superse* skipped
+    superse* skipped inconsistent
     vergess* fehlt oubli* olvid* esquec* dimentic* забыл*
     falsch* fehler* irrtum* irrtüm* irre geirrt verrechnet widersp* verworfen
     faux fausse* erreur* tromp* contredi* erron*
@@ -76,7 +77,7 @@ _WORDS: dict[str, str] = {
     исправл* извин* подожд* прости* увы отмен* поправк*
     """,
     COMPARE: """
-    than least most between exceed* besides nearly almost under below above beyond except near far
+    than least most less greater smaller larger bigger between exceed* besides nearly almost under below above beyond except near far
     mindestens höchstens zwischen größer kleiner mehr weniger fast knapp außer über unter
     moins supérieur* inférieur* entre sauf hormis dépass*
     menos mayor menor máximo excepto salvo supera* maior exceto exced* maggiore minore almeno
@@ -165,6 +166,10 @@ _WORDS: dict[str, str] = {
     TASK: """
     question problem task asks asked aufgabe frage énoncé pregunta pergunta domanda вопрос задач*
     """,
+    KNOW: """
+    know idea sure certain clue tell sicher weiß wissen sais sûr sûre sé seguro segura sei certeza
+    so sicuro sicura знаю уверен уверена
+    """,
 }  # fmt: skip
 """Per class its words; `*` ends a stem. What each class does, in the order above: denies its
 clause; leaves it open; turns against what was said; calls it mistaken; takes up the matter again;
@@ -172,7 +177,7 @@ compares with a value; makes another value of it; supposes; supposes against the
 would be; opens a part of a noun phrase; equates; concludes; gives a reason; names the answer;
 stands for it; offers another; adds another; reports what somebody says; opens a reported clause;
 says what is possible; names what is no answer yet; leads to a value; tries one; restricts; is about
-what was asked."""
+what was asked; says that one knows."""
 
 _SCRIPTS: dict[str, str] = {
     NOT: r"不(?!等|同|仅|只|但|断|妨|难|管|论|变|定|超|少|动|重|大于|小于|多于)|没|無(?!理|限)|"
@@ -212,16 +217,22 @@ _IN_SCRIPTS = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in 
 _JOINED = re.compile(
     r"(?P<not>n['’]t(?![^\W\d_]))|(?P<doubt>peut-être|tal vez|может быть)|"
     r"(?P<draft>(?:in|of) the form)|"
+    r"(?P<name>(?:the|two|three|four|five|six|eight|fair|all|both|sided|rolled|these|of) dice|"
+    r"(?:of|the|all|both|these|united|\d) states|(?:average|total|their|his|her) guess(?:es)?|"
+    r"guess(?:es)? (?:of the|(?:will|would) be (?:correct|right))|if and only if|tells? us that|"
+    r"rounds? [\d,. ]+ (?:up|down) to)|"
+    r"(?P<would>['’]d(?= (?:be|get|have|find|obtain|make|give|become|need|reach|end)\b))|"
+    r"(?P<doubt_>and counting)|(?P<compare__>(?:short|shy) of(?! time))|"
     r"(?P<compare>(?<!add )(?<!adds )(?<!round )(?<!rounds )up to|bis zu|jusqu['’]à|hasta|até|"
     r"fino a|вплоть до)|"
     r"(?P<so>no total|no final|no fim)|(?P<compare_>не (?:менее|более|меньше|больше))|"
-    r"(?P<wrong>rul(?:e|es|ed|ing) out|would have been|give up|gave up|"
+    r"(?P<wrong>rul(?:e|es|ed|ing) out|would have been|"
     r"to be (?:verified|checked|confirmed))|"
     r"(?P<turn>moment(?=\s*[,.!…]))|"
     r"(?P<because>no doubt|without (?:a )?doubt|beyond doubt|without loss|ohne zweifel|sans doute)",
     re.IGNORECASE,
 )
-"""What a hyphen, an apostrophe or a space would take apart; the last two deny nothing."""
+"""What a hyphen, an apostrophe or a space would take apart; names and the last deny nothing."""
 
 
 class Word(NamedTuple):
