@@ -44,7 +44,7 @@ _EXPLAINS = re.compile(
     r"we\s+(?:also\s+)?(?:check|verify|confirm)|we\s+could\s+(?:also|have)|you\s+can\s+(?:also\s+)?"
     r"check|testing|more\s+generally|in\s+general|alternative|or\s*$|by\s+the\s+way|graphically|"
     r"geometrically|to\s+(?:be|say)\s|with\s+(?:some|a\s+little)\s+more\s+work|for\s+these\s+values|"
-    r"they\s+(?:are|would\s+be)\s|an?\s+(?:example|picture|graph|diagram|figure|sketch)\s|"
+    r"an?\s+(?:example|picture|graph|diagram|figure|sketch)\s|"
     r"the\s+(?:\w+\s+)?(?:graph|picture|diagram|figure|sketch|parabola)\b|"
     r"here|this\s+is\s+because|because|recall|summary|method|derivation|in\s+words|erklär|"
     r"begründ|probe|hinweis|"
@@ -78,6 +78,11 @@ _IT_IS = re.compile(
     r"\W*(?:it|this|that|es|das|ce|c['’]est|è|é)(?:['’]s|\s+(?:is|ist|est|equals))?\s+[$\\(]*-?\d",
     re.I,
 )
+_SAYS_IT_IS = re.compile(
+    r"\b(?:it|this|that)(?:['’]s|\s+(?:is|equals|must\s+be|should\s+be))\s+(?:\w+\s+)?[$\\(]*-?\d[\d.,/]*\W*$",
+    re.I,
+)
+_THEY_ARE = re.compile(r"\W*they\s+are\b", re.I)
 _FIRST_PERSON = re.compile(
     r"\W*(?:I|Ich|Je|J['’]ai|Io|Eu|Yo|我|Я)(?![^\W\d_])"
     r"(?!\s*(?:hope|checked|verified|double|used|can|could|would|will|trust|also|"
@@ -126,12 +131,18 @@ def is_kept(after: str, text: str, *, explained: bool = False) -> bool:
             return False
         if _OFFERS.search(said) is not None:
             continue
+        if formula and _THEY_ARE.match(said) is not None:
+            listed = values_in(said)  # what the answer counts: "They are 2, 3 and 5."
+            if len(listed) > 1 and number_of(text) != len(listed):
+                return False
+            continue
         if _OF_OTHERS.match(said) is not None:
             if has(words[:2], TURN):
                 return False
         elif explained or said.lstrip()[:1] in ("(", "（") or has(words[:1], BECAUSE):
             if _turns_back(words, denies) or (
-                (has(words, ANSWER) or len(said.split()) == 2) and gives_another(said, text)
+                (has(words, ANSWER) or len(said.split()) == 2 or _ends_in_value(said))
+                and gives_another(said, text)
             ):
                 return False
         elif (
@@ -172,8 +183,10 @@ def _may_give_value(said: str, words: Sequence[Word]) -> bool:
 
 
 def _fails(words: Sequence[Word]) -> bool:
-    """Whether a check fails: "so that's not consistent", "it does not match"."""
+    """Whether a check fails: "so that's not consistent", "it does not match", "this fails"."""
     for at, word in enumerate(words):
+        if WRONG in word.classes and at and words[at - 1].text.lower() in _POINTS:
+            return True
         if NOT in word.classes and any(w.text.lower() in _FITS for w in words[at + 1 : at + 3]):
             return any(w.text.lower() in _POINTS for w in words[max(0, at - 3) : at])
     return False
@@ -182,6 +195,11 @@ def _fails(words: Sequence[Word]) -> bool:
 def without_figures(text: str) -> str:
     """A text without the drawings in it."""
     return _FIGURE.sub("", text) if "[asy]" in text else text
+
+
+def _ends_in_value(said: str) -> bool:
+    """Whether a sentence ends in "it is 30"."""
+    return _SAYS_IT_IS.search(said) is not None
 
 
 def _turns_back(words: Sequence[Word], denies: bool) -> bool:

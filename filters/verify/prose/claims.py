@@ -42,7 +42,8 @@ MAX_UNSURE_WORDS = 8
 
 _GIVES_UP = re.compile(
     r"(?:^|\W)(?:(?:i|we)(?:['’]ll)? give up|no (?:idea|clue)|keine ahnung|aucune idée|"
-    r"ni idea|nessuna idea|понятия не имею)\W*$|不知道$|不清楚$|わからない$|分かりません$|모르겠",
+    r"ni idea|nessuna idea|non (?:lo )?so|понятия не имею)\W*$|"
+    r"不知道$|不清楚$|わからない$|(?:分か|わか)りません$|모르겠",
     re.IGNORECASE,
 )
 _ASIDE = re.compile(r"\([^()]*\)|（[^（）]*）")
@@ -61,7 +62,9 @@ def is_claimed(before: str, after: str, text: str) -> bool:
     >>> is_claimed("", " is too small.", "12"), is_claimed("It is ", ", not 13.", "12")
     (False, True)
     """
-    head = plain(last_sentence(before[-MAX_BEFORE:]))
+    earlier = before[-MAX_BEFORE:]
+    sentence = last_sentence(earlier)
+    head = plain(sentence)
     rest, mark = first_sentence(after[:MAX_AFTER])
     if _ASKED.search(mark) is not None or _ASKED.search(rest[-12:]) is not None:
         return False
@@ -79,7 +82,7 @@ def is_claimed(before: str, after: str, text: str) -> bool:
         return False
     if has(words, WOULD) and any({IF, CONTRARY} & word.classes for word in find_words(rest)):
         return False  # "It would be 12 had we kept the ties"
-    if _is_unsure(before[-MAX_BEFORE:].rstrip()[: len(before[-MAX_BEFORE:].rstrip()) - len(head)]):
+    if len(sentence) < len(earlier) and _is_unsure(earlier[: -len(sentence) or None]):
         return False
     said = [word for word in words if word.start >= clause]
     piece = max(head.rfind(mark, 0, len(head.rstrip(" ,，"))) for mark in ",，;；—") + 1
@@ -101,12 +104,10 @@ def _is_unsure(earlier: str) -> bool:
     if _GIVES_UP.search(said) is not None:
         return True
     words = find_words(said)
-    return (
-        bool(words)
-        and len(words) <= MAX_UNSURE_WORDS
-        and words[0].text.lower() in SELF
-        and (has(words, DOUBT) or (has(words, NOT) and has(words, KNOW)))
-    )
+    if not words or len(words) > MAX_UNSURE_WORDS:
+        return False
+    own = words[0].text.lower() in SELF
+    return (own and has(words, DOUBT)) or (has(words, NOT) and has(words, KNOW))
 
 
 def is_supposition(sentence: str) -> bool:

@@ -40,7 +40,13 @@ from filters.verify.prose.word_classes import (
 MAX_NOUN = 6
 """Words of the noun that an answer counts, where the sentence draws no conclusion."""
 
-_SEGMENT = re.compile(r"[,;:—(（，；：、]|\s[–-]\s")
+_SEGMENT = re.compile(r",(?!\d{3})|(?<!\d):|:(?!\d)|[;—(（，；：、]|\s[–-]\s")
+_MINUS = re.compile(r"(?<=\b[0-9A-Za-z])\s-\s(?=\d|[a-z]\b)")
+_SO_FAR = re.compile(
+    r"\W*(?:(?:so|thus)\s+far|up\s+to\s+now|bis\s+jetzt|bisher|jusqu['’]ici|hasta\s+ahora|até\s+agora|"
+    r"finora|пока)\b|\W*(?:到目前|今のところ|지금까지)",
+    re.IGNORECASE,
+)
 _AFTER_COMPARED = re.compile(
     r"\s*(?:以上|以下|以外|以内|未満|之间|之間|より|보다|이상|이하|미만|초과|이내|까지|"
     r"(?:与|和|と|과|와)\s*-?\d|[的の의]\s*(?:一半|半分|절반)|的\s*[两二三四五六七八九十\d]+\s*倍|の\s*\S{1,3}倍|"
@@ -93,25 +99,30 @@ _USUAL = frozenset(
     """
     exactly just namely attained reached achieved obtained found rounded written expressed measured
     respectively i e qed done desired required claimed expected counting including after before per
-    genau gerundet erreicht nämlich atteint arrondi alcanzado alcançado raggiunto see
+    compared genau gerundet erreicht nämlich atteint arrondi alcanzado alcançado raggiunto see
     """.split()  # noqa: SIM905 -- a table of words is read as prose
 )
 _DENIED_NUMBER = re.compile(r"\W*\w+(?:\s+[a-z]+)?\s+[$\\(]*-?\d")
 _NEXT_PART = re.compile(r"[(（]\s*(?:b|B|2|ii)\s*[)）]|(?<![\w(])b\)")
 _TUPLE = re.compile(
     r"(?<=[A-Za-z])\((?:[^()]|\([^()]*\)){1,30}\)"
+    r"|\((?=[^()]+[-+*/^])(?:[-+*/^=,\d\s.]|\b[A-Za-z]\b){3,30}\)"
     r"|\(\s*(?:[A-Za-z]|-?\d[\d.]*)(?:\s*,\s*(?:[A-Za-z]|-?\d[\d.]*))+\s*\)"
 )
-"""(a, c), f(x) and P(G(a)): their brackets and commas divide no sentence."""
+"""(a, c), (2x - 3)^2, f(x) and P(G(a)): their brackets and commas divide no sentence."""
 
 _LISTED = re.compile(r":((?:\s*-?\d[\d^]*\s*(?:,\s*and\b|,|and\b|\.?\s*$))+)\s*\.?\s*$")
-_DENIED_AFTER = re.compile(r",?\s*but\s+-?\d[\d.,/]*\s+(?:is|does|are|do)(?:\s+not|n['’]t)\b.{0,20}$")
+_DENIED_AFTER = re.compile(
+    r",?\s*but\s+-?\d[\d.,/]*\s+(?:is|does|are|do)(?:\s+not|n['’]t)\b"
+    r"(?:\s+(?:enough|possible|allowed|valid|prime|sufficient|one))?\s*$"
+)
 _APPOSED = re.compile(
     r"\s*(?:(?:the|our)\s+(?:only|first|last|unique|final|desired|required|[a-z]+est|answer)\b"
     r"|(?:which\s+(?:is\s+)?)?(?:achieved|attained|occurs|happens|independent|regardless|satisfying)\b"
     r"|one\s+(?:for|per)\b)",
     re.IGNORECASE,
 )
+_MET = frozenset(["i", "my", "we", "tried", "tested", "seen", "checked", "printed", "guessed"])
 _NOUNS = frozenset(
     """
     integer integers number numbers prime primes multiple multiples value values divisor divisors
@@ -128,19 +139,20 @@ def is_doubtful_after(rest: str, text: str, *, bare: bool, concluded: bool) -> b
         return False
     if _AFTER_COMPARED.match(rest.lstrip(" )]")) is not None:
         return True
+    rest = _MINUS.sub("-", _TUPLE.sub(" x ", rest))
+    if _SO_FAR.match(rest) is not None:
+        return True
     if _NEXT_PART.search(rest) is not None:
         return True
     other = _offers_another(rest, text)
     if other is not None:
         return other
-    rest = _without_list(_TUPLE.sub(" x ", rest), text)
-    if _DENIED_AFTER.search(rest) is not None:
-        rest = _DENIED_AFTER.sub("", rest)
+    rest = _DENIED_AFTER.sub("", _without_list(rest, text))
     segments = [part for part in _SEGMENT.split(rest) if any(map(str.isalnum, part))]
     attached = bool(segments) and rest.lstrip(" )]").startswith(segments[0].lstrip(" )]")[:1])
     if attached:
         words = find_words(segments[0])
-        claims = _IS_THE_ANSWER.match(segments[0]) is not None
+        claims = _IS_THE_ANSWER.match(segments[0]) is not None and not _is_shaky(words)
         if bare and not claims and has(find_words(rest), ONLY):
             return True
         if bare and _is_doubtful_subject(segments[0], words, rest, concluded):
@@ -171,7 +183,7 @@ def is_doubtful_after(rest: str, text: str, *, bare: bool, concluded: bool) -> b
 
 def _is_doubtful_subject(verb: str, words: Sequence[Word], rest: str, concluded: bool) -> bool:
     """Whether a sentence whose subject is the answer says anything but that it is the answer."""
-    if _IS_THE_ANSWER.match(verb) is not None:
+    if _IS_THE_ANSWER.match(verb) is not None and not _is_shaky(words):
         return False
     if not words:
         return False
@@ -190,12 +202,21 @@ def _gives_other_number(segment: str, text: str) -> bool:
 
 
 def _without_list(rest: str, text: str) -> str:
-    """Without the list of the things that an answer counts: 4 primes: 2, 3, 5 and 7."""
+    """Without the list of what an answer counts or sums: 4 primes: 2, 3, 5 and 7."""
+    wanted, parts = number_of(text), rest.rpartition(":")
+    numbers = [value for value in map(number_of, values_in(parts[2])) if value is not None]
+    if parts[1] and len(numbers) > 1 and sum(numbers) == wanted:
+        return parts[0]
     listed = _LISTED.search(rest)
     if listed is None:
         return rest
     count = len(re.findall(r"-?\d[\d^]*", listed[1]))
     return rest[: listed.start()] if number_of(text) == count else rest
+
+
+def _is_shaky(words: Sequence[Word]) -> bool:
+    """Whether "the largest …" goes on to say that it was only met: that fails, that I tried."""
+    return any(WRONG in word.classes or word.text.lower() in _MET for word in words)
 
 
 def _compares_noun(before: Sequence[Word]) -> bool:
@@ -231,6 +252,8 @@ def denies_plainly(words: Sequence[Word], text: str) -> bool:
         describes = at > 0 and following is not None and (
             INSIDE in following.classes or following.text.endswith(("ing", "ed"))
         )  # fmt: skip
+        if at and _is_plural(words[at - 1]) and _describes(words[at:]):
+            continue
         if BUT in word.classes:
             denied = following is not None and NOT in following.classes and at > 0
             if not denied and _NOT_INSTEAD.match(text, word.end) is None:
@@ -243,6 +266,20 @@ def denies_plainly(words: Sequence[Word], text: str) -> bool:
             return True
         inside = inside or INSIDE in word.classes
     return has(words, IF) and (has(words, CONTRARY) or has(words, NOT))
+
+
+def _is_plural(noun: Word) -> bool:
+    """Whether a word may be the noun that an answer counts: 20 kids."""
+    text = noun.text.lower()
+    return len(text) > 3 and text[-1] == "s" and not noun.classes and text not in _VERB
+
+
+def _describes(words: Sequence[Word]) -> bool:
+    """Whether a denial is about the noun before it: kids not allergic to milk, answers wrong."""
+    if WRONG in words[0].classes:
+        return len(words) == 1
+    plain = len(words) > 1 and words[1].text.isalpha() and not words[1].classes
+    return NOT in words[0].classes and words[0].text == "not" and plain
 
 
 def _is_doubtful_aside(part: str, text: str) -> bool:
@@ -269,7 +306,8 @@ def _is_doubtful_aside(part: str, text: str) -> bool:
         return True
     if any(word.text in ("I", "please") for word in words):
         return not has(words, SAYS)
-    if _SEE.match(part) is not None or _APPOSED.match(part) is not None:
+    apposed = _APPOSED.match(part) is not None and not _is_shaky(words)
+    if _SEE.match(part) is not None or apposed:
         return False
     if _leaves_open(part, words, text):
         return True
@@ -281,7 +319,9 @@ def _is_doubtful_aside(part: str, text: str) -> bool:
 def _leaves_open(part: str, words: Sequence[Word], text: str) -> bool:
     """Whether a later part of a sentence is none of what usually follows an answer: where it is
     attained, what it means, that it is done, the same value again."""
-    unit = len(words) <= 2 and not any(map(str.isdecimal, part)) and not any(w.classes for w in words)
+    unit = (
+        len(words) <= 2 and not any(map(str.isdecimal, part)) and not any(w.classes for w in words)
+    )
     if not words or words[0].text[0] >= "\u3000" or unit:
         return False
     first = words[0]

@@ -138,7 +138,14 @@ def is_doubtful_before(head: str, words: Sequence[Word], clause: int, *, counted
     supposed = next((at for at, word in enumerate(words) if IF in word.classes), None)
     if supposed is not None and not concluded and has(words[supposed:], NOT):
         return True
-    saying = next((at for at, word in enumerate(said) if SAYS in word.classes), None)
+    saying = next(
+        (
+            at
+            for at, word in enumerate(said)
+            if SAYS in word.classes and not (at and said[at - 1].text.lower() == "who")
+        ),
+        None,
+    )
     own = saying is None or any(word.text.lower() in SELF for word in said[:saying])
     if not own and any({IS, THAT} & word.classes for word in said[saying or 0 :]):
         return True
@@ -154,6 +161,7 @@ def is_doubtful_before(head: str, words: Sequence[Word], clause: int, *, counted
     )
     if any(
         MAY in word.classes
+        and not (word.text == "May" and word.start)
         and (following is None or following.start == link or following.text in _MAYBE)
         for word, following in zip_longest(said, said[1:])
     ):
@@ -163,7 +171,9 @@ def is_doubtful_before(head: str, words: Sequence[Word], clause: int, *, counted
         return True
     if has(said[-2:], BUT) or re.search("[把将]\\s*$", head) is not None:
         return True
-    if link < 0 and any(w.text.lower() in _BETWEEN for w in said):
+    if link < 0 and any(
+        w.text.lower() in _BETWEEN and any(map(str.isdigit, head[w.end :])) for w in said
+    ):
         return True
     near = after if link >= 0 else after[-2:]
     unit = counted and not any({ANSWER, IT} & word.classes for word in words)
@@ -203,7 +213,7 @@ def _reports(said: Sequence[Word]) -> bool:
 
 def _is_reported(first: Sequence[Word], clause: Sequence[Word]) -> bool:
     """Whether a clause after "that" gives the answer, and is not a noun's: "the chance that it is
-    green is". """
+    green is"."""
     if any(ANSWER in word.classes for word in first):
         return True
     verb = first[1:2]
@@ -226,13 +236,13 @@ def _denies_noun(head: str, subject: Sequence[Word], link: int) -> bool:
         if {NOT, DOUBT, WRONG} & word.classes and not named:
             spaced = word.text.isascii() or (word.text[0].isalpha() and word.text[0] < "\u3000")
             about_answer = any({ANSWER, IT} & w.classes for w in subject[at if spaced else 0 :])
-            following = subject[at + 1 : at + 2]
-            verb = [w for w in subject[at + 1 :] if w.text[-2:] != "ly" and w.text != "ever"][:1]
-            if NOT in word.classes and verb and IS in verb[0].classes and spaced:
+            if spaced and NOT in word.classes and _denies_verb(subject[at + 1 :]):
                 return True  # "that the result can't be"
-            placed = at > 0 and NOT in word.classes and has(following, INSIDE)  # x not in the domain
+            placed = at > 0 and NOT in word.classes and _places(subject[at + 1 :])
             in_noun = (
-                inside or (placed and not has(following, THAT)) if spaced else "的" in head[word.end : link] or _is_syllable(word.text[0])
+                inside or placed
+                if spaced
+                else "的" in head[word.end : link] or _is_syllable(word.text[0])
             )
             if about_answer or not in_noun:
                 return True
@@ -240,6 +250,17 @@ def _denies_noun(head: str, subject: Sequence[Word], link: int) -> bool:
             inside or (INSIDE in word.classes and at > 0) or (at == 0 and word.text[-3:] == "ing")
         )
     return False
+
+
+def _denies_verb(following: Sequence[Word]) -> bool:
+    """Whether a denial stands right before "is" or "be", perhaps with an adverb between."""
+    verb = next((w for w in following if w.text[-2:] != "ly" and w.text != "ever"), None)
+    return verb is not None and IS in verb.classes
+
+
+def _places(following: Sequence[Word]) -> bool:
+    """Whether a denial says where a thing is not: the largest x not in the domain."""
+    return has(following[:1], INSIDE) and not has(following[:1], THAT)
 
 
 def _is_syllable(letter: str) -> bool:

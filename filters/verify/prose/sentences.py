@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from filters.verify.prose.stated_values import write_fractions
 
 _END = re.compile(
-    r"(?<![.!?…])(?:(?<!i\.e)(?<!e\.g)(?<!z\.B)(?<!\bDr)(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bSt)(?<!\bProf)\.|[!?…])[.!?…]*(?:\\[\])]|[)\]\"'”*_$}])*(?=\s|$|[A-Z(]|\\end)|[;；](?=\s)|"
+    r"(?<![.!?…])(?:(?<!i\.e)(?<!e\.g)(?<!z\.B)(?<!\bDr)(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bSt)(?<!\bProf)(?<!\bvs)\.|[!?…])[.!?…]*(?:\\[\])]|[)\]\"'”*_$}])*(?=\s|$|[A-Z(]|\\end)|[;；](?=\s)|"
     r"[。！？；]+[”」』）*]*|\n\s*"
 )
 _TEXT_COMMAND = re.compile(r"\\(?:text\w{0,2}|mathrm|emph)\s*\{([^{}]*)\}")

@@ -77,7 +77,8 @@ _WORDS: dict[str, str] = {
     исправл* извин* подожд* прости* увы отмен* поправк*
     """,
     COMPARE: """
-    than least most less greater smaller larger bigger between exceed* besides nearly almost under below above beyond except near far
+    than least most less greater smaller larger bigger between exceed* besides nearly almost under
+    below above beyond except near far
     mindestens höchstens zwischen größer kleiner mehr weniger fast knapp außer über unter
     moins supérieur* inférieur* entre sauf hormis dépass*
     menos mayor menor máximo excepto salvo supera* maior exceto exced* maggiore minore almeno
@@ -148,8 +149,9 @@ _WORDS: dict[str, str] = {
     MAY: "could might may könnte pourrait podría poderia potrebbe мог могло",
     DRAFT: """
     similar textbook exercise given sample dummy fake before like mention mentions
-    bound claim intermediate preliminary provisional old former previous draft example format*
-    template placeholder please zwischenergebnis intermédiaire intermedio intermediário промежуточн*
+    bound claim instance intermediate preliminary provisional old former previous draft example
+    format* template placeholder please zwischenergebnis
+    intermédiaire intermedio intermediário промежуточн*
     """,
     LEADS: """
     get gets got obtain* find finds found give gives gave giving yield* leave leaves leaving
@@ -168,7 +170,7 @@ _WORDS: dict[str, str] = {
     """,
     KNOW: """
     know idea sure certain clue tell sicher weiß wissen sais sûr sûre sé seguro segura sei certeza
-    so sicuro sicura знаю уверен уверена
+    sicuro sicura знаю уверен уверена
     """,
 }  # fmt: skip
 """Per class its words; `*` ends a stem. What each class does, in the order above: denies its
@@ -220,9 +222,12 @@ _JOINED = re.compile(
     r"(?P<name>(?:the|two|three|four|five|six|eight|fair|all|both|sided|rolled|these|of) dice|"
     r"(?:of|the|all|both|these|united|\d) states|(?:average|total|their|his|her) guess(?:es)?|"
     r"guess(?:es)? (?:of the|(?:will|would) be (?:correct|right))|if and only if|tells? us that|"
-    r"rounds? [\d,. ]+ (?:up|down) to)|"
+    r"rounds? [\d,. ]+ (?:up|down) to|imaginary|like terms|to exercise|"
+    r"given (?:equation|expression|conditions?|information|number|function|interval|range))|"
     r"(?P<would>['’]d(?= (?:be|get|have|find|obtain|make|give|become|need|reach|end)\b))|"
-    r"(?P<doubt_>and counting)|(?P<compare__>(?:short|shy) of(?! time))|"
+    r"(?P<doubt_>and counting)|"
+    r"(?P<compare__>(?:short|shy) of(?! time)|"
+    r"as (?:much|many|large|big|long|far|high|little|few) as)|"
     r"(?P<compare>(?<!add )(?<!adds )(?<!round )(?<!rounds )up to|bis zu|jusqu['’]à|hasta|até|"
     r"fino a|вплоть до)|"
     r"(?P<so>no total|no final|no fim)|(?P<compare_>не (?:менее|более|меньше|больше))|"
