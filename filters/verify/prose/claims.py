@@ -13,6 +13,8 @@ What is doubtful claims nothing: a refused answer costs a sample, a wrong one sp
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from typing import NamedTuple
 
 from filters.verify.prose.clause_after import is_doubtful_after
 from filters.verify.prose.clause_before import SELF, is_doubtful_before, last_clause
@@ -72,18 +74,37 @@ def is_claimed(before: str, after: str, text: str) -> bool:
         after[len(rest) + len(mark) :].lstrip()
     ):
         return False
+    counted = _COUNTED.match(rest) is not None and not has(find_words(rest)[:1], INSIDE)
+    lead = _read_lead(head, counted)
+    if lead.doubtful:
+        return False
+    if lead.would and any({IF, CONTRARY} & word.classes for word in find_words(rest)):
+        return False  # "It would be 12 had we kept the ties"
+    if len(sentence) < len(earlier) and _is_unsure(earlier[: -len(sentence) or None]):
+        return False
+    said = plain(rest)
+    return not is_doubtful_after(said, text, bare=lead.bare, concluded=lead.concluded)
+
+
+class _Lead(NamedTuple):
+    """What the words of a sentence before a mark do: claim nothing, say what would be, name no
+    subject so that the mark is one, draw a conclusion."""
+
+    doubtful: bool
+    would: bool
+    bare: bool
+    concluded: bool
+
+
+@lru_cache(maxsize=4096)
+def _read_lead(head: str, counted: bool) -> _Lead:
+    """Most responses lead up to their answer in one of few sentences, which are read once."""
     spoken = (
         _ASIDE.sub(lambda aside: " " * len(aside[0]), head) if "(" in head or "（" in head else head
     )
     words = find_words(spoken)
     clause = last_clause(head, words)
-    counted = _COUNTED.match(rest) is not None and not has(find_words(rest)[:1], INSIDE)
-    if is_doubtful_before(head, words, clause, counted=counted):
-        return False
-    if has(words, WOULD) and any({IF, CONTRARY} & word.classes for word in find_words(rest)):
-        return False  # "It would be 12 had we kept the ties"
-    if len(sentence) < len(earlier) and _is_unsure(earlier[: -len(sentence) or None]):
-        return False
+    doubtful = is_doubtful_before(head, words, clause, counted=counted)
     said = [word for word in words if word.start >= clause]
     piece = max(head.rfind(mark, 0, len(head.rstrip(" ,，"))) for mark in ",，;；—") + 1
     lead = [word for word in words if word.start >= min(clause, piece)]
@@ -93,7 +114,7 @@ def is_claimed(before: str, after: str, text: str) -> bool:
         and (bool(said) or not any(map(str.isalnum, head[clause:])))
     )
     concluded = any(SO in word.classes for word in words)
-    return not is_doubtful_after(plain(rest), text, bare=bare, concluded=concluded)
+    return _Lead(doubtful, has(words, WOULD), bare, concluded)
 
 
 def _is_unsure(earlier: str) -> bool:

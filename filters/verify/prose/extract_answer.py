@@ -175,6 +175,8 @@ def _marked(response: str, prefer: tuple[How, ...], trusted: bool) -> Answer | N
 
 def _unannounced(text: str) -> str:
     """What a box or section holds, without "The answer is" before it."""
+    if not text[:1].isalpha() and not text.startswith("\\text"):
+        return text
     said = _OPENING_TEXT.match(text)
     start = announcement_end(said[1]) if said is not None else announcement_end(text)
     if not start or (said is not None and said[1][start:].strip()):

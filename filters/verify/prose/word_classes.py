@@ -217,14 +217,15 @@ _TOKEN = re.compile(r"[^\W\d_]+|\d+")
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _IN_SCRIPTS = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in _SCRIPTS.items()))
 _JOINED = re.compile(
-    r"(?P<not>n['’]t(?![^\W\d_]))|(?P<doubt>peut-être|tal vez|может быть)|"
+    r"(?P<not>n['’]t(?![^\W\d_]))|"
+    r"(?P<would>['’]d(?= (?:be|get|have|find|obtain|make|give|become|need|reach|end)\b))|"
+    r"(?<![^\W\d_])(?:(?P<doubt>peut-être|tal vez|может быть)|"
     r"(?P<draft>(?:in|of) the form)|"
     r"(?P<name>(?:the|two|three|four|five|six|eight|fair|all|both|sided|rolled|these|of) dice|"
     r"(?:of|the|all|both|these|united|\d) states|(?:average|total|their|his|her) guess(?:es)?|"
     r"guess(?:es)? (?:of the|(?:will|would) be (?:correct|right))|if and only if|tells? us that|"
     r"rounds? [\d,. ]+ (?:up|down) to|imaginary|like terms|to exercise|"
     r"given (?:equation|expression|conditions?|information|number|function|interval|range))|"
-    r"(?P<would>['’]d(?= (?:be|get|have|find|obtain|make|give|become|need|reach|end)\b))|"
     r"(?P<doubt_>and counting)|"
     r"(?P<compare__>(?:short|shy) of(?! time)|"
     r"as (?:much|many|large|big|long|far|high|little|few) as)|"
@@ -234,7 +235,7 @@ _JOINED = re.compile(
     r"(?P<wrong>rul(?:e|es|ed|ing) out|would have been|"
     r"to be (?:verified|checked|confirmed))|"
     r"(?P<turn>moment(?=\s*[,.!…]))|"
-    r"(?P<because>no doubt|without (?:a )?doubt|beyond doubt|without loss|ohne zweifel|sans doute)",
+    r"(?P<because>no doubt|without (?:a )?doubt|beyond doubt|without loss|ohne zweifel|sans doute))",
     re.IGNORECASE,
 )
 """What a hyphen, an apostrophe or a space would take apart; names and the last deny nothing."""
