@@ -60,7 +60,8 @@ def read_groups(path: Path) -> list[Case]:
     Raises ValueError naming the file and the line that is none of these.
     """
     cases: list[Case] = []
-    label, record = "", {}
+    label = ""
+    record: dict[str, Any] = {}
     for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
         sign, rest = line[:2], line[2:].strip()
         if not line or (line[0] == "#" and sign != "##"):

@@ -111,7 +111,7 @@ class Claim(NamedTuple):
 class ChoiceVerifier(Immediate):
     """Verifier of `{"kind": "choice", "answer": "B" or ["A", "C"], "choices": {"A": …, …}}`."""
 
-    VERSION = 6
+    VERSION = 7
     METHOD = "choice"
 
     def problem(self, spec: Mapping[str, Any]) -> str | None:

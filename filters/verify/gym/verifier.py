@@ -59,7 +59,7 @@ class GymVerifier:
     `deadline_s` is the CPU time of one scoring. `unsafe_without_sandbox` is the code verifier's.
     """
 
-    VERSION = 4
+    VERSION = 5
 
     def __init__(
         self,

@@ -102,7 +102,7 @@ def _split_ratio(tokens: Tokens) -> list[Tokens]:
     return parts
 
 
-def _chosen(tokens: Tokens) -> Value | None:
+def _chosen(tokens: Tokens) -> Form | None:
     """C(10, 3) and C_{10}^{3} as a binomial; the first may also be a point, the second a power."""
     texts = [token.text for token in tokens]
     if texts[0] != "C":
@@ -113,6 +113,9 @@ def _chosen(tokens: Tokens) -> Value | None:
             return None
         parts = parse_expression(tokens[2:at]), parse_expression(tokens[at + 1 : -1])
         point = Group("()", tuple(map(Value, parts)))
+        n, k = (part.value for part in parts)
+        if n is not None and k is not None and n < k:
+            return point  # nobody chooses 10 of 4
         return Value(nodes.call("binomial", *parts), others=(point,))
     numbers = [int(text) for text in texts[1:] if text.isdigit()]
     plain = "".join(text for text in texts if text not in ("{", "}"))
