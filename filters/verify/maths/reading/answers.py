@@ -36,29 +36,9 @@ _SIGNS = {
 _FLIPPED = {">": "<", ">=": "<="}
 _SYMMETRIC = frozenset(("=", "ne", "~"))
 
-_DIVIDING = frozenset(
-    (
-        ":",
-        ".",
-        "!",
-        "?",
-        '"',
-        "’",
-        "@",
-        "\\to",
-        "\\rightarrow",
-        "\\Rightarrow",
-        "\\implies",
-        "\\sim",
-        "\\mid",
-        "\\nmid",
-        "\\parallel",
-        "\\perp",
-        "\\cong",
-        "\\mapsto",
-        "\\iff",
-        "\\Leftrightarrow",
-    )
+_DIVIDING = word_set(
+    ': . ! ? " ’ @ \\to \\rightarrow \\Rightarrow \\implies \\sim \\mid \\nmid \\parallel \\perp '
+    "\\cong \\mapsto \\iff \\Leftrightarrow"
 )
 
 _CLOCK_UNITS = word_set("day days hour hours hr hrs h minute minutes min mins second seconds sec s")
