@@ -12,12 +12,16 @@ from dataclasses import replace
 from functools import cache, lru_cache
 from typing import Any, NamedTuple, Self
 
+from factory.core.errors import FactoryError
 from factory.core.think import Shape, split_think
 from filters.verify import VERIFIERS, verifier_class
 from filters.verify.own import own_versions
 from filters.verify.verification import CONSENSUS, LATER, State, Verification, Verifier
 
 _SURROGATE = re.compile("[\\ud800-\\udfff]")
+_NO_DEFECT = (FactoryError, OSError, MemoryError)
+"""What ends a verification: the machine, or something that its user can mend."""
+
 MAX_RESPONSE = 1_000_000
 """Characters of a response that are read: the last ones, where the answer is."""
 
@@ -94,7 +98,7 @@ class Verifiers:
                 found = (
                     [Verification("pending", None, LATER)] * len(work)
                     if kind in later
-                    else self._verifier(kind).verify(work)
+                    else _verify(self._verifier(kind), work)
                 )
                 for at, verdict, version, read in zip(positions, found, named, hashes, strict=True):
                     own = _storable(replace(verdict, version=version, input=read))
@@ -114,7 +118,7 @@ class Verifiers:
                 problems[position] = f"no verifier of kind {spec.get('kind')!r}"
         with self._lock:
             for kind, positions in by_kind.items():
-                found = self._verifier(kind).check([specs[at] or {} for at in positions])
+                found = _check(self._verifier(kind), [specs[at] or {} for at in positions])
                 for at, problem in zip(positions, found, strict=True):
                     problems[at] = problem
         return problems
@@ -202,6 +206,32 @@ def versions(own: Iterable[str] = ()) -> dict[str, str]:
 
 def verifier_version(kind: str) -> str:
     return f"{kind}-{verifier_class(kind).VERSION}"
+
+
+def _verify(
+    verifier: Verifier, work: Sequence[tuple[Mapping[str, Any], str]]
+) -> list[Verification]:
+    """The verdicts of one verifier. A text that it fails on is an `error`, not a build's end."""
+    try:
+        return verifier.verify(work)
+    except _NO_DEFECT:
+        raise
+    except Exception as error:  # a defect of ours on some text: find it, judge the others
+        if len(work) > 1:
+            return [verdict for one in work for verdict in _verify(verifier, [one])]
+        return [_say("error", f"the verifier failed: {type(error).__name__}: {error}")]
+
+
+def _check(verifier: Verifier, specs: Sequence[Mapping[str, Any]]) -> list[str | None]:
+    """What is wrong with references. One that the verifier fails on cannot be used."""
+    try:
+        return verifier.check(specs)
+    except _NO_DEFECT:
+        raise
+    except Exception as error:
+        if len(specs) > 1:
+            return [problem for one in specs for problem in _check(verifier, [one])]
+        return [f"the verifier failed: {type(error).__name__}: {error}"]
 
 
 def _name_versions(kind: str, work: Sequence[tuple[Mapping[str, Any], str]]) -> list[str]:

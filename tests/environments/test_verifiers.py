@@ -32,6 +32,7 @@ SETS = Path(__file__).with_name("verifiers_sets")
 MANNERS = (
     "well", "well", "stops", "raises", "hangs", "dies", "infinite", "raises in setup", "no prompt",
 )  # fmt: skip
+pytestmark = pytest.mark.real(group="verifiers")  # on one worker: it is installed once
 TESTED = "verifiers==0.4.0"
 MARK = "FACTORY_TEST_HANGS"
 """The environment variable by which a test knows the processes that it started."""
@@ -109,7 +110,6 @@ def contents(reply: Reply) -> list[str]:
     return [message["content"] for message in reply.observation.messages]
 
 
-pytestmark = pytest.mark.real(group="engine")
 
 
 def test_tasks_are_prompts(rows: list[Any], prompts: dict[str, Prompt]) -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import errno
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pytest
 
 from filters.verify import VERIFIERS, verifier_class
-from filters.verify.verification import Verification
+from filters.verify.verification import State, Verification
 from filters.verify.verifiers import Item, Verifiers, read_verifier, verify_responses, versions
 
 FIVE = {"kind": "math", "answer": "5"}
@@ -79,3 +81,46 @@ def test_a_row_holds_its_verifier_as_json() -> None:
     assert read_verifier('{"kind": "math", "answer": "5"}') == FIVE
     assert read_verifier(None) is None
     assert read_verifier("[]") == {"kind": None}
+
+
+class Brittle:
+    """A verifier with a defect: some texts raise."""
+
+    VERSION = 1
+
+    def verify(self, items: Sequence[tuple[Mapping[str, Any], str]]) -> list[Verification]:
+        states: list[State] = ["correct" if self._read(text) else "wrong" for _, text in items]
+        return [Verification(state, None, "brittle") for state in states]
+
+    def check(self, specs: Sequence[Mapping[str, Any]]) -> list[str | None]:
+        return [None if self._read(spec["answer"]) else "bad" for spec in specs]
+
+    def close(self) -> None:
+        pass
+
+    def _read(self, text: str) -> bool:
+        if text == "full":
+            raise OSError(errno.ENOSPC, "no space")
+        return bool({"yes": True, "no": False}[text])
+
+
+@pytest.fixture
+def brittle(monkeypatch: pytest.MonkeyPatch) -> Iterator[Verifiers]:
+    monkeypatch.setattr("filters.verify.verifiers.verifier_class", lambda kind: Brittle)
+    with Verifiers() as made:
+        yield made
+
+
+def test_a_defect_of_a_verifier_costs_one_verdict(brittle: Verifiers) -> None:
+    found = brittle.verify([Item({"kind": "text"}, text) for text in ("yes", "odd", "no")])
+    assert [verdict.state for verdict in found] == ["correct", "error", "wrong"]
+    assert found[1].detail == "the verifier failed: KeyError: 'odd'"
+    problems = brittle.check([{"kind": "text", "answer": text} for text in ("yes", "odd", "no")])
+    assert problems == [None, "the verifier failed: KeyError: 'odd'", "bad"]
+
+
+def test_a_fault_of_the_machine_is_no_verdict(brittle: Verifiers) -> None:
+    with pytest.raises(OSError, match="no space"):
+        brittle.verify([Item({"kind": "text"}, text) for text in ("yes", "full")])
+    with pytest.raises(OSError, match="no space"):
+        brittle.check([{"kind": "text", "answer": "full"}])
