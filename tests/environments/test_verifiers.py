@@ -110,8 +110,6 @@ def contents(reply: Reply) -> list[str]:
     return [message["content"] for message in reply.observation.messages]
 
 
-
-
 def test_tasks_are_prompts(rows: list[Any], prompts: dict[str, Prompt]) -> None:
     assert [m["content"] for m in prompts["stops"].messages] == ["Calculate.", "What is 2 + 40?"]
     assert prompts["stops"].verifier == {"kind": "state", "reward": 1.0}
