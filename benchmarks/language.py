@@ -39,7 +39,7 @@ from texts import Labelled, labelled_texts
 from factory.core.think import split_think
 from filters.language_id.mixing import mixing
 from filters.language_id.prompt_language import masked_text
-from filters.language_id.targets import target_language
+from filters.language_id.targets import target_languages
 
 DEVELOPMENT = Path(__file__).parents[1] / "tests" / "data" / "language.jsonl"
 SEEN = frozenset(
@@ -117,9 +117,9 @@ def composed(found: Sequence[Chain]) -> list[Case]:
 def ours(cases: Sequence[Case]) -> list[Answer]:
     homes = [case.language for case in cases]
     questions = [case.question for case in cases]
-    also = [target_language(question) for question in questions]
+    also = [target_languages(question) for question in questions]
     shares = [
-        mixing(pl.Series([case[part] for case in cases]), homes, questions, also).foreign
+        mixing(pl.Series([case[part] for case in cases]), homes, questions, also, part == 1).foreign
         for part in (0, 1)
     ]
     return [

@@ -44,7 +44,7 @@ class Language(Filter):
                                where there are none
     """
 
-    VERSION: ClassVar[int] = 4
+    VERSION: ClassVar[int] = 5
 
     # R1 gives no threshold. One stray letter is a mix.
     max_foreign_script: float = Field(
@@ -64,13 +64,13 @@ class Language(Filter):
         # Compiled code: not for those who only read rules.
         from filters.language_id.mixing import mixing
         from filters.language_id.prompt_language import prompt_languages
-        from filters.language_id.targets import target_language
+        from filters.language_id.targets import target_languages
 
         homes = prompt_languages(samples)
-        also = [target_language(question) for question in samples["question"]]
+        also = [target_languages(question) for question in samples["question"]]
         metrics = [pl.Series("language_prompt", homes, dtype=pl.String)]
         for part in PARTS:
-            found = mixing(samples[part], homes, samples["question"], also)
+            found = mixing(samples[part], homes, samples["question"], also, part == "response")
             columns = [
                 pl.Series("foreign", found.foreign),
                 pl.Series("foreign_script", found.script),

@@ -46,34 +46,45 @@ CONNECTIVES = {
         let maybe perhaps since because suppose assume gives equals indeed but which that those
         these is are we they our their was were been had would should could must although""",
     "de": """denn also damit daher deshalb somit folglich zuerst dann danach schließlich moment
-        eigentlich vielleicht zunächst prüfen rechnen ergibt gleich gilt""",
+        eigentlich vielleicht zunächst prüfen rechnen ergibt gleich gilt jedoch trotzdem außerdem
+        zudem deswegen allerdings nämlich weil dagegen""",
     "fr": """or donc ainsi alors ensuite puis enfin abord attends attendez cependant vérifions
-        calculons on donne égal supposons car""",
+        calculons on donne égal supposons car pourtant toutefois parce puisque maintenant
+        finalement voilà""",
     "es": """ahora entonces luego así además primero después finalmente espera quizás quizá porque
-        comprobemos comprobamos sumamos dividimos obtenemos da igual resulta pues""",
+        comprobemos comprobamos sumamos dividimos obtenemos da igual resulta pues embargo pero
+        aunque también entretanto""",
     "it": """ora quindi allora dunque poi infine prima inoltre aspetta forse perché verifichiamo
-        controlliamo sommiamo dividiamo otteniamo ottiene uguale risulta""",
+        controlliamo sommiamo dividiamo otteniamo ottiene uguale risulta però perciò comunque
+        infatti adesso cioè tuttavia""",
     "pt": """agora então assim portanto logo depois primeiro finalmente espere espera talvez porque
-        verificamos somamos dividimos obtemos dá igual resulta""",
+        verificamos somamos dividimos obtemos dá igual resulta porém contudo entretanto também
+        depois""",
     "nl": """dus daarom vervolgens eerst daarna tenslotte wacht misschien omdat controleren delen
-        optellen krijgen gelijk""",
+        optellen krijgen gelijk echter maar want toch""",
     "pl": """więc zatem stąd najpierw potem następnie wreszcie czekaj może ponieważ sprawdzamy
-        dodajemy dzielimy otrzymujemy daje równa równe wynosi""",
-    "sv": """alltså därför sedan först sist vänta kanske eftersom kontrollera delar får lika""",
+        dodajemy dzielimy otrzymujemy daje równa równe wynosi jednak teraz czyli natomiast""",
+    "sv": """alltså därför sedan först sist vänta kanske eftersom kontrollera delar får lika däremot
+        därefter""",
     "da": """altså derfor derefter først til sidst vent måske fordi kontrollere deler får lig""",
     "no": """altså derfor deretter først til slutt vent kanskje fordi sjekke deler får lik""",
     "tr": """öyleyse dolayısıyla böylece önce sonra ardından bekle belki çünkü kontrol topluyoruz
-        bölüyoruz elde eder yani""",
+        bölüyoruz elde eder yani ancak fakat şimdi""",
     "id": """jadi maka sehingga pertama kemudian lalu akhirnya tunggu mungkin karena periksa
         jumlahkan bagi hasilnya adalah""",
     "ms": """jadi maka oleh itu pertama kemudian akhirnya sekejap mungkin kerana semak tambahkan
         bahagikan hasilnya ialah""",
     "vi": """vậy do đó trước tiên sau đó cuối cùng khoan có lẽ bởi vì kiểm tra cộng chia được bằng
-        suy ra""",
+        suy ra nhưng""",
     "ru": """значит следовательно поэтому итак сначала затем потом наконец стоп возможно потому
-        проверим проверка складываем делим получаем отсюда равно""",
+        проверим проверка складываем делим получаем отсюда равно однако теперь тогда""",
     "uk": """отже тому тоді спочатку потім нарешті стоп можливо бо перевіримо додаємо ділимо
-        отримаємо маємо дорівнює""",
+        отримаємо маємо дорівнює однак тепер""",
+    "cs": """tedy proto takže nejprve potom pak nakonec protože však ovšem zkontrolujme
+        dostaneme""",
+    "ro": """deci așadar prin urmare apoi întâi deoarece totuși însă verificăm obținem împărțim""",
+    "hu": """tehát ezért először aztán végül mert azonban ellenőrizzük kapjuk osztjuk""",
+    "fi": """siis joten ensin sitten lopuksi koska kuitenkin tarkistetaan saadaan jaetaan""",
     "ar": """إذن لذلك ثم أولا أخيرا انتظر ربما لأن نتحقق نجمع نقسم نحصل يساوي وبالتالي""",
     "hi": """इसलिए अतः फिर पहले अंत रुको शायद क्योंकि जाँच जोड़ते भाग मिलता बराबर यानी""",
     "mr": """म्हणून त्यामुळे आधी मग नंतर शेवटी थांबा कदाचित कारण तपासू मिळवू भागू मिळते बरोबर""",
@@ -130,5 +141,23 @@ PHRASES = """à la|à la carte|à la longue|à la mode|a la carte|a priori
     |el niño|la niña|pur et dur|rien ne va plus|sans serif|table d hôte|vin de pays|roman à clef
     |casus belli|ex cathedra|ex libris|habeas corpus|in flagrante|in loco parentis|in medias res
     |memento mori|panem et circenses|pax romana|post mortem|pro bono|sub judice|ultra vires
-    |vox populi|annus mirabilis|argumentum ad hominem|ad hominem|cum grano salis"""
+    |vox populi|annus mirabilis|argumentum ad hominem|ad hominem|cum grano salis
+    |ab initio|ab ovo|actus reus|ad libitum|advocatus diaboli|alea iacta est|alea jacta est
+    |amicus curiae|anno domini|aurea mediocritas|conditio sine qua non|corpus delicti
+    |de gustibus non est disputandum|dulce et decorum est|e pluribus unum|errare humanum est
+    |et tu brute|ex nihilo|ex officio|ex post facto|festina lente|fiat lux|genius loci|hic et nunc
+    |horror vacui|in absentia|in dubio pro reo|in toto|in vino veritas|magna cum laude|mens rea
+    |nolens volens|nulla poena sine lege|obiter dicta|obiter dictum|ora et labora
+    |pacta sunt servanda|per aspera ad astra|perpetuum mobile|primus inter pares|ratio decidendi
+    |res ipsa loquitur|si vis pacem para bellum|sic transit gloria mundi|sine die|stare decisis
+    |tempus fugit|tu quoque|ultima ratio|urbi et orbi|veni vidi vici|agent provocateur
+    |après nous le déluge|au revoir|cherchez la femme|comme il faut|coup de foudre|en bloc
+    |en famille|en plein air|film noir|honi soit qui mal y pense|je pense donc je suis
+    |l art pour l art|l état c est moi|plein air|plus ça change|pot au feu|prêt à porter
+    |rite de passage|sang froid|auf der stelle|ding an sich|gott sei dank|guten tag
+    |kinder küche kirche|vorsprung durch technik|wille zur macht|mi casa es su casa|pico de gallo
+    |que será será|viva la vida|allegro con brio|allegro ma non troppo|andante con moto
+    |attacca subito|basso continuo|bel canto|col legno|con brio|con fuoco|con moto|con sordino
+    |da capo al fine|dal segno|ma non troppo|mezza voce|opera buffa|opera seria|poco a poco
+    |senza misura|senza sordino|tempo giusto"""
 """Phrases that are borrowed whole; between bars."""

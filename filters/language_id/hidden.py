@@ -62,7 +62,7 @@ def written(data: Bytes, offsets: Integers) -> Integers:
             if byte < 0x80:
                 letters += ord("a") <= byte | 32 <= ord("z")
             elif 0xE3 <= byte < 0xEA:
-                han += 1
+                han += byte > 0xE3 or data[i + 1] != 0x80  # but for punctuation
             elif 0xEA <= byte < 0xEE:
                 hangul += 1
             elif byte == 0xE2:  # punctuation, but for circled letters

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 import numpy as np
 
 from filters.kernels import Bytes
@@ -16,11 +18,11 @@ from filters.language_id.words import FOREIGN, LATIN_TERM, SILENT, TERM, WORD_UN
 
 PROSE_WORDS, PROSE_SHARE = 8, 6  # hidden prose has so many words, one in six a function word
 MOSTLY = 0.5  # and at most this share of all words is in the home language
-LATIN = frozenset(LANGUAGES["Latin"])
+IN_LATIN = frozenset([*LANGUAGES["Latin"], "quoted"])
 
 
 def find_hidden_prose(
-    raw: Bytes, home: str, question: str | None, asked: str | None
+    raw: Bytes, home: str, question: str | None, asked: Set[str]
 ) -> Verdict | None:
     """Judge a text with all signs of formulas and code taken away; None if no prose was hidden."""
     lifted, origin = lift(raw, plain_letters(), notation_commands())
@@ -57,7 +59,7 @@ def _is_prose(text: Text, verdict: Verdict) -> bool:
     words = text.words
     if verdict.consistency > MOSTLY:
         return False
-    if any(not stretch.by_words and stretch.label not in LATIN for stretch in verdict.foreign):
+    if any(not stretch.by_words and stretch.label not in IN_LATIN for stretch in verdict.foreign):
         return True
     columns = {name: column for column, name in enumerate(states(text.home))}
     used, every = 0, 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -54,11 +54,13 @@ def mixing(
     texts: pl.Series,
     homes: Sequence[str | None],
     questions: Sequence[str | None] | pl.Series,
-    also: Sequence[str | None] | None = None,
+    also: Sequence[Set[str]] | None = None,
+    answers: bool = False,
 ) -> Mixing:
     """Measure a column: survey every text, then judge the suspects.
 
-    `also` is a second language that a text may be in: the one its question asks for.
+    `also` are further languages that a text may be in: those its question asks for. `answers` says
+    that the texts are answers, which may be titles alone.
     """
     offsets, data = utf8(texts)
     masked = mask(data, offsets, ascii_classes())
@@ -84,14 +86,14 @@ def mixing(
                 part = slice(offsets[row], offsets[row + 1])
                 own = cut(words, here.start, here.stop, 0)
                 question = Question(questions[row] or "")
-                asked = also[row] if also else None
+                asked = also[row] if also else frozenset()
                 known = scores[here] if scored[place] else None
-                text = Text(home, masked[part], own, known, question, asked)
+                text = Text(home, masked[part], own, known, question, asked, answers)
                 _record(result, row, text.verdict(), data[part])
         own_words = result.words * (1.0 - result.foreign)
         for row in chosen[letters[chosen] > OWN_WORDS * own_words[chosen] + SPARE].tolist():
             raw = data[offsets[row] : offsets[row + 1]]
-            found = find_hidden_prose(raw, home, questions[row], also[row] if also else None)
+            found = find_hidden_prose(raw, home, questions[row], also[row] if also else frozenset())
             if found is not None and found.consistency < 1.0 - result.foreign[row]:
                 _record(result, row, found, raw)
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 import numpy as np
@@ -20,6 +21,7 @@ from filters.language_id.scripts import (
     script_table,
 )
 from filters.language_id.tables import LANGUAGES, lexicon
+from filters.language_id.targets import target_languages
 from filters.language_id.words import OWN
 
 # A Latin letter next to letters of another script is more often a term than a sentence.
@@ -29,6 +31,10 @@ _KANA_SHARE = 0.1
 _BEGINNING = 4000  # characters of a text, enough to show its language
 _OFTEN = 3  # times that a word counts
 _LEAD = 12  # eighths of a nat that the likeliest language must be ahead of the next
+_BORROWED = 36  # the most that a word says for English that is no function word
+_FRAME = 3  # words that show in which language a question speaks of what it quotes
+_QUOTED = re.compile(r"[\"“„«「『][^\n\"”“»」』]*[\"”“»」』]")
+_AFTER_COLON = re.compile(r"(?<=\w): .*")
 
 
 def prompt_languages(samples: pl.DataFrame) -> list[str | None]:
@@ -62,6 +68,20 @@ def _masked(text: str) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
 
 @lru_cache(maxsize=4096)  # the samples of a prompt share its question
 def detect_language(text: str) -> str | None:
+    """Return the language that `text` speaks in, or None if it is unclear.
+
+    What it quotes may be in another language, and what follows a colon where it asks for one:
+    "Translate into German: …".
+    """
+    frame = _QUOTED.sub(" ", text)
+    if target_languages(text):
+        frame = _AFTER_COLON.sub(" ", frame)
+    if frame != text and len(frame.split()) >= _FRAME:
+        return _language_of(frame) or _language_of(text)
+    return _language_of(text)
+
+
+def _language_of(text: str) -> str | None:
     """Return the language of most of `text`, or None if it is unclear."""
     masked = _masked(text)
     prose = masked.tobytes().decode("utf-8", "replace")
@@ -91,7 +111,10 @@ def _likeliest(masked: np.ndarray[tuple[int], np.dtype[np.uint8]], group: str) -
         times[row] = times.get(row, 0) + 1
         if kind == OWN and row != -1 and times[row] <= _OFTEN:
             scores = lexicon().words[row] if row >= 0 else words.extra[-2 - row]
-            scores = np.maximum(scores[: len(languages)], floor_of(look))
+            scores = scores[: len(languages)].copy()
+            if languages[0] == "en" and scores[0] < FREQUENT:
+                scores[0] = min(scores[0], max(_BORROWED, scores[1:].max()))
+            scores = np.maximum(scores, floor_of(look))
             sums += scores
             frequent |= scores >= FREQUENT
     native = np.array([name not in ROMANISED for name in languages])

@@ -88,7 +88,7 @@ def reading(home: str) -> Reading:
         if name == group and column >= 0:
             own[part] = words[:, column]
             rival[part] = np.delete(words, column, axis=1).max(axis=1, initial=0)
-            lead[part] = _lead(words, column, caps, _terms()[part] == CONNECTIVE)
+            lead[part] = _lead(words, column, caps, _terms(latin=True)[part] == CONNECTIVE)
         elif name == "Latin":
             rival[part] = words.max(axis=1)
     roles = [role(script, home) for script in SCRIPTS]
@@ -111,7 +111,7 @@ def reading(home: str) -> Reading:
         gram_keys=tables.gram_keys,
         own=own,
         rival=rival,
-        term=_terms(),
+        term=_terms(latin=group == "Latin"),
         costs=np.array([_cost(name, home) for name in states(home)], np.int64),
         lead=lead,
         caps=caps,
@@ -153,13 +153,16 @@ def _lead(words: Scores, column: int, caps: Bytes, links: npt.NDArray[np.bool_])
 
 
 @cache
-def _terms() -> Bytes:
+def _terms(*, latin: bool) -> Bytes:
+    """Return what each word is by a list; in a text in Latin letters no word is one of a term."""
     tables = lexicon()
     found = np.zeros(len(tables.words), np.uint8)
+    connectives = " ".join(function_words.CONNECTIVES.values())
     for words, value in (
-        (" ".join(function_words.CONNECTIVES.values()), CONNECTIVE),
+        (connectives, CONNECTIVE),
         (f"{function_words.TERM_WORDS} {function_words.KEYWORDS}", SMALL),
         (function_words.OPENERS, OPENING),
+        (connectives if latin else "", CONNECTIVE),
         (function_words.NOTATION, NOTATION),
     ):
         rows = [tables.row(word) for word in words.split()]

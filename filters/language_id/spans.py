@@ -71,10 +71,13 @@ class Text(TextWords):
         at_home &= (words.kind == OWN) | (words.kind == SURE) | self.asked
         at_home &= ~self._names()
         home = int(words.units[at_home].sum())
-        quoted = self.quoted & worded & ~foreign
+        quoted = self.quoted & worded & ~foreign & ~self._names()
         stretches = [self._stretch(places, label) for places, label in (*by_script, *by_path)]
         size = int(words.units[quoted].sum())
-        most = home if size > QUOTED_MOST * WORD_UNITS else QUOTED_TO_SAID * home
+        short = size <= QUOTED_MOST * WORD_UNITS
+        most = QUOTED_TO_SAID * home if short else home
+        if self.answer and short:
+            most = size  # an answer may be a title or two
         if size and size + int(words.units[worded & foreign].sum()) > most:
             # Far more is quoted than said: it is no mention any more.
             stretches += [self._stretch(places, "quoted") for places in _runs(quoted)]
@@ -145,10 +148,9 @@ class Text(TextWords):
 
     def _asked_for(self, script: str) -> bool:
         """Is it the script of what the question asks for?"""
-        if self.also not in SCRIPT_OF_LANGUAGE:
-            return False
-        known_by = SCRIPT_OF_LANGUAGE[self.also]
-        return script in GROUPS.get("Han" if known_by == "Kana" else known_by, (known_by,))
+        asked = {SCRIPT_OF_LANGUAGE[name] for name in self.also if name in SCRIPT_OF_LANGUAGE}
+        groups = ("Han" if known_by == "Kana" else known_by for known_by in asked)
+        return any(script in GROUPS.get(group, (group,)) for group in groups)
 
     def _disguised(self, word: str) -> bool:
         """Has a word letters of another script in disguise?"""
@@ -176,7 +178,7 @@ class Text(TextWords):
         believed = [
             state
             for state in allowed
-            if state in accepted or state in mentioned or names[state] == self.also
+            if state in accepted or state in mentioned or names[state] in self.also
         ]
         if believed and len(believed) < len(allowed):
             # Without the languages that were not believed, their words may be another one's.
@@ -240,7 +242,7 @@ class Text(TextWords):
         found: dict[int, list[tuple[Places, int, tuple[str, ...]]]] = defaultdict(list)
         mentioned: set[int] = set()
         for state, places in _same(path, home):
-            if names[state] == self.also:
+            if names[state] in self.also:
                 self.asked[places] = True
                 continue
             places = places[counted[places] & (self.words.kind[places] < FOREIGN)]
@@ -287,10 +289,10 @@ class Text(TextWords):
     def _is_function_word(self, places: Places, strings: tuple[str, ...], state: int) -> bool:
         """Is it a single function word or connective that is far likelier in another language?"""
         place = int(places[0])
-        score, look = int(self.scores[place, state]), self.words.look[place]
+        score, links = int(self.scores[place, state]), bool(self.words.look[place] & LINKS)
         lead = score - int(self.scores[place, self.reading.home])
-        used = bool(look & LINKS) or score >= FREQUENT
-        return len(set(strings)) == 1 and used and lead > LONE_LEAD
+        enough = LINK_LEAD if links else LONE_LEAD
+        return len(set(strings)) == 1 and (links or score >= FREQUENT) and lead > enough
 
     def _gain(self, places: npt.NDArray[np.int64], state: int, strings: tuple[str, ...]) -> int:
         """Return another language's lead over some words, less the cost of entering it.

@@ -1,10 +1,11 @@
-"""Find the language that a question asks for: of an answer or of a translation."""
+"""Find the languages that a question asks for: of an answer or of a translation."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import pairwise
 
 _VERBS = (
     r"translat\w*|render|answer|respond|reply|write|say|traduc\w*|traduis\w*|traduz\w*|tradur\w*|"
@@ -77,23 +78,37 @@ _CODES = dict(_STEMS)
 _ASKED = re.compile(rf"(?<!\w)(?:{_VERBS})|{_GLUED}", re.IGNORECASE)
 _QUOTATION = re.compile(r"[\"“„«「『][^\"”“»」』]*[\"”“»」』]")
 NEAR = 60  # characters between the verb and the name
+_AS_WELL = re.compile(
+    r"\w*[^\w.!?\n]*(?:\w+[^\w.!?\n]+){0,2}"
+)  # between two languages that are both asked for
+_NOT = re.compile(r"\b(?:not|no|nicht|pas|non|não|nie|не|niet|inte)\b|不|لا|नहीं", re.IGNORECASE)
 SURE_STEM = 5  # bytes
 
 
 @lru_cache(maxsize=4096)
-def target_language(question: str | None) -> str | None:
-    """Return the language named near a verb of translating or answering, outside of quotations."""
+def target_languages(question: str | None) -> frozenset[str]:
+    """Return the languages named near a verb of translating or answering, outside of quotations.
+
+    That is the nearest, and those that follow it: "into Italian and Japanese".
+    """
     if not question:
-        return None
+        return frozenset()
     asked = _QUOTATION.sub(" ", question)
     verbs = [match.start() for match in _ASKED.finditer(asked)]
-    best: tuple[int, str] | None = None
-    for start, _, code in _named(asked):
-        for verb in verbs:
-            distance = abs(start - verb)
-            if distance <= NEAR and (best is None or distance < best[0]):
-                best = (distance, code)
-    return best[1] if best else None
+    named = list(_named(asked))
+    distances = [
+        min((abs(start - verb) for verb in verbs), default=NEAR + 1) for start, *_ in named
+    ]
+    if min(distances, default=NEAR + 1) > NEAR:
+        return frozenset()
+    nearest = distances.index(min(distances))
+    found = {named[nearest][2]}
+    for (start, stem, _), (after, _, code) in pairwise(named[nearest:]):
+        between = asked[start + len(stem) : after]
+        if _AS_WELL.fullmatch(between) is None or _NOT.search(between):
+            break
+        found.add(code)
+    return frozenset(found)
 
 
 @lru_cache(maxsize=4096)

@@ -18,9 +18,10 @@ from factory.core.think import split_think
 from filters.language import Language, language_consistency
 from filters.language_id import tables
 from filters.language_id.mixing import mixing
+from filters.language_id.prompt_language import detect_language
 from filters.language_id.readings import group_and_column
 from filters.language_id.scripts import SCRIPT_OF_LANGUAGE
-from filters.language_id.targets import target_language
+from filters.language_id.targets import target_languages
 
 DEVELOPMENT = Path(__file__).parents[1] / "data" / "language.jsonl"
 SCHEMA = dict.fromkeys(("sample_id", "language", "question", "thinking", "response"), pl.String)
@@ -187,7 +188,43 @@ TARGETS = [
 
 @pytest.mark.parametrize(("question", "language"), TARGETS)
 def test_target_language(question: str | None, language: str | None) -> None:
-    assert target_language(question) == language
+    assert target_languages(question) == frozenset([language] if language else [])
+
+
+SEVERAL = [
+    ("Translate it into Italian and Japanese.", {"it", "ja"}),
+    ("Answer in German, French or Spanish.", {"de", "fr", "es"}),
+    ("Answer in German, not in French.", {"de"}),
+    ("Translate it into Italian. The French king wrote it.", {"it"}),
+]
+
+
+@pytest.mark.parametrize(("question", "languages"), SEVERAL)
+def test_several_target_languages(question: str, languages: set[str]) -> None:
+    assert target_languages(question) == languages
+
+
+ASKING = [
+    ('Welche Wortart hat das dritte Wort in "the cat sat on the mat because it was tired"?', "de"),
+    ("Übersetze ins Englische: Die Kinder spielen heute im Hof und singen dabei.", "de"),
+    ("Übersetze den Satz ins Deutsche: The children play in the yard and they sing.", "de"),
+    ("Q: Wie viele Äpfel hat Hans, wenn er drei kauft und zwei davon isst?", "de"),
+    ("Solve this problem: Wie viele Äpfel hat Hans, wenn er drei kauft und zwei isst?", "de"),
+    ('"Wie viele Äpfel hat Hans?"', "de"),
+]
+
+
+@pytest.mark.parametrize(("question", "language"), ASKING)
+def test_the_language_that_a_question_speaks_in(question: str, language: str) -> None:
+    assert detect_language(question) == language
+
+
+def test_a_term_is_kept_and_a_clause_is_not() -> None:
+    """What makes a term: it stands in a sentence of the home language, and does nothing."""
+    around = "For lunch the guests at table nine ordered {} and a bottle of water for four euros."
+    assert judged("en", around.format("quenelles de brochet"))["reason"] is None
+    assert judged("en", around.format("nous avons mangé du poisson"))["reason"] is not None
+    assert judged("en", "Nous mangeons. Quenelles de brochet.")["reason"] is not None
 
 
 def test_a_translation_may_be_in_both_languages() -> None:
@@ -289,7 +326,7 @@ def test_the_development_set() -> None:
     rows = [json.loads(line) for line in DEVELOPMENT.read_text(encoding="utf-8").splitlines()]
     homes = [row["language"] for row in rows]
     questions = [row["prompt"] for row in rows]
-    also = [target_language(question) for question in questions]
+    also = [target_languages(question) for question in questions]
     parts = [split_think(row["text"])[:2] for row in rows]
     shares = [
         mixing(pl.Series([part[k] or "" for part in parts]), homes, questions, also).foreign
