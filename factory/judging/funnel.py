@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,17 +150,18 @@ def measure_funnel(run: Path, stages: list[str], failures: dict[str, int]) -> Fu
         by_source=_group(run, verdicts, "source"),
         by_domain=_group(run, verdicts, "domain"),
         failures=failures,
-        by_teacher=count_teachers(run, verdicts),
+        by_teacher=count_teachers(run, read_manifest(run), verdicts),
     )
 
 
-def count_teachers(run: Path, verdicts: pl.LazyFrame) -> list[TeacherCount]:
+def count_teachers(
+    run: Path, manifest: Mapping[str, Any], verdicts: pl.LazyFrame
+) -> list[TeacherCount]:
     """Count the judged samples of each teacher; none where the recipe has no teachers.
 
     `verdicts` has sample_id and decision. The manifest has the teachers' prices and says whose
     settings a sample was drawn with.
     """
-    manifest = read_manifest(run)
     prices, parts = manifest.get("teachers"), sample_parts(run)
     if not prices or not parts:
         return []

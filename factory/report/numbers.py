@@ -113,7 +113,9 @@ def count_funnel(snapshot: Snapshot) -> Funnel:
         failures=_failures(snapshot),
         rows=SampleCount(**rows) if isinstance(rows, dict) else None,
         by_teacher=count_teachers(
-            snapshot.run, judged.lazy().select("sample_id", pl.col("decision").cast(pl.String))
+            snapshot.run,
+            snapshot.manifest,
+            judged.lazy().select("sample_id", pl.col("decision").cast(pl.String)),
         ),
     )
 
