@@ -161,3 +161,48 @@ def test_the_choice_is_a_function_of_what_was_drawn(steps: list[bool], cut: int,
 def choose(scheduler: Scheduler, prompt: int) -> int:
     assert scheduler._teachers is not None
     return scheduler._teachers.choose(prompt, scheduler._state.accepted[prompt])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"give_up_after": None, "n": 8},
+        {
+            "policy": "budget",
+            "budget": {"samples": 2000},
+            "n": 8,
+            "accept": 1,
+            "give_up_after": None,
+        },
+    ],
+    ids=["until", "no limit", "budget"],
+)
+def test_a_teacher_whose_requests_fail_is_left_although_they_cost_nothing(
+    change: dict[str, Any],
+) -> None:
+    """A failed request and an empty answer have no tokens. That says nothing of its price."""
+    drawn: Counter[int] = Counter()
+
+    def outcome(ticket: Ticket) -> tuple[bool, int]:
+        drawn[ticket.level] += 1
+        return ticket.level == 1, TOKENS if ticket.level == 1 else 0
+
+    found = simulate(make_sampling([1, 10], **change), 400, outcome, None, capacity=16)
+    assert found.covered == 400
+    assert drawn[0] < 200, "as many as of one that answers, and is wrong"
+
+
+def test_a_pending_sample_that_is_rejected_within_a_wave_ends_no_build() -> None:
+    """The wave was as large as it was because that sample counted as accepted."""
+    sampling = make_sampling([1, 10], accept=5, n=10, wave=4, give_up_after=1)
+    scheduler = Scheduler(sampling, 1)
+    first = scheduler.next()
+    assert first is not None
+    scheduler.learn(first, False, TOKENS, 10, pending=True)
+    flying = [scheduler.next(), scheduler.next()]
+    scheduler.settle(first, False)
+    flying += [scheduler.next(), scheduler.next()]
+    levels = [ticket.level for ticket in flying if ticket is not None]
+    assert len(levels) == 4
+    assert 1 in levels, "it is tried before the other one draws again"

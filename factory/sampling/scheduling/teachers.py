@@ -42,6 +42,8 @@ class _Record:
     flying: int = 0
     ended: int = 0
     accepted: int = 0
+    answered: int = 0
+    """Samples with tokens. A failed request has none, and does not make a teacher cheaper."""
     tokens: int = 0
     prompt_tokens: int = 0
 
@@ -63,14 +65,16 @@ class Teachers:
     def choose(self, prompt: int, accepted: int) -> int:
         """Return the teacher for the next sample of a prompt with `accepted` samples so far."""
         source = self._source_of[prompt]
-        prices = {
-            number: self._price_per_row(number, source, prompt)
-            for number in range(len(self._teachers))
+        everyone = range(len(self._teachers))
+        able = [
+            number
+            for number in everyone
             if accepted
             or self._give_up_after is None
             or self._drawn[number][prompt] < self._give_up_after
-        }
-        return min(prices, key=prices.__getitem__)
+        ]
+        # None is able where the one sample taken for accepted was rejected in the middle of a wave.
+        return min(able or everyone, key=lambda n: self._price_per_row(n, source, prompt))
 
     def start(self, ticket: Ticket) -> None:
         """Note a sample in flight."""
@@ -112,8 +116,10 @@ class Teachers:
         for record in self._accounts(ticket):
             record.ended += 1
             record.accepted += accepted
-            record.tokens += tokens
-            record.prompt_tokens += prompt_tokens
+            if tokens:
+                record.answered += 1
+                record.tokens += tokens
+                record.prompt_tokens += prompt_tokens
         return self._teachers[ticket.level].prices.cost(tokens, prompt_tokens)
 
     def _accounts(self, ticket: Ticket) -> tuple[_Record, _Record]:
@@ -134,10 +140,12 @@ class Teachers:
 
     def _mean_price(self, number: int, record: _Record) -> float:
         """Return the mean price of a sample. Before there is one, its length is that of all."""
-        ended = sum(total.ended for total in self._totals)
-        tokens = sum(total.tokens for total in self._totals) / ended if ended else self._most_tokens
-        prompt = sum(total.prompt_tokens for total in self._totals) / ended if ended else 0.0
-        weight = record.ended + 1
+        answered = sum(total.answered for total in self._totals)
+        tokens, prompt = float(self._most_tokens), 0.0
+        if answered:
+            tokens = sum(total.tokens for total in self._totals) / answered
+            prompt = sum(total.prompt_tokens for total in self._totals) / answered
+        weight = record.answered + 1
         return self._teachers[number].prices.cost(
             (record.tokens + tokens) / weight, (record.prompt_tokens + prompt) / weight
         )
