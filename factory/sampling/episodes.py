@@ -56,9 +56,18 @@ class EpisodeEngine:
     """An engine whose requests with an environment become episodes; others pass through."""
 
     def __init__(
-        self, engine: Engine, host: EnvironmentHost, log: TurnLog, sampling: Sampling, note: Note
+        self,
+        engine: Engine,
+        host: EnvironmentHost,
+        log: TurnLog,
+        sampling: Sampling,
+        note: Note,
+        settings_of: Callable[[Request], str] | None = None,
     ) -> None:
+        """`settings_of` gives the fingerprint of a request's settings, where a sample may be drawn
+        with others in a later process: an episode with turns of other settings begins again."""
         self._engine, self._host, self._log, self._note = engine, host, log, note
+        self._settings_of = settings_of
         self._sampling, self._limits = sampling, sampling.episode
         self._waiting: deque[Request] = deque()
         self._episodes: dict[str, _Episode] = {}
@@ -121,6 +130,9 @@ class EpisodeEngine:
         turns, first = self._log.take(request.sample_id)
         episode = _Episode(request, recorded=deque(turns), first=first)
         self._episodes[episode.name] = episode
+        own = self._settings_of(request) if first is not None and self._settings_of else None
+        if first is not None and own is not None and own != first.params_fp:
+            self._restart(episode, "another teacher draws its sample now")
         self._reset(episode)
 
     def _reset(self, episode: _Episode) -> None:

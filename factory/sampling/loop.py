@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -103,7 +103,9 @@ def drive(
         if has_any(prompts, "environment"):
             turn_log = open_turn_log(run)
             host = EnvironmentHost(step_limits(spec.sampling))
-            engine = EpisodeEngine(engine, host, turn_log, spec.sampling, run.event)
+            engine = EpisodeEngine(
+                engine, host, turn_log, spec.sampling, run.event, _settings_by_teacher(spec)
+            )
         if spec.sampling.search is not None:
             engine = SearchEngine(engine, spec, open_node_log(run))
         spent = engine_seconds(run.path)
@@ -132,6 +134,13 @@ def drive(
 def _open_engines(spec: EngineSpec, run: RunDir, start: int) -> Engine:
     several = bool(spec.sampling.teachers)
     return (TeacherEngine if several else open_engine)(spec, run.path, start)
+
+
+def _settings_by_teacher(spec: EngineSpec) -> Callable[[Request], str] | None:
+    """Return the fingerprint of a request's settings. None without teachers: they are known."""
+    if not spec.sampling.teachers:
+        return None
+    return lambda request: spec.params_fp(request.level, request.variant(spec))
 
 
 def has_any(prompts: pa.Table, name: str) -> bool:

@@ -298,6 +298,38 @@ def test_a_failed_turn_is_drawn_again_and_the_others_are_not(tmp_path: Path) -> 
     assert drawn == [0, 1, 1]
 
 
+def test_an_episode_is_not_continued_by_another_teacher(tmp_path: Path) -> None:
+    """A killed run has its first turn. The next process may choose another teacher for it."""
+    notes: list[dict[str, Any]] = []
+
+    def begin(write: Any) -> tuple[Script, EpisodeEngine, TurnLog]:
+        script, log = Script(write), TurnLog(tmp_path, ())
+        engine = EpisodeEngine(
+            script,
+            EnvironmentHost(StepLimits()),
+            log,
+            Sampling(),
+            lambda kind, **fields: notes.append({"kind": kind, **fields}),
+            lambda request: ("fp", "other")[request.level],  # the script's own is "fp"
+        )
+        return script, engine, log
+
+    late = Failure(PROMPT.id, 0, "timeout", "late", retryable=True)
+    asked = []
+    for level in (0, 0, 1):
+        script, engine, log = begin(lambda _, number: late if number else calls())
+        engine.submit(Request(PROMPT, 0, level))
+        while not list(engine.completed()):
+            pass
+        engine.close()
+        log.close()
+        asked.append([sum(t.role == "assistant" for t in r.turns or ()) for r in script.asked])
+    assert asked == [[0, 1], [1], [0, 1]]
+    assert [(one["kind"], one["why"]) for one in notes] == [
+        ("episode_restarted", "another teacher draws its sample now")
+    ]
+
+
 def test_malformed_and_unknown_calls_are_observed(tmp_path: Path) -> None:
     texts = ["<tool_call>{broken</tool_call>", '<tool_call>{"name": "fly", "arguments": {}}'
              "</tool_call>", "<think>no more</think>It is 5."]  # fmt: skip
