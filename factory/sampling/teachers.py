@@ -15,6 +15,7 @@ from factory.sampling.engine import Engine, Request, Worker, open_engine
 
 if TYPE_CHECKING:
     from factory.recipe.engine import EngineSpec
+    from factory.recipe.engines.options import Engine as EngineOptions
 
 BATCH_EVERY_S = 5.0
 """Seconds between two looks at an engine of batches while another engine has work: a look may wait,
@@ -26,7 +27,7 @@ class TeacherEngine:
 
     def __init__(self, spec: EngineSpec, run: Path, start: int) -> None:
         self._names = [teacher.name for teacher in spec.sampling.teachers]
-        self._kinds: list[str] = []
+        self._options: list[EngineOptions] = []
         self._engines: list[Engine] = []
         self._homes: dict[str, int] = {}  # sample id → its teacher, while it is in an engine
         self._open = Counter[int]()
@@ -34,7 +35,7 @@ class TeacherEngine:
         try:
             for number in range(len(self._names)):
                 own = spec.for_teacher(number)
-                self._kinds.append(own.engine.kind)
+                self._options.append(own.engine)
                 self._engines.append(open_engine(own, run, start))
         except BaseException:
             self.close()
@@ -83,8 +84,11 @@ class TeacherEngine:
         """Whether to ask an engine for what has finished."""
         if not self._open[number]:
             return False
-        if self._kinds[number] != "batch" or self._open[number] == self._open.total():
+        options = self._options[number]
+        if options.kind != "batch" or self._open[number] == self._open.total():
             return True
+        if not (options.batch.wait and options.server and options.server.urls):
+            return False  # it ends the build where it would wait: the others finish first
         if time.monotonic() - self._looked_at < BATCH_EVERY_S:
             return False
         self._looked_at = time.monotonic()

@@ -21,6 +21,7 @@ from factory.core.run_dir import RunDir, sample_parts
 from factory.judging.funnel import Funnel, load_funnel
 from factory.recipe.build import load_recipe
 from factory.report.tables import print_funnel
+from factory.sampling import teachers
 from tests.fake_server import Body, FakeServer
 
 PROMPTS = 30
@@ -76,11 +77,11 @@ def write_recipe(folder: Path, urls: dict[str, str], **sampling: Any) -> Path:
         }
         for name, url in urls.items()
     }
-    teachers: list[dict[str, Any]] = [
+    chosen: list[dict[str, Any]] = [
         {"name": name, "model": name, "engine": engine, "prices": {"per_million_tokens": price}}
         for (name, engine), price in zip(engines.items(), PRICES.values(), strict=True)
     ]
-    first = teachers[0]
+    first = chosen[0]
     recipe = {
         "name": "two",
         "model": first.pop("model"),
@@ -94,7 +95,7 @@ def write_recipe(folder: Path, urls: dict[str, str], **sampling: Any) -> Path:
             "wave": 1,
             "give_up_after": 4,
             "max_tokens": 64,
-            "teachers": teachers,
+            "teachers": chosen,
         }
         | sampling,
         "filters": {"format": {}, "correctness": {}},
@@ -183,6 +184,29 @@ def test_a_lost_teacher_is_named_and_nothing_is_lost(tmp_path: Path) -> None:
         recipe = load_recipe(path, ["sampling.teachers.1.engine.server.lost_after_s=0.5"])
         with pytest.raises(EngineError, match=re.escape(urls["large"])):
             build(recipe, tmp_path / "run", Console(quiet=True))
+
+
+def test_a_batch_that_somebody_else_answers_ends_no_other_teachers_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files alone: the build ends once the server has answered what it was asked."""
+    monkeypatch.setattr(teachers, "BATCH_EVERY_S", 0.0)
+    batch = {"kind": "batch", "server": {"api": "chat"}, "batch": {"poll_s": 0.01, "fill_s": 0.0}}
+    run, quiet = tmp_path / "run", Console(quiet=True)
+    with FakeServer(model="small", answer=solve_even) as small:
+        path = write_recipe(tmp_path, {"small": small.url, "large": "http://unused:1"})
+        recipe = load_recipe(path, [f"sampling.teachers.1.engine={json.dumps(batch)}"])
+        with pytest.raises(EngineError, match="without results yet"):
+            build(recipe, run, quiet)
+        drawn = pl.concat([pl.read_parquet(part) for part in sample_parts(run)])
+        lines = [
+            json.loads(line)
+            for file in (run / "batches").glob("*.requests.jsonl")
+            for line in file.read_text().splitlines()
+        ]
+        asked = {str(line["custom_id"]).split("-")[0] for line in lines}
+        assert len(set(drawn["prompt_id"]) | asked) == PROMPTS
+        assert len(small.bodies) == drawn.height
 
 
 MISTAKES = [
