@@ -264,13 +264,16 @@ def endpoints(folder: Path, kind: str) -> list[str]:
 
 
 MORTAL = """
-import os, signal
+import os, signal, time
 import polars as pl
 from pathlib import Path
 from filters.base import Filter
 
 class Mortal(Filter):
-    '''Measures lengths. Ends its process once, when the file `die` is there.'''
+    '''Measures lengths. Ends its process once, when the file `die` is there.
+
+    Where there is a folder `meet`, it waits there for the machine that sees the run, or does not.
+    '''
 
     VERSION = 1
     die: Path
@@ -279,6 +282,12 @@ class Mortal(Filter):
         if self.die.exists():
             self.die.unlink()
             os.kill(os.getpid(), signal.SIGKILL)
+        meet = self.die.with_name("meet")
+        if meet.exists():
+            sees = self.die.with_name("there").joinpath("run.json").exists()
+            (meet / ("sees" if sees else "blind")).touch()
+            while len(list(meet.iterdir())) < 2:
+                time.sleep(0.05)
         return samples.select("sample_id", mortal_chars=pl.col("text").str.len_chars())
 
     def rules(self):
@@ -320,11 +329,12 @@ def test_judging_on_other_machines_gives_the_same_bytes(
     build(load_recipe(recipe), here, Console(quiet=True))
     shutil.copytree(here, there, ignore=shutil.ignore_patterns("metrics", "verdicts", "corpus*"))
     (tmp_path / "die").touch()
+    (tmp_path / "meet").mkdir()  # however slow one of them is, both take part
     cluster.second.hide(there)
     log = tmp_path / "judging.log"
     options = [recipe, "--run", there, "--set", "judging.on=ray"]
     judged = start_factory(cluster.driver, log, cluster.outside, "build", *options)
-    assert judged.wait(timeout=300) == 0, read(log)
+    assert judged.wait(timeout=600) == 0, read(log)
     found = read_lines(there / "events.jsonl")
     (last,) = (event for event in found if event["event"] == "judged_on_ray")
     assert last["hosts"].keys() == {cluster.first.name, cluster.second.name}
