@@ -285,6 +285,22 @@ def test_verdicts_that_come_later_end_as_those_that_come_at_once(data: st.DataOb
         assert sum(own) >= accept or len(own) == 9
 
 
+def test_what_was_drawn_while_others_were_pending_is_no_end_after_a_kill() -> None:
+    fields = {"policy": "until", "n": 9, "accept": 2, "wave": 1, "pending": 2}
+    scheduler = Scheduler(Sampling.model_validate(fields), 1)
+    pending = [Ticket(0, 0), Ticket(0, 1)]
+    drawn = [*((ticket, True) for ticket in pending), *((Ticket(0, k), False) for k in (2, 3, 4))]
+    scheduler.restore(drawn, pending)
+    assert scheduler.next() is None  # as many are pending as may be
+    for ticket in pending:
+        scheduler.settle(ticket, False)
+    left = []
+    while (ticket := scheduler.next()) is not None:
+        left.append(ticket.index)
+        scheduler.learn(ticket, False)
+    assert left == [5, 6, 7, 8]
+
+
 def test_a_larger_n_goes_on_from_what_is_there() -> None:
     scheduler = Scheduler(Sampling(n=6), 2)
     scheduler.restore((Ticket(0, index), None) for index in (0, 1, 3))

@@ -115,10 +115,19 @@ class Waves:
         )
 
     def _begin_wave(self, prompt: int) -> bool:
-        limit, accepted = self._limit[prompt], self._state.accepted[prompt]
+        """Begin the next wave with something to draw. Returns False if there is none.
+
+        A restored prompt may hold all of a wave: its samples were drawn while others were pending.
+        """
+        accepted = self._state.accepted[prompt]
         # For a prompt with enough, a limit of 0 means "no more", not "nothing drawn yet".
-        size = 0 if self._policy.enough(accepted) else self._policy.more(limit, accepted)
-        if size:
+        while not self._policy.enough(accepted):
+            limit = self._limit[prompt]
+            size = self._policy.more(limit, accepted)
+            if not size:
+                break
             self._level[prompt] = self._policy.level(limit, accepted, self._level[prompt])
             self._limit[prompt] = limit + size
-        return size > 0
+            if self._state.next_index(prompt, limit + size) >= 0:
+                return True
+        return False
