@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -284,7 +283,6 @@ def _restore_scheduler(
     """Return a scheduler that knows the samples and the failures of earlier processes, and of
     those that are pending the ticket and the key of the verdict."""
     from factory.sampling.scheduling.scheduler import Scheduler, Ticket
-    from factory.sampling.scheduling.teachers import UNKNOWN
 
     numbers = {str(name): number for number, name in enumerate(prompts["id"].to_pylist())}
     known: dict[str, int] = {}
@@ -301,16 +299,9 @@ def _restore_scheduler(
         if recipe.sampling.policy == "until":  # as the loop counts them
             late = verdicts.filter(reason=PENDING).select("sample_id").collect()
             waiting = set(late["sample_id"])
-    levels = _levels_of_teachers(recipe)
-    more = ("n_prompt_tokens", "params_fp") if levels else ()
-    failed = ((one.prompt_id, one.index, 0, 0, "")[: 3 + len(more)] for one in run.failures())
     drawn = [
-        (
-            Ticket(numbers[name], index, levels.get(rest[1], UNKNOWN) if levels else 0),
-            sample_id(name, index),
-            (tokens, *rest[:1]),
-        )
-        for name, index, tokens, *rest in chain(run.read_drawn(*more), failed)
+        (Ticket(numbers[name], index, level), sample_id(name, index), spent)
+        for name, index, level, *spent in _read_drawn(recipe, run)
         if name in numbers
     ]
     pending = {name: ticket for ticket, name, _ in drawn if name in waiting}
@@ -320,6 +311,25 @@ def _restore_scheduler(
     )
     keys = {one.sample_id: one[:3] for one in find_pending(run.path, recipe.filters)}
     return scheduler, {name: (pending[name], keys[name]) for name in pending.keys() & keys.keys()}
+
+
+def _read_drawn(recipe: Recipe, run: RunDir) -> Iterator[tuple[str, int, int, int, int]]:
+    """Yield (prompt_id, index, level, n_tokens, n_prompt_tokens) of earlier samples and failures.
+
+    The level of a sample is known, and the tokens of its prompt are read, only with teachers.
+    """
+    from factory.sampling.scheduling.teachers import UNKNOWN
+
+    levels = _levels_of_teachers(recipe)
+    if levels:
+        columns = ("n_prompt_tokens", "params_fp")
+        for name, index, tokens, prompt_tokens, settings in run.read_drawn(*columns):
+            yield name, index, levels.get(settings, UNKNOWN), tokens, prompt_tokens
+    else:
+        for name, index, tokens in run.read_drawn():
+            yield name, index, 0, tokens, 0
+    for failure in run.failures():
+        yield failure.prompt_id, failure.index, UNKNOWN if levels else 0, 0, 0
 
 
 def _levels_of_teachers(recipe: Recipe) -> dict[str, int]:

@@ -99,6 +99,7 @@ class _Round:
     ) -> None:
         self._cluster, self._run, self._prompts, self._cpus = cluster, run, prompts, cpus
         self._filters = filters
+        self._described: dict[frozenset[str], str] = {}  # by their names: a key may read files
         self._sends = False  # whether samples are sent along
         self._sent: dict[Path, int] = {}
         variables = {"POLARS_MAX_THREADS": str(cpus), "OMP_NUM_THREADS": str(cpus)}
@@ -134,16 +135,22 @@ class _Round:
         return sum(self._sent.values()) >= SENT_BYTES
 
     def _start(self, part: Path) -> Any:
-        missing = self._missing[part]
-        chosen = {name: own for name, own in self._filters.items() if name in missing}
         keys = pl.read_parquet(part, columns=["prompt_id"]).unique()
         prompts = self._prompts.join(keys, on="prompt_id", how="semi")
         content = part.read_bytes() if self._sends else None
         if content is not None:
             self._sent[part] = len(content)
         return self._task.remote(
-            str(part), known_digest(part), content, prompts, describe_filters(chosen), self._cpus
+            str(part), known_digest(part), content, prompts, self._describe(part), self._cpus
         )
+
+    def _describe(self, part: Path) -> str:
+        """Describe the filters that have not measured a part."""
+        missing = frozenset(self._missing[part])
+        if missing not in self._described:
+            chosen = {name: own for name, own in self._filters.items() if name in missing}
+            self._described[missing] = describe_filters(chosen)
+        return self._described[missing]
 
     def _save(self, part: Path, metrics: Mapping[str, pl.DataFrame]) -> None:
         inputs = inputs_key(base_frame(part, self._prompts))

@@ -60,6 +60,10 @@ class TeacherCount:
     price: float
 
     @property
+    def share(self) -> float:
+        return self.kept.samples / max(1, self.drawn.samples)
+
+    @property
     def price_per_accepted(self) -> float | None:
         return self.price / self.kept.samples if self.kept.samples else None
 
@@ -79,7 +83,7 @@ class TeacherCount:
             "teacher": self.name,
             "samples": self.drawn.samples,
             "accepted": self.kept.samples,
-            "share": self.kept.samples / max(1, self.drawn.samples),
+            "share": self.share,
             "tokens": self.drawn.tokens,
             "prompt_tokens": self.prompt_tokens,
             "price": self.price,
@@ -150,39 +154,37 @@ def measure_funnel(run: Path, stages: list[str], failures: dict[str, int]) -> Fu
         by_source=_group(run, verdicts, "source"),
         by_domain=_group(run, verdicts, "domain"),
         failures=failures,
-        by_teacher=count_teachers(run, read_manifest(run), verdicts),
+        by_teacher=_count_teachers_of(run, verdicts),
     )
 
 
-def count_teachers(
-    run: Path, manifest: Mapping[str, Any], verdicts: pl.LazyFrame
-) -> list[TeacherCount]:
+def _count_teachers_of(run: Path, verdicts: pl.LazyFrame) -> list[TeacherCount]:
+    manifest, parts = read_manifest(run), sample_parts(run)
+    if not manifest.get("teachers") or not parts:
+        return []
+    drawn = scan_samples(parts).select(sample_key(), "n_tokens", "n_prompt_tokens", "params_fp")
+    decided = verdicts.select("sample_id", "decision")
+    return count_teachers(manifest, drawn.join(decided, on="sample_id").collect())
+
+
+def count_teachers(manifest: Mapping[str, Any], samples: pl.DataFrame) -> list[TeacherCount]:
     """Count the judged samples of each teacher; none where the recipe has no teachers.
 
-    `verdicts` has sample_id and decision. The manifest has the teachers' prices and says whose
-    settings a sample was drawn with.
+    `samples` has params_fp, n_tokens, n_prompt_tokens and decision. The manifest has the teachers'
+    prices and says whose settings a sample was drawn with.
     """
-    prices, parts = manifest.get("teachers"), sample_parts(run)
-    if not prices or not parts:
+    prices = manifest.get("teachers")
+    if not prices:
         return []
     names = {found: settings.get("teacher") for found, settings in manifest["params"].items()}
-    keep, tokens = pl.col("decision") == "keep", pl.col("n_tokens").cast(pl.Int64)
-    counted = (
-        scan_samples(parts)
-        .select(
-            "n_tokens",
-            sample_key(),
-            prompt_tokens=pl.col("n_prompt_tokens").cast(pl.Int64),
-            teacher=pl.col("params_fp").replace_strict(names, default=None),
-        )
-        .join(verdicts.select("sample_id", "decision"), on="sample_id")
-        .group_by("teacher")
-        .agg(
-            drawn=pl.struct(samples=pl.len(), tokens=tokens.sum()),
-            kept=pl.struct(samples=keep.sum(), tokens=tokens.filter(keep).sum()),
-            prompt_tokens=pl.col("prompt_tokens").sum(),
-        )
-        .collect()
+    keep = pl.col("decision").cast(pl.String) == "keep"
+    tokens, prompt_tokens = (pl.col(n).cast(pl.Int64) for n in ("n_tokens", "n_prompt_tokens"))
+    counted = samples.group_by(
+        teacher=pl.col("params_fp").cast(pl.String).replace_strict(names, default=None)
+    ).agg(
+        drawn=pl.struct(samples=pl.len(), tokens=tokens.sum()),
+        kept=pl.struct(samples=keep.sum(), tokens=tokens.filter(keep).sum()),
+        prompt_tokens=prompt_tokens.sum(),
     )
     found = {row["teacher"]: row for row in counted.rows(named=True)}
     nothing = {"drawn": {}, "kept": {}, "prompt_tokens": 0}

@@ -267,7 +267,7 @@ def _find_engine_conflicts(spec: EngineSpec, document: Document) -> Iterator[Pro
 
 
 def _find_teacher_conflicts(recipe: Recipe, document: Document) -> Iterator[Problem]:
-    """Yield teachers that cannot be told apart or cannot work next to each other."""
+    """Yield teachers that draw the same samples or cannot work next to each other."""
     spec, teachers = recipe.engine_spec, recipe.sampling.teachers
     same: dict[str, str] = {}
     batches: list[str] = []

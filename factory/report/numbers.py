@@ -112,11 +112,7 @@ def count_funnel(snapshot: Snapshot) -> Funnel:
         by_domain=_grouped(snapshot, judged, "domain"),
         failures=_failures(snapshot),
         rows=SampleCount(**rows) if isinstance(rows, dict) else None,
-        by_teacher=count_teachers(
-            snapshot.run,
-            snapshot.manifest,
-            judged.lazy().select("sample_id", pl.col("decision").cast(pl.String)),
-        ),
+        by_teacher=count_teachers(snapshot.manifest, judged),
     )
 
 

@@ -40,6 +40,8 @@ _SAMPLE: dict[str, PolarsType] = {
     "index": pl.Int32,
     "finish_reason": pl.String,
     "n_tokens": pl.Int32,
+    "n_prompt_tokens": pl.Int32,
+    "params_fp": pl.String,
     "created_at": pl.Datetime("ms", "UTC"),
 }
 _VERDICT: dict[str, PolarsType] = {"decision": pl.String, "reason": pl.String, "filter": pl.String}
@@ -290,7 +292,7 @@ def _read_samples(snapshot: Snapshot, before: Snapshot | None) -> None:
     categories = ("part", "source", "domain", "language", "decision", "reason", "filter")
     snapshot.samples = joined.with_columns(
         pl.col("source", "domain").fill_null("unknown")
-    ).with_columns(pl.col(*categories, "finish_reason").cast(pl.Categorical))
+    ).with_columns(pl.col(*categories, "finish_reason", "params_fp").cast(pl.Categorical))
 
 
 def _read_rates(snapshot: Snapshot) -> pl.DataFrame:

@@ -59,7 +59,6 @@ def _print_teachers(teachers: Sequence[TeacherCount], console: Console) -> None:
         return
     table = _table(None, "teacher", "samples", "kept", "share", "tokens", "price", "price/accepted")
     for one in teachers:
-        each = one.price_per_accepted
         table.add_row(
             one.name,
             f"{one.drawn.samples:,}",
@@ -67,13 +66,15 @@ def _print_teachers(teachers: Sequence[TeacherCount], console: Console) -> None:
             _format_share(one.kept.samples, one.drawn.samples),
             f"{one.drawn.tokens:,}",
             format_price(one.price),
-            "-" if each is None else format_price(each),
+            format_price(one.price_per_accepted),
         )
     console.print(table)
 
 
-def format_price(price: float) -> str:
-    """Format an amount of money, which may be a small part of a cent."""
+def format_price(price: float | None) -> str:
+    """Format an amount of money, which may be a small part of a cent; - where there is none."""
+    if price is None:
+        return "-"
     return f"{price:,.2f}" if price >= 1 else f"{price:.3g}"
 
 

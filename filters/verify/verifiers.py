@@ -20,7 +20,7 @@ from filters.verify.verification import CONSENSUS, LATER, State, Verification, V
 
 _SURROGATE = re.compile("[\\ud800-\\udfff]")
 _NO_DEFECT = (FactoryError, OSError, MemoryError)
-"""What ends a verification: the machine, or something that its user can mend."""
+"""What ends a verification: the machine, or something that its user can fix."""
 
 MAX_RESPONSE = 1_000_000
 """Characters of a response that are read: the last ones, where the answer is."""

@@ -227,9 +227,9 @@ def _teachers(facts: CorpusFacts) -> str:
             escape(one.name),
             f"{one.drawn.samples:,}",
             f"{one.kept.samples:,}",
-            f"{one.kept.samples / max(1, one.drawn.samples):.1%}",
+            f"{one.share:.1%}",
             f"{one.drawn.tokens:,}",
-            "-" if one.price_per_accepted is None else format_price(one.price_per_accepted),
+            format_price(one.price_per_accepted),
         )
         for one in facts.funnel.by_teacher
     ]

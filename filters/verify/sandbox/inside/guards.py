@@ -1,6 +1,6 @@
 """What notices that code under test reaches for the process that it shares with the test runner.
 
-Functions are taken down before any attempt, in the warm process, and compared by identity later.
+Functions are recorded before any attempt, in the warm process, and compared by identity later.
 Nothing here is found by name afterwards: whoever runs an attempt first calls `forget_modules`.
 """
 
