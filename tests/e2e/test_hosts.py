@@ -33,7 +33,7 @@ from tests.replayed import write_recipe as write_replay
 
 pytest.importorskip("ray")
 pytestmark = [
-    pytest.mark.real,
+    pytest.mark.real(group="hosts"),
     pytest.mark.skipif(bool(why := why_not()), reason=f"no machines of one's own: {why}"),
 ]
 

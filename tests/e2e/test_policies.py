@@ -1,14 +1,20 @@
-"""Scheduling policies on the real engine, in this process: what each prompt got is the policy's.
+"""Scheduling policies on the real engine: what each prompt got is what its policy asks for.
 
 A verdict comes while the engine samples, so these runs go through the live judge, the abort of what
-became superfluous, and the escalated settings, as no replayed run does.
+became superfluous, and the escalated settings, as no replayed run does. Most of them share the
+server of one `factory serve`; the others load the engine into this process.
 """
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -18,11 +24,38 @@ from factory.judging.funnel import Funnel
 from factory.judging.verdicts import load_verdicts
 from factory.recipe.build import Recipe, load_recipe
 from factory.sampling.scheduling.policies import WAVE_POLICIES
-from tests.e2e.test_main_job import recipe
+from tests.e2e.test_main_job import FACTORY, drawn, factory, recipe
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.real
 
 SHORT = "sampling.max_tokens=80"
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The `engine:` line that `factory serve` prints once its server is ready."""
+    (port,), folder = free_ports(1), tmp_path_factory.mktemp("serve")
+    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1"}
+    command = [*FACTORY, "serve", str(recipe(folder)), "--port", str(port)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=folder, env=environment
+    ) as process:
+        assert process.stdout is not None
+        try:
+            said = []
+            for line in process.stdout:
+                said.append(line)
+                if line.startswith("engine:"):
+                    yield "engine=" + line.removeprefix("engine:").strip()
+                    break
+            else:
+                raise AssertionError(f"no server: {said}")
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(300) == 0
+    left = subprocess.run(["pgrep", "-f", f"api_server.*--port {port}"], capture_output=True)
+    assert not left.stdout, "factory serve left a server behind"
 
 
 def built(folder: Path, size: int, n: int, *changes: str) -> tuple[Recipe, Funnel]:
@@ -48,27 +81,59 @@ def wanted(loaded: Recipe, accepted: list[bool]) -> int:
     return drawn
 
 
-WAVES = {
-    "until": ["sampling.accept=1", "sampling.early_stop={every: 32}", "sampling.temperature=0.8"],
-    "difficulty": ["sampling.accept=3", SHORT],
-}
-
-
-@pytest.mark.parametrize("policy", WAVES)
-def test_a_prompt_gets_what_its_verdicts_ask_for(policy: str, tmp_path: Path) -> None:
-    """In this process, on purpose: kernels compiled for filters must not break vLLM's start."""
-    changes = [f"sampling.policy={policy}", "sampling.wave=2", *WAVES[policy]]
-    loaded, funnel = built(tmp_path, 12, 6, *changes)
-    for prompt, own in samples(tmp_path / "run").group_by("prompt_id"):
+def gets_what_its_verdicts_ask_for(folder: Path, *changes: str) -> None:
+    loaded, funnel = built(folder, 12, 6, "sampling.wave=2", *changes)
+    for prompt, own in samples(folder / "run").group_by("prompt_id"):
         assert own.height == wanted(loaded, own["accepted"].to_list()), prompt
     assert funnel.kept.samples
     assert funnel.drawn.samples < 6 * funnel.prompts
 
 
-def test_barren_prompts_escalate_and_are_then_given_up(tmp_path: Path) -> None:
+def test_until_one_is_accepted_in_this_process(tmp_path: Path) -> None:
+    """Kernels that were compiled for filters must not break vLLM's start."""
+    policy = ("sampling.policy=until", "sampling.accept=1", "sampling.early_stop={every: 32}")
+    gets_what_its_verdicts_ask_for(tmp_path, *policy, "sampling.temperature=0.8")
+
+
+@pytest.mark.parametrize("judge", ["engine", "{start: demo, args: {max_model_len: 2048}}"])
+def test_a_model_on_this_machine_judges_after_sampling(tmp_path: Path, judge: str) -> None:
+    """A second engine in the same process; a model this small has no opinion worth counting."""
+    judge = f"filters.correctness={{combine: rule_or_judge, judge: {judge}}}"
+    _, funnel = built(tmp_path, 3, 2, judge, "sampling.max_tokens=60", "corpus.min_rows=0")
+    reasons = {item.reason for item in funnel.taken}
+    assert reasons <= {"judge_undecided", "judge_wrong", "unclosed_think", "truncated", "loop"}
+    asked = load_verdicts(tmp_path / "run").collect().height
+    assert asked == 2 * funnel.prompts
+
+
+def test_a_build_against_factory_serve(engine: str, tmp_path: Path) -> None:
+    """Two commands, as a user types them: what serve prints is what build takes."""
+    path, run = recipe(tmp_path, size=16, n=6), tmp_path / "run"
+    policy = "sampling={policy: until, n: 6, accept: 1, wave: 3, top_k: 50, max_tokens: 100}"
+    done = factory("build", path, "--run", run, "--set", engine, "--set", policy)
+    assert done.returncode == 0, done.stderr
+    counts = drawn(run)
+    prompts = pq.read_metadata(run / "prompts.parquet").num_rows
+    assert set(counts.values()) == {1}
+    assert prompts < len(counts) < 6 * prompts
+    rows = pl.read_parquet(run / "corpus" / "*.parquet")
+    assert rows.height
+    assert rows["id"].is_unique().all()
+    assert rows["n_tokens"].min() > 0
+    assert rows["n_prompt_tokens"].min() > 0
+    assert rows["prompt_text"].str.contains("Question|User").all()
+    assert set(rows["model"]) == {"SmolLM2-135M-Instruct"}
+
+
+def test_a_prompt_gets_more_the_harder_it_is(engine: str, tmp_path: Path) -> None:
+    policy = ("sampling.policy=difficulty", "sampling.accept=3")
+    gets_what_its_verdicts_ask_for(tmp_path, engine, *policy, SHORT)
+
+
+def test_barren_prompts_escalate_and_are_then_given_up(engine: str, tmp_path: Path) -> None:
     escalate = "sampling.escalate=[{temperature: 0.9}, {temperature: 1.2, max_tokens: 60}]"
     options = ["sampling.policy=until", "sampling.accept=1", "sampling.give_up_after=2"]
-    loaded, _ = built(tmp_path, 8, 12, *options, escalate, SHORT)
+    loaded, _ = built(tmp_path, 8, 12, engine, *options, escalate, SHORT)
     levels = {loaded.params_fp(level): level for level in range(3)}
     assert len(levels) == 3
     found = samples(tmp_path / "run")
@@ -84,11 +149,11 @@ def test_barren_prompts_escalate_and_are_then_given_up(tmp_path: Path) -> None:
     assert rows.filter(pl.col("hot") != (pl.col("index") >= 4)).is_empty()
 
 
-def test_a_budget_is_spent_where_it_pays_and_more_of_it_goes_on(tmp_path: Path) -> None:
+def test_a_budget_is_spent_where_it_pays_and_more_goes_on(engine: str, tmp_path: Path) -> None:
     spent = 0
     for tokens in (1200, 2400):
         budget = f"sampling.budget={{tokens: {tokens}}}"
-        changes = ["sampling.policy=budget", "sampling.wave=2", budget, SHORT]
+        changes = [engine, "sampling.policy=budget", "sampling.wave=2", budget, SHORT]
         _, funnel = built(tmp_path, 12, 8, *changes)
         # What is in flight when the budget runs out was counted at the mean length.
         assert 0.6 * tokens < funnel.drawn.tokens < 1.3 * tokens
@@ -103,14 +168,3 @@ def test_a_budget_is_spent_where_it_pays_and_more_of_it_goes_on(tmp_path: Path) 
     barren = per_prompt.filter(pl.col("accepted") == 0)["drawn"].mean()
     assert fruitful is not None
     assert barren is None or fruitful > barren
-
-
-@pytest.mark.parametrize("judge", ["engine", "{start: demo, args: {max_model_len: 2048}}"])
-def test_a_model_on_this_machine_judges_after_sampling(tmp_path: Path, judge: str) -> None:
-    """A second engine in the same process; a model this small has no opinion worth counting."""
-    judge = f"filters.correctness={{combine: rule_or_judge, judge: {judge}}}"
-    _, funnel = built(tmp_path, 3, 2, judge, "sampling.max_tokens=60", "corpus.min_rows=0")
-    reasons = {item.reason for item in funnel.taken}
-    assert reasons <= {"judge_undecided", "judge_wrong", "unclosed_think", "truncated", "loop"}
-    asked = load_verdicts(tmp_path / "run").collect().height
-    assert asked == 2 * funnel.prompts

@@ -2,70 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import polars as pl
-import pyarrow.parquet as pq
-import pytest
-
 from factory.core.files import read_lines
-from tests.e2e.test_main_job import FACTORY, drawn, factory, recipe
+from tests.e2e.test_main_job import drawn, factory
 from tests.fake_server import FakeServer
-from tests.ports import free_ports
 from tests.sampling.conftest import make_prompt
-
-
-@contextmanager
-def served(path: Path, port: int, folder: Path) -> Iterator[str]:
-    """The `engine:` line that `factory serve` prints once its server is ready."""
-    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1"}
-    command = [*FACTORY, "serve", str(path), "--port", str(port)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, cwd=folder, env=environment
-    ) as process:
-        assert process.stdout is not None
-        try:
-            said = []
-            for line in process.stdout:
-                said.append(line)
-                if line.startswith("engine:"):
-                    yield line.removeprefix("engine:").strip()
-                    break
-            else:
-                raise AssertionError(f"no server: {said}")
-        finally:
-            process.send_signal(signal.SIGINT)
-            assert process.wait(300) == 0
-    left = subprocess.run(["pgrep", "-f", f"api_server.*--port {port}"], capture_output=True)
-    assert not left.stdout, "factory serve left a server behind"
-
-
-@pytest.mark.real
-def test_a_build_against_factory_serve(tmp_path: Path) -> None:
-    """Two commands, as a user types them: what serve prints is what build takes."""
-    path, run = recipe(tmp_path, size=16, n=6), tmp_path / "run"
-    policy = "sampling={policy: until, n: 6, accept: 1, wave: 3, top_k: 50, max_tokens: 100}"
-    with served(path, free_ports(1)[0], tmp_path) as engine:
-        done = factory("build", path, "--run", run, "--set", f"engine={engine}", "--set", policy)
-    assert done.returncode == 0, done.stderr
-    counts = drawn(run)
-    prompts = pq.read_metadata(run / "prompts.parquet").num_rows
-    assert set(counts.values()) == {1}
-    assert prompts < len(counts) < 6 * prompts
-    rows = pl.read_parquet(run / "corpus" / "*.parquet")
-    assert rows.height
-    assert rows["id"].is_unique().all()
-    assert rows["n_tokens"].min() > 0
-    assert rows["n_prompt_tokens"].min() > 0
-    assert rows["prompt_text"].str.contains("Question|User").all()
-    assert set(rows["model"]) == {"SmolLM2-135M-Instruct"}
-
 
 LOST = """
 name: lost

@@ -32,7 +32,7 @@ NEEDED = ("slurmctld", "slurmd", "munged", "sbatch")
 
 pytest.importorskip("ray")
 pytestmark = [
-    pytest.mark.real,
+    pytest.mark.real(group="hosts"),
     pytest.mark.skipif(bool(why := why_not()), reason=f"no machines of one's own: {why}"),
     pytest.mark.skipif(
         ROOT is None and not all(map(shutil.which, NEEDED)),
