@@ -77,9 +77,11 @@ def test_a_judge_that_is_behind_gets_help_and_one_saves_for_all(
     monkeypatch.setattr(background, "BATCH", 2)
     monkeypatch.setattr(background, "BEHIND", 4)
     with seen_judges() as seen:
-        judge = background.LiveJudge(run, most=2)
+        prompts = pq.read_table(run / "prompts.parquet")
+        numbers = {name: number for number, name in enumerate(prompts["id"].to_pylist())}
+        judge = background.LiveJudge(run, prompts, most=2)
         for sample in samples:
-            judge.put(sample)
+            judge.put(sample, numbers[sample.prompt_id])
         for part in sample_parts(run):
             judge.notify_sealed(part.stem)
         judged = []

@@ -183,7 +183,7 @@ def sample(recipe: Recipe, run: RunDir, prompts: pa.Table, console: Console) -> 
         run.save_manifest(unanswered=0)
     else:
         progress = Progress(console, total)
-        judge = LiveJudge(run.path)
+        judge = LiveJudge(run.path, prompts)
         judge.expect({name: key for name, (_, key) in pending.items()})
         earlier = {name: ticket for name, (ticket, _) in pending.items()}
         drive(recipe.engine_spec, run, prompts, scheduler, first, progress, judge, earlier)

@@ -126,7 +126,7 @@ def _sample(recipe: Eval, run: RunDir, prompts: pa.Table, console: Console) -> N
     missing = sampling.n * len(numbers) - scheduler.ended
     first = scheduler.next()
     if first is not None:
-        progress, judge = Progress(console, missing), LiveJudge(run.path)
+        progress, judge = Progress(console, missing), LiveJudge(run.path, prompts)
         drive(recipe.recipe.engine_spec, run, prompts, scheduler, first, progress, judge)
 
 

@@ -12,13 +12,13 @@ import queue
 import signal
 import traceback
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
@@ -27,20 +27,23 @@ from factory.core.nouns import Judged, Sample
 from factory.core.parallel import cores, spawning
 from factory.judging.late import Key, LateArrivals, leave_to_judges
 from factory.judging.metrics import (
-    base_frame,
+    describe_prompts,
     input_frame,
-    inputs_key,
     join_metrics,
-    prompt_frame,
-    save_metrics,
 )
+from factory.judging.unsaved import BASE, Measured, UnsavedMetrics
 from factory.judging.verdicts import all_filters, decide, early_filters
 from factory.recipe.build import load_run_recipe
 from filters.base import Filter, measure_rows, turns_type
 from filters.correctness import Correctness
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 BATCH = 256
-"""Maximum number of samples judged at once. A batch never waits for more samples."""
+BATCH_TEXT = 4 << 20
+"""Maximum number of samples judged at once, and of characters that end a batch. Bounds memory: a
+text is copied several times. A batch never waits for more samples."""
 
 READY = "ready"
 """What a process sends first."""
@@ -61,10 +64,10 @@ class LiveJudge:
     dies, `error` says so and only early verdicts are lost: all samples are judged after sampling.
     """
 
-    def __init__(self, run: Path, most: int | None = None) -> None:
-        self._run, self._most = run, most or cores()
+    def __init__(self, run: Path, prompts: pa.Table, most: int | None = None) -> None:
+        self._run, self._prompts, self._most = run, prompts, most or cores()
         self._sealed: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._waiting: deque[Sample] = deque()
+        self._waiting: deque[_Asked] = deque()
         self._skipped: list[str] = []
         self._to_save: list[tuple[str, object]] = []  # for the process that saves, in this order
         self._replaced = False
@@ -77,8 +80,9 @@ class LiveJudge:
         """Wait for late verdicts of samples that an earlier process drew."""
         self._late.expect(keys)
 
-    def put(self, sample: Sample) -> None:
-        self._waiting.append(sample)
+    def put(self, sample: Sample, prompt: int) -> None:
+        """Queue a finished sample of the prompt with this number."""
+        self._waiting.append(_Asked(sample, prompt))
 
     def skip(self, sample: Sample) -> None:
         """Note a sample that is judged after sampling, with its whole part."""
@@ -116,11 +120,27 @@ class LiveJudge:
         """Give each idle process a batch. Start another one if all are busy and much waits."""
         for worker in self._workers:
             if worker.is_idle and self._waiting:
-                count = min(BATCH, len(self._waiting))
-                worker.judge([self._waiting.popleft() for _ in range(count)])
+                batch = self._next_batch()
+                worker.judge(batch, self._rows_of(batch))
         behind = len(self._waiting) >= BEHIND and all(worker.ready for worker in self._workers)
         if behind and len(self._workers) < self._most and not self.error:
             self._workers.append(_Worker(self._run, saves=False))
+
+    def _next_batch(self) -> list[_Asked]:
+        """Take what is judged at once from the samples that wait."""
+        batch, size = list[_Asked](), 0
+        while self._waiting and len(batch) < BATCH and size < BATCH_TEXT:
+            batch.append(self._waiting.popleft())
+            size += len(batch[-1].sample.text)
+        return batch
+
+    def _rows_of(self, batch: Sequence[_Asked]) -> pa.Table:
+        """Return the prompts of a batch: a process needs no others, with their tests."""
+        import pyarrow as pa
+
+        numbers = dict.fromkeys(one.prompt for one in batch)
+        rows = [self._prompts.slice(number, 1) for number in numbers]
+        return pa.concat_tables(rows).combine_chunks()  # a slice alone is sent with the whole
 
     def _receive(self, worker: _Worker) -> list[Judged]:
         """Return the verdicts of a process that has answered or died."""
@@ -138,14 +158,16 @@ class LiveJudge:
             if answer == READY:
                 return []
         batch, worker.batch = worker.batch, []
-        if metrics:
+        if metrics is not None:
             self._to_save.append(("metrics", metrics))
         if keys:
             self._late.expect(keys)
         if isinstance(answer, str):
             self.error, answer = answer, None
         if answer is None:
-            return [Judged(sample.sample_id, "undecided", "judge_error") for sample in batch]
+            names = [one.sample.sample_id for one in batch]
+            self._skipped += names
+            return [Judged(name, "undecided", "judge_error") for name in names]
         return [Judged(*row) for row in answer]
 
     def _replace(self, worker: _Worker) -> bool:
@@ -175,6 +197,13 @@ class LiveJudge:
         self._to_save.clear()
 
 
+class _Asked(NamedTuple):
+    """A sample that waits for its verdict, and the number of its prompt."""
+
+    sample: Sample
+    prompt: int
+
+
 class _Worker:
     """One judging process, and the batch that it has not answered yet."""
 
@@ -183,7 +212,7 @@ class _Worker:
         self.start()
 
     def start(self) -> None:
-        self.batch: list[Sample] = []
+        self.batch: list[_Asked] = []
         self.ready = False  # nothing is sent before: a full pipe would block the sampling loop
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
@@ -203,9 +232,9 @@ class _Worker:
         """Return what becomes ready when it answers or dies."""
         return self.pipe, self.process.sentinel
 
-    def judge(self, batch: list[Sample]) -> None:
+    def judge(self, batch: list[_Asked], prompts: pa.Table) -> None:
         self.batch = batch
-        self.send(("judge", [asdict(sample) for sample in batch]))
+        self.send(("judge", ([asdict(one.sample) for one in batch], prompts)))
 
     def send(self, message: object) -> None:
         # A dead process is found when its answer is read.
@@ -232,6 +261,12 @@ def _sample_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema_overrides={"turns": turns_type()})
 
 
+def _lazy(table: pa.Table) -> pl.LazyFrame:
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame.lazy()
+
+
 class _Unsaved(NamedTuple):
     """Sent where metrics could not be saved."""
 
@@ -253,9 +288,8 @@ def _judge_loop(pipe: Connection, run: Path, saves: bool) -> None:
     filters = early_filters(all_filters(load_run_recipe(run)))
     chosen = filters.get("correctness")
     late = isinstance(chosen, Correctness) and bool(chosen.later)
-    prompts = prompt_frame(run)
-    held = _UnsavedMetrics(run, prompts, filters)
-    _warm_up(filters, prompts)
+    held = UnsavedMetrics(run, filters)
+    _warm_up(filters, run)
     with suppress(OSError):  # the build has died; that is found below
         pipe.send((READY, None, {}))
     while True:
@@ -267,18 +301,18 @@ def _judge_loop(pipe: Connection, run: Path, saves: bool) -> None:
             return
         kind, content = message
         if kind == "sealed":
-            held.unsaved.append(content)
-            _save(held, pipe)
+            _save(held, pipe, content)
             continue
         if kind == "skipped":
-            held.skipped.update(content)
+            held.skip(content)
             continue
         if kind == "metrics":
             held.add(content)
             _save(held, pipe)
             continue
+        samples, prompts = content
         try:
-            rows = input_frame(_sample_frame(content), prompts)
+            rows = input_frame(_sample_frame(samples), describe_prompts(_lazy(prompts)))
             metrics = {name: measure_rows(filter_, rows) for name, filter_ in filters.items()}
             # Pass rates are known only after sampling.
             measured = join_metrics(rows, metrics).with_columns(
@@ -287,24 +321,27 @@ def _judge_loop(pipe: Connection, run: Path, saves: bool) -> None:
             verdicts = decide(measured, filters)
             answer: object = verdicts.select("sample_id", "decision", "reason").rows()
             keys = leave_to_judges(run, rows, metrics["correctness"]) if late else {}
+            found = Measured(rows.select(BASE), metrics)
         except FactoryError as error:
-            metrics, answer, keys = {}, str(error), {}
+            found, answer, keys = None, str(error), {}
         except Exception:
             # A user's filter may raise anything. Sampling continues; the final judging raises
             # the same error and reports it.
-            metrics, answer, keys = {}, traceback.format_exc(limit=-3), {}
+            found, answer, keys = None, traceback.format_exc(limit=-3), {}
         try:
-            pipe.send((answer, None if saves else metrics, keys))
+            pipe.send((answer, None if saves else found, keys))
         except OSError:
             return  # the build has died
-        if metrics and saves:
-            held.add(metrics)
+        if found is not None and saves:
+            held.add(found)
             _save(held, pipe)
 
 
-def _save(held: _UnsavedMetrics, pipe: Connection) -> None:
+def _save(held: UnsavedMetrics, pipe: Connection, sealed: str | None = None) -> None:
     """Save what can be saved. A full disk does not end the judging: the build needs verdicts."""
     try:
+        if sealed is not None:
+            held.seal(sealed)
         held.save()
     except (FactoryError, OSError) as error:
         held.give_up()
@@ -312,59 +349,15 @@ def _save(held: _UnsavedMetrics, pipe: Connection) -> None:
             pipe.send((_Unsaved(str(error)), None, {}))
 
 
-def _warm_up(filters: Mapping[str, Filter], prompts: pl.DataFrame) -> None:
+def _warm_up(filters: Mapping[str, Filter], run: Path) -> None:
     """Measure one made-up sample while the engine loads.
 
     The first measurement of an installation compiles kernels, which takes up to a minute.
     """
+    prompts = describe_prompts(pl.scan_parquet(run / "prompts.parquet").head(1))
     made_up = Sample(prompts["prompt_id"][0], 0, WARM_UP, "", "stop", 1, 1, "", "", 0)
     rows = input_frame(_sample_frame([asdict(made_up)]), prompts)
     for filter_ in filters.values():
         if not filter_.REFERENCE:  # a user's own is shown real samples only
             with suppress(Exception):  # the first real sample reports it
                 measure_rows(filter_, rows)
-
-
-class _UnsavedMetrics:
-    """Metrics that are not saved yet, and the sealed parts they belong to."""
-
-    def __init__(self, run: Path, prompts: pl.DataFrame, filters: Mapping[str, Filter]) -> None:
-        self.run, self.prompts, self.filters = run, prompts, filters
-        self.unsaved: list[str] = []
-        self.skipped: set[str] = set()
-        """Samples that are not judged here. Nothing of a part that has one is saved."""
-        self._metrics: dict[str, list[pl.DataFrame]] = {name: [] for name in filters}
-
-    def add(self, metrics: Mapping[str, pl.DataFrame]) -> None:
-        for name, measured in metrics.items():
-            self._metrics[name].append(measured)
-
-    def give_up(self) -> None:
-        """Leave the sealed parts to the judging after sampling."""
-        self.unsaved.clear()
-
-    def save(self) -> None:
-        """Save the metrics of every sealed part whose samples have all been judged."""
-        for part in list(self.unsaved):
-            base = base_frame(self.run / "samples" / f"{part}.parquet", self.prompts)
-            wanted = base.select("sample_id")
-            if gone := self.skipped.intersection(wanted["sample_id"]):
-                self.skipped -= gone
-                self._forget(part, wanted)
-                continue
-            whole = {name: pl.concat(frames) for name, frames in self._metrics.items() if frames}
-            lacks = (wanted.join(m, on="sample_id", how="anti").height for m in whole.values())
-            if len(whole) < len(self.filters) or any(lacks):
-                continue
-            inputs = inputs_key(base)
-            for name, metrics in whole.items():
-                own = metrics.join(wanted, on="sample_id", how="semi")
-                save_metrics(self.run, name, self.filters[name], part, own, inputs)
-            self._forget(part, wanted)
-
-    def _forget(self, part: str, rows: pl.DataFrame) -> None:
-        for name, frames in self._metrics.items():
-            if frames:
-                kept = pl.concat(frames).join(rows, on="sample_id", how="anti")
-                self._metrics[name] = [kept]
-        self.unsaved.remove(part)

@@ -59,7 +59,12 @@ class TextHash(Filter):
 
 
 def prompt_frame(run: Path, *, verifiers: bool = True) -> pl.DataFrame:
-    """Return the prompts: prompt_id, question, domain, source, language, verifier, cot, tools.
+    """Return the prompts of a run, as `describe_prompts` does."""
+    return describe_prompts(pl.scan_parquet(run / "prompts.parquet"), verifiers=verifiers)
+
+
+def describe_prompts(prompts: pl.LazyFrame, *, verifiers: bool = True) -> pl.DataFrame:
+    """Return prompt_id, question, domain, source, language, verifier, cot and tools of prompts.
 
     Without `verifiers` that column is null: a prompt's tests can be much larger than its text.
     """
@@ -72,7 +77,6 @@ def prompt_frame(run: Path, *, verifiers: bool = True) -> pl.DataFrame:
         .fill_null("")
     )
     verifier = pl.col("verifier") if verifiers else pl.lit(None, pl.String).alias("verifier")
-    prompts = pl.scan_parquet(run / "prompts.parquet")
     if "tools" not in prompts.collect_schema():  # written by 0.1.0
         prompts = prompts.with_columns(tools=pl.lit(None, pl.String))
     return prompts.select(

@@ -55,8 +55,8 @@ class Judge(Protocol):
     notices: list[str]
     """What happened to the judge and was put right, oldest first. The loop takes them out."""
 
-    def put(self, sample: Sample) -> None:
-        """Queue a finished sample for judging."""
+    def put(self, sample: Sample, prompt: int) -> None:
+        """Queue a finished sample for judging. `prompt` is the number of its prompt."""
 
     def skip(self, sample: Sample) -> None:
         """Note a finished sample that is judged after sampling."""
@@ -316,7 +316,7 @@ class _Loop:
                     self.progress.postponed += 1
                     self.scheduler.learn(ticket, False, outcome.n_tokens)
                     continue
-                self.judge.put(outcome)
+                self.judge.put(outcome, ticket.prompt)
                 self.unjudged[outcome.sample_id] = _Drawn(
                     ticket, outcome.n_tokens, outcome.n_prompt_tokens, outcome.finish_reason
                 )

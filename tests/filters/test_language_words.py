@@ -303,20 +303,29 @@ def test_thirty_languages_have_words() -> None:
 def test_the_tables_are_kept_and_built_again_when_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FACTORY_CACHE", str(tmp_path))
     small = tables.lexicon()
+    monkeypatch.setenv("FACTORY_CACHE", str(tmp_path))
     monkeypatch.setattr(tables, "build", lambda: small)
     tables.lexicon.cache_clear()
     try:
         assert tables.lexicon() is small
-        (kept,) = tmp_path.iterdir()
+        (kept,) = (file for file in tmp_path.iterdir() if file.suffix != ".xxh3")
         tables.lexicon.cache_clear()
         again = tables.lexicon()
         assert again is not small
-        assert np.array_equal(again.words, small.words)
-        kept.write_bytes(kept.read_bytes()[:1000])
-        tables.lexicon.cache_clear()
-        assert tables.lexicon() is small
+        for name, table in vars(small).items():
+            assert np.array_equal(getattr(again, name), table), name
+        whole = kept.read_bytes()
+        flipped = bytearray(whole)
+        flipped[len(whole) // 2] ^= 1
+        for damaged in (whole[:1000], bytes(flipped), b""):
+            replaced = kept.with_suffix(".other")  # the file itself is mapped
+            replaced.write_bytes(damaged)
+            replaced.replace(kept)
+            tables.lexicon.cache_clear()
+            assert tables.lexicon() is small
+            tables.lexicon.cache_clear()
+            assert tables.lexicon() is not small  # stored again, and sound
     finally:
         tables.lexicon.cache_clear()
 

@@ -8,6 +8,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -96,7 +97,7 @@ def test_metrics_that_cannot_be_saved_end_no_judging(
     recipe_file(run, run, 1)
     (run / "metrics").write_text("a file where a folder is expected")
     samples = [sample(prompt, 0) for prompt in prompts()]
-    judge = LiveJudge(run, most=1)
+    judge = LiveJudge(run, pq.read_table(run / "prompts.parquet"), most=1)
     judged: list[str] = []
 
     def wait_for_verdicts(count: int) -> None:
@@ -104,13 +105,13 @@ def test_metrics_that_cannot_be_saved_end_no_judging(
             judged.extend(verdict.sample_id for verdict in judge.collect(60))
 
     try:
-        for one in samples:
-            judge.put(one)
+        for number, one in enumerate(samples):
+            judge.put(one, number)
         wait_for_verdicts(len(samples))
         judge.notify_sealed("part-00000")
-        for number, again in enumerate(samples[:2], 1):  # a notice is read with later verdicts
-            judge.put(again)
-            wait_for_verdicts(len(samples) + number)
+        for number, again in enumerate(samples[:2]):  # a notice is read with later verdicts
+            judge.put(again, number)
+            wait_for_verdicts(len(samples) + number + 1)
     finally:
         judge.close()
     (notice,) = judge.notices
