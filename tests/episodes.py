@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from factory.core.environment import allow_places
 from factory.core.nouns import Sample
 from factory.core.resources import recipe_path
 from factory.core.run_dir import sample_parts
@@ -53,6 +54,12 @@ def write_recipe(
     recipe = folder / name
     recipe.write_text(text, encoding="utf-8")
     return recipe
+
+
+def named(spec: dict[str, Any]) -> dict[str, Any]:
+    """An environment as if a recipe of this process named it."""
+    allow_places(spec)
+    return spec
 
 
 def read_samples(run: Path) -> dict[str, Sample]:

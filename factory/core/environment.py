@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from factory.core.nouns import Message, Prompt
 from factory.core.plugins import PluginError, find_class
+from factory.core.process_tree import supervised_command
 from factory.core.trust import require_program
 
 
@@ -124,12 +125,15 @@ def name_environment(reference: str) -> dict[str, str]:
 def find_environment(spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the reference of a prompt's environment, for `environment_class`, and its options.
 
-    Raises PluginError for a class that no recipe of this process has named: data cannot name one.
-    Nor can it name a Python that is not trusted.
+    Raises PluginError for a class, file, program or address that no recipe of this process has
+    named: data cannot name one.
     """
     options = {key: value for key, value in spec.items() if key not in ("kind", "class")}
-    if spec["kind"] == "verifiers" and (refusal := refuse_taskset(options)):
-        raise PluginError(refusal)
+    for key, value in _places(spec):
+        if (str(spec["kind"]), key, value) not in _PLACES:
+            raise PluginError(
+                f"no recipe here names the {key} {value:.100} of an environment, and data cannot"
+            )
     if spec["kind"] != OWN:
         return str(spec["kind"]), options
     name = spec.get("class")
@@ -138,13 +142,39 @@ def find_environment(spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return _NAMED[name], options
 
 
+PLACE_KEYS = ("path", "command", "url")
+"""Options of environments that name code, a file or a server. Rows of data cannot give them."""
+
+_PLACES: set[tuple[str, str, str]] = set()
+"""Kind, option and value of what recipes of this process have named."""
+
+
+def allow_places(spec: Mapping[str, Any]) -> None:
+    """Note what a recipe's environment names, for its prompts. The caller has checked that it is
+    trusted."""
+    _PLACES.update((str(spec["kind"]), *place) for place in _places(spec))
+
+
+def _places(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
+    own = ("python", "taskset") if spec["kind"] == "verifiers" else ()
+    keys = [key for key in (*PLACE_KEYS, *own) if spec.get(key) is not None]
+    return [(key, json.dumps(spec[key], sort_keys=True)) for key in keys]
+
+
 _VERIFIERS = Path(__file__).parents[1] / "environments" / "verifiers_server.py"
 
 
 def refuse_taskset(options: Mapping[str, Any]) -> str | None:
-    """Return None if a taskset of `verifiers` may run in its Python, else why not."""
+    """Return None if a taskset of `verifiers` may run in its Python, else why not.
+
+    The Python files below `path` count as they are now; those in the Python are the user's own.
+    """
     given = [options.get(key) for key in ("taskset", "path")]
-    return require_program(str(options.get("python")), json.dumps(given, sort_keys=True))
+    texts = [json.dumps(given, sort_keys=True)]
+    if options.get("path") is not None:
+        for file in sorted(Path(options["path"]).rglob("*.py")):
+            texts += [str(file), file.read_text(encoding="utf-8", errors="surrogateescape")]
+    return require_program(str(options.get("python")), *texts)
 
 
 def start_verifiers(
@@ -153,24 +183,26 @@ def start_verifiers(
     """Start `verifiers_server.py` in a Python of its own; `what` is `list` or `serve`.
 
     `options` has `python`, `taskset` and maybe `path`, a folder whose modules can be imported
-    there. Raises RuntimeError if that Python cannot be started.
+    there. SIGTERM ends all that it starts, and so does this process's end. Raises RuntimeError if
+    that Python cannot be started.
     """
     python, taskset, path = options["python"], options["taskset"], options.get("path")
+    if not os.access(python, os.X_OK):
+        raise RuntimeError(
+            f"{python} cannot be started; `python` is the interpreter of the environment in which "
+            "`verifiers` is installed, such as envs/verifiers/bin/python"
+        )
     named = {"id": taskset} if isinstance(taskset, str) else taskset
     given = json.dumps({"taskset": named})
-    here = {**os.environ, "NO_PROXY": "127.0.0.1,localhost", "PYTHONPATH": path or ""}
-    for name in ("PYTHONHOME", "VIRTUAL_ENV"):
-        here.pop(name, None)
-    command = [python, "-P", str(_VERIFIERS), what, given, str(number)]
+    here = ("NO_PROXY=127.0.0.1,localhost", f"PYTHONPATH={path or ''}")
+    run = ("sh", "-c", 'exec "$@"', "sh")  # `env` takes a path with a = for a variable
+    cleared = ("env", "-u", "PYTHONHOME", "-u", "VIRTUAL_ENV", *here, *run)
+    command = [*cleared, python, "-P", str(_VERIFIERS), what, given, str(number)]
+    if what == "list":  # the server of episodes lives below their supervisor
+        command = supervised_command(command)
     quiet = {
         "stdin": subprocess.DEVNULL,
         "stdout": subprocess.DEVNULL,
         "stderr": subprocess.DEVNULL,
     }
-    try:
-        return subprocess.Popen(command, env=here, **{**quiet, **popen})
-    except OSError as error:
-        raise RuntimeError(
-            f"{python} cannot be started ({error.strerror}); `python` is the interpreter of the "
-            "environment in which `verifiers` is installed, such as envs/verifiers/bin/python"
-        ) from None
+    return subprocess.Popen(command, **{**quiet, **popen})

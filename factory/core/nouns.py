@@ -131,10 +131,18 @@ class Prompt:
 
 
 def _place_free(environment: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return an environment with the name of its file or folder, wherever that lies here."""
-    if environment is None or not isinstance(environment.get("path"), str):
-        return None if environment is None else dict(environment)
-    return {**environment, "path": environment["path"].rstrip("/").rpartition("/")[2]}
+    """Return an environment with the name of its file or folder, wherever that lies here.
+
+    The Python of a taskset of `verifiers` is no part of the task.
+    """
+    if environment is None:
+        return None
+    found = dict(environment)
+    if found.get("kind") == "verifiers":
+        found.pop("python", None)
+    if isinstance(found.get("path"), str):
+        found["path"] = found["path"].rstrip("/").rpartition("/")[2]
+    return found
 
 
 def as_messages(messages: Sequence[Mapping[str, Any]]) -> tuple[Message, ...]:

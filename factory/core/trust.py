@@ -78,9 +78,9 @@ def require_model(model: str, revision: str | None) -> str | None:
     return f"the code in {code.describe()} is not trusted yet; {_REMEDY}"
 
 
-def require_program(program: str, arguments: str) -> str | None:
+def require_program(program: str, *arguments: str) -> str | None:
     """Return None if a program that a recipe names may run with these arguments, else why not."""
-    code = Code(program, "a program that the recipe starts", _hash("program", program, arguments))
+    code = Code(program, "a program that the recipe starts", _hash("program", program, *arguments))
     if _may_run(code):
         return None
     return f"{code.describe()} is code that is not trusted yet; {_REMEDY}"

@@ -10,31 +10,33 @@ CONTROL is the number of an inherited socket. A message on it is a task, {"idx",
 is the model's server for `verifiers`: it writes what a request shows, {"messages", "tools"}, and
 reads the model's turn, {"content", "tool_calls"}. The last line is {"reward", "state"}, or
 {"failure"}. The episode ends with the connection, and everything with the control socket.
+
+Between this server and an episode stands its keeper, which ends with it whatever it has started.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import importlib
 import importlib.util
 import itertools
 import json
+import math
 import os
 import random
 import resource
 import runpy
 import select
+import shutil
 import signal
 import socket
 import sys
-import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
-
-MAX_BYTES = 64 << 20
-"""The longest line of a connection, and the largest request."""
 
 HARNESS = "r1_factory_chat"
 """The name under which `verifiers` finds the chat loop."""
@@ -47,6 +49,21 @@ PRELOADED = (
     "uvicorn",
 )
 """What `verifiers` imports late: once here, and not in each episode."""
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def load_beside(file: str, name: str) -> Any:
+    """Return a module of this folder, loaded under a name that no taskset has."""
+    found = importlib.util.spec_from_file_location(name, Path(__file__).with_name(file))
+    assert found is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)  # type: ignore[union-attr]
+    return module
+
+
+model = load_beside("verifiers_model.py", "r1_factory_model")
 
 
 def main(what: str, options: Mapping[str, Any], number: int) -> None:
@@ -90,20 +107,10 @@ def opening(data: Any) -> list[dict[str, str]]:
             raise ValueError("the prompt holds calls of tools")
     if data.system_prompt:
         asked.insert(0, ("system", data.system_prompt))
-    return [{"role": role, "content": as_text(content)} for role, content in asked]
-
-
-def as_text(content: Any) -> str:
-    """Return the text of a message's content. Raises ValueError for an image."""
-    if content is None or isinstance(content, str):
-        return content or ""
-    texts = [part if isinstance(part, dict) else part.model_dump() for part in content]
-    for part in texts:
-        if part.get("type") != "text":
-            raise ValueError(
-                f"a message holds a part of type {part.get('type')!r}; only text is played"
-            )
-    return "".join(part["text"] for part in texts)
+    messages = [{"role": role, "content": model.as_text(content)} for role, content in asked]
+    if not any(message["content"].strip() for message in messages if message["role"] == "user"):
+        raise ValueError("the prompt has no text")
+    return messages
 
 
 def open_environment(options: Mapping[str, Any]) -> Any:
@@ -126,11 +133,7 @@ def open_environment(options: Mapping[str, Any]) -> Any:
 
 def add_harness() -> str:
     """Make the chat loop known to `verifiers` as a plugin. Returns its name."""
-    place = Path(__file__).with_name("verifiers_harness.py")
-    found = importlib.util.spec_from_file_location(HARNESS, place)
-    assert found is not None
-    module = sys.modules[HARNESS] = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)  # type: ignore[union-attr]
+    load_beside("verifiers_harness.py", HARNESS)
     return HARNESS
 
 
@@ -162,13 +165,13 @@ def fork_tool_servers() -> None:
             return
         pid = os.fork()
         if pid == 0:
-            become_tool_server(argv[2], self.process_env(env), self.workdir / log)
+            become_tool_server(argv[2:], self.process_env(env), self.workdir / log)
         self._background.append(Forked(pid))
 
     SubprocessRuntime.run_background = run_background
 
 
-def become_tool_server(module: str, env: Mapping[str, str], log: Path) -> NoReturn:
+def become_tool_server(argv: list[str], env: Mapping[str, str], log: Path) -> NoReturn:
     """Run a module as `python -m` does, in the process just forked. Never returns."""
     status = 1
     try:
@@ -182,8 +185,8 @@ def become_tool_server(module: str, env: Mapping[str, str], log: Path) -> NoRetu
         output = os.open(log, os.O_WRONLY | os.O_CREAT)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        sys.argv = [module]
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        sys.argv = argv
+        runpy.run_module(argv[0], run_name="__main__", alter_sys=True)
         status = 0
     finally:
         os._exit(status)
@@ -226,20 +229,18 @@ def serve(options: Mapping[str, Any], control: socket.socket) -> None:
         fork_tool_servers()
         for name in PRELOADED:
             importlib.import_module(name)
-    connections: dict[int, tuple[int, socket.socket]] = {}  # its number → the process that plays
+    connections: dict[int, tuple[int, socket.socket]] = {}  # its number → the episode's keeper
     waiting = select.poll()
     waiting.register(control, select.POLLIN)
     while True:
         for number, _ in waiting.poll(200):
             if number != control.fileno():  # the other side has hung up
-                kill(connections[number][0])
+                os.kill(connections[number][0], signal.SIGTERM)
                 waiting.unregister(number)
                 continue
             data, received, _, _ = socket.recv_fds(control, 1 << 16, 1)
             if not data:
-                for pid, _ in connections.values():
-                    kill(pid)
-                return
+                return  # which ends the keepers, and they their episodes
             connection = socket.socket(fileno=received[0])
             others = [control, *(other for _, other in connections.values())]
             begun = begin(tasks, json.loads(data), connection, others)
@@ -247,9 +248,7 @@ def serve(options: Mapping[str, Any], control: socket.socket) -> None:
                 connections[connection.fileno()] = (begun, connection)
                 waiting.register(connection, select.POLLRDHUP)
         for number, (pid, connection) in list(connections.items()):
-            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                kill(pid)  # what is left of its group
-                os.waitpid(pid, 0)
+            if os.waitpid(pid, os.WNOHANG)[0]:
                 del connections[number]
                 with contextlib.suppress(KeyError):
                     waiting.unregister(number)
@@ -268,31 +267,80 @@ def begin(
         return None
     pid = os.fork()
     if pid == 0:
-        become_episode(tasks.environment, task, asked, connection, others)
-    with contextlib.suppress(OSError):
-        os.setpgid(pid, pid)
+        become_keeper(tasks.environment, task, asked, connection, others)
     return pid
 
 
-def kill(pid: int) -> None:
-    """Kill a process group, if it is still there."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
-
-
-def become_episode(
+def become_keeper(
     environment: Any,
     task: Any,
     asked: Mapping[str, Any],
     connection: socket.socket,
     others: list[socket.socket],
 ) -> NoReturn:
-    """Play one episode, in the process just forked. Never returns."""
+    """Let a process play one episode, and end with it all that it started. Never returns.
+
+    Programs of a taskset run in sessions of their own, which no signal to a group ends. What is
+    orphaned below this process becomes its child. SIGTERM, or the server's end, ends the episode.
+    """
     status = 1
     try:
         for other in others:
             other.close()
-        os.setpgid(0, 0)
+        folder = tempfile.mkdtemp(prefix="episode-")
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # until it is known whom to end
+        playing = os.fork()
+        if playing == 0:
+            become_episode(environment, task, asked, connection, folder)
+        connection.close()
+
+        def end(*_: object) -> None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(playing, signal.SIGKILL)
+
+        signal.signal(signal.SIGTERM, end)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        keep(playing)
+        shutil.rmtree(folder, ignore_errors=True)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def keep(playing: int) -> None:
+    """Wait until a child has ended, then end all others, adopted ones included."""
+    ended = False
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, _ = os.wait()
+            if pid == playing:
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                ended = True
+            if ended:
+                kill_children()
+
+
+def kill_children() -> None:
+    """Kill all direct children. Theirs are adopted then, and killed by the next call."""
+    own = os.getpid()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # the process has just ended
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == own:
+                os.kill(int(stat.parent.name), signal.SIGKILL)
+
+
+def become_episode(
+    environment: Any, task: Any, asked: Mapping[str, Any], connection: socket.socket, folder: str
+) -> NoReturn:
+    """Play one episode in a folder of its own, in the process just forked. Never returns."""
+    status = 1
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        os.environ["TMPDIR"] = tempfile.tempdir = folder
+        runtimes: Any = importlib.import_module("verifiers.v1.runtimes.subprocess")
+        runtimes.CACHE_DIR = Path(folder)  # where programs work
         resource.setrlimit(resource.RLIMIT_DATA, (asked["memory"], asked["memory"]))
         random.seed(asked["seed"])  # else all episodes would draw the same
         asyncio.run(play(environment, task, connection))
@@ -304,18 +352,19 @@ def become_episode(
 async def play(environment: Any, task: Any, connection: socket.socket) -> None:
     import verifiers.v1 as vf
 
-    reader, writer = await asyncio.open_unix_connection(sock=connection, limit=MAX_BYTES)
-    model = Model(reader, writer)
+    limit = model.MAX_BYTES
+    reader, writer = await asyncio.open_unix_connection(sock=connection, limit=limit)
+    policy = model.Model(reader, writer)
     try:
-        async with model.serving() as url:
+        async with policy.serving() as url:
             client = vf.EvalClientConfig(base_url=url, api_key_var="R1_FACTORY_NEEDS_NO_KEY")
             async with environment.serving():
                 context = vf.ModelContext(model="policy", client=client)
                 episode = await environment.run_episode(task, context)
-                ended = model.failure or conclude(episode)
+                ended = policy.failure or conclude(episode)
     except Exception as error:  # an environment may raise anything
-        ended = {"failure": model.failure or describe(error)}
-    await model.write(ended if isinstance(ended, dict) else {"failure": ended})
+        ended = {"failure": policy.failure or describe(error)}
+    await policy.write(ended if isinstance(ended, dict) else {"failure": ended})
 
 
 def conclude(episode: Any) -> dict[str, Any]:
@@ -329,118 +378,13 @@ def conclude(episode: Any) -> dict[str, Any]:
     if trace.is_timeout:
         return {"failure": f"a deadline of the task's own passed: {trace.stop_condition}"}
     rewards = {name: earned.value for name, earned in trace.rewards.items() if earned is not None}
-    metrics = {name: value for name, value in trace.metrics.items() if value is not None}
+    metrics = {
+        name: value if math.isfinite(value) else str(value)  # JSON has no NaN
+        for name, value in trace.metrics.items()
+        if value is not None
+    }
     state = {"rewards": rewards, "metrics": metrics, "stop": trace.stop_condition}
     return {"reward": sum(rewards.values()) if rewards else None, "state": state}
-
-
-class Model:
-    """A server of chat completions whose answers come from the other side of the connection.
-
-    The conversation may only grow: what was shown before must stand before what is new.
-    """
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
-        self._shown: list[dict[str, Any]] = []
-        self._asked = asyncio.Lock()
-        self.failure: str | None = None
-
-    @contextlib.asynccontextmanager
-    async def serving(self) -> AsyncIterator[str]:
-        from aiohttp import web
-
-        app = web.Application(client_max_size=MAX_BYTES)
-        app.router.add_post("/v1/chat/completions", self._answer)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        try:
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-        finally:
-            await runner.cleanup()
-
-    async def write(self, line: Mapping[str, Any]) -> None:
-        self._writer.write(json.dumps(line).encode() + b"\n")
-        await self._writer.drain()
-
-    async def _answer(self, request: Any) -> Any:
-        from aiohttp import web
-
-        body = await request.json()
-        try:
-            message = await self._ask(body)
-        except ValueError as error:
-            self.failure = str(error)
-            return web.json_response({"error": {"message": str(error)}}, status=400)
-        head: dict[str, Any] = {
-            "id": f"turn-{len(self._shown)}",
-            "created": int(time.time()),
-            "model": "policy",
-        }
-        reason = "tool_calls" if message.get("tool_calls") else "stop"
-        usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
-        if not body.get("stream"):
-            choice = {"index": 0, "message": message, "finish_reason": reason}
-            whole = {**head, "object": "chat.completion", "choices": [choice], "usage": usage}
-            return web.json_response(whole)
-        calls = [
-            {"index": place, **call} for place, call in enumerate(message.get("tool_calls", []))
-        ]
-        delta = {**message, "tool_calls": calls} if calls else message
-        chunks: list[dict[str, Any]] = [
-            {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]},
-            {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}], "usage": usage},
-        ]
-        lines = [
-            json.dumps({**head, "object": "chat.completion.chunk", **chunk}) for chunk in chunks
-        ]
-        text = "".join(f"data: {line}\n\n" for line in (*lines, "[DONE]"))
-        return web.Response(text=text, content_type="text/event-stream")
-
-    async def _ask(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Show what is new in a request, and return the model's message. Raises ValueError."""
-        if self._asked.locked():
-            raise ValueError("its harness asks the model twice at once, which is not played")
-        async with self._asked:
-            messages = [read_message(message) for message in body["messages"]]
-            known = len(self._shown)
-            if messages[:known] != self._shown or len(messages) <= known:
-                raise ValueError(
-                    "its harness changed what the model had read or written before; only a "
-                    "conversation that grows can be played"
-                )
-            await self.write({"messages": messages[known:], "tools": body.get("tools") or []})
-            line = await self._reader.readline()
-            if not line:
-                raise ValueError("the episode was ended")
-            action = json.loads(line)
-            message: dict[str, Any] = {"role": "assistant", "content": action["content"]}
-            if action["tool_calls"]:
-                message["tool_calls"] = [write_call(call) for call in action["tool_calls"]]
-            self._shown = [*messages, read_message(message)]
-            return message
-
-
-def write_call(call: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a call with its arguments as JSON text, as servers write them."""
-    function = call["function"]
-    arguments = json.dumps(function["arguments"], ensure_ascii=False)
-    return {**call, "function": {"name": function["name"], "arguments": arguments}}
-
-
-def read_message(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what counts of a message. Raises ValueError for what is not text."""
-    read: dict[str, Any] = {"role": message["role"], "content": as_text(message.get("content"))}
-    if calls := message.get("tool_calls"):
-        read["calls"] = [
-            (call["id"], call["function"]["name"], json.loads(call["function"]["arguments"]))
-            for call in calls
-        ]
-    if message.get("tool_call_id"):
-        read["tool_call_id"] = message["tool_call_id"]
-    return read
 
 
 if __name__ == "__main__":

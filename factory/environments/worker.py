@@ -34,6 +34,7 @@ MAX_STATE_BYTES = 1 << 20
 
 def main(address: str, reference: str) -> None:
     """Serve until the host hangs up or this process's starter ends."""
+    os.environ["TMPDIR"] = str(Path(address).parent)  # the host removes what killed processes leave
     control = _connect(address, {"serves": reference})
     try:
         found = environment_class(reference)

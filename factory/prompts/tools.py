@@ -10,7 +10,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from factory.core import trust
-from factory.core.environment import ENVIRONMENTS, GROUP, name_environment
+from factory.core.environment import (
+    ENVIRONMENTS,
+    GROUP,
+    PLACE_KEYS,
+    allow_places,
+    name_environment,
+)
 from factory.core.plugins import PluginError, UntrustedCode, is_known, known_names, suggest
 
 
@@ -44,7 +50,7 @@ class EnvironmentOptions(BaseModel):
             _require_known(self.kind)
         if self.kind == "functions":
             _require_trusted((self.model_extra or {}).get("path"))
-        self.mapping()
+        allow_places(self.mapping())
         return self
 
     def mapping(self) -> dict[str, Any]:
@@ -81,7 +87,7 @@ def read_environment(value: Any) -> dict[str, Any]:
         raise ValueError(f"{str(value)[:80]!r} is no mapping with a `kind`")
     if found.get("kind") == "verifiers":
         _require_known("verifiers")  # says where they come from, whatever else the row names
-    for key in ("class", "path", "command", "url"):
+    for key in ("class", *PLACE_KEYS):
         if key in found:
             raise ValueError(
                 f"a row of data cannot name a {key}; name it in the source's `environment`"

@@ -23,7 +23,7 @@ from factory.prompts.sets.bfcl_turns import MULTI_TURN
 from factory.prompts.source import Reject
 from factory.prompts.tools import EnvironmentOptions
 from filters.verify.verifiers import Item, Verifiers
-from tests.episodes import act, call
+from tests.episodes import act, call, named
 
 SHOP = str(recipe_path("tools/services.py"))
 ROWS = recipe_path("tools/services.jsonl")
@@ -46,7 +46,7 @@ def host() -> Iterator[EnvironmentHost]:
 
 def shop(**options: Any) -> dict[str, Any]:
     given = {"kind": "functions", "path": SHOP, "services": ["Shop", "Mail"], "config": CONFIG}
-    return given | options
+    return named(given | options)
 
 
 def make(calls: Sequence[dict[str, Any]]) -> Any:
@@ -190,7 +190,7 @@ BAD_CALLS = {  # how a call ends: the episode's failure, or what the model reads
 @pytest.mark.parametrize("name", BAD_CALLS)
 def test_a_bad_service_costs_its_episode_alone(host: EnvironmentHost, name: str) -> None:
     failure, shown = BAD_CALLS[name]
-    spec = {"kind": "functions", "path": BAD, "services": ["Bad"]}
+    spec = named({"kind": "functions", "path": BAD, "services": ["Bad"]})
     begun, after = play(host, name, spec, PROMPT, 0, [act(call(name, {}))])
     assert begun.failure is None
     if failure is not None:
@@ -204,7 +204,7 @@ def test_a_bad_service_costs_its_episode_alone(host: EnvironmentHost, name: str)
 def test_a_service_that_waits_is_ended() -> None:
     short = EnvironmentHost(StepLimits(wall_s=2.0))
     try:
-        spec = {"kind": "functions", "path": BAD, "services": ["Bad"]}
+        spec = named({"kind": "functions", "path": BAD, "services": ["Bad"]})
         *_, last = play(short, "wait", spec, PROMPT, 0, [act(call("wait", {}))])
         assert last.failure == "it did not answer in 2 s"
     finally:
@@ -227,10 +227,12 @@ def test_a_file_that_is_not_trusted_does_not_run(
     guarded = EnvironmentHost(StepLimits())
     try:
         spec = {"kind": "functions", "path": str(file), "services": ["Shop"]}
-        (reply,) = play(guarded, "episode", spec, PROMPT, 0, [])
+        (unnamed,) = play(guarded, "episode", spec, PROMPT, 0, [])
+        (untrusted,) = play(guarded, "episode", named(spec), PROMPT, 0, [])
     finally:
         guarded.close()
-    assert "not trusted" in str(reply.failure)
+    assert "no recipe here names the path" in str(unnamed.failure)
+    assert "not trusted" in str(untrusted.failure)
     assert not ran.exists()
 
 

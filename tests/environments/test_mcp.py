@@ -12,7 +12,7 @@ import pytest
 from factory.core.nouns import Message, Prompt
 from factory.environments.host import EnvironmentHost, Reply, StepLimits, play
 from tests.e2e.processes import descendants, wait_until
-from tests.episodes import act, call
+from tests.episodes import act, call, named
 
 pytest.importorskip("mcp")
 
@@ -37,7 +37,7 @@ def text(reply: Reply) -> str:
 
 
 def played(host: EnvironmentHost, spec: dict[str, Any], *actions: Any) -> list[Reply]:
-    return play(host, "episode", spec, PROMPT, 1, actions)
+    return play(host, "episode", named(spec), PROMPT, 1, actions)
 
 
 def test_tools_are_listed_and_called_in_the_sandbox(host: EnvironmentHost) -> None:

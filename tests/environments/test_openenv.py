@@ -19,7 +19,7 @@ import pytest
 from factory.core.nouns import Message, Prompt
 from factory.environments.host import EnvironmentHost, Reply, StepLimits, play
 from factory.prompts.sets.openenv import OpenEnv
-from tests.episodes import act
+from tests.episodes import act, named
 from tests.ports import free_ports
 
 pytest.importorskip("websockets")
@@ -58,7 +58,7 @@ def observe(text: Any, **fields: Any) -> str:
 
 
 def spec(url: str, **options: Any) -> dict[str, Any]:
-    return {"kind": "openenv", "url": url, "observation": "text"} | options
+    return named({"kind": "openenv", "url": url, "observation": "text"} | options)
 
 
 def says(*texts: str) -> list[Any]:

@@ -17,7 +17,7 @@ from factory.environments.calculator import calculate
 from factory.environments.host import EnvironmentHost, StepLimits, play
 from factory.environments.search import Document, Index
 from factory.environments.tools import ToolEnvironment, ToolError, describe_function
-from tests.episodes import act, call
+from tests.episodes import act, call, named
 
 PROMPT = Prompt("test", "tools", (Message(role="user", content="Play."),))
 
@@ -199,7 +199,7 @@ def test_search_finds_and_reads(host: EnvironmentHost, tmp_path: Path) -> None:
         {"id": "c", "title": "More rivers", "text": "The Rhine flows through Europe."},
     ]
     corpus.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    spec = {"kind": "search", "path": str(corpus), "results": 2}
+    spec = named({"kind": "search", "path": str(corpus), "results": 2})
     said = answers(
         host,
         spec,
@@ -212,7 +212,7 @@ def test_search_finds_and_reads(host: EnvironmentHost, tmp_path: Path) -> None:
     assert said[1] == rows[1]["text"]
     assert said[2] == "error: there is no document 'z'"
     assert said[3] == "[]"
-    (failed,) = play(host, "episode", {"kind": "search", "path": "/none"}, PROMPT, 1, [])
+    (failed,) = play(host, "episode", named({"kind": "search", "path": "/none"}), PROMPT, 1, [])
     assert "/none: no such file or folder" in str(failed.failure)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from factory.core import trust
 from factory.core.errors import SourceError
 from factory.core.nouns import Prompt
 from factory.core.resources import cache_dir
@@ -31,6 +32,8 @@ from tests.episodes import SCRIPTED, act, call, read_samples, roles
 SETS = Path(__file__).with_name("verifiers_sets")
 MANNERS = (
     "well", "well", "stops", "raises", "hangs", "dies", "infinite", "raises in setup", "no prompt",
+    "image", "no text", "surrogate", "dies early", "starts a program", "earns nothing",
+    "earns text", "earns NaN", "no metric",
 )  # fmt: skip
 pytestmark = pytest.mark.real(group="verifiers")  # on one worker: it is installed once
 TESTED = "verifiers==0.4.0"
@@ -113,8 +116,12 @@ def contents(reply: Reply) -> list[str]:
 def test_tasks_are_prompts(rows: list[Any], prompts: dict[str, Prompt]) -> None:
     assert [m["content"] for m in prompts["stops"].messages] == ["Calculate.", "What is 2 + 40?"]
     assert prompts["stops"].verifier == {"kind": "state", "reward": 1.0}
-    (bad,) = [row for row in rows if isinstance(row, Reject)]
-    assert (bad.place, bad.reason) == ("hostile_sums[8]", "no_question")
+    assert [(row.place, row.reason) for row in rows if isinstance(row, Reject)] == [
+        ("hostile_sums[8]", "no_question"),
+        ("hostile_sums[9]", "no_question"),
+        ("hostile_sums[10]", "no_question"),
+        ("hostile_sums[11]", "bad_unicode"),
+    ]
 
 
 def test_tools_are_called_and_the_reward_is_the_tasks(
@@ -162,14 +169,42 @@ def test_a_rule_of_the_task_ends_the_episode(
         ("dies", "its process ended"),
         ("infinite", "reward is inf"),
         ("raises in setup", "no setup"),
+        ("dies early", "its process ended"),
+        ("earns nothing", "TypeError"),
+        ("earns text", "could not convert string to float"),
+        ("earns NaN", "reward is nan"),
     ],
 )
 def test_a_bad_task_costs_its_episode(
     host: EnvironmentHost, prompts: dict[str, Prompt], manner: str, why: str
 ) -> None:
-    *_, last = run(host, prompts[manner], [act(content="It is 1.")])
+    *_, last = run(host, prompts[manner], [ask("1 + 1"), act(content="It is 1.")])
     assert last.observation is None
     assert why in str(last.failure)
+
+
+def test_a_metric_that_is_no_number_costs_nothing(
+    host: EnvironmentHost, prompts: dict[str, Prompt]
+) -> None:
+    *_, ended = run(host, prompts["no metric"], [act(content="It is 57.")])
+    assert ended.observation is not None, ended.failure
+    assert ended.observation.reward == 1.0
+    assert ended.observation.state["metrics"] == {"drawn": "nan"}
+
+
+def test_a_taskset_that_keeps_to_its_seed_can_be_replayed(python: str) -> None:
+    """So the user says of it; a killed build continues its episodes then."""
+    (prompt,) = source(python, taskset={"id": "hostile_sums"}, replayable=True).rows()
+    assert isinstance(prompt, Prompt)
+    said = [ask("1 + 40"), act(content="It is 40.")]
+    played = []
+    for _ in range(2):  # a new server, as after a kill
+        host = EnvironmentHost(StepLimits(wall_s=300.0))
+        played.append(run(host, prompt, said))
+        host.close()
+    assert played[0] == played[1]
+    assert played[0][0].replayable
+    assert played[0][-1].observation is not None, played[0][-1].failure
 
 
 def test_a_flood_is_cut(host: EnvironmentHost, prompts: dict[str, Prompt]) -> None:
@@ -194,12 +229,39 @@ def test_hanging_tasks_and_tools_are_killed(
             (lost,) = wait(host)
             assert lost.failure == "it did not answer in 2 s"
             host._limits = StepLimits(wall_s=300.0)
+        (begun, *_, ended) = run(host, prompts["starts a program"], [act(content="It is 53.")])
+        assert ended.observation is not None, (begun.failure, ended.failure)
+        assert count_down(1) == 1  # the server: an episode leaves nothing, nor do its tools
+        assert list(work_folders(host)) == []
     finally:
         host.close()
+    assert count_down(0) == 0
+
+
+def work_folders(host: EnvironmentHost) -> Iterator[Path]:
+    """The folders in which episodes work."""
+    return Path(host._folder.name).rglob("episode-*")
+
+
+def count_down(wanted: int) -> int:
+    """Wait until as few processes are left, for a minute. Returns how many there are."""
     deadline = time.monotonic() + 60
-    while (left := processes()) and time.monotonic() < deadline:
+    while (left := len(processes())) > wanted and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert left == []
+    return left
+
+
+def test_a_killed_build_leaves_no_taskset_that_hangs(
+    python: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MARK, str(os.getpid()))
+    building = build(write_recipe(python, tmp_path, ["never comes"]), tmp_path / "run")
+    while not processes():
+        assert building.poll() is None
+        time.sleep(0.1)
+    building.kill()
+    building.wait()
+    assert count_down(0) == 0
 
 
 def wait(host: EnvironmentHost) -> list[Reply]:
@@ -217,7 +279,8 @@ def processes() -> list[str]:
             environment = (place / "environ").read_bytes().decode("utf-8", "replace")
         except OSError:
             continue
-        if "verifiers_server.py" in line and f"{MARK}={os.getpid()}" in environment:
+        ours = "verifiers_server.py" in line or line.startswith("sleep")
+        if ours and f"{MARK}={os.getpid()}" in environment:
             found.append(line)
     return found
 
@@ -226,7 +289,7 @@ def test_prompts_of_another_version_are_refused(
     host: EnvironmentHost, prompts: dict[str, Prompt]
 ) -> None:
     given = dict(prompts["well"].environment or {})
-    cases = [({"key": "0" * 64}, "is another one"), ({"idx": 99}, "has only 9 tasks")]
+    cases = [({"key": "0" * 64}, "is another one"), ({"idx": 99}, "has only 18 tasks")]
     for change, why in cases:
         (reply,) = play(host, "e", given | change, prompts["well"], 1, [])
         assert why in str(reply.failure)
@@ -237,7 +300,7 @@ def test_prompts_of_another_version_are_refused(
 def test_what_cannot_be_loaded_is_said(python: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="nothing_here"):
         list(source(python, taskset="nothing_here").rows())
-    with pytest.raises(SourceError, match=r"no-python cannot be started .*bin/python"):
+    with pytest.raises(SourceError, match=r"no-python cannot be started; .*bin/python"):
         list(source(str(tmp_path / "no-python")).rows())
     with pytest.raises(SourceError, match="No module named 'verifiers'"):
         list(source(sys.executable).rows())
@@ -246,17 +309,51 @@ def test_what_cannot_be_loaded_is_said(python: str, tmp_path: Path) -> None:
 def test_a_python_must_be_trusted(
     python: str, prompts: dict[str, Prompt], monkeypatch: pytest.MonkeyPatch, host: EnvironmentHost
 ) -> None:
+    given: dict[str, Any] = dict(prompts["well"].environment or {})
+    for key in ("python", "path", "taskset"):  # a run of somebody else, and trust in one's own code
+        (reply,) = play(host, "e", {**given, key: "/bin/sh"}, prompts["well"], 1, [])
+        assert f'no recipe here names the {key} "/bin/sh"' in str(reply.failure)
     monkeypatch.delenv(VARIABLE)
     monkeypatch.setenv("FACTORY_TRUSTED_HASHES", "")
     with pytest.raises(ValueError, match="not trusted yet"):
         source(python)
     with pytest.raises(ValueError, match="name a source of that kind"):
         read_environment({"kind": "verifiers", "python": "/bin/sh", "taskset": "x"})
-    (reply,) = play(host, "e", prompts["well"].environment or {}, prompts["well"], 1, [])
-    assert "not trusted yet" in str(reply.failure)
 
 
-def test_a_recipe_of_ten_lines_builds_a_corpus(python: str, tmp_path: Path) -> None:
+def test_a_changed_taskset_must_be_trusted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(VARIABLE)
+    monkeypatch.setenv("FACTORY_TRUSTED_HASHES", "")
+    monkeypatch.setenv("FACTORY_CACHE", str(tmp_path / "cache"))
+    asked: list[str] = []
+
+    def agree(code: trust.Code) -> bool:
+        asked.append(code.hash)
+        return True
+
+    monkeypatch.setattr(trust, "ask", agree)
+    shutil.copytree(SETS, tmp_path / "sets")
+    for text in ("", "", "# changed"):
+        with (tmp_path / "sets" / "hostile_sums" / "tools.py").open("a") as file:
+            file.write(text)
+        source("python", path=str(tmp_path / "sets"))
+    assert len(asked) == len(set(asked)) == 2
+
+
+def test_ids_do_not_depend_on_where_things_lie() -> None:
+    here, there = (
+        source(python, path=path).prompt({"idx": 0, "key": "k", "messages": MESSAGES})
+        for python, path in (("/a/bin/python", "/a/sets"), ("/b/bin/python", "/b/sets"))
+    )
+    assert here.id == there.id
+
+
+MESSAGES = [{"role": "user", "content": "What is 1 + 1?"}]
+
+
+def write_recipe(python: str, folder: Path, manners: Sequence[str]) -> Path:
     """The page's recipe, with an engine that is a script."""
     recipe = {
         "name": "sums",
@@ -265,7 +362,7 @@ def test_a_recipe_of_ten_lines_builds_a_corpus(python: str, tmp_path: Path) -> N
             {
                 "kind": "verifiers",
                 "python": python,
-                "taskset": {"id": "hostile_sums", "manners": ["well", "raises", "well"]},
+                "taskset": {"id": "hostile_sums", "manners": list(manners)},
                 "path": str(SETS),
             }
         ],
@@ -273,19 +370,20 @@ def test_a_recipe_of_ten_lines_builds_a_corpus(python: str, tmp_path: Path) -> N
         "sampling": {"n": 2, "episode": {"max_turns": 4, "step_s": 300}},
         "filters": {"format": {"thinking": "optional"}, "correctness": {"think": "optional"}},
     }
-    file = tmp_path / "recipe.yaml"
+    file = folder / "recipe.yaml"
     file.write_text(yaml.safe_dump(recipe), encoding="utf-8")
-    command = [
-        sys.executable,
-        "-m",
-        "factory.cli",
-        "build",
-        str(file),
-        "--run",
-        str(tmp_path / "run"),
-    ]
-    built = subprocess.run(command, capture_output=True, text=True, timeout=800)
-    assert built.returncode == 0, built.stderr
+    return file
+
+
+def build(recipe: Path, run: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "factory.cli", "build", str(recipe), "--run", str(run)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_recipe_of_ten_lines_builds_a_corpus(python: str, tmp_path: Path) -> None:
+    building = build(write_recipe(python, tmp_path, ["well", "raises", "well"]), tmp_path / "run")
+    _, said = building.communicate(timeout=800)
+    assert building.returncode == 0, said
     samples = read_samples(tmp_path / "run").values()
     assert sorted(sample.finish_reason for sample in samples) == ["environment"] * 2 + ["stop"] * 4
     (whole, *_) = [sample for sample in samples if sample.finish_reason == "stop"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from factory.core.environment import allow_places
 from factory.core.nouns import Prompt
 from factory.prompts.source import BadRow, Row, Source
 
@@ -36,6 +37,11 @@ class OpenEnv(Source):
         QUESTION, min_length=1, description="What stands before the first observation."
     )
     win: float = Field(1.0, description="The least sum of rewards that counts as correct.")
+
+    @model_validator(mode="after")
+    def _names_its_server(self) -> OpenEnv:
+        allow_places({"kind": self.kind, "url": self.url})
+        return self
 
     def read(self) -> Iterator[tuple[str, Row | BadRow]]:
         for number in range(self.size):

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from factory.core.environment import refuse_taskset, start_verifiers
+from factory.core.environment import allow_places, refuse_taskset, start_verifiers
 from factory.core.errors import SourceError
 from factory.core.nouns import Message, Prompt
 from factory.core.plugins import UntrustedCode
@@ -34,6 +34,12 @@ class Verifiers(Source):
     path: str | None = Field(None, description="Folder of tasksets that are not installed.")
     size: int = Field(100, ge=1, description="Number of tasks, from the first one.")
     win: float = Field(1.0, description="The least sum of rewards that counts as correct.")
+    replayable: bool = Field(
+        False,
+        description="Whether the same seed and the same turns give the same episode: tools, rules "
+        "and rewards draw from Python's `random` alone. Then a killed build continues an episode "
+        "by playing its turns again.",
+    )
 
     @model_validator(mode="after")
     def _is_trusted(self) -> Verifiers:
@@ -41,6 +47,7 @@ class Verifiers(Source):
             raise ValueError("`taskset` has no `id`")
         if refusal := refuse_taskset(self._options):
             raise UntrustedCode(refusal)
+        allow_places({"kind": self.kind, **self._options})
         return self
 
     @property
@@ -70,7 +77,7 @@ class Verifiers(Source):
                 try:
                     yield from self._items(child.stdout)
                 except BaseException:  # also if the reader stops early, at its limit
-                    child.kill()
+                    child.terminate()
                     raise
             if child.returncode:
                 errors.seek(0)
@@ -88,4 +95,6 @@ class Verifiers(Source):
     def prompt(self, row: Row) -> Prompt:
         messages = tuple(Message(role=m["role"], content=m["content"]) for m in row["messages"])
         environment = {"kind": "verifiers", **self._options, "idx": row["idx"], "key": row["key"]}
+        if self.replayable:
+            environment["replayable"] = True
         return self.make(messages, {"kind": "state", "reward": self.win}, environment=environment)
