@@ -29,7 +29,7 @@ from filters.verify.repository.snapshots import SnapshotError, store_folder
 from filters.verify.repository.trial import Records, make_trial, run_trial
 from filters.verify.sandbox import Boxes, Job, SandboxFailure
 
-VERSION = 1
+VERSION = 2
 """Raised when the same settings give other bugs: part of what names a cached search."""
 
 _BASE_S = 600.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from filters.verify.repository.patch import parse_python
@@ -28,9 +28,14 @@ globals locals open quit setattr delattr vars SystemExit KeyboardInterrupt BaseE
 AssertionError
 """
 _ATTRIBUTES_TEXT = """
-_getframe ABCMeta EnumMeta EnumType ag_code ag_frame attrgetter cr_code cr_frame f_back f_builtins
-f_code f_globals f_locals get_type_hints gi_code gi_frame make_dataclass methodcaller modules
-new_class run_in_executor setprofile settrace tb_frame to_thread walk_stack walk_tb
+_evaluate _getframe ABCMeta EnumMeta EnumType Formatter ForwardRef ag_code ag_frame attrgetter
+cr_code cr_frame currentframe f_back f_builtins f_code f_globals f_locals format_map get_stack
+get_type_hints gi_code gi_frame make_dataclass meta_path methodcaller modules new_class
+run_in_executor setprofile settrace tb_frame to_thread walk_stack walk_tb
+"""
+_ALWAYS_MODULES_TEXT = """
+_pytest _thread builtins ctypes gc importlib inspect linecache marshal multiprocessing os pluggy
+posix pytest runpy subprocess sys threading traceback unittest
 """
 _PLAIN_TEXT = """
 __add__ __doc__ __enter__ __file__ __init__ __iter__ __module__ __name__ __new__ __next__
@@ -38,13 +43,20 @@ __package__ __post_init__ __qualname__ __repr__ __str__ __version__
 """
 _METHODS_TEXT = """
 __bool__ __class__ __contains__ __del__ __eq__ __getattribute__ __ge__ __gt__ __hash__
-__init_subclass__ __instancecheck__ __le__ __len__ __lt__ __ne__ __set_name__
-__subclasscheck__
+__init_subclass__ __instancecheck__ __le__ __len__ __lt__ __ne__ __reduce__ __reduce_ex__
+__set_name__ __subclasscheck__
 """
-_MODULES, _NAMES, _ATTRIBUTES, _PLAIN, _METHODS = (
+_MODULES, _NAMES, _ATTRIBUTES, _PLAIN, _METHODS, _ALWAYS_MODULES = (
     frozenset(text.split())
-    for text in (_MODULES_TEXT, _NAMES_TEXT, _ATTRIBUTES_TEXT, _PLAIN_TEXT, _METHODS_TEXT)
+    for text in (
+        *(_MODULES_TEXT, _NAMES_TEXT, _ATTRIBUTES_TEXT, _PLAIN_TEXT, _METHODS_TEXT),
+        _ALWAYS_MODULES_TEXT,
+    )
 )
+_ONLY_CALLED = {"getattr": 3, "update_wrapper": 2, "wraps": 1}
+"""Functions that get or set attributes by name, and the arguments of an ordinary call. Passed on
+to something else, they would do it out of sight."""
+_OF_A_WRAPPER = frozenset({"assigned", "updated"})
 _WORDS = (
     *("pytest", "unittest", "conftest", "test_", "assert", "__", "sys.modules", "_getframe"),
     *("f_back", "f_code", "f_globals", "f_locals", "_frame"),
@@ -81,42 +93,27 @@ def _list_reaches(text: str) -> Iterator[str]:
     tree = parse_python(text)
     documentation = set(_documentation(tree))
     imported = dict(_imported_modules(tree))
-    reached = {name: root for name, root in imported.items() if root in _MODULES}
     yield from _type_as_value(tree)
+    yield from _passed_on(tree)
     for node in ast.walk(tree):
+        if (name := _bound_name(node)) in _METHODS:  # __eq__ = lambda …, import x as __eq__
+            yield f"sets {name}"
         match node:
             case ast.Import():
                 for alias in node.names:
                     yield from _import(alias.name)
             case ast.ImportFrom():
-                yield from _import(node.module or "", relative=node.level > 0)
-                for alias in node.names:
-                    if is_test(f"{alias.name}.py"):
-                        yield f"imports the test {alias.name}"
-                    if alias.name in _MODULES | _NAMES | _ATTRIBUTES:
-                        yield f"imports {alias.name}"
+                yield from _import_from(node)
             case ast.Name() if node.id in _NAMES:
                 yield f"uses {node.id}"
-            case ast.Name() if node.id in _METHODS:  # __eq__ = lambda …
-                yield f"sets {node.id}"
-            case ast.Attribute() if node.attr in _ATTRIBUTES or _is_special(node.attr):
-                yield f"uses .{node.attr}"
-            case ast.Attribute(value=ast.Name(id=name), ctx=ast.Store()) if name in imported:
-                yield f"changes {imported[name]}.{node.attr}"
-            case ast.Attribute(value=ast.Name(id=name)) if name in imported and (
-                node.attr in _MODULES or (node.attr.startswith("_") and node.attr not in _PLAIN)
-            ):
-                yield f"uses {imported[name]}.{node.attr}"
-            case ast.Attribute(value=ast.Name(id=name)) if name in reached:
-                used = f"{reached[name]}.{node.attr}"
-                if used not in _HARMLESS:
-                    yield f"uses {used}"
+            case ast.Attribute():
+                yield from _attribute(node, imported)
+            case ast.MatchClass():
+                yield from (f"uses .{name}" for name in node.kwd_attrs if _is_reach(name))
             case ast.FunctionDef() | ast.AsyncFunctionDef() if node.name in _METHODS:
                 yield f"defines {node.name}"
-            case ast.Call(func=ast.Name(id="getattr"), args=[_, name, *_]) if not isinstance(
-                name, ast.Constant
-            ):
-                yield "gets an attribute by a computed name"
+            case ast.Call():
+                yield from _call(node)
             case ast.ClassDef() if node.keywords:
                 yield "gives a class a metaclass or keywords"
             case ast.Constant() if isinstance(node.value, str) and id(node) not in documentation:
@@ -125,6 +122,77 @@ def _list_reaches(text: str) -> Iterator[str]:
                 for handler in node.handlers:
                     if handler.type is None:
                         yield "catches everything"
+
+
+def _bound_name(node: ast.AST) -> str | None:
+    """The name that a node binds, by whatever means but `def`."""
+    match node:
+        case ast.Name() | ast.ClassDef() | ast.ExceptHandler() | ast.MatchAs() | ast.MatchStar():
+            return node.id if isinstance(node, ast.Name) else node.name
+        case ast.MatchMapping():
+            return node.rest
+        case ast.alias():
+            return node.asname or node.name
+    return None
+
+
+def _attribute(node: ast.Attribute, imported: Mapping[str, str]) -> Iterator[str]:
+    """What an attribute reaches, by its own name and by what it is an attribute of."""
+    root: ast.expr = node.value
+    while isinstance(root, ast.Attribute):
+        root = root.value
+    module = imported.get(root.id) if isinstance(root, ast.Name) else None
+    direct = isinstance(node.value, ast.Name)
+    if _is_reach(node.attr):
+        yield f"uses .{node.attr}"
+    elif module is None:
+        return
+    elif direct and isinstance(node.ctx, ast.Store):
+        yield f"changes {module}.{node.attr}"
+    elif node.attr in _MODULES or (
+        direct and node.attr.startswith("_") and node.attr not in _PLAIN
+    ):
+        yield f"uses {module}.{node.attr}"
+    elif direct and module in _MODULES and (used := f"{module}.{node.attr}") not in _HARMLESS:
+        yield f"uses {used}"
+
+
+def _call(node: ast.Call) -> Iterator[str]:
+    """Calls that get or set attributes by a name that is no part of the syntax."""
+    match node:
+        case ast.Call(func=ast.Name(id="getattr"), args=[_, ast.Constant(value=name), *_]):
+            if isinstance(name, str) and _is_reach(name):
+                yield f"uses .{name}"
+        case ast.Call(func=ast.Name(id="getattr"), args=[_, _, *_]):
+            yield "gets an attribute by a computed name"
+        case ast.Call(func=ast.Attribute(attr="format", value=text)):
+            if not isinstance(text, ast.Constant | ast.JoinedStr):
+                yield "formats a computed text"  # its fields may name attributes
+    if any(keyword.arg in _OF_A_WRAPPER for keyword in node.keywords):
+        yield "copies attributes by name"
+
+
+def _passed_on(tree: ast.Module) -> Iterator[str]:
+    """Functions that work on attributes by name, where they are not simply called."""
+    fine = {
+        id(node.func)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and len(node.args) <= _ONLY_CALLED.get(_last_name(node.func), 0)
+        and not any(isinstance(argument, ast.Starred) for argument in node.args)
+    }
+    for node in ast.walk(tree):
+        name = _last_name(node)
+        if name in _ONLY_CALLED and id(node) not in fine:
+            yield f"passes on {name}"
+
+
+def _last_name(node: ast.AST) -> str:
+    return getattr(node, "attr", "") or getattr(node, "id", "")
+
+
+def _is_reach(name: str) -> bool:
+    return name in _ATTRIBUTES or name in _ALWAYS_MODULES or _is_special(name)
 
 
 def _is_special(name: str) -> bool:
@@ -137,6 +205,17 @@ def _import(name: str, *, relative: bool = False) -> Iterator[str]:
         yield f"imports {parts[0]}"
     elif is_test(f"{'/'.join(parts)}.py"):
         yield f"imports the test {name}"
+
+
+def _import_from(node: ast.ImportFrom) -> Iterator[str]:
+    yield from _import(node.module or "", relative=node.level > 0)
+    for alias in node.names:
+        if is_test(f"{alias.name}.py"):
+            yield f"imports the test {alias.name}"
+        if alias.name in _MODULES | _NAMES | _ATTRIBUTES:
+            yield f"imports {alias.name}"
+        if alias.name == "*" and node.level == 0:
+            yield f"imports all of {node.module}"
 
 
 def _imported_modules(tree: ast.Module) -> Iterator[tuple[str, str]]:

@@ -210,12 +210,16 @@ def _read(trial: Trial, outcome: Outcome) -> Records:
             case "end", [str(status)]:
                 ended = True
                 if status in _BROKEN:
-                    records.broken = f"pytest says: {_BROKEN[status]}"
+                    why = f": {records.broken}" if records.broken else ""
+                    records.broken = f"pytest says: {_BROKEN[status]}{why}"
             case _:
                 records.tampered = "a record has another form than the test runner's"
                 return records
     for name in trial.canaries & records.outcomes.keys():
-        if records.outcomes.pop(name) != "asserted":
+        state = records.outcomes.pop(name)
+        if state == "not set up":  # by a fixture of all tests, which then fail as well
+            records.broken = records.broken or "a test that must fail was not set up"
+        elif state != "asserted":
             records.tampered = records.tampered or "a test that must fail did not"
     if not ended:
         records.broken = records.broken or f"the tests ended early ({outcome.end})"

@@ -54,7 +54,7 @@ class _Attempt(NamedTuple):
 class RepositoryVerifier:
     """Verifies repository prompts (see `problem` for their form) on `workers` cores."""
 
-    VERSION = 2
+    VERSION = 3
 
     def __init__(self, *, workers: int | None = None) -> None:
         self._environments = Environments(workers)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from cheats import BY_FILES, IN_SOURCE, add_to_source
+from cheats_by_others import BY_OTHERS
 from cheats_in_process import IN_PROCESS
 
 from filters.verify.repository.verifier import RepositoryVerifier
@@ -24,7 +25,9 @@ def test_a_cheat_by_files_is_held(
     assert (verdict.detail or "").startswith(("edits_tests", "patch_rejected", "no_patch"))
 
 
-@pytest.mark.parametrize("cheats", [IN_SOURCE, IN_PROCESS], ids=["source", "process"])
+@pytest.mark.parametrize(
+    "cheats", [IN_SOURCE, IN_PROCESS, BY_OTHERS], ids=["source", "process", "others"]
+)
 def test_cheats_in_the_source_are_held(
     cheats: dict[str, str], verifier: RepositoryVerifier, numerals: dict[str, Any]
 ) -> None:
@@ -41,13 +44,21 @@ GUARDS = [  # a cheat, and the guard that alone would hold it
     ("a_frame_by_timing", "suspicious: imports timeit"),
     ("reads_the_test_by_pathlib", "suspicious: reaches the file of a test"),
     ("imports_the_test", "suspicious: imports the test test_numerals"),
+    ("getattr_by_reduce", "suspicious: passes on getattr"),
+    ("attributes_by_a_format", "suspicious: formats a computed text"),
+    ("code_by_an_annotation_that_is_dispatched", "suspicious: reaches exec"),
+    ("equality_by_an_enumeration", "suspicious: reaches __eq__ without a def"),
+    ("equality_by_a_parser_of_arguments", "suspicious: reaches __eq__ without a def"),
+    ("reads_the_compiled_test", "suspicious: reaches the file of a test"),
+    ("reads_the_test_from_its_folder", "suspicious: reaches the file of a test"),
 ]
 
 
 def test_each_guard_says_what_it_saw(
     verifier: RepositoryVerifier, numerals: dict[str, Any]
 ) -> None:
-    verdicts = verifier.verify([(numerals, IN_PROCESS[name]) for name, _ in GUARDS])
+    cheats = {**IN_PROCESS, **BY_OTHERS}
+    verdicts = verifier.verify([(numerals, cheats[name]) for name, _ in GUARDS])
     for (name, reason), verdict in zip(GUARDS, verdicts, strict=True):
         assert (verdict.detail or "").startswith(reason), (name, verdict)
 
@@ -65,3 +76,21 @@ def test_functions_of_other_modules_that_are_replaced_are_noticed(
     response = response.replace("value <= number:", "number > value:", 1)
     (verdict,) = verifier.verify([(numerals, response)])
     assert verdict.detail == "suspicious: reaches functions of another module", verdict
+
+
+def test_a_class_that_is_freed_at_once_is_noticed(
+    verifier: RepositoryVerifier, numerals: dict[str, Any]
+) -> None:
+    """The collector, which alone frees a class, lets it be looked at first."""
+    forgets = """
+        inner = to_roman
+        def to_roman(number):
+            space = {"_" * 2 + "eq" + "_" * 2: lambda self, other: True}
+            type(str)("Equal", (str,), space)("I")
+            many = [[] for _ in range(100_000)]
+            return inner(number)
+        """
+    response = add_to_source("forgets", forgets).replace("number > value:", "value <= number:", 2)
+    response = response.replace("value <= number:", "number > value:", 1)
+    (verdict,) = verifier.verify([(numerals, response)])
+    assert verdict.detail == "suspicious: reaches __eq__ without a def", verdict

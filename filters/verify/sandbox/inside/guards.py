@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import builtins
 import operator
+import os
 import sys
 import types
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
+
+from .classes import Classes
 
 ROOT = "/repository/"
 """The folder of the repository."""
@@ -46,6 +49,8 @@ _WATCHED = frozenset(_EVENTS.split())
 """Audit events by which code gets at what runs it."""
 _LOOKS_FOR_OTHERS = ("/inspect.py", "/traceback.py")
 """Modules that give their caller the frames that they look at."""
+_RUNS_FOR_OTHERS = (*_LOOKS_FOR_OTHERS, "/typing.py", "/functools.py")
+"""Modules that run for their caller what an annotation says."""
 
 Owner = dict[str, Any] | types.MappingProxyType[str, Any]
 Guarded = tuple[Owner, str, Any, Any]
@@ -71,6 +76,7 @@ class Guards:
         self.runner = Baseline(_guard_modules(lambda name: _root(name) in _RUNNERS, seen))
         left_out = _RUNNERS | _CHANGED_BY_PYTEST | {"inside", "__main__"}
         self.others = Baseline(_guard_modules(lambda name: _root(name) not in left_out, seen))
+        self.classes = Classes()
 
     def find_tampering(self, between_modules: bool, thorough: bool = False) -> str | None:
         """What is no longer as it was of that by which tests are run."""
@@ -93,8 +99,10 @@ def watch(
     frame: Callable[[int], Any] = sys._getframe,
 ) -> Callable[[str, Any], None]:
     """An audit hook. It cannot be removed. It reports what a file of `changed` does itself, and
-    that one opens, by whatever module, a file of `tests`."""
+    that one opens, by whatever module and under whatever name, a file of `tests`."""
     said: set[str] = set()
+    identify = _make_identifier()
+    secret = {identify(path) for path in _list_secret(tests)} - {None}
     looking = False  # to look at a frame is an event itself
 
     def report(event: str, place: str | None) -> None:
@@ -107,8 +115,7 @@ def watch(
         if looking:
             return
         if event == "open":
-            opened = arguments[0]
-            if type(opened) is str and opened.removeprefix(ROOT) in tests:
+            if identify(arguments[0]) in secret:
                 looking = True
                 try:
                     report("the file of a test", _find_caller(frame(1), changed))
@@ -117,12 +124,42 @@ def watch(
         elif event in _WATCHED or event.startswith("ctypes"):
             looking = True
             try:
-                place = _name_caller(frame(1))
+                others = _RUNS_FOR_OTHERS if event == "exec" else _LOOKS_FOR_OTHERS
+                place = _name_caller(frame(1), others)
             finally:
                 looking = False
             report(event, place if place in changed else None)
 
     return hook
+
+
+def _make_identifier(
+    stat: Callable[[Any], os.stat_result] = os.stat,
+) -> Callable[[Any], tuple[int, int] | None]:
+    """A function that says which file a path leads to, whatever links and folders it names."""
+
+    def identify(path: Any) -> tuple[int, int] | None:
+        if type(path) is not str and type(path) is not bytes:
+            return None
+        try:
+            found = stat(path)
+        except (OSError, ValueError):
+            return None
+        return found.st_dev, found.st_ino
+
+    return identify
+
+
+def _list_secret(tests: Collection[str]) -> Iterator[str]:
+    """The files of tests, and what Python has compiled of them."""
+    for path in tests:
+        yield ROOT + path
+        folder, name = os.path.split(ROOT + path)
+        compiled, stem = os.path.join(folder, "__pycache__"), name.removesuffix("py")
+        if os.path.isdir(compiled):
+            for entry in os.listdir(compiled):
+                if entry.startswith(stem):
+                    yield os.path.join(compiled, entry)
 
 
 def _find_caller(caller: Any, changed: Collection[str]) -> str | None:
@@ -135,14 +172,14 @@ def _find_caller(caller: Any, changed: Collection[str]) -> str | None:
     return None
 
 
-def _name_caller(caller: Any) -> str:
-    """The file whose code did something: by itself, by way of a module that looks at frames for
-    others, or by code that was made from a text."""
+def _name_caller(caller: Any, others: tuple[str, ...]) -> str:
+    """The file whose code did something: by itself, by way of a module of `others`, or by code
+    that was made from a text."""
     place: str = caller.f_code.co_filename
     made = False
     while caller.f_back is not None:
         made = made or (place.startswith("<") and not place.startswith("<frozen "))
-        if not place.endswith(_LOOKS_FOR_OTHERS) and (not made or place.startswith(ROOT)):
+        if not place.endswith(others) and (not made or place.startswith(ROOT)):
             break
         caller = caller.f_back
         place = caller.f_code.co_filename

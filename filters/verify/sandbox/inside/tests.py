@@ -11,11 +11,13 @@ All that is the same for every attempt is made once, in the warm process (`warm_
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import pathlib
 import random
 import sys
+import types
 from collections.abc import Callable, Iterator
 from json.encoder import encode_basestring_ascii
 from typing import Any, NoReturn
@@ -32,7 +34,13 @@ _OPTIONS_TEXT = (
     " --continue-on-collection-errors --rootdir=/repository -o addopts="
 )
 """Without the parts that write files or run the collector at the end of every test."""
+_OFTEN_ASKED = ("cacheprovider", "doctest", "junitxml", "terminal")
+"""Those of them whose options or fixtures a conftest.py may ask for."""
 _OPTIONS = tuple(_OPTIONS_TEXT.split())
+_FIXTURES_TEXT = """
+doctest_namespace record_property record_testsuite_property record_xml_attribute
+"""
+_FIXTURES = tuple(_FIXTURES_TEXT.split())
 _COLLECTOR = 20_000, 20, 20
 """The thresholds of the collector of garbage: pytest makes much that is not."""
 
@@ -52,11 +60,24 @@ class Warm:
         os.chdir(ROOT)
         os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         self.config = get_config([*_OPTIONS])
+        for name in _OFTEN_ASKED:
+            _offer(self.config, name)
         for name in without:  # now that their options are there, which others ask for
             self.config.pluginmanager.set_blocked(name)
         _keep_parser(self.config._parser)
         os.chdir("/box")
         self.guards = guards.Guards()
+
+
+def _offer(config: Any, name: str) -> None:
+    """Give what asks for the options and fixtures of a plugin that is left out their defaults."""
+    plugin = importlib.import_module(f"_pytest.{name}")
+    plugin.pytest_addoption(config._parser)
+    fixtures = {key: getattr(plugin, key) for key in _FIXTURES if hasattr(plugin, key)}
+    if fixtures:
+        holder = types.ModuleType(name)
+        holder.__dict__.update(fixtures)
+        config.pluginmanager.register(holder, f"fixtures of {name}")
 
 
 def _keep_parser(options: Any) -> None:
@@ -92,8 +113,9 @@ def run_tests(warm: Warm, request: bytes, how: str) -> NoReturn:
     try:
         say("begin", how)
         files = {ROOT + path for path in job["changed"]}
+        look = warm.guards.classes.watch(say, files)
         sys.addaudithook(guards.watch(say, files, frozenset(job["where"])))
-        reporter = _make_reporter(job["ids"], set(job["failing"]), warm.guards, say)
+        reporter = _make_reporter(job["ids"], set(job["failing"]), warm.guards, say, look)
         status = _run_pytest(warm.config, [*_OPTIONS, *job["where"]], reporter)
         say("end", str(status))
         os._exit(0)
@@ -135,7 +157,11 @@ def _make_speaker(
 
 
 def _make_reporter(
-    ids: list[str] | None, failing: set[str], guarded: guards.Guards, say: Callable[..., None]
+    ids: list[str] | None,
+    failing: set[str],
+    guarded: guards.Guards,
+    say: Callable[..., None],
+    look_at_classes: Callable[[], None],
 ) -> Any:
     """The pytest plugin that selects, orders and reports tests."""
     import pytest
@@ -154,6 +180,9 @@ def _make_reporter(
             # Before the repository's first line runs, and after pytest's own changes to itself.
             guarded.at_every_test.renew()
             guarded.runner.renew()
+
+        def pytest_internalerror(self, excinfo: Any) -> None:
+            say("broken", excinfo.exconly(tryshort=True).strip().partition("\n")[0][:_DETAIL])
 
         @pytest.hookimpl(trylast=True)
         def pytest_collection_modifyitems(self, items: list[Any]) -> None:
@@ -208,6 +237,7 @@ def _make_reporter(
                 say("tampered", found)
             if guarded.others.find_change(False):
                 say("reached", _REPLACES, "")
+            look_at_classes()
 
     failure = pytest.StashKey[str]()
     return Reporter()
@@ -229,10 +259,12 @@ def _place(failing: set[str], items: list[Any]) -> list[Any]:
 
 
 def _judge_phase(report: Any, call: Any) -> str:
-    """passed, skipped, asserted (an AssertionError), or failed."""
+    """passed, skipped, asserted (an AssertionError), not set up (by its fixtures), or failed."""
     raised = call.excinfo
     if report.outcome == "skipped":
         return "skipped"
+    if raised is not None and call.when == "setup":
+        return "not set up"
     if raised is not None:
         return "asserted" if raised.errisinstance(AssertionError) else "failed"
     return "passed" if report.outcome == "passed" else "failed"
