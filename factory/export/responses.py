@@ -1,7 +1,8 @@
 """Rollouts as NeMo Gym writes them: a request of OpenAI's Responses API, and what came of it.
 
-`{"responses_create_params": {"input", "tools"}, "response": {"output"}, "reward"}`, one line each.
-Rows of tasks have the first key alone, which the loader `files` reads.
+`{"responses_create_params": {"input", "tools"}, "response": {"output", …}, "reward"}`, one line
+each. Its server refuses requests with other keys, and responses and items without the ids and
+settings of OpenAI's schema. The source `nemo_gym` reads such rows.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from factory.core.nouns import Message
+from factory.core.nouns import Message, fingerprint
 from factory.core.think import split_think
 from factory.export.dialogue import own_places, tools_of
 from factory.export.layouts import Conversation
@@ -29,11 +30,19 @@ class Rollout(Conversation):
         tools = [_flatten(tool) for tool in tools_of(messages)]
         if tools:
             request["tools"] = tools
-        return {
-            "responses_create_params": request,
-            "response": {"output": list(write_items(messages[first:], first))},
-            "reward": 1.0,  # every row of a corpus was accepted
+        output = list(write_items(messages[first:], first))
+        response = {
+            "id": f"resp_{fingerprint([request, output])}",
+            "object": "response",
+            "created_at": 0.0,
+            "model": "r1-factory",
+            "output": output,
+            "parallel_tool_calls": True,
+            "tool_choice": "auto",
+            "tools": tools,
         }
+        reward = 1.0  # every row of a corpus was accepted
+        return {"responses_create_params": request, "response": response, "reward": reward}
 
 
 def write_items(messages: Sequence[Message], start: int) -> Iterator[dict[str, Any]]:
@@ -50,19 +59,20 @@ def write_items(messages: Sequence[Message], start: int) -> Iterator[dict[str, A
         else:
             calls = list(_write_calls(message, place))
             waiting += [call["call_id"] for call in calls]
-            yield from _write_words(message["content"])
+            yield from _write_words(message["content"], place)
             yield from calls
 
 
-def _write_words(content: str) -> Iterator[dict[str, Any]]:
+def _write_words(content: str, place: int) -> Iterator[dict[str, Any]]:
     thinking, response, _ = split_think(content)
     if thinking:
         summary = [{"type": "summary_text", "text": thinking.strip()}]
-        yield {"type": "reasoning", "summary": summary}
+        yield {"type": "reasoning", "id": f"rs_{place}", "summary": summary}
     said = (response or "").strip()
     if said:
         text = {"type": "output_text", "text": said, "annotations": []}
-        yield {"type": "message", "role": "assistant", "status": "completed", "content": [text]}
+        head = {"type": "message", "id": f"msg_{place}", "role": "assistant"}
+        yield {**head, "status": "completed", "content": [text]}
 
 
 def _write_calls(message: Message, place: int) -> Iterator[dict[str, Any]]:
@@ -77,4 +87,5 @@ def _write_calls(message: Message, place: int) -> Iterator[dict[str, Any]]:
 
 
 def _flatten(tool: Mapping[str, Any]) -> dict[str, Any]:
-    return {"type": "function", **tool.get("function", tool)}
+    function = tool.get("function", tool)
+    return {"type": "function", "parameters": None, "strict": None, **function}

@@ -113,7 +113,7 @@ def _read_references(file: Path) -> dict[str, Spec]:
     found = {}
     for place, number, row in _objects(file):
         try:
-            spec = find_spec(row)
+            spec = verifier_spec.find_spec(row)
         except BadRow as error:
             raise SourceError(f"{file}:{number}: {error.reason}: {error.detail}") from None
         if spec is None:
@@ -124,36 +124,6 @@ def _read_references(file: Path) -> dict[str, Spec]:
     return found
 
 
-def find_spec(row: Row) -> Spec | None:
-    """Return the verifier mapping that a row's own keys give, or None. Raises BadRow."""
-    metadata = row.get("verifier_metadata") or {}
-    if isinstance(row.get("verifier"), dict | str):
-        return verifier_spec.checked(row["verifier"])
-    if row.get("kind") in verifier_spec.KEYS:
-        own = {key: value for key, value in row.items() if key not in _NOT_THE_VERIFIERS}
-        return verifier_spec.checked(own | {"answer": row.get("reference", row.get("answer"))})
-    if isinstance(tests := metadata.get("unit_tests"), dict):
-        pairs = zip(tests["inputs"], tests["outputs"], strict=True)
-        cases = [{"input": given, "output": wanted} for given, wanted in pairs]
-        return verifier_spec.checked({"kind": "code", "tests": {"stdin": cases}})
-    task = (row.get("metadata") or {}).get("source_dataset")
-    if isinstance(task, str) and "answer" in row:
-        entry = {key: row.get(key) for key in ("question", "answer", "metadata")}
-        return verifier_spec.checked({"kind": "gym", "task": task, "entry": entry})
-    answer = next((row[key] for key in _ANSWERS if row.get(key) not in (None, "")), None)
-    if answer is None:
-        return None
-    if options := row.get("options"):
-        if isinstance(options, list) and all(isinstance(option, dict) for option in options):
-            options = {key: text for option in options for key, text in option.items()}
-        return verifier_spec.choice(answer, options)
-    return verifier_spec.math(answer)
-
-
-_ANSWERS = ("expected_answer", "answer", "ground_truth")
-_NOT_THE_VERIFIERS = frozenset(
-    ("id", "custom_id", "text", "reference", "state", "reward", "ms", "prompt")
-)
 _TASK = "_ng_task_index"
 
 
@@ -174,7 +144,7 @@ def _read_gym(row: Row, number: int) -> _Read:
     return _Read(
         _gym_id(row, number),
         prompt,
-        find_spec(row),
+        verifier_spec.find_spec(row),
         _join("\n".join(thinking), "".join(said)),
         _number(row.get("reward")),
     )
@@ -198,7 +168,7 @@ def _read_trace(row: Row, number: int) -> _Read:
     return _Read(
         str(row.get("id", f"line-{number}")),
         str(key) if (key := task.get("key") or task.get("hash") or data.get("idx")) else None,
-        find_spec(data),
+        verifier_spec.find_spec(data),
         _join(last.get("reasoning_content"), _content(last) if said is None else said),
         _number(earned) if rewards and not failed else None,
     )
@@ -213,7 +183,7 @@ def _read_evaluation(row: Row, number: int) -> _Read:
     example = row.get("example_id", row.get("id"))
     info = row.get("info")
     info = json.loads(info) if isinstance(info, str) and info else info
-    spec = find_spec({**row, **(info or {})})
+    spec = verifier_spec.find_spec({**row, **(info or {})})
     prompt = None if example is None else str(example)
     return _Read(f"{prompt or 'line'}-{number}", prompt, spec, text, _number(row.get("reward")))
 
@@ -235,7 +205,13 @@ def _read_record(row: Row, number: int) -> _Read:
     if row.get("state") is not None:
         reward = accuracy(row["state"])
     prompt = None if row.get("prompt") is None else str(row["prompt"])
-    return _Read(str(row.get("id", f"line-{number}")), prompt, find_spec(row), row["text"], reward)
+    return _Read(
+        str(row.get("id", f"line-{number}")),
+        prompt,
+        verifier_spec.find_spec(row),
+        row["text"],
+        reward,
+    )
 
 
 SHAPES: dict[str, tuple[Callable[[Row], bool], Callable[[Row, int], _Read]]] = {

@@ -50,6 +50,7 @@ LOADERS = {
     "textarena": "factory.prompts.sets.games:TextArena",
     "openenv": "factory.prompts.sets.openenv:OpenEnv",
     "verifiers": "factory.prompts.sets.verifiers:Verifiers",
+    "nemo_gym": "factory.prompts.sets.nemo_gym:NemoGym",
 }
 
 

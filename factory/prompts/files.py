@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,21 +62,10 @@ class Files(Mapped):
 
     def paths(self) -> list[Path]:
         """Return the files without repeats, ordered by pattern and then by name."""
-        found: dict[Path, None] = {}
-        for pattern in self.patterns:
-            # A name with brackets is tried as a file name before it is used as a pattern.
-            matches = [pattern] if Path(pattern).exists() else glob.glob(pattern, recursive=True)
-            if not matches:
-                raise SourceError(f"{pattern}: no such file; paths are relative to the recipe")
-            found.update(dict.fromkeys(map(Path, sorted(matches))))
-        for path in found:
-            if path.is_dir():
-                raise SourceError(f"{path}: is a directory; name its files: {path}/*.jsonl")
-        return list(found)
+        return find_files(self.patterns)
 
     def identity(self) -> Any:
-        stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in self.paths()]
-        return [super().identity(), stats]
+        return [super().identity(), identify_files(self.paths())]
 
     def read(self) -> Iterator[tuple[str, Row | BadRow]]:
         for path in self.paths():
@@ -101,3 +90,23 @@ class Files(Mapped):
         if self.decimal_comma and _NUMBER.fullmatch(answer.strip()):
             return {**row, str(name): answer.replace(".", "").replace(",", ".")}
         return row
+
+
+def find_files(patterns: Iterable[str]) -> list[Path]:
+    """Return the files of names and globs, without repeats. Raises SourceError if one has none."""
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        # A name with brackets is tried as a file name before it is used as a pattern.
+        matches = [pattern] if Path(pattern).exists() else glob.glob(pattern, recursive=True)
+        if not matches:
+            raise SourceError(f"{pattern}: no such file; paths are relative to the recipe")
+        found.update(dict.fromkeys(map(Path, sorted(matches))))
+    for path in found:
+        if path.is_dir():
+            raise SourceError(f"{path}: is a directory; name its files: {path}/*.jsonl")
+    return list(found)
+
+
+def identify_files(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """Return what changes with the files: their names, sizes and times."""
+    return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]

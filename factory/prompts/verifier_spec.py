@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from factory.prompts.source import READ_KEYS, BadRow
+from factory.prompts.source import READ_KEYS, BadRow, Row
 from factory.prompts.written_answers import read_answer
 from filters.verify.json_schema import look_up_pointer
 
@@ -176,3 +176,50 @@ def checked_tests(tests: Any) -> Mapping[str, Any]:
 
 def _has(case: Any, keys: set[str]) -> bool:
     return isinstance(case, Mapping) and keys <= case.keys()
+
+
+def find_spec(row: Row) -> Spec | None:
+    """Return the verifier mapping that the keys of a row of others give, or None. Raises BadRow.
+
+    `verifier`; `kind` with `reference`; NeMo Gym's `verifier_metadata.unit_tests`, `answer` with
+    `metadata.source_dataset`, and `expected_answer`, with `options` where there are any.
+    """
+    metadata = row.get("verifier_metadata") or {}
+    if isinstance(row.get("verifier"), dict | str):
+        return checked(row["verifier"])
+    if row.get("kind") in KEYS:
+        own = {key: value for key, value in row.items() if key not in _NOT_THE_VERIFIERS}
+        return checked(own | {"answer": row.get("reference", row.get("answer"))})
+    if isinstance(tests := metadata.get("unit_tests"), dict):
+        pairs = zip(tests["inputs"], tests["outputs"], strict=True)
+        cases = [{"input": given, "output": wanted} for given, wanted in pairs]
+        return checked({"kind": "code", "tests": {"stdin": cases}})
+    task = (row.get("metadata") or {}).get("source_dataset")
+    if isinstance(task, str) and "answer" in row:
+        entry = {key: row.get(key) for key in ("question", "answer", "metadata")}
+        return checked({"kind": "gym", "task": task, "entry": entry})
+    answer = find_answer(row)
+    if answer is None:
+        return None
+    if options := row.get("options"):
+        if isinstance(options, list) and all(isinstance(option, dict) for option in options):
+            options = {key: text for option in options for key, text in option.items()}
+        return choice(answer, options)
+    return math(answer)
+
+
+def find_answer(row: Row) -> Any:
+    """Return the reference answer of a row of others; None for a list, such as an agent's calls."""
+    found = next((row[key] for key in _ANSWERS if row.get(key) not in (None, "")), None)
+    return None if isinstance(found, list | Mapping) else found
+
+
+_ANSWERS = ("expected_answer", "answer", "ground_truth")
+ROW_KEYS = frozenset(
+    (*_ANSWERS, "verifier", "kind", "reference", "verifier_metadata", "metadata", "options")
+)
+"""The keys by which rows of others say what is right."""
+
+_NOT_THE_VERIFIERS = frozenset(
+    ("id", "custom_id", "text", "reference", "state", "reward", "ms", "prompt")
+)

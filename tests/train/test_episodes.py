@@ -204,6 +204,11 @@ def test_nemo_gym_gets_rollouts(run: Path, tmp_path: Path) -> None:
         assert asked["role"] == "user"
         (tool,) = row["responses_create_params"]["tools"]
         assert (tool["type"], tool["name"]) == ("function", "calculate")
+        assert set(tool) == {"type", "name", "description", "parameters", "strict"}
+        assert set(row["response"]) == {  # what its servers require
+            "id", "object", "created_at", "model", "output", "parallel_tool_calls", "tool_choice",
+            "tools",
+        }  # fmt: skip
         called, answered, said = row["response"]["output"]
         assert (called["type"], answered["type"], said["type"]) == (
             "function_call", "function_call_output", "message",
@@ -232,6 +237,7 @@ def test_items_of_parallel_calls_without_ids() -> None:
         "reasoning", "message", "function_call", "function_call",
         "function_call_output", "function_call_output", "message",
     ]  # fmt: skip
+    assert [item["id"] for item in items if "id" in item] == ["rs_1", "msg_1"]  # both must have one
     assert [item["call_id"] for item in items if "call_id" in item] == [
         "call_1_0", "call_1_1", "call_1_0", "call_1_1",
     ]  # fmt: skip
