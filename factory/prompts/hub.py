@@ -19,6 +19,9 @@ HUB_WAIT_S = 10.0
 
 BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv"}
 
+NO_COLUMNS = "doesn't have a 'columns' key"
+"""What `datasets` answers where the files are of a format that is always read whole."""
+
 
 class HubSource(Source):
     """A data set that the `datasets` library reads. Code of the data set is never run."""
@@ -61,36 +64,43 @@ class HubSource(Source):
 
     def _open(self) -> Iterable[Row]:
         import httpx
-        from datasets import load_dataset
 
-        options: dict[str, Any] = {"columns": list(self.COLUMNS)} if self.COLUMNS else {}
         try:
             if not self.dataset.startswith(("/", ".", "~")) and not Path(self.dataset).is_dir():
                 _call_hub()
-            if self.files:
-                pattern = self.files.replace("{split}", self.split)
-                stream = load_dataset(
-                    BUILDERS.get(Path(pattern).suffix, "parquet"),
-                    data_files={self.split: f"{self._root()}/{pattern}"},
-                    split=self.split,
-                    streaming=True,
-                    **options,
-                )
-            else:
-                stream = load_dataset(
-                    self.dataset,
-                    self.config,
-                    split=self.split,
-                    revision=self.revision,
-                    streaming=True,
-                    **options,
-                )
+            try:
+                stream = self._stream(**({"columns": [*self.COLUMNS]} if self.COLUMNS else {}))
+            except ValueError as error:
+                if NO_COLUMNS not in str(error):
+                    raise
+                stream = self._stream()
         except (OSError, ValueError, RuntimeError, httpx.TransportError) as error:
             raise SourceError(self._explain(error)) from error
         if self.shuffle:  # shuffle the shards too: the buffer covers only the first ones
             stream = stream.shuffle(seed=self.seed, buffer_size=1)
         rows: Iterable[Row] = stream
         return rows
+
+    def _stream(self, **options: Any) -> Any:
+        from datasets import load_dataset
+
+        if not self.files:
+            return load_dataset(
+                self.dataset,
+                self.config,
+                split=self.split,
+                revision=self.revision,
+                streaming=True,
+                **options,
+            )
+        pattern = self.files.replace("{split}", self.split)
+        return load_dataset(
+            BUILDERS.get(Path(pattern).suffix, "parquet"),
+            data_files={self.split: f"{self._root()}/{pattern}"},
+            split=self.split,
+            streaming=True,
+            **options,
+        )
 
     def _root(self) -> str:
         if Path(self.dataset).is_dir():

@@ -217,6 +217,56 @@ def test_published_sets_are_read_as_rows_of_the_same_shape() -> None:
     assert read_labelled_rows(own) == [own]
 
 
+def step_of(completions: Any, *, chosen: int | None = None, human: Any = None) -> dict[str, Any]:
+    step = {"completions": completions, "chosen_completion": chosen, "human_completion": human}
+    return {"question": {"problem": "q"}, "label": {"steps": [step]}}
+
+
+@pytest.mark.parametrize(
+    ("text", "labelled", "steps", "labels"),
+    [
+        # A tag within a word is text, and the first step is the last heading of the question.
+        (
+            "Две строки. Step 1: what? Step 1: Ищи строки. ки\nStep 2: Два. ки",
+            "Две строки. Step 1: what? Step 1: Ищи строки. -\nStep 2: Два. +",
+            ["Step 1: Ищи строки.\n", "Step 2: Два.\n"],
+            [0, 1],
+        ),
+        ("q Step 1: a ки\n ки", "q Step 1: a +\n -", ["Step 1: a\n", "\n"], [1, None]),
+        ("q Step 1: a ки\nStep 2: cut of", "q Step 1: a +\nStep 2: cu", ["Step 1: a\n"], [1]),
+        ("q Step 1: 1+1-1 ки", "q Step 1: 1+1-1 -", ["Step 1: 1+1-1\n"], [0]),
+    ],
+)
+def test_tags_of_math_shepherd(
+    text: str, labelled: str, steps: list[str], labels: list[float | None]
+) -> None:
+    (found,) = read_labelled_rows({"input": text, "label": labelled})
+    assert (found["steps"], found["labels"]) == (steps, labels)
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (step_of([]), []),
+        (step_of(None), []),
+        (step_of([{"text": "a", "rating": None}], chosen=0), []),
+        (step_of([{"text": " ", "rating": -1}, {"text": "a", "rating": 1}]), [(["a\n"], [1])]),
+        (step_of([], human={"text": "h"}), [(["h\n"], [1])]),
+        (step_of([], human={"text": ""}), []),
+    ],
+)
+def test_completions_without_text_or_rating_have_no_label(
+    row: dict[str, Any], expected: list[Any]
+) -> None:
+    assert [(one["steps"], one["labels"]) for one in read_labelled_rows(row)] == expected
+
+
+def test_a_flood_of_tags_is_read_in_one_pass() -> None:
+    text = f"q Step 1: a{'ки' * 1_000_000}"
+    (found,) = read_labelled_rows({"input": f"{text} ки", "label": f"{text} +"})
+    assert found["labels"] == [1]
+
+
 @pytest.mark.parametrize(
     "row",
     [
@@ -226,6 +276,20 @@ def test_published_sets_are_read_as_rows_of_the_same_shape() -> None:
         {"input": "no tag", "label": "no tag"},
         {"question": "q", "label": "a"},
         {"question": {"problem": "q"}, "label": {"steps": [{}]}},
+        {"question": {"problem": "q"}, "label": {"steps": None}},
+        {**SHEPHERD, "label": SHEPHERD["label"].replace("hens", "dogs")},
+        {**SHEPHERD, "label": SHEPHERD["label"][:40]},
+        {**SHEPHERD, "label": None},
+        {"input": "Step 1: no question ки", "label": "Step 1: no question +"},
+        step_of([{"text": "a", "rating": 1}], chosen=-1),
+        step_of([{"text": "a", "rating": 1}], chosen=1),
+        step_of(None, chosen=0),
+        step_of([{"text": "a", "rating": 2}]),
+        step_of([{"text": "a", "rating": "1"}]),
+        step_of([{"text": None, "rating": 1}]),
+        step_of([{"text": "a"}]),
+        step_of([], human={"text": None}),
+        {"prompt": "q", "completions": ["a", None], "labels": [True]},
     ],
 )
 def test_other_rows_are_refused(row: dict[str, Any]) -> None:

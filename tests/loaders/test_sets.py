@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from factory.core.nouns import Prompt
 from factory.prompts import loader_class
+from factory.prompts.load import load_prompts
 from factory.prompts.source import Reject, Skip
 
 
@@ -143,6 +145,10 @@ def test_math(kind: str, row: dict[str, Any], change: dict[str, Any], expected: 
         ("So he has 1,200 left. #### 1,200", "+", "1,200"),
         ("So it is 6.", "+", "reject no_answer"),
         ("The answer is:", "+", "reject no_answer"),
+        ("The answer is: 5? No. The answer is: 6", "+", "6"),
+        ("#### 5? The answer is: 6", "+", "6"),
+        ("The answer is: 6\nOr so.", "+", "reject no_answer"),
+        pytest.param(f"The answer is: 6{' ' * 1_000_000}7", "+", "6 7", id="white space"),
         ("The answer is: 6", "?", "reject bad_shape"),
     ],
 )
@@ -154,8 +160,27 @@ def test_math_shepherd_refers_to_its_right_solutions(last: str, mark: str, expec
         assert found == expected
     else:
         assert found.question == "How many legs have 3 hens?"
-        assert found.verifier == {"kind": "math", "answer": expected}
+        assert found.verifier is not None
+        assert " ".join(found.verifier["answer"].split()) == expected
         assert found.meta["origin"] == "GSM8K"
+
+
+def test_a_question_of_math_shepherd_has_one_reference(tmp_path: Path) -> None:
+    rows = []
+    for answer, mark in (("7", "-"), ("6", "+"), ("6.0", "+"), ("6", "+")):
+        text = f"How many legs have 3 hens? Step 1: The answer is: {answer} "
+        rows.append({"input": f"{text}ки", "label": f"{text}{mark}", "task": "GSM8K"})
+    (tmp_path / "train.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    loaded = load_prompts([loader_class("math_shepherd")(dataset=str(tmp_path))])  # type: ignore[call-arg]
+    assert [prompt.verifier for prompt in loaded.prompts] == [{"kind": "math", "answer": "6"}]
+    assert (loaded.counts[0].repeated, loaded.counts[0].skipped) == (2, {"wrong_solution": 1})
+
+
+def test_a_set_with_chosen_columns_is_read_from_json_lines_too(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text(f"{json.dumps(PRM)}\n" * 2)
+    loaded = load_prompts([loader_class("prm800k")(dataset=str(tmp_path))])  # type: ignore[call-arg]
+    assert [prompt.question for prompt in loaded.prompts] == ["Halve one."]
+    assert loaded.counts[0].repeated == 1
 
 
 def test_dapo_problems_lose_their_wrapper() -> None:

@@ -147,6 +147,7 @@ UNFIT: list[tuple[list[Any], str]] = [
     ([row("a", ["1"], [float("nan")])], "a label is nan"),
     ([row("a", ["1"], ["good"])], "rows.jsonl:1"),
     ([row("a", [" ", ""], [1, 1])], "steps have no text"),
+    ([row("a", ["1;", " \n", "2"], [1, 1, 0])], r"labels\[1\] is 1.0, but steps\[1\] has no text"),
     ([row("a", ["1", 2], [1, 1])], "steps is"),
     ([row("a", "1;2", [1])], "steps is"),
     ([row("a", ["1" * 999], [1])], "1 rows are longer"),

@@ -24,7 +24,7 @@ class MathSet(NamedSet):
 
     def problem(self, question: Any, answer: Any, **meta: Any) -> Prompt:
         if not isinstance(question, str):
-            raise BadRow("no_question", f"the problem is {question!r}")
+            raise BadRow("no_question", f"the problem is {question!r:.80}")
         if answer is None or not str(answer).strip():
             raise Unwanted("no_answer")
         return self.make(question, verifier_spec.math(answer), meta=meta)

@@ -25,6 +25,9 @@ FOLDER = "step_labels"
 MATH_SHEPHERD_TAG = "ки"
 """Ends every step in `input`; in `label` a `+` or `-` stands in its place."""
 
+FIRST_STEP = "Step 1:"
+"""Begins the first step in `input` of Math-Shepherd, behind the question."""
+
 
 def write_step_labels(run: Path) -> int:
     """Write a run's labels of steps to its folder `step_labels`. Returns the number of rows.
@@ -100,7 +103,7 @@ def read_labelled_rows(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     if "steps" in row and "labels" in row:
         return [dict(row)]
     if "completions" in row and "labels" in row:
-        steps = [f"{step}\n" for step in row["completions"]]
+        steps = [_end_line(step) for step in row["completions"]]
         return [_labelled(row["prompt"], steps, [float(label) for label in row["labels"]])]
     if "input" in row and "label" in row:
         return [read_math_shepherd(row["input"], row["label"])]
@@ -116,23 +119,46 @@ def _labelled(question: str, steps: list[str], labels: list[float | None]) -> di
     return {"question": question, "steps": steps, "labels": labels, "kind": "hard"}
 
 
+def _end_line(step: Any) -> str:
+    if not isinstance(step, str):
+        raise TypeError(f"a step is {step!r:.80}, no text")
+    return f"{step}\n"
+
+
 def read_math_shepherd(text: str, labelled: str) -> dict[str, Any]:
     """Read the question and steps, each with the tag at its end, and the same text with `+` or `-`
-    in place of the tag."""
-    *pieces, _ = text.split(MATH_SHEPHERD_TAG)
-    labels: list[float | None] = []
-    place = 0
-    for piece in pieces:
+    in place of the tag.
+
+    A tag within a word of both texts is a part of the text. A step without any text has no label.
+    Text behind the last tag was cut off and is left out. Raises ValueError for other texts.
+    """
+    pieces, marks = list[str](), list[str]()
+    start = end = place = 0  # of a step in `text`, and where `labelled` is read
+    for piece in text.split(MATH_SHEPHERD_TAG)[:-1]:
+        if not labelled.startswith(piece, place):
+            raise ValueError(f"label is another text than input: {labelled[place : place + 60]!r}")
+        end += len(piece)
         place += len(piece)
-        mark = labelled[place : place + 1]
-        if mark not in ("+", "-"):
+        if labelled.startswith(MATH_SHEPHERD_TAG, place) and not piece[-1:].isspace():
+            place += len(MATH_SHEPHERD_TAG)
+        elif labelled.startswith(("+", "-"), place):
+            pieces.append(text[start:end])
+            marks.append(labelled[place])
+            start = end + len(MATH_SHEPHERD_TAG)
+            place += 1
+        else:
+            mark = labelled[place : place + 1]
             raise ValueError(f"label has {mark!r} for + or - after the step {piece[-60:]!r}")
-        labels.append(float(mark == "+"))
-        place += 1
-    question, mark, first = pieces[0].partition("Step 1:") if pieces else ("", "", "")
-    if not mark:
-        raise ValueError("input has no `Step 1:`, or no step with a label")
-    steps = [f"{step.strip()}\n" for step in (mark + first, *pieces[1:])]
+        end += len(MATH_SHEPHERD_TAG)
+    question, heading, step = pieces[0].rpartition(FIRST_STEP) if pieces else ("", "", "")
+    if not heading:
+        raise ValueError(f"input has no `{FIRST_STEP}`, or no step with a label")
+    if not question.strip():
+        raise ValueError(f"input has no question before `{FIRST_STEP}`")
+    steps = [f"{one.strip()}\n" for one in (heading + step, *pieces[1:])]
+    labels = [
+        float(mark == "+") if one.strip() else None for one, mark in zip(steps, marks, strict=True)
+    ]
     return _labelled(question.strip(), steps, labels)
 
 
@@ -141,25 +167,36 @@ def _read_prm800k(question: str, steps: Sequence[Mapping[str, Any]]) -> Iterator
 
     Ratings are 1 (good), 0 (neutral) and -1 (bad); neutral counts as good, as in the paper (arXiv
     2305.20050, §2.4). A person's own step is good. In the row of another completion only its own
-    step has a label: those before it are in the solution.
+    step has a label: those before it are in the solution. A completion without any text or rating
+    has no label.
     """
     texts: list[str] = []
     labels: list[float | None] = []
     for step in steps:
         completions = step["completions"] or []
         chosen, human = step["chosen_completion"], step["human_completion"]
-        for number, one in enumerate(completions):
-            if number != chosen and one["rating"] is not None:
-                own: list[float | None] = [*[None] * len(texts), float(one["rating"] >= 0)]
-                yield _labelled(question, [*texts, f"{one['text']}\n"], own)
+        if chosen is not None and chosen not in range(len(completions)):
+            raise ValueError(f"chosen_completion is {chosen!r}, of {len(completions)} completions")
+        rated = [(_end_line(one["text"]), _read_rating(one)) for one in completions]
+        for number, (text, label) in enumerate(rated):
+            if number != chosen and label is not None:
+                yield _labelled(question, [*texts, text], [*[None] * len(texts), label])
         if chosen is not None:
-            rating = completions[chosen]["rating"]
-            texts.append(f"{completions[chosen]['text']}\n")
-            labels.append(None if rating is None else float(rating >= 0))
+            text, label = rated[chosen]
         elif human is not None:
-            texts.append(f"{human['text']}\n")
-            labels.append(1.0)
+            text = _end_line(human["text"])
+            label = 1.0 if text.strip() else None
         else:
             break
+        texts.append(text)
+        labels.append(label)
     if any(label is not None for label in labels):
         yield _labelled(question, texts, labels)
+
+
+def _read_rating(completion: Mapping[str, Any]) -> float | None:
+    """Return 1 for a good or neutral step, 0 for a bad one, None for one that has no label."""
+    rating = completion["rating"]
+    if rating not in (None, -1, 0, 1):
+        raise ValueError(f"a rating is {rating!r:.80}; known are -1, 0, 1 and null")
+    return None if rating is None or not completion["text"].strip() else float(rating >= 0)

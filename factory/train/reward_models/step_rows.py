@@ -104,7 +104,11 @@ def _parse_row(row: Mapping[str, Any]) -> tuple[str, list[str], list[Label]]:
         raise ValueError("steps have no text")
     if not isinstance(labels, list) or len(labels) > len(steps):
         raise ValueError(f"labels is {labels!r}, for {len(steps)} steps")
-    return question, steps, [_parse_label(label) for label in labels]
+    parsed = [_parse_label(label) for label in labels]
+    for number, (step, label) in enumerate(zip(steps, parsed, strict=False)):
+        if label is not None and not step.strip():
+            raise ValueError(f"labels[{number}] is {label}, but steps[{number}] has no text")
+    return question, steps, parsed
 
 
 def _parse_label(label: Any) -> Label:
