@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,33 @@ def test_mixing_languages_costs_its_share_and_no_more() -> None:
     found = score(LanguageReward(), MIXED)
     assert found is not None
     assert 0.2 < found < 0.9
+
+
+OWN = "Three and four make seven, that is plain."  # 8 words
+OTHER = "Das ist eine sehr einfache Rechnung heute"  # 7 words
+THAI = "สามบวกสี่เท่ากับเจ็ด"  # 5 words: three, plus, four, equals, seven
+
+
+@pytest.mark.parametrize(
+    ("thinking", "language", "expected"),
+    [
+        (OWN, "en", 1),
+        (f"{OWN} {OTHER}.", "en", 8 / 15),
+        (f"{OWN}\n```\n{OTHER}.\n```", "en", 8 / 15),
+        (f"{OWN} $\\text{{{OTHER}}}$", "en", 8 / 15),
+        (f"{OWN}\n```python\nx = 3 + 4\nprint(x)\n```", "en", 1),
+        ("$3 + 4 = 7$", "en", 1),
+        (f"{THAI} {THAI}", "th", 1),
+        (OWN, "th", 0),
+        (f"{THAI} {OWN}", "th", 5 / 13),  # Thai is written without spaces: an estimate
+    ],
+)
+def test_the_language_reward_is_the_share_of_words_counted_by_hand(
+    thinking: str, language: str, expected: float
+) -> None:
+    prompt = dataclasses.replace(SUM, language=language)
+    found = score(LanguageReward(), f"<think>\n{thinking}\n</think>\n\n\\boxed{{7}}", prompt)
+    assert found == pytest.approx(expected, abs=0.05 if language == "th" else 1e-9)
 
 
 @pytest.mark.parametrize(
