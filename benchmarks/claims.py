@@ -4,10 +4,11 @@
     python benchmarks/claims.py runs/claims            a JSON line per comparison
     python benchmarks/claims.py runs/claims --publish  also page, figure and table
 
-`--again RUN` adds claim 3's second run, of recipes/r1/claims/language.yaml. The margins and the
-rule of decision are in benchmarks/claims_rules.yaml. A seed counts once all its steps are done.
-`--publish` writes the facts to docs/results/claims.json and renders the page from them, so that the
-page can be rendered again without the run.
+`--again RUN` adds claim 3's second run, of recipes/r1/claims/language.yaml, and `--smollm2 RUN` a
+run of recipes/r1/claims/smollm2.yaml. The margins and the rule of decision are in
+benchmarks/claims_rules.yaml. A seed counts once all its steps are done. `--publish` writes the
+facts to docs/results/claims.json and renders the page from them, so that the page can be rendered
+again without the run.
 """
 
 from __future__ import annotations
@@ -31,7 +32,15 @@ from benchmarks.claims_page import render_figure, render_page, render_table  # n
 
 RULES = ROOT / "benchmarks/claims_rules.yaml"
 PIPELINE = ROOT / "recipes/r1/claims/pipeline.yaml"
-AGAIN = PIPELINE.with_name("language.yaml")
+OTHERS = {
+    "again": PIPELINE.with_name("language.yaml"),
+    "smollm2": PIPELINE.with_name("smollm2.yaml"),
+}
+"""Other runs, by their section in the rules and in the facts → their pipelines."""
+
+MARKED = {"again": "again", "smollm2": "SmolLM2"}
+"""How another run is named behind what a comparison says."""
+
 FACTS = ROOT / "docs/results/claims.json"
 PAGE = ROOT / "docs/results/claims.md"
 FIGURE = ROOT / "docs/images/claims.svg"
@@ -257,19 +266,28 @@ def decide(facts: Facts, rules: Mapping[str, Any]) -> list[Comparison]:
     ]
 
 
-def rules_of_again(rules: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the rules by which claim 3's second run is decided."""
-    again = rules["again"]
-    named = {name: dict(rules["comparisons"][name]) for name in again["comparisons"]}
+def rules_of(rules: Mapping[str, Any], run: str) -> dict[str, Any]:
+    """Return the rules by which another run is decided: `again` or `smollm2`."""
+    own = rules[run]
+    named = {name: dict(rules["comparisons"][name]) for name in own["comparisons"]}
     for rule in named.values():
-        rule["says"] += " (again)"
-    return {**rules, "gates": rules["gates"] | again["gates"], "comparisons": named}
+        rule["says"] += f" ({MARKED[run]})"
+    return {
+        **rules,
+        "least_seeds": own.get("least_seeds", rules["least_seeds"]),
+        "gates": rules["gates"] | own.get("gates", {}),
+        "comparisons": named,
+    }
+
+
+def decide_other(facts: Facts, rules: Mapping[str, Any], run: str) -> list[Comparison]:
+    """Return every comparison of another run; none where there is no such run."""
+    return decide(facts[run], rules_of(rules, run)) if run in facts else []
 
 
 def decide_all(facts: Facts, rules: Mapping[str, Any]) -> list[Comparison]:
-    """Return every comparison of the run, and of claim 3's second run if there is one."""
-    found = decide(facts, rules)
-    return found + (decide(facts["again"], rules_of_again(rules)) if "again" in facts else [])
+    """Return every comparison in the small world: of the run, and of claim 3's second run."""
+    return decide(facts, rules) + decide_other(facts, rules, "again")
 
 
 def _compare(
@@ -326,20 +344,21 @@ def place_table(text: str, compared: Sequence[Comparison]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, nargs="?", help="a run; default: the published facts")
-    parser.add_argument("--again", type=Path, help="a run of recipes/r1/claims/language.yaml")
+    for name, pipeline in OTHERS.items():
+        parser.add_argument(f"--{name}", type=Path, help=f"a run of {pipeline.relative_to(ROOT)}")
     parser.add_argument("--publish", action="store_true", help="write page, figure and table")
     given = parser.parse_args()
     rules = yaml.safe_load(RULES.read_text(encoding="utf-8"))
     facts = json.loads(FACTS.read_text(encoding="utf-8"))
     if given.run is not None:
-        again = {"again": facts["again"]} if "again" in facts else {}
-        facts = read_run(given.run) | again
-    if given.again is not None:
-        facts["again"] = read_run(given.again, AGAIN)
+        facts = read_run(given.run) | {name: facts[name] for name in OTHERS if name in facts}
+    for name, pipeline in OTHERS.items():
+        if (directory := getattr(given, name)) is not None:
+            facts[name] = read_run(directory, pipeline)
     if given.publish:
         FACTS.write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         publish(facts, rules)
-    for one in decide_all(facts, rules):
+    for one in decide_all(facts, rules) + decide_other(facts, rules, "smollm2"):
         line = {"name": one.name, "value": one.value and round(one.value, 4), "target": one.margin}
         holds = {"holds": True, "fails": False}.get(one.outcome)
         print(json.dumps(line | {"holds": holds, "outcome": one.outcome, "seeds": one.differences}))

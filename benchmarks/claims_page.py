@@ -91,6 +91,7 @@ def render_page(facts: Facts, rules: Mapping[str, Any], compared: Sequence[Compa
     lines += _render_arms(facts)
     lines += _render_steps(facts, rules)
     lines += _render_again(facts, rules)
+    lines += _render_smollm2(facts, rules)
     lines += _render_settings(facts)
     return "\n".join(lines) + "\n"
 
@@ -156,7 +157,7 @@ def _describe_gates(facts: Facts, gates: Mapping[str, Any]) -> str:
 
 def _render_again(facts: Facts, rules: Mapping[str, Any]) -> list[str]:
     """Return the section about claim 3's second run; nothing where there is none."""
-    from benchmarks.claims import rules_of_again
+    from benchmarks.claims import rules_of
 
     if "again" not in facts:
         return []
@@ -172,9 +173,55 @@ def _render_again(facts: Facts, rules: Mapping[str, Any]) -> list[str]:
         "Margins and rule are the same, and the first run's rows stand as they came out.",
         "",
         f"{len(again['planned'])} seeds are planned; this page has {len(again['seeds'])} whole "
-        f"ones. {_describe_gates(again, rules_of_again(rules)['gates'])}",
+        f"ones. {_describe_gates(again, rules_of(rules, 'again')['gates'])}",
         "",
         *_tabulate_arms(again),
+        "",
+    ]
+
+
+def _render_smollm2(facts: Facts, rules: Mapping[str, Any]) -> list[str]:
+    """Return the section about claims 1 and 4 with SmolLM2; nothing where there is no such run."""
+    from benchmarks.claims import decide_other, rules_of
+
+    if "smollm2" not in facts:
+        return []
+    own, least = facts["smollm2"], rules_of(rules, "smollm2")["least_seeds"]
+    compared = decide_other(facts, rules, "smollm2")
+    parts = f", and parts of {', '.join(map(str, own['partial']))}" if own["partial"] else ""
+    return [
+        "## Claims 1 and 4 with SmolLM2",
+        "",
+        "A check outside of the small world: SmolLM2-135M-Instruct, a public model, on sums of two",
+        "numbers of one or two digits from a public task set. By itself it lacks the form, so the",
+        "base is this model after a short cold start on solutions of which some slip, some guess",
+        "and some never end their thinking. The teacher is no larger model: it is the base, taught",
+        "longer, on solutions without faults. Cold start and teacher are the same for all seeds.",
+        "",
+        "```sh",
+        "OMP_NUM_THREADS=1 factory run recipes/r1/claims/smollm2.yaml --run runs/smollm2 \\",
+        "    --trust-code",
+        "python benchmarks/claims.py --smollm2 runs/smollm2 --publish",
+        "```",
+        "",
+        f"{len(own['planned'])} seeds are planned. **Here are {len(own['seeds'])} whole ones"
+        f"{parts}.** All steps took {own['seconds'] / 60:.0f} minutes on one thread of a busy "
+        "machine. Margins and rule were",
+        f"written down before the run; with fewer than {least} seeds a comparison is always "
+        "*inconclusive*.",
+        "",
+        render_table(compared),
+        "",
+        "| comparison | differences by seed |",
+        "| --- | --- |",
+        *(f"| {one.says} | {_format_dots(one)} |" for one in compared),
+        "",
+        "Means over seeds, on held-out sums with four samples each at temperature 1. *Teacher*:",
+        "thousands of tokens of the teacher's fine-tuning beyond the base's.",
+        "",
+        *_tabulate_arms(own),
+        "",
+        yaml.safe_load(TRIED.read_text(encoding="utf-8"))["smollm2"].strip(),
         "",
     ]
 

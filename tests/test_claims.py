@@ -225,6 +225,21 @@ def test_claim_3_again_needs_models_that_add(rules: dict[str, Any]) -> None:
     assert "is right on 24% of the sums" in page
 
 
+def test_smollm2_is_decided_by_its_own_rules(rules: dict[str, Any]) -> None:
+    first = facts({}, rules)
+    assert claims.decide_other(first, rules, "smollm2") == []
+    for values, outcome in (([0.3, 0.31, 0.29], "holds"), ([0.3, 0.31], "inconclusive")):
+        own = facts({"rl_lifts_the_base": values}, rules) | PLAN | {"partial": [2]}
+        found = claims.decide_other(first | {"smollm2": own}, rules, "smollm2")
+        assert {one.claim for one in found} == {1, 4}
+        assert found[0].says == "RL lifts the base model (SmolLM2)"
+        assert found[0].outcome == outcome
+        everything = first | PLAN | {"smollm2": own}
+        page = render_page(everything, rules, claims.decide_all(everything, rules))
+        assert render_table(found) in page
+        assert "Here are 0 whole ones, and parts of 2." in page
+
+
 PLAN = {"seeds": [], "planned": [0], "partial": [], "seconds": 0, "settings": {}}
 
 
