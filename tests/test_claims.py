@@ -108,6 +108,30 @@ def test_every_text_has_its_tokens(world: ModuleType) -> None:
                 assert tokenizer.decode(ids) == text
 
 
+@pytest.mark.parametrize(
+    ("faults", "right"),
+    [({}, True), ({"slip": 1.0}, None), ({"guess": 1.0}, None), ({"unclosed": 1.0}, False)],
+)
+def test_the_writer_of_small_sums(faults: dict[str, float], right: bool | None) -> None:
+    with trusting(True):
+        writer = own_module(RECIPES / "smollm2/writer.py", "everything")
+    assert doctest.testmod(writer).failed == 0
+    draw = random.Random(1)
+    sums = [(draw.randrange(1, 99), draw.randrange(1, 99)) for _ in range(40)]
+    texts = [
+        writer.write_solution(draw, writer.read_terms(f"Calculate {one} + {other}."), **faults)
+        for one, other in sums
+    ]
+    found = verify(
+        [
+            {"kind": "math", "reference": str(sum(pair)), "text": text, "think": "optional"}
+            for pair, text in zip(sums, texts, strict=True)
+        ]
+    )
+    correct = sum(one.state == "correct" for one in found)
+    assert correct == (40 if right else 0) if right is not None else correct < 10
+
+
 # The rule of decision
 
 

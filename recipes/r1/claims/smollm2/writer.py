@@ -1,11 +1,11 @@
-"""An engine that writes solutions of small sums, right or with the faults that `engine.args` asks for.
+"""An engine that writes solutions of small sums, right or with the faults that the recipe asks for.
 
-    Calculate 14 + 38 - 6.
-    <think>52;46;</think>46     every total, then the last one as the answer
+Calculate 14 + 38 - 6.
+<think>52;46;</think>46     every total, then the last one as the answer
 
-    slip       probability of any total being off by one to three
-    guess      probability of an answer without thinking, up to nine off
-    unclosed   probability of thinking that never closes
+slip       probability of any total being off by one to three
+guess      probability of an answer without thinking, up to nine off
+unclosed   probability of thinking that never closes
 """
 
 from __future__ import annotations
