@@ -104,7 +104,7 @@ def test_problems_of_both_halves_are_reported_at_once(tmp_path: Path) -> None:
 SETTINGS = [
     ("k=3", lambda e: (e.max_k, e.recipe.sampling.n) == (3, 3)),
     ("k.gcd=6", lambda e: e.recipe.sampling.n == 6),
-    ("against=[runs/before]", lambda e: e.against[0].path == Path("runs/before")),
+    ("against=[runs/before]", lambda e: e.against[0].path == Path("runs/before").absolute()),
     ("exclude=[{path: runs/x}]", lambda e: e.exclude[0].path == Path("runs/x").absolute()),
     ("metrics=[pass@1]", lambda e: e.columns == ("pass@1",)),
     ("filters={correctness: {}}", lambda e: "format" not in e.columns),

@@ -138,12 +138,14 @@ def test_a_failed_step_shows_why_and_resumes_once_the_cause_is_fixed(
     built: Path, home: Path, tmp_path: Path
 ) -> None:
     copy = Path(shutil.copytree(built, tmp_path / "copy"))
-    broken = ["mix.runs=[{path: '@sums'}, {path: nowhere}]"]
+    nowhere = tmp_path / "nowhere"
+    nowhere.mkdir()  # a path that is not there would be refused before the first step
+    broken = [f"mix.runs=[{{path: '@sums'}}, {{path: {nowhere}}}]"]
     with pytest.raises(RunError) as caught:
         run(home, copy, *broken)
     message = str(caught.value)
     assert "step mix ended with exit code 4" in message
-    assert "nowhere does not exist; build that run first" in message
+    assert "is neither a finished run" in message
     assert str(copy / "steps" / "mix.log") in message
     assert (manifest(copy)["state"], manifest(copy)["steps"]["mix"]["state"]) == (
         "stopped",

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from factory.build.context import refuse_beyond_context
 from factory.build.local_judges import list_started_judges
 from factory.build.stored import open_store
 from factory.build.survey import show_reference
-from factory.core.errors import ModelError, RecipeError
+from factory.core.errors import ModelError, RecipeError, SourceError
 from factory.core.models import DEMO, load_tokenizer, model_path
 from factory.core.nouns import Prompt
 from factory.core.trial import TrialError
 from factory.judging.no_rows import shorten
 from factory.prompts.conversation import Tools
 from factory.prompts.load import preview
+from factory.recipe.kinds import find_missing_inputs
+from factory.recipe.parsing import problem_at
 
 if TYPE_CHECKING:
     from factory.prompts.source import Source
     from factory.prompts.templates import Prompting
     from factory.recipe.build import Recipe
+    from factory.recipe.document import Document
     from factory.recipe.engine import EngineSpec
+    from factory.recipe.kinds import AnyRecipe
 
 PROMPTS_SHOWN = 3
 TRIAL = "I tried.\n\n```\n1\n```\n\nThe answer is \\boxed{1}."
@@ -39,12 +43,7 @@ def validate(recipe: Recipe) -> Iterator[str]:
     for source in recipe.sources:
         prompts = _first_prompts(source)
         first = first or prompts[0]
-        yield f"source {source.label}:"
-        for prompt in prompts:
-            kind = prompt.verifier["kind"] if prompt.verifier else "no verifier"
-            yield f"  {prompt.id}  {prompt.domain}, {kind}"
-            yield f"    question   {shorten(prompt.question)}"
-            yield f"    reference  {shorten(show_reference(prompt))}"
+        yield from _show_prompts(source, prompts)
         yield from _own_verifier(source.label, prompts[0])
         if prompts[0].environment is not None:
             from factory.build.trials import try_episode
@@ -63,6 +62,28 @@ def validate(recipe: Recipe) -> Iterator[str]:
         open_store(recipe.store)
         locked = ", and is locked by a build" if recipe.store.lock else "; it is not locked"
         yield f"store: {recipe.store.url} can be written and read{locked}"
+
+
+def refuse_missing_inputs(recipe: AnyRecipe, document: Document) -> None:
+    """Raise SourceError that lists all local files and folders of a recipe that are not there."""
+    missing = [problem_at(document, *fault) for fault in find_missing_inputs(recipe)]
+    if missing:
+        raise SourceError("\n".join(map(str, missing)))
+
+
+def show_sources(sources: Sequence[Source]) -> Iterator[str]:
+    """Yield the first prompts of sources in lines. Raises as `validate` does."""
+    for source in sources:
+        yield from _show_prompts(source, _first_prompts(source))
+
+
+def _show_prompts(source: Source, prompts: Sequence[Prompt]) -> Iterator[str]:
+    yield f"source {source.label}:"
+    for prompt in prompts:
+        kind = prompt.verifier["kind"] if prompt.verifier else "no verifier"
+        yield f"  {prompt.id}  {prompt.domain}, {kind}"
+        yield f"    question   {shorten(prompt.question)}"
+        yield f"    reference  {shorten(show_reference(prompt))}"
 
 
 def _figures(recipe: Recipe) -> Iterator[str]:

@@ -26,6 +26,7 @@ from factory.cli.common import (
 
 if TYPE_CHECKING:
     from factory.recipe.kinds import AnyRecipe
+    from factory.recipe.pipeline import Pipeline
     from filters.base import Filter
 
 
@@ -142,12 +143,13 @@ def validate(
     offer.
     """
     from factory.build.survey import survey
-    from factory.build.validate import validate
+    from factory.build.validate import refuse_missing_inputs, show_sources, validate
     from factory.core.errors import ModelError
     from factory.corpus.assembly.preview import preview_assembly
     from factory.recipe.assembly import Assembly
     from factory.recipe.document import load_document
-    from factory.recipe.kinds import KINDS, SAMPLES, explain_missing_model, load
+    from factory.recipe.kinds import KINDS, PIPELINE, SAMPLES, explain_missing_model, load
+    from factory.recipe.pipeline import load_pipeline
 
     if ".py:" in str(recipe) or recipe.suffix == ".py":
         from factory.cli.try_class import try_reference
@@ -155,21 +157,32 @@ def validate(
         lines = list(try_reference(str(recipe)))
         print_json({"valid": True, "lines": lines}) if as_json else echo(lines)
         return
-    kind = load_document(recipe, assignments).data.get("kind", SAMPLES)
+    document = load_document(recipe, assignments)
+    kind = document.data.get("kind", SAMPLES)
+    if kind == PIPELINE:
+        lines = list(_check_steps(load_pipeline(recipe, assignments)))
+        print_json({"valid": True, "kind": kind, "lines": lines}) if as_json else echo(lines)
+        click.echo(f"valid; run it with `factory run {recipe}`", err=as_json)
+        return
     if kind in KINDS and kind != SAMPLES:
         other = load(kind, recipe, assignments)
+        if not as_json:
+            click.echo(other.to_yaml())
         if missing := explain_missing_model(other):
             raise ModelError(missing)
-        tried = list(_try_rewards(other))
-        tried += preview_assembly(other) if isinstance(other, Assembly) else ()
+        if isinstance(other, Assembly):
+            tried = list(preview_assembly(other))
+        else:
+            refuse_missing_inputs(other, document)
+            tried = [*show_sources(getattr(other, "sources", ())), *_try_rewards(other)]
         if as_json:
             print_json({"valid": True, "kind": kind, "lines": tried})
             return
-        click.echo(other.to_yaml())
         echo(tried)
         click.echo(f"valid; run it with `factory {KINDS[kind].command} {recipe}`")
         return
     loaded = read_recipe(recipe, assignments)
+    refuse_missing_inputs(loaded, document)
     if as_json:
         found = {"valid": True, "lines": list(validate(loaded))}
         print_json(found | ({"sources": survey(loaded)} if all_rows else {}))
@@ -186,6 +199,18 @@ def validate(
         from factory.build.pilot import run_pilot
 
         echo(run_pilot(loaded, run or RUNS / loaded.name, pilot, stderr()))
+
+
+def _check_steps(pipeline: Pipeline) -> Iterator[str]:
+    """Yield a line per step of a pipeline. Raises RecipeError for inputs that nothing writes."""
+    from factory.core.errors import RecipeError
+
+    steps = pipeline.plan(RUNS / pipeline.name)
+    missing = list(pipeline.find_missing(steps))
+    if missing:
+        raise RecipeError(missing)
+    for step in steps:
+        yield f"{step.name} ({step.kind}{' of ' + ', '.join(step.inputs) if step.inputs else ''})"
 
 
 def _try_rewards(recipe: AnyRecipe) -> Iterator[str]:

@@ -106,7 +106,10 @@ def run_pipeline(
     for name in redo:
         _require_step(name, wanted, "--redo")
     if dry:
-        _print_plan(PipelineState(directory), wanted, console)
+        state = PipelineState(directory)
+        _print_plan(state, wanted, console)
+        for problem in recipe.find_missing(_list_unfinished(state, wanted)):
+            _print(console, f"missing: {problem}")
         return None
     with lock_directory(directory), collect_signals() as interrupted:
         run = PipelineState(directory)
@@ -120,6 +123,9 @@ def run_pipeline(
                 for step, status in _predict(run, wanted):
                     if status.state == "refuse":
                         raise _refusal(step, status)
+                missing = list(recipe.find_missing(_list_unfinished(run, wanted)))
+                if missing:
+                    raise RecipeError(missing)
                 runner = _StepRunner(run, plan, console, leash, interrupted)
                 for number, step in enumerate(wanted, 1):
                     runner.run_step(step, f"[{number}/{len(wanted)}] {step.name}")
@@ -243,6 +249,10 @@ def _predict(
         if status.state == "done":
             done.add(step.name)
         yield step, status
+
+
+def _list_unfinished(run: PipelineState, plan: Sequence[PlannedStep]) -> list[PlannedStep]:
+    return [step for step, status in _predict(run, plan) if status.state != "done"]
 
 
 def _print_plan(run: PipelineState, plan: Sequence[PlannedStep], console: Console) -> None:

@@ -42,6 +42,9 @@ class Drafts(Source):
         description="Leave out drafts whose answer was not accepted by a `correctness` filter.",
     )
 
+    def local_paths(self) -> tuple[str, ...]:
+        return (self.path,)
+
     @property
     def label(self) -> str:
         return self.name or Path(self.path).name or self.kind

@@ -60,6 +60,9 @@ class Files(Mapped):
     def patterns(self) -> tuple[str, ...]:
         return (self.path,) if isinstance(self.path, str) else self.path
 
+    def local_paths(self) -> tuple[str, ...]:
+        return self.patterns
+
     def paths(self) -> list[Path]:
         """Return the files without repeats, ordered by pattern and then by name."""
         return find_files(self.patterns)

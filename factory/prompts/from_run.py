@@ -64,6 +64,9 @@ class EarlierRun(Source):
         "see `filters.correctness.consensus`. Prompts with a reference keep it.",
     )
 
+    def local_paths(self) -> tuple[str, ...]:
+        return (self.path,)
+
     @property
     def label(self) -> str:
         return self.name or Path(self.path).name or self.kind

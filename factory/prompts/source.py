@@ -124,6 +124,10 @@ class Source(BaseModel):
         """The name of the source in its prompts."""
         return self.name or self.kind
 
+    def local_paths(self) -> tuple[str, ...]:
+        """Return the local files and folders that the source reads, patterns included."""
+        return ()
+
     def identity(self) -> Any:
         """Return a value that changes with the prompts: the keys, and the state of local files."""
         dump = self.model_dump(mode="json")

@@ -405,7 +405,7 @@ class _Builder:
         keys = [key.rpartition(".")[2] for key in loc if isinstance(key, str)]
         if "://" in value or value[:1] in ("", "@"):
             return False
-        named = keys[-1] in PATH_KEYS if keys else False
+        named = keys in (["exclude"], ["against"]) or bool(PATH_KEYS.intersection(keys[-1:]))
         # These may also be a Hub id or the name of a shipped file.
         local = keys[-1:] in (["model"], ["template"], ["start"]) and value.startswith((".", "~"))
         evaluation_set = keys[-1:] == ["against"] and value.endswith(EVALUATION_FILES)

@@ -33,6 +33,7 @@ from factory.recipe.kinds import (
     AnyRecipe,
     Product,
     explain_missing_model,
+    find_missing_inputs,
     load,
 )
 from factory.recipe.parsing import NAME_PATTERN, Strict, explain_validation, parse_part, problem_at
@@ -134,6 +135,19 @@ class Pipeline(Strict):
         if problems:
             raise RecipeError(list(dict.fromkeys(problems)))
         return plan
+
+    def find_missing(self, steps: Iterable[PlannedStep]) -> Iterator[Problem]:
+        """Yield the local inputs of steps that are not there and that no step writes."""
+        for step in steps:
+            written = step.pipeline.resolve() / STEPS
+            for key, fault in find_missing_inputs(step.recipe, written):
+                home: Loc = ("steps", step.name, "set")
+                set_here = [(*home, *key), (*home, dotted(key)), (*home, *key[:-1])]
+                loc = next((loc for loc in set_here if loc in self._document.places), home)
+                if loc == home:
+                    loc = ("steps", step.name, "recipe")
+                    fault = f"is {step.step.recipe.name}, whose {dotted(key)} {fault}"
+                yield problem_at(self._document, loc, fault)
 
     def _find_inputs(
         self, name: str, kinds: Mapping[str, str | None], problems: list[Problem]

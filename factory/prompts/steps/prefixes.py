@@ -67,6 +67,9 @@ class Prefixes(Source):
         "all.",
     )
 
+    def local_paths(self) -> tuple[str, ...]:
+        return (self.path,)
+
     @property
     def label(self) -> str:
         return self.name or Path(self.path).name or self.kind
