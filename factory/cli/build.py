@@ -139,8 +139,8 @@ def validate(
 
     RECIPE may also be a class of your own, path/to/file.py:Class, which is tried on made-up data.
     Starts no engine, except with --pilot and for an engine of your own. A recipe of another `kind`
-    is checked and printed with everything it extends; for an assembly, also the rows that its runs
-    offer.
+    is checked and printed with everything it extends. Local files that it reads must exist. For an
+    assembly, the rows that its runs offer are listed; for a pipeline, every step is checked.
     """
     from factory.build.survey import survey
     from factory.build.validate import refuse_missing_inputs, show_sources, validate
