@@ -73,7 +73,8 @@ class Fleet:
                 continue
             yield Sample(
                 prompt_id=request.prompt.id, index=request.index,
-                text=self.draw.choice(self.texts), prompt_text="p", finish_reason="stop",
+                text=self.draw.choice(self.texts) + " ",  # a text of its own, as from a server
+                prompt_text="p", finish_reason="stop",
                 n_tokens=5000, n_prompt_tokens=10, model="fleet",
                 params_fp=self.spec.params_fp(request.level), created_at=0,
             )

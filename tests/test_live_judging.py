@@ -96,12 +96,14 @@ def test_a_judge_that_is_behind_gets_help_and_one_saves_for_all(
     assert measured_afterwards == [{}]  # all of it was saved by the judges
 
 
+@pytest.mark.parametrize("bound", ["MAX_UNJUDGED", "MAX_UNJUDGED_TEXT"])
 def test_without_need_of_verdicts_what_is_too_much_is_judged_later(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     measured_afterwards: list[dict[str, int]],
+    bound: str,
 ) -> None:
-    monkeypatch.setattr(loop, "MAX_UNJUDGED", 4)
+    monkeypatch.setattr(loop, bound, 4)
     run = tmp_path / "run"
     with FakeServer() as server:
         build(server_recipe(tmp_path, server.url), run, QUIET)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from factory.core import journal, run_dir
 from factory.core.errors import FactoryError, RunError, RunLocked, StorageError
 from factory.core.files import append_line, encode_line, read_lines, storage_error
+from factory.core.journal import encode_record, seal_journal
 from factory.core.nouns import Failure, sample_schema
 from factory.core.run_dir import RunDir, lock_directory, read_manifest
 from tests.recorded import prompts, sample
@@ -69,6 +71,28 @@ def test_a_sample_in_the_journal_twice_is_one(tmp_path: Path) -> None:
         run.append(sample(ONE, 3))
         run.append(sample(ONE, 3))
     assert indices(tmp_path) == [3]
+
+
+def test_a_column_that_only_a_later_sample_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The part is begun without it. Nothing is lost or counted twice when it is begun again."""
+    monkeypatch.setattr(journal, "ROW_GROUP_ROWS", 2)
+    file = tmp_path / "journal-00000.jsonl"
+    whole = [sample(prompts()[0], index) for index in range(7)]
+    whole[5] = replace(whole[5], parent="p-0", cut=3)
+    lines = [encode_record(one) for one in whole]
+    lines.insert(1, lines[0].replace(b'"index":0', b'"index":8'))  # its checksum is wrong
+    lines.append(lines[-1])
+    file.write_bytes(b"".join(lines))
+    sealed = seal_journal(file)
+    assert sealed.damaged == 1
+    assert sealed.part is not None
+    table = pq.read_table(sealed.part)
+    assert table["index"].to_pylist() == list(range(7))
+    assert table["parent"].to_pylist() == [None] * 5 + ["p-0", None]
+    assert table["cut"].to_pylist() == [None] * 5 + [3, None]
+    assert "turns" not in table.column_names
 
 
 @given(st.binary(max_size=60), st.integers(0, 3))

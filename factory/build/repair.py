@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from factory.core.checksums import check, digest, digest_path, find_damage
 from factory.core.errors import RunError
-from factory.core.files import write_atomic, write_parquet
+from factory.core.files import write_atomic, write_row_groups
 from factory.core.journal import ROW_GROUP_ROWS, read_records, seal_journal
 from factory.core.nouns import sample_schema
 from factory.core.run_dir import lock_directory, log_event, refuse_locked, sample_parts
@@ -110,7 +110,9 @@ def _parts(run: Path, dry_run: bool) -> Iterator[Finding]:
         if not dry_run:
             _set_aside(part)
             if readable is not None and kept:
-                write_parquet(part, readable, row_group_rows=ROW_GROUP_ROWS)
+                starts = range(0, kept, ROW_GROUP_ROWS)
+                groups = (readable.slice(start, ROW_GROUP_ROWS) for start in starts)
+                write_row_groups(part, groups)
         total = f"{rows:,}" if rows is not None else "an unknown number of"
         again = "" if kept == rows else ", the next build draws the others again"
         yield Finding(

@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -67,25 +68,33 @@ def append_line(path: Path, row: dict[str, Any]) -> None:
         raise storage_error(path, error) from error
 
 
-def write_parquet(path: Path, table: pa.Table, *, row_group_rows: int | None = None) -> None:
-    """Write a Parquet file that is either whole under its name or not there at all.
+def write_parquet(path: Path, table: pa.Table) -> None:
+    """Write a table as a Parquet file, as `write_row_groups` does."""
+    write_row_groups(path, [table])
 
+
+def write_row_groups(path: Path, tables: Iterable[pa.Table]) -> None:
+    """Write a Parquet file, a row group per table; without tables, none.
+
+    It is either whole under its name or not there at all. If `tables` raises, it is not written.
     Its pages carry checksums, and its digest is kept next to it (factory.core.checksums).
     """
     import pyarrow.parquet as pq
 
     scratch = path.with_name(path.name + ".tmp")
+    remaining = iter(tables)
+    first = next(remaining, None)
+    if first is None:
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         digest_path(path).unlink(missing_ok=True)  # of an earlier file under this name
         with open(scratch, "wb") as stream:
-            pq.write_table(
-                table,
-                stream,
-                compression="zstd",
-                row_group_size=row_group_rows,
-                write_page_checksum=True,
-            )
+            with pq.ParquetWriter(
+                stream, first.schema, compression="zstd", write_page_checksum=True
+            ) as writer:
+                for table in chain([first], remaining):
+                    writer.write_table(table)
             sync_stream(stream)
         write_atomic(digest_path(path), digest(scratch))
         os.replace(scratch, path)

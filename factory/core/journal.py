@@ -26,7 +26,7 @@ import msgspec
 
 from factory.core.checksums import check
 from factory.core.errors import FactoryError, RunError
-from factory.core.files import encode_line, storage_error, sync_dir, sync_stream, write_parquet
+from factory.core.files import encode_line, storage_error, sync_dir, sync_stream, write_row_groups
 from factory.core.nouns import OPTIONAL, Sample, sample_schema
 
 if TYPE_CHECKING:
@@ -227,9 +227,7 @@ def seal_journal(journal: Path) -> Sealed:
     part = journal.with_name(journal.name.replace("journal", "part")).with_suffix(".parquet")
     damaged, kept_as = 0, None
     if not part.exists() or check(part) == "damaged":
-        table, damaged = _read_table(journal)
-        if table.num_rows:
-            write_parquet(part, table, row_group_rows=ROW_GROUP_ROWS)
+        damaged = _write_part(journal, part)
     if damaged:
         kept_as = journal.with_name(f"{journal.name}.damaged")
         journal.replace(kept_as)
@@ -239,29 +237,61 @@ def seal_journal(journal: Path) -> Sealed:
     return Sealed(part if part.exists() else None, damaged, kept_as)
 
 
-def _read_table(journal: Path) -> tuple[pa.Table, int]:
-    """Return the samples of a journal, each once, and the number of damaged records.
+def _write_part(journal: Path, part: Path) -> int:
+    """Write the samples of a journal, each once. Returns the number of damaged records.
 
-    A row group at a time: Python's objects need several times the memory of Arrow's.
+    An optional column is left out until a record has it: then the part is written again.
     """
-    import pyarrow as pa
-
-    damaged = 0
-    tables, used = [sample_schema().empty_table()], set[str]()
-    seen = set[tuple[str | None, int | None]]()
-    records = read_records(journal)
-    while batch := list(islice(records, ROW_GROUP_ROWS)):
-        rows = [row for row in batch if row is not None]
+    columns = frozenset[str]()
+    while True:
+        reading = _Reading(journal, columns)
         try:
-            table = _sample_table(rows)
-        except (KeyError, TypeError, ValueError, OverflowError):  # Arrow's errors among them
-            rows = [row for row in rows if _fits(row)]
-            table = _sample_table(rows)
-        damaged += len(batch) - len(rows)
-        tables.append(_drop_repeats(table, seen))
-        used.update(name for name in OPTIONAL if any(row.get(name) for row in rows))
-    names = [name for name in sample_schema().names if name not in OPTIONAL or name in used]
-    return pa.concat_tables(tables).select(names), damaged
+            write_row_groups(part, reading.row_groups())
+        except _MoreColumns as found:
+            columns |= found.names
+            continue
+        return reading.damaged
+
+
+class _MoreColumns(Exception):
+    """A record has optional columns that the part was begun without."""
+
+    def __init__(self, names: frozenset[str]) -> None:
+        super().__init__(names)
+        self.names = names
+
+
+class _Reading:
+    """One pass over a journal, with some of the optional columns."""
+
+    def __init__(self, journal: Path, columns: frozenset[str]) -> None:
+        self._journal, self._columns = journal, columns
+        self.damaged = 0
+
+    def row_groups(self) -> Iterator[pa.Table]:
+        """Yield the samples, each once, a row group at a time: that bounds memory.
+
+        Raises _MoreColumns at a record with other optional columns.
+        """
+        names = [
+            name for name in sample_schema().names if name not in OPTIONAL or name in self._columns
+        ]
+        seen = set[tuple[str | None, int | None]]()
+        records = read_records(self._journal)
+        while batch := list(islice(records, ROW_GROUP_ROWS)):
+            rows = [row for row in batch if row is not None]
+            try:
+                table = _sample_table(rows)
+            except (KeyError, TypeError, ValueError, OverflowError):  # Arrow's errors among them
+                rows = [row for row in rows if _fits(row)]
+                table = _sample_table(rows)
+            used = frozenset(name for name in OPTIONAL if any(row.get(name) for row in rows))
+            if not used <= self._columns:
+                raise _MoreColumns(used)
+            self.damaged += len(batch) - len(rows)
+            table = _drop_repeats(table, seen).select(names)
+            if table.num_rows:
+                yield table
 
 
 def _fits(row: dict[str, Any]) -> bool:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH = 256
-BATCH_TEXT = 4 << 20
+BATCH_TEXT = 2 << 20
 """Maximum number of samples judged at once, and of characters that end a batch. Bounds memory: a
 text is copied several times. A batch never waits for more samples."""
 

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from factory.recipe.engine import EngineSpec
 
 MAX_UNJUDGED = 4096
-"""Samples that may wait for a verdict. Bounds memory.
+MAX_UNJUDGED_TEXT = 256 << 20
+"""Samples that may wait for a verdict, and their characters. Bounds memory.
 
 Beyond it, a policy that needs verdicts asks for no more samples until some arrive. Where none needs
 them, the next samples are judged after sampling, and the engine waits for nobody.
@@ -210,6 +211,8 @@ class _Drawn(NamedTuple):
     tokens: int
     prompt_tokens: int
     finish_reason: str
+    size: int
+    """Characters of its text."""
 
 
 class _Loop:
@@ -236,6 +239,7 @@ class _Loop:
         self.first: Ticket | None = first
         self.in_flight: dict[str, Ticket] = {}
         self.unjudged: dict[str, _Drawn] = {}
+        self.unjudged_text = 0
         self.pending: dict[str, Ticket] = {}  # `until` goes on when their verdicts come
         self.reported_error = False
         self.server, self.policy = spec.engine.server, spec.sampling.policy
@@ -289,7 +293,7 @@ class _Loop:
     @property
     def behind(self) -> bool:
         """Whether as many samples wait for a verdict as may."""
-        return len(self.unjudged) >= MAX_UNJUDGED
+        return len(self.unjudged) >= MAX_UNJUDGED or self.unjudged_text >= MAX_UNJUDGED_TEXT
 
     def prompt(self, number: int) -> Prompt:
         """Return a prompt by its number.
@@ -318,8 +322,13 @@ class _Loop:
                     continue
                 self.judge.put(outcome, ticket.prompt)
                 self.unjudged[outcome.sample_id] = _Drawn(
-                    ticket, outcome.n_tokens, outcome.n_prompt_tokens, outcome.finish_reason
+                    ticket,
+                    outcome.n_tokens,
+                    outcome.n_prompt_tokens,
+                    outcome.finish_reason,
+                    len(outcome.text),
                 )
+                self.unjudged_text += len(outcome.text)
             else:
                 self.record_failure(outcome, ticket)
 
@@ -366,6 +375,7 @@ class _Loop:
                 self.settle(verdict)
                 continue
             drawn = self.unjudged.pop(verdict.sample_id)
+            self.unjudged_text -= drawn.size
             ticket, tokens, finish_reason = drawn.ticket, drawn.tokens, drawn.finish_reason
             # What is pending may be enough: `until` draws no more of a prompt before it is known.
             hoped = self.policy == "until" and verdict.reason == PENDING
