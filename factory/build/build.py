@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -309,6 +309,7 @@ def _restore_scheduler(
         ((ticket, name in accepted or name in waiting, *spent) for ticket, name, spent in drawn),
         pending.values(),
     )
+    scheduler.take_up(_list_waiting(recipe, run.path, numbers, {name for _, name, _ in drawn}))
     keys = {one.sample_id: one[:3] for one in find_pending(run.path, recipe.filters)}
     return scheduler, {name: (pending[name], keys[name]) for name in pending.keys() & keys.keys()}
 
@@ -330,6 +331,26 @@ def _read_drawn(recipe: Recipe, run: RunDir) -> Iterator[tuple[str, int, int, in
             yield name, index, 0, tokens, 0
     for failure in run.failures():
         yield failure.prompt_id, failure.index, UNKNOWN if levels else 0, 0, 0
+
+
+def _list_waiting(
+    recipe: Recipe, run: Path, numbers: Mapping[str, int], drawn: Collection[str]
+) -> Iterator[Ticket]:
+    """Yield the samples that a teacher was asked for in a batch and that are not drawn yet.
+
+    Without teachers there is no choice to keep: the same requests are asked for again.
+    """
+    from factory.sampling.engines.batches.ledger import BATCHES, list_asked
+    from factory.sampling.scheduling.scheduler import Ticket
+
+    levels = _levels_of_teachers(recipe)
+    for custom_id in list_asked(run / BATCHES) if levels else ():
+        name, _, settings = custom_id.rpartition(":")
+        prompt, _, number = name.rpartition("-")
+        index = int(number) if number.isdecimal() else recipe.sampling.n
+        known = prompt in numbers and settings in levels and index < recipe.sampling.n
+        if known and name not in drawn:
+            yield Ticket(numbers[prompt], index, levels[settings])
 
 
 def _levels_of_teachers(recipe: Recipe) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from factory.build.build import build
 from factory.build.pilot import run_pilot
 from factory.core import journal
 from factory.core.errors import EngineError, RecipeError
-from factory.core.run_dir import RunDir, sample_parts
+from factory.core.run_dir import RunDir, read_manifest, sample_parts
 from factory.judging.funnel import Funnel, load_funnel
 from factory.recipe.build import load_recipe
 from factory.report.tables import print_funnel
@@ -207,6 +207,59 @@ def test_a_batch_that_somebody_else_answers_ends_no_other_teachers_work(
         asked = {str(line["custom_id"]).split("-")[0] for line in lines}
         assert len(set(drawn["prompt_id"]) | asked) == PROMPTS
         assert len(small.bodies) == drawn.height
+
+
+def test_an_answer_that_waits_in_a_batch_is_taken_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build that goes on might choose another teacher for a sample: the answer is paid for."""
+    monkeypatch.setattr(teachers, "BATCH_EVERY_S", 0.0)
+    batch = {"kind": "batch", "server": {"api": "chat"}, "batch": {"poll_s": 0.01, "fill_s": 0.0}}
+    run, quiet = tmp_path / "run", Console(quiet=True)
+    with FakeServer(model="small", answer=solve_even) as small:
+        path = write_recipe(tmp_path, {"small": small.url, "large": "http://unused:1"})
+        more = [
+            f"sampling.teachers.1.engine={json.dumps(batch)}",
+            # Dearer than its answers are worth: only a prompt that the other has given up.
+            "sampling.teachers.1.prices.per_million_tokens=0.3",
+        ]
+        recipe = load_recipe(path, more)
+        while read_manifest(run).get("state") != "done":
+            with suppress(EngineError):  # it ends where it would wait
+                build(recipe, run, quiet)
+            answer_batches(run / "batches")
+    rows = pl.concat([pl.read_parquet(part) for part in sample_parts(run)])
+    used = set(rows.select(pl.format("{}-{}:{}", "prompt_id", "index", "params_fp")).to_series())
+    asked = [name for file in batch_files(run / "batches") for name in read_ids(file)]
+    assert len(asked) > 5
+    assert set(asked) <= used
+    assert len(set(asked)) == len(asked)
+
+
+def batch_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.requests.jsonl"))
+
+
+def read_ids(file: Path) -> list[str]:
+    return [str(json.loads(line)["custom_id"]) for line in file.read_text().splitlines()]
+
+
+def answer_batches(folder: Path) -> None:
+    """Answer the requests that have no results yet, as vLLM's batch runner does."""
+    for file in batch_files(folder):
+        results = file.with_name(file.name.replace("requests", "results"))
+        if results.exists():
+            continue
+        lines = []
+        for line in file.read_text().splitlines():
+            asked = json.loads(line)
+            message = {"role": "assistant", "content": solve(asked["body"])}
+            choice = {"index": 0, "message": message, "finish_reason": "stop"}
+            usage = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
+            body = {"model": "large", "choices": [choice], "usage": usage}
+            response = {"status_code": 200, "body": body}
+            lines.append(json.dumps({"custom_id": asked["custom_id"], "response": response}))
+        results.write_text("".join(line + "\n" for line in lines))
 
 
 MISTAKES = [

@@ -158,6 +158,52 @@ def test_the_choice_is_a_function_of_what_was_drawn(steps: list[bool], cut: int,
         assert choose(resumed, prompt) == choose(going_on, prompt)
 
 
+BUDGET = {"policy": "budget", "budget": {"samples": 60}, "n": 8, "accept": 1, "give_up_after": None}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    steps=st.lists(st.booleans(), min_size=1, max_size=40),
+    change=st.sampled_from([{}, {"wave": 3, "accept": 2}, BUDGET]),
+    flying=st.integers(1, 9),
+    kept=st.data(),
+)
+def test_what_waits_in_a_batch_is_taken_up_first_and_drawn_once(
+    steps: list[bool], change: dict[str, Any], flying: int, kept: st.DataObject
+) -> None:
+    """Whatever a killed process had in flight, with the teacher that it had asked."""
+    sampling = make_sampling([1, 3, 9], **change)
+    killed, resumed = Scheduler(sampling, 12), Scheduler(sampling, 12)
+    seen = [ticket for ticket, _ in play(killed, steps)]
+    done = [(ticket, step, TOKENS, 10) for ticket, step in zip(seen, steps, strict=False)]
+    open_ones = [ticket for _ in range(flying) if (ticket := killed.next()) is not None]
+    waiting = kept.draw(st.lists(st.sampled_from(open_ones), unique=True)) if open_ones else []
+    resumed.restore(done)
+    resumed.take_up(waiting)
+    first = [resumed.next() for _ in waiting]
+    assert [(one, one and one.level) for one in first] == [(one, one.level) for one in waiting]
+    drawn = [ticket for ticket, *_ in done] + waiting
+    for ticket in waiting:
+        resumed.learn(ticket, False, TOKENS, 10)
+    while (ticket := resumed.next()) is not None:
+        drawn.append(ticket)
+        resumed.learn(ticket, False, TOKENS, 10)
+    assert len(set(drawn)) == len(drawn)
+    assert resumed.ended == len(drawn)
+
+
+def test_no_answer_is_taken_up_for_a_prompt_that_has_enough() -> None:
+    scheduler = Scheduler(make_sampling([1, 10]), 2)
+    scheduler.restore([(Ticket(0, 0, 0), True, TOKENS, 10)])
+    scheduler.take_up([Ticket(0, 1, 1), Ticket(1, 0, 1)])
+    first = scheduler.next()
+    assert first == Ticket(1, 0)
+    assert scheduler.next() is None  # its wave is not over
+    assert first is not None
+    scheduler.learn(first, False, TOKENS, 10)
+    assert scheduler.next() == Ticket(1, 1)
+
+
 def choose(scheduler: Scheduler, prompt: int) -> int:
     assert scheduler._teachers is not None
     return scheduler._teachers.choose(prompt, scheduler._state.accepted[prompt])

@@ -132,6 +132,16 @@ class Bandit:
         self._timed += samples
         self._cost += tokens if self._teachers is None else price
 
+    def take_up(self, prompt: int, index: int) -> bool:
+        """Go on with a sample that an earlier process asked for, if the prompt has not enough."""
+        accepted = self._state.accepted[prompt]
+        if accepted >= self._enough:
+            return False
+        failed = self._state.ended[prompt] - accepted
+        self._drawn_at[prompt, index] = self._record(self._source_of[prompt], accepted, failed)
+        self._state.take_up(prompt, index)
+        return True
+
     def next(self) -> Ticket | None:
         """Return the next sample to draw, or None if samples in flight may use up the budget."""
         if not self._started:

@@ -60,6 +60,11 @@ class PromptState:
         if held is not None and not held >> index:
             del self._held[prompt]
 
+    def take_up(self, prompt: int, index: int) -> None:
+        """Mark an index as in flight since an earlier process. After `restore`."""
+        self._held[prompt] = self._held.get(prompt, 0) | 1 << index
+        self.open[prompt] = self.open.get(prompt, 0) | 1 << index
+
     def end(self, prompt: int, index: int, accepted: bool) -> None:
         """Mark an index in flight as ended."""
         left = self.open[prompt] & ~(1 << index)

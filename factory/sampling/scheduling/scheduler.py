@@ -7,6 +7,7 @@ bookkeeping of tickets is the same for all policies and is done here.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -47,6 +48,7 @@ class Scheduler:
             policy = WAVE_POLICIES[sampling.policy](sampling)
             self._order = Waves(self._state, policy, sampling.pending or 0)
         self._surplus: list[Ticket] = []
+        self._taken_up = deque[Ticket]()
         self.ended = 0
         """Tickets that ended, including those of earlier processes."""
         self.accepted = 0
@@ -88,14 +90,29 @@ class Scheduler:
         if isinstance(self._order, Bandit):
             self._order.spend(with_tokens, self.tokens, price)
 
+    def take_up(self, waiting: Iterable[Ticket]) -> None:
+        """Go on with samples that an earlier process asked for and whose answers wait.
+
+        They are the next tickets, and no other teacher is asked for them. After `restore`. Those of
+        a prompt that has enough are left out.
+        """
+        for ticket in waiting:
+            if self._order.take_up(ticket.prompt, ticket.index):
+                self._taken_up.append(ticket)
+
     def next(self) -> Ticket | None:
         """Return the next sample to draw, or None if none is due until more samples are judged."""
-        ticket = self._order.next()
+        ticket = self._taken_up.popleft() if self._taken_up else self._choose()
         if ticket is not None and self._teachers is not None:
-            level = self._teachers.choose(ticket.prompt, self._state.accepted[ticket.prompt])
-            ticket = replace(ticket, level=level)
             self._teachers.start(ticket)
         return ticket
+
+    def _choose(self) -> Ticket | None:
+        ticket = self._order.next()
+        if ticket is None or self._teachers is None:
+            return ticket
+        level = self._teachers.choose(ticket.prompt, self._state.accepted[ticket.prompt])
+        return replace(ticket, level=level)
 
     def learn(
         self,

@@ -46,6 +46,18 @@ class Waves:
         elif prompt in self._state.pending:
             self._unsure.append(prompt)
 
+    def take_up(self, prompt: int, index: int) -> bool:
+        """Go on with a sample that an earlier process asked for, if the prompt has not enough.
+
+        Its wave is not over before it has ended.
+        """
+        if self._policy.enough(self._state.known(prompt)):
+            return False
+        if not self._limit[prompt]:
+            self.restore(prompt, 0, 0)
+        self._state.take_up(prompt, index)
+        return True
+
     def next(self) -> Ticket | None:
         """Return the next sample to draw, or None if none is due."""
         while True:

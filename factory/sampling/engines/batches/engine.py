@@ -24,7 +24,7 @@ from factory.core.models import DEMO, DEMO_NAME
 from factory.core.nouns import Failure, Sample
 from factory.sampling.engine import Engine, Request, Worker
 from factory.sampling.engines.batches.api import OPEN, BatchApi
-from factory.sampling.engines.batches.ledger import MAX_BYTES, Batch, Ledger
+from factory.sampling.engines.batches.ledger import BATCHES, MAX_BYTES, Batch, Ledger
 from factory.sampling.engines.exchange import Exchange, make_failure
 from factory.sampling.engines.faults import Fault, check_finish, clean_message, read_fault
 from factory.sampling.engines.jobs import Refusal
@@ -412,7 +412,7 @@ class BatchEngine:
 
 def open_engine(spec: EngineSpec, run: Path, start: int) -> Engine:
     """Open the `batch` engine of a recipe."""
-    return BatchEngine(spec, run / "batches")
+    return BatchEngine(spec, run / BATCHES)
 
 
 def check_settings(spec: EngineSpec) -> tuple[Exchange, Served]:

@@ -16,6 +16,9 @@ from typing import Any
 from factory.core.errors import RunError
 from factory.core.files import read_json, write_atomic, write_chunks
 
+BATCHES = "batches"
+"""The folder in a run directory."""
+
 MAX_BYTES = 190_000_000
 """Largest request file. OpenAI takes 200 MB."""
 
@@ -96,6 +99,24 @@ class Ledger:
                     if isinstance(record, dict):
                         yield place, record
                 place += len(line)
+
+
+def list_asked(folder: Path) -> list[str]:
+    """Return the `custom_id` of each request of a run's batches that is answered or will be."""
+    ledger = Ledger(folder)
+    found = dict[str, None]()
+    for batch in ledger.batches:
+        if batch.state == "answered":
+            records = ledger.results(batch)
+            found |= dict.fromkeys(str(one.get("custom_id")) for _, one in records if _is_good(one))
+        elif batch.state != "refused":
+            found |= dict.fromkeys(ledger.request_ids(batch))
+    return list(found)
+
+
+def _is_good(result: dict[str, Any]) -> bool:
+    response = result.get("response")
+    return isinstance(response, dict) and response.get("status_code", 200) == 200
 
 
 def _load(path: Path) -> Batch:
