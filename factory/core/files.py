@@ -101,6 +101,15 @@ def write_row_groups(path: Path, tables: Iterable[pa.Table]) -> None:
         sync_dir(path.parent)
     except OSError as error:
         raise storage_error(path, error) from error
+    finally:
+        release_memory()
+
+
+def release_memory() -> None:
+    """Give memory that Arrow has freed in this thread back to the system. It keeps it otherwise."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
 
 
 def write_atomic(path: Path, text: str) -> None:

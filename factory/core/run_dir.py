@@ -34,6 +34,7 @@ from factory.core.files import (
     append_line,
     read_lines,
     read_versioned,
+    release_memory,
     storage_error,
     sync_dir,
     sync_stream,
@@ -228,6 +229,8 @@ def save_prompts(run: Path, prompts: Iterable[Prompt]) -> int:
         sync_dir(run)
     except OSError as error:
         raise storage_error(target, error) from error
+    finally:
+        release_memory()
     return count
 
 

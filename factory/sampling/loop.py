@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from factory.core.errors import EngineError, RunError, Stopped
 from factory.core.nouns import PENDING, Failure, Judged, Prompt, Sample, sample_id
+from factory.core.parallel import cores
 from factory.core.run_dir import RunDir, engine_seconds
 from factory.core.stop_signals import collect_signals
 from factory.environments.host import EnvironmentHost
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from factory.recipe.engine import EngineSpec
 
 MAX_UNJUDGED = 4096
-MAX_UNJUDGED_TEXT = 256 << 20
-"""Samples that may wait for a verdict, and their characters. Bounds memory.
+MAX_UNJUDGED_TEXT = 16 << 20
+"""Samples that may wait for a verdict, and their characters per core. Bounds memory.
 
 Beyond it, a policy that needs verdicts asks for no more samples until some arrive. Where none needs
 them, the next samples are judged after sampling, and the engine waits for nobody.
@@ -293,7 +294,8 @@ class _Loop:
     @property
     def behind(self) -> bool:
         """Whether as many samples wait for a verdict as may."""
-        return len(self.unjudged) >= MAX_UNJUDGED or self.unjudged_text >= MAX_UNJUDGED_TEXT
+        most_text = MAX_UNJUDGED_TEXT * cores()
+        return len(self.unjudged) >= MAX_UNJUDGED or self.unjudged_text >= most_text
 
     def prompt(self, number: int) -> Prompt:
         """Return a prompt by its number.

@@ -80,7 +80,7 @@ class Slow:
 
 def health() -> dict[str, str]:
     """The health checks that the shipped files for clusters set."""
-    script = (recipe_path("cluster") / "ray.slurm").read_text()
+    script = (recipe_path("cluster") / "nodes.slurm").read_text()
     found = dict(re.findall(r"\b(RAY_health_check_\w+)=(\d+)", script))
     assert len(found) == 4
     cluster = (recipe_path("cluster") / "ray-cluster.yaml").read_text()

@@ -1,5 +1,5 @@
-"""Slurm for real, over two machines of one's own: the shipped script builds a recipe, and goes on
-after its job was put back into the queue.
+"""Slurm for real, over two machines of one's own: the script of `factory launch` builds a recipe,
+and goes on after its job was put back into the queue.
 
 Slurm is the installed one, or that in a folder with its unpacked packages, named by SLURM_ROOT,
 which is laid over the machines' file systems.
@@ -8,6 +8,7 @@ which is laid over the machines' file systems.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from factory.core.resources import recipe_path
+from factory.launch.files import Launch, write_file
 from tests.e2e.hosts import Machine, Network, wait_for, why_not
 from tests.e2e.test_hosts import (
     BIN,
@@ -114,20 +115,23 @@ def slurm(tmp_path: Path) -> Iterator[Slurm]:
         yield Slurm([network.add(), network.add()], tmp_path)
 
 
-def test_a_job_over_two_nodes_that_is_queued_again_goes_on(slurm: Slurm, tmp_path: Path) -> None:
+def test_a_job_over_two_nodes_that_is_queued_again_goes_on(
+    slurm: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACTORY_TRUST_CODE", "1")
     over_ray(tmp_path)
     # Each machine has a /tmp of its own in life; here one that Ray's sockets fit in.
     given = {
         **variables(),
-        "FACTORY_TRUST_CODE": "1",
         "FACTORY_BIN": str(BIN),
         "RAY_TMPDIR": str(slurm.head.network.scratch),
     }
-    options = ["--parsable", "--nodes=2", "--cpus-per-task=1", "--requeue", "--open-mode=append"]
-    script = recipe_path("cluster") / "ray.slurm"
-    options += [f"--chdir={tmp_path}", "--output=job.log"]
-    arguments = ["sbatch", *options, script, tmp_path / "recipe.yaml"]
-    job = slurm.run(*arguments, **given).strip()
+    asked = Launch("slurm", (tmp_path / "recipe.yaml",), gpus=2 * 8, storage=f"{tmp_path}/runs")
+    script = tmp_path / "job.slurm"
+    # These machines have no GPUs, and Slurm knows no memory of them.
+    script.write_text(re.sub("(?m)^#SBATCH --(gpus|mem|cpus).*\n", "", write_file(asked).text))
+    options = ["--parsable", "--cpus-per-task=1", f"--chdir={tmp_path}", "--output=job.log"]
+    job = slurm.run("sbatch", *options, script, **given).strip()
     assert job.isdigit(), job
     names = {machine.name for machine in slurm.machines}
     run = tmp_path / "runs" / "hosts"
