@@ -1,6 +1,6 @@
 """Evaluations of repairs per second and core: a warm overlay, a fresh copy, a fresh environment.
 
-    python benchmarks/swe.py [--project DIR] [--rounds N] [--attempts N] [--without-later]
+    python benchmarks/swe.py [--project DIR] [--rounds N] [--attempts N]
 
 The same right repairs, each with another comment-free change so that all tests must run, are judged
 in turn, pinned to one core; the sides alternate by round, so that other load affects them equally;
@@ -14,11 +14,6 @@ process each, without any sandbox, and take its exit code:
 SWE-bench's own harness starts a container for each attempt from an image for each issue, applies
 the patch in it, runs a test command and parses its log. It needs Docker and the images and was not
 run.
-
-Then, verdicts that come later: builds draw samples from a server on this machine that answers after
-a fixed time, once without any verdict, and once with `correctness.later` while `factory judge` runs
-next to them; each attempt there runs a test that takes 20 seconds. Samples per second of the two
-kinds of builds are compared; they alternate.
 """
 
 from __future__ import annotations
@@ -43,7 +38,7 @@ from factory.prompts.repositories.bugs import write_verifier
 from factory.prompts.repositories.projects import Project, find_projects
 from factory.prompts.repositories.search import Wanted, find_bugs
 from filters.verify.repository.environments import Environments
-from filters.verify.repository.snapshots import pack_files, read_snapshot
+from filters.verify.repository.snapshots import read_snapshot
 from filters.verify.repository.trial import library
 from filters.verify.repository.verifier import RepositoryVerifier
 
@@ -118,15 +113,7 @@ def main() -> None:
     parser.add_argument("--project", type=Path, default=PROJECT)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--attempts", type=int, default=4, help="per round")
-    parser.add_argument("--without-later", action="store_true", help="leave out the second part")
     options = parser.parse_args()
-    compare_sides(options)
-    if not options.without_later:
-        compare_later()
-
-
-def compare_sides(options: argparse.Namespace) -> None:
-    cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     (project,) = find_projects(options.project)
     spec, path = make_spec(project)
@@ -160,110 +147,7 @@ def compare_sides(options: argparse.Namespace) -> None:
     for peer, target in (("fresh copy", 4.0), ("fresh environment", 20.0)):
         pairs = zip(rates["warm overlay"][1:], rates[peer][1:], strict=True)
         ratio = statistics.median(one / other for one, other in pairs)
-        os.sched_setaffinity(0, cores)
         claim(f"swe_warm_overlay_over_{peer.replace(' ', '_')}", ratio, target)
-
-
-SLOW = "import time\n\n\ndef test_slow():\n    time.sleep(20)\n"
-SAMPLES, BUILDS = 160, 3
-DELAY_S, SLOTS = 0.5, 8
-
-
-def compare_later() -> None:
-    """Samples per second of builds whose verdicts come later, over those without verdicts."""
-    rates: dict[bool, list[float]] = {False: [], True: []}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        prompt = write_slow_prompt(folder)
-        for number in range(BUILDS):
-            for later in (False, True):
-                run = folder / f"{number}-{later}"
-                rates[later].append(time_build(prompt, run, later=later))
-    for later, found in rates.items():
-        kind = "verdicts that come later" if later else "no verdicts"
-        print(f"  {kind:<24} {statistics.median(found):6.2f} samples/s")
-    pairs = zip(rates[True], rates[False], strict=True)
-    share = statistics.median(one / other for one, other in pairs)
-    claim("swe_samples_per_s_with_20_s_tests_over_no_verdicts", share, 0.95)
-
-
-def write_slow_prompt(folder: Path) -> Path:
-    """A prompt whose attempts are judged by a test of 20 seconds, in a file."""
-    files = {
-        path.relative_to(PROJECT).as_posix(): path.read_bytes()
-        for path in sorted(PROJECT.rglob("*"))
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-    path = "textkit/numerals.py"
-    bug = files[path].decode().replace("number >= value", "number > value")
-    spec = {
-        "kind": "repository",
-        "snapshot": pack_files({**files, "tests/test_slow.py": SLOW.encode()}),
-        "changes": {path: bug},
-        "packages": ["textkit"],
-        "fail_to_pass": ["tests/test_numerals.py::test_to_roman[1-I]"],
-        "pass_to_pass": ["tests/test_slow.py::test_slow"],
-        "time_limit_s": 30,
-    }
-    row = {"question": "Repair it.", "verifier": spec}
-    file = folder / "prompts.jsonl"
-    file.write_text(json.dumps(row) + "\n", encoding="utf-8")
-    return file
-
-
-def time_build(prompts: Path, run: Path, *, later: bool) -> float:
-    """Samples per second between a build's first and last request."""
-    from rich.console import Console
-
-    from factory.build.build import build
-    from factory.judging.ledger import read_verdicts
-    from factory.recipe.build import load_recipe
-    from tests.fake_server import FakeServer
-
-    times: list[float] = []
-
-    def answer(body: dict[str, Any]) -> str:
-        times.append(time.perf_counter())
-        patch = (
-            f"textkit/words.py\n<<<<<<< SEARCH\nimport re\n=======\nimport re\n\nN = {len(times)}"
-        )
-        return f"<think>\nwell\n</think>\n\n{patch}\n>>>>>>> REPLACE\n"
-
-    verdicts = {"correctness": {"later": ["repository"]}} if later else {}
-    with FakeServer(answer=answer, delay_s=DELAY_S, slots=SLOTS, context=8192) as server:
-        server_keys = {"urls": [server.url], "api": "chat", "max_concurrency": SLOTS}
-        recipe = {
-            "name": "later",
-            "model": "fake",
-            "sources": [{"kind": "files", "path": str(prompts), "language": "en"}],
-            "engine": {"kind": "server", "server": server_keys},
-            "sampling": {"n": SAMPLES, "max_tokens": 64},
-            "references": {"bad": "sample"},
-            "filters": {"format": {}, **verdicts},
-        }
-        file = run.with_suffix(".yaml")
-        file.write_text(json.dumps(recipe), encoding="utf-8")  # JSON is YAML
-        judge = subprocess.Popen([sys.executable, "-c", JUDGE, str(run)]) if later else None
-        try:
-            build(load_recipe(file), run, Console(quiet=True))
-        finally:
-            if judge is not None:
-                judge.kill()
-                judge.wait()
-    if later:
-        print(f"  {len(read_verdicts(run))} attempts were judged while {len(times)} were drawn")
-    return (len(times) - 1) / (times[-1] - times[0])
-
-
-JUDGE = """
-import sys, time
-from pathlib import Path
-from factory.judging.late import drain
-run = Path(sys.argv[1])
-while not (run / "recipe.yaml").exists():
-    time.sleep(0.1)
-drain(run, 1, watch=True, say=lambda line: None)
-"""
 
 
 def make_spec(project: Project) -> tuple[dict[str, Any], str]:

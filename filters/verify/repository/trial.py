@@ -89,8 +89,10 @@ _PRELOADED = (
     "pytest",
     *(f"_pytest.{name}" for name in _PLUGINS.split()),
     *("asyncio", "datetime", "hashlib", "logging", "pdb", "unittest.mock"),
+    *("encodings.unicode_escape", "getpass", "tomllib"),
 )
-"""Imported once in each box, before any attempt. The second line is what tests import most."""
+"""Imported once in each box, before any attempt: what tests import most, and what pytest itself
+imports when it needs it."""
 
 
 def make_trial(

@@ -11,7 +11,8 @@ from __future__ import annotations
 import gc
 import sys
 import types
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 _METHODS_TEXT = """
@@ -30,19 +31,20 @@ class Classes:
 
     def __init__(self) -> None:
         self._held = _list_classes()  # so that no other class gets the id of one
-        self._sizes = {id(one): len(_space_of(one)) for one in self._held}
+        self._known = set(_measure(self._held))
 
     def watch(self, say: Callable[..., None], changed: Collection[str]) -> Callable[[], None]:
         """Report each method that a file of `changed` gives to a class by another way than `def`:
         from now on whenever the collector begins, and when the returned function is called."""
         said: set[str] = set()
-        sizes, modules, objects, type_of = self._sizes, sys.modules, gc.get_objects, type
+        modules, objects, type_of = sys.modules, gc.get_objects, type
+        known = self._known
 
-        def look(classes: Iterable[type]) -> None:
-            for one in classes:
-                space = _space_of(one)
-                if sizes.get(id(one)) == len(space):
+        def look(classes: list[type]) -> None:
+            for one, measured in zip(classes, _measure(classes), strict=True):
+                if measured in known:
                     continue
+                space = _space_of(one)
                 there = [name for name in _METHODS if name in space and name not in said]
                 for name in there:
                     if _is_disguised(name, space, changed, modules):
@@ -57,6 +59,11 @@ class Classes:
 
         gc.callbacks.append(before_collection)
         return lambda: look(_list_classes())
+
+
+def _measure(classes: list[type]) -> Iterator[tuple[int, int]]:
+    """Which class each is, and how much it holds: what is added to one is seen."""
+    return zip(map(id, classes), map(len, map(_space_of, classes)), strict=True)
 
 
 def _is_disguised(
@@ -76,13 +83,13 @@ def _is_disguised(
 
 
 def _list_classes() -> list[type]:
-    """All classes that there are."""
-    found: list[type] = [object]
-    seen = {id(object)}  # a metaclass may say of its own what hash and equality are
-    for one in found:
-        children: list[type] = type.__subclasses__(one)
-        for child in children:
-            if id(child) not in seen:
-                seen.add(id(child))
-                found.append(child)
-    return found
+    """All classes that there are, each once: a metaclass may say of its own what equality is."""
+    found: dict[int, type] = {id(object): object}
+    level: list[type] = [object]
+    while level:
+        below: Iterator[list[type]] = map(type.__subclasses__, level)
+        children = list(chain.from_iterable(below))
+        new = dict(zip(map(id, children), children, strict=True))
+        level = [new[name] for name in new.keys() - found.keys()]
+        found |= new
+    return list(found.values())

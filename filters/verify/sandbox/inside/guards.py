@@ -10,6 +10,7 @@ import builtins
 import operator
 import os
 import sys
+import threading
 import types
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
@@ -53,6 +54,7 @@ _RUNS_FOR_OTHERS = (*_LOOKS_FOR_OTHERS, "/typing.py", "/functools.py")
 """Modules that run for their caller what an annotation says."""
 
 Owner = dict[str, Any] | types.MappingProxyType[str, Any]
+Unseen = Callable[[Callable[[], str | None]], str | None]
 Guarded = tuple[Owner, str, Any, Any]
 """Where a function is found, its name there, the function and its code."""
 
@@ -97,13 +99,15 @@ def watch(
     changed: Collection[str],
     tests: Collection[str],
     frame: Callable[[int], Any] = sys._getframe,
-) -> Callable[[str, Any], None]:
-    """An audit hook. It cannot be removed. It reports what a file of `changed` does itself, and
-    that one opens, by whatever module and under whatever name, a file of `tests`."""
+    thread: Callable[[], int] = threading.get_ident,
+) -> tuple[Callable[[str, Any], None], Unseen]:
+    """An audit hook, and what lets a check pass it by. The hook cannot be removed. It reports what
+    a file of `changed` does itself, and that one opens, by whatever module and under whatever name,
+    a file of `tests`."""
     said: set[str] = set()
     identify = _make_identifier()
     secret = {identify(path) for path in _list_secret(tests)} - {None}
-    looking = False  # to look at a frame is an event itself
+    looking = 0  # the thread that looks at frames or functions, which is an event itself
 
     def report(event: str, place: str | None) -> None:
         if place is not None and event not in said:
@@ -112,25 +116,33 @@ def watch(
 
     def hook(event: str, arguments: Any) -> None:
         nonlocal looking
-        if looking:
+        if looking and looking == thread():
             return
         if event == "open":
             if identify(arguments[0]) in secret:
-                looking = True
+                looking = thread()
                 try:
                     report("the file of a test", _find_caller(frame(1), changed))
                 finally:
-                    looking = False
+                    looking = 0
         elif event in _WATCHED or event.startswith("ctypes"):
-            looking = True
+            looking = thread()
             try:
                 others = _RUNS_FOR_OTHERS if event == "exec" else _LOOKS_FOR_OTHERS
                 place = _name_caller(frame(1), others)
             finally:
-                looking = False
+                looking = 0
             report(event, place if place in changed else None)
 
-    return hook
+    def unseen(check: Callable[[], str | None]) -> str | None:
+        nonlocal looking
+        looking = thread()
+        try:
+            return check()
+        finally:
+            looking = 0
+
+    return hook, unseen
 
 
 def _make_identifier(

@@ -10,6 +10,7 @@ All that is the same for every attempt is made once, in the warm process (`warm_
 
 from __future__ import annotations
 
+import fnmatch
 import gc
 import importlib
 import json
@@ -19,6 +20,7 @@ import random
 import sys
 import types
 from collections.abc import Callable, Iterator
+from functools import partial
 from json.encoder import encode_basestring_ascii
 from typing import Any, NoReturn
 
@@ -41,6 +43,10 @@ _FIXTURES_TEXT = """
 doctest_namespace record_property record_testsuite_property record_xml_attribute
 """
 _FIXTURES = tuple(_FIXTURES_TEXT.split())
+_PATTERNS_TEXT = """
+*.egg .* _darcs build CVS dist node_modules venv {arch} test_*.py *_test.py
+"""
+"""Of pytest's own settings `norecursedirs` and `python_files`."""
 _COLLECTOR = 20_000, 20, 20
 """The thresholds of the collector of garbage: pytest makes much that is not."""
 
@@ -60,6 +66,8 @@ class Warm:
         os.chdir(ROOT)
         os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         self.config = get_config([*_OPTIONS])
+        for pattern in _PATTERNS_TEXT.split():
+            fnmatch.fnmatch("", pattern)  # which keeps what it makes of a pattern
         for name in _OFTEN_ASKED:
             _offer(self.config, name)
         for name in without:  # now that their options are there, which others ask for
@@ -114,8 +122,9 @@ def run_tests(warm: Warm, request: bytes, how: str) -> NoReturn:
         say("begin", how)
         files = {ROOT + path for path in job["changed"]}
         look = warm.guards.classes.watch(say, files)
-        sys.addaudithook(guards.watch(say, files, frozenset(job["where"])))
-        reporter = _make_reporter(job["ids"], set(job["failing"]), warm.guards, say, look)
+        hook, unseen = guards.watch(say, files, frozenset(job["where"]))
+        sys.addaudithook(hook)
+        reporter = _make_reporter(job["ids"], set(job["failing"]), warm.guards, say, unseen, look)
         status = _run_pytest(warm.config, [*_OPTIONS, *job["where"]], reporter)
         say("end", str(status))
         os._exit(0)
@@ -161,6 +170,7 @@ def _make_reporter(
     failing: set[str],
     guarded: guards.Guards,
     say: Callable[..., None],
+    unseen: guards.Unseen,
     look_at_classes: Callable[[], None],
 ) -> Any:
     """The pytest plugin that selects, orders and reports tests."""
@@ -196,7 +206,7 @@ def _make_reporter(
 
         @pytest.hookimpl(tryfirst=True)
         def pytest_runtest_protocol(self, item: Any) -> None:
-            if found := guarded.find_tampering(item.path != self.path):
+            if found := unseen(partial(guarded.find_tampering, item.path != self.path)):
                 say("tampered", found)
             self.path = item.path
 
@@ -233,7 +243,7 @@ def _make_reporter(
 
         @pytest.hookimpl(trylast=True)
         def pytest_sessionfinish(self) -> None:
-            if found := guarded.find_tampering(True, thorough=True):
+            if found := unseen(partial(guarded.find_tampering, True, thorough=True)):
                 say("tampered", found)
             if guarded.others.find_change(False):
                 say("reached", _REPLACES, "")
