@@ -38,6 +38,7 @@ class _Episode:
     recorded: deque[Turn] = field(default_factory=deque)  # of a killed run, to play again
     first: First | None = None
     generating: bool = False
+    unwanted: bool = False  # aborted while the engine generated; it may hear of it too late
 
     @property
     def name(self) -> str:
@@ -112,7 +113,9 @@ class EpisodeEngine:
             self._episodes[request.sample_id] = _Episode(request)
         for name in list(names):
             episode = self._episodes.get(name)
-            if episode is not None and not episode.generating:
+            if episode is not None and episode.generating:
+                episode.unwanted = True
+            elif episode is not None:
                 names.remove(name)
                 self._finish(episode, "abort")
         self._engine.abort(names)
@@ -202,7 +205,7 @@ class EpisodeEngine:
         self._act(episode, turn)
 
     def _act(self, episode: _Episode, turn: Turn) -> None:
-        reason = turn.finish_reason or "stop"
+        reason = "abort" if episode.unwanted else turn.finish_reason or "stop"
         if reason != "stop":
             self._finish(episode, reason)
             return

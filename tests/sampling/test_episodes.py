@@ -369,8 +369,14 @@ def test_an_environment_that_never_begins_stops_the_run(tmp_path: Path) -> None:
         run_recipe(recipe, tmp_path / "run")
 
 
-def test_an_abort_ends_episodes_wherever_they_are(tmp_path: Path) -> None:
+@pytest.mark.parametrize("hears", [True, False], ids=["in time", "too late"])
+def test_an_abort_ends_episodes_wherever_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hears: bool
+) -> None:
+    """A replica or a server may have finished the turn by the time that it hears of the abort."""
     script = Script(lambda request, number: calls())
+    if not hears:
+        monkeypatch.setattr(script, "abort", lambda names: None)
     script.held = 1  # keeps one request
     requests = [Request(PROMPT, index) for index in range(3)]
     names = [request.sample_id for request in requests]
