@@ -12,9 +12,11 @@ busy the machine is, and a generous one of wall time for what waits.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import selectors
+import shutil
 import socket
 import subprocess
 import sys
@@ -23,7 +25,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 from factory.core.environment import Action, Observation, find_environment
 from factory.core.nouns import Message, Prompt
@@ -36,6 +38,9 @@ START_S = 180.0
 
 _CHECK_S = 0.25
 """Seconds between two looks at the clocks of running steps."""
+
+_PREFIX = "environments-"
+"""Of the folder of a host, in which its environments keep their temporary files."""
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -84,7 +89,9 @@ class EnvironmentHost:
 
     def __init__(self, limits: StepLimits) -> None:
         self._limits = limits
-        self._folder = tempfile.TemporaryDirectory(prefix="environments-")
+        _remove_left_over()
+        self._folder = tempfile.TemporaryDirectory(prefix=_PREFIX)
+        self._lock = _lock(Path(self._folder.name))
         self._address = str(Path(self._folder.name) / "host")
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(self._address)
@@ -189,6 +196,7 @@ class EnvironmentHost:
         self._selector.close()
         self._listener.close()
         self._folder.cleanup()
+        self._lock.close()
 
     def _start_server(self, reference: str) -> None:
         module = ["-m", "factory.environments.worker", self._address, reference]
@@ -362,6 +370,23 @@ def play(
         replies += _await_reply(host)
     host.end(name)
     return replies
+
+
+def _lock(folder: Path) -> IO[bytes]:
+    """Lock a file in a folder for as long as this process lives. It never exists without lock."""
+    made = (folder / "lock.new").open("wb")
+    fcntl.flock(made, fcntl.LOCK_EX)
+    (folder / "lock.new").rename(folder / "lock")
+    return made
+
+
+def _remove_left_over() -> None:
+    """Remove the folders of this user's hosts that were killed."""
+    for lock in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/lock"):
+        with contextlib.suppress(OSError), lock.open("rb") as opened:
+            if lock.parent.lstat().st_uid == os.getuid():
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its host lives
+                shutil.rmtree(lock.parent)
 
 
 def _await_reply(host: EnvironmentHost) -> list[Reply]:

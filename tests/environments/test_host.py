@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -159,3 +162,26 @@ def test_processes_of_a_killed_server_are_replaced(host: EnvironmentHost) -> Non
     _, fresh = played(host, {"kind": "calculator"}, act(call("calculate", {"expression": "6 * 7"})))
     assert fresh.observation is not None
     assert fresh.observation.messages[0]["content"] == "42"
+
+
+def test_what_a_killed_host_left_is_removed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    living = EnvironmentHost(StepLimits())
+    program = (
+        "import os, signal; from factory.environments.host import *; "
+        "host = EnvironmentHost(StepLimits()); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    command = [sys.executable, "-c", program]
+    subprocess.run(command, env={**os.environ, "TMPDIR": str(tmp_path)}, timeout=300)
+    folders = set(tmp_path.iterdir())
+    assert len(folders) == 2
+    following = EnvironmentHost(StepLimits())
+    try:
+        assert len(folders & set(tmp_path.iterdir())) == 1
+        assert Path(living._folder.name).exists()
+    finally:
+        living.close()
+        following.close()
+    assert list(tmp_path.iterdir()) == []
