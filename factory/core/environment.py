@@ -132,7 +132,8 @@ def find_environment(spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     for key, value in _places(spec):
         if (str(spec["kind"]), key, value) not in _PLACES:
             raise PluginError(
-                f"no recipe here names the {key} {value:.100} of an environment, and data cannot"
+                f"no recipe here names the {key} {value:.100} of an environment, and data cannot; "
+                "name it in the `environment` of the source"
             )
     if spec["kind"] != OWN:
         return str(spec["kind"]), options
