@@ -90,7 +90,8 @@ class EnvironmentHost:
     def __init__(self, limits: StepLimits) -> None:
         self._limits = limits
         _remove_left_over()
-        self._folder = tempfile.TemporaryDirectory(prefix=_PREFIX)
+        # What cannot be removed at the end is no reason to fail a build.
+        self._folder = tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True)
         self._lock = _lock(Path(self._folder.name))
         self._address = str(Path(self._folder.name) / "host")
         self._listener = socket.socket(socket.AF_UNIX)
