@@ -8,7 +8,6 @@ from itertools import pairwise
 
 from filters.language_id.function_words import PHRASES
 from filters.language_id.scripts import SCRIPTS, UNSPACED, fold, script_table
-from filters.language_id.targets import named_languages
 
 # Letters with the marks that \w leaves out: accents, Arabic vowels, the vowel signs of India.
 _MARKS = r"\u0300-\u036f\u064b-\u065f\u0900-\u0903\u093a-\u094f\u0962\u0963\u0981-\u0d4d"
@@ -81,11 +80,6 @@ class Question:
     def words(self) -> list[str]:
         """Its words, in order."""
         return WORD.findall(self.folded)
-
-    @cached_property
-    def named(self) -> frozenset[str]:
-        """The languages that it names."""
-        return named_languages(self.folded)
 
     @cached_property
     def known(self) -> frozenset[str]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
+
+from filters.language_id.scripts import fold
 
 _VERBS = (
     r"translat\w*|render|answer|respond|reply|write|say|traduc\w*|traduis\w*|traduz\w*|tradur\w*|"
@@ -69,12 +72,22 @@ _NAMES = {
         印度尼西亚""",
     "la": """latin latín latino latein łacin латынь латинск 拉丁""",
 }
+SURE_STEM = 5  # bytes; shorter stems also begin other words ("ban")
 _STEMS = sorted(
-    ((stem, code) for code, stems in _NAMES.items() for stem in stems.split() if len(stem) > 1),
+    (
+        (fold(stem), code)
+        for code, stems in _NAMES.items()
+        for stem in stems.split()
+        if len(stem) > 1
+    ),
     key=lambda item: -len(item[0]),
 )
-_NAMED = re.compile("|".join(re.escape(stem) for stem, _ in _STEMS), re.IGNORECASE)
+_NAMED = re.compile("|".join(re.escape(stem) for stem, _ in _STEMS))  # of a folded text
 _CODES = dict(_STEMS)
+_SURE_STEMS: dict[str, list[str]] = defaultdict(list)
+for _stem, _code in _STEMS:
+    if len(_stem.encode()) >= SURE_STEM:
+        _SURE_STEMS[_code].append(_stem)
 _ASKED = re.compile(rf"(?<!\w)(?:{_VERBS})|{_GLUED}", re.IGNORECASE)
 _QUOTATION = re.compile(r"[\"“„«「『][^\"”“»」』]*[\"”“»」』]")
 NEAR = 60  # characters between the verb and the name
@@ -82,7 +95,6 @@ _AS_WELL = re.compile(
     r"\w*[^\w.!?\n]*(?:\w+[^\w.!?\n]+){0,2}"
 )  # between two languages that are both asked for
 _NOT = re.compile(r"\b(?:not|no|nicht|pas|non|não|nie|не|niet|inte)\b|不|لا|नहीं", re.IGNORECASE)
-SURE_STEM = 5  # bytes
 
 
 @lru_cache(maxsize=4096)
@@ -111,19 +123,21 @@ def target_languages(question: str | None) -> frozenset[str]:
     return frozenset(found)
 
 
-@lru_cache(maxsize=4096)
-def named_languages(text: str) -> frozenset[str]:
-    """Return the languages that a text names, outside of quotations.
-
-    Short stems also begin other words ("ban"), so they name none here.
-    """
-    found = _named(_QUOTATION.sub(" ", text))
-    return frozenset(code for _, stem, code in found if len(stem.encode()) >= SURE_STEM)
+@lru_cache(maxsize=4096)  # the samples of a prompt share its question
+def names_any(text: str, languages: tuple[str, ...]) -> bool:
+    """Does a text name one of some languages, outside of quotations?"""
+    folded = fold(text)
+    stems = (stem for language in languages for stem in _SURE_STEMS.get(language, ()))
+    if not any(stem in folded for stem in stems):
+        return False
+    named = _named(_QUOTATION.sub(" ", folded))
+    return any(code in languages for _, stem, code in named if len(stem.encode()) >= SURE_STEM)
 
 
 def _named(text: str) -> Iterator[tuple[int, str, str]]:
     """Yield where a language is named, by which stem, and its code."""
-    for match in _NAMED.finditer(text):
-        begins = match.start() == 0 or not text[match.start() - 1].isalpha()
+    folded = fold(text)
+    for match in _NAMED.finditer(folded):
+        begins = match.start() == 0 or not folded[match.start() - 1].isalpha()
         if begins or not match[0].isascii():
-            yield match.start(), match[0], _CODES[match[0].lower()]
+            yield match.start(), match[0], _CODES[match[0]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Set
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from filters.language_id.reader import FREQUENT
 from filters.language_id.readings import reading, states
 from filters.language_id.scripts import fold
 from filters.language_id.tables import UNLISTED, Scores
-from filters.language_id.targets import named_languages
+from filters.language_id.targets import names_any
 from filters.language_id.words import (
     BEGINS,
     CAPITAL,
@@ -122,7 +122,7 @@ class TextWords:
             fold("\n".join(strings[place - first] for place in places.tolist())).split("\n")
         )
 
-    def spoken(self, places: Places, languages: Container[str]) -> npt.NDArray[np.bool_]:
+    def spoken(self, places: Places, languages: tuple[str, ...]) -> npt.NDArray[np.bool_]:
         """Mark the words that are used, not mentioned. The others are exempt from all counts.
 
         `languages` are those that they may be in.
@@ -137,7 +137,7 @@ class TextWords:
         return spoken
 
     def _mentions(
-        self, places: Places, languages: Container[str]
+        self, places: Places, languages: tuple[str, ...]
     ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         """Mark the words that are quoted or particles, and those that are borrowed or asked."""
         first, last = int(self.words.start[places[0]]), int(self.words.end[places[-1]])
@@ -167,16 +167,17 @@ class TextWords:
         allowed = np.array(borrowed(strings)) | np.array(self.question.quotes(strings, *within))
         return marked, allowed[places - begins]
 
-    def _is_named(self, places: Places, languages: Container[str]) -> bool:
+    def _is_named(self, places: Places, languages: tuple[str, ...]) -> bool:
         """Are these a few words of a language that is named near them, or in the question?"""
         if int(self.words.units[places].sum()) > NAMED_WORDS * WORD_UNITS:
             return False
         first, last = int(self.words.start[places[0]]), int(self.words.end[places[-1]])
         near = self.raw[max(0, first - NAMED_WITHIN) : last + NAMED_WITHIN]
-        named = named_languages(near.decode("utf-8", "ignore")) | self.question.named
-        return any(name in languages for name in named if name != self.home)
+        others = tuple(language for language in languages if language != self.home)
+        texts = near.decode("utf-8", "ignore"), self.question.folded
+        return any(names_any(text, others) for text in texts)
 
-    def _names_and_terms(self, places: Places, languages: Container[str]) -> npt.NDArray[np.bool_]:
+    def _names_and_terms(self, places: Places, languages: tuple[str, ...]) -> npt.NDArray[np.bool_]:
         """Mark titles and terms in sentences of the home language."""
         found = np.zeros(len(places), bool)
         columns = [column for column, name in enumerate(states(self.home)) if name in languages]

@@ -8,6 +8,7 @@ import pytest
 from filters.language_id.detector import second_opinion
 from filters.language_id.prompt_language import detect_language, prompt_languages
 from filters.language_id.scripts import normalized_language
+from filters.language_id.targets import names_any, target_languages
 
 QUESTIONS = [
     ("How many ways are there to seat five guests?", "en"),
@@ -63,6 +64,27 @@ CODES = [("en", "en"), ("EN", "en"), ("zh-CN", "zh"), ("zh_TW", "zh"), ("nb", "n
 @pytest.mark.parametrize(("code", "language"), [*CODES, ("", None), (None, None)])
 def test_normalized_language(code: str | None, language: str | None) -> None:
     assert normalized_language(code) == language
+
+
+TARGETS = [  # capitals and letters that fold are spelled freely
+    ("İngilizce'ye çevir: merhaba", {"en"}),
+    ("BUNU İTALYANCA YAZ", {"it"}),
+    ("Translate into ITALIAN and Japanese: hello", {"it", "ja"}),
+    ("ترجم الى الانجليزيه", {"en"}),
+    ("The frenchman answered", {"fr"}),
+    ('Say "into German" twice', set()),
+]
+
+
+@pytest.mark.parametrize(("question", "languages"), TARGETS)
+def test_target_languages(question: str, languages: set[str]) -> None:
+    assert target_languages(question) == languages
+
+
+def test_a_named_language_is_found_outside_of_quotations() -> None:
+    assert names_any("İngilizce'de buna ne denir", ("en",))
+    assert not names_any("İngilizce'de buna ne denir", ("de", "fr"))
+    assert not names_any('the word "spanish" is here', ("es",))
 
 
 def test_given_then_question_then_text() -> None:
