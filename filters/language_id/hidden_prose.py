@@ -13,7 +13,7 @@ from filters.language_id.reader import FREQUENT, survey
 from filters.language_id.readings import reading, states
 from filters.language_id.spans import Text
 from filters.language_id.tables import LANGUAGES
-from filters.language_id.text_words import Verdict
+from filters.language_id.text_words import Found, Verdict
 from filters.language_id.words import FOREIGN, LATIN_TERM, SILENT, TERM, WORD_UNITS
 
 PROSE_WORDS, PROSE_SHARE = 8, 6  # hidden prose has so many words, one in six a function word
@@ -27,10 +27,11 @@ def find_hidden_prose(
     """Judge a text with all signs of formulas and code taken away; None if no prose was hidden."""
     lifted, origin = lift(raw, plain_letters(), notation_commands())
     whole, every = np.array([0, len(lifted)], np.int64), np.zeros(1, np.int64)
-    _, ends, scored, words, scores = survey(lifted, whole, every, reading(home))
+    _, ends, leads, words, scores = survey(lifted, whole, every, reading(home))
     if not ends[0]:
         return None
-    text = Text(home, lifted, words, scores if scored[0] else None, Question(question or ""), asked)
+    found = Found(words, scores, leads[0])
+    text = Text(home, lifted, found, Question(question or ""), asked)
     if not _may_be_prose(text):
         return None
     verdict = text.verdict()

@@ -87,6 +87,11 @@ class Question:
         return frozenset(self.words)
 
     @cached_property
+    def letters(self) -> frozenset[str]:
+        """Its letters, to look up."""
+        return frozenset(self.folded)
+
+    @cached_property
     def threes(self) -> set[tuple[str, ...]]:
         """Every three words in a row."""
         return set(zip(self.words, self.words[1:], self.words[2:], strict=False))
@@ -95,7 +100,7 @@ class Question:
         """Mark words quoted from here. `first` and `last` delimit the stretch in its context."""
         low = [word.casefold() for word in words]
         covered = [False] * len(low)
-        if not self.folded or not low:
+        if not self.folded or (self.known.isdisjoint(low) and self.letters.isdisjoint(low)):
             return covered
         if sum(map(self.known.__contains__, low)) >= THREE:
             for i, three in enumerate(zip(low, low[1:], low[2:], strict=False)):

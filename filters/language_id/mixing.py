@@ -18,7 +18,7 @@ from filters.language_id.mentions import Question
 from filters.language_id.reader import cut, survey
 from filters.language_id.readings import reading
 from filters.language_id.spans import Text
-from filters.language_id.text_words import Stretch, Verdict
+from filters.language_id.text_words import Found, Stretch, Verdict
 from filters.language_id.words import WORD_UNITS
 
 PORTION = 2_000_000  # bytes read at once
@@ -78,7 +78,7 @@ def mixing(
     for home in sorted({home for home in homes if home is not None}):
         chosen = np.array([row for row in range(count) if homes[row] == home], dtype=np.int64)
         for some in _portions(chosen, offsets):
-            units, ends, scored, words, scores = survey(masked, offsets, some, reading(home))
+            units, ends, leads, words, scores = survey(masked, offsets, some, reading(home))
             result.words[some] = units / WORD_UNITS
             begins = np.concatenate(([0], ends[:-1]))
             for place in np.flatnonzero(ends > begins).tolist():
@@ -87,15 +87,16 @@ def mixing(
                 own = cut(words, here.start, here.stop, 0)
                 question = Question(questions[row] or "")
                 asked = also[row] if also else frozenset()
-                known = scores[here] if scored[place] else None
-                text = Text(home, masked[part], own, known, question, asked, answers)
+                found = Found(own, scores[here], leads[place])
+                text = Text(home, masked[part], found, question, asked, answers)
                 _record(result, row, text.verdict(), data[part])
         own_words = result.words * (1.0 - result.foreign)
         for row in chosen[letters[chosen] > OWN_WORDS * own_words[chosen] + SPARE].tolist():
             raw = data[offsets[row] : offsets[row + 1]]
-            found = find_hidden_prose(raw, home, questions[row], also[row] if also else frozenset())
-            if found is not None and found.consistency < 1.0 - result.foreign[row]:
-                _record(result, row, found, raw)
+            asked = also[row] if also else frozenset()
+            hidden = find_hidden_prose(raw, home, questions[row], asked)
+            if hidden is not None and hidden.consistency < 1.0 - result.foreign[row]:
+                _record(result, row, hidden, raw)
     return result
 
 

@@ -2,7 +2,7 @@
 
 A hidden Markov model whose states are languages. To leave the home language costs START_COST, so a
 single odd word is no change; another language comes in question at all only where what speaks for
-it, over the whole text, exceeds its own cost (`pooled`). The path is Viterbi's (1967).
+it, over the whole text, exceeds its own cost (`reader.sum_up`). The path is Viterbi's (1967).
 """
 
 from __future__ import annotations
@@ -10,17 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from filters.kernels import Bytes, compiled
-from filters.language_id.reader import START_COST, sum_up
+from filters.language_id.reader import START_COST
 from filters.language_id.tables import Places, Scores
-
-
-@compiled
-def pooled(scores: Scores, home: int) -> Places:
-    """Return each language's best lead over the home language, summed over the text."""
-    away, back = np.zeros(scores.shape[1], np.int32), np.zeros(scores.shape[1], np.int32)
-    sum_up(scores, len(scores), home, away, back)
-    return back
-
 
 # To change the language within a sentence costs more, at the beginning of the text less.
 WITHIN, AT_START = 8, -8

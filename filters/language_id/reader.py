@@ -55,6 +55,7 @@ PHRASE_WORDS = 5  # so many Latin words in a row may be a term in a text of anot
 TERM_COST = 8  # what a small word that terms are made of says, against the term
 SURE_SCORE = 60  # of a word in a script that the home language has for itself
 START_COST = 20  # to leave the home language for another and to come back
+MOST_OWED = 1 << 10  # more than any word and START_COST together
 BY_LETTERS = 1  # a shift: half of what the letters say, as they hang together
 
 
@@ -225,9 +226,10 @@ def fill_scores(
     for k in range(n):
         kind, row = words.kind[k], words.row[k]
         out = scores[k]
-        if kind == SURE or kind >= FOREIGN or row == -1:
+        if latin > 0 or row == -1 or kind >= FOREIGN:
             for column in range(own + latin):
                 out[column] = 0
+        if kind == SURE or kind >= FOREIGN or row == -1:
             if kind == SURE:
                 out[home] = SURE_SCORE
             continue
@@ -260,8 +262,6 @@ def fill_scores(
                     top = min(top, np.uint8(borrowed)) if score < english else top
                     score = min(score, top) if score < frequent or reading.weak else score
                     out[column] = max(floor, score)
-            for column in range(own, own + latin):
-                out[column] = 0
         else:
             if at_home == 0 and look & BEGINS:
                 least = min(least, AN_ONLY_WORD)
@@ -275,22 +275,36 @@ def fill_scores(
         if row >= 0:
             times[row & TIMES] += 1
             if times[row & TIMES] > (CONNECTED if words.look[k] & LINKS else AGAIN):
-                base = min(127, scores[k, home] + LINGERING)
-                for column in range(own + latin):
-                    scores[k, column] = min(scores[k, column], base)
+                base = np.uint8(min(127, out[home] + LINGERING))
+                for column in range(own if kind == OWN else own + latin):
+                    out[column] = min(out[column], base)
 
 
 @step
-def sum_up(scores: Scores, n: int, home: int, away: Places, back: Places) -> None:
-    """Sum up each language's best lead over the home language.
+def sum_up(words: Words, scores: Scores, n: int, read: Reading, away: Places, back: Places) -> None:
+    """Sum up each language's best lead over the home language, over the whole text.
 
-    The sums end up in `back`; `away` is the same with the last word in that language.
+    The sums end up in `back`; `away` is the same with the last word in that language. A word of
+    another script than Latin has no score in the languages of Latin terms, so what it takes from
+    them is only remembered (`owed`) until a Latin word follows.
     """
+    home, own, states = read.home, read.columns, len(away)
     away[:] = -(1 << 30)
     back[:] = 0
+    owed, last = np.int32(0), np.int32(0)
     for k in range(n):
         base = np.int32(scores[k, home])
-        for state in range(len(away)):  # no branches: many states at a time
+        counted = own
+        if words.kind[k] == LATIN_TERM:
+            counted = states
+            if owed > 0:
+                for state in range(own, states):
+                    entered = back[state] - np.int32(START_COST) - last
+                    away[state] = max(away[state] - owed, entered)
+                owed = np.int32(0)
+        else:
+            owed, last = min(owed + base, np.int32(MOST_OWED)), base
+        for state in range(counted):  # no branches: many states at a time
             here = max(away[state], back[state] - np.int32(START_COST))
             here += np.int32(scores[k, state]) - base
             away[state] = here
@@ -367,14 +381,15 @@ def cut(words: Words, start: int, end: int, extra: int) -> Words:
 @compiled
 def survey(
     data: Bytes, offsets: Integers, chosen: Integers, read: Reading
-) -> tuple[Integers, Integers, Bytes, Words, Scores]:
+) -> tuple[Integers, Integers, Places, Words, Scores]:
     """The chosen texts of a home language: of each its words, in quarters; and the words, and their
     scores, of those that may hold something foreign, end to end.
 
     The second array tells where a text's words end; other texts have none there. The third tells
-    whether they have scores: without, only words of another script are suspect. First what the
-    likeliest other language of each word would make of the text is summed up, then, where that
-    comes to something, what any one language does.
+    how far each language is ahead of the home language over the text: where none exceeds its cost,
+    only words of another script are suspect. First what the likeliest other language of each word
+    would make of the text is summed up, then, where that comes to something, what any one language
+    does.
     """
     most, size = 0, 0
     for text in chosen:
@@ -384,10 +399,10 @@ def survey(
     words = room(size)
     scores = np.empty((len(words.start), states), np.uint8)
     letters, sums = np.zeros(LONGEST, np.int64), np.zeros(64, np.int32)
-    away, back = np.zeros(states, np.int32), np.zeros(states, np.int32)
+    away = np.zeros(states, np.int32)
     runs, times = np.zeros(most // 2 + 2, np.int32), np.zeros(TIMES + 1, np.int64)
     units, ends = np.zeros(len(chosen), np.int64), np.zeros(len(chosen), np.int64)
-    scored = np.zeros(len(chosen), np.uint8)
+    leads = np.zeros((len(chosen), states), np.int32)
     kept, kept_extras = 0, 0
     for place in range(len(chosen)):
         start, end = offsets[chosen[place]], offsets[chosen[place] + 1]
@@ -398,15 +413,14 @@ def survey(
         if total > 0:
             own = scores[kept:]
             fill_scores(part, n, runs, at_home, read, times, own)
-            sum_up(own, n, read.home, away, back)
+            sum_up(part, own, n, read, away, leads[place])
             for state in range(states):
-                scored[place] |= state != read.home and back[state] > read.costs[state]
-            suspect |= scored[place] > 0
+                suspect |= leads[place, state] > read.costs[state]
         if suspect:
             kept += n
             kept_extras += extras
         ends[place] = kept
-    return units, ends, scored, cut(words, 0, kept, 0), scores[:kept]
+    return units, ends, leads, cut(words, 0, kept, 0), scores[:kept]
 
 
 @compiled

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from filters.language_id.path import likeliest_path, pooled
+from filters.language_id.path import likeliest_path
 from filters.language_id.reader import FREQUENT, START_COST
 from filters.language_id.readings import states
 from filters.language_id.scripts import (
@@ -56,6 +58,15 @@ _ACCENTED_GREEK = frozenset("άέήίόύώΐΰ")
 Foreign = tuple[Places, str]  # words in a row, and their language or script
 
 
+class Accepted(NamedTuple):
+    """What the likeliest path says of the languages on it."""
+
+    stretches: dict[int, list[Places]]  # of each that is believed
+    rest: list[Foreign]  # weaker ones of others
+    mentioned: set[int]  # without these, their words would be the home language's
+    refused: set[int]  # not believed
+
+
 class Text(TextWords):
     """One text being judged."""
 
@@ -69,10 +80,12 @@ class Text(TextWords):
             foreign[places] = True
         at_home = worded & ~foreign & ~self.exempt
         at_home &= (words.kind == OWN) | (words.kind == SURE) | self.asked
-        at_home &= ~self._names()
+        names = self._names()
+        at_home &= ~names
         home = int(words.units[at_home].sum())
-        quoted = self.quoted & worded & ~foreign & ~self._names()
-        stretches = [self._stretch(places, label) for places, label in (*by_script, *by_path)]
+        quoted = self.quoted & worded & ~foreign & ~names
+        own = frozenset(SCRIPT[name] for name in SCRIPTS_OF.get(self.home, SCRIPTS))
+        stretches = [self._stretch(places, label, own) for places, label in (*by_script, *by_path)]
         size = int(words.units[quoted].sum())
         short = size <= QUOTED_MOST * WORD_UNITS
         most = QUOTED_TO_SAID * home if short else home
@@ -80,7 +93,7 @@ class Text(TextWords):
             most = size  # an answer may be a title or two
         if size and size + int(words.units[worded & foreign].sum()) > most:
             # Far more is quoted than said: it is no mention any more.
-            stretches += [self._stretch(places, "quoted") for places in _runs(quoted)]
+            stretches += [self._stretch(places, "quoted", own) for places in _runs(quoted)]
         return Verdict(home, sorted(stretches))
 
     def _names(self) -> npt.NDArray[np.bool_]:
@@ -90,16 +103,16 @@ class Text(TextWords):
         names: npt.NDArray[np.bool_] = capital & (words.kind == OWN) & unlisted
         return names
 
-    def _stretch(self, places: npt.NDArray[np.int64], label: str) -> Stretch:
+    def _stretch(self, places: Places, label: str, own: frozenset[int]) -> Stretch:
+        """`own` are the scripts that the home language is written in."""
         words = self.words
         kinds = words.kind[places]
-        written = {SCRIPT[name] for name in SCRIPTS_OF.get(self.home, SCRIPTS)}
         return Stretch(
             int(words.start[places[0]]),
             int(words.end[places[-1]]),
             label,
             int(words.units[places][kinds != SILENT].sum()),
-            bool((kinds == OWN).any()) and written.issuperset(words.script[places].tolist()),
+            bool((kinds == OWN).any()) and own.issuperset(words.script[places].tolist()),
         )
 
     # Other scripts
@@ -166,24 +179,20 @@ class Text(TextWords):
     def _of_other_languages(self) -> Iterator[Foreign]:
         if not self.scored:
             return
-        names, home = states(self.home), self.reading.home
-        gains = pooled(self.scores, home)
-        gains[home] = 0
-        order = np.argsort(-gains)[:MAY_ENTER].tolist()
-        allowed = [state for state in order if gains[state] > self.reading.costs[state]]
-        if not allowed:
-            return
+        names = states(self.home)
+        order = np.argsort(-self.leads)[:MAY_ENTER].tolist()
+        allowed = [state for state in order if self.leads[state] > self.reading.costs[state]]
         marks = [mark.copy() for mark in (self.exempt, self.asked, self.quoted)]
-        accepted, rest, mentioned = self._accepted(allowed)
+        accepted, rest, mentioned, refused = self._accepted(allowed)
         believed = [
             state
             for state in allowed
             if state in accepted or state in mentioned or names[state] in self.also
         ]
-        if believed and len(believed) < len(allowed):
+        if believed and refused:
             # Without the languages that were not believed, their words may be another one's.
             self.exempt, self.asked, self.quoted = marks
-            accepted, _, _ = self._accepted(believed)
+            accepted = self._accepted(believed).stretches
         found = [(places, names[state]) for state, runs in accepted.items() for places in runs]
         found += self._said_again(found)
         yield from found
@@ -225,12 +234,8 @@ class Text(TextWords):
     def _bytes(self, first: int, after: int) -> bytes:
         return self.raw[int(self.words.start[first]) : int(self.words.end[after - 1])]
 
-    def _accepted(
-        self, allowed: list[int]
-    ) -> tuple[dict[int, list[Places]], list[Foreign], set[int]]:
-        """Return the stretches of each language that is believed, weaker ones of others, and the
-        languages that are mentioned: without these, their words would be the home language's.
-        """
+    def _accepted(self, allowed: list[int]) -> Accepted:
+        """Find the likeliest path through some languages, and say which of them are believed."""
         names, home = states(self.home), self.reading.home
         begins = (self.words.look & BEGINS).astype(np.uint8)
         path = likeliest_path(self.scores, begins, home, np.array([home, *allowed], np.int32))
@@ -241,10 +246,12 @@ class Text(TextWords):
             path = likeliest_path(self.scores, begins, most, np.array([most, *others], np.int32))
         found: dict[int, list[tuple[Places, int, tuple[str, ...]]]] = defaultdict(list)
         mentioned: set[int] = set()
+        on_path: set[int] = set()
         for state, places in _same(path, home):
             if names[state] in self.also:
                 self.asked[places] = True
                 continue
+            on_path.add(state)
             places = places[counted[places] & (self.words.kind[places] < FOREIGN)]
             if len(places):
                 spoken = self.spoken(places, (names[state],))
@@ -276,7 +283,8 @@ class Text(TextWords):
                 accepted[state] = [places for places, _, _ in kept]
             else:
                 rest += [(p, names[state]) for p, gain, s in kept if gain > FURTHER and len(s) > 1]
-        return accepted, rest, mentioned
+        refused = on_path - accepted.keys() - mentioned
+        return Accepted(accepted, rest, mentioned, refused)
 
     def _stands_alone(self, place: int, state: int, times: int) -> bool:
         """Is one word enough evidence? A repeated connective is, or any word of another script."""
@@ -344,7 +352,8 @@ def _runs(
 
 def _same(path: npt.NDArray[np.int32], home: int) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
     """Yield the runs of one state other than `home`."""
-    begins = np.append(0, np.flatnonzero(path[1:] != path[:-1]) + 1)
-    ends = np.append(begins[1:], len(path))
-    for run in np.flatnonzero(path[begins] != home).tolist():
-        yield int(path[begins[run]]), np.arange(begins[run], ends[run])
+    bounds = [0, *(np.flatnonzero(path[1:] != path[:-1]) + 1).tolist(), len(path)]
+    for begin, end in pairwise(bounds):
+        state = int(path[begin])
+        if state != home:
+            yield state, np.arange(begin, end)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Set
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -78,6 +79,14 @@ class Verdict:
         return self.home / self.units if self.units else 1.0
 
 
+class Found(NamedTuple):
+    """What `reader.survey` found in one text."""
+
+    words: Words
+    scores: Scores
+    leads: Places  # how far each language is ahead of the home language
+
+
 class TextWords:
     """The words of one text being judged."""
 
@@ -85,16 +94,15 @@ class TextWords:
         self,
         home: str,
         masked: Bytes,
-        words: Words,
-        scores: Scores | None,
+        found: Found,
         question: Question,
         also: Set[str] = frozenset(),
         answer: bool = False,
     ) -> None:
         self.home, self.question, self.also, self.answer = home, question, also, answer
         self.reading = reading(home)
-        self.words, self.scored = words, scores is not None
-        self.scores = np.zeros((0, 0), np.uint8) if scores is None else scores
+        self.words, self.scores, self.leads = found
+        self.scored = bool((self.leads > self.reading.costs).any())  # else the scores are unset
         self.raw = masked.tobytes()
         self.mentions: dict[
             tuple[int, int, str], tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
@@ -184,8 +192,8 @@ class TextWords:
         if not self.scored or len(columns) != 1:
             return found
         ends = [k for k in range(1, len(places)) if self._sentence_ends(places[k - 1], places[k])]
-        for some in np.split(np.arange(len(places)), ends):
-            found[some] = self._is_name_or_term(places[some], columns[0])
+        for begin, end in pairwise([0, *ends, len(places)]):
+            found[begin:end] = self._is_name_or_term(places[begin:end], columns[0])
         return found
 
     def _is_name_or_term(self, places: Places, column: int) -> bool:
@@ -230,7 +238,9 @@ class TextWords:
             first -= 1
         while last + 1 < len(self.words.start) and not self._sentence_ends(last, last + 1):
             last += 1
-        around = np.setdiff1d(np.arange(first, last + 1), places)
+        others = np.ones(last + 1 - first, bool)
+        others[places - first] = False
+        around = first + np.flatnonzero(others)
         if self.words.kind[places[0]] == LATIN_TERM:
             return int((self.words.kind[around] == OWN).sum())
         around = around[(self.words.kind[around] == OWN) & (self.words.row[around] >= 0)]
@@ -240,6 +250,8 @@ class TextWords:
 
     def _sentence_ends(self, place: int, after: int) -> bool:
         """Does a sentence end between two words?"""
+        if after == place + 1 and not self.words.look[after] & BEGINS:
+            return False
         between = self.raw[int(self.words.end[place]) : int(self.words.start[after])]
         return SENTENCE_ENDS.search(between.decode("utf-8", "ignore")) is not None
 
