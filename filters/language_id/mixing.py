@@ -15,7 +15,7 @@ from filters.language_id.hidden import OWN_WORDS, SPARE, written
 from filters.language_id.hidden_prose import find_hidden_prose
 from filters.language_id.masking import ascii_classes, mask
 from filters.language_id.mentions import Question
-from filters.language_id.reader import cut, survey
+from filters.language_id.reader import survey
 from filters.language_id.readings import reading
 from filters.language_id.spans import Text
 from filters.language_id.text_words import Found, Stretch, Verdict
@@ -84,10 +84,9 @@ def mixing(
             for place in np.flatnonzero(ends > begins).tolist():
                 row, here = int(some[place]), slice(int(begins[place]), int(ends[place]))
                 part = slice(offsets[row], offsets[row + 1])
-                own = cut(words, here.start, here.stop, 0)
                 question = Question(questions[row] or "")
                 asked = also[row] if also else frozenset()
-                found = Found(own, scores[here], leads[place])
+                found = Found(words.of_text(here), scores[here], leads[place])
                 text = Text(home, masked[part], found, question, asked, answers)
                 _record(result, row, text.verdict(), data[part])
         own_words = result.words * (1.0 - result.foreign)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import pairwise
 
 from filters.language_id.scripts import fold
@@ -84,10 +83,6 @@ _STEMS = sorted(
 )
 _NAMED = re.compile("|".join(re.escape(stem) for stem, _ in _STEMS))  # of a folded text
 _CODES = dict(_STEMS)
-_SURE_STEMS: dict[str, list[str]] = defaultdict(list)
-for _stem, _code in _STEMS:
-    if len(_stem.encode()) >= SURE_STEM:
-        _SURE_STEMS[_code].append(_stem)
 _ASKED = re.compile(rf"(?<!\w)(?:{_VERBS})|{_GLUED}", re.IGNORECASE)
 _QUOTATION = re.compile(r"[\"“„«「『][^\"”“»」』]*[\"”“»」』]")
 NEAR = 60  # characters between the verb and the name
@@ -123,12 +118,17 @@ def target_languages(question: str | None) -> frozenset[str]:
     return frozenset(found)
 
 
+@cache
+def _sure_stems(languages: tuple[str, ...]) -> list[str]:
+    """Return the stems of some languages' names that begin no other words."""
+    return [stem for stem, code in _STEMS if code in languages and len(stem.encode()) >= SURE_STEM]
+
+
 @lru_cache(maxsize=4096)  # the samples of a prompt share its question
 def names_any(text: str, languages: tuple[str, ...]) -> bool:
     """Does a text name one of some languages, outside of quotations?"""
     folded = fold(text)
-    stems = (stem for language in languages for stem in _SURE_STEMS.get(language, ()))
-    if not any(stem in folded for stem in stems):
+    if not any(map(folded.__contains__, _sure_stems(languages))):
         return False
     named = _named(_QUOTATION.sub(" ", folded))
     return any(code in languages for _, stem, code in named if len(stem.encode()) >= SURE_STEM)

@@ -118,7 +118,8 @@ class TextWords:
         starts = self.words.start[first:after].tolist()
         ends = self.words.end[first:after].tolist()
         raw = self.raw
-        return [raw[a:b].decode("utf-8", "ignore") for a, b in zip(starts, ends, strict=True)]
+        joined = b"\n".join([raw[a:b] for a, b in zip(starts, ends, strict=True)])
+        return joined.decode("utf-8", "ignore").split("\n")
 
     def folded(self, places: Places) -> tuple[str, ...]:
         """Return some words as the lexicon has them."""

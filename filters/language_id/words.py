@@ -76,6 +76,19 @@ class Words(NamedTuple):
     script: Bytes
     extra: Scores
 
+    def of_text(self, places: slice) -> Words:
+        """Return some of the words, by slices: a kernel would take longer to be called."""
+        return Words(
+            self.start[places],
+            self.end[places],
+            self.row[places],
+            self.kind[places],
+            self.look[places],
+            self.units[places],
+            self.script[places],
+            self.extra,
+        )
+
 
 @compiled
 def room(most_bytes: int) -> Words:
