@@ -22,19 +22,32 @@ IN_LATIN = frozenset([*LANGUAGES["Latin"], "quoted"])
 
 
 def find_hidden_prose(
-    raw: Bytes, home: str, question: str | None, asked: Set[str]
+    raw: Bytes, masked: Bytes, home: str, question: Question, asked: Set[str], shown: Verdict
 ) -> Verdict | None:
-    """Judge a text with all signs of formulas and code taken away; None if no prose was hidden."""
+    """Judge a text with all signs of formulas and code taken away; None if no prose was hidden.
+
+    What is foreign with the signs in place (`shown`, of `masked`) is so without them, and what is
+    at home only without them does not count.
+    """
     lifted, origin = lift(raw, plain_letters(), notation_commands())
     whole, every = np.array([0, len(lifted)], np.int64), np.zeros(1, np.int64)
     _, ends, leads, words, scores = survey(lifted, whole, every, reading(home))
     if not ends[0]:
         return None
-    found = Found(words, scores, leads[0])
-    text = Text(home, lifted, found, Question(question or ""), asked)
+    text = Text(home, lifted, Found(words, scores, leads[0]), question, asked)
     if not _may_be_prose(text):
         return None
-    verdict = text.verdict()
+    starts = origin[words.start]
+    seen = masked[starts] != ord(" ")
+    verdict = text.verdict(
+        [
+            (
+                np.flatnonzero(seen & (starts >= stretch.start) & (starts < stretch.end)),
+                stretch.label,
+            )
+            for stretch in shown.foreign
+        ]
+    )
     if not _is_prose(text, verdict):
         return None
     places = np.append(origin, len(raw)).tolist()
@@ -42,7 +55,7 @@ def find_hidden_prose(
         stretch._replace(start=places[stretch.start], end=places[stretch.end])
         for stretch in verdict.foreign
     ]
-    return Verdict(verdict.home, foreign)
+    return Verdict(min(verdict.home, shown.home), foreign)
 
 
 def _may_be_prose(text: Text) -> bool:

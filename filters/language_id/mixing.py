@@ -75,6 +75,7 @@ def mixing(
         by=[None] * count,
         spans=[None] * count,
     )
+    found: dict[int, Verdict] = {}
     for home in sorted({home for home in homes if home is not None}):
         chosen = np.array([row for row in range(count) if homes[row] == home], dtype=np.int64)
         for some in _portions(chosen, offsets):
@@ -86,16 +87,19 @@ def mixing(
                 part = slice(offsets[row], offsets[row + 1])
                 question = Question(questions[row] or "")
                 asked = also[row] if also else frozenset()
-                found = Found(words.of_text(here), scores[here], leads[place])
-                text = Text(home, masked[part], found, question, asked, answers)
-                _record(result, row, text.verdict(), data[part])
+                read = Found(words.of_text(here), scores[here], leads[place])
+                verdict = Text(home, masked[part], read, question, asked, answers).verdict()
+                _record(result, row, verdict, data[part])
+                found[row] = verdict
         own_words = result.words * (1.0 - result.foreign)
         for row in chosen[letters[chosen] > OWN_WORDS * own_words[chosen] + SPARE].tolist():
-            raw = data[offsets[row] : offsets[row + 1]]
+            part = slice(offsets[row], offsets[row + 1])
+            question = Question(questions[row] or "")
             asked = also[row] if also else frozenset()
-            hidden = find_hidden_prose(raw, home, questions[row], asked)
-            if hidden is not None and hidden.consistency < 1.0 - result.foreign[row]:
-                _record(result, row, hidden, raw)
+            shown = found.get(row) or Verdict(round(result.words[row] * WORD_UNITS), [])
+            hidden = find_hidden_prose(data[part], masked[part], home, question, asked, shown)
+            if hidden is not None and hidden.consistency < shown.consistency:
+                _record(result, row, hidden, data[part])
     return result
 
 

@@ -7,7 +7,7 @@ is checked once more: what is quoted, borrowed or from the question is mentioned
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -70,14 +70,19 @@ class Accepted(NamedTuple):
 class Text(TextWords):
     """One text being judged."""
 
-    def verdict(self) -> Verdict:
+    def verdict(self, shown: Sequence[Foreign] = ()) -> Verdict:
+        """Judge the words; those of `shown` are foreign in any case."""
         words = self.words
         worded = words.kind != SILENT
-        by_script = list(self._of_other_scripts())
-        by_path = list(self._of_other_languages())
+        found = [*self._of_other_scripts(), *self._of_other_languages()]
         foreign = np.zeros(len(worded), bool)
-        for places, _ in (*by_script, *by_path):
+        for places, _ in found:
             foreign[places] = True
+        for known, label in shown:
+            places = known[worded[known] & ~foreign[known]]
+            if len(places):
+                found.append((places, label))
+                foreign[places] = True
         at_home = worded & ~foreign & ~self.exempt
         at_home &= (words.kind == OWN) | (words.kind == SURE) | self.asked
         names = self._names()
@@ -85,7 +90,7 @@ class Text(TextWords):
         home = int(words.units[at_home].sum())
         quoted = self.quoted & worded & ~foreign & ~names
         own = frozenset(SCRIPT[name] for name in SCRIPTS_OF.get(self.home, SCRIPTS))
-        stretches = [self._stretch(places, label, own) for places, label in (*by_script, *by_path)]
+        stretches = [self._stretch(places, label, own) for places, label in found]
         size = int(words.units[quoted].sum())
         short = size <= QUOTED_MOST * WORD_UNITS
         most = QUOTED_TO_SAID * home if short else home

