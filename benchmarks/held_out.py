@@ -4,7 +4,7 @@
 
 Each text goes through the filter as a sample does: its language is found from its question, and it
 is mixed where a rule of the default limits drops it. `held_out/NAME.txt` says how its texts came
-about, and `held_out/blind.json` holds what was measured first, before a rule was changed for
+about; a set of the form of the development set (`NAME.jsonl`) cannot, the results page does. And `held_out/blind.json` holds what was measured first, before a rule was changed for
 them. What this prints today is no blind figure for a set that rules were fixed on since.
 """
 
@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
+from language import labelled_lines
 
 from filters.language import Language
 
@@ -40,6 +41,7 @@ class Text(NamedTuple):
     response: str
     mixed: bool
     consistency: float | None  # of the reasoning; None where only the answer is mixed
+    foreign: str | None = None  # the language mixed in, where the set says it
 
 
 class Judged(NamedTuple):
@@ -51,6 +53,20 @@ class Judged(NamedTuple):
 
 def read_texts(name: str) -> Iterator[Text]:
     """The texts of a set, as its file explains them."""
+    lines = FOLDER / f"{name}.jsonl"
+    if lines.exists():
+        for case in labelled_lines(lines):
+            yield Text(
+                case.language,
+                case.kind,
+                case.question,
+                case.text,
+                case.response,
+                case.mixed,
+                case.consistency,
+                case.foreign,
+            )
+        return
     content = (FOLDER / f"{name}.txt").read_text(encoding="utf-8")
     content = re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), content)
     questions = dict(re.findall(r"^% (\w+) (.+)$", content, re.MULTILINE))
@@ -131,7 +147,7 @@ def figures(judged: list[Judged]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    names = sorted(path.stem for path in FOLDER.glob("*.txt"))
+    names = sorted(path.stem for end in ("txt", "jsonl") for path in FOLDER.glob(f"*.{end}"))
     parser.add_argument("sets", nargs="*", default=names)
     parser.add_argument("--misses", action="store_true", help="print the texts judged wrongly")
     options = parser.parse_args()
@@ -147,6 +163,13 @@ def main() -> None:
             kinds.setdefault(one.text.kind, []).append(one.mixed == one.text.mixed)
         wrong = {k: f"{len(v) - sum(v)} of {len(v)}" for k, v in kinds.items() if not all(v)}
         print("  judged wrongly: " + ", ".join(f"{k} {v}" for k, v in sorted(wrong.items())))
+        found_of: dict[str, list[bool]] = {}
+        for one in judged:
+            if one.text.foreign is not None:
+                found_of.setdefault(one.text.foreign, []).append(one.mixed)
+        if found_of:
+            shown = (f"{code} {sum(v)} of {len(v)}" for code, v in sorted(found_of.items()))
+            print("  found by language: " + ", ".join(shown))
         for one in judged if options.misses else ():
             far = abs(one.consistency - (one.text.consistency or 0.0)) > 0.1
             if one.mixed != one.text.mixed or (far and one.text.consistency is not None):

@@ -85,9 +85,10 @@ Peer = Callable[[Sequence[Case]], list[Answer]]
 Foreign = Callable[[str, str], bool]  # a sentence, its home language
 
 
-def development() -> list[Case]:
+def labelled_lines(path: Path = DEVELOPMENT) -> list[Case]:
+    """Read a set in the form of the development set: a JSON object per line."""
     cases = []
-    for line in DEVELOPMENT.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         thinking, response, _ = split_think(row["text"])
         foreign, every = float(row["words_foreign"]), float(row["words_all"])
@@ -295,7 +296,7 @@ def main() -> None:
         return
     fresh = chains(options.seed)
     sets = {
-        "development set (rules were tuned on it)": development(),
+        "development set (rules were tuned on it)": labelled_lines(),
         f"composed chains, seed {options.seed}": composed(fresh),
     }
     ours(composed(fresh[:50]))  # build the tables and compile
