@@ -4,8 +4,9 @@
 
 Each text goes through the filter as a sample does: its language is found from its question, and it
 is mixed where a rule of the default limits drops it. `held_out/NAME.txt` says how its texts came
-about; a set of the form of the development set (`NAME.jsonl`) cannot, the results page does. And `held_out/blind.json` holds what was measured first, before a rule was changed for
-them. What this prints today is no blind figure for a set that rules were fixed on since.
+about; of a set in the form of the development set (`NAME.jsonl`) the page of results does.
+`held_out/blind.json` holds what was measured first, before a rule was changed for them. What this
+prints today is no blind figure for a set that rules were fixed on since.
 """
 
 from __future__ import annotations
