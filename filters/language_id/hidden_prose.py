@@ -22,7 +22,13 @@ IN_LATIN = frozenset([*LANGUAGES["Latin"], "quoted"])
 
 
 def find_hidden_prose(
-    raw: Bytes, masked: Bytes, home: str, question: Question, asked: Set[str], shown: Verdict
+    raw: Bytes,
+    masked: Bytes,
+    home: str,
+    question: Question,
+    asked: Set[str],
+    answer: bool,
+    shown: Verdict,
 ) -> Verdict | None:
     """Judge a text with all signs of formulas and code taken away; None if no prose was hidden.
 
@@ -34,7 +40,7 @@ def find_hidden_prose(
     _, ends, leads, words, scores = survey(lifted, whole, every, reading(home))
     if not ends[0]:
         return None
-    text = Text(home, lifted, Found(words, scores, leads[0]), question, asked)
+    text = Text(home, lifted, Found(words, scores, leads[0]), question, asked, answer)
     if not _may_be_prose(text):
         return None
     starts = origin[words.start]

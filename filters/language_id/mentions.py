@@ -44,13 +44,16 @@ def mentioned(text: str) -> list[tuple[int, int]]:
     found = []
     for match in _QUOTED.finditer(text):
         inside = match["straight"] or match["glued"] or match["curly"]
-        if _size(inside) <= QUOTED_WORDS:
+        if count_words(inside) <= QUOTED_WORDS:
             found.append(match.span())
-    glosses = (match for match in _GLOSS.finditer(text) if _size(match["gloss"]) <= GLOSS_WORDS)
+    glosses = (
+        match for match in _GLOSS.finditer(text) if count_words(match["gloss"]) <= GLOSS_WORDS
+    )
     return [*found, *(match.span() for match in glosses)]
 
 
-def _size(text: str) -> float:
+def count_words(text: str) -> float:
+    """Return the number of words; a letter of a script without spaces is half of one."""
     words = WORD.findall(text)
     return sum(len(w) / 2 if script_of_letter(w[0]) in UNSPACED else 1.0 for w in words)
 

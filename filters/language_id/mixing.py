@@ -97,7 +97,9 @@ def mixing(
             question = Question(questions[row] or "")
             asked = also[row] if also else frozenset()
             shown = found.get(row) or Verdict(round(result.words[row] * WORD_UNITS), [])
-            hidden = find_hidden_prose(data[part], masked[part], home, question, asked, shown)
+            hidden = find_hidden_prose(
+                data[part], masked[part], home, question, asked, answers, shown
+            )
             if hidden is not None and hidden.consistency < shown.consistency:
                 _record(result, row, hidden, data[part])
     return result

@@ -10,6 +10,7 @@ import polars as pl
 
 from filters.language_id.detector import second_opinion
 from filters.language_id.masking import ascii_classes, mask
+from filters.language_id.mentions import count_words
 from filters.language_id.reader import FREQUENT, floor_of, read
 from filters.language_id.readings import reading
 from filters.language_id.romanised import ROMANISED
@@ -32,7 +33,7 @@ _BEGINNING = 4000  # characters of a text, enough to show its language
 _OFTEN = 3  # times that a word counts
 _LEAD = 12  # eighths of a nat that the likeliest language must be ahead of the next
 _BORROWED = 36  # the most that a word says for English that is no function word
-_FRAME = 3  # words that show in which language a question speaks of what it quotes
+_FRAME = 2  # words that show in which language a question speaks of what it quotes
 _QUOTED = re.compile(r"[\"“„«「『][^\n\"”“»」』]*[\"”“»」』]")
 _AFTER_COLON = re.compile(r"(?<=\w): .*")
 
@@ -76,7 +77,7 @@ def detect_language(text: str) -> str | None:
     frame = _QUOTED.sub(" ", text)
     if target_languages(text):
         frame = _AFTER_COLON.sub(" ", frame)
-    if frame != text and len(frame.split()) >= _FRAME:
+    if frame != text and count_words(frame) >= _FRAME:
         return _language_of(frame) or _language_of(text)
     return _language_of(text)
 

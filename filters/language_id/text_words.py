@@ -283,6 +283,8 @@ class TextWords:
             shown = self._frequency(places[:1], column)[0] >= FREQUENT if german else True
             if shown and self.home != "de" and 1 < len(words) <= TITLE_WORDS:
                 return True
+        if self.answer and len(words) == 1 and capital[0]:
+            return bool(self._frequency(places, column)[0] < FREQUENT)  # "Inception" in a list
         small = [fold(word) in LINKING or len(word) <= SMALL_LETTERS for word in words]
         return (
             not german
