@@ -25,6 +25,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -269,7 +270,7 @@ def speed(seed: int) -> float:
         texts = labelled_texts(seed + round_)
         column = pl.Series([text.text for text in texts])
         languages, questions = [t.language for t in texts], [t.question for t in texts]
-        seconds = timed(lambda c=column, h=languages, q=questions: mixing(c, h, q))
+        seconds = timed(partial(mixing, column, languages, questions))
         rates.append(sum(len(text.text.encode()) for text in texts) / 1e6 / seconds)
     return max(rates)
 

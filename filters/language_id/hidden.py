@@ -17,7 +17,8 @@ from filters.kernels import Bytes, compiled, decode, step
 from filters.language_id.masking import Integers
 from filters.language_id.tables import Places
 
-LETTERS, HANGUL_LETTERS, HAN_LETTERS = 5.0, 3.0, 2.0  # a word
+LETTERS, HANGUL_LETTERS, HAN_LETTERS = 5, 3, 2  # a word
+SHARES = 30  # to a word
 OWN_WORDS, SPARE = 2, 8  # what a text's own words may hide: twice their number, and so many
 _COMMANDS = """le ge ne in to pi mu nu ni xi or and not cap cup sum int lim log sin cos tan max min
     sup inf det dim ker gcd mod div top bot neg leq geq neq iff phi psi chi rho tau eta exp deg arg
@@ -51,25 +52,38 @@ def notation_commands() -> Integers:
     return np.array(sorted(numbers), np.int64)
 
 
-@compiled
+@cache
+def _letter_sizes() -> Integers:
+    """Return what share of a word the letter is that each byte begins, in SHARES."""
+    sizes = np.zeros(256, np.int64)
+    for byte in (*range(ord("A"), ord("Z") + 1), *range(ord("a"), ord("z") + 1)):
+        sizes[byte] = SHARES // LETTERS
+    sizes[0xC3:0xE3] = SHARES // LETTERS  # of E2, only circled letters are
+    sizes[0xE3:0xEA] = SHARES // HAN_LETTERS
+    sizes[0xEA:0xEE] = SHARES // HANGUL_LETTERS
+    sizes[0xF0] = SHARES // LETTERS
+    return sizes
+
+
 def written(data: Bytes, offsets: Integers) -> Integers:
     """Return about how many words the letters of each text make, wherever they stand."""
+    return _written(data, offsets, _letter_sizes())
+
+
+@compiled
+def _written(data: Bytes, offsets: Integers, sizes: Integers) -> Integers:
     found = np.zeros(len(offsets) - 1, np.int64)
     for text in range(len(offsets) - 1):
-        letters, hangul, han = 0, 0, 0
+        shares = 0
         for i in range(offsets[text], offsets[text + 1]):
             byte = data[i]
-            if byte < 0x80:
-                letters += ord("a") <= byte | 32 <= ord("z")
-            elif 0xE3 <= byte < 0xEA:
-                han += byte > 0xE3 or data[i + 1] != 0x80  # but for punctuation
-            elif 0xEA <= byte < 0xEE:
-                hangul += 1
-            elif byte == 0xE2:  # punctuation, but for circled letters
-                letters += data[i + 1] == 0x92 or data[i + 1] == 0x93
-            else:
-                letters += 0xC3 <= byte < 0xE2 or byte == 0xF0
-        found[text] = int(letters / LETTERS + hangul / HANGUL_LETTERS + han / HAN_LETTERS)
+            size = sizes[byte]
+            if (byte == 0xE2 and data[i + 1] != 0x92 and data[i + 1] != 0x93) or (
+                byte == 0xE3 and data[i + 1] == 0x80
+            ):
+                size = 0  # punctuation
+            shares += size
+        found[text] = shares // SHARES
     return found
 
 

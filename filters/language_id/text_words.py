@@ -200,11 +200,13 @@ class TextWords:
     def _is_name_or_term(self, places: Places, column: int) -> bool:
         """Are some words of one sentence only titles and terms, and the others the home's?"""
         places = self._whole_title(places, column)
-        home = self._home_words_around(places, column)
-        if len(places) < 2 or not (home or self.answer):
+        starts = (np.flatnonzero(self.words.look[places[1:]] & BEGINS) + 1).tolist()
+        parts = [places[begin:end] for begin, end in pairwise([0, *starts, len(places)])]
+        if len(places) < 2 or max(map(len, parts)) > CAPITALS_WORDS:
             return False
-        starts = np.flatnonzero(self.words.look[places[1:]] & BEGINS) + 1
-        parts = np.split(places, starts)
+        home = self._home_words_around(places, column)
+        if not (home or self.answer):
+            return False
         terms = 2 * home >= len(places) and any(self._is_within_clause(part) for part in parts)
         return all(
             self._is_title(part, column) or (terms and self._is_phrase(part, column))
