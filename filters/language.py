@@ -44,7 +44,7 @@ class Language(Filter):
                                where there are none
     """
 
-    VERSION: ClassVar[int] = 5
+    VERSION: ClassVar[int] = 6
 
     # R1 gives no threshold. One stray letter is a mix.
     max_foreign_script: float = Field(
