@@ -207,7 +207,13 @@ def measure(name: str, data: Path, out: Path, env: Mapping[str, str] = os.enviro
     """Train in a separate process."""
     arguments = [sys.executable, str(Path(__file__).resolve()), "--only", name, str(data), str(out)]
     out.mkdir()
-    silence = (os.POSIX_SPAWN_OPEN, 1, str(out / "stdout"), os.O_WRONLY | os.O_CREAT, 0o644)
+    silence = (
+        os.POSIX_SPAWN_OPEN,
+        1,
+        str(out.with_suffix(".stdout")),
+        os.O_WRONLY | os.O_CREAT,
+        0o644,
+    )
     child = os.posix_spawn(sys.executable, arguments, env, file_actions=[silence])
     _, status, usage = os.wait4(child, 0)
     if status:
