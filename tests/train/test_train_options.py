@@ -10,6 +10,7 @@ import pytest
 from factory.core.content_hash import BLOCK, BLOCKS, content_hash
 from factory.core.errors import RecipeError, SourceError
 from factory.core.resources import recipe_path
+from factory.recipe.build import load_recipe
 from factory.recipe.sft import Sft
 from factory.train.train import load_training
 from factory.train.versions import TESTED, describe_mismatch
@@ -150,6 +151,7 @@ def test_versions(package: str, found: str | None, fits: bool) -> None:
 
 R1 = {  # v2, supplement: learning rate, batch
     "r1/sft": (5e-5, 128),
+    "r1/cold_start_sft": (5e-5, 128),  # B.4.2: as the second SFT
     "r1/distill/qwen2.5-math-1.5b": (1e-4, 64),
     "r1/distill/qwen2.5-math-7b": (8e-5, 64),
     "r1/distill/qwen2.5-14b": (7e-5, 64),
@@ -171,7 +173,18 @@ def test_shipped_recipes_have_the_papers_settings(name: str) -> None:
     assert 0.75 <= rows / batch <= 1.25, "packed sequences of about as many rows"
     assert recipe.batch % 8 == 0, "eight GPUs"
     assert (optimizer.schedule, optimizer.floor) == ("cosine", 0.1)
-    assert (recipe.epochs, recipe.max_length, recipe.steps) == (2, 32_768, None)
+    assert (recipe.max_length, recipe.steps) == (32_768, None)
+    assert recipe.epochs in (2, 3)
+
+
+def test_r1_zero_s_outputs_are_drawn_and_filtered_as_published() -> None:
+    """v2, B.3.2: temperature 1.0; then correctness, repetition and language; then rewriting."""
+    drafts = load_recipe(recipe_path("r1/cold_start_zero.yaml"))
+    assert (drafts.sampling.temperature, drafts.prompting.template) == (1.0, "r1_zero")
+    assert {"correctness", "repetition", "language"} <= set(drafts.filters)
+    rewriting = load_recipe(recipe_path("r1/cold_start_rewrite.yaml"))
+    assert rewriting.prompting.template == "rewrite"
+    assert [source.kind for source in rewriting.sources] == ["drafts"]
 
 
 @pytest.mark.parametrize(
