@@ -188,7 +188,8 @@ def _render_smollm2(facts: Facts, rules: Mapping[str, Any]) -> list[str]:
         return []
     own, least = facts["smollm2"], rules_of(rules, "smollm2")["least_seeds"]
     compared = decide_other(facts, rules, "smollm2")
-    parts = f", and parts of {', '.join(map(str, own['partial']))}" if own["partial"] else ""
+    whole, partial = (", ".join(map(str, own[key])) or "none" for key in ("seeds", "partial"))
+    prompts = {one["sums"].get("prompts", 0) for one in _figures(own, "base-eval")}
     return [
         "## Claims 1 and 4 with SmolLM2",
         "",
@@ -204,11 +205,10 @@ def _render_smollm2(facts: Facts, rules: Mapping[str, Any]) -> list[str]:
         "python benchmarks/claims.py --smollm2 runs/smollm2 --publish",
         "```",
         "",
-        f"{len(own['planned'])} seeds are planned. **Here are {len(own['seeds'])} whole ones"
-        f"{parts}.** All steps took {own['seconds'] / 60:.0f} minutes on one thread of a busy "
-        "machine. Margins and rule were",
-        f"written down before the run; with fewer than {least} seeds a comparison is always "
-        "*inconclusive*.",
+        f"{len(own['planned'])} seeds are planned. **Whole seeds: {whole}**; in part: {partial}. "
+        f"All steps took {own['seconds'] / 60:.0f} minutes,",
+        "on one thread of a busy machine. Margins and rule were written down before the run; with",
+        f"fewer than {least} seeds a comparison is always *inconclusive*.",
         "",
         render_table(compared),
         "",
@@ -216,7 +216,8 @@ def _render_smollm2(facts: Facts, rules: Mapping[str, Any]) -> list[str]:
         "| --- | --- |",
         *(f"| {one.says} | {_format_dots(one)} |" for one in compared),
         "",
-        "Means over seeds, on held-out sums with four samples each at temperature 1. *Teacher*:",
+        f"Means over seeds, on {max(prompts, default=0)} held-out sums with four samples each at "
+        "temperature 1. *Teacher*:",
         "thousands of tokens of the teacher's fine-tuning beyond the base's.",
         "",
         *_tabulate_arms(own),

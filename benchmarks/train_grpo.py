@@ -148,11 +148,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--only", choices=["phases", "shares"], help="One of the two tables.")
+    parser.add_argument(
+        "--only",
+        choices=["phases", "rollouts", "shares"],
+        help="One of the two tables, or of the first one the rollouts alone.",
+    )
     given = parser.parse_args()
-    if given.only != "shares":
+    if given.only in (None, "phases"):
         compare_phases(given.steps)
-    if given.only != "phases":
+    if given.only == "rollouts":
+        compare_rollouts(given.steps)
+    if given.only in (None, "shares"):
         compare_shares(given.steps)
 
 
@@ -181,10 +187,23 @@ def compare_phases(steps: int) -> None:
     ours, trl, transformers = found
     share = ours["reward_share"]
     claim("grpo_rewards_share_of_a_step", share, 0.02, share <= 0.02)
-    faster = per_token(transformers, "rollout") / per_token(ours, "rollout")
-    claim("grpo_rollouts_times_as_fast_as_transformers", faster, 2.0, faster >= 2.0)
+    claim_rollouts(ours, transformers)
     quicker = per_token(trl, "update") / per_token(ours, "update")
     claim("grpo_update_times_as_fast_as_trl_cpu_only", quicker, 1.15, quicker >= 1.15)
+
+
+def compare_rollouts(steps: int) -> None:
+    """Compare the rollouts with transformers' own, and nothing else."""
+    with tempfile.TemporaryDirectory() as name:
+        ours, transformers = (steps_of(Path(name), WAYS[place], steps) for place in (0, 2))
+    for label, row in (("vLLM", ours), ("transformers", transformers)):
+        print(f"{label:14} {row['rollout']:.2f} s for 16 completions of {row['tokens']:.0f} tokens")
+    claim_rollouts(ours, transformers)
+
+
+def claim_rollouts(ours: dict[str, float], transformers: dict[str, float]) -> None:
+    faster = per_token(transformers, "rollout") / per_token(ours, "rollout")
+    claim("grpo_rollouts_times_as_fast_as_transformers", faster, 2.0, faster >= 2.0)
 
 
 def per_token(row: dict[str, float], phase: str) -> float:

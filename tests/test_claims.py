@@ -261,7 +261,7 @@ def test_smollm2_is_decided_by_its_own_rules(rules: dict[str, Any]) -> None:
         everything = first | PLAN | {"smollm2": own}
         page = render_page(everything, rules, claims.decide_all(everything, rules))
         assert render_table(found) in page
-        assert "Here are 0 whole ones, and parts of 2." in page
+        assert "**Whole seeds: none**; in part: 2." in page
 
 
 PLAN = {"seeds": [], "planned": [0], "partial": [], "seconds": 0, "settings": {}}
