@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -259,6 +260,50 @@ def test_completions_without_text_or_rating_have_no_label(
     row: dict[str, Any], expected: list[Any]
 ) -> None:
     assert [(one["steps"], one["labels"]) for one in read_labelled_rows(row)] == expected
+
+
+FIELDS = ["problem", "steps", "completions", "text", "rating", "chosen_completion"]
+FIELDS += ["human_completion"]
+WORDS = st.text("aк и+-1:S\n", min_size=1).filter(lambda text: text.strip() and "ки" not in text)
+
+
+@given(WORDS, st.lists(st.tuples(WORDS, st.booleans()), min_size=1))
+def test_what_is_written_as_math_shepherd_is_read(
+    question: str, solution: list[tuple[str, bool]]
+) -> None:
+    steps = [f"Step {number}: {text}" for number, (text, _) in enumerate(solution, 1)]
+    row = {
+        key: f"{question} "
+        + "\n".join(f"{step} {mark}" for step, mark in zip(steps, marks, strict=True))
+        for key, marks in (
+            ("input", ["ки"] * len(steps)),
+            ("label", ["+" if good else "-" for _, good in solution]),
+        )
+    }
+    (found,) = read_labelled_rows(row)
+    assert found["question"] == question.strip()
+    assert found["steps"] == [f"{step.strip()}\n" for step in steps]
+    assert found["labels"] == [float(good) for _, good in solution]
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-2, 2) | st.floats() | st.text("aки+-", max_size=9),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(FIELDS),
+                inner,
+            )
+        ),
+        max_leaves=9,
+    ),
+    st.sampled_from(["input", "question", "completions"]),
+    st.sampled_from(["label", "labels"]),
+)
+def test_no_row_raises_anything_else(value: Any, first: str, second: str) -> None:
+    with suppress(ValueError, LookupError, TypeError, AttributeError):
+        read_labelled_rows({first: value, second: value, "prompt": value})
 
 
 def test_a_flood_of_tags_is_read_in_one_pass() -> None:
