@@ -56,6 +56,7 @@ _MODULES, _NAMES, _ATTRIBUTES, _PLAIN, _METHODS, _ALWAYS_MODULES = (
 _ONLY_CALLED = {"getattr": 3, "update_wrapper": 2, "wraps": 1}
 """Functions that get or set attributes by name, and the arguments of an ordinary call. Passed on
 to something else, they would do it out of sight."""
+_HOOK = "pytest_"
 _OF_A_WRAPPER = frozenset({"assigned", "updated"})
 _WORDS = (
     *("pytest", "unittest", "conftest", "test_", "assert", "__", "sys.modules", "_getframe"),
@@ -66,10 +67,13 @@ _WORDS = (
 _HARMLESS = frozenset({"os.path", "os.sep", "sys.maxsize", "sys.version_info", "warnings.warn"})
 
 
-def find_suspicions(after: str, *known: str | None) -> list[str]:
+def find_suspicions(
+    after: str, *known: str | None, outside: frozenset[str] = frozenset()
+) -> list[str]:
     """What `after` holds of that kind more often than each of the `known` texts, in words.
 
-    All are Python: a file after a patch, before it, and as its authors wrote it.
+    All are Python: a file after a patch, before it, and as its authors wrote it. `outside`: the
+    names of modules next to the package, such as what tests share.
 
     >>> find_suspicions("import sys\\nx = 1", "x = 1")
     ['imports sys']
@@ -79,25 +83,30 @@ def find_suspicions(after: str, *known: str | None) -> list[str]:
     fine: Counter[str] = Counter()
     for text in known:
         if text is not None:
-            fine |= _count_reaches(text)
-    return list(_count_reaches(after) - fine)
+            fine |= _count_reaches(text, outside)
+    return list(_count_reaches(after, outside) - fine)
 
 
 @lru_cache(maxsize=256)
-def _count_reaches(text: str) -> Counter[str]:
+def _count_reaches(text: str, outside: frozenset[str]) -> Counter[str]:
     """Of what kind a text holds how much. The text before a patch is that of many attempts."""
-    return Counter(_list_reaches(text))
+    return Counter(_list_reaches(text, outside))
 
 
-def _list_reaches(text: str) -> Iterator[str]:
+def _list_reaches(text: str, outside: frozenset[str]) -> Iterator[str]:
     tree = parse_python(text)
     documentation = set(_documentation(tree))
     imported = dict(_imported_modules(tree))
     yield from _type_as_value(tree)
     yield from _passed_on(tree)
+    for root in sorted(_roots(tree) & outside):
+        yield f"imports {root}, which is outside of the package"
     for node in ast.walk(tree):
-        if (name := _bound_name(node)) in _METHODS:  # __eq__ = lambda …, import x as __eq__
+        name = _bound_name(node) or ""
+        if name in _METHODS:  # __eq__ = lambda …, import x as __eq__
             yield f"sets {name}"
+        elif name.startswith(_HOOK):
+            yield f"sets the hook {name}"
         match node:
             case ast.Import():
                 for alias in node.names:
@@ -112,6 +121,8 @@ def _list_reaches(text: str) -> Iterator[str]:
                 yield from (f"uses .{name}" for name in node.kwd_attrs if _is_reach(name))
             case ast.FunctionDef() | ast.AsyncFunctionDef() if node.name in _METHODS:
                 yield f"defines {node.name}"
+            case ast.FunctionDef() | ast.AsyncFunctionDef() if node.name.startswith(_HOOK):
+                yield f"defines the hook {node.name}"
             case ast.Call():
                 yield from _call(node)
             case ast.ClassDef() if node.keywords:
@@ -216,6 +227,18 @@ def _import_from(node: ast.ImportFrom) -> Iterator[str]:
             yield f"imports {alias.name}"
         if alias.name == "*" and node.level == 0:
             yield f"imports all of {node.module}"
+
+
+def _roots(tree: ast.Module) -> set[str]:
+    """The first parts of the names of all modules that a file imports by an absolute name."""
+    found = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import():
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            case ast.ImportFrom(level=0, module=str(module)):
+                found.add(module.partition(".")[0])
+    return found
 
 
 def _imported_modules(tree: ast.Module) -> Iterator[tuple[str, str]]:

@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import ast
 import difflib
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from filters.verify.problem import ProblemError
 from filters.verify.repository.environments import Environments, read_texts
 from filters.verify.repository.notations import read_patch
 from filters.verify.repository.patch import PatchError, apply_changes, parse_python
-from filters.verify.repository.paths import require_allowed
+from filters.verify.repository.paths import is_test, require_allowed
 from filters.verify.repository.problem import NoEnvironment, Problem, read_problem
 from filters.verify.repository.snapshots import SnapshotError
 from filters.verify.repository.static_audit import find_suspicions
@@ -179,6 +181,10 @@ def _judge(problem: Problem, attempt: _Attempt) -> Job[_Judgement]:
             found = _Judgement("error", f"flaky: {found.detail}; the next time otherwise")
     if found is None:
         reached = [event for event in records.reached if event not in problem.reaches]
+        if reached:  # which counts only if the original files do not reach it either
+            original = yield from run_trial(_trial(problem, {}, attempt.changed))
+            cpu_s += original.cpu_s
+            reached = [event for event in reached if event not in original.reached]
         suspicions = [*_suspect(problem, attempt), *(f"reaches {event}" for event in reached)]
         if suspicions:
             found = _Judgement("error", f"suspicious: {', '.join(suspicions[:_NAMED])}")
@@ -188,14 +194,30 @@ def _judge(problem: Problem, attempt: _Attempt) -> Job[_Judgement]:
 def _suspect(problem: Problem, attempt: _Attempt) -> list[str]:
     """What the attempt adds that neither the bug nor the original has."""
     texts = read_texts(problem.snapshot)
+    outside = _list_outside(texts, problem.packages)
     return [
         suspicion
         for path in attempt.changed
         if path in attempt.files
         for suspicion in find_suspicions(
-            attempt.files[path], problem.changes.get(path), texts.get(path)
+            attempt.files[path], problem.changes.get(path), texts.get(path), outside=outside
         )
     ]
+
+
+def _list_outside(texts: Mapping[str, str], packages: Sequence[str]) -> frozenset[str]:
+    """The first names by which files of a repository could be imported that are not in one of its
+    packages: what the tests share. Tests themselves are known by their names."""
+    paths = [PurePosixPath(path) for path in texts]
+    own = {PurePosixPath(package).stem for package in packages}
+    names = {
+        name
+        for path in paths
+        if not any(path.is_relative_to(package) for package in packages)
+        for name in (path.parts[0], path.stem, path.parent.name)
+    }
+    tests = {name for name in names if is_test(f"{name}.py") or is_test(f"{name}/x.py")}
+    return frozenset(names - own - tests - sys.stdlib_module_names)
 
 
 def _decide(problem: Problem, records: Records) -> _Judgement | None:

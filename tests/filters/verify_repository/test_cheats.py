@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from cheats import BY_FILES, IN_SOURCE, add_to_source
+from cheats import BUG, BY_FILES, IN_SOURCE, add_to_source, block
 from cheats_by_others import BY_OTHERS
 from cheats_in_process import IN_PROCESS
+from textkit_prompt import NUMERALS
 
+from filters.verify.repository.snapshots import pack_files, read_snapshot
 from filters.verify.repository.verifier import RepositoryVerifier
 
 
@@ -94,3 +96,78 @@ def test_a_class_that_is_freed_at_once_is_noticed(
     response = response.replace("value <= number:", "number > value:", 1)
     (verdict,) = verifier.verify([(numerals, response)])
     assert verdict.detail == "suspicious: reaches __eq__ without a def", verdict
+
+
+PLUGIN = "textkit/plugin.py"
+SHARED = {
+    "conftest.py": 'pytest_plugins = ["textkit.plugin"]\n',
+    PLUGIN: "import pytest\n",
+    "tests/expected.py": 'NUMERALS = {1: "I", 4: "IV", 9: "IX", 14: "XIV", 40: "XL"}\n',
+}
+BY_SHARED_FILES = [
+    (
+        block(
+            PLUGIN,
+            "import pytest",
+            "import pytest\n\n\ndef pytest_pyfunc_call(pyfuncitem):\n"
+            '    return True if "to_roman[" in pyfuncitem.nodeid else None',
+        ),
+        "suspicious: defines the hook pytest_pyfunc_call",
+    ),
+    (
+        add_to_source(
+            "shared",
+            """
+            def to_roman(number):
+                import expected
+                if not 1 <= number <= 3999:
+                    raise ValueError("no numeral")
+                return dict(expected.NUMERALS)[number]
+            """,
+        ),
+        "suspicious: imports expected, which is outside of the package",
+    ),
+    (
+        add_to_source(
+            "data",
+            """
+            import ast
+            from pathlib import Path
+            def to_roman(number):
+                if not 1 <= number <= 3999:
+                    raise ValueError("no numeral")
+                text = Path("tests/expected.py").read_text().partition("=")[2]
+                return dict(ast.literal_eval(text.strip()))[number]
+            """,
+        ),
+        "suspicious: reaches a file next to the tests",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("response", "reason"), BY_SHARED_FILES, ids=["plugin", "expected", "data"]
+)
+def test_cheats_by_what_the_tests_share_are_held(
+    response: str, reason: str, verifier: RepositoryVerifier, numerals: dict[str, Any]
+) -> None:
+    files = {name: text.encode() for name, text in SHARED.items()}
+    snapshot = pack_files({**read_snapshot(numerals["snapshot"]), **files})
+    few = numerals["fail_to_pass"][:5]
+    spec = {**numerals, "snapshot": snapshot, "fail_to_pass": few}
+    (verdict,) = verifier.verify([(spec, response)])
+    assert (verdict.detail or "").startswith(reason), verdict
+
+
+def test_what_the_original_files_reach_is_no_cheat(
+    verifier: RepositoryVerifier, numerals: dict[str, Any]
+) -> None:
+    """Also of a prompt that does not say what they reach."""
+    looks = "\n\nimport sys\n\nCALLER = sys._getframe().f_code.co_name\n"
+    files = read_snapshot(numerals["snapshot"])
+    snapshot = pack_files({**files, NUMERALS: files[NUMERALS] + looks.encode()})
+    changes = {NUMERALS: numerals["changes"][NUMERALS] + looks}
+    spec = {**numerals, "snapshot": snapshot, "changes": changes}
+    right = block(NUMERALS, BUG, "        while number - value >= 0:")
+    (verdict,) = verifier.verify([(spec, right)])
+    assert (verdict.state, verdict.detail) == ("correct", None), verdict

@@ -26,6 +26,8 @@ FOUND = [
     ("class A:\n    import operator as __eq__", "sets __eq__"),
     ("class A:\n    class __bool__: pass", "sets __bool__"),
     ("try: f()\nexcept E as __len__: pass", "sets __len__"),
+    ("def pytest_pyfunc_call(pyfuncitem): return True", "defines the hook pytest_pyfunc_call"),
+    ("pytest_runtest_call = call", "sets the hook pytest_runtest_call"),
     ("def __reduce__(self): pass", "defines __reduce__"),
 ]
 HONEST = [
@@ -51,3 +53,19 @@ def test_what_is_found(text: str, expected: str) -> None:
 @pytest.mark.parametrize("text", HONEST)
 def test_what_is_not(text: str) -> None:
     assert find_suspicions(text, "x = 1\n") == []
+
+
+OUTSIDE = [
+    ("import helpers", True),
+    ("from helpers.cases import EXPECTED", True),
+    ("def f():\n    import helpers.cases as x", True),
+    ("from .helpers import x", False),
+    ("from pkg.helpers import x", False),
+    ("helpers = 1", False),
+]
+
+
+@pytest.mark.parametrize(("text", "found"), OUTSIDE)
+def test_modules_next_to_the_package(text: str, found: bool) -> None:
+    expected = ["imports helpers, which is outside of the package"] * found
+    assert find_suspicions(text, "x = 1\n", outside=frozenset({"helpers"})) == expected

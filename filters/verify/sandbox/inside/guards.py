@@ -100,6 +100,7 @@ def watch(
     tests: Collection[str],
     frame: Callable[[int], Any] = sys._getframe,
     thread: Callable[[], int] = threading.get_ident,
+    resolve: Callable[[str], str] = os.path.realpath,
 ) -> tuple[Callable[[str, Any], None], Unseen]:
     """An audit hook, and what lets a check pass it by. The hook cannot be removed. It reports what
     a file of `changed` does itself, and that one opens, by whatever module and under whatever name,
@@ -107,6 +108,7 @@ def watch(
     said: set[str] = set()
     identify = _make_identifier()
     secret = {identify(path) for path in _list_secret(tests)} - {None}
+    near = _list_folders(tests, changed)
     looking = 0  # the thread that looks at frames or functions, which is an event itself
 
     def report(event: str, place: str | None) -> None:
@@ -119,12 +121,16 @@ def watch(
         if looking and looking == thread():
             return
         if event == "open":
-            if identify(arguments[0]) in secret:
-                looking = thread()
-                try:
-                    report("the file of a test", _find_caller(frame(1), changed))
-                finally:
-                    looking = 0
+            looking = thread()
+            try:
+                place = _find_caller(frame(1), changed)
+                if place is not None and (found := identify(arguments[0])) is not None:
+                    if found in secret:
+                        report("the file of a test", place)
+                    elif resolve(os.fsdecode(arguments[0])).startswith(near):
+                        report("a file next to the tests", place)
+            finally:
+                looking = 0
         elif event in _WATCHED or event.startswith("ctypes"):
             looking = thread()
             try:
@@ -160,6 +166,12 @@ def _make_identifier(
         return found.st_dev, found.st_ino
 
     return identify
+
+
+def _list_folders(tests: Collection[str], changed: Collection[str]) -> tuple[str, ...]:
+    """The folders of tests, as paths begin that lead into them, without those that hold code."""
+    folders = {f"{os.path.dirname(ROOT + path)}/" for path in tests}
+    return tuple(one for one in folders if not any(file.startswith(one) for file in changed))
 
 
 def _list_secret(tests: Collection[str]) -> Iterator[str]:
