@@ -123,7 +123,7 @@ def _play(connection: socket.socket, found: type[Environment]) -> None:
                 seen = made.reset(Prompt.from_row(begin["prompt"]), begin["seed"])
                 answer = {"replayable": made.replayable is True}
             else:
-                seen = made.step(receive(connection))
+                seen = made.step(_readable(receive(connection)))
                 answer = {}
             reply = encode_frame({**answer, "observation": describe(seen)})
         except (EOFError, OSError):
@@ -131,6 +131,11 @@ def _play(connection: socket.socket, found: type[Environment]) -> None:
         except BaseException as error:  # a user's class may raise anything
             reply = encode_frame({"failure": _describe_error(found, error)})
         connection.sendall(reply)
+
+
+def _readable(action: Any) -> Any:
+    """Return an action in Unicode: in the JSON of a call a model can write half of a pair."""
+    return json.loads(json.dumps(action, ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def describe(seen: Observation) -> dict[str, Any]:

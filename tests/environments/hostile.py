@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -37,6 +38,15 @@ class Ordinary:
 
     def act(self) -> Any:
         return shown("fine")
+
+
+class Writes(Ordinary):
+    """Fails for text that is not Unicode, as most libraries do."""
+
+    def step(self, action: Action) -> Observation:
+        text = json.dumps(action, ensure_ascii=False)
+        text.encode()
+        return shown(text)
 
 
 class Spins(Ordinary):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -107,6 +108,15 @@ def test_floods_are_cut_and_odd_text_is_replaced(host: EnvironmentHost) -> None:
     assert odd.observation.messages[0]["content"] == "? and \x00"
     _, printed = played(host, own("Prints"), act(content="go"))
     assert printed.observation is not None
+
+
+def test_an_environment_reads_no_text_that_is_not_unicode(host: EnvironmentHost) -> None:
+    """A model can write one half of a pair in the JSON of a call."""
+    said = act(call("f", {"\ud800": ["a\udfff"]}), content="\ud800")
+    _, reply = played(host, own("Writes"), said)
+    assert reply.observation is not None, reply.failure
+    read = json.loads(reply.observation.messages[0]["content"])
+    assert read == act(call("f", {"?": ["a?"]}), content="?")
 
 
 def test_the_last_step_has_state_and_reward(host: EnvironmentHost) -> None:
