@@ -304,6 +304,11 @@ def test_what_cannot_be_loaded_is_said(python: str, tmp_path: Path) -> None:
         list(source(str(tmp_path / "no-python")).rows())
     with pytest.raises(SourceError, match="No module named 'verifiers'"):
         list(source(sys.executable).rows())
+    broken = tmp_path / "broken"
+    broken.write_text('#!/bin/sh\nprintf \'{"place": "x[0]\'\nkill -9 $$\n')
+    broken.chmod(0o700)
+    with pytest.raises(SourceError, match="broken failed: it ended with status 137"):
+        list(source(str(broken)).rows())
 
 
 def test_a_python_must_be_trusted(

@@ -82,10 +82,13 @@ class Verifiers(Source):
             if child.returncode:
                 errors.seek(0)
                 last = errors.read().decode("utf-8", "replace").strip().rpartition("\n")[2]
-                raise SourceError(f"{self.label}: {self.python} failed: {last}")
+                why = last or f"it ended with status {child.returncode}"
+                raise SourceError(f"{self.label}: {self.python} failed: {why}")
 
     def _items(self, lines: Any) -> Iterator[tuple[str, Row | BadRow]]:
         for line in lines:
+            if not line.endswith(b"\n"):
+                return  # it was killed as it wrote
             item = json.loads(line)
             if "refused" in item:
                 raise SourceError(f"{self.label}: {item['refused']}")
