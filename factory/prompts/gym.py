@@ -108,6 +108,8 @@ class Gym(Source):
             assert child.stdout is not None
             try:
                 for line in child.stdout:
+                    if not line.endswith(b"\n"):
+                        break  # it was killed as it wrote
                     item = json.loads(line)
                     if "refused" in item:
                         raise SourceError(f"gym: {item['refused']}")
@@ -115,10 +117,11 @@ class Gym(Source):
             except BaseException:  # also if the reader stops early, at its limit
                 child.kill()
                 raise
-            if child.wait():
+            if status := child.wait():
                 errors.seek(0)
                 last = errors.read().decode("utf-8", "replace").strip().rpartition("\n")[2]
-                raise SourceError(f"gym: {', '.join(self.tasks)}: reasoning-gym failed: {last}")
+                why = last or f"it ended with status {status}"
+                raise SourceError(f"gym: {', '.join(self.tasks)}: reasoning-gym failed: {why}")
 
     def prompt(self, row: Row) -> Prompt:
         entry = row["entry"]

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -98,6 +99,17 @@ def test_stopping_early_ends_the_generator() -> None:
 def test_settings_that_could_be_code_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no brackets and no quotes"):
         Gym(task="basic_arithmetic", config={"operators": ["+", text]})
+
+
+def test_a_process_that_is_killed_as_it_writes_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = tmp_path / "python"
+    killed.write_text("#!/bin/sh\nprintf '{\"place\": \"x[0]'\nkill -9 $$\n")
+    killed.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(killed))
+    with pytest.raises(SourceError, match="reasoning-gym failed: it ended with status -9"):
+        list(Gym(task="chain_sum", size=1).rows())
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
