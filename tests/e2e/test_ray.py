@@ -1,4 +1,4 @@
-"""The main job over Ray on this machine: two replicas of the demo model, one of them killed."""
+"""Episodes over Ray on this machine: two replicas of the demo model, one of them killed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from factory.recipe.build import load_recipe
 from factory.sampling.engine import open_engine
 from tests.e2e.test_main_job import recipe
 from tests.e2e.test_replicas import survives_a_killed_replica
+from tests.episodes import read_samples, roles
 
 pytestmark = pytest.mark.real
 
@@ -22,8 +23,39 @@ def over_ray(folder: Path, **changes: object) -> Path:
     return path
 
 
-def test_a_killed_replica_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
-    survives_a_killed_replica(over_ray(tmp_path, size=20, n=4), tmp_path / "run", n=4)
+ENVIRONMENT = """
+from factory.core.environment import Action, Observation
+from factory.core.nouns import Message, Prompt
+
+class Asks:
+    replayable = True
+
+    def reset(self, prompt: Prompt, seed: int) -> Observation:
+        return Observation(())
+
+    def step(self, action: Action) -> Observation:
+        return Observation((Message(role="user", content="And then?"),))
+"""
+
+
+def test_a_killed_replica_is_replaced_and_no_episode_is_lost(
+    tmp_path: Path, trusted_code: None
+) -> None:
+    """The environments run here, the model's turns on the actors: each on any of them."""
+    (tmp_path / "asks.py").write_text(ENVIRONMENT)
+    path, run = over_ray(tmp_path, size=10, n=4, template="chat"), tmp_path / "run"
+    text = path.read_text().replace(', prefill: "<think>\\n"', "")
+    text = text.replace("language: en", "language: en\n    environment: {class: asks.py:Asks}")
+    path.write_text(
+        text.replace("max_tokens: 120", "max_tokens: 120, stop: ['.'], episode: {max_turns: 3}")
+    )
+    survives_a_killed_replica(path, run, n=4)
+    played = [sample for sample in read_samples(run).values() if sample.turns]
+    assert len(played) == 40
+    assert "max_turns" in {sample.finish_reason for sample in played}
+    for sample in played:
+        said = roles(sample)
+        assert said == ["assistant", "user"] * (len(said) // 2) + ["assistant"]
 
 
 def test_a_cluster_that_is_not_there_is_named(tmp_path: Path) -> None:

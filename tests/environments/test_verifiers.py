@@ -192,16 +192,18 @@ def test_a_metric_that_is_no_number_costs_nothing(
     assert ended.observation.state["metrics"] == {"drawn": "nan"}
 
 
-def test_a_taskset_that_keeps_to_its_seed_can_be_replayed(python: str) -> None:
+def test_a_taskset_that_keeps_to_its_seed_can_be_replayed(
+    python: str, prompts: dict[str, Prompt], host: EnvironmentHost
+) -> None:
     """So the user says of it; a killed build continues its episodes then."""
-    (prompt,) = source(python, taskset={"id": "hostile_sums"}, replayable=True).rows()
-    assert isinstance(prompt, Prompt)
-    said = [ask("1 + 40"), act(content="It is 40.")]
-    played = []
-    for _ in range(2):  # a new server, as after a kill
-        host = EnvironmentHost(StepLimits(wall_s=300.0))
-        played.append(run(host, prompt, said))
-        host.close()
+    row = {"idx": 0, "key": "k", "messages": MESSAGES}
+    assert (source(python, replayable=True).prompt(row).environment or {})["replayable"] is True
+    prompt = prompts["well"]
+    given = {**(prompt.environment or {}), "replayable": True}
+    later = EnvironmentHost(StepLimits(wall_s=300.0))  # a new server, as after a kill
+    said = [ask("1 + 40"), act(content="It is 41.")]
+    played = [play(one, "e", given, prompt, 1, said) for one in (host, later)]
+    later.close()
     assert played[0] == played[1]
     assert played[0][0].replayable
     assert played[0][-1].observation is not None, played[0][-1].failure

@@ -105,7 +105,7 @@ def test_a_process_that_is_killed_as_it_writes_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed = tmp_path / "python"
-    killed.write_text("#!/bin/sh\nprintf '{\"place\": \"x[0]'\nkill -9 $$\n")
+    killed.write_text('#!/bin/sh\nprintf \'{"place": "x[0]\'\nkill -9 $$\n')
     killed.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(killed))
     with pytest.raises(SourceError, match="reasoning-gym failed: it ended with status -9"):
