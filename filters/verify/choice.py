@@ -55,6 +55,8 @@ _ARTICLE = re.compile(
     r"doesn't|has|would|could|must|should|fails?|gives?|follows|holds|only|not|in|which|where|"
     r"rather|instead|so|if|with|being|und|oder|ist|et|est|y|es|e|è|é)\b)[a-z]"
 )
+_PRONOUN = re.compile(r"\s+(?:would|should|could|can|must|will|have\s+to)\s+(?!be\b|not\b)[a-z]")
+"""What follows the word I, and no option I: "I would choose"."""
 _LISTED = re.compile(r"(?:\b(?:or|and|either|neither|nor|not|to)\s+|[/&>→]\s*)$")
 _BECAUSE = (
     "because since as although though while whereas which where that if when given due based "
@@ -305,7 +307,10 @@ def _mentions(text: str, allowed: frozenset[str]) -> Iterator[tuple[str, int, in
         letter = (found[1] or found[2] or found[3]).upper()
         article = (
             found[3] in ("A", "I")
-            and _ARTICLE.match(text, found.end())
+            and (
+                _ARTICLE.match(text, found.end())
+                or (letter == "I" and _PRONOUN.match(text, found.end()))
+            )
             and not _LISTED.search(text, 0, found.start())
         )
         if letter in allowed and not article:

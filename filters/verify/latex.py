@@ -177,7 +177,7 @@ def normalise(answer: str) -> str:
         text = _respell(text)
     text = _without_full_stop(text)
     text = _PLAIN.sub(lambda name: f"\\{_SPELLED.get(name[1], name[1])} ", text)
-    text = _ABBREVIATED.sub(r"\1", text)
+    text = _ABBREVIATED.sub(r"\1", text).replace("per cent", "percent")
     if ("[" in text or "]" in text) and _TURNED.search(text) is not None:
         text = _FRENCH.sub(_turn, text)
     text = " ".join(text.split())

@@ -60,13 +60,14 @@ class Comparison:
 
     def same(self, reference: Form, answer: Form) -> Truth:
         """Whether any reading of the answer equals any reading of the reference."""
-        return some(
+        found = some(
             [
                 self.forms(wanted, given)
                 for wanted in _readings(reference)
                 for given in _readings(answer)
             ]
         )
+        return None if found is True and _is_split(reference, answer) else found
 
     def forms(self, reference: Form, answer: Form) -> Truth:
         if isinstance(reference, Notation) or isinstance(answer, Notation):
@@ -368,6 +369,13 @@ def _readings(form: Form) -> tuple[Form, ...]:
     if isinstance(form, Value) and form.others:
         return (replace(form, others=()), *form.others)
     return (form,)
+
+
+def _is_split(reference: Form, answer: Form) -> bool:
+    """Whether the answer divides on purpose what is most likely one number: 1,234 as 1; 234."""
+    listed = isinstance(answer, Group) and answer.joined != "" and len(answer.items) > 1
+    number = isinstance(reference, Value) and reference.node.value is not None
+    return listed and number
 
 
 def _is_symbol(form: Form, name: str) -> bool:

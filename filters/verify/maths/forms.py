@@ -39,7 +39,7 @@ class Words:
 class Group:
     """Several things. `ends`: "()", "[]", "[)", "(]", "{}" as written, or "" for a bare list.
 
-    `joined`: "and", "or" or "" between the items of a list.
+    `joined`: "and", "or", ";" or "" (commas alone) between the items of a list.
     """
 
     ends: str

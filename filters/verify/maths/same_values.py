@@ -32,6 +32,8 @@ MAX_TERMINATING = 10**9
 class Values:
     """`hard`: numbers decide what exact arithmetic leaves open. `percent`: what a sign on one side
     alone means: "either" the bare number or a hundredth, "bare", "scaled", or "strict" (as scaled).
+    Where the answer alone has it, the bare number is undecided: 12% is 12 only to a question for a
+    percentage.
     """
 
     hard: bool = False
@@ -54,7 +56,8 @@ class Values:
         verdicts: list[Truth] = []
         for mode in modes:
             if mode == "bare" and is_rational(reference.node) and is_rational(answer.node):
-                verdicts.append(self.number(reference.node, answer.node))
+                same = self.number(reference.node, answer.node)
+                verdicts.append(None if same is True and answer.percent else same)
             elif mode == "scaled":
                 verdicts.append(self.nodes(_scaled(reference), _scaled(answer)))
         return some(verdicts)

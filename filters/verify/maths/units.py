@@ -279,7 +279,7 @@ def read_unit(words: list[tuple[str, int, int]]) -> tuple[int, bool, Unit | None
         lowered = name.lower()
         if lowered in SCALES and not parts:
             scale *= SCALES[lowered]
-        elif (lowered in PERCENT or lowered == "percent") and len(words) == position + 1:
+        elif lowered in PERCENT and len(words) == position + 1:
             percent = True
         elif lowered in _POWERS and position + 1 < len(words):
             pending = _POWERS[lowered]

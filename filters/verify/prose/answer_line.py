@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from filters.verify.prose.afterthoughts import is_kept
+from filters.verify.prose.clause_after import NO_MORE
 from filters.verify.prose.stated_values import number_of
 
 BLANKS = re.compile(r"[^\S\n]{3,}")
@@ -23,7 +24,8 @@ STATEMENT = re.compile(
 )
 _REASON = re.compile(
     r"[,.;，。；]?\s+(?:because|since|as|which|where|i hope|hope|so that|porque|weil|denn|da|car|"
-    r"parce|perché|pois|поскольку|потому|так как)(?![^\W\d_])|[,，。]?\s*(?:因为|なぜなら)",
+    r"parce|perché|pois|поскольку|потому|так как|(?:ya|puesto|dado|já|visto|étant donné|vu|dato|"
+    r"visto) (?:que|che)|puisque|poiché)(?![^\W\d_])|[,，。]?\s*(?:因为|なぜなら)",
     re.IGNORECASE,
 )
 _CLOSER = re.compile(
@@ -39,6 +41,7 @@ _SENTENCE = re.compile(r"[.。]\s+(?=[^\W\d_])")
 
 def drop_reason(line: str) -> str:
     """Without the closing sentence or the reason after an answer, if it takes nothing back."""
+    line = NO_MORE.sub("", line)
     reason = _REASON.search(line)
     if reason is not None and reason.start() and DOUBT.search(line, reason.start()) is None:
         line = line[: reason.start()]

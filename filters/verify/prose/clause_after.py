@@ -116,6 +116,14 @@ _DENIED_AFTER = re.compile(
     r",?\s*but\s+-?\d[\d.,/]*\s+(?:is|does|are|do)(?:\s+not|n['’]t)\b"
     r"(?:\s+(?:enough|possible|allowed|valid|prime|sufficient|one))?\s*$"
 )
+NO_MORE = re.compile(
+    r",?\s*(?:no\s+more\s*,?\s*(?:and\s+|but\s+|or\s+)?no\s+(?:less|fewer)|"
+    r"no\s+(?:less|fewer)\s*,?\s*(?:and\s+|but\s+|or\s+)?no\s+more|nicht\s+mehr\s+und\s+nicht\s+weniger|"
+    r"ni\s+plus\s+ni\s+moins|ni\s+más\s+ni\s+menos|né\s+più\s+né\s+meno|nem\s+mais\s+nem\s+menos)"
+    r"(?=\W*$)",
+    re.IGNORECASE,
+)
+"""What says that an answer is exact, in words that deny and compare."""
 _APPOSED = re.compile(
     r"\s*(?:(?:the|our)\s+(?:only|first|last|unique|final|desired|required|[a-z]+est|answer)\b"
     r"|(?:which\s+(?:is\s+)?)?(?:achieved|attained|occurs|happens|independent|regardless|satisfying)\b"
@@ -139,7 +147,9 @@ def is_doubtful_after(rest: str, text: str, *, bare: bool, concluded: bool) -> b
         return False
     if _AFTER_COMPARED.match(rest.lstrip(" )]")) is not None:
         return True
-    rest = _MINUS.sub("-", _TUPLE.sub(" x ", rest))
+    rest = _MINUS.sub("-", _TUPLE.sub(" x ", NO_MORE.sub("", rest)))
+    if not any(map(str.isalnum, rest)):
+        return False
     if _SO_FAR.match(rest) is not None:
         return True
     if _NEXT_PART.search(rest) is not None:

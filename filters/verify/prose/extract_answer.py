@@ -51,6 +51,7 @@ _SEPARATE = re.compile(
 MAX_BETWEEN = 200
 
 _LIST_ITEM = re.compile(r"\n\s*(?:\d{1,2}[.)]|[-*•]|\(?[a-z\d]{1,3}\))\s")
+_NAME = re.compile(r"(?<![A-Za-z\\_^/*+)}\d-])([A-Za-z](?:_\{?\w\}?)?)\s*=\s*\$?\s*$")
 _LONG_WORD = re.compile(r"[^\W\d_]{2,}")
 
 _PHRASE = re.compile(
@@ -65,9 +66,11 @@ _PHRASE = re.compile(
     r"|(?:die[ \t]+lösung|la[ \t]+solución|la[ \t]+solution|a[ \t]+solução|la[ \t]+soluzione)"
     r"(?=\s+(?:ist|lautet|es|est|é|è)\b)"
     r"|antwort(?=\s*(?:lautet\b|ist\b|[:：]))"
+    r"|(?:lautet|ist)[ \t]+(?:(?:daher|also|somit|folglich|demnach)[ \t]+)?die[ \t]+"
+    r"(?:(?:richtige|endgültige)[ \t]+)?antwort(?=[ \t]+[$\\*(\d−-])"
     r"|ответ(?=\s*(?:равен\b|[:：—–-]))"
     r")"
-    r"(?:\s|\*|[:：—–】]|(?:是|为|は|은|는)|(?:exactly|therefore|thus|simply|clearly|hence|indeed|precisely|just)(?=\s)|(?:est|es|é|è|lautet|ist|равен)(?=[\s:：]))*",
+    r"(?:\s|\*|[:：—–】]|(?:是|为|は|은|는)|(?:exactly|therefore|thus|simply|clearly|hence|indeed|precisely|just|also|daher|somit|folglich|demnach|genau|donc|alors|ainsi|exactement|entonces|así|exactamente|por\s(?:lo\s)?tanto|portanto|então|assim|exatamente|quindi|dunque|pertanto|esattamente|значит|следовательно|ровно)(?=\s)|(?:est|es|é|è|lautet|ist|равен)(?=[\s:：]))*",
     re.IGNORECASE,
 )
 _PHRASE_LETTERS = (
@@ -286,16 +289,25 @@ def _boxed(response: str, trusted: bool) -> str | None:
     if not boxes:
         return ""
     start, last, text = boxes.pop()
-    texts = [text.strip()]
+    texts, names = [text.strip()], [_name_before(response, start)]
     while boxes and len(texts) < MAX_BOXES:
         previous, end, text = boxes.pop()
         if start - end > MAX_BETWEEN or not _one_answer(response[end:start]):
             break
         texts.append(text.strip())
+        names.append(_name_before(response, previous))
         start = previous
     texts.reverse()
+    if "" not in names and len(set(names)) == len(names) > 1 and "=" not in "".join(texts):
+        texts = [f"{name}={text}" for name, text in zip(reversed(names), texts, strict=True)]
     answer = texts[0] if len(set(texts)) == 1 else ", ".join(texts)
     return "" if is_taken_back(response, start, last, answer, trusted) else answer
+
+
+def _name_before(response: str, box: int) -> str:
+    """The letter that is said to be what the box holds: x of $x = \\boxed{2}$, else ""."""
+    found = _NAME.search(response, max(0, box - 16), box)
+    return found[1] if found is not None else ""
 
 
 def _one_answer(between: str) -> bool:

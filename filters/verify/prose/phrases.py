@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from filters.verify.prose.claims import MAX_BEFORE, is_supposition
+from filters.verify.prose.sentences import first_sentence, last_sentence
 from filters.verify.prose.surroundings import is_supposed
 
 MAX_TAIL = 20_000
@@ -212,9 +214,16 @@ def last_announcement(text: str) -> Announcement | None:
         if end < 0:
             return None
         found = announcement_at(text, end)
-        if found is not None and not is_supposed(text, end):
+        if found is not None and not (is_supposed(text, end) or _would_be(text, found)):
             return found
     return None
+
+
+def _would_be(text: str, found: Announcement) -> bool:
+    """Whether an announcement says what the answer would be, if something were so."""
+    before = last_sentence(text[max(0, found.start - MAX_BEFORE) : found.start])
+    rest, _ = first_sentence(text[found.start : found.start + MAX_BEFORE])
+    return is_supposition(before + rest)
 
 
 def announcement_end(text: str) -> int:
@@ -226,7 +235,8 @@ def announcement_end(text: str) -> int:
     head = text[:MAX_OPENING].lower()
     places = [at for noun in _NOUNS if (at := head.find(noun)) >= 0]
     found = announcement_at(text, min(places)) if places else None
-    return found.end if found and not is_supposed(text, found.start) else 0
+    claims = found and not (is_supposed(text, found.start) or _would_be(text, found))
+    return found.end if found and claims else 0
 
 
 def announcement_at(text: str, noun: int) -> Announcement | None:

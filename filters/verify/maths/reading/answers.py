@@ -135,7 +135,10 @@ def read_answer(tokens: Tokens, depth: int = 0) -> Form:
         return family
     items, joined = split(tokens)
     if len(items) > 1:
-        return _read_list(items, joined, depth)
+        listed = _read_list(items, joined, depth)
+        if isinstance(listed, Group) and not joined and any(t.text == ";" for t in tokens):
+            return replace(listed, joined=";")
+        return listed
     if tokens[0].text == "\\begin":
         whole = read_environment(tokens, read_answer, depth)
         if whole is not None:
