@@ -19,6 +19,7 @@ class Case(NamedTuple):
 def read_cases(path: Path) -> list[Case]:
     """A JSON array or JSON lines; the record is the object itself, or its `input`.
 
+    A row may also say `verifier` for the kind of a record, `response` for its text and `expect`.
     Raises ValueError naming the file and the place of a case without `expected`.
     """
     text = path.read_text("utf-8")
@@ -29,6 +30,10 @@ def read_cases(path: Path) -> list[Case]:
     cases = []
     for number, row in enumerate(rows, 1):
         record = row.get("input", row)
+        if "verifier" in row:
+            given = {key: row[key] for key in row.keys() - {"verifier", "response", "expect", "why"}}
+            record = {**given, "kind": row["verifier"], "text": row["response"]}
+            row = {**row, "expected": row["expect"]}
         if "expected" not in row or "text" not in record:
             raise ValueError(f"{path}, case {number}: a case needs `text` and `expected`")
         cases.append(Case(str(row["kind"]), record, str(row["expected"])))
