@@ -97,6 +97,7 @@ _LABELLED = re.compile(
     re.DOTALL,
 )
 _WORD = re.compile(r"[^\W\d_]{2,}")
+_RUN = re.compile(r"(?<![A-Za-z])[A-J]+(?![A-Za-z])")
 
 
 _SEVERAL = re.compile(r"[A-J](?:(?:\s*[,;、&]\s*|\s+and\s+)?[A-J]){1,9}")
@@ -225,11 +226,20 @@ def _final_marks(marks: list[Mark], choices: Mapping[str, str], several: bool) -
 
 def _read_several(plain: str, allowed: frozenset[str]) -> Claim:
     """A set of letters, where several are asked for: "A, C", "(A) and (C)", "CA"."""
-    if _LIST.fullmatch(plain) or re.fullmatch(r"[A-Z]+", plain):
-        letters = frozenset(re.findall(r"[A-Z]", plain))
-        if letters <= allowed:
-            return Claim(letters)
-    return Claim(frozenset())
+    parts = [part.strip() for part in re.split(r"[。.;；\n]", plain) if part.strip()]
+    sets = {_listed(part) for part in parts}
+    letters = sets.pop() if len(sets) == 1 else frozenset[str]()
+    return Claim(letters if letters <= allowed else frozenset())
+
+
+def _listed(part: str) -> frozenset[str]:
+    """The letters of a part that lists them and says nothing else; none of any other."""
+    named = part
+    if not (_LIST.fullmatch(part) or re.fullmatch(r"[A-Z]+", part)):
+        named = " ".join(_RUN.findall(part))
+        if DENY.search(part) or not is_plain(_RUN.sub("", part)):
+            named = ""
+    return frozenset(re.findall(r"[A-Z]", named))
 
 
 def _read_labelled(letter: str, mark: str, rest: str, choices: Mapping[str, str]) -> Claim:

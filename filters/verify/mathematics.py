@@ -26,6 +26,8 @@ MEMORY = 200_000
 _TEXT = re.compile(r"\\(?:text|mathrm) ?\{([^{}]*)\}")
 _AROUND = re.compile(r"\s*([(),;]|[\s~])\s*")
 _COMMA = re.compile(r"-?(?:\d+,\d{1,2}|0,\d{3,12}|\d+,\d{4,12}|\d{4,},\d+)")
+_COMMA_WITH_UNIT = re.compile(r"-?\d+,\d{1,2}[^\d.,;]+")
+_POINT_WITH_UNIT = re.compile(r"(-?\d+\.\d{1,2})(?!\d)[^\d.,;]*")
 _LEADING_ZERO = re.compile(r"-?0,\d{3,12}")
 _POINT = re.compile(r"-?\d+\.\d+")
 _HASHES = "####"
@@ -189,6 +191,9 @@ def _without_numbers(reference: str, answer: str) -> Verification | None:
     wanted = read(reference)
     if isinstance(wanted, str):
         return _say("bad_reference", "form", detail=wanted)
+    if _COMMA_WITH_UNIT.fullmatch(answer) and (point := _POINT_WITH_UNIT.fullmatch(reference)):
+        comma = answer.startswith(point[1].replace(".", ","))
+        answer = answer.replace(",", ".") if comma else answer  # 12,5 % for 12.5%
     given = read(answer)
     if isinstance(given, str):
         return _say("unparseable", "form", detail=given)

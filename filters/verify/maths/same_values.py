@@ -28,6 +28,10 @@ FINER = 2
 MAX_TERMINATING = 10**9
 
 
+LARGE = 10**6
+"""Factorials and binomials below it are to be worked out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Values:
     """`hard`: numbers decide what exact arithmetic leaves open. `percent`: what a sign on one side
@@ -195,8 +199,8 @@ def _is_number(node: Node) -> bool:
 def is_finished(node: Node) -> bool:
     """Whether a rational number is written with nothing left for the reader to work out.
 
-    A literal, a quotient of two that is no whole number, and one power, root, factorial or
-    binomial of whole numbers are finished; sums, products and functions are not.
+    A literal, a quotient of two that is no whole number, one power, and one factorial or binomial
+    of a million and more are finished; sums, products, roots and functions are not.
     """
     if node.head == "negate":
         return is_finished(node.args[0])
@@ -207,9 +211,18 @@ def is_finished(node: Node) -> bool:
             return False
         whole = value is not None and value.denominator == 1
         return not whole and all(_is_single(arg) for arg in node.args)
-    if node.head == "call":
-        return node.name in ("root", "binomial") and all(_is_whole(arg) for arg in node.args)
+    if node.head in ("factorial", "call"):
+        return _is_single(node) and _is_large(node)
     return _is_single(node)
+
+
+def _is_large(node: Node) -> bool:
+    """Whether a factorial or a binomial is too large to be written out by everybody."""
+    try:
+        value = expression_of(node).rational
+    except Undecided:
+        return True
+    return value is None or value >= LARGE
 
 
 def _is_single(node: Node) -> bool:
@@ -217,11 +230,7 @@ def _is_single(node: Node) -> bool:
         return _is_single(node.args[0])
     if node.head == "power":
         base, exponent = node.args
-        return (
-            (is_rational(base) or base == nodes.IMAGINARY)
-            and _is_whole(exponent)
-            and exponent.value != 1
-        )
+        return is_rational(base) and _is_whole(exponent) and exponent.value != 1
     if node.head == "factorial":
         return _is_whole(node.args[0])
     if node.head == "call":

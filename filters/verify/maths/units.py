@@ -27,7 +27,7 @@ hour: 小时 h hr hrs hour hours | day: 天 day days d | week: week weeks wk wks
 month: month months | year: 年 year years yr yrs | millisecond: ms millisecond milliseconds
 microsecond: µs μs us microsecond microseconds | nanosecond: ns nanosecond nanoseconds
 decade: decade decades | century: century centuries | gram: 克 g gram grams
-kilogram: 千克 公斤 kg kilogram kilograms kgs | milligram: mg milligram milligrams
+kilogram: 千克 公斤 kg kilogram kilograms kilogramme kilogrammes kgs | milligram: mg milligram milligrams
 microgram: µg μg microgram micrograms | metric_ton: t ton tons tonne tonnes
 pound: lb lbs pound_mass pound pounds | ounce: oz ounce ounces
 liter: 升 L l liter liters litre litres

@@ -51,7 +51,7 @@ _SEPARATE = re.compile(
 MAX_BETWEEN = 200
 
 _LIST_ITEM = re.compile(r"\n\s*(?:\d{1,2}[.)]|[-*•]|\(?[a-z\d]{1,3}\))\s")
-_NAME = re.compile(r"(?<![A-Za-z\\_^/*+)}\d-])([A-Za-z](?:_\{?\w\}?)?)\s*=\s*\$?\s*$")
+_NAME = re.compile(r"(?<![A-Za-z\\_^/*+)}\d-])([A-Za-z])(?:_\{?\w\}?)?\s*=\s*\$?\s*$")
 _LONG_WORD = re.compile(r"[^\W\d_]{2,}")
 
 _PHRASE = re.compile(
@@ -59,10 +59,10 @@ _PHRASE = re.compile(
     r"(?:final|correct)\s+answer(?:\s+is)?|\banswer\s+is|\banswer(?=\s*\*{0,2}\s*(?:[:：]|\\[\[(]|\${1,2}\s))"
     r"|(?:^|\n)[ \t]*(?:\#{1,6}|\*\*)?[ \t]*(?:final[ \t]+)?answer[ \t]*:?[ \t]*\**[ \t]*(?=\n)"
     r"|最终答案|答案|答え?(?=\s*(?:は|[:：]))|(?:정답|답)(?=\s*(?:은|는|[:：]))"
-    r"|(?:réponse|reponse)(?:\s+finale)?(?=\s*(?:est\b|[:：]))"
-    r"|respuesta(?:\s+final)?(?=\s*(?:es\b|[:：]))"
-    r"|resposta(?:\s+final)?(?=\s*(?:é\b|[:：]))"
-    r"|risposta(?:\s+finale)?(?=\s*(?:è\b|[:：]))"
+    r"|(?:réponse|reponse)(?:\s+(?:finale|correcte|exacte|juste))?(?=\s*(?:est\b|[:：]))"
+    r"|respuesta(?:\s+(?:final|correcta))?(?=\s*(?:es\b|[:：]))"
+    r"|resposta(?:\s+(?:final|correta|certa))?(?=\s*(?:é\b|[:：]))"
+    r"|risposta(?:\s+(?:finale|corretta|esatta|giusta))?(?=\s*(?:è\b|[:：]))"
     r"|(?:die[ \t]+lösung|la[ \t]+solución|la[ \t]+solution|a[ \t]+solução|la[ \t]+soluzione)"
     r"(?=\s+(?:ist|lautet|es|est|é|è)\b)"
     r"|antwort(?=\s*(?:lautet\b|ist\b|[:：]))"
@@ -125,6 +125,20 @@ _GUESS = re.compile(
 _VERDICTS = re.compile(r"\b(?:yes|no|true|false)\b", re.IGNORECASE)
 """Yes, such a number exists: the word says it all."""
 
+_RESULT = re.compile(
+    r"\W*(?:result|ergebnis|résultat|resultado|risultato|результат|结果|結果|결과)"
+    r"\*{0,2}\s*[:：]\*{0,2}\s*(?P<value>.{1,200}?)\.?",
+    re.IGNORECASE,
+)
+"""A last line with the name of what it holds before it."""
+
+_FORMULAS = re.compile(
+    r"\s*(?:Therefore|Thus|Hence|So),?\s+"
+    r"(?P<value>\$[^$]+\$(?:\s*(?:,|,?\s*(?:and|or))\s*\$[^$]+\$)*)\s*\.?"
+)
+"""A conclusion of formulas alone: "So $x=4$ or $x=10$."."""
+
+_BOLD = re.compile(r"\*\*(?P<value>[^*\n]{1,80})\*\*")
 _CONCLUSION = re.compile(r"(?:^|[.!?]\s+|\s)(?P<word>(?:Therefore|Thus|Hence|So),?\s)")
 
 
@@ -167,7 +181,7 @@ def _marked(response: str, prefer: tuple[How, ...], trusted: bool) -> Answer | N
             return None
         european = phrase is not None and at < 0 and _EUROPEAN.match(phrase[0].strip()) is not None
         return None if european and _THOUSANDS.fullmatch(answer.text) else answer
-    concluded = _concluded(response)
+    concluded = _concluded(response) or _emphasised(response)
     if concluded:
         return Answer(concluded, "phrase")
     whole = response.strip()
@@ -384,13 +398,35 @@ def _concluded(response: str) -> str | None:
     tail = response[-MAX_LINE:].rstrip()
     last = tail.rfind("\n") + 1
     line = tail[last:]
+    labelled = _RESULT.fullmatch(line)
+    if labelled is not None and DOUBT.search(line) is None:
+        return plain_value(labelled["value"])
     starts = [found.start("word") for found in _CONCLUSION.finditer(line)]
     if not starts:
         return None
+    formulas = _FORMULAS.fullmatch(line, starts[-1])
+    if formulas is not None:
+        return plain_value(formulas["value"])
     found = STATEMENT.fullmatch(line[starts[-1] :].removesuffix(".").strip("*"))
     if found is None or DOUBT.search(found["subject"]) or len(found["value"]) > MAX_WHOLE:
         return None
     return plain_value(found["value"])
+
+
+def _emphasised(response: str) -> str | None:
+    """The one value in bold of the last line, where nothing else there is a number: "He pays
+    **$18**." gives $18."""
+    tail = response[-MAX_LINE:].rstrip()
+    last = tail.rfind("\n") + 1
+    bold = [*_BOLD.finditer(tail, last)]
+    if len(bold) != 1:
+        return None
+    value, around = bold[0]["value"], tail[last : bold[0].start()] + tail[bold[0].end() :]
+    digits = any(map(str.isdigit, value)) and not any(map(str.isdigit, around))
+    if not digits or DOUBT.search(around) is not None:
+        return None
+    taken_back = is_taken_back(tail, bold[0].start(), bold[0].end(), value)
+    return None if taken_back else plain_value(value).strip("* ")
 
 
 def _without_template_tokens(response: str) -> str:
