@@ -39,9 +39,12 @@ ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "tests" / "filters" / "verify" / "math_cases.tsv"
 OTHER_HAND = ROOT / "tests" / "data" / "cases" / "by_another_hand.jsonl"
 BLIND = {
-    ROOT / "benchmarks" / "answers" / "blind" / f"{name}.txt": BLIND_FIRST
-    for name in ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
-}
+    ROOT / "benchmarks" / "answers" / "blind" / name: BLIND_FIRST
+    for name in (
+        "first.txt", "second.txt", "third.txt", "fourth.txt", "fifth.txt", "sixth.txt",
+        "seventh.txt", "eighth.txt", "ninth.jsonl", "tenth.txt", "eleventh.jsonl",
+    )
+}  # fmt: skip
 WORST_S = 2.5
 ORDINARY = 4_000
 HARD_ANSWERS = 600
@@ -332,7 +335,8 @@ def main() -> None:
             if OTHER_HAND.exists():
                 sets.append((OTHER_HAND.stem, read_cases(OTHER_HAND), ORIGIN))
             for path, known in BLIND.items():
-                sets.append((f"blind.{path.stem}", read_groups(path), known))
+                cases = read_groups(path) if path.suffix == ".txt" else read_cases(path)
+                sets.append((f"blind.{path.stem}", cases, known))
             sets += [(path.stem, read_cases(path), READ) for path in asked.cases]
             for name, cases, known in sets:
                 claims += report_cases(name, cases, known, verifiers, peer, asked.show)

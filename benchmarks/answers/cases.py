@@ -31,7 +31,7 @@ def read_cases(path: Path) -> list[Case]:
     for number, row in enumerate(rows, 1):
         record = row.get("input", row)
         if "verifier" in row:
-            given = {key: row[key] for key in row.keys() - {"verifier", "response", "expect", "why"}}
+            given = {key: row[key] for key in row.keys() & {"reference", "choices"}}
             record = {**given, "kind": row["verifier"], "text": row["response"]}
             row = {**row, "expected": row["expect"]}
         if "expected" not in row or "text" not in record:

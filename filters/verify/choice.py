@@ -114,7 +114,7 @@ class Claim(NamedTuple):
 class ChoiceVerifier(Immediate):
     """Verifier of `{"kind": "choice", "answer": "B" or ["A", "C"], "choices": {"A": …, …}}`."""
 
-    VERSION = 7
+    VERSION = 8
     METHOD = "choice"
 
     def problem(self, spec: Mapping[str, Any]) -> str | None:

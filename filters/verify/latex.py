@@ -126,6 +126,7 @@ _ABBREVIATED = re.compile(r"(?<![A-Za-z\\])(sq|cu)\.(?= ?[A-Za-z])")
 _UNIT_FRACTION = re.compile(
     r"\\frac\{\\(?:text|mathrm)\{ ?([A-Za-z]+) ?\}\}\{\\(?:text|mathrm)\{ ?([A-Za-z]+) ?\}\}"
 )
+_BRACED_WORDS = re.compile(r"\{\s*(\\(?:text\w{0,6}|mathrm|mbox)\s*\{[^{}]*\})\s*\}")
 _DECIMAL_COMMA = re.compile(r"(?<=\d)\{,\}(?=(?:\d{1,2}|\d{4,})(?!\d|\{,\}))")
 _PLAIN_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 _DOUBLED = re.compile(r"(?<!\\)\\\\(?=[A-Za-z{}%,]|\$\d)")
@@ -168,6 +169,8 @@ def normalise(answer: str) -> str:
     text = _without_cut_space(fold(text).strip().strip("*`").strip())
     if "$" in text or "\\(" in text or "\\[" in text or "\\)" in text:
         text = _without_shifts(text)
+    if text[:1] == "{" and (words := _BRACED_WORDS.fullmatch(text)):
+        text = words[1]
     text = _DECIMAL_COMMA.sub(".", text).replace("{,}", ",").replace("{:}", ":").replace("{.}", ".")
     text = text.replace('\\"', '"').replace("**", "^").replace("!=", "\\ne ")
     text = text.replace("=<", "<=").replace("=>", ">=") if "\\" not in text else text

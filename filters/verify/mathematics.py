@@ -64,7 +64,7 @@ class MathVerifier:
     `deadline_s`: the CPU seconds an answer may take in a worker, over its two tries.
     """
 
-    VERSION = 7
+    VERSION = 8
 
     def __init__(self, workers: int | None = None, *, deadline_s: float = 2.0) -> None:
         self._pool = Pool(TASK, workers=workers, attempts=(0.2 * deadline_s, 0.8 * deadline_s))

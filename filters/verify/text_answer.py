@@ -42,7 +42,7 @@ _TYPOGRAPHY = str.maketrans(
 class TextVerifier(Immediate):
     """Verifier of `{"kind": "text", "answer": "…" or ["…", …]}`: any one of several will do."""
 
-    VERSION = 5
+    VERSION = 6
     METHOD = "text"
 
     def problem(self, spec: Mapping[str, Any]) -> str | None:

@@ -27,7 +27,8 @@ hour: 小时 h hr hrs hour hours | day: 天 day days d | week: week weeks wk wks
 month: month months | year: 年 year years yr yrs | millisecond: ms millisecond milliseconds
 microsecond: µs μs us microsecond microseconds | nanosecond: ns nanosecond nanoseconds
 decade: decade decades | century: century centuries | gram: 克 g gram grams
-kilogram: 千克 公斤 kg kilogram kilograms kilogramme kilogrammes kgs | milligram: mg milligram milligrams
+kilogram: 千克 公斤 kg kilogram kilograms kilogramme kilogrammes kgs
+milligram: mg milligram milligrams
 microgram: µg μg microgram micrograms | metric_ton: t ton tons tonne tonnes
 pound: lb lbs pound_mass pound pounds | ounce: oz ounce ounces
 liter: 升 L l liter liters litre litres
@@ -55,6 +56,13 @@ mole: mol mole moles | molar: molar | candela: cd | lumen: lm | lux: lx | becque
 decibel: dB | bit: bit bits | byte: byte bytes B | kilobyte: KB kB | megabyte: MB | gigabyte: GB
 mile/hour: mph | kilometer/hour: kph kmh kmph | knot: knot knots | revolution/minute: rpm
 solar_mass: msun
+meter: mètre mètres metro metros metri | centimeter: Zentimeter centimètre centimètres
+centimeter: centímetro centímetros centimetri | millimeter: Millimeter millimètres milímetros
+kilometer: Kilometer kilomètre kilomètres kilómetros quilômetros chilometri
+second: Sekunde Sekunden seconde secondes segundo segundos secondi
+minute: Minuten minuto minutos minuti | hour: Stunde Stunden heure heures hora horas ore
+day: Tag Tage jour jours día días dia dias giorno giorni | kilogram: Kilogramm
+liter: Liter litro litros litri | gram: Gramm gramme grammes gramos gramas grammi
 """
 _MONEY = """
 usd: dollar dollars usd USD \\$ buck bucks

@@ -29,6 +29,9 @@ _WORDS = frozenset(
     il lo risposta opzione corretta giusta esatta migliore è e' sarebbe quindi dunque scelgo
     scegliamo lettera l'opzione
     ответ ответом правильный верный правильным итоговый окончательный вариант варианта это является
+    poprawna prawidłowa odpowiedź to zatem więc doğru cevap şıkkıdır şıkkı đáp án đúng là vậy
+    الإجابة الصحيحة الجواب الصحيح هي هو إذن juiste keuze antwoord het dus rätt svar svaret är
+    правильна відповідь отже
     будет следовательно значит поэтому таким образом я выбираю мы выбираем верен верно правильно
     правильная буква под
     """.split()  # noqa: SIM905 -- a table of words is read as prose

@@ -178,7 +178,7 @@ def is_doubtful_before(head: str, words: Sequence[Word], clause: int, *, counted
     near = after if link >= 0 else after[-2:]
     unit = counted and not any({ANSWER, IT} & word.classes for word in words)
     if any(
-        PART in word.classes
+        (PART in word.classes and not has(said[-1:], LEADS))
         or (
             COMPARE in word.classes
             and not (unit and (word.text in _LEAST or word.text.startswith("не ")))

@@ -15,24 +15,18 @@ from typing import Literal, NamedTuple
 from filters.verify.prose.answer_line import (
     BLANKS,
     DOUBT,
-    STATEMENT,
     drop_proof_mark,
     drop_reason,
     line_end,
     plain_value,
     stated_value,
 )
+from filters.verify.prose.last_line import GUESS, MAX_LINE, MAX_WHOLE, last_line_value
 from filters.verify.prose.phrases import announcement_end
 from filters.verify.prose.stated_values import differ
 from filters.verify.prose.surroundings import has_second_thought, is_supposed, is_taken_back
 
 How = Literal["box", "tag", "hash", "phrase", "whole"]
-
-MAX_LINE = 8_000
-"""Characters read after a mark that has no end of its own."""
-
-MAX_WHOLE = 120
-"""A response of one line up to this long is itself the answer."""
 
 MAX_BOXES = 16
 MAX_PHRASES = 32
@@ -116,30 +110,8 @@ _RETRACTED = re.compile(
 )
 _COPULA = re.compile(r"\s*(?:です|でした|である|だ|입니다|이다|이에요|예요)[.。！!]?\s*$")
 _VERDICT = re.compile(r"\*{0,2}(?P<word>Yes|No|True|False)\*{0,2}\s*[.,;:—–]\*{0,2}\s+\w")
-_GUESS = re.compile(
-    r"\b(?:guess|estimate|bound|candidate|attempt|try|example|case|option|step|first|next)s?\b",
-    re.IGNORECASE,
-)
-"""What a statement of this is about is no answer."""
-
 _VERDICTS = re.compile(r"\b(?:yes|no|true|false)\b", re.IGNORECASE)
 """Yes, such a number exists: the word says it all."""
-
-_RESULT = re.compile(
-    r"\W*(?:result|ergebnis|résultat|resultado|risultato|результат|结果|結果|결과)"
-    r"\*{0,2}\s*[:：]\*{0,2}\s*(?P<value>.{1,200}?)\.?",
-    re.IGNORECASE,
-)
-"""A last line with the name of what it holds before it."""
-
-_FORMULAS = re.compile(
-    r"\s*(?:Therefore|Thus|Hence|So),?\s+"
-    r"(?P<value>\$[^$]+\$(?:\s*(?:,|,?\s*(?:and|or))\s*\$[^$]+\$)*)\s*\.?"
-)
-"""A conclusion of formulas alone: "So $x=4$ or $x=10$."."""
-
-_BOLD = re.compile(r"\*\*(?P<value>[^*\n]{1,80})\*\*")
-_CONCLUSION = re.compile(r"(?:^|[.!?]\s+|\s)(?P<word>(?:Therefore|Thus|Hence|So),?\s)")
 
 
 class Answer(NamedTuple):
@@ -181,7 +153,7 @@ def _marked(response: str, prefer: tuple[How, ...], trusted: bool) -> Answer | N
             return None
         european = phrase is not None and at < 0 and _EUROPEAN.match(phrase[0].strip()) is not None
         return None if european and _THOUSANDS.fullmatch(answer.text) else answer
-    concluded = _concluded(response) or _emphasised(response)
+    concluded = last_line_value(response)
     if concluded:
         return Answer(concluded, "phrase")
     whole = response.strip()
@@ -210,7 +182,7 @@ def _said_in_a_line(whole: str) -> Answer | None:
     rest = whole[verdict.end() - 1 :] if verdict is not None else ""
     if verdict is not None and not DOUBT.search(rest) and not _VERDICTS.search(rest):
         return Answer(verdict["word"], "whole")
-    guessed = _GUESS.search(whole) is not None
+    guessed = GUESS.search(whole) is not None
     text = plain_value(whole if guessed else stated_value(plain_value(whole)))
     return Answer(text, "whole") if text else None
 
@@ -391,42 +363,6 @@ def _line(rest: str, how: How) -> Answer | None:
     )
     text = plain_value(stated_value(drop_reason(line)))
     return Answer(text, how) if text else None
-
-
-def _concluded(response: str) -> str | None:
-    """What the last sentence concludes: "Therefore, the sum is 12." gives 12."""
-    tail = response[-MAX_LINE:].rstrip()
-    last = tail.rfind("\n") + 1
-    line = tail[last:]
-    labelled = _RESULT.fullmatch(line)
-    if labelled is not None and DOUBT.search(line) is None:
-        return plain_value(labelled["value"])
-    starts = [found.start("word") for found in _CONCLUSION.finditer(line)]
-    if not starts:
-        return None
-    formulas = _FORMULAS.fullmatch(line, starts[-1])
-    if formulas is not None:
-        return plain_value(formulas["value"])
-    found = STATEMENT.fullmatch(line[starts[-1] :].removesuffix(".").strip("*"))
-    if found is None or DOUBT.search(found["subject"]) or len(found["value"]) > MAX_WHOLE:
-        return None
-    return plain_value(found["value"])
-
-
-def _emphasised(response: str) -> str | None:
-    """The one value in bold of the last line, where nothing else there is a number: "He pays
-    **$18**." gives $18."""
-    tail = response[-MAX_LINE:].rstrip()
-    last = tail.rfind("\n") + 1
-    bold = [*_BOLD.finditer(tail, last)]
-    if len(bold) != 1:
-        return None
-    value, around = bold[0]["value"], tail[last : bold[0].start()] + tail[bold[0].end() :]
-    digits = any(map(str.isdigit, value)) and not any(map(str.isdigit, around))
-    if not digits or DOUBT.search(around) is not None:
-        return None
-    taken_back = is_taken_back(tail, bold[0].start(), bold[0].end(), value)
-    return None if taken_back else plain_value(value).strip("* ")
 
 
 def _without_template_tokens(response: str) -> str:

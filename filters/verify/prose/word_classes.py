@@ -235,8 +235,8 @@ _JOINED = re.compile(
     r"(?P<wrong>rul(?:e|es|ed|ing) out|would have been|"
     r"to be (?:verified|checked|confirmed))|"
     r"(?P<turn>moment(?=\s*[,.!…]))|"
-    r"(?P<because>no doubt|without (?:a )?doubt|beyond doubt|without loss|ohne zweifel|"
-    r"sans doute))",
+    r"(?P<because>looks like (?:this|so)(?=\s*:)|no doubt|without (?:a )?doubt|beyond doubt|"
+    r"without loss|ohne zweifel|sans doute))",
     re.IGNORECASE,
 )
 """What a hyphen, an apostrophe or a space would take apart; names and the last deny nothing."""
