@@ -46,7 +46,7 @@ class Ambiguous(Exception):
 class JsonVerifier(Immediate):
     """Verifier of `{"kind": "json", "answer": <any JSON value>}`."""
 
-    VERSION = 5
+    VERSION = 6
     METHOD = "json"
 
     def problem(self, spec: Mapping[str, Any]) -> str | None:

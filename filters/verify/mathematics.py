@@ -31,6 +31,9 @@ _POINT_WITH_UNIT = re.compile(r"(-?\d+\.\d{1,2})(?!\d)[^\d.,;]*")
 _LEADING_ZERO = re.compile(r"-?0,\d{3,12}")
 _POINT = re.compile(r"-?\d+\.\d+")
 _HASHES = "####"
+_THEN_PERCENT = re.compile(r"\\boxed\{[^{}%]*\}\s*\$?\s*(?:\\?%|percent\b|per cent\b)")
+"""A solution's box with the sign behind it: \\boxed{20}\\%."""
+
 
 _PLACEHOLDERS = frozenset(
     (
@@ -163,7 +166,8 @@ def reference_text(spec: Mapping[str, Any]) -> str | None:
     text = str(answer).strip() if not isinstance(answer, float) else repr(answer)
     if isinstance(answer, str) and ("\\boxed" in text or "\\fbox" in text or _HASHES in text):
         found = final_answer(text, trusted=True)
-        text = found.text if found is not None else text
+        percent = found is not None and f"{{{found.text}}}" in text and _THEN_PERCENT.search(text)
+        text = text if found is None else f"{found.text}\\%" if percent else found.text
     return None if text.casefold().strip(" .") in _PLACEHOLDERS else text
 
 
