@@ -35,7 +35,7 @@ RIGHT = [
     (r"50\text{ cents}", r"\$0.50"),
     (r"12\sqrt3\text{ square units}", r"12\sqrt3\ \mathrm{cm}^2"),
     (r"3\ln x - \ln(x+1)", r"\ln\frac{x^3}{x+1}"),
-    (r"120", "C(10,3)"),
+    (r"\binom{10}{3}", "C(10,3)"),
     (r"2:3", "4:6"),
     ("0.75", "0,75"),
 ]  # fmt: skip
