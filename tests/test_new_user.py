@@ -114,6 +114,12 @@ def empty_source() -> tuple[str, ...]:
     return _with_source("{kind: files, path: rows.jsonl, verifier: {kind: math}}")
 
 
+def missing_data() -> tuple[str, ...]:
+    """A training on a run that was not built."""
+    Path("recipe.yaml").write_text("kind: sft\nname: mine\nmodel: demo\ndata: runs/my-corpus\n")
+    return ("validate", "recipe.yaml")
+
+
 def own_filter() -> tuple[str, ...]:
     """A filter of the user's own that reads a column that there is not."""
     return (*untrusted_filter(), "--trust-code")
@@ -146,6 +152,7 @@ JOURNEY: list[tuple[Callable[[], tuple[str, ...]], int]] = [
     (another_encoding, 6),
     (tools, 6),
     (empty_source, 6),
+    (missing_data, 6),
     (untrusted_filter, 2),
     (own_filter, 2),
 ]
