@@ -144,3 +144,14 @@ class Stopped(Exception):
         super().__init__(
             f"stopped; all finished work is saved in {directory}. Run the same command to continue."
         )
+
+
+def is_transport_error(error: BaseException) -> bool:
+    """Return True if an HTTP client could not reach its server, or lost the connection.
+
+    The Hub's client raises httpx's error or, in newer versions, that of its successor httpx2.
+    """
+    return any(
+        kind.__name__ == "TransportError" and kind.__module__.split(".")[0] in ("httpx", "httpx2")
+        for kind in type(error).__mro__
+    )

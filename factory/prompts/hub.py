@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from factory.core.errors import SourceError
+from factory.core.errors import SourceError, is_transport_error
 from factory.prompts.mapping import Mapped
 from factory.prompts.source import BadRow, Row, Source
 
@@ -63,8 +63,6 @@ class HubSource(Source):
             yield f"{place}:{number}", row
 
     def _open(self) -> Iterable[Row]:
-        import httpx
-
         try:
             if not self.dataset.startswith(("/", ".", "~")) and not Path(self.dataset).is_dir():
                 _call_hub()
@@ -74,8 +72,10 @@ class HubSource(Source):
                 if NO_COLUMNS not in str(error):
                     raise
                 stream = self._stream()
-        except (OSError, ValueError, RuntimeError, httpx.TransportError) as error:
-            raise SourceError(self._explain(error)) from error
+        except Exception as error:
+            if isinstance(error, OSError | ValueError | RuntimeError) or is_transport_error(error):
+                raise SourceError(self._explain(error)) from error
+            raise
         if self.shuffle:  # shuffle the shards too: the buffer covers only the first ones
             stream = stream.shuffle(seed=self.seed, buffer_size=1)
         rows: Iterable[Row] = stream
@@ -109,7 +109,6 @@ class HubSource(Source):
 
     def _explain(self, error: Exception) -> str:
         """Return why the set could not be opened, and the remedy."""
-        import httpx
         from datasets.exceptions import DatasetNotFoundError
 
         place, message = f"{self.kind}: {self.dataset}", str(error).partition("\n")[0]
@@ -122,7 +121,7 @@ class HubSource(Source):
             )
         if isinstance(error, FileNotFoundError) or "data_files are invalid" in message:
             return f"{place}: no data files; check dataset, revision and files ({message})"
-        if isinstance(error, OSError | httpx.TransportError):
+        if isinstance(error, OSError) or is_transport_error(error):
             return (
                 f"{place}: the Hub cannot be reached; go online, use a set that was downloaded "
                 f"before with HF_HUB_OFFLINE=1, or give a local directory as `dataset:` ({message})"
@@ -136,11 +135,10 @@ class HubSource(Source):
 
 
 def _call_hub() -> None:
-    """Raise httpx.TransportError if the Hub does not answer at all.
+    """Raise the client's own error if the Hub does not answer at all.
 
     The libraries repeat every one of their requests for about a minute before they say so.
     """
-    import httpx
     from huggingface_hub import constants, get_session
 
     if constants.HF_HUB_OFFLINE:
@@ -149,8 +147,8 @@ def _call_hub() -> None:
         try:
             get_session().head(constants.ENDPOINT, timeout=HUB_WAIT_S)
             return
-        except httpx.TransportError:
-            if not tries_left:
+        except Exception as error:
+            if not tries_left or not is_transport_error(error):
                 raise
             time.sleep(1)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from filters.verify import exact
 from filters.verify.latex import normalise
+from filters.verify.maths.chemistry import read_formula
 from filters.verify.maths.decide import TASK, Question
 from filters.verify.maths.forms import Form, Notation
 from filters.verify.maths.parse import MAX_LENGTH, read
@@ -67,7 +68,7 @@ class MathVerifier:
     `deadline_s`: the CPU seconds an answer may take in a worker, over its two tries.
     """
 
-    VERSION = 8
+    VERSION = 9
 
     def __init__(self, workers: int | None = None, *, deadline_s: float = 2.0) -> None:
         self._pool = Pool(TASK, workers=workers, attempts=(0.2 * deadline_s, 0.8 * deadline_s))
@@ -192,6 +193,9 @@ def _without_numbers(reference: str, answer: str) -> Verification | None:
     decimals = _LEADING_ZERO.fullmatch(reference) is not None and "," not in answer
     if decimals and reference.replace(",", ".") == answer:
         return _say("correct", "fast")  # 0,111 is no thousand and hardly a list
+    formula = read_formula(reference)
+    if formula is not None and formula == read_formula(answer):
+        return _say("correct", "form")
     wanted = read(reference)
     if isinstance(wanted, str):
         return _say("bad_reference", "form", detail=wanted)

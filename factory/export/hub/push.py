@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from factory.core.errors import MissingDependency, PushError, RunError
+from factory.core.errors import MissingDependency, PushError, RunError, is_transport_error
 from factory.core.files import atomic_folder
 from factory.corpus.assembly.statistics import FILE as STATISTICS
 from factory.export.export import corpus_shards, split_of
@@ -268,19 +268,18 @@ class _RetryingCaller:
         """Return the result of `request`. Raises PushError, which never contains the token."""
         import tenacity
 
-        failures = (OSError, ValueError, RuntimeError, _transport_error())
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(ATTEMPTS),
             wait=_wait,
-            retry=tenacity.retry_if_exception(
-                lambda e: isinstance(e, failures) and is_transient(e)
-            ),
+            retry=tenacity.retry_if_exception(lambda e: _is_hubs(e) and is_transient(e)),
             before_sleep=lambda state: self._announce(what, state),
             reraise=True,
         )
         try:
             return retrying(request)
-        except failures as error:
+        except Exception as error:
+            if not _is_hubs(error):
+                raise
             problem, transient = self._describe(error), is_transient(error)
         # Raise outside the handler: huggingface_hub's errors hold the request with the token.
         if not transient:
@@ -322,15 +321,14 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__ or cause.__context__
 
 
-def _transport_error() -> type[Exception]:
-    import httpx
-
-    return httpx.TransportError
-
-
 def _status(error: BaseException) -> int | None:
     response = getattr(error, "response", None)
     return getattr(response, "status_code", None)
+
+
+def _is_hubs(error: BaseException) -> bool:
+    """Return True for what the client raises when a request fails."""
+    return isinstance(error, OSError | ValueError | RuntimeError) or is_transport_error(error)
 
 
 def is_transient(error: BaseException) -> bool:
@@ -339,7 +337,7 @@ def is_transient(error: BaseException) -> bool:
         status = _status(cause)
         if status is not None:
             return status == 429 or status >= 500
-        if isinstance(cause, (_transport_error(), ConnectionError, TimeoutError)):
+        if isinstance(cause, ConnectionError | TimeoutError) or is_transport_error(cause):
             return True
     return False
 

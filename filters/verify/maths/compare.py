@@ -403,6 +403,10 @@ def _rows(form: Form) -> tuple[tuple[Form, ...], ...] | None:
         return form.rows
     if isinstance(form, Group) and form.ends == "()":
         return tuple((item,) for item in form.items)
+    if isinstance(form, Group) and form.ends == "[]":  # [[1, 2], [3, 4]] as programs print it
+        rows = [row.items for row in form.items if isinstance(row, Group) and row.ends == "[]"]
+        if len(rows) == len(form.items) and len({len(row) for row in rows}) == 1:
+            return tuple(rows)
     return None
 
 

@@ -6,7 +6,8 @@ import re
 from functools import lru_cache
 
 from filters.verify.maths import nodes
-from filters.verify.maths.forms import Form, Value
+from filters.verify.maths.chemistry import read_formula
+from filters.verify.maths.forms import Form, Notation, Value
 from filters.verify.maths.nodes import Unreadable
 from filters.verify.maths.reading.answers import read_whole
 from filters.verify.maths.reading.notation import read_notation
@@ -39,6 +40,9 @@ def read(text: str) -> Form | str:
         tokens = tokenize(text)
         return read_whole(tokens)
     except Unreadable as problem:
+        formula = read_formula(text)
+        if formula is not None:
+            return Notation((formula,))
         return (read_notation(tokens) if tokens else None) or str(problem)
     except RecursionError:
         return "nested too deeply"

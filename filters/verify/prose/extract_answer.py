@@ -23,6 +23,7 @@ from filters.verify.prose.answer_line import (
 )
 from filters.verify.prose.last_line import GUESS, MAX_LINE, MAX_WHOLE, last_line_value
 from filters.verify.prose.phrases import announcement_end
+from filters.verify.prose.sentence_value import sentence_value
 from filters.verify.prose.stated_values import differ
 from filters.verify.prose.surroundings import has_second_thought, is_supposed, is_taken_back
 
@@ -361,7 +362,7 @@ def _line(rest: str, how: How) -> Answer | None:
     line = _COPULA.sub(
         "", drop_proof_mark(BLANKS.sub("  ", rest[: line_end(rest)].replace("\n", " ")))
     )
-    text = plain_value(stated_value(drop_reason(line)))
+    text = sentence_value(line) or plain_value(stated_value(drop_reason(line)))
     return Answer(text, how) if text else None
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from filters.verify.prose.answer_line import DOUBT, STATEMENT, plain_value
+from filters.verify.prose.sentence_value import sentence_value
 from filters.verify.prose.surroundings import is_taken_back
 from filters.verify.prose.word_classes import (
     DRAFT,
@@ -102,6 +103,9 @@ def _concluded(line: str) -> str | None:
     formulas = _FORMULAS.fullmatch(line, starts[-1])
     if formulas is not None:
         return plain_value(formulas["value"])
+    said = sentence_value(line[starts[-1] :])
+    if said is not None:
+        return said
     found = STATEMENT.fullmatch(line[starts[-1] :].removesuffix(".").strip("*"))
     if found is None or DOUBT.search(found["subject"]) or len(found["value"]) > MAX_WHOLE:
         return None
@@ -127,9 +131,13 @@ def _is_on_the_way(text: str) -> bool:
 
 
 def _emphasised(tail: str) -> str | None:
-    """The one value in bold of the last line, where no other number is in its clause: "He pays
-    **$18**." gives $18."""
+    """The one value in bold of the last line, where no other number is in its clause or others are
+    placed by a preposition: "He pays **$18**." gives $18, "**$64** for 16 glasses" gives $64."""
     last = tail.rfind("\n") + 1
+    sentence = tail[max(last, tail.rfind(". ") + 2) :]
+    said = sentence_value(sentence)
+    if said is not None and sentence.count("**") == 2 and f"**{said}**" in sentence:
+        return said
     bold = [*_BOLD.finditer(tail, last)]
     if len(bold) != 1:
         return None

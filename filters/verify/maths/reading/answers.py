@@ -6,14 +6,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from filters.verify.maths import nodes
-from filters.verify.maths.forms import Choice, Form, Group, Named, Phrase, Region, Relation, Value
+from filters.verify.maths.forms import (
+    Choice,
+    Form,
+    Group,
+    Matrix,
+    Named,
+    Phrase,
+    Region,
+    Relation,
+    Value,
+)
 from filters.verify.maths.nodes import Unreadable
 from filters.verify.maths.reading.brackets import read_brackets, read_environment
 from filters.verify.maths.reading.combinations import read_combination
 from filters.verify.maths.reading.conditions import read_family
 from filters.verify.maths.reading.congruences import read_congruence
 from filters.verify.maths.reading.labels import read_parts, read_point
-from filters.verify.maths.reading.names import read_name
+from filters.verify.maths.reading.names import read_matrix_name, read_name
 from filters.verify.maths.reading.pieces import MAX_ITEMS, flatten, is_pair, split, trim
 from filters.verify.maths.reading.regions import solve
 from filters.verify.maths.reading.tokens import Token
@@ -415,6 +425,9 @@ def _read_equalities(pieces: list[Tokens], signs: list[str], depth: int) -> Form
             return Named(name, chain)
         return Named(name, last)
     values = [read_brackets(piece, read_answer, depth) or read_value(piece) for piece in pieces]
+    called = read_matrix_name(pieces[0])
+    if called is not None and len(pieces) == 2 and isinstance(values[1], Matrix):
+        return Named(called, values[1])
     if len(pieces) == 2:
         left = values[0]
         if isinstance(left, Value) and nodes.is_numeric(left.node) and signs == ["="]:

@@ -11,6 +11,7 @@ from filters.verify.maths.reading.tokens import GREEK, Token
 _DERIVATIVE = re.compile(
     r"frac \{ (?P<mark>d|partial) (?P<of>[A-Za-z]+) \} \{ (?P=mark) (?P<by>[A-Za-z]+) \}"
 )
+_POWER_OF_MATRIX = re.compile(r"[A-Z](?:_\{?\w\}?)?\^(?:\{-?\w{1,3}\}|\w|top|\{top\})")
 _NAMING = frozenset(("\\angle", "\\triangle", "\\widehat", "\\odot"))
 
 Tokens = Sequence[Token]
@@ -50,6 +51,9 @@ def read_name(tokens: Tokens) -> str | None:
     if at >= len(tokens) or not _is_symbol(tokens[at]):
         return None
     at = _after_scripts(tokens, at + 1)
+    inverse = _after_inverse(tokens, at)
+    if inverse < len(tokens) and tokens[inverse].text == "(":
+        at = inverse  # f^{-1}(x)
     if at < len(tokens) and tokens[at].text == "(" and is_pair(tokens[at:]):
         head = tokens[at - 1] if at == 1 else tokens[0]
         plain = head.kind == "command" or (
@@ -60,6 +64,19 @@ def read_name(tokens: Tokens) -> str | None:
             return None
         return "".join(texts)
     return "".join(texts) if at == len(tokens) else None
+
+
+def read_matrix_name(tokens: Tokens) -> str | None:
+    """A, A^{-1}, A^n, A^T: what a matrix may be called, in capitals; None of anything else."""
+    texts = [token.text.lstrip("\\") for token in trim(tokens)]
+    found = _POWER_OF_MATRIX.fullmatch("".join(texts))
+    return "".join(texts) if found is not None else None
+
+
+def _after_inverse(tokens: Tokens, at: int) -> int:
+    """The index after ^{-1}, or `at` where it is not there."""
+    texts = [token.text for token in tokens[at : at + 5]]
+    return at + 5 if texts in (["^", "{", "-", "1", "}"], ["^", "{", "-1", "}", "("]) else at
 
 
 def _derivative(texts: list[str]) -> str | None:

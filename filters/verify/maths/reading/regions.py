@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 from filters.verify.maths import nodes
 from filters.verify.maths.forms import Form, Group, Named, Region, Relation, Value
+from filters.verify.maths.polynomials import ONE, Undecided, expression_of
 from filters.verify.maths.reading.brackets import REAL_LINE
 
 _LOWEST, _HIGHEST = REAL_LINE.items
@@ -98,6 +100,8 @@ def _one(form: Form) -> Named | None:
             points = [nodes.with_sign(other.node, upper) for upper in (True, False)]
         return Named(names[0], Region((REAL_LINE,), tuple(map(Value, points))))
     closed = [sign == "<=" for sign in form.signs]
+    if len(names) == 2 and (near := _within(form.sides, closed[0])) is not None:
+        return near
     if len(names) == 2:
         left, right = form.sides
         if names[0] is not None and names[0] not in nodes.symbols(right.node):
@@ -121,3 +125,44 @@ def _name(side: Value) -> str | None:
     if bare and side.node.head == "call" and side.node.name.startswith("function "):
         return nodes.key(side.node)
     return side.node.name if side.node.head == "symbol" and bare else None
+
+
+def _within(sides: Sequence[Value], closed: bool) -> Named | None:
+    """|x - 2| < 3 as -1 < x < 5, and 3 < |x - 2| as what is outside."""
+    bare = all(side.unit is None and not side.percent for side in sides)
+    for inner, bound in (sides, sides[::-1]):
+        node, limit = inner.node, bound.node.value
+        line = _line(node.args[0]) if bare and node.head == "call" and node.name == "abs" else None
+        if line is None or limit is None or limit <= 0:
+            continue
+        name, slope, start = line
+        ends = sorted(((limit - start) / slope, (-limit - start) / slope))
+        low, high = (Value(nodes.number(end)) for end in ends)
+        if inner is sides[0]:
+            return Named(name, Group("[]" if closed else "()", (low, high)))
+        below = Group("(]" if closed else "()", (_LOWEST, low))
+        above = Group("[)" if closed else "()", (high, _HIGHEST))
+        return Named(name, Region((below, above)))
+    return None
+
+
+def _line(node: nodes.Node) -> tuple[str, Fraction, Fraction] | None:
+    """The unknown, slope and start of a x + b with rational a and b; None of anything else."""
+    try:
+        made = expression_of(node)
+    except (Undecided, RecursionError):
+        return None
+    if made.opaque or made.denominator.keys() != {ONE}:
+        return None
+    name, slope, start = "", Fraction(0), Fraction(0)
+    for monomial, coefficient in made.numerator.items():
+        if monomial == ONE:
+            start = coefficient
+        elif monomial.radicand == 1 and len(monomial.atoms) == 1 and not name:
+            (name, power), slope = monomial.atoms[0], coefficient
+            if power != 1 or name in ("pi", "e", "i", "z", "w"):  # of complex z it is a disc
+                return None
+        else:
+            return None
+    scale = made.denominator[ONE]
+    return (name, slope / scale, start / scale) if name else None
