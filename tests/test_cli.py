@@ -62,6 +62,9 @@ WRONG = [
     (("explain", "{run}", "abc-9"), 4, "has no sample 'abc-9'"),
     (("show", "{tmp}"), 4, "build it first"),
     (("explain", "{tmp}", "x-1"), 4, "is not a run directory"),
+    (("report", "{tmp}"), 4, "is not a run directory: it has no run.json"),
+    (("view", "{tmp}", "--port", "0"), 4, "is not a run directory: it has no run.json"),
+    (("review", "{tmp}", "--port", "0"), 4, "is not a run directory: it has no run.json"),
     (("build", "{tmp}/none.yaml"), 2, "no file and no shipped recipe"),
     (("build",), 2, "Missing argument"),
     (

@@ -53,8 +53,10 @@ def show(run: Path, as_json: bool) -> None:
 @json_option
 def report(run: Path, as_json: bool) -> None:
     """Write RUN/report.html and its figures, for a run in any state."""
+    from factory.core.run_dir import require_run
     from factory.report.write import write_report
 
+    require_run(run)
     page = write_report(run)
     print_json({"page": page}) if as_json else click.echo(page)
 
@@ -147,9 +149,11 @@ def _serve(
     no_token: bool,
     allow_hosts: tuple[str, ...],
 ) -> None:
+    from factory.core.run_dir import require_run
     from factory.view.app import serve
     from factory.view.auth import new_token
 
+    require_run(run)
     if no_token and token:
         raise click.UsageError("give --no-token or a token (--token, FACTORY_VIEW_TOKEN), not both")
     query = "?token=… with your token" if token else ""

@@ -351,6 +351,15 @@ def _locked(path: Path, stream: IO[str]) -> RunLocked:
     )
 
 
+def require_run(path: Path) -> None:
+    """Raise RunError for a directory without any file of a run, in whatever state that is."""
+    if not any(True for mark in (*MARKS, "recipe.yaml") for _ in path.glob(mark)):
+        raise RunError(
+            f"{path} is not a run directory: it has no run.json, no recipe.yaml and no samples. "
+            "Name the directory that `factory build` or a training printed, such as runs/NAME."
+        )
+
+
 def _refuse_foreign(path: Path) -> None:
     """Raise RunError for a directory with files that the factory did not make: it would replace
     those that have the names of its own, such as recipe.yaml and corpus/."""
