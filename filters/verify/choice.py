@@ -18,6 +18,7 @@ from filters.verify.base import Immediate
 from filters.verify.latex import normalise
 from filters.verify.maths.forms import Choice
 from filters.verify.maths.parse import parse
+from filters.verify.prose.answer_line import DOUBT
 from filters.verify.prose.claim_words import is_plain
 from filters.verify.prose.claims import is_supposition
 from filters.verify.prose.marks import Mark, find_marks, is_withdrawn, whole_answer
@@ -100,6 +101,12 @@ _WORD = re.compile(r"[^\W\d_]{2,}")
 _RUN = re.compile(r"(?<![A-Za-z])[A-J]+(?![A-Za-z])")
 
 
+_WHICH_IS = re.compile(
+    r"(?:.*[^\w.!?])?(?:which|and\s+(?:this|that))\s+(?:is|corresponds\s+to|matches|is\s+given\s+(?:by|in))"
+    r"\s+(?:the\s+)?(?:option|choice|answer|letter)\s+(?P<letter>\(?[A-Z]\)?)[.!]?"
+)
+"""A last sentence that ends in it: "The force is 42 N, which corresponds to option A." """
+
 _SEVERAL = re.compile(r"[A-J](?:(?:\s*[,;、&]\s*|\s+and\s+)?[A-J]){1,9}")
 """A reference of several letters as one text: "A, C", "ACD", "A and C"."""
 
@@ -114,7 +121,7 @@ class Claim(NamedTuple):
 class ChoiceVerifier(Immediate):
     """Verifier of `{"kind": "choice", "answer": "B" or ["A", "C"], "choices": {"A": …, …}}`."""
 
-    VERSION = 8
+    VERSION = 9
     METHOD = "choice"
 
     def problem(self, spec: Mapping[str, Any]) -> str | None:
@@ -153,6 +160,9 @@ class ChoiceVerifier(Immediate):
         whole = whole_answer(response)
         if whole is not None and whole.text and is_supposition(whole.text):
             return self.say("no_answer", None)
+        named = None if several else _named_at_the_end(response, choices)
+        if named is not None:
+            return self._verdict(spec, named, [Claim(frozenset((named,)))])
         if whole is not None and whole.text:
             claim = read_claim(whole.text, choices, several=several)
             return self._verdict(spec, whole.text, [claim])
@@ -185,10 +195,25 @@ def read_claim(text: str, choices: Mapping[str, str], *, several: bool) -> Claim
         return Claim(by_text, "by the option's text")
     if several:
         return _read_several(bare, allowed)
-    labelled = _LABELLED.fullmatch(_LABEL.sub("", plain, count=1))
+    unlabelled = _LABEL.sub("", plain, count=1)
+    listed = _LIST.match(unlabelled.lstrip()) is not None  # "B, C and D are wrong"
+    labelled = None if listed else _LABELLED.fullmatch(unlabelled)
     if labelled and (letter := labelled[1].strip("()")) in allowed:
         return _read_labelled(letter, labelled["mark"].strip(), labelled["rest"], choices)
     return _read_clauses(plain, allowed, choices)
+
+
+def _named_at_the_end(response: str, choices: Mapping[str, str]) -> str | None:
+    """The letter of "…, which is option A." as the last sentence, where it is the only one."""
+    line = flatten(response.strip().rsplit("\n", 1)[-1][-MAX_ANSWER:])
+    sentence = line[max(line.rfind(". ", 0, -1), line.rfind("! "), line.rfind("? ")) + 1 :].strip()
+    found = _WHICH_IS.fullmatch(sentence)
+    allowed = frozenset(choices) or frozenset("ABCDEFGHIJ")
+    if found is None or DENY.search(sentence) or DOUBT.search(sentence) or is_supposition(line):
+        return None
+    letters = {letter for letter, _, _ in _mentions(sentence, allowed)}
+    letter = found["letter"].strip("()")
+    return letter if letters == {letter} else None
 
 
 def flatten(text: str) -> str:

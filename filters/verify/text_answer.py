@@ -12,14 +12,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from filters.verify.base import Immediate
+from filters.verify.prose.answer_line import DOUBT
+from filters.verify.prose.extract_answer import verdict_word
 from filters.verify.prose.marks import Mark, find_marks, is_withdrawn, unmark, whole_answer
 from filters.verify.prose.phrases import announcement_end, drop_closing
+from filters.verify.prose.sentence_value import MAX_SENTENCE, is_open
 from filters.verify.verification import Verification
 
 MAX_ANSWER = 20_000
 
 _MARKUP = re.compile(r"\\(?:text|mathrm|mathbf|textbf|textit|textsf|emph|underline)\s*\{([^{}]*)\}")
 _QUOTED = re.compile(r"""  "([^"]*)" | '([^']*)' | «([^»]*)» | 「([^」]*)」 """, re.VERBOSE)
+_BOLD = re.compile(r"\*\*(?P<inside>[^*\n]{1,100})\*\*")
+_NEXT_SENTENCE = re.compile(r"[.!?;。]\W*\w")
 _IN_DOLLARS = re.compile(r"\$([^$]+)\$")
 _WORD = re.compile(r"[^\W\d_]+")
 _AFTER_NUMBER = re.compile(r"\d\s?$")
@@ -42,7 +47,7 @@ _TYPOGRAPHY = str.maketrans(
 class TextVerifier(Immediate):
     """Verifier of `{"kind": "text", "answer": "…" or ["…", …]}`: any one of several will do."""
 
-    VERSION = 6
+    VERSION = 7
     METHOD = "text"
 
     def problem(self, spec: Mapping[str, Any]) -> str | None:
@@ -102,6 +107,9 @@ def _fold(word: re.Match[str]) -> str:
 
 def _readings(text: str) -> Iterator[str]:
     """What an answer as written may mean: itself, without "the answer is", without です, A dog."""
+    verdict = verdict_word(text)
+    if verdict is not None:
+        yield verdict
     for read in (text, text[announcement_end(text) :]):
         yield read
         yield _ANY_ARTICLE.sub("", read, count=1)
@@ -123,7 +131,22 @@ def _final(response: str) -> Mark | None:
             return of_kind[-1]._replace(text=" ".join(texts))  # refused for its length
         different = {plain(text): text for text in texts}
         return of_kind[-1]._replace(text=", ".join(different.values()))
-    return marks[-1] if marks else whole_answer(response)
+    return marks[-1] if marks else _emphasised(response) or whole_answer(response)
+
+
+def _emphasised(response: str) -> Mark | None:
+    """The only words in bold of a last line that says no more than they are it: "It was written by
+    **Jane Austen**." """
+    start = response.rstrip().rfind("\n") + 1
+    line = response[start:].rstrip()
+    bold = [*_BOLD.finditer(line)] if len(line) <= MAX_SENTENCE else []
+    if len(bold) != 1:
+        return None
+    around = line[: bold[0].start()] + " " + line[bold[0].end() :]
+    if DOUBT.search(around) or is_open(around) or _NEXT_SENTENCE.search(line[bold[0].end() :]):
+        return None
+    end = start + bold[0].end()
+    return Mark(start, bold[0]["inside"].strip(), "whole", end) if around.strip(" .") else None
 
 
 def _answers(spec: Mapping[str, Any]) -> list[str]:

@@ -26,6 +26,7 @@ from filters.verify.prose.phrases import announcement_end
 from filters.verify.prose.sentence_value import sentence_value
 from filters.verify.prose.stated_values import differ
 from filters.verify.prose.surroundings import has_second_thought, is_supposed, is_taken_back
+from filters.verify.prose.word_classes import IF, find_words, has
 
 How = Literal["box", "tag", "hash", "phrase", "whole"]
 
@@ -179,13 +180,27 @@ def _unannounced(text: str) -> str:
 
 def _said_in_a_line(whole: str) -> Answer | None:
     """A response of one line: what it states, or the whole of it."""
-    verdict = _VERDICT.match(whole)
-    rest = whole[verdict.end() - 1 :] if verdict is not None else ""
-    if verdict is not None and not DOUBT.search(rest) and not _VERDICTS.search(rest):
-        return Answer(verdict["word"], "whole")
+    verdict = verdict_word(whole)
+    if verdict is not None:
+        return Answer(verdict, "whole")
     guessed = GUESS.search(whole) is not None
     text = plain_value(whole if guessed else stated_value(plain_value(whole)))
     return Answer(text, "whole") if text else None
+
+
+def verdict_word(line: str) -> str | None:
+    """The first word of "Yes, such a number exists.", where the rest stands by it.
+
+    >>> verdict_word("Yes, it is prime."), verdict_word("Yes, if it is odd.")
+    ('Yes', None)
+    """
+    verdict = _VERDICT.match(line)
+    if verdict is None:
+        return None
+    rest = line[verdict.end() - 1 :]
+    if DOUBT.search(rest) or _VERDICTS.search(rest) or has(find_words(rest), IF):
+        return None
+    return verdict["word"]
 
 
 def _end_of_line(response: str, start: int) -> int:

@@ -88,6 +88,12 @@ MAX_BETWEEN = 4
 """Words between the verb and the value: "gives her chickens", "needs to pay"."""
 
 
+def is_open(text: str) -> bool:
+    """Whether words deny, doubt, compare or suppose, or speak of an earlier step."""
+    words = find_words(text)
+    return any(_OPEN & word.classes or word.text.lower() in _EARLIER for word in words)
+
+
 def sentence_value(sentence: str) -> str | None:
     """The value that a sentence says somebody or something has, with its unit; None of any other.
 
