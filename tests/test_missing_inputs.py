@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import polars as pl
 import pytest
 from click.testing import CliRunner
 
@@ -45,6 +47,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with what the recipes read; the commands run in another one."""
     (tmp_path / "rows.jsonl").write_text('{"question": "1 + 1?", "answer": "2"}\n')
     (tmp_path / "here").mkdir()
+    turns = [{"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "2"}]
+    pl.DataFrame({"messages": [turns]}).write_parquet(tmp_path / "here" / "rows.parquet")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     return tmp_path
@@ -53,6 +57,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def validate(recipe: Path) -> tuple[int, str]:
     done = CliRunner().invoke(cli, ["validate", str(recipe)])
     return done.exit_code, done.output + str(done.exception or "")
+
+
+def test_a_folder_without_rows_to_train_on(home: Path) -> None:
+    (home / "empty").mkdir()
+    (home / "recipe.yaml").write_text(SFT)
+    assert "data: 1 rows in split train" in validate(home / "recipe.yaml")[1]
+    (home / "recipe.yaml").write_text(SFT.replace("here", "empty"))
+    code, said = validate(home / "recipe.yaml")
+    assert code != 0
+    assert "holds no corpus: there is no Parquet file in it" in said
 
 
 @pytest.mark.parametrize("text", [SFT, SCORER, GRPO, EVAL])
@@ -110,7 +124,7 @@ def test_what_an_earlier_step_writes_is_not_missing(home: Path) -> None:
 
 def test_a_pipeline_names_inputs_that_no_step_writes(home: Path) -> None:
     recipe = write_steps(home, PIPELINE.replace('"@lessons"', "gone"))
-    (home / "here").rmdir()
+    shutil.rmtree(home / "here")
     code, said = validate(recipe)
     assert code != 0, said
     assert (
@@ -126,7 +140,7 @@ def test_a_pipeline_is_refused_before_its_first_step(home: Path) -> None:
 
     from factory.pipelines.run import run_pipeline
 
-    (home / "here").rmdir()
+    shutil.rmtree(home / "here")
     loaded, out = load_pipeline(write_steps(home)), StringIO()
     run_pipeline(loaded, home / "run", Console(file=out, width=200), dry=True)
     assert "missing: " in out.getvalue()

@@ -174,7 +174,8 @@ def validate(
             tried = list(preview_assembly(other))
         else:
             refuse_missing_inputs(other, document)
-            tried = [*show_sources(getattr(other, "sources", ())), *_try_rewards(other)]
+            sources = getattr(other, "sources", ())
+            tried = [*_count_rows(other), *show_sources(sources), *_try_rewards(other)]
         if as_json:
             print_json({"valid": True, "kind": kind, "lines": tried})
             return
@@ -211,6 +212,17 @@ def _check_steps(pipeline: Pipeline) -> Iterator[str]:
         raise RecipeError(missing)
     for step in steps:
         yield f"{step.name} ({step.kind}{' of ' + ', '.join(step.inputs) if step.inputs else ''})"
+
+
+def _count_rows(recipe: AnyRecipe) -> Iterator[str]:
+    """The rows of a corpus to train on. Raises SourceError where there are none."""
+    from factory.recipe.sft import Sft
+
+    if isinstance(recipe, Sft):
+        from factory.train.data import count_rows, find_shards
+
+        for split, files in find_shards(recipe.data).items():
+            yield f"data: {count_rows(files):,} rows in split {split} of {recipe.data}"
 
 
 def _try_rewards(recipe: AnyRecipe) -> Iterator[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -80,6 +82,31 @@ def test_shipped_recipes_by_name(python: Path, tmp_path: Path) -> None:
     done = run(python, "-m", "factory.cli", "init", "--filter", "mine.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "test_mine.py").is_file()
+
+
+def test_what_the_readme_prints(python: Path, tmp_path: Path) -> None:
+    """Its recipe, commands and Python in an empty folder. Only the model is the demo model's, which
+    needs no download, and no engine is started: a finished run is there instead."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (recipe,) = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
+    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert (
+        recipe.count("Qwen/Qwen2.5-7B-Instruct") == code.count('factory.build("quickstart")') == 1
+    )
+    (tmp_path / "my.yaml").write_text(recipe.replace("Qwen/Qwen2.5-7B-Instruct", "demo"))
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "sums.jsonl").write_text('{"problem": "1 + 2?", "final": "3"}\n')
+    for line in re.findall(
+        r"^factory ((?:validate|plan|build) my\.yaml[^#\n]*)", readme, re.MULTILINE
+    ):
+        also = ["--dry-run"] if line.startswith("build") else []
+        done = run(python, "-m", "factory.cli", *line.split(), *also, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+    shutil.copytree(ROOT / "tests" / "data" / "run_0.1.0", tmp_path / "runs" / "quickstart")
+    code = code.replace('factory.build("quickstart")', 'factory.Run("runs/quickstart")')
+    done = run(python, "-c", code, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "correct" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["r1/mini/zero", "r1/mini/general", "r1/mini/rewrite"])
