@@ -155,3 +155,8 @@ def is_transport_error(error: BaseException) -> bool:
         kind.__name__ == "TransportError" and kind.__module__.split(".")[0] in ("httpx", "httpx2")
         for kind in type(error).__mro__
     )
+
+
+def is_hub_error(error: BaseException) -> bool:
+    """Return True for what the Hub's client raises when a request fails."""
+    return isinstance(error, OSError | ValueError | RuntimeError) or is_transport_error(error)

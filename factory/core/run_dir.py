@@ -351,9 +351,13 @@ def _locked(path: Path, stream: IO[str]) -> RunLocked:
     )
 
 
+def _has_any(path: Path, *patterns: str) -> bool:
+    return any(True for pattern in patterns for _ in path.glob(pattern))
+
+
 def require_run(path: Path) -> None:
     """Raise RunError for a directory without any file of a run, in whatever state that is."""
-    if not any(True for mark in (*MARKS, "recipe.yaml") for _ in path.glob(mark)):
+    if not _has_any(path, *MARKS, "recipe.yaml"):
         raise RunError(
             f"{path} is not a run directory: it has no run.json, no recipe.yaml and no samples. "
             "Name the directory that `factory build` or a training printed, such as runs/NAME."
@@ -363,7 +367,7 @@ def require_run(path: Path) -> None:
 def _refuse_foreign(path: Path) -> None:
     """Raise RunError for a directory with files that the factory did not make: it would replace
     those that have the names of its own, such as recipe.yaml and corpus/."""
-    if any(True for mark in MARKS for _ in path.glob(mark)):
+    if _has_any(path, *MARKS):
         return
     found = sorted(
         entry.name for entry in path.iterdir() if entry.is_dir() or entry.suffix not in LOGS

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from factory.core.errors import SourceError, is_transport_error
+from factory.core.errors import SourceError, is_hub_error, is_transport_error
 from factory.prompts.mapping import Mapped
 from factory.prompts.source import BadRow, Row, Source
 
@@ -73,9 +73,9 @@ class HubSource(Source):
                     raise
                 stream = self._stream()
         except Exception as error:
-            if isinstance(error, OSError | ValueError | RuntimeError) or is_transport_error(error):
-                raise SourceError(self._explain(error)) from error
-            raise
+            if not is_hub_error(error):
+                raise
+            raise SourceError(self._explain(error)) from error
         if self.shuffle:  # shuffle the shards too: the buffer covers only the first ones
             stream = stream.shuffle(seed=self.seed, buffer_size=1)
         rows: Iterable[Row] = stream

@@ -28,6 +28,8 @@ from filters.verify.verification import Verification
 MAX_ANSWER = 1_000
 MAX_MARKS = 32
 """Boxes and sections, from the end, that must agree."""
+LETTERS = frozenset("ABCDEFGHIJ")
+"""The options of a question whose own are not given."""
 LAST_LINES = 5
 """Lines at the end of an unmarked response in which a letter may be chosen."""
 
@@ -186,7 +188,7 @@ class ChoiceVerifier(Immediate):
 def read_claim(text: str, choices: Mapping[str, str], *, several: bool) -> Claim:
     """The letters that the text of a mark claims."""
     plain = flatten(text)
-    allowed = frozenset(choices) or frozenset("ABCDEFGHIJ")
+    allowed = frozenset(choices) or LETTERS
     bare = _bare(plain)
     if len(bare) == 1 and bare.upper() in allowed:
         return Claim(frozenset((bare.upper(),)))
@@ -208,7 +210,7 @@ def _named_at_the_end(response: str, choices: Mapping[str, str]) -> str | None:
     line = flatten(response.strip().rsplit("\n", 1)[-1][-MAX_ANSWER:])
     sentence = line[max(line.rfind(". ", 0, -1), line.rfind("! "), line.rfind("? ")) + 1 :].strip()
     found = _WHICH_IS.fullmatch(sentence)
-    allowed = frozenset(choices) or frozenset("ABCDEFGHIJ")
+    allowed = frozenset(choices) or LETTERS
     if found is None or DENY.search(sentence) or DOUBT.search(sentence) or is_supposition(line):
         return None
     letters = {letter for letter, _, _ in _mentions(sentence, allowed)}
@@ -273,8 +275,8 @@ def _read_labelled(letter: str, mark: str, rest: str, choices: Mapping[str, str]
     if by_rest:
         why = None if by_rest == {letter} else "the letter of one option, the text of another"
         return Claim(by_rest | {letter}, why)
-    allowed = frozenset(choices) or frozenset("ABCDEFGHIJ")
-    others, _ = _letters_and_words(rest, frozenset("ABCDEFGHIJ"))
+    allowed = frozenset(choices) or LETTERS
+    others, _ = _letters_and_words(rest, LETTERS)
     if mark.startswith(")") and others:
         return Claim(frozenset((letter, *others)), "an option's text that names other letters")
     if not _WORD.search(rest) and not others:
@@ -355,7 +357,7 @@ def _mentions(text: str, allowed: frozenset[str]) -> Iterator[tuple[str, int, in
 def _chooses(line: str, choices: Mapping[str, str]) -> bool:
     """Whether a line that nothing marks says which letter is the answer."""
     plain = flatten(line)
-    allowed = frozenset(choices) or frozenset("ABCDEFGHIJ")
+    allowed = frozenset(choices) or LETTERS
     bare = _bare(plain)
     if len(bare) == 1 and bare in allowed:
         return True

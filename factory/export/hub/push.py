@@ -15,7 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from factory.core.errors import MissingDependency, PushError, RunError, is_transport_error
+from factory.core.errors import (
+    MissingDependency,
+    PushError,
+    RunError,
+    is_hub_error,
+    is_transport_error,
+)
 from factory.core.files import atomic_folder
 from factory.corpus.assembly.statistics import FILE as STATISTICS
 from factory.export.export import corpus_shards, split_of
@@ -271,14 +277,14 @@ class _RetryingCaller:
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(ATTEMPTS),
             wait=_wait,
-            retry=tenacity.retry_if_exception(lambda e: _is_hubs(e) and is_transient(e)),
+            retry=tenacity.retry_if_exception(lambda e: is_hub_error(e) and is_transient(e)),
             before_sleep=lambda state: self._announce(what, state),
             reraise=True,
         )
         try:
             return retrying(request)
         except Exception as error:
-            if not _is_hubs(error):
+            if not is_hub_error(error):
                 raise
             problem, transient = self._describe(error), is_transient(error)
         # Raise outside the handler: huggingface_hub's errors hold the request with the token.
@@ -324,11 +330,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _status(error: BaseException) -> int | None:
     response = getattr(error, "response", None)
     return getattr(response, "status_code", None)
-
-
-def _is_hubs(error: BaseException) -> bool:
-    """Return True for what the client raises when a request fails."""
-    return isinstance(error, OSError | ValueError | RuntimeError) or is_transport_error(error)
 
 
 def is_transient(error: BaseException) -> bool:

@@ -39,6 +39,5 @@ def read_formula(text: str) -> str | None:
     if found is None:
         return None
     elements = _ELEMENT.findall(found["body"])
-    if not ELEMENTS.issuperset(elements) or (len(elements) == 1 and found["body"].isalpha()):
-        return written if found["charge"] and ELEMENTS.issuperset(elements) else None
-    return written
+    lone = len(elements) == 1 and found["body"].isalpha() and not found["charge"]
+    return written if ELEMENTS.issuperset(elements) and not lone else None

@@ -9,22 +9,11 @@ from __future__ import annotations
 
 import re
 
+from filters.verify.maths.vocabulary import word_set
 from filters.verify.prose.answer_line import DOUBT, STATEMENT, plain_value
 from filters.verify.prose.sentence_value import sentence_value
 from filters.verify.prose.surroundings import is_taken_back
-from filters.verify.prose.word_classes import (
-    DRAFT,
-    IF,
-    MAY,
-    PART,
-    TASK,
-    TRY,
-    TURN,
-    WOULD,
-    WRONG,
-    find_words,
-    has,
-)
+from filters.verify.prose.word_classes import PART, UNFINISHED, find_words, has, says_any
 
 MAX_LINE = 8_000
 """Characters read after a mark that has no end of its own."""
@@ -56,13 +45,13 @@ _STATED = re.compile(
     r"(?P<subject>(?:The|Its|Their|His|Her)\s[^\d\n.,;:!?]{2,100}?)\s(?:is|are|equals)\s+"
     r"(?P<value>\$?-?\d[\d,]*(?:\.\d+)?\$?)\.?"
 )
-_BEFORE = frozenset(
+_BEFORE = word_set(
     """
     first before initially originally previous previously earlier was were had tried now next then
     remaining another away from last old original start starts
     zuerst vorher war waren hatte jetzt avant était étaient maintenant antes era eran ahora agora
     prima adesso сначала было был была теперь
-    """.split()  # noqa: SIM905 -- a table of words is read as prose
+    """
 )
 """Words that place a value before the end of an argument."""
 
@@ -125,9 +114,7 @@ def _stated(line: str) -> str | None:
 
 def _is_on_the_way(text: str) -> bool:
     """Whether words are about a step, an attempt, or what was before: "We tried 12 first."."""
-    words = find_words(text)
-    open_ = any({TRY, DRAFT, TASK, MAY, WOULD, IF, TURN, WRONG} & word.classes for word in words)
-    return open_ or any(word.text.lower() in _BEFORE for word in words)
+    return says_any(find_words(text), UNFINISHED, _BEFORE)
 
 
 def _emphasised(tail: str) -> str | None:

@@ -9,26 +9,21 @@ from __future__ import annotations
 
 import re
 
+from filters.verify.maths.vocabulary import word_set
 from filters.verify.prose.answer_line import DOUBT
 from filters.verify.prose.word_classes import (
     COMPARE,
-    DRAFT,
-    IF,
-    MAY,
     NOT,
     PART,
     SAYS,
-    TASK,
-    TRY,
-    TURN,
-    WOULD,
-    WRONG,
+    UNFINISHED,
     find_words,
+    says_any,
 )
 
 MAX_SENTENCE = 300
 
-_VERBS = frozenset(
+_VERBS = word_set(
     """
     is are equals
     has have had gets get got receives receive received earns earn earned makes make made
@@ -40,16 +35,16 @@ _VERBS = frozenset(
     bakes bake baked plants plant planted picks pick picked scores score scored
     weighs weigh weighed contains contain contained holds hold held totals
     produces produce produced completes complete completed
-    """.split()  # noqa: SIM905 -- a table of words is read as prose
+    """
 )
-_LABELS = frozenset(
+_LABELS = word_set(
     """
     the these those each all every both some any no other another number step case line day week
     month year hour minute page room class grade level problem question equation figure part
     first second third next last previous remaining only just
     in on at for from of with by to after before during over under within per until since about
     around against among into than as and or if when while
-    """.split()  # noqa: SIM905
+    """
 )
 """Words that make the number after them a part of something else."""
 
@@ -71,18 +66,18 @@ _PLACED = re.compile(
     r"(?<!\w)(?:for|in|after|at|on|during|over|from|within|out of|of)\s+(?:(?:the|his|her|their|"
     r"all|those|these|its|a|each)\s+)?(?:\\?\$)?\d[\d,]*(?:\.\d+)?\s+[A-Za-z]+"
 )
-_OPEN = frozenset({COMPARE, DRAFT, IF, MAY, NOT, PART, SAYS, TASK, TRY, TURN, WOULD, WRONG})
-_NUMBER_WORDS = frozenset(
+_OPEN = UNFINISHED | {COMPARE, NOT, PART, SAYS}
+_NUMBER_WORDS = word_set(
     """
     one two three four five six seven eight nine ten eleven twelve dozen hundred thousand million
     half halves quarter quarters third thirds fifth fifths tenth tenths both
-    """.split()  # noqa: SIM905
+    """
 )
-_EARLIER = frozenset(
+_EARLIER = word_set(
     """
     before initially originally original previously previous earlier first then next remaining
     another start starts beginning tried already still
-    """.split()  # noqa: SIM905
+    """
 )
 MAX_BETWEEN = 4
 """Words between the verb and the value: "gives her chickens", "needs to pay"."""
@@ -90,8 +85,7 @@ MAX_BETWEEN = 4
 
 def is_open(text: str) -> bool:
     """Whether words deny, doubt, compare or suppose, or speak of an earlier step."""
-    words = find_words(text)
-    return any(_OPEN & word.classes or word.text.lower() in _EARLIER for word in words)
+    return says_any(find_words(text), _OPEN, _EARLIER)
 
 
 def sentence_value(sentence: str) -> str | None:
@@ -113,16 +107,11 @@ def sentence_value(sentence: str) -> str | None:
         return None
     if any(map(str.isdigit, _PLACED.sub(" ", after))) or re.match(r"\s*(?:and|or|,)\s", after):
         return None
-    words = find_words(before)
-    if any(_OPEN & word.classes and word.text.lower() not in _VERBS for word in words):
-        return None
-    later = find_words(after)
-    if any(_OPEN & word.classes for word in later):
+    words, later = find_words(before), find_words(after)
+    said = [word for word in words if word.text.lower() not in _VERBS]
+    if not words or any(says_any(some, _OPEN, _NUMBER_WORDS | _EARLIER) for some in (said, later)):
         return None
     plain = [word.text.lower() for word in words]
-    others = {*plain, *(word.text.lower() for word in later)}
-    if not plain or _EARLIER & others or _NUMBER_WORDS & others:
-        return None
     verbs = [place for place, word in enumerate(plain) if word in _VERBS]
     if not verbs or verbs[-1] == 0 or len(plain) - verbs[-1] - 1 > MAX_BETWEEN:
         return None

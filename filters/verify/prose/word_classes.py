@@ -7,7 +7,7 @@ that call something wrong. No phrase is: how such words act together is decided 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 from functools import lru_cache
 from operator import attrgetter
 from typing import NamedTuple
@@ -181,6 +181,9 @@ stands for it; offers another; adds another; reports what somebody says; opens a
 says what is possible; names what is no answer yet; leads to a value; tries one; restricts; is about
 what was asked; says that one knows."""
 
+UNFINISHED = frozenset({DRAFT, IF, MAY, TASK, TRY, TURN, WOULD, WRONG})
+"""Classes of words about a step, an attempt, or what is not so: "We tried 12 first."."""
+
 _SCRIPTS: dict[str, str] = {
     NOT: r"不(?!等|同|仅|只|但|断|妨|难|管|论|变|定|超|少|动|重|大于|小于|多于)|没|無(?!理|限)|"
     r"无(?!论|穷|理|限|关|需|数)|非(?!负|零|常|空|負)|未(?!知|満|满)|难道|怎么|是否|恐怕|絕非|"
@@ -285,6 +288,11 @@ def find_words(text: str) -> list[Word]:
 def has(words: Sequence[Word], name: str) -> bool:
     """Whether one of the words is of a class."""
     return any(name in word.classes for word in words)
+
+
+def says_any(words: Iterable[Word], classes: Set[str], listed: Set[str]) -> bool:
+    """Whether one of the words is of one of the classes, or is listed in lower case."""
+    return any(classes & word.classes or word.text.lower() in listed for word in words)
 
 
 @lru_cache(maxsize=4096)

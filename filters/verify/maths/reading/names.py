@@ -51,9 +51,8 @@ def read_name(tokens: Tokens) -> str | None:
     if at >= len(tokens) or not _is_symbol(tokens[at]):
         return None
     at = _after_scripts(tokens, at + 1)
-    inverse = _after_inverse(tokens, at)
-    if inverse < len(tokens) and tokens[inverse].text == "(":
-        at = inverse  # f^{-1}(x)
+    if [token.text for token in tokens[at : at + 6]] == ["^", "{", "-", "1", "}", "("]:
+        at += 5  # f^{-1}(x)
     if at < len(tokens) and tokens[at].text == "(" and is_pair(tokens[at:]):
         head = tokens[at - 1] if at == 1 else tokens[0]
         plain = head.kind == "command" or (
@@ -67,16 +66,10 @@ def read_name(tokens: Tokens) -> str | None:
 
 
 def read_matrix_name(tokens: Tokens) -> str | None:
-    """A, A^{-1}, A^n, A^T: what a matrix may be called, in capitals; None of anything else."""
+    """A^{-1}, A^n, A^T: what a matrix may be called beside a plain name; None of anything else."""
     texts = [token.text.lstrip("\\") for token in trim(tokens)]
     found = _POWER_OF_MATRIX.fullmatch("".join(texts))
     return "".join(texts) if found is not None else None
-
-
-def _after_inverse(tokens: Tokens, at: int) -> int:
-    """The index after ^{-1}, or `at` where it is not there."""
-    texts = [token.text for token in tokens[at : at + 5]]
-    return at + 5 if texts in (["^", "{", "-", "1", "}"], ["^", "{", "-1", "}", "("]) else at
 
 
 def _derivative(texts: list[str]) -> str | None:

@@ -100,9 +100,10 @@ def _one(form: Form) -> Named | None:
             points = [nodes.with_sign(other.node, upper) for upper in (True, False)]
         return Named(names[0], Region((REAL_LINE,), tuple(map(Value, points))))
     closed = [sign == "<=" for sign in form.signs]
-    if len(names) == 2 and (near := _within(form.sides, closed[0])) is not None:
-        return near
     if len(names) == 2:
+        near = _within(form.sides, closed[0])
+        if near is not None:
+            return near
         left, right = form.sides
         if names[0] is not None and names[0] not in nodes.symbols(right.node):
             if names[1] is not None:
